@@ -1,0 +1,329 @@
+//! The camera record, and the set of all cameras in which a login is decided (rule S1).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CameraId, ForwardName, SourceName, TenantId};
+use crate::key::PublicKey;
+use crate::masked::Masked;
+use crate::segment::Retention;
+use crate::time::Timestamp;
+
+/// A device of a tenant, as its owner described it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Camera {
+    /// Its name; never changed.
+    pub id: CameraId,
+    /// What people call it: any text, at most 200 characters.
+    pub title: String,
+    /// Where it hangs: any text; cameras of one site that fail together make one alarm.
+    pub site: Option<String>,
+    /// IANA name of the zone in which its days are shown, such as `Europe/Berlin`.
+    pub timezone: String,
+    /// When it was added. Older media under the same name is shown to admins only (rule S26).
+    pub created: Timestamp,
+    /// Keys that prove it (rule S2: never a person's).
+    pub keys: Vec<CameraKey>,
+    /// How its streams are reached.
+    pub access: Access,
+    /// The full picture.
+    pub main: Source,
+    /// The smaller stream, where it is known.
+    pub sub: Option<Source>,
+    /// What is recorded.
+    pub record: Record,
+    /// How long recordings are kept.
+    pub retention: Retention,
+    /// Whether it may connect.
+    pub enabled: Enabled,
+}
+
+/// A key of a camera.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraKey {
+    /// The key.
+    pub key: PublicKey,
+    /// When it was added.
+    pub added: Timestamp,
+    /// The owner's note, any text.
+    pub comment: String,
+}
+
+/// How a camera is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Access {
+    /// It opens a reverse tunnel.
+    Tunnel {
+        /// Names of its second and further forwards, in the order in which it asks for them. The first is always `rtsp`.
+        forwards: Vec<ForwardName>,
+    },
+    /// It stands in our own network. Only an operator may set the address.
+    Lan {
+        /// Host name or address, without scheme.
+        host: String,
+        /// TCP port of its RTSP server.
+        port: u16,
+    },
+}
+
+/// One stream of a camera.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Source {
+    /// Path and query of the RTSP URL, from `/`. `None`: the known paths are probed.
+    pub path: Option<String>,
+    /// The camera's own login.
+    pub login: Option<Login>,
+    /// Whether Basic may be answered, which shows the password to whoever listens (rule S23). Digest always may.
+    pub allow_basic: bool,
+}
+
+/// User and password towards a camera.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password; never printed.
+    #[serde(skip)]
+    pub password: Masked<String>,
+}
+
+/// What is recorded of a camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// The full picture, tier `full`.
+    Main,
+    /// The smaller stream, tier `low`.
+    Sub,
+    /// Nothing.
+    Off,
+}
+
+impl Record {
+    /// The stream that is recorded.
+    pub fn source(self) -> Option<SourceName> {
+        match self {
+            Self::Main => Some(SourceName::Main),
+            Self::Sub => Some(SourceName::Sub),
+            Self::Off => None,
+        }
+    }
+}
+
+/// Whether a camera may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enabled {
+    /// It may.
+    Yes,
+    /// It is refused at authentication.
+    Disabled,
+    /// It is refused, and every call of its key is logged as a warning with its address (rule S4).
+    Stolen,
+}
+
+impl Enabled {
+    /// Whether the camera may connect.
+    pub fn is_yes(self) -> bool {
+        self == Self::Yes
+    }
+}
+
+impl Camera {
+    /// The source of that name, if the camera has it.
+    pub fn source(&self, name: SourceName) -> Option<&Source> {
+        match name {
+            SourceName::Main => Some(&self.main),
+            SourceName::Sub => self.sub.as_ref(),
+        }
+    }
+}
+
+/// Why a login is refused. The client hears one constant sentence; the reason stays on the server (rule S1).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No camera has this key.
+    #[error("unknown key")]
+    UnknownKey,
+    /// The key is a camera's, the name another's.
+    #[error("the key belongs to another camera")]
+    OtherCamera,
+    /// The name is no camera's, and the key is that of several.
+    #[error("the key belongs to several cameras and the name to none")]
+    Ambiguous,
+    /// The camera is switched off.
+    #[error("{0} is disabled")]
+    Disabled(CameraId),
+    /// The camera was reported stolen.
+    #[error("{0} was reported stolen")]
+    Stolen(CameraId),
+}
+
+impl Refusal {
+    /// The reason as a closed set, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownKey => "unknown_key",
+            Self::OtherCamera => "other_camera",
+            Self::Ambiguous => "ambiguous",
+            Self::Disabled(_) => "disabled",
+            Self::Stolen(_) => "stolen",
+        }
+    }
+}
+
+/// All cameras at one moment: an immutable snapshot, looked up in memory (promise P7).
+#[derive(Debug, Default)]
+pub struct CameraSet {
+    cameras: BTreeMap<CameraId, Arc<Camera>>,
+    by_key: HashMap<PublicKey, Vec<CameraId>>,
+}
+
+impl CameraSet {
+    /// A snapshot of these cameras.
+    pub fn new(cameras: impl IntoIterator<Item = Camera>) -> Self {
+        let mut set = Self::default();
+        for camera in cameras {
+            for key in &camera.keys {
+                set.by_key
+                    .entry(key.key.clone())
+                    .or_default()
+                    .push(camera.id.clone());
+            }
+            set.cameras.insert(camera.id.clone(), Arc::new(camera));
+        }
+        set
+    }
+
+    /// The camera of that id.
+    pub fn get(&self, id: &CameraId) -> Option<&Arc<Camera>> {
+        self.cameras.get(id)
+    }
+
+    /// All cameras, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Camera>> {
+        self.cameras.values()
+    }
+
+    /// The cameras of one tenant, by id.
+    pub fn of<'a>(&'a self, tenant: &'a TenantId) -> impl Iterator<Item = &'a Arc<Camera>> {
+        self.iter()
+            .filter(move |camera| camera.id.tenant() == tenant)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.cameras.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.cameras.is_empty()
+    }
+
+    /// Who has this key.
+    pub fn having(&self, key: &PublicKey) -> &[CameraId] {
+        self.by_key.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Decides an SSH login (rule S1): the key proves, the name chooses, both must agree. A name of no camera passes if the key
+    /// belongs to exactly one camera.
+    ///
+    /// # Errors
+    /// The [`Refusal`], for the server's log and counters only.
+    pub fn login(&self, name: &str, key: &PublicKey) -> Result<Arc<Camera>, Refusal> {
+        let owners = self.having(key);
+        let named = name
+            .parse::<CameraId>()
+            .ok()
+            .filter(|id| self.cameras.contains_key(id));
+        let chosen = match (named, owners) {
+            (_, []) => return Err(Refusal::UnknownKey),
+            (Some(named), owners) if owners.contains(&named) => named,
+            (Some(_), _) => return Err(Refusal::OtherCamera),
+            (None, [only]) => only.clone(),
+            (None, _) => return Err(Refusal::Ambiguous),
+        };
+        let camera = self.cameras.get(&chosen).ok_or(Refusal::UnknownKey)?;
+        match camera.enabled {
+            Enabled::Yes => Ok(Arc::clone(camera)),
+            Enabled::Disabled => Err(Refusal::Disabled(chosen)),
+            Enabled::Stolen => Err(Refusal::Stolen(chosen)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> PublicKey {
+        let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+        blob.extend([seed; 32]);
+        PublicKey::from_blob(&blob).unwrap()
+    }
+
+    fn camera(id: &str, keys: &[u8], enabled: Enabled) -> Camera {
+        Camera {
+            id: id.parse().unwrap(),
+            title: id.to_owned(),
+            site: None,
+            timezone: "UTC".to_owned(),
+            created: Timestamp::default(),
+            keys: keys
+                .iter()
+                .map(|seed| CameraKey {
+                    key: key(*seed),
+                    added: Timestamp::default(),
+                    comment: String::new(),
+                })
+                .collect(),
+            access: Access::Tunnel {
+                forwards: Vec::new(),
+            },
+            main: Source::default(),
+            sub: None,
+            record: Record::Main,
+            retention: Retention::Days(14),
+            enabled,
+        }
+    }
+
+    #[test]
+    fn key_and_name_must_agree() {
+        let set = CameraSet::new([
+            camera("yard", &[1], Enabled::Yes),
+            camera("gate", &[2, 3], Enabled::Yes),
+            camera("acme/shop", &[3], Enabled::Yes),
+            camera("shed", &[4], Enabled::Disabled),
+            camera("lost", &[5], Enabled::Stolen),
+        ]);
+        let login = |name: &str, seed| {
+            set.login(name, &key(seed))
+                .map(|camera| camera.id.to_string())
+        };
+        assert_eq!(login("yard", 1), Ok("home/yard".to_owned()));
+        assert_eq!(login("home/yard", 1), Ok("home/yard".to_owned()));
+        assert_eq!(
+            login("root", 1),
+            Ok("home/yard".to_owned()),
+            "a name of no camera, a key of one"
+        );
+        assert_eq!(login("../../etc", 1), Ok("home/yard".to_owned()));
+        assert_eq!(login("gate", 1), Err(Refusal::OtherCamera));
+        assert_eq!(login("yard", 9), Err(Refusal::UnknownKey));
+        assert_eq!(login("root", 3), Err(Refusal::Ambiguous));
+        assert_eq!(login("acme/shop", 3), Ok("acme/shop".to_owned()));
+        assert_eq!(
+            login("shed", 4),
+            Err(Refusal::Disabled("shed".parse().unwrap()))
+        );
+        assert_eq!(
+            login("lost", 5),
+            Err(Refusal::Stolen("lost".parse().unwrap()))
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Why a second of an enabled camera is missing: a closed list (promise P4).
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::id::text_serde;
+
+/// The cause of a gap. The monitor decides it, the archiver writes it; the text is part of stored object keys and never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// No tunnel: the relay sees no landing.
+    TunnelDown,
+    /// Between a hang-up and the next start, by design.
+    HungUp,
+    /// Camera or recording switched off.
+    Disabled,
+    /// Node and spool disk vanished.
+    NodeLost,
+    /// The store acknowledged it and no longer has it; found by `segments verify`.
+    StoreLost,
+    /// A landing, but no PLAY: refused, unauthorised, not RTSP.
+    RtspError,
+    /// PLAY, but no media for 5 s.
+    CameraSilent,
+    /// The archiver fell behind the relay's ring and was moved to the next key frame.
+    Overrun,
+    /// Media, but no key frame to begin at.
+    NoIdr,
+    /// The archiver was restarted.
+    Restart,
+    /// The spool's bound was reached.
+    SpoolFull,
+    /// A tail that recovery cut.
+    CrashRecovered,
+    /// The wall clock stepped by more than 1 s, or RTP and monotonic time parted by more than 5 s (rule S31).
+    ClockStep,
+}
+
+impl Cause {
+    /// Every cause, in the order of the documentation.
+    pub const ALL: [Self; 13] = [
+        Self::TunnelDown,
+        Self::HungUp,
+        Self::Disabled,
+        Self::NodeLost,
+        Self::StoreLost,
+        Self::RtspError,
+        Self::CameraSilent,
+        Self::Overrun,
+        Self::NoIdr,
+        Self::Restart,
+        Self::SpoolFull,
+        Self::CrashRecovered,
+        Self::ClockStep,
+    ];
+
+    /// The text in keys, metrics and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TunnelDown => "tunnel_down",
+            Self::HungUp => "hung_up",
+            Self::Disabled => "disabled",
+            Self::NodeLost => "node_lost",
+            Self::StoreLost => "store_lost",
+            Self::RtspError => "rtsp_error",
+            Self::CameraSilent => "camera_silent",
+            Self::Overrun => "overrun",
+            Self::NoIdr => "no_idr",
+            Self::Restart => "restart",
+            Self::SpoolFull => "spool_full",
+            Self::CrashRecovered => "crash_recovered",
+            Self::ClockStep => "clock_step",
+        }
+    }
+
+    /// What a person reads on the page and in an alarm.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::TunnelDown => "the camera's tunnel was down",
+            Self::HungUp => "the camera hung up on purpose",
+            Self::Disabled => "the camera or its recording was switched off",
+            Self::NodeLost => "the machine and its disk were lost",
+            Self::StoreLost => "the store lost it after acknowledging it",
+            Self::RtspError => "the camera's RTSP server refused the stream",
+            Self::CameraSilent => "the camera was connected but sent no pictures",
+            Self::Overrun => "the recorder fell behind",
+            Self::NoIdr => "the camera sent no key frame",
+            Self::Restart => "Moorline was restarted",
+            Self::SpoolFull => "the disk for recordings was full",
+            Self::CrashRecovered => "the end was cut off by a crash",
+            Self::ClockStep => "a clock jumped",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that is not in the closed list.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a cause")]
+pub struct UnknownCause(String);
+
+impl FromStr for Cause {
+    type Err = UnknownCause;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|cause| cause.as_str() == text);
+        found.ok_or_else(|| UnknownCause(text.chars().take(40).collect()))
+    }
+}
+
+text_serde!(Cause);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_found_by_its_text() {
+        for cause in Cause::ALL {
+            assert_eq!(cause.as_str().parse(), Ok(cause));
+        }
+        assert!("tunnel_up".parse::<Cause>().is_err());
+    }
+}

@@ -1,0 +1,176 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::PortError;
+use crate::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
+use crate::id::{CameraId, Generation, SessionId};
+use crate::key::PublicKey;
+use crate::segment::Retention;
+use crate::status::OpenGap;
+use crate::time::Timestamp;
+
+/// All cameras, in memory (promise P7): used on the SSH handler's path.
+#[async_trait]
+pub trait CameraDirectory: Send + Sync {
+    /// The present set. Never blocks.
+    fn snapshot(&self) -> Arc<CameraSet>;
+
+    /// Waits until [`CameraDirectory::version`] differs from `seen`, and returns it. Cancel-safe; no deadline. Several changes may be
+    /// seen as one: compare snapshots.
+    async fn changed(&self, seen: u64) -> u64;
+
+    /// Counts changes. Never blocks.
+    fn version(&self) -> u64;
+}
+
+/// What changes a camera record.
+#[async_trait]
+pub trait CameraAdmin: Send + Sync {
+    /// Adds a camera.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Exists`], [`CameraAdminError::KeyTaken`]; nothing is stored then.
+    async fn add(&self, camera: Camera) -> Result<(), CameraAdminError>;
+
+    /// Changes the fields that are given; all or none. Returns the record as it is now.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Unknown`].
+    async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError>;
+
+    /// Removes the record; its recordings stay. Its claims are forgotten, but its generation goes on should the name return.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Unknown`].
+    async fn remove(&self, id: &CameraId) -> Result<(), CameraAdminError>;
+
+    /// Adds a key. Adding one that the camera has changes nothing.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Unknown`], [`CameraAdminError::KeyTaken`].
+    async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError>;
+
+    /// Takes a key away, so that its sessions end.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Unknown`], [`CameraAdminError::UnknownKey`].
+    async fn revoke_key(&self, id: &CameraId, key: &PublicKey) -> Result<(), CameraAdminError>;
+}
+
+/// Fields of a camera to be changed; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CameraChange {
+    /// New title.
+    pub title: Option<String>,
+    /// New site; `Some(None)` clears it.
+    pub site: Option<Option<String>>,
+    /// New time zone.
+    pub timezone: Option<String>,
+    /// New way of access.
+    pub access: Option<Access>,
+    /// New main source.
+    pub main: Option<Source>,
+    /// New sub source; `Some(None)` clears it.
+    pub sub: Option<Option<Source>>,
+    /// What to record from now on.
+    pub record: Option<Record>,
+    /// How long to keep what is recorded from now on.
+    pub retention: Option<Retention>,
+    /// Whether it may connect.
+    pub enabled: Option<Enabled>,
+}
+
+/// Why a change was refused. Nothing is half applied.
+#[derive(Debug, thiserror::Error)]
+pub enum CameraAdminError {
+    /// The name is taken.
+    #[error("camera {0} exists already")]
+    Exists(CameraId),
+    /// There is no such camera.
+    #[error("there is no camera {0}")]
+    Unknown(CameraId),
+    /// The camera has no such key.
+    #[error("camera {camera} has no key {fingerprint}")]
+    UnknownKey {
+        /// The camera.
+        camera: CameraId,
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
+    /// Keys are unique (rule S2).
+    #[error("the key {fingerprint} belongs to {owner} already")]
+    KeyTaken {
+        /// The key's fingerprint.
+        fingerprint: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// A field is wrong.
+    #[error("{field} = {value:?}: {expected}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// The adapter failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Who may serve a camera: a compare-and-swap per tunnel, persisted, strictly increasing.
+#[async_trait]
+pub trait Claims: Send + Sync {
+    /// Takes the next generation of a camera for a session. Deadline: 5 s. Not idempotent: each call gives a newer one.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; the session is to be ended then.
+    async fn claim(&self, camera: &CameraId, session: SessionId) -> Result<Generation, ClaimError>;
+
+    /// Gives a claim back. Idempotent; an older generation than the present one changes nothing.
+    ///
+    /// # Errors
+    /// [`PortError`]; the claim is superseded by the next one anyway.
+    async fn release(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError>;
+}
+
+/// Why a claim failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The camera was removed meanwhile.
+    #[error("there is no camera {0}")]
+    Unknown(CameraId),
+    /// The adapter failed or took too long.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// What the monitor must know again after a restart (promise P4): persisted per camera.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// The instant up to which everything was durable or explained.
+    pub durable_until: Option<Timestamp>,
+    /// The stretches without media since then, each with its end, in order; the last may be open. At most 1,000: older ones merge.
+    pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
+    /// The alarm that was raised and not yet cleared: since when recording stood still.
+    pub alarmed_since: Option<Timestamp>,
+}
+
+/// Keeps [`Memory`].
+#[async_trait]
+pub trait Memories: Send + Sync {
+    /// All that is remembered. Called once, at start.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn load(&self) -> Result<Vec<(CameraId, Memory)>, PortError>;
+
+    /// Remembers; replaces what was there. Idempotent. A camera that does not exist is ignored.
+    ///
+    /// # Errors
+    /// [`PortError`]; the caller tries again with the next change.
+    async fn store(&self, camera: &CameraId, memory: &Memory) -> Result<(), PortError>;
+}

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::camera::Camera;
+use crate::id::{CameraId, Generation, InstanceId};
+use crate::lifecycle::Role;
+use crate::status::{ArchiveReport, OpenGap, RelayReport};
+use crate::time::Timestamp;
+
+/// What a workload is started with.
+#[derive(Debug, Clone)]
+pub struct WorkloadSpec {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The camera as it is now.
+    pub camera: Arc<Camera>,
+    /// The tunnel to begin with.
+    pub generation: Generation,
+    /// The archiver's: stretches without media before this start that are not yet written, as the monitor knows them.
+    pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
+    /// The archiver's: up to where the archive is durable or explained, as the monitor knows it.
+    pub durable_until: Option<Timestamp>,
+}
+
+/// An order to a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkloadOrder {
+    /// The camera is back under a newer generation: connect again now, without waiting.
+    Rebind {
+        /// The newer generation.
+        generation: Generation,
+    },
+    /// Why there is no media (`Some`), or that there is again (`None`). The archiver writes its gaps with these.
+    Cause {
+        /// The open stretch; its `since` is when this cause began.
+        gap: Option<OpenGap>,
+    },
+    /// Seal, upload what fits into the budget, end.
+    Drain {
+        /// From the receipt on.
+        budget: Duration,
+    },
+}
+
+/// What a workload says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkloadReport {
+    /// The relay's state, on change and at least every 10 s.
+    Relay(RelayReport),
+    /// The archiver's state, on change and at least every 10 s.
+    Archive(ArchiveReport),
+}
+
+/// The workload's end of its control connection.
+#[async_trait]
+pub trait WorkloadControl: Send {
+    /// The next order; `None` once the supervisor is gone, which means: drain with the default budget. Cancel-safe. Orders of one kind may be
+    /// merged to the newest; `Drain` is never lost.
+    async fn order(&mut self) -> Option<WorkloadOrder>;
+
+    /// Reports. Never blocks: a report replaces an unread older one of the same kind (and source).
+    fn report(&self, report: WorkloadReport);
+}
+
+/// Starts and ends workloads. No call blocks; results arrive as [`WorkloadEvent`].
+pub trait Workloads: Send + Sync {
+    /// Starts the relay and, unless nothing is recorded, the archiver under one instance id. Idempotent by instance.
+    fn start(&self, spec: WorkloadSpec);
+
+    /// Starts one workload of a known instance again, after it crashed.
+    fn restart(&self, instance: InstanceId, role: Role, spec: WorkloadSpec);
+
+    /// Gives both workloads an order. An unknown instance is ignored.
+    fn order(&self, camera: &CameraId, instance: InstanceId, order: WorkloadOrder);
+
+    /// Ends both workloads now. Idempotent. [`WorkloadEvent::Drained`] follows.
+    fn kill(&self, camera: &CameraId, instance: InstanceId);
+}
+
+/// What happened to an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkloadEvent {
+    /// A workload said something.
+    Report(WorkloadReport),
+    /// A workload ended although nobody asked it to.
+    Crashed {
+        /// Which.
+        role: Role,
+        /// Why, in words.
+        reason: String,
+    },
+    /// All workloads of the instance have ended after an order to drain or a kill.
+    Drained,
+}
+
+/// The monitor's mailbox for workloads. No call blocks: reports replace unread ones, the others are bounded by the number of instances.
+pub trait WorkloadEvents: Send + Sync {
+    /// An instance of this camera says something.
+    fn tell(&self, camera: &CameraId, instance: InstanceId, event: WorkloadEvent);
+}

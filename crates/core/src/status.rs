@@ -1,0 +1,216 @@
+//! What a camera is doing, as values: the page, the metrics and the alarms read the same.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::cause::Cause;
+use crate::id::{CameraId, Generation, SessionId, SourceName};
+use crate::time::Timestamp;
+
+/// The link of a camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum LinkStatus {
+    /// No tunnel.
+    Absent,
+    /// A tunnel serves.
+    Up {
+        /// Its generation.
+        generation: Generation,
+        /// Its session.
+        session: SessionId,
+        /// Where it comes from. `None` for a LAN camera.
+        peer: Option<SocketAddr>,
+    },
+    /// Its tunnel was lost a moment ago; relay and archiver wait for it.
+    Grace {
+        /// The generation that was lost.
+        generation: Generation,
+    },
+}
+
+/// What a relay sees of its camera, one per source that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum RelayState {
+    /// Nobody reads.
+    Idle,
+    /// No landing: the camera is away.
+    NoLanding,
+    /// A landing; DESCRIBE, SETUP or PLAY is under way.
+    Connecting,
+    /// A landing, but the camera's RTSP server does not give the stream.
+    Refused {
+        /// Why, from a closed list.
+        fault: RtspFault,
+    },
+    /// Media flows.
+    Playing,
+    /// PLAY, but no media for 5 s.
+    Silent,
+}
+
+/// Why a camera's RTSP server does not give its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RtspFault {
+    /// Nothing listens behind the tunnel, or it closed at once.
+    RefusedByCamera,
+    /// What listens does not speak RTSP.
+    NotRtsp,
+    /// 401 or 403, with the login we have or without one.
+    Unauthorized,
+    /// 404: no stream at that path, nor at a known one.
+    NotFound,
+    /// Another status from the camera.
+    Status,
+    /// An SDP without a stream that can be read.
+    NoMedia,
+    /// No answer in time.
+    Timeout,
+    /// Interleaved framing was lost and did not come back.
+    FramingLost,
+    /// The connection ended.
+    Closed,
+}
+
+impl RtspFault {
+    /// The text in metrics, logs and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RefusedByCamera => "refused_by_camera",
+            Self::NotRtsp => "not_rtsp",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::Status => "status",
+            Self::NoMedia => "no_media",
+            Self::Timeout => "timeout",
+            Self::FramingLost => "framing_lost",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::RefusedByCamera => {
+                "nothing listens at the forwarded port: check the camera's RTSP server and the last part of -R"
+            }
+            Self::NotRtsp => {
+                "what listens at the forwarded port does not speak RTSP: check the port at the end of -R"
+            }
+            Self::Unauthorized => {
+                "set the camera's own login: moorline camera set CAMERA --login USER (the password is asked for)"
+            }
+            Self::NotFound => "set the stream's path: moorline camera set CAMERA --path /…",
+            Self::Status => "the camera's RTSP server is in trouble: restart it",
+            Self::NoMedia => {
+                "the camera offers no stream that can be read: check its encoder settings"
+            }
+            Self::Timeout => "the camera's RTSP server hangs: restart it",
+            Self::FramingLost => "the camera's stream is garbled: lower its bitrate",
+            Self::Closed => {
+                "the camera's RTSP server closes the connection: restart it, or lower its bitrate"
+            }
+        }
+    }
+}
+
+/// What a relay reports of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RelayReport {
+    /// Which stream.
+    pub source: SourceName,
+    /// What it sees.
+    pub state: RelayState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Codecs in words (`H.264 1920x1080`, `PCMA 8 kHz`), once known.
+    pub media: Vec<String>,
+    /// Media received over the last seconds, in bits per second.
+    pub bits_per_second: u64,
+    /// Who reads it, the archiver included.
+    pub readers: u32,
+    /// Pictures received since the relay started.
+    pub pictures: u64,
+    /// Pictures that arrived damaged or not at all, since the relay started.
+    pub pictures_lost: u64,
+    /// Times that framing was found again, since the relay started.
+    pub resyncs: u64,
+}
+
+/// What an archiver does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArchiveState {
+    /// It waits for the relay.
+    Waiting,
+    /// Fragments are being synced.
+    Recording,
+    /// It seals and uploads what it has.
+    Draining,
+    /// The disk refuses.
+    DiskFull,
+}
+
+/// What an archiver reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArchiveReport {
+    /// What it does.
+    pub state: ArchiveState,
+    /// The end of the last synced fragment.
+    pub synced_until: Option<Timestamp>,
+    /// The instant up to which everything is acknowledged by the store or is a gap.
+    pub durable_until: Option<Timestamp>,
+    /// Since when there is no media, if so.
+    pub silent_since: Option<Timestamp>,
+    /// Bytes of this camera that wait in the spool.
+    pub spool_bytes: u64,
+    /// Why audio is not recorded, in words (`the camera sends MP3, which is not recorded`).
+    pub audio_note: Option<String>,
+    /// The store's last refusal, in words, until an upload succeeds.
+    pub store_error: Option<String>,
+}
+
+/// A stretch without media that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OpenGap {
+    /// The first missing instant.
+    pub since: Timestamp,
+    /// Why, at this moment. A stretch with several causes is split where the cause changes.
+    pub cause: Cause,
+}
+
+/// What one camera is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CameraStatus {
+    /// Which.
+    pub camera: CameraId,
+    /// Its link.
+    pub link: LinkStatus,
+    /// Since when the link is in that state.
+    pub link_since: Timestamp,
+    /// What the relay says, one per source that is read.
+    pub relays: Vec<RelayReport>,
+    /// What the archiver says; `None` while there is none.
+    pub archive: Option<ArchiveReport>,
+    /// The instant up to which everything is durable or explained; survives restarts.
+    pub durable_until: Option<Timestamp>,
+    /// The stretches without media since then, in order, closed ones first; the last one may be open.
+    pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
+    /// What the camera says of itself (`STATUS` of MOORLINE/1), untrusted and bounded, as key and value.
+    pub said: Vec<(String, String)>,
+    /// The SSH client's version line, untrusted.
+    pub client: Option<String>,
+}
+
+impl CameraStatus {
+    /// The stretch without media that goes on now.
+    pub fn open_gap(&self) -> Option<OpenGap> {
+        self.gaps
+            .last()
+            .filter(|(_, end)| end.is_none())
+            .map(|(gap, _)| *gap)
+    }
+}

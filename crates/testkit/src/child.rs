@@ -1,0 +1,346 @@
+//! Processes of tests: started with their output captured, signalled by pid, gone when dropped.
+//!
+//! Each child leads a process group of its own, so that what it started goes with it (a browser's renderers, a shell's pipeline).
+//! Standard input stays open until [`Child::close_stdin`]. Output is kept as lines, the newest 10,000 of them; older ones are dropped.
+
+use std::{
+    collections::VecDeque,
+    process::{ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process, kill_process_group};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{ChildStdin, Command},
+    sync::watch,
+};
+
+use crate::{Error, patience};
+
+/// Lines kept per child.
+const KEPT: usize = 10_000;
+/// Bytes after which a line without an end is cut.
+const LONGEST_LINE: usize = 64 * 1024;
+/// Lines shown in an error.
+const TAIL: usize = 25;
+
+/// A running process.
+#[derive(Debug)]
+pub struct Child {
+    name: String,
+    process: tokio::process::Child,
+    stdin: Option<ChildStdin>,
+    captured: Arc<Captured>,
+}
+
+#[derive(Debug)]
+struct Captured {
+    lines: Mutex<Lines>,
+    /// Lines seen so far, and how many of the two streams are still open.
+    progress: watch::Sender<(u64, u8)>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    kept: VecDeque<String>,
+    /// Number of the first kept line.
+    first: u64,
+}
+
+impl Child {
+    /// Starts `command`; `name` stands in errors.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn(name: impl Into<String>, mut command: Command) -> Result<Self, Error> {
+        let name = name.into();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut process = command.spawn().map_err(|source| Error::io(format!("start {name}"), source))?;
+        let captured = Arc::new(Captured { lines: Mutex::default(), progress: watch::Sender::new((0, 2)) });
+        if let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) {
+            tokio::spawn(capture(stdout, Arc::clone(&captured)));
+            tokio::spawn(capture(stderr, Arc::clone(&captured)));
+        }
+        Ok(Self { name, stdin: process.stdin.take(), process, captured })
+    }
+
+    /// The process id; `None` once its end was seen.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// The lines so far, of both streams in the order of arrival.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.captured.lock().kept.iter().cloned().collect()
+    }
+
+    /// How many lines came so far: a mark for [`Child::wait_for_after`].
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.captured.progress.borrow().0
+    }
+
+    /// Waits for a line, past or future, that contains `pattern`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] after `deadline`; [`Error::Ended`] when the output ends first. Both show the last lines.
+    pub async fn wait_for_line(&self, pattern: &str, deadline: Duration) -> Result<String, Error> {
+        let what = format!("the line {pattern:?}");
+        self.wait_for_after(0, &what, deadline, |line| line.contains(pattern).then(|| line.to_owned())).await
+    }
+
+    /// Waits for the first line after `mark` from which `pick` takes a value.
+    ///
+    /// # Errors
+    /// As [`Child::wait_for_line`].
+    pub async fn wait_for_after<T>(
+        &self,
+        mark: u64,
+        what: &str,
+        deadline: Duration,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, Error> {
+        let deadline = patience(deadline);
+        let mut progress = self.captured.progress.subscribe();
+        let mut next = mark;
+        let search = async {
+            loop {
+                let (seen, open) = *progress.borrow_and_update();
+                {
+                    let lines = self.captured.lock();
+                    let skip = usize::try_from(next.saturating_sub(lines.first)).unwrap_or(usize::MAX);
+                    if let Some(value) = lines.kept.iter().skip(skip).find_map(|line| pick(line)) {
+                        return Ok(value);
+                    }
+                    next = seen.max(lines.first);
+                }
+                if open == 0 {
+                    return Err(Error::Ended {
+                        name: self.name.clone(),
+                        status: None,
+                        what: what.to_owned(),
+                        detail: self.tail(),
+                    });
+                }
+                if progress.changed().await.is_err() {
+                    continue;
+                }
+            }
+        };
+        tokio::time::timeout(deadline, search).await.unwrap_or_else(|_| {
+            Err(Error::Timeout { what: format!("{}: {what}", self.name), patience: deadline, detail: self.tail() })
+        })
+    }
+
+    /// Writes to standard input.
+    ///
+    /// # Errors
+    /// When it is closed.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let operation = || format!("write to {}", self.name);
+        let Some(stdin) = self.stdin.as_mut() else {
+            return Err(Error::io(operation(), std::io::ErrorKind::BrokenPipe.into()));
+        };
+        let written = async {
+            stdin.write_all(bytes).await?;
+            stdin.flush().await
+        };
+        written.await.map_err(|source| Error::io(operation(), source))
+    }
+
+    /// Closes standard input: the peer sees its end.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Sends `signal` to this process alone (not to what it started). Nothing happens once its end was seen.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.raw_pid() {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Freezes the process as a dead network freezes a camera: its sockets stay open, nothing is read or sent.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when it still runs after `deadline`; it goes on running.
+    pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, Error> {
+        let deadline = patience(deadline);
+        match tokio::time::timeout(deadline, self.process.wait()).await {
+            Ok(status) => status.map_err(|source| Error::io(format!("wait for {}", self.name), source)),
+            Err(_) => {
+                Err(Error::Timeout { what: format!("the end of {}", self.name), patience: deadline, detail: self.tail() })
+            }
+        }
+    }
+
+    /// Asks the process to end (SIGTERM) and waits for it; after `deadline` it is killed with its group.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when it had to be killed.
+    pub async fn end(mut self, deadline: Duration) -> Result<ExitStatus, Error> {
+        self.signal(Signal::TERM);
+        self.wait(deadline).await
+    }
+
+    /// The last lines of output.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let lines = self.captured.lock();
+        let skip = lines.kept.len().saturating_sub(TAIL);
+        lines.kept.iter().skip(skip).fold(String::new(), |mut text, line| {
+            text.push_str("  | ");
+            text.push_str(line);
+            text.push('\n');
+            text
+        })
+    }
+
+    fn raw_pid(&self) -> Option<Pid> {
+        self.process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // The pid is ours as long as nobody has reaped it, and with it the group of the same number.
+        if let Some(pid) = self.raw_pid() {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Captured {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        {
+            let mut lines = self.lock();
+            if lines.kept.len() == KEPT {
+                lines.kept.pop_front();
+                lines.first += 1;
+            }
+            lines.kept.push_back(text);
+        }
+        self.progress.send_modify(|(seen, _)| *seen += 1);
+    }
+}
+
+/// Cuts a stream into lines at LF or CR (ffmpeg's progress) until it ends.
+async fn capture(mut stream: impl AsyncRead + Unpin, captured: Arc<Captured>) {
+    let mut line = Vec::new();
+    let mut chunk = vec![0; 8192];
+    while let Ok(length) = stream.read(&mut chunk).await {
+        if length == 0 {
+            break;
+        }
+        for &byte in chunk.iter().take(length) {
+            let end = byte == b'\n' || byte == b'\r';
+            if !end {
+                line.push(byte);
+            }
+            if (end && !line.is_empty()) || line.len() >= LONGEST_LINE {
+                captured.push(&line);
+                line.clear();
+            }
+        }
+    }
+    if !line.is_empty() {
+        captured.push(&line);
+    }
+    captured.progress.send_modify(|(_, open)| *open = open.saturating_sub(1));
+}
+
+/// Runs `command` to its end and returns its status and raw output; it is killed when `deadline` passes.
+///
+/// # Errors
+/// When it cannot be started or does not end in time. A bad exit status is the caller's to judge.
+pub async fn run(name: &str, mut command: Command, deadline: Duration) -> Result<Output, Error> {
+    let deadline = patience(deadline);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let process = command.spawn().map_err(|source| Error::io(format!("start {name}"), source))?;
+    match tokio::time::timeout(deadline, process.wait_with_output()).await {
+        Ok(output) => output.map_err(|source| Error::io(format!("run {name}"), source)),
+        Err(_) => Err(Error::Timeout { what: format!("the end of {name}"), patience: deadline, detail: String::new() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script);
+        Child::spawn("shell", command).expect("sh starts")
+    }
+
+    #[tokio::test]
+    async fn lines_of_both_streams_are_awaited_and_input_is_written() {
+        let mut child = shell("read name; echo hello $name; echo careful >&2; printf 'a\\rb'");
+        child.write(b"camera\n").await.unwrap();
+        assert_eq!(child.wait_for_line("hello", SOON).await.unwrap(), "hello camera");
+        child.wait_for_line("careful", SOON).await.unwrap();
+        child.wait_for_line("b", SOON).await.unwrap();
+        assert!(child.wait(SOON).await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_never_comes_shows_what_came() {
+        let child = shell("echo only this");
+        let error = child.wait_for_line("that", SOON).await.unwrap_err();
+        assert!(matches!(error, Error::Ended { .. }), "{error}");
+        assert!(error.to_string().contains("only this"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_child_started_ends_with_it() {
+        let child = shell("sleep 1000 & echo $!; wait");
+        let grandchild: i32 = child.wait_for_after(0, "a pid", SOON, |line| line.parse().ok()).await.unwrap();
+        drop(child);
+        let gone = || async move {
+            // A zombie that its new parent has not reaped yet is as good as gone.
+            match std::fs::read_to_string(format!("/proc/{grandchild}/stat")) {
+                Ok(stat) => stat.contains(") Z ").then_some(()),
+                Err(_) => Some(()),
+            }
+        };
+        crate::eventually("the grandchild's end", SOON, gone).await;
+    }
+
+    #[tokio::test]
+    async fn a_frozen_child_is_silent_until_it_thaws() {
+        let mut child = shell("echo ready; read x; echo awake");
+        child.wait_for_line("ready", SOON).await.unwrap();
+        child.freeze();
+        child.write(b"\n").await.unwrap();
+        assert!(child.wait_for_line("awake", Duration::from_millis(100)).await.is_err());
+        child.thaw();
+        child.wait_for_line("awake", SOON).await.unwrap();
+    }
+}

@@ -1,0 +1,51 @@
+//! What tests run against: real peers, a network that fails on order, and small servers that remember what they were told.
+//!
+//! **Owns**: finding peers and saying which version was met ([`peer`]), processes that cannot outlive their test ([`child`]), the fault
+//! proxies ([`fault`], [`s3fault`]), an S3 server ([`s3`], feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
+//! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), a browser ([`chromium`]), network namespaces ([`netns`]).
+//!
+//! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
+//! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
+//!
+//! **Rules**: everything listens on port 0 of 127.0.0.1; every wait has a deadline, which `MOORLINE_TEST_PATIENCE` (a factor, default 1)
+//! stretches on a slow machine; whatever is started ends when its value is dropped. A peer that every Debian 12 machine can install is
+//! *required*: its absence fails the test. Any other is *optional*: [`or_skip`] skips with the reason, which `cargo xtask test` counts.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans keep the product's time and sockets injectable; this package is what tests inject"
+)]
+
+pub mod child;
+pub mod chromium;
+mod error;
+pub mod eventually;
+pub mod fault;
+pub mod gst;
+pub mod http;
+mod http_call;
+pub mod live555;
+pub mod netns;
+pub mod peer;
+#[cfg(feature = "s3")]
+pub mod s3;
+pub mod s3fault;
+mod serving;
+mod skip;
+pub mod smtp;
+mod webdriver;
+
+pub use error::Error;
+pub use eventually::{eventually, patience};
+pub use skip::{or_skip, skip};
+pub use tempfile;
+
+/// A directory that is removed with everything in it when the value is dropped.
+///
+/// # Errors
+/// When the system's temporary directory cannot be written.
+pub fn temp_dir() -> Result<tempfile::TempDir, Error> {
+    tempfile::Builder::new()
+        .prefix("moorline-test-")
+        .tempdir()
+        .map_err(|source| Error::io("make a temporary directory", source))
+}

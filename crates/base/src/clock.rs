@@ -12,6 +12,7 @@
 //! Wall time is `i64` milliseconds since the Unix epoch, UTC: the one form that is stored. Monotonic time is [`std::time::Instant`], so
 //! that packages without a runtime can take it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -66,7 +67,11 @@ pub async fn sleep(clock: &dyn Clock, duration: Duration, cancel: &CancellationT
 }
 
 /// As [`sleep`], to an instant of `clock`'s monotonic time.
-pub async fn sleep_until(clock: &dyn Clock, deadline: Instant, cancel: &CancellationToken) -> Slept {
+pub async fn sleep_until(
+    clock: &dyn Clock,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Slept {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Slept::Cancelled,
@@ -183,7 +188,9 @@ impl Clock for TokioClock {
 struct Simulated {
     monotonic: Instant,
     wall_ms: i64,
-    sleepers: usize,
+    /// The deadline of each sleep under way, by a number of its own.
+    sleepers: BTreeMap<u64, Instant>,
+    next_sleeper: u64,
 }
 
 /// A clock that stands still until a test moves it. Clones are the same clock; it needs no runtime.
@@ -200,7 +207,8 @@ impl SimulatedClock {
         let state = Simulated {
             monotonic: tokio_now(),
             wall_ms,
-            sleepers: 0,
+            sleepers: BTreeMap::new(),
+            next_sleeper: 0,
         };
         SimulatedClock {
             state: Arc::new(Mutex::new(state)),
@@ -227,10 +235,16 @@ impl SimulatedClock {
         self.with(|state| state.wall_ms = wall_ms);
     }
 
-    /// Waits until at least `count` sleeps are under way, so that a test knows that advancing will reach them.
+    /// Waits until at least `count` sleeps are under way whose time has not come, so that a test knows that advancing will reach them.
     pub async fn sleepers(&self, count: usize) {
+        let asleep = |state: &Simulated| {
+            let deadlines = state.sleepers.values();
+            deadlines
+                .filter(|deadline| **deadline > state.monotonic)
+                .count()
+        };
         let mut changed = self.changed.subscribe();
-        while self.read(|state| state.sleepers) < count {
+        while self.read(asleep) < count {
             if changed.changed().await.is_err() {
                 return;
             }
@@ -242,19 +256,26 @@ impl SimulatedClock {
     }
 }
 
-/// Counts one sleep of a [`SimulatedClock`] for as long as it lives.
-struct Sleeper(SimulatedClock);
+/// Lists one sleep of a [`SimulatedClock`] for as long as it lives.
+struct Sleeper {
+    clock: SimulatedClock,
+    id: u64,
+}
 
 impl Sleeper {
-    fn new(clock: SimulatedClock) -> Self {
-        clock.with(|state| state.sleepers += 1);
-        Sleeper(clock)
+    fn new(clock: SimulatedClock, deadline: Instant) -> Self {
+        let id = clock.with(|state| {
+            state.next_sleeper += 1;
+            state.sleepers.insert(state.next_sleeper, deadline);
+            state.next_sleeper
+        });
+        Sleeper { clock, id }
     }
 }
 
 impl Drop for Sleeper {
     fn drop(&mut self) {
-        self.0.with(|state| state.sleepers -= 1);
+        self.clock.with(|state| state.sleepers.remove(&self.id));
     }
 }
 
@@ -274,7 +295,7 @@ impl Clock for SimulatedClock {
             if clock.monotonic() >= deadline {
                 return;
             }
-            let _sleeper = Sleeper::new(clock.clone());
+            let _sleeper = Sleeper::new(clock.clone(), deadline);
             while clock.monotonic() < deadline {
                 if changed.changed().await.is_err() {
                     return;

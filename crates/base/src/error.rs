@@ -136,13 +136,18 @@ mod tests {
     #[test]
     fn a_cause_that_was_quoted_is_not_said_twice() {
         let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-        assert_eq!(report(&Quoting(refused)), "cannot read it: permission denied");
+        assert_eq!(
+            report(&Quoting(refused)),
+            "cannot read it: permission denied"
+        );
     }
 
     #[test]
     fn a_hint_inside_a_hinted_error_is_kept() {
         let inner = Hinted::new("port 2222 is taken", "stop the other server");
-        let both = Err::<(), _>(inner).hint(|| "or choose another port").unwrap_err();
+        let both = Err::<(), _>(inner)
+            .hint(|| "or choose another port")
+            .unwrap_err();
         assert_eq!(
             report(&both),
             "port 2222 is taken\nhint: or choose another port\nhint: stop the other server"

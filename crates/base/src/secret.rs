@@ -177,8 +177,7 @@ fn read(path: &Path, private: bool) -> Result<Secret<String>, SecretFileError> {
     if bytes.0.len() as u64 > FILE_LIMIT {
         return Err(SecretFileError::TooGreat(path.into()));
     }
-    let text =
-        std::str::from_utf8(&bytes.0).map_err(|_| SecretFileError::NotText(path.into()))?;
+    let text = std::str::from_utf8(&bytes.0).map_err(|_| SecretFileError::NotText(path.into()))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
@@ -226,8 +225,7 @@ mod tests {
     fn file(content: &[u8], mode: u32) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("temp file");
         std::fs::write(file.path(), content).expect("written");
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode))
-            .expect("mode");
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("mode");
         file
     }
 
@@ -251,7 +249,10 @@ mod tests {
         let error = Secret::from_private_file(file.path()).unwrap_err();
         assert!(error.to_string().ends_with("(mode 0644)"), "{error}");
         assert!(error.hint().starts_with("chmod 600 /"), "{}", error.hint());
-        assert!(Secret::from_file(file.path()).is_ok(), "a mounted Secret is 0644");
+        assert!(
+            Secret::from_file(file.path()).is_ok(),
+            "a mounted Secret is 0644"
+        );
     }
 
     #[test]

@@ -241,7 +241,13 @@ impl PhaseReport {
             tracing::info!(phase, took_ms, "stop: phase ended");
         } else {
             let still_running = self.left.join(",");
-            tracing::warn!(phase, took_ms, count = self.left_count, still_running, "stop: phase overdue, its tasks were aborted");
+            tracing::warn!(
+                phase,
+                took_ms,
+                count = self.left_count,
+                still_running,
+                "stop: phase overdue, its tasks were aborted"
+            );
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::clock::{Clock, SharedClock, sleep};
+use crate::clock::{SharedClock, sleep};
 use crate::untrusted::Untrusted;
 
 /// An error that belongs to a closed list: the word for logs and metrics.
@@ -132,7 +132,10 @@ impl Supervisor {
                 Ok(Err(error)) => self.failed(error.reason(), &error.to_string()),
                 Err(panic) => self.failed("panic", &panic_text(panic)),
             };
-            if sleep(&*self.clock, retry_in, &self.cancel).await.is_cancelled() {
+            if sleep(&*self.clock, retry_in, &self.cancel)
+                .await
+                .is_cancelled()
+            {
                 break;
             }
         }
@@ -141,7 +144,7 @@ impl Supervisor {
 
     /// `None`: it was aborted because the token was cancelled and the budget is over, or it ended after the cancelling.
     async fn attempt<T: Send + 'static>(
-        &self,
+        &mut self,
         attempt: impl Future<Output = T> + Send + 'static,
     ) -> Option<Result<T, JoinError>> {
         use tracing::Instrument;
@@ -209,7 +212,7 @@ fn panic_text(error: JoinError) -> String {
 mod tests {
     use super::*;
     use crate::backoff::Jitter;
-    use crate::clock::SystemClock;
+    use crate::clock::{Clock, SystemClock};
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{Arc, Mutex};
 

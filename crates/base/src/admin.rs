@@ -1,0 +1,327 @@
+//! The admin port: `/metrics`, `/healthz`, `/readyz`. It only reads (S34).
+//!
+//! Owns: the router, the named readiness checks and the metrics reference. Does not own: the listener, which is passed in and bound to
+//! loopback (embedded) or the pod's address (cluster); nor anything that changes the process: that goes through a 0600 Unix socket.
+//!
+//! How [`serve`] ends: its token is cancelled; open requests get 5 s.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+
+/// The content type of OpenMetrics text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long open requests get when the server stops.
+const STOP_BUDGET: Duration = Duration::from_secs(5);
+
+/// The named checks behind `/readyz`. Clones are the same set. Without any check the process is ready.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    checks: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
+}
+
+impl Readiness {
+    /// No checks yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Readiness::default()
+    }
+
+    fn set(&self, name: &'static str, waiting: Option<String>) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.insert(name, waiting);
+    }
+
+    /// Adds a check that is not ready for the reason `starting`; it is the part's own to change.
+    #[must_use]
+    pub fn check(&self, name: &'static str) -> Check {
+        self.set(name, Some("starting".into()));
+        Check {
+            readiness: self.clone(),
+            name,
+        }
+    }
+
+    /// Every check with why it is not ready.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(&'static str, Option<String>)> {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks
+            .iter()
+            .map(|(name, waiting)| (*name, waiting.clone()))
+            .collect()
+    }
+
+    /// True when every check is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.snapshot().iter().all(|(_, waiting)| waiting.is_none())
+    }
+}
+
+/// One part's own check.
+#[derive(Debug, Clone)]
+pub struct Check {
+    readiness: Readiness,
+    name: &'static str,
+}
+
+impl Check {
+    /// The part is ready.
+    pub fn ready(&self) {
+        self.readiness.set(self.name, None);
+    }
+
+    /// The part is not ready, and why: one sentence without secrets.
+    pub fn not_ready(&self, why: impl Into<String>) {
+        self.readiness.set(self.name, Some(why.into()));
+    }
+}
+
+#[derive(Clone)]
+struct Admin {
+    registry: Arc<Registry>,
+    readiness: Readiness,
+}
+
+/// The routes: `GET` (and `HEAD`) only, everything else is answered 404 or 405.
+pub fn router(registry: Arc<Registry>, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .with_state(Admin {
+            registry,
+            readiness,
+        })
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let mut text = String::new();
+    match encode(&mut text, &admin.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot encode the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    let mut text = String::new();
+    let mut status = StatusCode::OK;
+    for (name, waiting) in admin.readiness.snapshot() {
+        match waiting {
+            None => {
+                let _ = writeln!(text, "{name}: ready");
+            }
+            Some(why) => {
+                status = StatusCode::SERVICE_UNAVAILABLE;
+                let _ = writeln!(text, "{name}: {why}");
+            }
+        }
+    }
+    if text.is_empty() {
+        text.push_str("ready\n");
+    }
+    (status, text)
+}
+
+/// Serves until `cancel` is cancelled; open requests get 5 s then.
+///
+/// # Errors
+/// The listener's; accept errors do not end it.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    cancel: CancellationToken,
+) -> io::Result<()> {
+    let stop = cancel.clone();
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .into_future();
+    let overdue = async {
+        cancel.cancelled().await;
+        let clock = SystemClock;
+        clock.sleep_until(clock.monotonic() + STOP_BUDGET).await;
+    };
+    tokio::select! {
+        biased;
+        ended = server => ended,
+        () = overdue => Ok(()),
+    }
+}
+
+/// The reference of a registry's metrics as a Markdown table: name, type, unit, meaning, in the order of their names.
+///
+/// A family without any member is not in the registry's text and so not in the table: whoever makes the page touches each
+/// (`get_or_create`) first.
+#[must_use]
+pub fn reference_markdown(registry: &Registry) -> String {
+    let mut text = String::new();
+    if encode(&mut text, registry).is_err() {
+        text.clear();
+    }
+    let mut rows: BTreeMap<&str, [&str; 3]> = BTreeMap::new();
+    for line in text.lines() {
+        for (column, keyword) in ["# TYPE ", "# UNIT ", "# HELP "].into_iter().enumerate() {
+            let Some((name, value)) = line
+                .strip_prefix(keyword)
+                .and_then(|rest| rest.split_once(' '))
+            else {
+                continue;
+            };
+            if let Some(cell) = rows.entry(name).or_default().get_mut(column) {
+                *cell = value;
+            }
+        }
+    }
+    let mut page = String::from("| metric | type | unit | meaning |\n|---|---|---|---|\n");
+    for (name, [kind, unit, help]) in rows {
+        // OpenMetrics gives the family's name; a counter's sample ends in `_total`, and that is what is asked for in a query.
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let unit = if unit.is_empty() { "–" } else { unit };
+        let help = help.replace('|', "\\|");
+        let _ = writeln!(page, "| `{name}{suffix}` | {kind} | {unit} | {help} |");
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::family::Family;
+    use prometheus_client::metrics::gauge::Gauge;
+    use prometheus_client::registry::Unit;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    struct Server {
+        address: SocketAddr,
+        readiness: Readiness,
+        cancel: CancellationToken,
+        task: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    fn registry() -> Registry {
+        let mut registry = Registry::with_prefix("moorline");
+        let sessions: Counter = Counter::default();
+        sessions.inc_by(3);
+        registry.register("sessions", "Sessions that were authenticated", sessions);
+        let spool: Family<Vec<(String, String)>, Gauge> = Family::default();
+        spool.get_or_create(&vec![("camera".into(), "acme/yard".into())]);
+        registry.register_with_unit("spool", "Bytes in the spool", Unit::Bytes, spool);
+        registry
+    }
+
+    async fn start() -> Server {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = crate::net::listen(loopback).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let readiness = Readiness::new();
+        let cancel = CancellationToken::new();
+        let router = router(Arc::new(registry()), readiness.clone());
+        let task = tokio::spawn(serve(listener, router, cancel.clone()));
+        Server {
+            address,
+            readiness,
+            cancel,
+            task,
+        }
+    }
+
+    impl Server {
+        async fn ask(&self, request: &str) -> (u16, String) {
+            let mut stream = TcpStream::connect(self.address).await.expect("connected");
+            let request =
+                format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("answered");
+            let status = answer[9..12].parse().expect("a status");
+            (status, answer)
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_and_health_are_read() {
+        let server = start().await;
+        let (status, answer) = server.ask("GET /metrics").await;
+        assert_eq!(status, 200);
+        assert!(answer.contains("moorline_sessions_total 3\n"), "{answer}");
+        assert!(answer.contains("application/openmetrics-text"), "{answer}");
+        assert_eq!(server.ask("GET /healthz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn ready_only_when_every_part_is_and_the_missing_one_is_named() {
+        let server = start().await;
+        assert_eq!(server.ask("GET /readyz").await.0, 200);
+        let (ssh, store) = (
+            server.readiness.check("ssh"),
+            server.readiness.check("store"),
+        );
+        ssh.ready();
+        let (status, answer) = server.ask("GET /readyz").await;
+        assert_eq!(status, 503);
+        assert!(
+            answer.ends_with("ssh: ready\nstore: starting\n"),
+            "{answer}"
+        );
+        store.ready();
+        assert_eq!(server.ask("GET /readyz").await.0, 200);
+        ssh.not_ready("draining");
+        assert_eq!(server.ask("GET /readyz").await.0, 503);
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_changed_through_it() {
+        let server = start().await;
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            for method in ["POST", "PUT", "DELETE", "PATCH"] {
+                let (status, _) = server.ask(&format!("{method} {path}")).await;
+                assert_eq!(status, 405, "{method} {path}");
+            }
+        }
+        assert_eq!(server.ask("GET /drain").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_it() {
+        let server = start().await;
+        assert_eq!(server.ask("GET /healthz").await.0, 200);
+        server.cancel.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(10), server.task).await;
+        ended
+            .expect("in time")
+            .expect("no panic")
+            .expect("no error");
+    }
+
+    #[test]
+    fn the_reference_names_every_metric_with_type_unit_and_meaning() {
+        assert_eq!(
+            reference_markdown(&registry()),
+            "| metric | type | unit | meaning |\n|---|---|---|---|\n\
+             | `moorline_sessions_total` | counter | – | Sessions that were authenticated. |\n\
+             | `moorline_spool_bytes` | gauge | bytes | Bytes in the spool. |\n"
+        );
+    }
+}

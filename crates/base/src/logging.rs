@@ -1,0 +1,226 @@
+//! Logging: text on a terminal, JSON elsewhere, the level changeable at run time.
+//!
+//! Owns: the subscriber and the handle that changes its filter. Does not own: installing it; only the binary calls [`init`]. Foreign text
+//! is wrapped in [`crate::Untrusted`] by whoever logs it (S33).
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::{EnvFilter, Registry};
+
+/// Always in force, after the operator's own directives: russh logs each packet that it cannot decrypt at a level that a stranger would
+/// fill the disk with.
+const ALWAYS: &str = "russh::server::encrypted=error";
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A filter that cannot be read, or a logging that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The directives are wrong.
+    #[error("the log filter {filter:?} is not understood: {reason}")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A subscriber is installed already.
+    #[error("logging is set up already")]
+    Installed,
+    /// The subscriber is gone.
+    #[error("logging has ended")]
+    Ended,
+}
+
+impl LogError {
+    /// What would be right.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            LogError::Filter { .. } => Some(
+                "write a level (error, warn, info, debug, trace), or for example \"info,moorline_tunnel=debug\"",
+            ),
+            LogError::Installed | LogError::Ended => None,
+        }
+    }
+}
+
+/// Changes the filter of the running process.
+#[derive(Debug, Clone)]
+pub struct LogHandle {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl LogHandle {
+    /// Puts a filter in force: a level, or directives such as `info,moorline_tunnel=debug`.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`]: the old one stays in force.
+    pub fn set(&self, filter: &str) -> Result<(), LogError> {
+        let filter = parse(filter)?;
+        self.filter.reload(filter).map_err(|_| LogError::Ended)
+    }
+
+    /// The filter in force.
+    #[must_use]
+    pub fn current(&self) -> String {
+        self.filter
+            .with_current(ToString::to_string)
+            .unwrap_or_default()
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    let wrong = |reason: String| LogError::Filter {
+        filter: filter.to_owned(),
+        reason,
+    };
+    if filter.trim().is_empty() {
+        return Err(wrong("it is empty".into()));
+    }
+    // A single unknown word is read as a target by tracing: "inof" would silence everything but errors.
+    let word = filter.trim();
+    let level = word.parse::<tracing::level_filters::LevelFilter>();
+    if level.is_err() && word.chars().all(|c| c.is_ascii_alphabetic()) {
+        return Err(wrong("there is no such level".into()));
+    }
+    EnvFilter::builder()
+        .parse(format!("{word},{ALWAYS}"))
+        .map_err(|error| wrong(error.to_string()))
+}
+
+/// A subscriber that writes to `writer`, and the handle that changes its filter. `Format::Auto` means text when `terminal` is true.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn subscriber<W>(
+    filter: &str,
+    format: Format,
+    terminal: bool,
+    writer: W,
+) -> Result<(Box<dyn Subscriber + Send + Sync>, LogHandle), LogError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let (layer, handle) = reload::Layer::new(parse(filter)?);
+    let registry = Registry::default().with(layer);
+    let text = match format {
+        Format::Auto => terminal,
+        Format::Text => true,
+        Format::Json => false,
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(terminal && text);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = if text {
+        Box::new(registry.with(lines))
+    } else {
+        // The fields of the spans around an event (camera, generation) stand in "spans".
+        Box::new(registry.with(lines.json().flatten_event(true).with_current_span(false)))
+    };
+    Ok((subscriber, LogHandle { filter: handle }))
+}
+
+/// Installs the process's logging, to standard error. Only the binary calls it, once.
+///
+/// # Errors
+/// [`LogError`]: a wrong filter, or a second call.
+pub fn init(filter: &str, format: Format) -> Result<LogHandle, LogError> {
+    let terminal = io::stderr().is_terminal();
+    let (subscriber, handle) = subscriber(filter, format, terminal, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("not poisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+        }
+    }
+
+    fn logged(filter: &str, format: Format, work: impl FnOnce(&LogHandle)) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let made = subscriber(filter, format, false, move || writer.clone());
+        let (subscriber, handle) = made.expect("valid");
+        tracing::subscriber::with_default(subscriber, || work(&handle));
+        lines.text()
+    }
+
+    #[test]
+    fn json_lines_carry_camera_and_generation_of_their_span() {
+        let text = logged("info", Format::Auto, |_| {
+            let span = tracing::info_span!("camera", camera = "acme/yard", generation = 41);
+            span.in_scope(|| tracing::warn!(reason = "framing_lost", "take ended"));
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim()).expect("one JSON line");
+        assert_eq!(line["message"], "take ended");
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["reason"], "framing_lost");
+        assert_eq!(line["spans"][0]["camera"], "acme/yard");
+        assert_eq!(line["spans"][0]["generation"], 41);
+    }
+
+    #[test]
+    fn the_level_changes_at_run_time_and_a_wrong_one_changes_nothing() {
+        let text = logged("info", Format::Text, |handle| {
+            tracing::debug!("not yet");
+            handle.set("debug").expect("valid");
+            tracing::debug!("now");
+            let error = handle.set("inof").unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the log filter \"inof\" is not understood: there is no such level"
+            );
+            assert!(error.hint().is_some());
+            assert!(handle.set("info,x=loud").is_err());
+            assert!(handle.set(" ").is_err());
+            tracing::debug!("still");
+            assert!(handle.current().contains("debug"), "{}", handle.current());
+        });
+        assert!(!text.contains("not yet"), "{text}");
+        assert!(text.contains("now") && text.contains("still"), "{text}");
+    }
+
+    #[test]
+    fn what_a_stranger_can_make_russh_log_stays_out_at_any_level() {
+        let text = logged("trace", Format::Text, |_| {
+            tracing::warn!(target: "russh::server::encrypted", "flood");
+            tracing::error!(target: "russh::server::encrypted", "fault");
+        });
+        assert!(!text.contains("flood") && text.contains("fault"), "{text}");
+    }
+}

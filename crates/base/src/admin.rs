@@ -226,7 +226,7 @@ mod tests {
         sessions.inc_by(3);
         registry.register("sessions", "Sessions that were authenticated", sessions);
         let spool: Family<Vec<(String, String)>, Gauge> = Family::default();
-        spool.get_or_create(&vec![("camera".into(), "acme/yard".into())]);
+        let _ = spool.get_or_create(&vec![("camera".into(), "acme/yard".into())]);
         registry.register_with_unit("spool", "Bytes in the spool", Unit::Bytes, spool);
         registry
     }

@@ -112,13 +112,15 @@ impl FromStr for HumanDuration {
 }
 
 impl Display for HumanDuration {
-    /// In the greatest unit that leaves no rest: `1m`, `90s`, `14d`. What is finer than 1 ms is cut.
+    /// In the greatest unit up to days that leaves no rest: `1m`, `90s`, `14d`. What is finer than 1 ms is cut.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         if millis == 0 {
             return f.write_str("0s");
         }
-        let whole = DURATIONS.iter().find(|(_, unit)| millis % unit == 0);
+        // Days before weeks: "14d" is what people write for a retention.
+        let mut units = DURATIONS.iter().filter(|(name, _)| *name != "w");
+        let whole = units.find(|(_, unit)| millis.is_multiple_of(*unit));
         let (name, unit) = whole.unwrap_or(&("ms", 1));
         write!(f, "{}{name}", millis / unit)
     }
@@ -198,7 +200,7 @@ impl Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = SIZES
             .iter()
-            .find(|(_, unit)| self.0 != 0 && self.0 % unit == 0);
+            .find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));
         let (name, unit) = whole.unwrap_or(&("B", 1));
         write!(f, "{}{name}", self.0 / unit)
     }

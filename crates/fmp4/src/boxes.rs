@@ -62,13 +62,21 @@ impl BoxHeader {
         if size < header_len as u64 {
             return Err(reader.malformed("size is smaller than the header"));
         }
-        Ok(Self { kind, header_len, size })
+        Ok(Self {
+            kind,
+            header_len,
+            size,
+        })
     }
 }
 
 /// Walks the boxes that lie side by side in `bytes`. Ends after the last, or with one error.
 pub fn walk(bytes: &[u8]) -> Boxes<'_> {
-    Boxes { bytes, offset: 0, failed: false }
+    Boxes {
+        bytes,
+        offset: 0,
+        failed: false,
+    }
 }
 
 /// The iterator of [`walk`].
@@ -86,7 +94,12 @@ impl<'a> Boxes<'a> {
         let header = BoxHeader::parse(rest)?;
         let size = usize::try_from(header.size).map_err(|_| CUT)?;
         let body = rest.get(header.header_len..size).ok_or(CUT)?;
-        let found = BoxRef { kind: header.kind, offset: self.offset, header_len: header.header_len, body };
+        let found = BoxRef {
+            kind: header.kind,
+            offset: self.offset,
+            header_len: header.header_len,
+            body,
+        };
         self.offset = self.offset.saturating_add(size);
         Ok(found)
     }
@@ -117,7 +130,11 @@ pub(crate) fn find<'a>(bytes: &'a [u8], kind: &Kind) -> Result<Option<BoxRef<'a>
 }
 
 /// Like [`find`], but the box must be there.
-pub(crate) fn need<'a>(bytes: &'a [u8], kind: &Kind, what: &'static str) -> Result<BoxRef<'a>, ReadError> {
+pub(crate) fn need<'a>(
+    bytes: &'a [u8],
+    kind: &Kind,
+    what: &'static str,
+) -> Result<BoxRef<'a>, ReadError> {
     find(bytes, kind)?.ok_or(ReadError::Missing { what })
 }
 
@@ -129,7 +146,9 @@ pub(crate) struct BoxWriter {
 
 impl BoxWriter {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { out: Vec::with_capacity(capacity) }
+        Self {
+            out: Vec::with_capacity(capacity),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -149,7 +168,13 @@ impl BoxWriter {
         overwrite(&mut self.out, start, &size.to_be_bytes());
     }
 
-    pub(crate) fn full(&mut self, kind: &Kind, version: u8, flags: u32, body: impl FnOnce(&mut Self)) {
+    pub(crate) fn full(
+        &mut self,
+        kind: &Kind,
+        version: u8,
+        flags: u32,
+        body: impl FnOnce(&mut Self),
+    ) {
         self.boxed(kind, |w| {
             w.u32(u32::from(version) << 24 | flags & 0x00ff_ffff);
             body(w);
@@ -187,7 +212,10 @@ impl BoxWriter {
 
 /// Replaces bytes in place; `false` if they lie outside.
 pub(crate) fn overwrite(buffer: &mut [u8], offset: usize, bytes: &[u8]) -> bool {
-    let Some(slot) = offset.checked_add(bytes.len()).and_then(|end| buffer.get_mut(offset..end)) else {
+    let Some(slot) = offset
+        .checked_add(bytes.len())
+        .and_then(|end| buffer.get_mut(offset..end))
+    else {
         return false;
     };
     slot.copy_from_slice(bytes);
@@ -202,18 +230,33 @@ mod tests {
     fn walks_small_and_large_headers_and_stops_at_the_cut() {
         let mut bytes = b"\0\0\0\x09freeA".to_vec();
         bytes.extend_from_slice(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x12BC");
-        let found: Vec<_> = walk(&bytes).map(|b| b.map(|b| (b.kind, b.offset, b.body))).collect();
-        assert_eq!(found, [Ok((*b"free", 0, &b"A"[..])), Ok((*b"mdat", 9, &b"BC"[..]))]);
+        let found: Vec<_> = walk(&bytes)
+            .map(|b| b.map(|b| (b.kind, b.offset, b.body)))
+            .collect();
+        assert_eq!(
+            found,
+            [Ok((*b"free", 0, &b"A"[..])), Ok((*b"mdat", 9, &b"BC"[..]))]
+        );
 
         bytes.extend_from_slice(b"\0\0\0\x09skip");
-        assert_eq!(walk(&bytes).last(), Some(Err(ReadError::Truncated { what: "box" })));
+        assert_eq!(
+            walk(&bytes).last(),
+            Some(Err(ReadError::Truncated { what: "box" }))
+        );
         assert_eq!(walk(&bytes).count(), 3, "one error, then the end");
     }
 
     #[test]
     fn a_size_of_zero_or_below_the_header_is_refused() {
-        for bytes in [&b"\0\0\0\0mdatABCD"[..], b"\0\0\0\x07mdat", b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f"] {
-            assert!(matches!(walk(bytes).next(), Some(Err(ReadError::Malformed { .. }))), "{bytes:?}");
+        for bytes in [
+            &b"\0\0\0\0mdatABCD"[..],
+            b"\0\0\0\x07mdat",
+            b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f",
+        ] {
+            assert!(
+                matches!(walk(bytes).next(), Some(Err(ReadError::Malformed { .. }))),
+                "{bytes:?}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::boxes::BoxWriter;
 use crate::error::WriteError;
 use crate::init::Init;
-use crate::wall::{NtpTime, rescale_signed};
+use crate::wall::{Anchor, NtpTime};
 
 /// Bytes of one fragment, at most: 25 s of 20 Mbit/s.
 pub const MAX_FRAGMENT_LEN: usize = 64 * 1024 * 1024;
@@ -69,6 +69,14 @@ impl FragmentEntry {
     pub fn end(&self) -> u64 {
         self.media_time.saturating_add(self.duration)
     }
+
+    /// Dates any other media time of the take as this fragment is dated.
+    pub fn anchor(&self) -> Anchor {
+        Anchor {
+            unix_micros: self.wall.unix_micros(),
+            media_time: self.media_time,
+        }
+    }
 }
 
 /// A written fragment.
@@ -94,12 +102,21 @@ impl Init {
     /// # Errors
     /// If a run's track is unknown or comes twice, no run has a sample, or a bound ([`MAX_FRAGMENT_LEN`], [`MAX_SAMPLES`],
     /// 64 bits of media time) is exceeded. Runs without samples are left out.
-    pub fn fragment(&self, sequence: u32, unix_micros: i64, runs: &[Run]) -> Result<Fragment, WriteError> {
+    pub fn fragment(
+        &self,
+        sequence: u32,
+        unix_micros: i64,
+        runs: &[Run],
+    ) -> Result<Fragment, WriteError> {
         let runs: Vec<&Run> = runs.iter().filter(|run| !run.samples.is_empty()).collect();
         let data_len = self.check(&runs)?;
-        let times: Vec<RunTime> = runs.iter().map(|run| run_time(run)).collect::<Result<_, _>>()?;
+        let times: Vec<RunTime> = runs
+            .iter()
+            .map(|run| run_time(run))
+            .collect::<Result<_, _>>()?;
         let wall = NtpTime::from_unix_micros(unix_micros);
-        let (media_time, duration, starts_with_sync) = self.reference_time(&times).ok_or(WriteError::Empty)?;
+        let (media_time, duration, starts_with_sync) =
+            self.reference_time(&times).ok_or(WriteError::Empty)?;
 
         let samples: usize = runs.iter().map(|run| run.samples.len()).sum();
         let mut w = BoxWriter::with_capacity(256 + runs.len() * 96 + samples * 16 + data_len);
@@ -114,28 +131,52 @@ impl Init {
             w.full(b"mfhd", 0, 0, |w| w.u32(sequence));
             for run in &runs {
                 w.boxed(b"traf", |w| write_traf(w, run, data_offset));
-                data_offset += run.samples.iter().map(|sample| sample.data.len()).sum::<usize>();
+                data_offset += run
+                    .samples
+                    .iter()
+                    .map(|sample| sample.data.len())
+                    .sum::<usize>();
             }
         });
-        w.boxed(b"mdat", |w| runs.iter().flat_map(|run| &run.samples).for_each(|sample| w.bytes(&sample.data)));
+        w.boxed(b"mdat", |w| {
+            runs.iter()
+                .flat_map(|run| &run.samples)
+                .for_each(|sample| w.bytes(&sample.data))
+        });
 
         let mut bytes = w.into_inner();
         let crc = crc32fast::hash(bytes.get(moof_at..).unwrap_or_default());
         crate::boxes::overwrite(&mut bytes, PRFT_LEN + 12, &crc.to_be_bytes());
         let len = bytes.len() as u32; // bounded by `check`
-        let entry = FragmentEntry { offset: 0, len, media_time, duration, starts_with_sync, wall };
-        Ok(Fragment { bytes: Bytes::from(bytes), entry })
+        let entry = FragmentEntry {
+            offset: 0,
+            len,
+            media_time,
+            duration,
+            starts_with_sync,
+            wall,
+        };
+        Ok(Fragment {
+            bytes: Bytes::from(bytes),
+            entry,
+        })
     }
 
     fn check(&self, runs: &[&Run]) -> Result<usize, WriteError> {
         let (mut samples, mut len) = (0usize, 0usize);
         for (index, run) in runs.iter().enumerate() {
-            let twice = runs.iter().take(index).any(|earlier| earlier.track_id == run.track_id);
+            let twice = runs
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.track_id == run.track_id);
             if twice || self.track(run.track_id).is_none() {
                 return Err(WriteError::Track(run.track_id));
             }
             samples = samples.saturating_add(run.samples.len());
-            len = run.samples.iter().fold(len, |len, sample| len.saturating_add(sample.data.len()));
+            len = run
+                .samples
+                .iter()
+                .fold(len, |len, sample| len.saturating_add(sample.data.len()));
         }
         if samples > MAX_SAMPLES || len.saturating_add(samples * 16 + 4096) > MAX_FRAGMENT_LEN {
             return Err(WriteError::TooLarge);
@@ -167,7 +208,11 @@ pub(crate) struct RunTime {
 
 impl RunTime {
     /// From duration, composition offset and sync flag of each sample; `None` if a time leaves 64 bits or there is none.
-    pub(crate) fn of(track_id: u32, decode_time: u64, samples: impl Iterator<Item = (u32, i32, bool)>) -> Option<Self> {
+    pub(crate) fn of(
+        track_id: u32,
+        decode_time: u64,
+        samples: impl Iterator<Item = (u32, i32, bool)>,
+    ) -> Option<Self> {
         let (mut time, mut earliest, mut first) = (decode_time, None, None);
         for (duration, composition_offset, sync) in samples {
             // before the first instant of a take lies nothing: a player cuts it off as we do
@@ -176,12 +221,20 @@ impl RunTime {
             first = first.or(Some(sync));
             time = time.checked_add(u64::from(duration))?;
         }
-        Some(Self { track_id, earliest: earliest?, duration: time - decode_time, sync: first? })
+        Some(Self {
+            track_id,
+            earliest: earliest?,
+            duration: time - decode_time,
+            sync: first?,
+        })
     }
 }
 
 fn run_time(run: &Run) -> Result<RunTime, WriteError> {
-    let samples = run.samples.iter().map(|sample| (sample.duration, sample.composition_offset, sample.sync));
+    let samples = run
+        .samples
+        .iter()
+        .map(|sample| (sample.duration, sample.composition_offset, sample.sync));
     RunTime::of(run.track_id, run.decode_time, samples).ok_or(WriteError::Time(run.track_id))
 }
 
@@ -202,7 +255,9 @@ const SYNC: u32 = 0x0200_0000; // depends on no other
 const NOT_SYNC: u32 = 0x0101_0000; // depends on others, is no sync sample
 
 fn composed(run: &Run) -> bool {
-    run.samples.iter().any(|sample| sample.composition_offset != 0)
+    run.samples
+        .iter()
+        .any(|sample| sample.composition_offset != 0)
 }
 
 fn moof_len(runs: &[&Run]) -> usize {
@@ -217,23 +272,25 @@ fn write_traf(w: &mut BoxWriter, run: &Run, data_offset: usize) {
     let composed = composed(run);
     w.full(b"tfhd", 0, 0x02_0000, |w| w.u32(run.track_id)); // default-base-is-moof
     w.full(b"tfdt", 1, 0, |w| w.u64(run.decode_time));
-    w.full(b"trun", 1, if composed { TRUN | TRUN_COMPOSITION } else { TRUN }, |w| {
-        w.u32(run.samples.len() as u32);
-        w.u32(data_offset as u32); // bounded by MAX_FRAGMENT_LEN
-        for sample in &run.samples {
-            w.u32(sample.duration);
-            w.u32(sample.data.len() as u32);
-            w.u32(if sample.sync { SYNC } else { NOT_SYNC });
-            if composed {
-                w.i32(sample.composition_offset);
+    w.full(
+        b"trun",
+        1,
+        if composed {
+            TRUN | TRUN_COMPOSITION
+        } else {
+            TRUN
+        },
+        |w| {
+            w.u32(run.samples.len() as u32);
+            w.u32(data_offset as u32); // bounded by MAX_FRAGMENT_LEN
+            for sample in &run.samples {
+                w.u32(sample.duration);
+                w.u32(sample.data.len() as u32);
+                w.u32(if sample.sync { SYNC } else { NOT_SYNC });
+                if composed {
+                    w.i32(sample.composition_offset);
+                }
             }
-        }
-    });
-}
-
-/// The wall clock at `media_time` when the fragment is dated at another time of its take: for callers that keep an anchor.
-pub fn wall_at(entry: &FragmentEntry, media_time: u64, timescale: u32) -> i64 {
-    let ticks = i128::from(media_time) - i128::from(entry.media_time);
-    let micros = rescale_signed(ticks, timescale, 1_000_000);
-    entry.wall.unix_micros().saturating_add(i64::try_from(micros).unwrap_or(0))
+        },
+    );
 }

@@ -37,7 +37,9 @@ impl Head {
         const WHAT: &str = "layout box";
         let init = Init::parse(bytes)?;
         let at = init.bytes().len();
-        let layout = walk(bytes.get(at..).unwrap_or_default()).next().ok_or(ReadError::Truncated { what: WHAT })??;
+        let layout = walk(bytes.get(at..).unwrap_or_default())
+            .next()
+            .ok_or(ReadError::Truncated { what: WHAT })??;
         if &layout.kind != b"uuid" {
             return Err(ReadError::Missing { what: WHAT });
         }
@@ -47,7 +49,9 @@ impl Head {
         }
         let len = r.u32()? as usize;
         let reserved = len.checked_sub(at + LAYOUT_LEN);
-        if reserved.is_none_or(|reserved| !(MIN_RESERVED..=MAX_RESERVED).contains(&reserved)) || r.remaining() > 0 {
+        if reserved.is_none_or(|reserved| !(MIN_RESERVED..=MAX_RESERVED).contains(&reserved))
+            || r.remaining() > 0
+        {
             return Err(r.malformed("the reserved area is out of range"));
         }
         if bytes.len() < len {
@@ -91,6 +95,12 @@ impl Init {
         for (offset, time) in self.edits_for(start) {
             overwrite(&mut bytes, offset, &time);
         }
-        (Head { init: self.clone(), len }, Bytes::from(bytes))
+        (
+            Head {
+                init: self.clone(),
+                len,
+            },
+            Bytes::from(bytes),
+        )
     }
 }

@@ -37,7 +37,10 @@ impl FromStr for InitHash {
     type Err = ReadError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const ERROR: ReadError = ReadError::Malformed { what: "init hash", why: "it is not 6 lower-case hex digits" };
+        const ERROR: ReadError = ReadError::Malformed {
+            what: "init hash",
+            why: "it is not 6 lower-case hex digits",
+        };
         if text.len() != 6 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ERROR);
         }
@@ -86,7 +89,14 @@ impl Init {
         if tracks.is_empty() || tracks.len() > MAX_TRACKS {
             return Err(WriteError::TrackCount(tracks.len()));
         }
-        let tracks: Vec<Track> = (1u32..).zip(tracks).map(|(id, (timescale, entry))| Track { id, timescale, entry }).collect();
+        let tracks: Vec<Track> = (1u32..)
+            .zip(tracks)
+            .map(|(id, (timescale, entry))| Track {
+                id,
+                timescale,
+                entry,
+            })
+            .collect();
         if let Some(track) = tracks.iter().find(|track| track.timescale == 0) {
             return Err(WriteError::Timescale(track.id));
         }
@@ -95,7 +105,12 @@ impl Init {
         w.boxed(b"ftyp", |w| w.bytes(b"iso6\0\0\0\0iso6cmfc"));
         w.boxed(b"moov", |w| moov(w, &tracks, &mut edits));
         let bytes = Bytes::from(w.into_inner());
-        Ok(Self { hash: hash(&bytes), tracks, edits, bytes })
+        Ok(Self {
+            hash: hash(&bytes),
+            tracks,
+            edits,
+            bytes,
+        })
     }
 
     /// Reads `ftyp moov` at the start of a segment or of an init of ours; what follows is not looked at.
@@ -105,17 +120,24 @@ impl Init {
     /// with one entry, a `mdhd` and one known sample entry.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReadError> {
         let mut boxes = walk(bytes);
-        let ftyp = boxes.next().ok_or(ReadError::Truncated { what: "ftyp" })??;
+        let ftyp = boxes
+            .next()
+            .ok_or(ReadError::Truncated { what: "ftyp" })??;
         if &ftyp.kind != b"ftyp" {
             return Err(ReadError::Missing { what: "ftyp" });
         }
-        let moov = boxes.next().ok_or(ReadError::Truncated { what: "moov" })??;
+        let moov = boxes
+            .next()
+            .ok_or(ReadError::Truncated { what: "moov" })??;
         if &moov.kind != b"moov" {
             return Err(ReadError::Missing { what: "moov" });
         }
         let len = moov.end();
         if len > MAX_INIT_LEN {
-            return Err(ReadError::TooLarge { what: "moov", limit: MAX_INIT_LEN as u64 });
+            return Err(ReadError::TooLarge {
+                what: "moov",
+                limit: MAX_INIT_LEN as u64,
+            });
         }
         let (mut tracks, mut edits) = (Vec::new(), Vec::new());
         for child in walk(moov.body) {
@@ -124,11 +146,17 @@ impl Init {
                 continue;
             }
             if tracks.len() == MAX_TRACKS {
-                return Err(ReadError::TooLarge { what: "track list", limit: MAX_TRACKS as u64 });
+                return Err(ReadError::TooLarge {
+                    what: "track list",
+                    limit: MAX_TRACKS as u64,
+                });
             }
             let (track, edit) = trak(child.body, moov.body_offset() + child.body_offset())?;
             if tracks.iter().any(|other: &Track| other.id == track.id) {
-                return Err(ReadError::Malformed { what: "moov", why: "two tracks have one id" });
+                return Err(ReadError::Malformed {
+                    what: "moov",
+                    why: "two tracks have one id",
+                });
             }
             tracks.push(track);
             edits.push(edit);
@@ -140,7 +168,12 @@ impl Init {
         for edit in &edits {
             overwrite(&mut bytes, edit.offset, &[0; 8]);
         }
-        Ok(Self { hash: hash(&bytes), tracks, edits, bytes: Bytes::from(bytes) })
+        Ok(Self {
+            hash: hash(&bytes),
+            tracks,
+            edits,
+            bytes: Bytes::from(bytes),
+        })
     }
 
     /// The take-wide bytes: what goes before fragments of several segments, to MSE and to `EXT-X-MAP`.
@@ -165,8 +198,14 @@ impl Init {
 
     /// The track in whose media time fragments are indexed and dated: the first video track, else the first track.
     pub fn reference(&self) -> &Track {
-        let video = self.tracks.iter().find(|track| track.entry.media() == Media::Video);
-        #[expect(clippy::indexing_slicing, reason = "both constructors refuse an empty list")]
+        let video = self
+            .tracks
+            .iter()
+            .find(|track| track.entry.media() == Media::Video);
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "both constructors refuse an empty list"
+        )]
         video.unwrap_or(&self.tracks[0])
     }
 
@@ -176,14 +215,22 @@ impl Init {
             Media::Video => "video",
             Media::Audio => "audio",
         };
-        let codecs: Vec<&str> = self.tracks.iter().map(|track| track.entry.codec()).collect();
+        let codecs: Vec<&str> = self
+            .tracks
+            .iter()
+            .map(|track| track.entry.codec())
+            .collect();
         format!("{kind}/mp4; codecs=\"{}\"", codecs.join(","))
     }
 
     /// The media time at which the parsed segment starts, in the reference track's timescale; 0 for a take-wide init.
     pub fn start(&self) -> u64 {
         let reference = self.reference();
-        let found = self.tracks.iter().zip(&self.edits).find(|(track, _)| track.id == reference.id);
+        let found = self
+            .tracks
+            .iter()
+            .zip(&self.edits)
+            .find(|(track, _)| track.id == reference.id);
         found.map_or(0, |(_, edit)| edit.media_time)
     }
 
@@ -254,7 +301,11 @@ fn write_trak(w: &mut BoxWriter, track: &Track, edits: &mut Vec<Edit>) {
         w.full(b"elst", 1, 0, |w| {
             w.u32(1);
             w.u64(0); // to the end, which fragments do not know
-            edits.push(Edit { timescale: track.timescale, offset: w.len(), media_time: 0 });
+            edits.push(Edit {
+                timescale: track.timescale,
+                offset: w.len(),
+                media_time: 0,
+            });
             w.u64(0);
             w.u32(0x0001_0000);
         });
@@ -340,5 +391,16 @@ fn trak(body: &[u8], at: usize) -> Result<(Track, Edit), ReadError> {
         return Err(r.malformed("there is not exactly one sample entry"));
     }
     let entry = SampleEntry::from_box(r.take(r.remaining())?)?;
-    Ok((Track { id, timescale, entry }, Edit { timescale, offset, media_time }))
+    Ok((
+        Track {
+            id,
+            timescale,
+            entry,
+        },
+        Edit {
+            timescale,
+            offset,
+            media_time,
+        },
+    ))
 }

@@ -1,1 +1,56 @@
-//! Being written.
+//! The file format of the archive and of live view: fragmented MP4 (CMAF), and FLAC for G.711.
+//!
+//! Owns the bytes: init, fragments, the head of a segment and its seal; reading, recovery (P3), concatenation. Owns neither
+//! files nor clocks nor names: whoever appends, syncs, renames or dates is elsewhere, and all times come in as arguments.
+//! Nothing here does I/O (recovery reads through [`Source`]), waits or spawns.
+//!
+//! ```text
+//! segment:   ftyp moov(elst) uuid(layout) [free → sidx, holes, digest] { prft free(CRC) moof mdat }*
+//! take-wide: ftyp moov                                                 {                moof mdat }*
+//! ```
+//!
+//! - Writing: [`SampleEntry`] → [`Init::new`] → [`Init::head`], then [`Init::fragment`] per GOP or 2 s, then [`Head::seal`].
+//! - Live view (MSE): [`Init::bytes`], [`Init::mime`], then [`Fragment::media`].
+//! - After a crash: [`recover()`] or [`recover_from`], truncate, [`Head::seal`].
+//! - Reading: [`SegmentInfo::parse`] of the first 64 KB, [`ParsedFragment::parse`] of a range of the index.
+//! - Export: [`Joiner`].
+//!
+//! Boxes are written and read here rather than by a library: a seal patches fixed places, so `tfdt`, `prft`, `elst` and
+//! `sidx` need the same width whatever their values, a sample entry must travel byte for byte, and what is allocated for a
+//! stranger's bytes must be bounded by us (S32). The tests read everything that is written with mp4-atom and with ffmpeg.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod boxes;
+mod codec;
+mod error;
+pub mod flac;
+mod fragment;
+mod head;
+mod init;
+mod join;
+mod parse;
+mod reader;
+mod recover;
+mod seal;
+mod segment;
+mod wall;
+
+pub use codec::{Media, SampleEntry};
+pub use error::{JoinError, ReadError, WriteError};
+pub use fragment::{Fragment, FragmentEntry, MAX_FRAGMENT_LEN, MAX_SAMPLES, Run, Sample};
+pub use head::{Head, MAX_HEAD_LEN, RESERVED};
+pub use init::{Init, InitHash, MAX_INIT_LEN, MAX_TRACKS, Track};
+pub use join::{Follows, Gaps, Joiner};
+pub use parse::{ParsedFragment, RunInfo, SampleInfo};
+pub use recover::{MAX_FRAGMENTS, Recovery, Seekable, Source, Stop, recover, recover_from};
+pub use seal::{Hole, MAX_CAUSE_LEN, Patch, Seal};
+pub use segment::{IndexEntry, SegmentInfo};
+pub use wall::{Anchor, NtpTime};

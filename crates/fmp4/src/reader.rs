@@ -19,13 +19,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], ReadError> {
-        let (head, rest) = self.rest.split_at_checked(n).ok_or(ReadError::Truncated { what: self.what })?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(n)
+            .ok_or(ReadError::Truncated { what: self.what })?;
         self.rest = rest;
         Ok(head)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(ReadError::Truncated { what: self.what })?;
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(ReadError::Truncated { what: self.what })?;
         self.rest = rest;
         Ok(*head)
     }
@@ -57,6 +63,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn malformed(&self, why: &'static str) -> ReadError {
-        ReadError::Malformed { what: self.what, why }
+        ReadError::Malformed {
+            what: self.what,
+            why,
+        }
     }
 }

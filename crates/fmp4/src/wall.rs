@@ -21,7 +21,11 @@ impl NtpTime {
     /// Microseconds since the Unix epoch, rounded down.
     pub fn unix_micros(self) -> i64 {
         let seconds = (self.0 >> 32) as i64;
-        let era = if seconds & 0x8000_0000 == 0 { 1i64 << 32 } else { 0 };
+        let era = if seconds & 0x8000_0000 == 0 {
+            1i64 << 32
+        } else {
+            0
+        };
         let fraction = ((self.0 & 0xffff_ffff) * MICROS as u64) >> 32;
         (seconds + era - UNIX_EPOCH) * MICROS + fraction as i64
     }
@@ -64,7 +68,10 @@ pub(crate) fn rescale(value: u64, from: u32, to: u32) -> u64 {
 /// Like [`rescale`] for differences.
 pub(crate) fn rescale_signed(value: i128, from: u32, to: u32) -> i128 {
     let from = i128::from(from.max(1));
-    value.saturating_mul(i128::from(to)).saturating_add(from / 2).div_euclid(from)
+    value
+        .saturating_mul(i128::from(to))
+        .saturating_add(from / 2)
+        .div_euclid(from)
 }
 
 #[cfg(test)]
@@ -73,7 +80,15 @@ mod tests {
 
     #[test]
     fn unix_time_survives_ntp_on_both_sides_of_2036() {
-        for micros in [0, 1, 999_999, 1_763_673_005_250_123, 2_085_978_495_999_999, 2_085_978_496_000_000, 4_000_000_000_000_001] {
+        for micros in [
+            0,
+            1,
+            999_999,
+            1_763_673_005_250_123,
+            2_085_978_495_999_999,
+            2_085_978_496_000_000,
+            4_000_000_000_000_001,
+        ] {
             assert_eq!(NtpTime::from_unix_micros(micros).unix_micros(), micros);
         }
         assert_eq!(NtpTime::from_unix_micros(0).0 >> 32, 2_208_988_800);
@@ -81,7 +96,10 @@ mod tests {
 
     #[test]
     fn an_anchor_dates_times_before_and_after_it() {
-        let anchor = Anchor { unix_micros: 1_000_000_000, media_time: 90_000 };
+        let anchor = Anchor {
+            unix_micros: 1_000_000_000,
+            media_time: 90_000,
+        };
         assert_eq!(anchor.at(180_000, 90_000), 1_001_000_000);
         assert_eq!(anchor.at(0, 90_000), 999_000_000);
     }

@@ -18,18 +18,25 @@ fn audio(w: &mut BoxWriter, channels: u16, bits: u16, rate: u32) {
 }
 
 /// Sampling frequencies by index, ISO/IEC 14496-3 table 1.18.
-const RATES: [u32; 13] = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
+const RATES: [u32; 13] = [
+    96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
+];
 
 pub(super) fn aac(config: &[u8]) -> Result<SampleEntry, ReadError> {
     const WHAT: &str = "AudioSpecificConfig";
     if config.len() > 64 {
-        return Err(ReadError::TooLarge { what: WHAT, limit: 64 });
+        return Err(ReadError::TooLarge {
+            what: WHAT,
+            limit: 64,
+        });
     }
     let mut r = BitReader::new(config, WHAT);
     object_type(&mut r)?;
     let rate = match r.bits(4)? {
         15 => r.bits(24)?,
-        index => *RATES.get(index as usize).ok_or_else(|| r.malformed("the frequency index is reserved"))?,
+        index => *RATES
+            .get(index as usize)
+            .ok_or_else(|| r.malformed("the frequency index is reserved"))?,
     };
     let channels = match r.bits(4)? {
         7 => 8,
@@ -78,7 +85,10 @@ pub(super) fn flac(stream_info: &[u8; 34]) -> Result<SampleEntry, ReadError> {
 
 pub(super) fn opus(channels: u8, pre_skip: u16, input_rate: u32) -> Result<SampleEntry, ReadError> {
     if !(1..=2).contains(&channels) {
-        return Err(ReadError::Malformed { what: "Opus", why: "only mono and stereo need no channel mapping" });
+        return Err(ReadError::Malformed {
+            what: "Opus",
+            why: "only mono and stereo need no channel mapping",
+        });
     }
     let mut out = BoxWriter::default();
     out.boxed(b"Opus", |w| {

@@ -8,7 +8,10 @@ const MAX_NAL: usize = 4096;
 /// A NAL unit without its emulation prevention bytes (`00 00 03` → `00 00`).
 pub(crate) fn unescape(nal: &[u8], what: &'static str) -> Result<Vec<u8>, ReadError> {
     if nal.len() > MAX_NAL {
-        return Err(ReadError::TooLarge { what, limit: MAX_NAL as u64 });
+        return Err(ReadError::TooLarge {
+            what,
+            limit: MAX_NAL as u64,
+        });
     }
     let mut out = Vec::with_capacity(nal.len());
     let mut zeros = 0;
@@ -32,15 +35,25 @@ pub(crate) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     pub(crate) fn new(bytes: &'a [u8], what: &'static str) -> Self {
-        Self { bytes, position: 0, what }
+        Self {
+            bytes,
+            position: 0,
+            what,
+        }
     }
 
     pub(crate) fn malformed(&self, why: &'static str) -> ReadError {
-        ReadError::Malformed { what: self.what, why }
+        ReadError::Malformed {
+            what: self.what,
+            why,
+        }
     }
 
     pub(crate) fn bit(&mut self) -> Result<bool, ReadError> {
-        let byte = self.bytes.get(self.position / 8).ok_or(ReadError::Truncated { what: self.what })?;
+        let byte = self
+            .bytes
+            .get(self.position / 8)
+            .ok_or(ReadError::Truncated { what: self.what })?;
         let bit = byte >> (7 - self.position % 8) & 1;
         self.position += 1;
         Ok(bit == 1)
@@ -84,10 +97,21 @@ impl<'a> BitReader<'a> {
 }
 
 /// A picture's side from coded size and cropping, in pixels.
-pub(crate) fn cropped(coded: u32, unit: u32, before: u32, after: u32, what: &'static str) -> Result<u16, ReadError> {
-    let crop = before.checked_add(after).and_then(|units| units.checked_mul(unit));
+pub(crate) fn cropped(
+    coded: u32,
+    unit: u32,
+    before: u32,
+    after: u32,
+    what: &'static str,
+) -> Result<u16, ReadError> {
+    let crop = before
+        .checked_add(after)
+        .and_then(|units| units.checked_mul(unit));
     crop.and_then(|crop| coded.checked_sub(crop))
         .and_then(|side| u16::try_from(side).ok())
         .filter(|&side| side > 0)
-        .ok_or(ReadError::Malformed { what, why: "the picture's size is out of range" })
+        .ok_or(ReadError::Malformed {
+            what,
+            why: "the picture's size is out of range",
+        })
 }

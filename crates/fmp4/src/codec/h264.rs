@@ -24,14 +24,26 @@ pub(super) fn entry(sps: &[u8], pps: &[u8]) -> Result<SampleEntry, ReadError> {
         return Err(ReadError::Truncated { what: WHAT });
     };
     if head & 0x1f != 7 {
-        return Err(ReadError::Malformed { what: WHAT, why: "the NAL type is not 7" });
+        return Err(ReadError::Malformed {
+            what: WHAT,
+            why: "the NAL type is not 7",
+        });
     }
     if pps.first().is_none_or(|head| head & 0x1f != 8) {
-        return Err(ReadError::Malformed { what: "H.264 PPS", why: "the NAL type is not 8" });
+        return Err(ReadError::Malformed {
+            what: "H.264 PPS",
+            why: "the NAL type is not 8",
+        });
     }
     let info = parse(sps)?;
-    let sps_len = u16::try_from(sps.len()).map_err(|_| ReadError::TooLarge { what: WHAT, limit: 65_535 })?;
-    let pps_len = u16::try_from(pps.len()).map_err(|_| ReadError::TooLarge { what: "H.264 PPS", limit: 65_535 })?;
+    let sps_len = u16::try_from(sps.len()).map_err(|_| ReadError::TooLarge {
+        what: WHAT,
+        limit: 65_535,
+    })?;
+    let pps_len = u16::try_from(pps.len()).map_err(|_| ReadError::TooLarge {
+        what: "H.264 PPS",
+        limit: 65_535,
+    })?;
 
     let mut out = BoxWriter::default();
     out.boxed(b"avc1", |w| {
@@ -44,7 +56,12 @@ pub(super) fn entry(sps: &[u8], pps: &[u8]) -> Result<SampleEntry, ReadError> {
             w.u16(pps_len);
             w.bytes(pps);
             if HIGH.contains(&info.profile) {
-                w.bytes(&[0xfc | info.chroma, 0xf8 | info.luma_depth, 0xf8 | info.chroma_depth, 0]);
+                w.bytes(&[
+                    0xfc | info.chroma,
+                    0xf8 | info.luma_depth,
+                    0xf8 | info.chroma_depth,
+                    0,
+                ]);
             }
         });
     });
@@ -148,8 +165,8 @@ mod tests {
     fn size_and_codec_string_come_from_the_parameter_sets() {
         // x264, High@3.1, 1280x720
         let sps = [
-            0x67, 0x64, 0x00, 0x1f, 0xac, 0xd9, 0x40, 0x50, 0x05, 0xbb, 0x01, 0x6a, 0x02, 0x02, 0x02, 0x80, 0x00, 0x00,
-            0x03, 0x00, 0x80, 0x00, 0x00, 0x1e, 0x07, 0x8c, 0x18, 0xcb,
+            0x67, 0x64, 0x00, 0x1f, 0xac, 0xd9, 0x40, 0x50, 0x05, 0xbb, 0x01, 0x6a, 0x02, 0x02,
+            0x02, 0x80, 0x00, 0x00, 0x03, 0x00, 0x80, 0x00, 0x00, 0x1e, 0x07, 0x8c, 0x18, 0xcb,
         ];
         let entry = entry(&sps, &[0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0]).unwrap();
         assert_eq!(entry.codec(), "avc1.64001f");
@@ -160,9 +177,12 @@ mod tests {
     fn cropping_makes_1080_lines_of_1088() {
         // live555's sample, Baseline@4.0-like: 1920x1080 with 8 lines cropped
         let sps = [
-            0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04,
-            0x00, 0x00, 0x03, 0x00, 0xf0, 0x3c, 0x60, 0xc6, 0x58,
+            0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0xc0, 0x44, 0x00,
+            0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xf0, 0x3c, 0x60, 0xc6, 0x58,
         ];
-        assert_eq!(entry(&sps, &[0x68, 0xce]).unwrap().dimensions(), Some((1920, 1080)));
+        assert_eq!(
+            entry(&sps, &[0x68, 0xce]).unwrap().dimensions(),
+            Some((1920, 1080))
+        );
     }
 }

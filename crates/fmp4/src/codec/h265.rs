@@ -21,10 +21,17 @@ struct Sps {
 const WHAT: &str = "H.265 SPS";
 
 pub(super) fn entry(vps: &[u8], sps: &[u8], pps: &[u8]) -> Result<SampleEntry, ReadError> {
-    let sets = [(32u8, vps, "H.265 VPS"), (33, sps, WHAT), (34, pps, "H.265 PPS")];
+    let sets = [
+        (32u8, vps, "H.265 VPS"),
+        (33, sps, WHAT),
+        (34, pps, "H.265 PPS"),
+    ];
     for (kind, nal, what) in sets {
         if nal.len() < 3 || nal.first().is_none_or(|head| head >> 1 & 0x3f != kind) {
-            return Err(ReadError::Malformed { what, why: "it has another NAL type" });
+            return Err(ReadError::Malformed {
+                what,
+                why: "it has another NAL type",
+            });
         }
         if nal.len() > 4096 {
             return Err(ReadError::TooLarge { what, limit: 4096 });
@@ -38,7 +45,12 @@ pub(super) fn entry(vps: &[u8], sps: &[u8], pps: &[u8]) -> Result<SampleEntry, R
             w.u8(1);
             w.bytes(&info.profile_tier_level);
             w.u16(0xf000); // no spatial segmentation told
-            w.bytes(&[0xfc, 0xfc | info.chroma, 0xf8 | info.luma_depth, 0xf8 | info.chroma_depth]);
+            w.bytes(&[
+                0xfc,
+                0xfc | info.chroma,
+                0xf8 | info.luma_depth,
+                0xf8 | info.chroma_depth,
+            ]);
             w.u16(0); // average frame rate unknown
             w.u8(info.layers << 3 | u8::from(info.nested) << 2 | 3); // 4-byte NAL lengths
             w.u8(sets.len() as u8);
@@ -116,11 +128,13 @@ mod tests {
     fn size_and_codec_string_come_from_the_parameter_sets() {
         // the parameter sets of an x265 still of 1280x856 (Main, level 4, constraint 0x90)
         let vps = [
-            64, 1, 12, 1, 255, 255, 1, 96, 0, 0, 3, 0, 144, 0, 0, 3, 0, 0, 3, 0, 120, 153, 138, 2, 64,
+            64, 1, 12, 1, 255, 255, 1, 96, 0, 0, 3, 0, 144, 0, 0, 3, 0, 0, 3, 0, 120, 153, 138, 2,
+            64,
         ];
         let sps = [
-            66, 1, 1, 1, 96, 0, 0, 3, 0, 144, 0, 0, 3, 0, 0, 3, 0, 120, 160, 2, 128, 128, 53, 159, 89, 102, 98, 164,
-            145, 38, 191, 252, 26, 176, 26, 172, 4, 0, 0, 3, 0, 4, 0, 0, 3, 0, 100, 32,
+            66, 1, 1, 1, 96, 0, 0, 3, 0, 144, 0, 0, 3, 0, 0, 3, 0, 120, 160, 2, 128, 128, 53, 159,
+            89, 102, 98, 164, 145, 38, 191, 252, 26, 176, 26, 172, 4, 0, 0, 3, 0, 4, 0, 0, 3, 0,
+            100, 32,
         ];
         let entry = entry(&vps, &sps, &[68, 1, 193, 114, 182, 98, 64]).unwrap();
         assert_eq!(entry.codec(), "hvc1.1.6.L120.90");

@@ -4,7 +4,7 @@
 //! unchanged into the file and into the init hash, and reading our own file back gives the same value.
 
 mod audio;
-mod bits;
+pub(crate) mod bits;
 mod h264;
 mod h265;
 
@@ -87,15 +87,26 @@ impl SampleEntry {
     /// If it is not exactly one box of these kinds with its configuration inside, or larger than 64 KiB.
     pub fn from_box(bytes: &[u8]) -> Result<Self, ReadError> {
         if bytes.len() > MAX_ENTRY {
-            return Err(ReadError::TooLarge { what: WHAT, limit: MAX_ENTRY as u64 });
+            return Err(ReadError::TooLarge {
+                what: WHAT,
+                limit: MAX_ENTRY as u64,
+            });
         }
         let mut boxes = walk(bytes);
         let entry = boxes.next().ok_or(ReadError::Missing { what: WHAT })??;
         if boxes.next().is_some() {
-            return Err(ReadError::Malformed { what: WHAT, why: "bytes follow the box" });
+            return Err(ReadError::Malformed {
+                what: WHAT,
+                why: "bytes follow the box",
+            });
         }
         let (codec, media, dimensions) = describe(&entry.kind, entry.body)?;
-        Ok(Self { bytes: Bytes::copy_from_slice(bytes), codec, media, dimensions })
+        Ok(Self {
+            bytes: Bytes::copy_from_slice(bytes),
+            codec,
+            media,
+            dimensions,
+        })
     }
 
     /// The whole box.
@@ -136,7 +147,8 @@ fn describe(kind: &[u8; 4], body: &[u8]) -> Result<Description, ReadError> {
             let boxes = r.take(r.remaining())?;
             let codec = if kind.starts_with(b"avc") {
                 let config = need(boxes, b"avcC", "avcC")?;
-                let [_, profile, compatibility, level] = Reader::new(config.body, "avcC").array()?;
+                let [_, profile, compatibility, level] =
+                    Reader::new(config.body, "avcC").array()?;
                 format!("{name}.{profile:02x}{compatibility:02x}{level:02x}")
             } else {
                 hevc_codec(name, need(boxes, b"hvcC", "hvcC")?.body)?
@@ -153,7 +165,10 @@ fn describe(kind: &[u8; 4], body: &[u8]) -> Result<Description, ReadError> {
             };
             Ok((codec, Media::Audio, None))
         }
-        _ => Err(ReadError::Malformed { what: WHAT, why: "the codec is not known" }),
+        _ => Err(ReadError::Malformed {
+            what: WHAT,
+            why: "the codec is not known",
+        }),
     }
 }
 
@@ -173,8 +188,16 @@ fn hevc_codec(mut name: String, hvcc: &[u8]) -> Result<String, ReadError> {
     };
     let tier = if profile & 0x20 == 0 { 'L' } else { 'H' };
     // writing to a String cannot fail
-    let _ = write!(name, ".{space}{}.{:x}.{tier}{level}", profile & 0x1f, compatibility.reverse_bits());
-    let used = constraints.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let _ = write!(
+        name,
+        ".{space}{}.{:x}.{tier}{level}",
+        profile & 0x1f,
+        compatibility.reverse_bits()
+    );
+    let used = constraints
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
     for byte in constraints.iter().take(used) {
         let _ = write!(name, ".{byte:x}");
     }
@@ -203,8 +226,16 @@ mod tests {
 
     #[test]
     fn aac_config_gives_its_object_type() {
-        assert_eq!(SampleEntry::aac(&[0x15, 0x88]).unwrap().codec(), "mp4a.40.2", "AAC-LC, 8 kHz, mono");
-        assert_eq!(SampleEntry::aac(&[0x2b, 0x92, 0x08, 0x00]).unwrap().codec(), "mp4a.40.5", "HE-AAC");
+        assert_eq!(
+            SampleEntry::aac(&[0x15, 0x88]).unwrap().codec(),
+            "mp4a.40.2",
+            "AAC-LC, 8 kHz, mono"
+        );
+        assert_eq!(
+            SampleEntry::aac(&[0x2b, 0x92, 0x08, 0x00]).unwrap().codec(),
+            "mp4a.40.5",
+            "HE-AAC"
+        );
         assert!(SampleEntry::aac(&[0x10]).is_err());
     }
 

@@ -1,7 +1,7 @@
 //! Processes of tests: started with their output captured, signalled by pid, gone when dropped.
 //!
-//! Each child leads a process group of its own, so that what it started goes with it (a browser's renderers, a shell's pipeline).
-//! Standard input stays open until [`Child::close_stdin`]. Output is kept as lines, the newest 10,000 of them; older ones are dropped.
+//! What a child started goes with it (a browser's renderers, a shell's pipeline). Children stay in the process group of the test, so
+//! that Ctrl-C on a terminal reaches them too. Standard input stays open until [`Child::close_stdin`]. Output is kept as lines, the newest 10,000 of them; older ones are dropped.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +11,7 @@ use std::{
 };
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process, kill_process_group};
+use rustix::process::{Pid, kill_process};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{ChildStdin, Command},
@@ -61,15 +61,24 @@ impl Child {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
-        let mut process = command.spawn().map_err(|source| Error::io(format!("start {name}"), source))?;
-        let captured = Arc::new(Captured { lines: Mutex::default(), progress: watch::Sender::new((0, 2)) });
+        let mut process = command
+            .spawn()
+            .map_err(|source| Error::io(format!("start {name}"), source))?;
+        let captured = Arc::new(Captured {
+            lines: Mutex::default(),
+            progress: watch::Sender::new((0, 2)),
+        });
         if let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) {
             tokio::spawn(capture(stdout, Arc::clone(&captured)));
             tokio::spawn(capture(stderr, Arc::clone(&captured)));
         }
-        Ok(Self { name, stdin: process.stdin.take(), process, captured })
+        Ok(Self {
+            name,
+            stdin: process.stdin.take(),
+            process,
+            captured,
+        })
     }
 
     /// The process id; `None` once its end was seen.
@@ -96,7 +105,10 @@ impl Child {
     /// [`Error::Timeout`] after `deadline`; [`Error::Ended`] when the output ends first. Both show the last lines.
     pub async fn wait_for_line(&self, pattern: &str, deadline: Duration) -> Result<String, Error> {
         let what = format!("the line {pattern:?}");
-        self.wait_for_after(0, &what, deadline, |line| line.contains(pattern).then(|| line.to_owned())).await
+        self.wait_for_after(0, &what, deadline, |line| {
+            line.contains(pattern).then(|| line.to_owned())
+        })
+        .await
     }
 
     /// Waits for the first line after `mark` from which `pick` takes a value.
@@ -118,7 +130,8 @@ impl Child {
                 let (seen, open) = *progress.borrow_and_update();
                 {
                     let lines = self.captured.lock();
-                    let skip = usize::try_from(next.saturating_sub(lines.first)).unwrap_or(usize::MAX);
+                    let skip =
+                        usize::try_from(next.saturating_sub(lines.first)).unwrap_or(usize::MAX);
                     if let Some(value) = lines.kept.iter().skip(skip).find_map(|line| pick(line)) {
                         return Ok(value);
                     }
@@ -137,9 +150,15 @@ impl Child {
                 }
             }
         };
-        tokio::time::timeout(deadline, search).await.unwrap_or_else(|_| {
-            Err(Error::Timeout { what: format!("{}: {what}", self.name), patience: deadline, detail: self.tail() })
-        })
+        tokio::time::timeout(deadline, search)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Timeout {
+                    what: format!("{}: {what}", self.name),
+                    patience: deadline,
+                    detail: self.tail(),
+                })
+            })
     }
 
     /// Writes to standard input.
@@ -149,13 +168,18 @@ impl Child {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let operation = || format!("write to {}", self.name);
         let Some(stdin) = self.stdin.as_mut() else {
-            return Err(Error::io(operation(), std::io::ErrorKind::BrokenPipe.into()));
+            return Err(Error::io(
+                operation(),
+                std::io::ErrorKind::BrokenPipe.into(),
+            ));
         };
         let written = async {
             stdin.write_all(bytes).await?;
             stdin.flush().await
         };
-        written.await.map_err(|source| Error::io(operation(), source))
+        written
+            .await
+            .map_err(|source| Error::io(operation(), source))
     }
 
     /// Closes standard input: the peer sees its end.
@@ -187,14 +211,18 @@ impl Child {
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, Error> {
         let deadline = patience(deadline);
         match tokio::time::timeout(deadline, self.process.wait()).await {
-            Ok(status) => status.map_err(|source| Error::io(format!("wait for {}", self.name), source)),
-            Err(_) => {
-                Err(Error::Timeout { what: format!("the end of {}", self.name), patience: deadline, detail: self.tail() })
+            Ok(status) => {
+                status.map_err(|source| Error::io(format!("wait for {}", self.name), source))
             }
+            Err(_) => Err(Error::Timeout {
+                what: format!("the end of {}", self.name),
+                patience: deadline,
+                detail: self.tail(),
+            }),
         }
     }
 
-    /// Asks the process to end (SIGTERM) and waits for it; after `deadline` it is killed with its group.
+    /// Asks the process to end (SIGTERM) and waits for it; after `deadline` it is killed with what it started.
     ///
     /// # Errors
     /// [`Error::Timeout`] when it had to be killed.
@@ -208,24 +236,35 @@ impl Child {
     pub fn tail(&self) -> String {
         let lines = self.captured.lock();
         let skip = lines.kept.len().saturating_sub(TAIL);
-        lines.kept.iter().skip(skip).fold(String::new(), |mut text, line| {
-            text.push_str("  | ");
-            text.push_str(line);
-            text.push('\n');
-            text
-        })
+        lines
+            .kept
+            .iter()
+            .skip(skip)
+            .fold(String::new(), |mut text, line| {
+                text.push_str("  | ");
+                text.push_str(line);
+                text.push('\n');
+                text
+            })
     }
 
     fn raw_pid(&self) -> Option<Pid> {
-        self.process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+        self.process
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw)
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // The pid is ours as long as nobody has reaped it, and with it the group of the same number.
+        // The pid is ours as long as nobody has reaped it, and what descends from it is ours as well.
         if let Some(pid) = self.raw_pid() {
-            let _ = kill_process_group(pid, Signal::KILL);
+            let family = descendants(pid);
+            let _ = kill_process(pid, Signal::KILL);
+            for pid in family {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
     }
 }
@@ -271,7 +310,45 @@ async fn capture(mut stream: impl AsyncRead + Unpin, captured: Arc<Captured>) {
     if !line.is_empty() {
         captured.push(&line);
     }
-    captured.progress.send_modify(|(_, open)| *open = open.saturating_sub(1));
+    captured
+        .progress
+        .send_modify(|(_, open)| *open = open.saturating_sub(1));
+}
+
+/// What descends from a process, by the parents that `/proc` names.
+fn descendants(root: Pid) -> Vec<Pid> {
+    let parent_of = |pid: i32| -> Option<i32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name before may hold anything; the last parenthesis ends it. State and parent follow.
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()
+    };
+    let pids: Vec<(i32, i32)> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
+        .collect();
+    let mut family = vec![root.as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(
+            pids.iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid),
+        );
+        next += 1;
+    }
+    family
+        .into_iter()
+        .skip(1)
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 /// Runs `command` to its end and returns its status and raw output; it is killed when `deadline` passes.
@@ -280,11 +357,21 @@ async fn capture(mut stream: impl AsyncRead + Unpin, captured: Arc<Captured>) {
 /// When it cannot be started or does not end in time. A bad exit status is the caller's to judge.
 pub async fn run(name: &str, mut command: Command, deadline: Duration) -> Result<Output, Error> {
     let deadline = patience(deadline);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let process = command.spawn().map_err(|source| Error::io(format!("start {name}"), source))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let process = command
+        .spawn()
+        .map_err(|source| Error::io(format!("start {name}"), source))?;
     match tokio::time::timeout(deadline, process.wait_with_output()).await {
         Ok(output) => output.map_err(|source| Error::io(format!("run {name}"), source)),
-        Err(_) => Err(Error::Timeout { what: format!("the end of {name}"), patience: deadline, detail: String::new() }),
+        Err(_) => Err(Error::Timeout {
+            what: format!("the end of {name}"),
+            patience: deadline,
+            detail: String::new(),
+        }),
     }
 }
 
@@ -304,7 +391,10 @@ mod tests {
     async fn lines_of_both_streams_are_awaited_and_input_is_written() {
         let mut child = shell("read name; echo hello $name; echo careful >&2; printf 'a\\rb'");
         child.write(b"camera\n").await.unwrap();
-        assert_eq!(child.wait_for_line("hello", SOON).await.unwrap(), "hello camera");
+        assert_eq!(
+            child.wait_for_line("hello", SOON).await.unwrap(),
+            "hello camera"
+        );
         child.wait_for_line("careful", SOON).await.unwrap();
         child.wait_for_line("b", SOON).await.unwrap();
         assert!(child.wait(SOON).await.unwrap().success());
@@ -321,7 +411,10 @@ mod tests {
     #[tokio::test]
     async fn what_a_child_started_ends_with_it() {
         let child = shell("sleep 1000 & echo $!; wait");
-        let grandchild: i32 = child.wait_for_after(0, "a pid", SOON, |line| line.parse().ok()).await.unwrap();
+        let grandchild: i32 = child
+            .wait_for_after(0, "a pid", SOON, |line| line.parse().ok())
+            .await
+            .unwrap();
         drop(child);
         let gone = || async move {
             // A zombie that its new parent has not reaped yet is as good as gone.
@@ -339,7 +432,12 @@ mod tests {
         child.wait_for_line("ready", SOON).await.unwrap();
         child.freeze();
         child.write(b"\n").await.unwrap();
-        assert!(child.wait_for_line("awake", Duration::from_millis(100)).await.is_err());
+        assert!(
+            child
+                .wait_for_line("awake", Duration::from_millis(100))
+                .await
+                .is_err()
+        );
         child.thaw();
         child.wait_for_line("awake", SOON).await.unwrap();
     }

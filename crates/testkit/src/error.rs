@@ -6,7 +6,9 @@ use std::{io, process::ExitStatus, time::Duration};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A peer that every supported machine can install is not there.
-    #[error("{peer} is not installed\nhint: run `cargo xtask setup`, or `apt-get install {package}`")]
+    #[error(
+        "{peer} is not installed\nhint: run `cargo xtask setup`, or `apt-get install {package}`"
+    )]
     Missing {
         /// The peer's name.
         peer: &'static str,
@@ -64,7 +66,10 @@ pub enum Error {
 impl Error {
     /// An I/O error with the operation that met it.
     pub(crate) fn io(operation: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { operation: operation.into(), source }
+        Self::Io {
+            operation: operation.into(),
+            source,
+        }
     }
 
     /// Whether a test may skip because of this error. Missing *required* peers and failures never may.

@@ -29,7 +29,11 @@ pub fn patience(deadline: Duration) -> Duration {
 /// # Panics
 /// When `deadline` (stretched by [`patience`]) passes first; the message names the caller and `what`.
 #[track_caller]
-pub fn eventually<T, F, Fut>(what: &str, deadline: Duration, condition: F) -> impl Future<Output = T>
+pub fn eventually<T, F, Fut>(
+    what: &str,
+    deadline: Duration,
+    condition: F,
+) -> impl Future<Output = T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
@@ -58,7 +62,10 @@ where
             Ok(None) => {}
             Err(_) => panic!("{caller}: {what}: the condition itself hung for {left:?}"),
         }
-        assert!(start.elapsed() < deadline, "{caller}: {what}: not within {deadline:?}");
+        assert!(
+            start.elapsed() < deadline,
+            "{caller}: {what}: not within {deadline:?}"
+        );
         tokio::time::sleep(POLL).await;
     }
 }

@@ -104,7 +104,10 @@ impl FaultProxy {
         let reservation = reserve(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(failed)?;
         let address = reservation.local_addr().map_err(failed)?;
         let listener = listen(address).map_err(failed)?;
-        let orders = watch::Sender::new(Order { sequence: 0, fault: Fault::None });
+        let orders = watch::Sender::new(Order {
+            sequence: 0,
+            fault: Fault::None,
+        });
         let cuts = watch::Sender::new(0);
         let (applied_tx, applied) = watch::channel(0);
         let traffic = Arc::new(Traffic::default());
@@ -117,7 +120,15 @@ impl FaultProxy {
             applied: applied_tx,
             traffic: Arc::clone(&traffic),
         }));
-        Ok(Self { address, orders, applied, cuts, traffic, _reservation: reservation, _accepting: accepting })
+        Ok(Self {
+            address,
+            orders,
+            applied,
+            cuts,
+            traffic,
+            _reservation: reservation,
+            _accepting: accepting,
+        })
     }
 
     /// Where it listens.
@@ -226,11 +237,27 @@ async fn carry(
         let _ = stream.set_nodelay(true);
     }
     let spent = Arc::default();
-    let up = Pump { from: &client, to: &server, to_client: false, spent: Arc::clone(&spent), traffic: &traffic };
-    let down = Pump { from: &server, to: &client, to_client: true, spent, traffic: &traffic };
+    let up = Pump {
+        from: &client,
+        to: &server,
+        to_client: false,
+        spent: Arc::clone(&spent),
+        traffic: &traffic,
+    };
+    let down = Pump {
+        from: &server,
+        to: &client,
+        to_client: true,
+        spent,
+        traffic: &traffic,
+    };
     let both = async {
-        let (mut up, mut down) = (Box::pin(up.run(orders.clone())), Box::pin(down.run(orders.clone())));
-        let first = tokio::select! { end = &mut up => (end, true), end = &mut down => (end, false) };
+        let (mut up, mut down) = (
+            Box::pin(up.run(orders.clone())),
+            Box::pin(down.run(orders.clone())),
+        );
+        let first =
+            tokio::select! { end = &mut up => (end, true), end = &mut down => (end, false) };
         match first {
             (Outcome::Finished, true) => down.await,
             (Outcome::Finished, false) => up.await,

@@ -113,25 +113,43 @@ impl GstCamera {
             if let Some(missing) = line.strip_prefix("MISSING ") {
                 return Some(Err(missing.to_owned()));
             }
-            if line.contains("ModuleNotFoundError") || line.contains("Namespace") && line.contains("not available") {
+            if line.contains("ModuleNotFoundError")
+                || line.contains("Namespace") && line.contains("not available")
+            {
                 return Some(Err(String::new()));
             }
-            line.strip_prefix("PORT ").and_then(|port| port.parse::<u16>().ok()).map(Ok)
+            line.strip_prefix("PORT ")
+                .and_then(|port| port.parse::<u16>().ok())
+                .map(Ok)
         });
         let port = match said.await? {
             Ok(port) => port,
             Err(missing) if missing.is_empty() => {
                 let package = "gir1.2-gst-rtsp-server-1.0 python3-gi";
-                return Err(Error::Missing { peer: "GStreamer's RTSP server for Python", package });
+                return Err(Error::Missing {
+                    peer: "GStreamer's RTSP server for Python",
+                    package,
+                });
             }
             Err(missing) => {
-                return Err(Error::Unavailable { peer: "GStreamer's plug-in", reason: format!("no {missing}") });
+                return Err(Error::Unavailable {
+                    peer: "GStreamer's plug-in",
+                    reason: format!("no {missing}"),
+                });
             }
         };
-        if let Some(version) = child.lines().iter().find_map(|line| line.strip_prefix("VERSION ")) {
+        if let Some(version) = child
+            .lines()
+            .iter()
+            .find_map(|line| line.strip_prefix("VERSION "))
+        {
             peer::announce("gst-rtsp-server", version);
         }
-        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), options })
+        Ok(Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            options,
+        })
     }
 
     /// Where it listens.
@@ -150,7 +168,10 @@ impl GstCamera {
     #[must_use]
     pub fn url_with_login(&self) -> String {
         match &self.options.login {
-            Some((user, password)) => format!("rtsp://{user}:{password}@{}{}", self.address, self.options.path),
+            Some((user, password)) => format!(
+                "rtsp://{user}:{password}@{}{}",
+                self.address, self.options.path
+            ),
             None => self.url(),
         }
     }
@@ -164,7 +185,14 @@ impl GstCamera {
 
 impl GstOptions {
     fn launch(&self) -> String {
-        let Self { width, height, rate, key_interval, kilobits, .. } = self;
+        let Self {
+            width,
+            height,
+            rate,
+            key_interval,
+            kilobits,
+            ..
+        } = self;
         let encoder = match self.video {
             Video::H264 => format!(
                 "x264enc tune=zerolatency speed-preset=ultrafast bitrate={kilobits} key-int-max={key_interval} \
@@ -180,7 +208,9 @@ impl GstOptions {
              ! {encoder}"
         );
         let sound = |rate: u32, encoder: &str| {
-            format!(" audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate={rate},channels=1 ! {encoder} name=pay1 pt=97")
+            format!(
+                " audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate={rate},channels=1 ! {encoder} name=pay1 pt=97"
+            )
         };
         let sound = match self.audio {
             None => String::new(),
@@ -217,29 +247,59 @@ mod tests {
 
     async fn codecs(camera: &GstCamera) -> String {
         let mut probe = peer::FFPROBE.command().unwrap();
-        probe.args(["-v", "error", "-rtsp_transport", "tcp", "-show_entries", "stream=codec_name", "-of", "csv=p=0"]);
+        probe.args([
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-show_entries",
+            "stream=codec_name",
+            "-of",
+            "csv=p=0",
+        ]);
         probe.arg(camera.url_with_login());
         let output = run("ffprobe", probe, SOON).await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().replace('\n', " ")
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .replace('\n', " ")
     }
 
     #[tokio::test]
     async fn ffprobe_reads_picture_and_sound_behind_a_digest_login() {
         let login = Some(("camera".to_owned(), "secret".to_owned()));
-        let options = GstOptions { audio: Some(Audio::Pcma), login, ..GstOptions::default() };
+        let options = GstOptions {
+            audio: Some(Audio::Pcma),
+            login,
+            ..GstOptions::default()
+        };
         let camera = GstCamera::start(options).await.unwrap();
         assert_eq!(codecs(&camera).await, "h264 pcm_alaw");
         let mut probe = peer::FFPROBE.command().unwrap();
-        probe.args(["-v", "error", "-rtsp_transport", "tcp"]).arg(camera.url());
+        probe
+            .args(["-v", "error", "-rtsp_transport", "tcp"])
+            .arg(camera.url());
         let output = run("ffprobe", probe, SOON).await.unwrap();
-        assert!(String::from_utf8_lossy(&output.stderr).contains("401"), "served without a login");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("401"),
+            "served without a login"
+        );
     }
 
     #[tokio::test]
     async fn h265_and_aac() {
-        let options = GstOptions { video: Video::H265, audio: Some(Audio::Aac), ..GstOptions::default() };
-        let Some(camera) = or_skip(GstCamera::start(options).await) else { return };
+        let options = GstOptions {
+            video: Video::H265,
+            audio: Some(Audio::Aac),
+            ..GstOptions::default()
+        };
+        let Some(camera) = or_skip(GstCamera::start(options).await) else {
+            return;
+        };
         assert_eq!(codecs(&camera).await, "hevc aac");
     }
 }

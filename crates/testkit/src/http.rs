@@ -37,7 +37,10 @@ impl Received {
     /// The first header of this (lower-case) name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON.
@@ -65,7 +68,11 @@ pub struct Answer {
 
 impl Default for Answer {
     fn default() -> Self {
-        Self { status: 200, location: None, delay: Duration::ZERO }
+        Self {
+            status: 200,
+            location: None,
+            delay: Duration::ZERO,
+        }
     }
 }
 
@@ -96,10 +103,16 @@ impl Receiver {
             let state = Arc::clone(&shared);
             async move {
                 let service = service_fn(move |request| receive(Arc::clone(&state), request));
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             }
         });
-        Ok(Self { address, state, _serving: serving })
+        Ok(Self {
+            address,
+            state,
+            _serving: serving,
+        })
     }
 
     /// Where it listens.
@@ -116,7 +129,11 @@ impl Receiver {
 
     /// Answers so from now on.
     pub fn answer(&self, answer: Answer) {
-        *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+        *self
+            .state
+            .answer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = answer;
     }
 
     /// What came so far.
@@ -132,7 +149,8 @@ impl Receiver {
     pub async fn wait_for(&self, count: usize, deadline: Duration) -> Result<Vec<Received>, Error> {
         let deadline = patience(deadline);
         let mut requests = self.state.requests.subscribe();
-        let waited = tokio::time::timeout(deadline, requests.wait_for(|seen| seen.len() >= count)).await;
+        let waited =
+            tokio::time::timeout(deadline, requests.wait_for(|seen| seen.len() >= count)).await;
         match waited {
             Ok(Ok(seen)) => Ok(seen.clone()),
             _ => Err(Error::Timeout {
@@ -144,17 +162,38 @@ impl Receiver {
     }
 }
 
-async fn receive(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
+async fn receive(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, LONGEST_BODY).collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+    let body = Limited::new(body, LONGEST_BODY)
+        .collect()
+        .await
+        .map(|all| all.to_bytes())
+        .unwrap_or_default();
     let headers = head
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
         .collect();
-    let received = Received { method: head.method.to_string(), target: head.uri.to_string(), headers, body };
+    let received = Received {
+        method: head.method.to_string(),
+        target: head.uri.to_string(),
+        headers,
+        body,
+    };
     state.requests.send_modify(|all| all.push(received));
-    let answer = state.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let answer = state
+        .answer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     tokio::time::sleep(answer.delay).await;
     let mut response = Response::builder().status(answer.status);
     if let Some(location) = answer.location {
@@ -175,14 +214,27 @@ mod tests {
     async fn remembers_what_came_and_answers_as_told() {
         let receiver = Receiver::start().await.unwrap();
         let send = |body: &str| {
-            call("receiver", receiver.address(), Method::POST, "/hook?a=1", Some(body.to_owned()), SOON)
+            call(
+                "receiver",
+                receiver.address(),
+                Method::POST,
+                "/hook?a=1",
+                Some(body.to_owned()),
+                SOON,
+            )
         };
         assert_eq!(send(r#"{"camera":"yard"}"#).await.unwrap().0.as_u16(), 200);
-        receiver.answer(Answer { status: 503, ..Answer::default() });
+        receiver.answer(Answer {
+            status: 503,
+            ..Answer::default()
+        });
         assert_eq!(send("{}").await.unwrap().0.as_u16(), 503);
         let seen = receiver.wait_for(2, SOON).await.unwrap();
         assert_eq!(seen[0].json()["camera"], "yard");
-        assert_eq!((seen[0].method.as_str(), seen[0].target.as_str()), ("POST", "/hook?a=1"));
+        assert_eq!(
+            (seen[0].method.as_str(), seen[0].target.as_str()),
+            ("POST", "/hook?a=1")
+        );
         assert!(seen[0].header("content-type").is_some());
     }
 }

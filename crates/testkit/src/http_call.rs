@@ -21,9 +21,12 @@ pub(crate) async fn call(
 ) -> Result<(StatusCode, Bytes), Error> {
     let exchange = async {
         let refused = |message: String| Error::Refused { peer, message };
-        let stream = TcpStream::connect(address).await.map_err(|source| Error::io(format!("connect to {peer}"), source))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| refused(error.to_string()))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|source| Error::io(format!("connect to {peer}"), source))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| refused(error.to_string()))?;
         let _driver = Task::spawn(async move {
             let _ = connection.await;
         });
@@ -34,12 +37,26 @@ pub(crate) async fn call(
             .header("content-type", "application/json; charset=utf-8")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| refused(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(|error| refused(error.to_string()))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| refused(error.to_string()))?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| refused(error.to_string()))?.to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| refused(error.to_string()))?
+            .to_bytes();
         Ok((status, body))
     };
-    tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
-        Err(Error::Timeout { what: format!("an answer of {peer} to {method} {path}"), patience: deadline, detail: String::new() })
-    })
+    tokio::time::timeout(deadline, exchange)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::Timeout {
+                what: format!("an answer of {peer} to {method} {path}"),
+                patience: deadline,
+                detail: String::new(),
+            })
+        })
 }

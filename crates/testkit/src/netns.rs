@@ -27,12 +27,27 @@ impl Netns {
     /// # Errors
     /// [`Error::Unavailable`] without root, or where the kernel or a container forbids it.
     pub async fn new() -> Result<Self, Error> {
-        let unavailable = |reason: String| Error::Unavailable { peer: "a network namespace", reason };
+        let unavailable = |reason: String| Error::Unavailable {
+            peer: "a network namespace",
+            reason,
+        };
         let mut command = Command::new("unshare");
-        command.args(["--net", "--", "sh", "-c", "ip link set lo up && echo up && exec sleep 2147483647"]);
-        let holder = Child::spawn("unshare", command).map_err(|error| unavailable(error.to_string()))?;
-        holder.wait_for_line("up", Duration::from_secs(10)).await.map_err(|error| unavailable(error.to_string()))?;
-        let pid = holder.pid().ok_or_else(|| unavailable("its holder ended".to_owned()))?;
+        command.args([
+            "--net",
+            "--",
+            "sh",
+            "-c",
+            "ip link set lo up && echo up && exec sleep 2147483647",
+        ]);
+        let holder =
+            Child::spawn("unshare", command).map_err(|error| unavailable(error.to_string()))?;
+        holder
+            .wait_for_line("up", Duration::from_secs(10))
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        let pid = holder
+            .pid()
+            .ok_or_else(|| unavailable("its holder ended".to_owned()))?;
         Ok(Self { holder, pid })
     }
 
@@ -40,7 +55,10 @@ impl Netns {
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.pid)).arg("--").arg(program);
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.pid))
+            .arg("--")
+            .arg(program);
         command
     }
 
@@ -49,7 +67,9 @@ impl Netns {
     /// # Errors
     /// As connecting does; nothing outside is reached.
     pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
-        let stream = self.inside(move || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5))).await?;
+        let stream = self
+            .inside(move || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)))
+            .await?;
         let failed = |source| Error::io("use a socket of a network namespace", source);
         stream.set_nonblocking(true).map_err(failed)?;
         TcpStream::from_std(stream).map_err(failed)
@@ -60,7 +80,9 @@ impl Netns {
     /// # Errors
     /// When no socket can be had.
     pub async fn listen(&self) -> Result<(TcpListener, SocketAddr), Error> {
-        let listener = self.inside(|| std::net::TcpListener::bind(("127.0.0.1", 0))).await?;
+        let listener = self
+            .inside(|| std::net::TcpListener::bind(("127.0.0.1", 0)))
+            .await?;
         let failed = |source| Error::io("use a socket of a network namespace", source);
         let address = listener.local_addr().map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -82,13 +104,19 @@ impl Netns {
         let (done, result) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             let entered = std::fs::File::open(path).and_then(|namespace| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(Into::into)
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(Into::into)
             });
             let _ = done.send(entered.and_then(|()| work()));
         });
         match result.await {
-            Ok(value) => value.map_err(|source| Error::io("make a socket in a network namespace", source)),
-            Err(_) => Err(Error::io("make a socket in a network namespace", std::io::ErrorKind::Other.into())),
+            Ok(value) => {
+                value.map_err(|source| Error::io("make a socket in a network namespace", source))
+            }
+            Err(_) => Err(Error::io(
+                "make a socket in a network namespace",
+                std::io::ErrorKind::Other.into(),
+            )),
         }
     }
 }
@@ -101,9 +129,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_listens_inside_is_reached_from_inside_only() {
-        let Some(netns) = or_skip(Netns::new().await) else { return };
+        let Some(netns) = or_skip(Netns::new().await) else {
+            return;
+        };
         let (listener, address) = netns.listen().await.unwrap();
-        assert!(TcpStream::connect(address).await.is_err(), "reached from outside");
+        assert!(
+            TcpStream::connect(address).await.is_err(),
+            "reached from outside"
+        );
         let mut inner = netns.connect(address).await.unwrap();
         let (mut accepted, _) = listener.accept().await.unwrap();
         inner.write_all(b"in").await.unwrap();
@@ -114,12 +147,20 @@ mod tests {
 
     #[tokio::test]
     async fn programs_inside_see_only_loopback() {
-        let Some(netns) = or_skip(Netns::new().await) else { return };
+        let Some(netns) = or_skip(Netns::new().await) else {
+            return;
+        };
         let mut command = netns.command("cat");
         command.arg("/proc/net/dev");
-        let output = crate::child::run("cat", command, Duration::from_secs(10)).await.unwrap();
+        let output = crate::child::run("cat", command, Duration::from_secs(10))
+            .await
+            .unwrap();
         let table = String::from_utf8_lossy(&output.stdout).into_owned();
-        let names: Vec<_> = table.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
+        let names: Vec<_> = table
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, _)| name.trim())
+            .collect();
         assert_eq!(names, ["lo"]);
     }
 }

@@ -27,31 +27,77 @@ pub struct Found {
 }
 
 /// Dropbear's client: the camera.
-pub const DBCLIENT: Peer = Peer { name: "dbclient", package: "dropbear-bin", version: ("dbclient", &["-V"]) };
+pub const DBCLIENT: Peer = Peer {
+    name: "dbclient",
+    package: "dropbear-bin",
+    version: ("dbclient", &["-V"]),
+};
 /// Dropbear's server.
-pub const DROPBEAR: Peer = Peer { name: "dropbear", package: "dropbear-bin", version: ("dropbear", &["-V"]) };
+pub const DROPBEAR: Peer = Peer {
+    name: "dropbear",
+    package: "dropbear-bin",
+    version: ("dropbear", &["-V"]),
+};
 /// Makes keys in Dropbear's own format.
-pub const DROPBEARKEY: Peer = Peer { name: "dropbearkey", package: "dropbear-bin", version: ("dbclient", &["-V"]) };
+pub const DROPBEARKEY: Peer = Peer {
+    name: "dropbearkey",
+    package: "dropbear-bin",
+    version: ("dbclient", &["-V"]),
+};
 /// OpenSSH's client.
-pub const SSH: Peer = Peer { name: "ssh", package: "openssh-client", version: ("ssh", &["-V"]) };
+pub const SSH: Peer = Peer {
+    name: "ssh",
+    package: "openssh-client",
+    version: ("ssh", &["-V"]),
+};
 /// OpenSSH's server: the peer of the SSH benchmark.
-pub const SSHD: Peer = Peer { name: "sshd", package: "openssh-server", version: ("ssh", &["-V"]) };
+pub const SSHD: Peer = Peer {
+    name: "sshd",
+    package: "openssh-server",
+    version: ("ssh", &["-V"]),
+};
 /// Makes keys in OpenSSH's format.
-pub const SSH_KEYGEN: Peer = Peer { name: "ssh-keygen", package: "openssh-client", version: ("ssh", &["-V"]) };
+pub const SSH_KEYGEN: Peer = Peer {
+    name: "ssh-keygen",
+    package: "openssh-client",
+    version: ("ssh", &["-V"]),
+};
 /// Client, encoder and recorder to compare with.
-pub const FFMPEG: Peer = Peer { name: "ffmpeg", package: "ffmpeg", version: ("ffmpeg", &["-version"]) };
+pub const FFMPEG: Peer = Peer {
+    name: "ffmpeg",
+    package: "ffmpeg",
+    version: ("ffmpeg", &["-version"]),
+};
 /// Reads what we wrote.
-pub const FFPROBE: Peer = Peer { name: "ffprobe", package: "ffmpeg", version: ("ffprobe", &["-version"]) };
+pub const FFPROBE: Peer = Peer {
+    name: "ffprobe",
+    package: "ffmpeg",
+    version: ("ffprobe", &["-version"]),
+};
 /// GStreamer's command line: `rtspsrc` as a client.
-pub const GST_LAUNCH: Peer =
-    Peer { name: "gst-launch-1.0", package: "gstreamer1.0-tools", version: ("gst-launch-1.0", &["--version"]) };
+pub const GST_LAUNCH: Peer = Peer {
+    name: "gst-launch-1.0",
+    package: "gstreamer1.0-tools",
+    version: ("gst-launch-1.0", &["--version"]),
+};
 /// Debian's own Python, the one that has the GStreamer bindings.
-pub const PYTHON: Peer = Peer { name: "python3", package: "python3-gi", version: ("python3", &["--version"]) };
+pub const PYTHON: Peer = Peer {
+    name: "python3",
+    package: "python3-gi",
+    version: ("python3", &["--version"]),
+};
 /// The browser.
-pub const CHROMIUM: Peer = Peer { name: "chromium", package: "chromium", version: ("chromium", &["--version"]) };
+pub const CHROMIUM: Peer = Peer {
+    name: "chromium",
+    package: "chromium",
+    version: ("chromium", &["--version"]),
+};
 /// Drives the browser.
-pub const CHROMEDRIVER: Peer =
-    Peer { name: "chromedriver", package: "chromium-driver", version: ("chromedriver", &["--version"]) };
+pub const CHROMEDRIVER: Peer = Peer {
+    name: "chromedriver",
+    package: "chromium-driver",
+    version: ("chromedriver", &["--version"]),
+};
 
 /// Every required peer.
 pub const REQUIRED: &[Peer] = &[
@@ -77,8 +123,13 @@ impl Peer {
     /// # Errors
     /// [`Error::Missing`], with the command that installs it.
     pub fn find(&self) -> Result<Found, Error> {
-        let path = locate(self.name).ok_or(Error::Missing { peer: self.name, package: self.package })?;
-        let version = locate(self.version.0).map(|program| ask_version(&program, self.version.1)).unwrap_or_default();
+        let path = locate(self.name).ok_or(Error::Missing {
+            peer: self.name,
+            package: self.package,
+        })?;
+        let version = locate(self.version.0)
+            .map(|program| ask_version(&program, self.version.1))
+            .unwrap_or_default();
         announce(self.name, &version);
         Ok(Found { path, version })
     }
@@ -93,7 +144,10 @@ impl Peer {
 }
 
 /// Prints which version of a peer the test met.
-#[expect(clippy::print_stderr, reason = "libtest captures it and shows it with a failure")]
+#[expect(
+    clippy::print_stderr,
+    reason = "libtest captures it and shows it with a failure"
+)]
 pub(crate) fn announce(name: &str, version: &str) {
     eprintln!("PEER {name} {version}");
 }
@@ -112,7 +166,9 @@ fn ask_version(program: &PathBuf, arguments: &[&str]) -> String {
     let Ok(output) = Blocking::new(program).args(arguments).output() else {
         return String::new();
     };
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .join("\n");
     version_in(&text).unwrap_or_default()
 }
 
@@ -132,10 +188,19 @@ mod tests {
     fn versions_are_read_as_programs_print_them() {
         for (text, version) in [
             ("Dropbear v2022.83\n", "2022.83"),
-            ("OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026", "9.2p1"),
-            ("ffmpeg version 5.1.9-0+deb12u1 Copyright (c) 2000-2026", "5.1.9-0+deb12u1"),
+            (
+                "OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026",
+                "9.2p1",
+            ),
+            (
+                "ffmpeg version 5.1.9-0+deb12u1 Copyright (c) 2000-2026",
+                "5.1.9-0+deb12u1",
+            ),
             ("gst-launch-1.0 version 1.22.0\nGStreamer 1.22.0", "1.22.0"),
-            ("Chromium 156.0.8078.79 built on Debian\n/usr/bin/chromium: 9: [: 2: unexpected operator", "156.0.8078.79"),
+            (
+                "Chromium 156.0.8078.79 built on Debian\n/usr/bin/chromium: 9: [: 2: unexpected operator",
+                "156.0.8078.79",
+            ),
         ] {
             assert_eq!(version_in(text).as_deref(), Some(version), "{text}");
         }
@@ -151,7 +216,11 @@ mod tests {
 
     #[test]
     fn a_missing_peer_says_how_to_get_it() {
-        let none = Peer { name: "no-such-program", package: "no-such-package", version: ("true", &[]) };
+        let none = Peer {
+            name: "no-such-program",
+            package: "no-such-package",
+            version: ("true", &[]),
+        };
         let text = none.find().unwrap_err().to_string();
         assert!(text.contains("apt-get install no-such-package"), "{text}");
     }

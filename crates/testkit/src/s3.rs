@@ -44,8 +44,10 @@ impl S3Server {
         let directory = temp_dir()?;
         std::fs::create_dir(directory.path().join(Self::BUCKET))
             .map_err(|source| Error::io("make the bucket", source))?;
-        let files = FileSystem::new(directory.path())
-            .map_err(|error| Error::Refused { peer: "s3s-fs", message: format!("{error:?}") })?;
+        let files = FileSystem::new(directory.path()).map_err(|error| Error::Refused {
+            peer: "s3s-fs",
+            message: format!("{error:?}"),
+        })?;
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(Self::ACCESS_KEY, Self::SECRET_KEY));
         let service = builder.build();
@@ -53,11 +55,17 @@ impl S3Server {
         let serving = serve(listener, move |stream| {
             let service = service.clone();
             async move {
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             }
         });
         crate::peer::announce("s3s-fs", VERSION);
-        Ok(Self { address, directory, _serving: serving })
+        Ok(Self {
+            address,
+            directory,
+            _serving: serving,
+        })
     }
 
     /// Where it listens.
@@ -87,7 +95,9 @@ impl S3Server {
         let file = self.object_file(key);
         let mut bytes = std::fs::read(&file).map_err(failed)?;
         let middle = bytes.len() / 2;
-        *bytes.get_mut(middle).ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))? ^= 1;
+        *bytes
+            .get_mut(middle)
+            .ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))? ^= 1;
         std::fs::write(&file, bytes).map_err(failed)
     }
 }
@@ -103,8 +113,16 @@ mod tests {
     async fn serves_signed_requests_only() {
         let server = S3Server::start().await.unwrap();
         let path = format!("/{}?list-type=2", S3Server::BUCKET);
-        let (status, body) =
-            call("s3", server.address(), Method::GET, &path, None, Duration::from_secs(5)).await.unwrap();
+        let (status, body) = call(
+            "s3",
+            server.address(),
+            Method::GET,
+            &path,
+            None,
+            Duration::from_secs(5),
+        )
+        .await
+        .unwrap();
         assert_eq!(status.as_u16(), 403, "{}", String::from_utf8_lossy(&body));
         assert!(String::from_utf8_lossy(&body).contains("AccessDenied"));
     }

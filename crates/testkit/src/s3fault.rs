@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream;
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Frame, Incoming},
@@ -104,10 +104,16 @@ impl S3FaultProxy {
                     let state = Arc::clone(&state);
                     async move { Ok::<_, Infallible>(answer(&state, server, request).await) }
                 });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             }
         });
-        Ok(Self { address, state, _serving: serving })
+        Ok(Self {
+            address,
+            state,
+            _serving: serving,
+        })
     }
 
     /// Where it listens.
@@ -130,30 +136,54 @@ impl S3FaultProxy {
     /// Requests of `method` (any, if `None`) whose path contains `path_part` meet `fault`, the next `times` of them (all, if `None`).
     /// Of several rules that fit, the newest counts.
     pub fn add(&self, method: Option<Method>, path_part: &str, fault: S3Fault, times: Option<u64>) {
-        let rule = Rule { method, path_part: path_part.to_owned(), fault, left: times };
-        self.state.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+        let rule = Rule {
+            method,
+            path_part: path_part.to_owned(),
+            fault,
+            left: times,
+        };
+        self.state
+            .rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(rule);
     }
 
     /// No more faults.
     pub fn clear(&self) {
-        self.state.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.state
+            .rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// What came so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many requests of `method` came whose path contains `path_part`.
     #[must_use]
     pub fn count(&self, method: &Method, path_part: &str) -> usize {
-        self.seen().iter().filter(|seen| seen.method == *method && seen.path.contains(path_part)).count()
+        self.seen()
+            .iter()
+            .filter(|seen| seen.method == *method && seen.path.contains(path_part))
+            .count()
     }
 
     /// Forgets what came: counts begin anew.
     pub fn forget(&self) {
-        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.state
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -178,7 +208,12 @@ impl State {
     }
 
     fn answered(&self, index: usize, status: StatusCode) {
-        if let Some(seen) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+        if let Some(seen) = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(index)
+        {
             seen.status = Some(status);
         }
     }
@@ -188,18 +223,33 @@ async fn answer(state: &State, server: SocketAddr, request: Request<Incoming>) -
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let fault = state.fault_for(&method, &path);
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let index = state.note(Seen { method, path, query, status: None });
+    let index = state.note(Seen {
+        method,
+        path,
+        query,
+        status: None,
+    });
     let response = misbehave(fault, server, request).await;
     state.answered(index, response.status());
     response
 }
 
-async fn misbehave(fault: Option<S3Fault>, server: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+async fn misbehave(
+    fault: Option<S3Fault>,
+    server: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let is_put = request.method() == Method::PUT;
     match fault {
-        Some(S3Fault::SlowDown) => refuse(request, StatusCode::SERVICE_UNAVAILABLE, "SlowDown").await,
-        Some(S3Fault::InternalError) => refuse(request, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await,
-        Some(S3Fault::ClockSkew) => refuse(request, StatusCode::FORBIDDEN, "RequestTimeTooSkewed").await,
+        Some(S3Fault::SlowDown) => {
+            refuse(request, StatusCode::SERVICE_UNAVAILABLE, "SlowDown").await
+        }
+        Some(S3Fault::InternalError) => {
+            refuse(request, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await
+        }
+        Some(S3Fault::ClockSkew) => {
+            refuse(request, StatusCode::FORBIDDEN, "RequestTimeTooSkewed").await
+        }
         Some(S3Fault::LoseObject) if is_put => lose(request).await,
         Some(S3Fault::CorruptUpload) if is_put => {
             let (head, body) = request.into_parts();
@@ -208,26 +258,42 @@ async fn misbehave(fault: Option<S3Fault>, server: SocketAddr, request: Request<
         }
         Some(S3Fault::CorruptDownload) => {
             let (head, body) = forward(server, stream_through(request)).await.into_parts();
-            let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+            let body = body
+                .collect()
+                .await
+                .map(|all| all.to_bytes())
+                .unwrap_or_default();
             Response::from_parts(head, whole(turn_a_bit(body)))
         }
         Some(S3Fault::TruncateDownload) => {
             let (head, body) = forward(server, stream_through(request)).await.into_parts();
-            let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+            let body = body
+                .collect()
+                .await
+                .map(|all| all.to_bytes())
+                .unwrap_or_default();
             let half = body.slice(..body.len() / 2);
-            let broken = stream::iter([Ok(Frame::data(half)), Err(std::io::Error::other("truncated by order"))]);
+            let broken = stream::iter([
+                Ok(Frame::data(half)),
+                Err(std::io::Error::other("truncated by order")),
+            ]);
             Response::from_parts(head, BodyExt::boxed(StreamBody::new(broken)))
         }
         Some(S3Fault::Stall(time)) => {
             tokio::time::sleep(time).await;
             forward(server, stream_through(request)).await
         }
-        Some(S3Fault::LoseObject | S3Fault::CorruptUpload) | None => forward(server, stream_through(request)).await,
+        Some(S3Fault::LoseObject | S3Fault::CorruptUpload) | None => {
+            forward(server, stream_through(request)).await
+        }
     }
 }
 
 async fn collect(body: Incoming) -> Bytes {
-    body.collect().await.map(|all| all.to_bytes()).unwrap_or_default()
+    body.collect()
+        .await
+        .map(|all| all.to_bytes())
+        .unwrap_or_default()
 }
 
 fn whole(body: Bytes) -> Body {
@@ -257,7 +323,10 @@ async fn refuse(request: Request<Incoming>, status: StatusCode, code: &str) -> R
     );
     let mut response = Response::new(whole(if bodiless { Bytes::new() } else { text.into() }));
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(
+        "content-type",
+        hyper::header::HeaderValue::from_static("application/xml"),
+    );
     response
 }
 
@@ -274,11 +343,16 @@ async fn lose(request: Request<Incoming>) -> Response<Body> {
 async fn forward(server: SocketAddr, request: Request<Body>) -> Response<Body> {
     let exchange = async {
         let stream = TcpStream::connect(server).await?;
-        let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        let (mut sender, connection) = client::handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
         let driver = Task::spawn(async move {
             let _ = connection.await;
         });
-        let response = sender.send_request(request).await.map_err(std::io::Error::other)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(std::io::Error::other)?;
         // The connection has to live as long as the body that comes over it.
         Ok::<_, std::io::Error>(response.map(|body| {
             body.map_err(move |error| {

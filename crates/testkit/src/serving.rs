@@ -27,8 +27,12 @@ impl Drop for Task {
 
 /// Listens on 127.0.0.1:0.
 pub(crate) async fn loopback() -> Result<(TcpListener, SocketAddr), Error> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|source| Error::io("listen on loopback", source))?;
-    let address = listener.local_addr().map_err(|source| Error::io("read the listener's address", source))?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .map_err(|source| Error::io("listen on loopback", source))?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| Error::io("read the listener's address", source))?;
     Ok((listener, address))
 }
 

@@ -65,7 +65,11 @@ impl SmtpSink {
                 let _ = talk(stream, &state).await;
             }
         });
-        Ok(Self { address, state, _serving: serving })
+        Ok(Self {
+            address,
+            state,
+            _serving: serving,
+        })
     }
 
     /// Where it listens.
@@ -92,7 +96,8 @@ impl SmtpSink {
     pub async fn wait_for(&self, count: usize, deadline: Duration) -> Result<Vec<Mail>, Error> {
         let deadline = patience(deadline);
         let mut mails = self.state.mails.subscribe();
-        let waited = tokio::time::timeout(deadline, mails.wait_for(|seen| seen.len() >= count)).await;
+        let waited =
+            tokio::time::timeout(deadline, mails.wait_for(|seen| seen.len() >= count)).await;
         match waited {
             Ok(Ok(seen)) => Ok(seen.clone()),
             _ => Err(Error::Timeout {
@@ -122,7 +127,12 @@ async fn talk(stream: TcpStream, state: &State) -> std::io::Result<()> {
             "250 ok\r\n".to_owned()
         } else if upper.starts_with("AUTH PLAIN") {
             mail.login = plain_login(command.get(10..).unwrap_or_default().trim());
-            if mail.login.is_some() { "235 ok\r\n" } else { "535 what?\r\n" }.to_owned()
+            if mail.login.is_some() {
+                "235 ok\r\n"
+            } else {
+                "535 what?\r\n"
+            }
+            .to_owned()
         } else if upper.starts_with("MAIL FROM:") {
             mail.from = path_in(&command);
             "250 ok\r\n".to_owned()
@@ -134,7 +144,10 @@ async fn talk(stream: TcpStream, state: &State) -> std::io::Result<()> {
                 "250 ok\r\n".to_owned()
             }
         } else if upper == "RSET" {
-            mail = Mail { login: mail.login, ..Mail::default() };
+            mail = Mail {
+                login: mail.login,
+                ..Mail::default()
+            };
             "250 ok\r\n".to_owned()
         } else if upper == "DATA" && mail.to.is_empty() {
             "503 no recipients\r\n".to_owned()
@@ -142,7 +155,9 @@ async fn talk(stream: TcpStream, state: &State) -> std::io::Result<()> {
             stream.write_all(b"354 go on\r\n").await?;
             mail.text = data(&mut stream).await?;
             let login = mail.login.clone();
-            state.mails.send_modify(|all| all.push(std::mem::take(&mut mail)));
+            state
+                .mails
+                .send_modify(|all| all.push(std::mem::take(&mut mail)));
             mail.login = login;
             "250 kept\r\n".to_owned()
         } else if upper == "QUIT" {
@@ -176,7 +191,9 @@ async fn data(stream: &mut BufReader<TcpStream>) -> std::io::Result<String> {
 
 /// What stands between `<` and `>`.
 fn path_in(command: &str) -> String {
-    let inner = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    let inner = command
+        .split_once('<')
+        .and_then(|(_, rest)| rest.split_once('>'));
     inner.map(|(path, _)| path.to_owned()).unwrap_or_default()
 }
 
@@ -198,7 +215,10 @@ mod tests {
         let mut stream = TcpStream::connect(sink.address()).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        tokio::time::timeout(SOON, stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         answer
     }
 

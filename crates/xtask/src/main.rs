@@ -1,1 +1,78 @@
-fn main() {}
+//! `cargo xtask`: what a contributor and the CI run.
+//!
+//! **Owns**: the test tiers, the packages that the tests need, and the files that are generated. **Does not own**: the rules of the
+//! repository, which are tests (`tests/tests/rules`), and anything of the product.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans keep the product's time and environment injectable; this is a build tool"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod checks;
+mod generate;
+mod process;
+mod report;
+mod runner;
+mod setup;
+mod suite;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the Moorline repository")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Format, lints, docs, generated files and all tests; ends with "N passed, N failed, N skipped"
+    Test(TestOptions),
+    /// Install the Debian packages of the peers that the tests need
+    Setup,
+    /// Make the generated files again (docs/reference)
+    Generate {
+        /// Change nothing; fail if a file is not what would be made
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Args)]
+struct TestOptions {
+    /// The long tier: also tests marked `#[ignore = "long: …"]`, and cargo-deny
+    #[arg(long)]
+    long: bool,
+    /// Only the tests of this package; leaves out the checks (may be repeated)
+    #[arg(long, short, value_name = "NAME")]
+    package: Vec<String>,
+    /// Only tests whose name contains this; leaves out the checks
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+    /// How many tests run at once [default: one per processor]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test(options) => suite::run(&options),
+        Task::Setup => setup::run().map(|()| true),
+        Task::Generate { check } => generate::run(check).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

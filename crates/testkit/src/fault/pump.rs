@@ -49,7 +49,11 @@ impl Pump<'_> {
         }
     }
 
-    async fn write(&self, mut chunks: mpsc::Receiver<(Instant, Vec<u8>)>, mut orders: watch::Receiver<Order>) -> Outcome {
+    async fn write(
+        &self,
+        mut chunks: mpsc::Receiver<(Instant, Vec<u8>)>,
+        mut orders: watch::Receiver<Order>,
+    ) -> Outcome {
         while let Some((arrived, chunk)) = chunks.recv().await {
             let mut rest = chunk.as_slice();
             while !rest.is_empty() {
@@ -71,24 +75,36 @@ impl Pump<'_> {
                     }
                     Fault::Throttle(rate) => {
                         // 50 pieces a second, so that a slow link flows instead of stuttering.
-                        let piece = usize::try_from((rate / 50).max(1)).unwrap_or(usize::MAX).min(rest.len());
-                        (piece, Duration::from_secs_f64(piece as f64 / rate.max(1) as f64))
+                        let piece = usize::try_from((rate / 50).max(1))
+                            .unwrap_or(usize::MAX)
+                            .min(rest.len());
+                        (
+                            piece,
+                            Duration::from_secs_f64(piece as f64 / rate.max(1) as f64),
+                        )
                     }
-                    Fault::ResetAfter(limit) => match self.spend(order.sequence, rest.len(), limit) {
+                    Fault::ResetAfter(limit) => match self.spend(order.sequence, rest.len(), limit)
+                    {
                         0 => return Outcome::Reset,
                         allowed => (allowed, Duration::ZERO),
                     },
-                    Fault::TruncateAfter(limit) if self.to_client => match self.spend(order.sequence, rest.len(), limit) {
-                        0 => return self.finish_both(),
-                        allowed => (allowed, Duration::ZERO),
-                    },
+                    Fault::TruncateAfter(limit) if self.to_client => {
+                        match self.spend(order.sequence, rest.len(), limit) {
+                            0 => return self.finish_both(),
+                            allowed => (allowed, Duration::ZERO),
+                        }
+                    }
                     Fault::TruncateAfter(_) => (rest.len(), Duration::ZERO),
                 };
                 let (now, later) = rest.split_at(allowed);
                 if write_all(self.to, now).await.is_err() {
                     return Outcome::Reset;
                 }
-                let counter = if self.to_client { &self.traffic.to_client } else { &self.traffic.to_server };
+                let counter = if self.to_client {
+                    &self.traffic.to_client
+                } else {
+                    &self.traffic.to_server
+                };
                 counter.fetch_add(now.len() as u64, Ordering::Relaxed);
                 rest = later;
                 if !pause.is_zero() {
@@ -121,7 +137,11 @@ impl Pump<'_> {
 }
 
 /// Reads until the end, but not while a black hole is ordered.
-async fn read(from: &TcpStream, queue: mpsc::Sender<(Instant, Vec<u8>)>, mut orders: watch::Receiver<Order>) {
+async fn read(
+    from: &TcpStream,
+    queue: mpsc::Sender<(Instant, Vec<u8>)>,
+    mut orders: watch::Receiver<Order>,
+) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         if orders.borrow_and_update().fault == Fault::BlackHole {

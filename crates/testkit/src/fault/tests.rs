@@ -20,13 +20,19 @@ async fn echo() -> (Task, FaultProxy) {
 }
 
 async fn connect(proxy: &FaultProxy) -> TcpStream {
-    timeout(SOON, TcpStream::connect(proxy.address())).await.unwrap().unwrap()
+    timeout(SOON, TcpStream::connect(proxy.address()))
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn round_trip(stream: &mut TcpStream, text: &[u8]) {
     stream.write_all(text).await.unwrap();
     let mut back = vec![0; text.len()];
-    timeout(SOON, stream.read_exact(&mut back)).await.expect("an echo").unwrap();
+    timeout(SOON, stream.read_exact(&mut back))
+        .await
+        .expect("an echo")
+        .unwrap();
     assert_eq!(back, text);
 }
 
@@ -36,8 +42,21 @@ async fn passes_bytes_both_ways_and_the_end_of_input() {
     let mut stream = connect(&proxy).await;
     round_trip(&mut stream, b"hello").await;
     stream.shutdown().await.unwrap();
-    assert_eq!(timeout(SOON, stream.read(&mut [0; 8])).await.unwrap().unwrap(), 0);
-    assert_eq!((proxy.traffic().connections(), proxy.traffic().to_server(), proxy.traffic().to_client()), (1, 5, 5));
+    assert_eq!(
+        timeout(SOON, stream.read(&mut [0; 8]))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        (
+            proxy.traffic().connections(),
+            proxy.traffic().to_server(),
+            proxy.traffic().to_client()
+        ),
+        (1, 5, 5)
+    );
 }
 
 #[tokio::test]
@@ -46,9 +65,15 @@ async fn refuses_as_if_no_process_were_there_and_comes_back_on_the_same_port() {
     let mut live = connect(&proxy).await;
     round_trip(&mut live, b"before").await;
     proxy.set(Fault::Refuse).await;
-    let refused = timeout(SOON, TcpStream::connect(proxy.address())).await.unwrap().unwrap_err();
+    let refused = timeout(SOON, TcpStream::connect(proxy.address()))
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-    let reset = timeout(SOON, live.read(&mut [0; 8])).await.unwrap().unwrap_err();
+    let reset = timeout(SOON, live.read(&mut [0; 8]))
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
     proxy.set(Fault::None).await;
     round_trip(&mut connect(&proxy).await, b"after").await;
@@ -60,10 +85,16 @@ async fn a_black_hole_answers_nothing_and_gives_back_what_it_held() {
     let mut stream = connect(&proxy).await;
     proxy.set(Fault::BlackHole).await;
     stream.write_all(b"anyone?").await.unwrap();
-    assert!(timeout(A_WHILE, stream.read(&mut [0; 8])).await.is_err(), "a black hole answered");
+    assert!(
+        timeout(A_WHILE, stream.read(&mut [0; 8])).await.is_err(),
+        "a black hole answered"
+    );
     proxy.set(Fault::None).await;
     let mut back = [0; 7];
-    timeout(SOON, stream.read_exact(&mut back)).await.unwrap().unwrap();
+    timeout(SOON, stream.read_exact(&mut back))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(&back, b"anyone?");
 }
 
@@ -86,11 +117,18 @@ async fn half_open_keeps_the_client_and_loses_the_server() {
     })
     .await;
     proxy.set(Fault::HalfOpen).await;
-    assert_eq!(timeout(SOON, seen.recv()).await.unwrap(), Some(0), "the server sees the end");
+    assert_eq!(
+        timeout(SOON, seen.recv()).await.unwrap(),
+        Some(0),
+        "the server sees the end"
+    );
     for _ in 0..64 {
         stream.write_all(&[0; 16 * 1024]).await.unwrap();
     }
-    assert!(timeout(A_WHILE, stream.read(&mut [0; 8])).await.is_err(), "the client was told");
+    assert!(
+        timeout(A_WHILE, stream.read(&mut [0; 8])).await.is_err(),
+        "the client was told"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +156,10 @@ async fn truncates_what_the_server_sends_as_if_all_were_well() {
     let mut stream = connect(&proxy).await;
     stream.write_all(b"0123456789abcdef").await.unwrap();
     let mut all = Vec::new();
-    timeout(SOON, stream.read_to_end(&mut all)).await.unwrap().unwrap();
+    timeout(SOON, stream.read_to_end(&mut all))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(all, b"0123456789");
 }
 
@@ -129,12 +170,20 @@ async fn delays_and_throttles() {
     proxy.set(Fault::Delay(Duration::from_millis(60))).await;
     let start = Instant::now();
     round_trip(&mut stream, b"slow").await;
-    assert!(start.elapsed() >= Duration::from_millis(120), "one delay each way, took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(120),
+        "one delay each way, took {:?}",
+        start.elapsed()
+    );
 
     proxy.set(Fault::Throttle(20_000)).await;
     let start = Instant::now();
     round_trip(&mut stream, &[1; 4000]).await;
-    assert!(start.elapsed() >= Duration::from_millis(180), "4,000 bytes at 20 kB/s took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(180),
+        "4,000 bytes at 20 kB/s took {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -143,6 +192,11 @@ async fn a_cut_resets_what_is_up_and_serves_what_comes() {
     let mut stream = connect(&proxy).await;
     round_trip(&mut stream, b"x").await;
     proxy.cut();
-    assert!(timeout(SOON, stream.read(&mut [0; 8])).await.unwrap().is_err());
+    assert!(
+        timeout(SOON, stream.read(&mut [0; 8]))
+            .await
+            .unwrap()
+            .is_err()
+    );
     round_trip(&mut connect(&proxy).await, b"y").await;
 }

@@ -9,31 +9,63 @@ async fn origin() -> (Task, S3FaultProxy) {
     let task = serve(listener, |stream| async move {
         let service = service_fn(|request: Request<Incoming>| async move {
             let body = collect(request.into_body()).await;
-            let body = if body.is_empty() { Bytes::from_static(b"stored object") } else { body };
+            let body = if body.is_empty() {
+                Bytes::from_static(b"stored object")
+            } else {
+                body
+            };
             Ok::<_, Infallible>(Response::new(Full::new(body)))
         });
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let _ = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
     });
     (task, S3FaultProxy::start(address).await.unwrap())
 }
 
 async fn put(proxy: &S3FaultProxy, path: &str) -> (u16, Bytes) {
-    let answer = call("s3", proxy.address(), Method::PUT, path, Some("abcdef".to_owned()), SOON).await.unwrap();
+    let answer = call(
+        "s3",
+        proxy.address(),
+        Method::PUT,
+        path,
+        Some("abcdef".to_owned()),
+        SOON,
+    )
+    .await
+    .unwrap();
     (answer.0.as_u16(), answer.1)
 }
 
 async fn get(proxy: &S3FaultProxy, path: &str) -> Result<(u16, Bytes), Error> {
-    call("s3", proxy.address(), Method::GET, path, None, SOON).await.map(|(status, body)| (status.as_u16(), body))
+    call("s3", proxy.address(), Method::GET, path, None, SOON)
+        .await
+        .map(|(status, body)| (status.as_u16(), body))
 }
 
 #[tokio::test]
 async fn passes_and_counts() {
     let (_origin, proxy) = origin().await;
-    assert_eq!(put(&proxy, "/b/one").await, (200, Bytes::from_static(b"abcdef")));
-    assert_eq!(get(&proxy, "/b/one?list-type=2").await.unwrap().1, "stored object");
-    assert_eq!((proxy.count(&Method::PUT, "/b/"), proxy.count(&Method::GET, "one")), (1, 1));
+    assert_eq!(
+        put(&proxy, "/b/one").await,
+        (200, Bytes::from_static(b"abcdef"))
+    );
+    assert_eq!(
+        get(&proxy, "/b/one?list-type=2").await.unwrap().1,
+        "stored object"
+    );
+    assert_eq!(
+        (
+            proxy.count(&Method::PUT, "/b/"),
+            proxy.count(&Method::GET, "one")
+        ),
+        (1, 1)
+    );
     let seen = proxy.seen();
-    assert_eq!((seen[1].path.as_str(), seen[1].query.as_str()), ("/b/one", "list-type=2"));
+    assert_eq!(
+        (seen[1].path.as_str(), seen[1].query.as_str()),
+        ("/b/one", "list-type=2")
+    );
     assert_eq!(seen[1].status, Some(StatusCode::OK));
     proxy.forget();
     assert_eq!(proxy.seen(), []);
@@ -68,7 +100,7 @@ async fn bits_turn_on_the_way_up_and_on_the_way_down() {
     proxy.add(Some(Method::PUT), "", S3Fault::CorruptUpload, None);
     assert_eq!(put(&proxy, "/b/x").await.1, "abceef");
     proxy.add(Some(Method::GET), "", S3Fault::CorruptDownload, None);
-    assert_eq!(get(&proxy, "/b/x").await.unwrap().1, "storee object");
+    assert_eq!(get(&proxy, "/b/x").await.unwrap().1, "stored!object");
 }
 
 #[tokio::test]

@@ -1,0 +1,93 @@
+//! The checks that come before the tests. All of them run, whatever the first says.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::Result;
+
+use crate::{
+    generate,
+    process::{cargo, root, succeed},
+    report::{Report, Verdict},
+};
+
+/// Runs one check and takes down how it ended. Its output is shown as it comes.
+fn check(report: &mut Report, name: &str, work: impl FnOnce() -> Result<()>) {
+    println!("==> {name}");
+    let start = Instant::now();
+    let verdict = match work() {
+        Ok(()) => Verdict::Passed,
+        Err(error) => Verdict::Failed(format!("{error:#}")),
+    };
+    // A check that compiles is not a slow test.
+    report.add(name, verdict, std::time::Duration::ZERO);
+    println!("    {:.0} s", start.elapsed().as_secs_f64());
+}
+
+/// Format, lints and docs.
+pub(crate) fn source(report: &mut Report) {
+    check(report, "format", || {
+        succeed(cargo().args(["fmt", "--all", "--check"]))
+    });
+    let clippy = |selection: &[&str]| {
+        let mut command = cargo();
+        command
+            .args(["clippy", "--quiet", "--all-targets"])
+            .args(selection)
+            .args(["--", "-D", "warnings"]);
+        succeed(&mut command)
+    };
+    check(report, "clippy", || clippy(&["--workspace"]));
+    check(report, "clippy, all features", || {
+        clippy(&["--workspace", "--all-features"])
+    });
+    check(report, "clippy, no default features", || {
+        clippy(&["--no-default-features", "-p", "moorline"])
+    });
+    check(report, "docs", || {
+        let mut command = cargo();
+        command.args([
+            "doc",
+            "--quiet",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ]);
+        succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+}
+
+/// Generated files are what would be generated. Needs the binary, so it comes after the build.
+pub(crate) fn generated(report: &mut Report) {
+    check(report, "generated files", || generate::run(true));
+}
+
+/// Examples in the docs.
+pub(crate) fn doctests(report: &mut Report) {
+    check(report, "examples in docs", || {
+        succeed(cargo().args(["test", "--quiet", "--workspace", "--doc"]))
+    });
+}
+
+/// Bans, licences and sources of dependencies. Advisories need a database from the Internet: that is the public CI's.
+pub(crate) fn dependencies(report: &mut Report) {
+    let present = Command::new("cargo-deny")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !present {
+        let reason = "cargo-deny is not installed (cargo install cargo-deny --locked)".to_owned();
+        report.add(
+            "dependencies",
+            Verdict::Skipped(reason),
+            std::time::Duration::ZERO,
+        );
+        return;
+    }
+    check(report, "dependencies", || {
+        let mut command = Command::new("cargo-deny");
+        command
+            .current_dir(root())
+            .args(["--offline", "check", "bans", "licenses", "sources"]);
+        succeed(&mut command)
+    });
+}

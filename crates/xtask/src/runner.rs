@@ -1,0 +1,277 @@
+//! Runs each test in a process of its own, several at once.
+//!
+//! So a test that hangs is killed with what it started and the rest goes on, and a crash is one failure. Plain `cargo test` runs the
+//! same tests in one process per program; both must pass. No test is tried twice.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    process::kill_family,
+    report::{Report, Verdict},
+    suite::Program,
+};
+
+/// One test.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) program: Program,
+    pub(crate) test: String,
+}
+
+/// After how long a test is killed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) test: Duration,
+    /// For tests of the long tier; `None` where it does not run.
+    pub(crate) long: Option<Duration>,
+}
+
+/// The names of a program's tests.
+pub(crate) fn list(program: &Program) -> Result<Vec<String>> {
+    let output = Command::new(&program.executable)
+        .args(["--list", "--format", "terse"])
+        .current_dir(&program.directory)
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Runs all of them, `jobs` at once, and tells how each program fared.
+pub(crate) fn run(
+    cases: &[Case],
+    jobs: usize,
+    limits: Limits,
+    binary: Option<&Path>,
+    report: &mut Report,
+) {
+    let next = AtomicUsize::new(0);
+    let (done, results) = mpsc::sync_channel(jobs);
+    let mut left: BTreeMap<&str, (usize, usize, Duration)> = BTreeMap::new();
+    for case in cases {
+        let entry = left.entry(&case.program.name).or_default();
+        entry.0 += 1;
+        entry.1 += 1;
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            let done = done.clone();
+            let next = &next;
+            scope.spawn(move || {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let start = Instant::now();
+                    let outcome = judge(case, limits, binary);
+                    if done.send((case, outcome, start.elapsed())).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        for (finished, (case, outcome, took)) in results.iter().enumerate() {
+            let (verdict, peers) =
+                outcome.unwrap_or_else(|error| (Verdict::Failed(format!("{error:#}")), Vec::new()));
+            for peer in &peers {
+                report.met(peer);
+            }
+            report.add(
+                &format!("{} {}", case.program.name, case.test),
+                verdict,
+                took,
+            );
+            if let Some((open, all, total)) = left.get_mut(case.program.name.as_str()) {
+                *open -= 1;
+                *total += took;
+                if *open == 0 {
+                    let seconds = total.as_secs_f64();
+                    println!(
+                        "    [{}/{}] {}: {all} tests, {seconds:.1} s",
+                        finished + 1,
+                        cases.len(),
+                        case.program.name
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// Runs one test, in the long tier also if it is marked for it.
+fn judge(case: &Case, limits: Limits, binary: Option<&Path>) -> Result<(Verdict, Vec<String>)> {
+    let first = execute(case, &[], limits.test, binary)?;
+    let Some(reason) = first.ignored_because() else {
+        return Ok(first.verdict());
+    };
+    match limits.long {
+        Some(long) if reason.starts_with("long") => {
+            Ok(execute(case, &["--ignored"], long, binary)?.verdict())
+        }
+        _ => Ok((Verdict::Skipped(reason), Vec::new())),
+    }
+}
+
+/// What a test process said.
+struct Ended {
+    succeeded: bool,
+    /// Set when it was killed.
+    overdue: Option<Duration>,
+    output: String,
+}
+
+fn execute(case: &Case, extra: &[&str], limit: Duration, binary: Option<&Path>) -> Result<Ended> {
+    // One file for both streams keeps them in order and cannot block the test.
+    let mut output = tempfile()?;
+    let mut command = Command::new(&case.program.executable);
+    command
+        .args(["--exact", &case.test, "--nocapture", "--color=never"])
+        .args(extra)
+        .current_dir(&case.program.directory)
+        .env("CARGO_MANIFEST_DIR", &case.program.directory)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?);
+    if let Some(binary) = binary {
+        command.env("MOORLINE_BIN", binary);
+    }
+    let mut child = command.spawn().context("cannot start the test")?;
+    let pid = child.id();
+    // The guardian waits for the end of the test or for the limit, whichever comes first.
+    let (ended, guard) = mpsc::channel::<()>();
+    let (status, overdue) = std::thread::scope(|scope| {
+        let guardian = scope.spawn(move || {
+            let overdue = guard.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+            if overdue {
+                kill_family(pid);
+            }
+            overdue
+        });
+        let status = child.wait();
+        drop(ended);
+        (status, guardian.join().unwrap_or(false))
+    });
+    let status = status?;
+    let mut bytes = Vec::new();
+    std::io::Seek::rewind(&mut output)?;
+    output.read_to_end(&mut bytes)?;
+    Ok(Ended {
+        succeeded: status.success(),
+        overdue: overdue.then_some(limit),
+        output: String::from_utf8_lossy(&bytes).into_owned(),
+    })
+}
+
+/// An open file without a name: nothing is left behind.
+fn tempfile() -> Result<File> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("moorline-xtask-{}-{number}", std::process::id()));
+    let file = File::options()
+        .create_new(true)
+        .read(true)
+        .append(true)
+        .open(&path);
+    let file = file.with_context(|| format!("cannot make {}", path.display()))?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+impl Ended {
+    /// The reason in `test name ... ignored, reason`, if the test was not run.
+    fn ignored_because(&self) -> Option<String> {
+        let line = self
+            .output
+            .lines()
+            .find(|line| line.starts_with("test ") && line.contains("... ignored"))?;
+        let (_, rest) = line.split_once("... ignored")?;
+        Some(rest.trim_start_matches(", ").to_owned())
+    }
+
+    fn verdict(self) -> (Verdict, Vec<String>) {
+        let after = |prefix: &'static str| {
+            move |line: &str| {
+                line.find(prefix)
+                    .and_then(|at| line.get(at + prefix.len()..))
+                    .map(str::to_owned)
+            }
+        };
+        let peers = self.output.lines().filter_map(after("PEER ")).collect();
+        if let Some(limit) = self.overdue {
+            return (
+                Verdict::Failed(format!("{}\nkilled after {limit:?}", self.output)),
+                peers,
+            );
+        }
+        if !self.succeeded {
+            return (Verdict::Failed(self.output), peers);
+        }
+        let skipped = self.output.lines().find_map(after("SKIPPED "));
+        let reason = skipped.map(|line| {
+            line.split_once(": ")
+                .map_or(line.clone(), |(_, reason)| reason.to_owned())
+        });
+        (reason.map_or(Verdict::Passed, Verdict::Skipped), peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(succeeded: bool, output: &str) -> Ended {
+        Ended {
+            succeeded,
+            overdue: None,
+            output: output.to_owned(),
+        }
+    }
+
+    #[test]
+    fn verdicts_are_read_from_what_a_test_prints() {
+        assert_eq!(
+            ended(true, "test a ... ok").verdict(),
+            (Verdict::Passed, vec![])
+        );
+        let skipped =
+            "test a ... PEER ffmpeg 5.1.9\nSKIPPED a::b: live555 cannot be had here: no mirror\nok";
+        assert_eq!(
+            ended(true, skipped).verdict(),
+            (
+                Verdict::Skipped("live555 cannot be had here: no mirror".to_owned()),
+                vec!["ffmpeg 5.1.9".to_owned()]
+            )
+        );
+        assert_eq!(
+            ended(false, "boom").verdict().0,
+            Verdict::Failed("boom".to_owned())
+        );
+        let ignored = ended(
+            true,
+            "running 1 test\ntest a ... ignored, long: real hours\n",
+        );
+        assert_eq!(
+            ignored.ignored_because().as_deref(),
+            Some("long: real hours")
+        );
+        assert_eq!(ended(true, "test a ... ok").ignored_because(), None);
+    }
+}

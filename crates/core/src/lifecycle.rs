@@ -78,6 +78,8 @@ pub enum EndReason {
     Removed,
     /// The claim failed.
     ClaimLost,
+    /// It answered PING once and then fell silent: it counts as lost.
+    Silent,
     /// The server stops.
     Shutdown,
 }

@@ -43,7 +43,7 @@ async fn proxy_and_client_of_today_run_on_this_system() {
     let mut client = live555.command_in(&netns, "openRTSP");
     client
         .current_dir(directory.path())
-        .args(["-t", "-v", "-F", "received-"])
+        .args(["-t", "-F", "received-"])
         .arg(proxy.url());
     let client = Child::spawn("openRTSP", client).unwrap();
     client

@@ -96,7 +96,8 @@ impl Fragment {
 }
 
 impl Init {
-    /// Writes a fragment. `sequence` counts the fragments of a take from 1; `unix_micros` is the wall clock at the earliest
+    /// Writes a fragment. `sequence` counts the fragments of a take from 1 (recovery
+    /// takes one that does not grow for stale bytes); `unix_micros` is the wall clock at the earliest
     /// presentation time of the reference track (the first run where it has no sample here), for `prft`.
     ///
     /// # Errors

@@ -153,6 +153,7 @@ pub fn recover_from(source: &mut impl Source) -> io::Result<Recovery> {
     };
     let mut at = head.len() as u64;
     let mut fragments: Vec<FragmentEntry> = Vec::new();
+    let mut last_sequence = None;
     let stop = loop {
         if at == size {
             break Stop::End;
@@ -161,17 +162,14 @@ pub fn recover_from(source: &mut impl Source) -> io::Result<Recovery> {
             break Stop::Full;
         }
         match scanner.fragment(&head, at)? {
-            Ok(entry)
-                if fragments
-                    .last()
-                    .is_some_and(|last| entry.media_time < last.media_time) =>
-            {
+            Ok((_, sequence)) if last_sequence.is_some_and(|last| sequence <= last) => {
                 break Stop::Implausible(ReadError::Malformed {
-                    what: "tfdt",
-                    why: "time runs backwards",
+                    what: "mfhd",
+                    why: "the sequence number does not grow",
                 });
             }
-            Ok(entry) => {
+            Ok((entry, sequence)) => {
+                last_sequence = Some(sequence);
                 at += u64::from(entry.len);
                 fragments.push(entry);
             }
@@ -229,7 +227,7 @@ struct Scanner<'a, S> {
 }
 
 impl<S: Source> Scanner<'_, S> {
-    fn fragment(&mut self, head: &Head, at: u64) -> io::Result<Result<FragmentEntry, Stop>> {
+    fn fragment(&mut self, head: &Head, at: u64) -> io::Result<Result<(FragmentEntry, u32), Stop>> {
         // prft and checksum have fixed lengths, then the moof's header
         let mut front = [0u8; PRFT_LEN + CRC_LEN + 16];
         let available = self.size.saturating_sub(at).min(front.len() as u64) as usize;
@@ -280,7 +278,8 @@ impl<S: Source> Scanner<'_, S> {
                     why: "a sample lies outside the mdat",
                 });
             }
-            parsed.entry(head.init(), at, (end - at) as u32, fixed.wall)
+            let entry = parsed.entry(head.init(), at, (end - at) as u32, fixed.wall)?;
+            Ok((entry, parsed.sequence))
         });
         Ok(parsed.map_err(Stop::Implausible))
     }

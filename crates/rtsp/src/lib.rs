@@ -13,12 +13,17 @@
 //! control characters removed; whoever prints it still treats it as untrusted (S33).
 #![cfg_attr(
     not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
 )]
 
 pub mod auth;
 pub mod client;
-pub mod depacketize;
+
 pub mod header;
 pub mod interleaved;
 pub mod message;

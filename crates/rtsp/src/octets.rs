@@ -29,7 +29,11 @@ pub(crate) fn from(bytes: &[u8], at: usize) -> &[u8] {
 
 /// Text of a peer without control characters and outer blanks: what may go into one line of ours.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]

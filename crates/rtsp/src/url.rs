@@ -17,13 +17,27 @@ pub struct UrlParts<'a> {
 #[must_use]
 pub fn split(url: &str) -> Option<UrlParts<'_>> {
     let (scheme, after) = url.split_once("://")?;
-    if scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')) {
+    if scheme.is_empty()
+        || !scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    {
         return None;
     }
     let end = after.find(['/', '?']).unwrap_or(after.len());
     let (authority, rest) = after.split_at_checked(end)?;
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if authority.is_empty() { None } else { Some(UrlParts { scheme, authority, rest }) }
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    if authority.is_empty() {
+        None
+    } else {
+        Some(UrlParts {
+            scheme,
+            authority,
+            rest,
+        })
+    }
 }
 
 /// Path and query of a URL or path; what stands before is dropped.
@@ -35,7 +49,11 @@ pub fn path_and_query(url: &str) -> &str {
 /// `base` + one slash + `tail`, as ffmpeg and live555 join (a query of the base stays in the middle: Dahua wants it so).
 #[must_use]
 pub fn append(base: &str, tail: &str) -> String {
-    format!("{}/{}", base.trim_end_matches('/'), tail.trim_start_matches('/'))
+    format!(
+        "{}/{}",
+        base.trim_end_matches('/'),
+        tail.trim_start_matches('/')
+    )
 }
 
 /// The target of a request as a server reads it.
@@ -74,7 +92,11 @@ impl Target {
     /// The value of a query parameter (`start=gop`).
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+        self.query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// `rtsp://host/path` with the scheme and host that the client typed, without query and trailing slash. `fallback` stands in for the
@@ -82,7 +104,9 @@ impl Target {
     #[must_use]
     pub fn base(&self, fallback: &str) -> String {
         match (&self.scheme, &self.authority) {
-            (Some(scheme), Some(authority)) => append(&format!("{scheme}://{authority}"), &self.path),
+            (Some(scheme), Some(authority)) => {
+                append(&format!("{scheme}://{authority}"), &self.path)
+            }
             _ => append(fallback, &self.path),
         }
     }
@@ -90,12 +114,28 @@ impl Target {
 
 fn split_track(rest: &str) -> (&str, Option<usize>) {
     let lower = rest.to_ascii_lowercase();
-    let found = ["trackid=", "streamid="].iter().filter_map(|key| lower.rfind(key).map(|at| (at, key.len()))).max();
-    let Some((at, key_len)) = found else { return (rest, None) };
+    let found = ["trackid=", "streamid="]
+        .iter()
+        .filter_map(|key| lower.rfind(key).map(|at| (at, key.len())))
+        .max();
+    let Some((at, key_len)) = found else {
+        return (rest, None);
+    };
     let digits = rest.get(at + key_len..).unwrap_or_default();
-    let digits = digits.get(..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())).unwrap_or_default();
+    let digits = digits
+        .get(
+            ..digits
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(digits.len()),
+        )
+        .unwrap_or_default();
     match digits.parse() {
-        Ok(track) => (rest.get(..at).unwrap_or_default().trim_end_matches(['/', '&', '?']), Some(track)),
+        Ok(track) => (
+            rest.get(..at)
+                .unwrap_or_default()
+                .trim_end_matches(['/', '&', '?']),
+            Some(track),
+        ),
         Err(_) => (rest, None),
     }
 }
@@ -107,12 +147,21 @@ mod tests {
     #[test]
     fn track_is_found_after_path_and_after_query() {
         let plain = Target::parse("rtsp://h:8554/camera-1/sub/trackID=3");
-        assert_eq!((plain.path.as_str(), plain.track), ("camera-1/sub", Some(3)));
+        assert_eq!(
+            (plain.path.as_str(), plain.track),
+            ("camera-1/sub", Some(3))
+        );
         let ffmpeg = Target::parse("rtsp://h/ch0?x=1&y=2/trackID=0");
-        assert_eq!((ffmpeg.path.as_str(), ffmpeg.query.as_str(), ffmpeg.track), ("ch0", "x=1&y=2", Some(0)));
+        assert_eq!(
+            (ffmpeg.path.as_str(), ffmpeg.query.as_str(), ffmpeg.track),
+            ("ch0", "x=1&y=2", Some(0))
+        );
         assert_eq!(ffmpeg.parameter("y"), Some("2"));
         let other = Target::parse("/cam/StreamID=1");
-        assert_eq!((other.path.as_str(), other.track, other.authority), ("cam", Some(1), None));
+        assert_eq!(
+            (other.path.as_str(), other.track, other.authority),
+            ("cam", Some(1), None)
+        );
         assert_eq!(Target::parse("*").path, "");
     }
 
@@ -121,7 +170,10 @@ mod tests {
         let target = Target::parse("rtsp://admin:secret@h/cam?x=1/");
         assert_eq!(target.base("rtsp://x"), "rtsp://h/cam");
         assert_eq!(target.query, "x=1");
-        assert_eq!(Target::parse("/cam").base("rtsp://fallback:1"), "rtsp://fallback:1/cam");
+        assert_eq!(
+            Target::parse("/cam").base("rtsp://fallback:1"),
+            "rtsp://fallback:1/cam"
+        );
     }
 
     #[test]

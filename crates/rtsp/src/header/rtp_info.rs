@@ -19,23 +19,32 @@ impl RtpInfo {
     pub fn parse_list(text: &str) -> Vec<Self> {
         let mut pieces: Vec<String> = Vec::new();
         for piece in text.split(',') {
-            let starts = piece.trim_start().get(..4).is_some_and(|head| head.eq_ignore_ascii_case("url="));
-            match pieces.last_mut() {
-                Some(last) if !starts => {
-                    last.push(',');
-                    last.push_str(piece);
-                }
-                _ if pieces.len() < 16 => pieces.push(piece.to_owned()),
-                _ => break,
+            let starts = piece
+                .trim_start()
+                .get(..4)
+                .is_some_and(|head| head.eq_ignore_ascii_case("url="));
+            if let Some(last) = pieces.last_mut().filter(|_| !starts) {
+                last.push(',');
+                last.push_str(piece);
+            } else if pieces.len() < 16 {
+                pieces.push(piece.to_owned());
+            } else {
+                break;
             }
         }
         pieces.iter().map(|piece| Self::parse_one(piece)).collect()
     }
 
     fn parse_one(piece: &str) -> Self {
-        let mut info = Self { url: String::new(), sequence: None, rtptime: None };
+        let mut info = Self {
+            url: String::new(),
+            sequence: None,
+            rtptime: None,
+        };
         for part in piece.split(';').map(str::trim) {
-            let Some((key, value)) = part.split_once('=') else { continue };
+            let Some((key, value)) = part.split_once('=') else {
+                continue;
+            };
             match key.trim().to_ascii_lowercase().as_str() {
                 "url" => info.url = value.trim().to_owned(),
                 "seq" => info.sequence = value.trim().parse().ok(),
@@ -74,8 +83,16 @@ mod tests {
     #[test]
     fn reads_what_it_writes_and_keeps_commas_of_urls() {
         let list = vec![
-            RtpInfo { url: "rtsp://h/a,b/trackID=0".into(), sequence: Some(7), rtptime: Some(90_000) },
-            RtpInfo { url: "rtsp://h/a,b/trackID=1".into(), sequence: None, rtptime: None },
+            RtpInfo {
+                url: "rtsp://h/a,b/trackID=0".into(),
+                sequence: Some(7),
+                rtptime: Some(90_000),
+            },
+            RtpInfo {
+                url: "rtsp://h/a,b/trackID=1".into(),
+                sequence: None,
+                rtptime: None,
+            },
         ];
         assert_eq!(RtpInfo::parse_list(&RtpInfo::print_list(&list)), list);
     }
@@ -83,6 +100,13 @@ mod tests {
     #[test]
     fn nonsense_leaves_fields_out() {
         let list = RtpInfo::parse_list("url=x;seq=-1;rtptime=abc");
-        assert_eq!(list, [RtpInfo { url: "x".into(), sequence: None, rtptime: None }]);
+        assert_eq!(
+            list,
+            [RtpInfo {
+                url: "x".into(),
+                sequence: None,
+                rtptime: None
+            }]
+        );
     }
 }

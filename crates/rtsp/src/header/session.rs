@@ -45,8 +45,14 @@ mod tests {
     #[test]
     fn timeout_is_optional_and_zero_means_none() {
         let header = SessionHeader::parse("12ab; Timeout = 30").unwrap();
-        assert_eq!((header.id.as_str(), header.timeout), ("12ab", Some(Duration::from_secs(30))));
-        assert_eq!(SessionHeader::parse("12ab;timeout=0").unwrap().timeout, None);
+        assert_eq!(
+            (header.id.as_str(), header.timeout),
+            ("12ab", Some(Duration::from_secs(30)))
+        );
+        assert_eq!(
+            SessionHeader::parse("12ab;timeout=0").unwrap().timeout,
+            None
+        );
         assert_eq!(SessionHeader::parse(" ;timeout=5"), None);
         assert_eq!(header.to_string(), "12ab;timeout=30");
     }

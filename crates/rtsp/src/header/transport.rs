@@ -51,16 +51,35 @@ impl TransportSpec {
     /// All alternatives, in the order of preference. Never fails; what cannot be read is left out.
     #[must_use]
     pub fn parse_list(text: &str) -> Vec<Self> {
-        text.split(',').take(MAX_ALTERNATIVES).filter_map(Self::parse_one).collect()
+        text.split(',')
+            .take(MAX_ALTERNATIVES)
+            .filter_map(Self::parse_one)
+            .collect()
     }
 
     fn parse_one(text: &str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
-        let protocol = parts.next().filter(|p| p.contains('/'))?.to_ascii_uppercase();
+        let protocol = parts
+            .next()
+            .filter(|p| p.contains('/'))?
+            .to_ascii_uppercase();
         let mut fields = protocol.split('/');
-        let avp = fields.next() == Some("RTP") && fields.next().is_some_and(|p| p == "AVP" || p == "AVPF");
-        let lower = if fields.next() == Some("TCP") { LowerTransport::Tcp } else { LowerTransport::Udp };
-        let mut spec = Self { avp, lower, multicast: false, interleaved: None, client_port: None, ssrc: None, record: false };
+        let avp = fields.next() == Some("RTP")
+            && fields.next().is_some_and(|p| p == "AVP" || p == "AVPF");
+        let lower = if fields.next() == Some("TCP") {
+            LowerTransport::Tcp
+        } else {
+            LowerTransport::Udp
+        };
+        let mut spec = Self {
+            avp,
+            lower,
+            multicast: false,
+            interleaved: None,
+            client_port: None,
+            ssrc: None,
+            record: false,
+        };
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim().trim_matches('"').trim();
@@ -88,7 +107,10 @@ fn pair<T: std::str::FromStr + TryFrom<u32> + Copy + Into<u32>>(value: &str) -> 
 }
 
 fn parse_ssrc(value: &str) -> Option<u32> {
-    let value = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")).unwrap_or(value);
+    let value = value
+        .strip_prefix("0x")
+        .or_else(|| value.strip_prefix("0X"))
+        .unwrap_or(value);
     u32::from_str_radix(value.trim(), 16).ok()
 }
 
@@ -98,7 +120,11 @@ impl fmt::Display for TransportSpec {
             LowerTransport::Tcp => "RTP/AVP/TCP",
             LowerTransport::Udp => "RTP/AVP",
         })?;
-        f.write_str(if self.multicast { ";multicast" } else { ";unicast" })?;
+        f.write_str(if self.multicast {
+            ";multicast"
+        } else {
+            ";unicast"
+        })?;
         if let Some((rtp, rtcp)) = self.interleaved {
             write!(f, ";interleaved={rtp}-{rtcp}")?;
         }
@@ -123,15 +149,27 @@ mod tests {
             "RTP/AVP;unicast;client_port=5000-5001,RTP/AVP/TCP;unicast;interleaved=2-5;mode=\"PLAY\", RAW/RAW/UDP",
         );
         assert_eq!(list.len(), 3);
-        assert_eq!((list[0].lower, list[0].client_port), (LowerTransport::Udp, Some((5000, 5001))));
-        assert_eq!((list[1].lower, list[1].interleaved, list[1].record), (LowerTransport::Tcp, Some((2, 5)), false));
+        assert_eq!(
+            (list[0].lower, list[0].client_port),
+            (LowerTransport::Udp, Some((5000, 5001)))
+        );
+        assert_eq!(
+            (list[1].lower, list[1].interleaved, list[1].record),
+            (LowerTransport::Tcp, Some((2, 5)), false)
+        );
         assert!(!list[2].avp);
     }
 
     #[test]
     fn ssrc_is_read_with_prefix_blank_and_four_digits() {
-        for (text, ssrc) in [("0x1a2b3c4d", 0x1a2b_3c4d), (" 1A2B3C4D", 0x1a2b_3c4d), ("1a2b", 0x1a2b)] {
-            let list = TransportSpec::parse_list(&format!("RTP/AVP/TCP;unicast;interleaved=0-1;ssrc={text}"));
+        for (text, ssrc) in [
+            ("0x1a2b3c4d", 0x1a2b_3c4d),
+            (" 1A2B3C4D", 0x1a2b_3c4d),
+            ("1a2b", 0x1a2b),
+        ] {
+            let list = TransportSpec::parse_list(&format!(
+                "RTP/AVP/TCP;unicast;interleaved=0-1;ssrc={text}"
+            ));
             assert_eq!(list[0].ssrc, Some(ssrc), "{text}");
         }
     }
@@ -140,9 +178,18 @@ mod tests {
     fn ssrc_is_written_with_eight_digits_and_a_single_channel_is_a_pair() {
         let mut spec = TransportSpec::interleaved(0, 1);
         spec.ssrc = Some(0x2b);
-        assert_eq!(spec.to_string(), "RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=0000002B");
+        assert_eq!(
+            spec.to_string(),
+            "RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=0000002B"
+        );
         assert_eq!(TransportSpec::parse_list(&spec.to_string()), [spec]);
-        assert_eq!(TransportSpec::parse_list("RTP/AVP/TCP;interleaved=4")[0].interleaved, Some((4, 5)));
-        assert_eq!(TransportSpec::parse_list("RTP/AVP/TCP;interleaved=255")[0].interleaved, None);
+        assert_eq!(
+            TransportSpec::parse_list("RTP/AVP/TCP;interleaved=4")[0].interleaved,
+            Some((4, 5))
+        );
+        assert_eq!(
+            TransportSpec::parse_list("RTP/AVP/TCP;interleaved=255")[0].interleaved,
+            None
+        );
     }
 }

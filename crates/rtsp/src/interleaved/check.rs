@@ -73,7 +73,10 @@ impl ChannelMap {
         if let Some(track) = self.tracks.iter().position(|track| track.rtp == channel) {
             return Some(Channel::Rtp(track));
         }
-        self.tracks.iter().position(|track| track.rtcp == channel).map(Channel::Rtcp)
+        self.tracks
+            .iter()
+            .position(|track| track.rtcp == channel)
+            .map(Channel::Rtcp)
     }
 
     /// What stands at `at`.
@@ -84,7 +87,10 @@ impl ChannelMap {
             Some(b'$') => self.check_frame(bytes),
             // Padding between messages: what follows it decides.
             Some(b'\r' | b'\n') => {
-                let padding = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+                let padding = bytes
+                    .iter()
+                    .take_while(|b| matches!(b, b'\r' | b'\n'))
+                    .count();
                 match (padding <= 4, bytes.get(padding)) {
                     (true, None) => Check::End,
                     (true, Some(_)) if padding < bytes.len() => match self.check(bytes, padding) {
@@ -100,7 +106,9 @@ impl ChannelMap {
     }
 
     fn check_frame(&self, bytes: &[u8]) -> Check {
-        let (Some(channel), Some(length)) = (u8_at(bytes, 1), u16_at(bytes, 2)) else { return Check::NeedMore };
+        let (Some(channel), Some(length)) = (u8_at(bytes, 1), u16_at(bytes, 2)) else {
+            return Check::NeedMore;
+        };
         let length = usize::from(length);
         let payload = from(bytes, 4);
         match self.channel(channel) {
@@ -110,7 +118,8 @@ impl ChannelMap {
                 if length < 4 {
                     return Check::Nothing;
                 }
-                let (Some(first), Some(kind), Some(words)) = (u8_at(payload, 0), u8_at(payload, 1), u16_at(payload, 2))
+                let (Some(first), Some(kind), Some(words)) =
+                    (u8_at(payload, 0), u8_at(payload, 1), u16_at(payload, 2))
                 else {
                     return Check::NeedMore;
                 };
@@ -125,20 +134,29 @@ impl ChannelMap {
     }
 
     fn check_rtp(&self, payload: &[u8], length: usize, channel: Channel, track: usize) -> Check {
-        let Some(track) = self.tracks.get(track) else { return Check::Nothing };
+        let Some(track) = self.tracks.get(track) else {
+            return Check::Nothing;
+        };
         if length < 12 {
             return Check::Nothing;
         }
-        let (Some(first), Some(second)) = (u8_at(payload, 0), u8_at(payload, 1)) else { return Check::NeedMore };
+        let (Some(first), Some(second)) = (u8_at(payload, 0), u8_at(payload, 1)) else {
+            return Check::NeedMore;
+        };
         if first >> 6 != 2 {
             return Check::Nothing;
         }
-        let Some(ssrc) = u32_at(payload, 8) else { return Check::NeedMore };
+        let Some(ssrc) = u32_at(payload, 8) else {
+            return Check::NeedMore;
+        };
         if !track.payload_types.contains(&(second & 0x7f)) {
             return Check::Odd { length, ssrc: None };
         }
         match track.ssrc {
-            Some(known) if known != ssrc => Check::Odd { length, ssrc: Some(ssrc) },
+            Some(known) if known != ssrc => Check::Odd {
+                length,
+                ssrc: Some(ssrc),
+            },
             _ => Check::Frame { length, channel },
         }
     }
@@ -151,7 +169,11 @@ fn check_text(bytes: &[u8]) -> Check {
         bytes.get(..shared) == word.get(..shared)
     };
     if begins(b"RTSP/1.") {
-        return if bytes.len() >= 7 { Check::Text } else { Check::NeedMore };
+        return if bytes.len() >= 7 {
+            Check::Text
+        } else {
+            Check::NeedMore
+        };
     }
     for method in Method::KNOWN {
         if begins(method.as_bytes()) {

@@ -47,7 +47,11 @@ impl StrictDemux {
     /// A demultiplexer that refuses frames longer than `max_frame` bytes (65,535 takes all).
     #[must_use]
     pub fn new(max_frame: usize) -> Self {
-        Self { parser: MessageParser::new(), in_message: false, max_frame }
+        Self {
+            parser: MessageParser::new(),
+            in_message: false,
+            max_frame,
+        }
     }
 
     /// The next item; `None` when more bytes are needed.
@@ -56,7 +60,10 @@ impl StrictDemux {
     /// When the bytes are neither; the connection is then over.
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Item>, StrictError> {
         if !self.in_message {
-            let padding = buf.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            let padding = buf
+                .iter()
+                .take_while(|b| matches!(b, b'\r' | b'\n'))
+                .count();
             buf.advance(padding);
             match u8_at(buf, 0) {
                 None => return Ok(None),
@@ -70,7 +77,9 @@ impl StrictDemux {
     }
 
     fn frame(&self, buf: &mut BytesMut) -> Result<Option<Item>, StrictError> {
-        let (Some(channel), Some(length)) = (u8_at(buf, 1), u16_at(buf, 2)) else { return Ok(None) };
+        let (Some(channel), Some(length)) = (u8_at(buf, 1), u16_at(buf, 2)) else {
+            return Ok(None);
+        };
         let length = usize::from(length);
         if length > self.max_frame {
             return Err(StrictError::FrameTooLong(length, self.max_frame));

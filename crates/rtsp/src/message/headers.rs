@@ -12,12 +12,18 @@ impl Headers {
     /// The first value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.get_all(name).next()
+        self.list
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of `name`, in order (`WWW-Authenticate` comes several times).
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.list.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.list
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// `CSeq` as a number. Some cameras send a trailing blank; that is no error.
@@ -48,7 +54,9 @@ impl Headers {
 
     /// Name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.list.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.list
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// How many there are.
@@ -65,7 +73,9 @@ impl Headers {
 
     /// Continues the last value (a line that begins with a blank, RFC 2326 §4.2); `false` if there is none.
     pub(super) fn fold(&mut self, more: &str) -> bool {
-        let Some((_, value)) = self.list.last_mut() else { return false };
+        let Some((_, value)) = self.list.last_mut() else {
+            return false;
+        };
         *value = clean(&format!("{value} {}", clean(more)));
         true
     }

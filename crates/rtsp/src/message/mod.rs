@@ -54,7 +54,12 @@ impl Request {
     /// A request without headers and body.
     #[must_use]
     pub fn new(method: Method, uri: impl Into<String>) -> Self {
-        Self { method, uri: uri.into(), headers: Headers::default(), body: Bytes::new() }
+        Self {
+            method,
+            uri: uri.into(),
+            headers: Headers::default(),
+            body: Bytes::new(),
+        }
     }
 
     /// The same with one more header.
@@ -78,7 +83,12 @@ impl Response {
     /// A response with the usual reason phrase, without headers and body.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { status, reason: reason(status).to_owned(), headers: Headers::default(), body: Bytes::new() }
+        Self {
+            status,
+            reason: reason(status).to_owned(),
+            headers: Headers::default(),
+            body: Bytes::new(),
+        }
     }
 
     /// The same with one more header.

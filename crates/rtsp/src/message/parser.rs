@@ -97,19 +97,38 @@ impl MessageParser {
     fn advance(&mut self, buf: &mut BytesMut) -> Result<Option<Message>, MessageError> {
         if self.head.is_none() {
             if self.scanned == 0 {
-                let padding = buf.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+                let padding = buf
+                    .iter()
+                    .take_while(|b| matches!(b, b'\r' | b'\n'))
+                    .count();
                 buf.advance(padding);
             }
-            let Some(head_len) = self.find_end(buf)? else { return Ok(None) };
+            let Some(head_len) = self.find_end(buf)? else {
+                return Ok(None);
+            };
             let head = buf.get(..head_len).unwrap_or_default();
             let (message, body_len) = parse_head(head)?;
-            self.head = Some(Head { message, head_len, body_len });
+            self.head = Some(Head {
+                message,
+                head_len,
+                body_len,
+            });
         }
-        let whole = self.head.as_ref().is_some_and(|h| buf.len() >= h.head_len + h.body_len);
+        let whole = self
+            .head
+            .as_ref()
+            .is_some_and(|h| buf.len() >= h.head_len + h.body_len);
         if !whole {
             return Ok(None);
         }
-        let Some(Head { mut message, head_len, body_len }) = self.head.take() else { return Ok(None) };
+        let Some(Head {
+            mut message,
+            head_len,
+            body_len,
+        }) = self.head.take()
+        else {
+            return Ok(None);
+        };
         *self = Self::default();
         buf.advance(head_len);
         let body = buf.split_to(body_len).freeze();
@@ -126,13 +145,22 @@ impl MessageParser {
         loop {
             let fresh = window.get(self.scanned..).unwrap_or_default();
             let line_end = fresh.iter().position(|b| *b == b'\n');
-            let looked_at = fresh.get(..line_end.unwrap_or(fresh.len())).unwrap_or_default();
-            if looked_at.iter().any(|b| (*b < 0x20 && *b != b'\t' && *b != b'\r') || *b == 0x7f) {
+            let looked_at = fresh
+                .get(..line_end.unwrap_or(fresh.len()))
+                .unwrap_or_default();
+            if looked_at
+                .iter()
+                .any(|b| (*b < 0x20 && *b != b'\t' && *b != b'\r') || *b == 0x7f)
+            {
                 return Err(MessageError::Header);
             }
             let Some(line_end) = line_end else {
                 self.scanned = window.len();
-                return if buf.len() >= MAX_HEAD { Err(MessageError::HeadTooLong) } else { Ok(None) };
+                return if buf.len() >= MAX_HEAD {
+                    Err(MessageError::HeadTooLong)
+                } else {
+                    Ok(None)
+                };
             };
             let end = self.scanned + line_end;
             let line = window.get(self.line_start..end).unwrap_or_default();
@@ -147,7 +175,9 @@ impl MessageParser {
 
 fn parse_head(head: &[u8]) -> Result<(Message, usize), MessageError> {
     let text = String::from_utf8_lossy(head);
-    let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let mut lines = text
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line));
     let start = lines.next().unwrap_or_default();
     let mut message = parse_start(start)?;
     let mut headers = Headers::default();
@@ -178,9 +208,14 @@ fn parse_head(head: &[u8]) -> Result<(Message, usize), MessageError> {
     }
     let body_len = match headers.get("Content-Length") {
         None => 0,
-        Some(text) => text.parse::<u64>().map_err(|_| MessageError::ContentLength)?,
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| MessageError::ContentLength)?,
     };
-    let length = usize::try_from(body_len).ok().filter(|n| *n <= MAX_BODY).ok_or(MessageError::BodyTooLong(body_len))?;
+    let length = usize::try_from(body_len)
+        .ok()
+        .filter(|n| *n <= MAX_BODY)
+        .ok_or(MessageError::BodyTooLong(body_len))?;
     headers.remove("Content-Length");
     match &mut message {
         Message::Request(request) => request.headers = headers,
@@ -207,14 +242,23 @@ fn parse_start(line: &str) -> Result<Message, MessageError> {
             .filter(|s| *s >= 100)
             .ok_or(MessageError::StartLine)?;
         let reason = reason.trim().to_owned();
-        return Ok(Message::Response(Response { status, reason, headers: Headers::default(), body: Bytes::new() }));
+        return Ok(Message::Response(Response {
+            status,
+            reason,
+            headers: Headers::default(),
+            body: Bytes::new(),
+        }));
     }
     if !first.chars().all(is_token) {
         return Err(MessageError::StartLine);
     }
     let (uri, version) = rest.rsplit_once(' ').ok_or(MessageError::StartLine)?;
     if !is_rtsp_1(version) {
-        return Err(if version.contains('/') { MessageError::Version } else { MessageError::StartLine });
+        return Err(if version.contains('/') {
+            MessageError::Version
+        } else {
+            MessageError::StartLine
+        });
     }
     let uri = uri.trim();
     if uri.is_empty() {
@@ -224,7 +268,9 @@ fn parse_start(line: &str) -> Result<Message, MessageError> {
 }
 
 fn is_rtsp(token: &str) -> bool {
-    token.get(..5).is_some_and(|t| t.eq_ignore_ascii_case("RTSP/"))
+    token
+        .get(..5)
+        .is_some_and(|t| t.eq_ignore_ascii_case("RTSP/"))
 }
 
 fn is_rtsp_1(token: &str) -> bool {

@@ -44,7 +44,10 @@ impl ViewerGate {
             self.lost(marks.timestamp, marks.disposable);
             return false;
         }
-        if self.held.is_some_and(|timestamp| timestamp == marks.timestamp) {
+        if self
+            .held
+            .is_some_and(|timestamp| timestamp == marks.timestamp)
+        {
             return false;
         }
         self.held = None;
@@ -81,18 +84,38 @@ mod tests {
     fn after_a_reference_picture_only_an_idr_goes_on() {
         let mut gate = ViewerGate::default();
         assert!(gate.admit(&marks(1)));
-        assert!(!gate.admit(&Marks { damaged: true, ..marks(2) }));
+        assert!(!gate.admit(&Marks {
+            damaged: true,
+            ..marks(2)
+        }));
         assert!(!gate.admit(&marks(3)));
-        assert!(!gate.admit(&Marks { idr: true, au_start: false, ..marks(3) }), "not from the middle of a picture");
-        assert!(gate.admit(&Marks { parameter_sets: true, ..marks(4) }));
-        assert!(gate.admit(&Marks { idr: true, au_start: false, ..marks(4) }));
+        assert!(
+            !gate.admit(&Marks {
+                idr: true,
+                au_start: false,
+                ..marks(3)
+            }),
+            "not from the middle of a picture"
+        );
+        assert!(gate.admit(&Marks {
+            parameter_sets: true,
+            ..marks(4)
+        }));
+        assert!(gate.admit(&Marks {
+            idr: true,
+            au_start: false,
+            ..marks(4)
+        }));
     }
 
     #[test]
     fn a_disposable_picture_costs_only_itself() {
         let mut gate = ViewerGate::default();
         gate.lost(2, true);
-        assert!(!gate.admit(&Marks { au_start: false, ..marks(2) }));
+        assert!(!gate.admit(&Marks {
+            au_start: false,
+            ..marks(2)
+        }));
         assert!(gate.admit(&marks(3)));
     }
 
@@ -101,6 +124,9 @@ mod tests {
         let mut gate = ViewerGate::default();
         assert!(!gate.admit(&Marks { gap: 3, ..marks(2) }));
         assert!(gate.is_waiting());
-        assert!(gate.admit(&Marks { idr: true, ..marks(3) }));
+        assert!(gate.admit(&Marks {
+            idr: true,
+            ..marks(3)
+        }));
     }
 }

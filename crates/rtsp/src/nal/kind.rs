@@ -58,7 +58,10 @@ impl NalKind {
 
 /// A payload without the Annex B start code that some cameras leave in front of the NAL unit.
 pub(crate) fn without_start_code(payload: &[u8]) -> &[u8] {
-    payload.strip_prefix(&[0, 0, 0, 1]).or_else(|| payload.strip_prefix(&[0, 0, 1])).unwrap_or(payload)
+    payload
+        .strip_prefix(&[0, 0, 0, 1])
+        .or_else(|| payload.strip_prefix(&[0, 0, 1]))
+        .unwrap_or(payload)
 }
 
 /// What an H.264 RTP payload holds: single NAL, STAP-A, FU-A. `None` for what has no meaning.
@@ -71,7 +74,10 @@ pub(crate) fn packet_h264(payload: &[u8]) -> Option<NalKind> {
             let fragment = u8_at(payload, 1)?;
             let kind = classify_h264((first & 0x60) | (fragment & 0x1f));
             // Only the start of a fragmented IDR begins one.
-            Some(NalKind { idr: kind.idr && fragment & 0x80 != 0, ..kind })
+            Some(NalKind {
+                idr: kind.idr && fragment & 0x80 != 0,
+                ..kind
+            })
         }
         1..=23 => Some(classify_h264(first)),
         _ => None,
@@ -87,7 +93,10 @@ pub(crate) fn packet_h265(payload: &[u8]) -> Option<NalKind> {
         49 => {
             let fragment = u8_at(payload, 2)?;
             let kind = classify_h265((fragment & 0x3f) << 1);
-            Some(NalKind { idr: kind.idr && fragment & 0x80 != 0, ..kind })
+            Some(NalKind {
+                idr: kind.idr && fragment & 0x80 != 0,
+                ..kind
+            })
         }
         0..48 => Some(classify_h265(first)),
         _ => None,
@@ -97,7 +106,9 @@ pub(crate) fn packet_h265(payload: &[u8]) -> Option<NalKind> {
 fn aggregate(mut units: &[u8], classify: fn(u8) -> NalKind) -> Option<NalKind> {
     let mut all: Option<NalKind> = None;
     while let Some(length) = crate::octets::u16_at(units, 0) {
-        let Some(unit) = units.get(2..2 + usize::from(length)) else { break };
+        let Some(unit) = units.get(2..2 + usize::from(length)) else {
+            break;
+        };
         if let Some(header) = unit.first() {
             let kind = classify(*header);
             all = Some(all.map_or(kind, |before| before.and(kind)));

@@ -52,7 +52,11 @@ impl TrackMarker {
     /// Marks for a track of `codec`.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
-        Self { codec, last: None, damaged: None }
+        Self {
+            codec,
+            last: None,
+            damaged: None,
+        }
     }
 
     /// The access unit with this timestamp has lost bytes: what still comes of it is marked damaged.
@@ -87,19 +91,34 @@ impl TrackMarker {
         let gap = last.map_or(0, |last| {
             let step = header.sequence.wrapping_sub(last.sequence);
             // Backwards or repeated is disorder, not loss; TCP does not reorder, a camera's restart may.
-            if (2..0x8000).contains(&step) { step - 1 } else { 0 }
+            if (2..0x8000).contains(&step) {
+                step - 1
+            } else {
+                0
+            }
         });
         if gap > 0 && video {
             // A hole between pictures hurts none of those that came; one inside hurts the picture on both sides that is cut.
-            let clean_cut = au_start && last.is_some_and(|last| last.ended) && !continues_fragment(self.codec, header.payload(packet));
+            let clean_cut = au_start
+                && last.is_some_and(|last| last.ended)
+                && !continues_fragment(self.codec, header.payload(packet));
             if !clean_cut {
                 self.damaged = Some(header.timestamp);
             }
         }
-        if self.damaged.is_some_and(|timestamp| timestamp != header.timestamp) {
+        if self
+            .damaged
+            .is_some_and(|timestamp| timestamp != header.timestamp)
+        {
             self.damaged = None;
         }
-        self.last = Some(Last { ssrc: header.ssrc, sequence: header.sequence, timestamp: header.timestamp, picture, ended: au_end });
+        self.last = Some(Last {
+            ssrc: header.ssrc,
+            sequence: header.sequence,
+            timestamp: header.timestamp,
+            picture,
+            ended: au_end,
+        });
         Some(Marks {
             sequence: header.sequence,
             timestamp: header.timestamp,
@@ -119,7 +138,9 @@ impl TrackMarker {
 fn continues_fragment(codec: Codec, payload: &[u8]) -> bool {
     match (codec, payload) {
         (Codec::H264, [first, fragment, ..]) => first & 0x1f == 28 && fragment & 0x80 == 0,
-        (Codec::H265, [first, _, fragment, ..]) => (first >> 1) & 0x3f == 49 && fragment & 0x80 == 0,
+        (Codec::H265, [first, _, fragment, ..]) => {
+            (first >> 1) & 0x3f == 49 && fragment & 0x80 == 0
+        }
         _ => false,
     }
 }
@@ -163,13 +184,20 @@ mod tests {
         marker.mark(&packet(1, 9, true, &[0x41, 1])).unwrap();
         let clean = marker.mark(&packet(5, 10, true, &[0x41, 1])).unwrap();
         assert_eq!((clean.gap, clean.damaged), (3, false));
-        marker.mark(&packet(6, 11, false, &[0x7c, 0x81, 1])).unwrap();
+        marker
+            .mark(&packet(6, 11, false, &[0x7c, 0x81, 1]))
+            .unwrap();
         let cut = marker.mark(&packet(8, 11, true, &[0x7c, 0x41, 1])).unwrap();
         assert_eq!((cut.gap, cut.damaged), (1, true));
         let next = marker.mark(&packet(9, 12, true, &[0x41, 1])).unwrap();
         assert!(!next.damaged);
-        let headless = marker.mark(&packet(11, 13, true, &[0x7c, 0x41, 1])).unwrap();
-        assert!(headless.damaged, "the first fragment of this picture is what is missing");
+        let headless = marker
+            .mark(&packet(11, 13, true, &[0x7c, 0x41, 1]))
+            .unwrap();
+        assert!(
+            headless.damaged,
+            "the first fragment of this picture is what is missing"
+        );
     }
 
     #[test]

@@ -36,8 +36,15 @@ impl RtpHeader {
         if first & 0x10 != 0 {
             payload_start += 4 + 4 * usize::from(u16_at(packet, payload_start + 2)?);
         }
-        let padding = if first & 0x20 != 0 { usize::from(*packet.last()?) } else { 0 };
-        let payload_end = packet.len().checked_sub(padding).filter(|end| *end >= payload_start)?;
+        let padding = if first & 0x20 != 0 {
+            usize::from(*packet.last()?)
+        } else {
+            0
+        };
+        let payload_end = packet
+            .len()
+            .checked_sub(padding)
+            .filter(|end| *end >= payload_start)?;
         Some(Self {
             marker: second & 0x80 != 0,
             payload_type: second & 0x7f,
@@ -52,7 +59,9 @@ impl RtpHeader {
     /// The payload of the packet that this header was read from.
     #[must_use]
     pub fn payload<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
-        packet.get(self.payload_start..self.payload_end).unwrap_or_default()
+        packet
+            .get(self.payload_start..self.payload_end)
+            .unwrap_or_default()
     }
 }
 
@@ -69,7 +78,9 @@ pub struct RtpPatch {
 
 /// Replaces SSRC, sequence number and timestamp of `packet`. Does nothing and answers `false` if it has no 12 bytes.
 pub fn patch(packet: &mut [u8], patch: RtpPatch) -> bool {
-    let Some(fields) = packet.get_mut(2..12) else { return false };
+    let Some(fields) = packet.get_mut(2..12) else {
+        return false;
+    };
     let [s0, s1] = patch.sequence.to_be_bytes();
     let [t0, t1, t2, t3] = patch.timestamp.to_be_bytes();
     let [c0, c1, c2, c3] = patch.ssrc.to_be_bytes();
@@ -86,8 +97,15 @@ pub fn append_frame_header(out: &mut BytesMut, channel: u8, length: u16) {
 
 /// Copies `packet` behind a `$` header into `out`, with the numbers of `renumber` if given. `packet` stays untouched.
 /// `false`, and nothing appended, if it is longer than 65,535 bytes.
-pub fn append_frame(out: &mut BytesMut, channel: u8, packet: &[u8], renumber: Option<RtpPatch>) -> bool {
-    let Ok(length) = u16::try_from(packet.len()) else { return false };
+pub fn append_frame(
+    out: &mut BytesMut,
+    channel: u8,
+    packet: &[u8],
+    renumber: Option<RtpPatch>,
+) -> bool {
+    let Ok(length) = u16::try_from(packet.len()) else {
+        return false;
+    };
     append_frame_header(out, channel, length);
     let start = out.len();
     out.put_slice(packet);
@@ -103,10 +121,15 @@ mod tests {
 
     #[test]
     fn extension_csrc_and_padding_are_left_out_of_the_payload() {
-        let mut packet = vec![0xb1, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 5, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 9, 9, 9, 9];
+        let mut packet = vec![
+            0xb1, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 5, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 9, 9, 9, 9,
+        ];
         packet.extend([1, 2, 3, 0, 2]);
         let header = RtpHeader::parse(&packet).unwrap();
-        assert_eq!((header.marker, header.payload_type, header.sequence), (true, 96, 7));
+        assert_eq!(
+            (header.marker, header.payload_type, header.sequence),
+            (true, 96, 7)
+        );
         assert_eq!(header.payload(&packet), [1, 2, 3]);
     }
 
@@ -124,10 +147,22 @@ mod tests {
     fn a_frame_is_copied_once_with_its_new_numbers() {
         let packet = [0x80, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 42];
         let mut out = BytesMut::new();
-        assert!(append_frame(&mut out, 2, &packet, Some(RtpPatch { ssrc: 0xaabb_ccdd, sequence: 0x1122, timestamp: 0x3344_5566 })));
+        assert!(append_frame(
+            &mut out,
+            2,
+            &packet,
+            Some(RtpPatch {
+                ssrc: 0xaabb_ccdd,
+                sequence: 0x1122,
+                timestamp: 0x3344_5566
+            })
+        ));
         assert_eq!(
             &out[..],
-            [b'$', 2, 0, 13, 0x80, 96, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0xaa, 0xbb, 0xcc, 0xdd, 42]
+            [
+                b'$', 2, 0, 13, 0x80, 96, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0xaa, 0xbb, 0xcc,
+                0xdd, 42
+            ]
         );
         assert!(!append_frame(&mut out, 2, &vec![0; 65_536], None));
         assert_eq!(out.len(), 17);

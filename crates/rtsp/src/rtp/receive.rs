@@ -28,7 +28,10 @@ impl ReceiverStatistics {
     /// Statistics of a track whose RTP clock runs at `clock_rate` Hz.
     #[must_use]
     pub fn new(clock_rate: u32) -> Self {
-        Self { source: None, clock_rate }
+        Self {
+            source: None,
+            clock_rate,
+        }
     }
 
     /// Takes one packet in. A new SSRC starts from nothing.
@@ -70,7 +73,11 @@ impl ReceiverStatistics {
 
     /// Takes a sender report in, for the round-trip fields.
     pub fn sender_report(&mut self, report: &SenderReport, now: Duration) {
-        if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == report.ssrc) {
+        if let Some(source) = self
+            .source
+            .as_mut()
+            .filter(|source| source.ssrc == report.ssrc)
+        {
             source.last_sr = Some(((report.ntp >> 16) as u32, now));
         }
     }
@@ -85,9 +92,16 @@ impl ReceiverStatistics {
         let lost_now = i64::from(expected_now) - i64::from(received_now);
         source.prior_expected = expected;
         source.prior_received = source.received;
-        let fraction = if expected_now == 0 || lost_now <= 0 { 0 } else { (lost_now << 8) / i64::from(expected_now) };
+        let fraction = if expected_now == 0 || lost_now <= 0 {
+            0
+        } else {
+            (lost_now << 8) / i64::from(expected_now)
+        };
         let (last_sr, delay) = source.last_sr.map_or((0, 0), |(middle, at)| {
-            (middle, (now.saturating_sub(at).as_secs_f64() * 65_536.0) as u32)
+            (
+                middle,
+                (now.saturating_sub(at).as_secs_f64() * 65_536.0) as u32,
+            )
         });
         Some(ReportBlock {
             ssrc: source.ssrc,
@@ -110,21 +124,41 @@ mod tests {
         let mut statistics = ReceiverStatistics::new(90_000);
         assert_eq!(statistics.report(Duration::ZERO), None);
         for (n, sequence) in [65_534u16, 65_535, 2, 3].into_iter().enumerate() {
-            statistics.packet(5, sequence, n as u32 * 3600, Duration::from_millis(40 * n as u64));
+            statistics.packet(
+                5,
+                sequence,
+                n as u32 * 3600,
+                Duration::from_millis(40 * n as u64),
+            );
         }
         let block = statistics.report(Duration::from_secs(1)).unwrap();
         assert_eq!((block.cumulative_lost, block.highest_sequence), (2, 65_539));
         assert_eq!(block.fraction_lost, (2 * 256 / 6) as u8);
-        assert_eq!(statistics.report(Duration::from_secs(2)).unwrap().fraction_lost, 0);
+        assert_eq!(
+            statistics
+                .report(Duration::from_secs(2))
+                .unwrap()
+                .fraction_lost,
+            0
+        );
     }
 
     #[test]
     fn delay_since_the_last_sender_report_is_told() {
         let mut statistics = ReceiverStatistics::new(8000);
         statistics.packet(5, 1, 0, Duration::ZERO);
-        let report = SenderReport { ssrc: 5, ntp: 0x0000_1111_2222_0000, rtp_time: 0, packets: 0, octets: 0 };
+        let report = SenderReport {
+            ssrc: 5,
+            ntp: 0x0000_1111_2222_0000,
+            rtp_time: 0,
+            packets: 0,
+            octets: 0,
+        };
         statistics.sender_report(&report, Duration::from_secs(1));
         let block = statistics.report(Duration::from_secs(3)).unwrap();
-        assert_eq!((block.last_sr, block.delay_since_last_sr), (0x1111_2222, 2 << 16));
+        assert_eq!(
+            (block.last_sr, block.delay_since_last_sr),
+            (0x1111_2222, 2 << 16)
+        );
     }
 }

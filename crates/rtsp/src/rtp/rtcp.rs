@@ -88,8 +88,12 @@ pub fn parse_compound(bytes: &[u8]) -> Vec<RtcpPacket> {
     let mut packets = Vec::new();
     let mut rest = bytes;
     while packets.len() < MAX_PACKETS {
-        let Some((packet, after)) = split_packet(rest) else { break };
-        let Some(packet) = parse_packet(packet) else { break };
+        let Some((packet, after)) = split_packet(rest) else {
+            break;
+        };
+        let Some(packet) = parse_packet(packet) else {
+            break;
+        };
         packets.push(packet);
         rest = after;
     }
@@ -115,11 +119,17 @@ fn parse_packet(packet: &[u8]) -> Option<RtcpPacket> {
             octets: u32_at(packet, 24)?,
         }),
         201 => {
-            let blocks = (0..count).map_while(|n| parse_block(packet, 8 + 24 * n)).collect();
+            let blocks = (0..count)
+                .map_while(|n| parse_block(packet, 8 + 24 * n))
+                .collect();
             RtcpPacket::ReceiverReport(u32_at(packet, 4)?, blocks)
         }
         202 => parse_description(packet, count),
-        203 => RtcpPacket::Bye((0..count).map_while(|n| u32_at(packet, 4 + 4 * n)).collect()),
+        203 => RtcpPacket::Bye(
+            (0..count)
+                .map_while(|n| u32_at(packet, 4 + 4 * n))
+                .collect(),
+        ),
         204 => {
             let name = packet.get(8..12)?.try_into().ok()?;
             RtcpPacket::App(u32_at(packet, 4)?, name, packet.get(12..)?.to_vec())
@@ -149,7 +159,9 @@ fn parse_description(packet: &[u8], count: usize) -> RtcpPacket {
     let mut at = 8;
     while let (Some(kind), Some(length)) = (u8_at(packet, at), u8_at(packet, at + 1)) {
         let end = at + 2 + usize::from(length);
-        let Some(text) = packet.get(at + 2..end).filter(|_| kind != 0) else { break };
+        let Some(text) = packet.get(at + 2..end).filter(|_| kind != 0) else {
+            break;
+        };
         if kind == 1 {
             let name = crate::octets::clean(&String::from_utf8_lossy(text));
             return RtcpPacket::SourceDescription(ssrc, Some(name));
@@ -180,7 +192,10 @@ impl SenderReport {
 
 /// Appends an SDES packet with a CNAME, cut at 64 bytes.
 pub fn encode_cname(ssrc: u32, cname: &str, out: &mut BytesMut) {
-    let text = cname.as_bytes().get(..cname.len().min(64)).unwrap_or_default();
+    let text = cname
+        .as_bytes()
+        .get(..cname.len().min(64))
+        .unwrap_or_default();
     // Item (2 + text) and at least one zero byte, filled up to words.
     let item = text.len() + 3;
     let words = item.div_ceil(4);
@@ -199,7 +214,11 @@ pub fn encode_receiver_report(ssrc: u32, blocks: &[ReportBlock], cname: &str, ou
     out.put_u32(ssrc);
     for block in blocks.iter().take(31) {
         out.put_u32(block.ssrc);
-        let lost = block.cumulative_lost.clamp(-0x80_0000, 0x7f_ffff).cast_unsigned() & 0x00ff_ffff;
+        let lost = block
+            .cumulative_lost
+            .clamp(-0x80_0000, 0x7f_ffff)
+            .cast_unsigned()
+            & 0x00ff_ffff;
         out.put_u32((u32::from(block.fraction_lost) << 24) | lost);
         out.put_u32(block.highest_sequence);
         out.put_u32(block.jitter);
@@ -234,8 +253,20 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let report = SenderReport { ssrc: 1, ntp: 0x0102_0304_0506_0708, rtp_time: 3, packets: 4, octets: 5 };
-        let block = ReportBlock { ssrc: 9, fraction_lost: 3, cumulative_lost: -2, highest_sequence: 70_000, ..ReportBlock::default() };
+        let report = SenderReport {
+            ssrc: 1,
+            ntp: 0x0102_0304_0506_0708,
+            rtp_time: 3,
+            packets: 4,
+            octets: 5,
+        };
+        let block = ReportBlock {
+            ssrc: 9,
+            fraction_lost: 3,
+            cumulative_lost: -2,
+            highest_sequence: 70_000,
+            ..ReportBlock::default()
+        };
         let mut out = BytesMut::new();
         report.encode("moorline", &mut out);
         encode_receiver_report(7, &[block], "abc", &mut out);
@@ -269,6 +300,9 @@ mod tests {
         let mut out = BytesMut::new();
         encode_bye(7, &mut out);
         out.truncate(out.len() - 1);
-        assert_eq!(parse_compound(&out), [RtcpPacket::ReceiverReport(7, vec![])]);
+        assert_eq!(
+            parse_compound(&out),
+            [RtcpPacket::ReceiverReport(7, vec![])]
+        );
     }
 }

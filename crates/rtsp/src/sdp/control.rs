@@ -10,18 +10,37 @@ use crate::url::{append, split};
 /// Quirks: `Content-Base` without a scheme (Reolink and others) gets the request's; a path gets the request's host; an empty one
 /// counts as absent.
 #[must_use]
-pub fn base(request_url: &str, content_base: Option<&str>, content_location: Option<&str>) -> String {
-    let said = [content_base, content_location].into_iter().flatten().map(str::trim).find(|text| !text.is_empty());
-    let Some(said) = said else { return request_url.to_owned() };
+pub fn base(
+    request_url: &str,
+    content_base: Option<&str>,
+    content_location: Option<&str>,
+) -> String {
+    let said = [content_base, content_location]
+        .into_iter()
+        .flatten()
+        .map(str::trim)
+        .find(|text| !text.is_empty());
+    let Some(said) = said else {
+        return request_url.to_owned();
+    };
     if said.contains("://") {
-        return if split(said).is_some() { said.to_owned() } else { request_url.to_owned() };
+        return if split(said).is_some() {
+            said.to_owned()
+        } else {
+            request_url.to_owned()
+        };
     }
-    let Some(request) = split(request_url) else { return said.to_owned() };
+    let Some(request) = split(request_url) else {
+        return said.to_owned();
+    };
     if said.starts_with('/') {
         return format!("{}://{}{said}", request.scheme, request.authority);
     }
     let first = said.split(['/', '?']).next().unwrap_or_default();
-    let request_host = request.authority.rsplit_once(':').map_or(request.authority, |(host, _)| host);
+    let request_host = request
+        .authority
+        .rsplit_once(':')
+        .map_or(request.authority, |(host, _)| host);
     let said_host = first.rsplit_once(':').map_or(first, |(host, _)| host);
     if said_host == request_host || first.contains(':') || is_address(said_host) {
         format!("{}://{said}", request.scheme)
@@ -64,10 +83,17 @@ mod tests {
             (Some("live"), "rtsp://127.0.0.1:554/live"),
             (Some("rtsp://"), REQUEST),
         ] {
-            assert_eq!(base(REQUEST, content_base, None), expected, "{content_base:?}");
+            assert_eq!(
+                base(REQUEST, content_base, None),
+                expected,
+                "{content_base:?}"
+            );
         }
         assert_eq!(base(REQUEST, None, Some("rtsp://x/y")), "rtsp://x/y");
-        assert_eq!(base(REQUEST, Some("rtsp://a/b"), Some("rtsp://x/y")), "rtsp://a/b");
+        assert_eq!(
+            base(REQUEST, Some("rtsp://a/b"), Some("rtsp://x/y")),
+            "rtsp://a/b"
+        );
     }
 
     #[test]
@@ -83,7 +109,13 @@ mod tests {
         ] {
             assert_eq!(resolve(base, control), expected, "{control:?}");
         }
-        assert_eq!(resolve("rtsp://h/cam?channel=1", Some("trackID=1")), "rtsp://h/cam?channel=1/trackID=1");
-        assert_eq!(resolve("rtsp://h/cam", Some("?ctype=video")), "rtsp://h/cam?ctype=video");
+        assert_eq!(
+            resolve("rtsp://h/cam?channel=1", Some("trackID=1")),
+            "rtsp://h/cam?channel=1/trackID=1"
+        );
+        assert_eq!(
+            resolve("rtsp://h/cam", Some("?ctype=video")),
+            "rtsp://h/cam?ctype=video"
+        );
     }
 }

@@ -93,9 +93,11 @@ impl Media {
     /// A parameter of `a=fmtp`, its name without regard to case.
     #[must_use]
     pub fn fmtp_parameter(&self, name: &str) -> Option<&str> {
-        self.fmtp.as_deref()?.split(';').filter_map(|pair| pair.trim().split_once('=')).find_map(|(key, value)| {
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-        })
+        self.fmtp
+            .as_deref()?
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find_map(|(key, value)| key.trim().eq_ignore_ascii_case(name).then(|| value.trim()))
     }
 
     /// Whether the client would have to send on it.
@@ -128,16 +130,25 @@ impl Sdp {
             return Err(SdpError::TooLong(bytes.len()));
         }
         let text = String::from_utf8_lossy(bytes);
-        let mut sdp = Self { title: None, control: None, media: Vec::new(), extras: Vec::new() };
+        let mut sdp = Self {
+            title: None,
+            control: None,
+            media: Vec::new(),
+            extras: Vec::new(),
+        };
         // Lines of an m= that cannot be used must not be taken for the section before it.
         let mut skipping = false;
         for line in text.split(['\r', '\n']) {
             let line = clean(line);
-            let Some((kind, value)) = line.split_once('=') else { continue };
+            let Some((kind, value)) = line.split_once('=') else {
+                continue;
+            };
             let value = value.trim();
             match (kind.trim(), sdp.media.last_mut()) {
                 ("m", _) => match parse_media(value) {
-                    Some(_) if sdp.media.len() == MAX_TRACKS => return Err(SdpError::TooManyTracks),
+                    Some(_) if sdp.media.len() == MAX_TRACKS => {
+                        return Err(SdpError::TooManyTracks);
+                    }
                     Some(media) => {
                         skipping = false;
                         sdp.media.push(media);
@@ -152,14 +163,21 @@ impl Sdp {
                 _ => {}
             }
         }
-        if sdp.media.is_empty() { Err(SdpError::NoMedia) } else { Ok(sdp) }
+        if sdp.media.is_empty() {
+            Err(SdpError::NoMedia)
+        } else {
+            Ok(sdp)
+        }
     }
 
     fn session_attribute(&mut self, attribute: &str) {
         let (name, value) = split_attribute(attribute);
         if name.eq_ignore_ascii_case("control") {
             self.control = Some(value.to_owned());
-        } else if let Some(extra) = name.strip_prefix("x-").filter(|n| n.starts_with("moorline-")) {
+        } else if let Some(extra) = name
+            .strip_prefix("x-")
+            .filter(|n| n.starts_with("moorline-"))
+        {
             self.extras.push((extra.to_owned(), value.to_owned()));
         }
     }
@@ -172,10 +190,22 @@ fn split_attribute(attribute: &str) -> (&str, &str) {
 
 fn parse_media(value: &str) -> Option<Media> {
     let mut words = value.split_ascii_whitespace();
-    let kind: String = words.next()?.chars().filter(char::is_ascii_alphanumeric).collect();
+    let kind: String = words
+        .next()?
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
     let _port = words.next()?;
-    let protocol: String = words.next()?.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '/').collect();
-    let payload_types: Vec<u8> = words.filter_map(|word| word.parse().ok()).filter(|pt| *pt < 128).take(32).collect();
+    let protocol: String = words
+        .next()?
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '/')
+        .collect();
+    let payload_types: Vec<u8> = words
+        .filter_map(|word| word.parse().ok())
+        .filter(|pt| *pt < 128)
+        .take(32)
+        .collect();
     if kind.is_empty() || payload_types.is_empty() {
         return None;
     }
@@ -202,7 +232,10 @@ impl Media {
             "sendrecv" => self.direction = Direction::SendRecv,
             "inactive" => self.direction = Direction::Inactive,
             "framerate" => {
-                self.framerate = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+                self.framerate = value
+                    .parse()
+                    .ok()
+                    .filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
                 self.kept.push(format!("a=framerate:{value}"));
             }
             "rtpmap" => {
@@ -226,7 +259,9 @@ impl Media {
     fn for_our_type<'a>(&self, value: &'a str) -> Option<&'a str> {
         let (payload_type, rest) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
         let payload_type: u8 = payload_type.parse().ok()?;
-        self.payload_types.contains(&payload_type).then(|| rest.trim())
+        self.payload_types
+            .contains(&payload_type)
+            .then(|| rest.trim())
     }
 }
 
@@ -235,5 +270,9 @@ fn parse_rtpmap(text: &str) -> Option<RtpMap> {
     let encoding = parts.next().filter(|name| !name.is_empty())?.to_owned();
     let clock_rate = parts.next()?.parse().ok().filter(|rate| *rate > 0)?;
     let channels = parts.next().and_then(|text| text.parse().ok());
-    Some(RtpMap { encoding, clock_rate, channels })
+    Some(RtpMap {
+        encoding,
+        clock_rate,
+        channels,
+    })
 }

@@ -33,8 +33,14 @@ impl Rewrite<'_> {
     #[must_use]
     pub fn print<'m>(&self, media: impl IntoIterator<Item = &'m Media>) -> String {
         let mut text = String::with_capacity(512);
-        let title = Some(clean(self.title)).filter(|title| !title.is_empty()).unwrap_or_else(|| "-".to_owned());
-        let _ = write!(text, "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns={title}\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n", self.session_id);
+        let title = Some(clean(self.title))
+            .filter(|title| !title.is_empty())
+            .unwrap_or_else(|| "-".to_owned());
+        let _ = write!(
+            text,
+            "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns={title}\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n",
+            self.session_id
+        );
         let _ = write!(text, "a=control:{}/\r\n", self.base.trim_end_matches('/'));
         for (name, value) in self.extras {
             let _ = write!(text, "a=x-moorline-{}:{}\r\n", clean(name), clean(value));

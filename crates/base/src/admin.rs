@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,18 +15,30 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{SharedClock, timeout};
+use crate::net::Acceptor;
 
 /// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How long open requests get when the server stops.
 const STOP_BUDGET: Duration = Duration::from_secs(5);
+
+/// How many connections are served at once: Prometheus, kubelet and a person need a handful.
+const CONNECTIONS: usize = 32;
+
+/// How long a connection may take to send its request, the first as any later one.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The named checks behind `/readyz`. Clones are the same set. Without any check the process is ready.
 #[derive(Debug, Clone, Default)]
@@ -142,28 +153,59 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     (status, text)
 }
 
-/// Serves until `cancel` is cancelled; open requests get 5 s then.
+/// Serves until `cancel` is cancelled; open requests get 5 s then. At most 32 connections at once, further ones wait in the kernel's
+/// backlog; one that sends no complete request within 10 s is closed, so that the slow cannot keep the others out.
 ///
-/// # Errors
-/// The listener's; accept errors do not end it.
+/// The router may be any: the binary adds nothing that writes (S34).
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    clock: SharedClock,
     cancel: CancellationToken,
-) -> io::Result<()> {
-    let stop = cancel.clone();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .into_future();
-    let overdue = async {
-        cancel.cancelled().await;
-        let clock = SystemClock;
-        clock.sleep_until(clock.monotonic() + STOP_BUDGET).await;
+) {
+    let mut acceptor = Acceptor::new("admin", listener, clock.clone(), cancel.clone());
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let place = tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let (Ok(place), Some((stream, _))) = (place, acceptor.next().await) else {
+            break;
+        };
+        let serving = connection(stream, router.clone(), cancel.clone());
+        connections.spawn(async move {
+            let _place = place;
+            serving.await;
+        });
+    }
+    connections.close();
+    if timeout(&*clock, STOP_BUDGET, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the admin server stopped with requests open");
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken) {
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_DEADLINE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     };
-    tokio::select! {
-        biased;
-        ended = server => ended,
-        () = overdue => Ok(()),
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an admin connection ended");
     }
 }
 
@@ -205,6 +247,7 @@ pub fn reference_markdown(registry: &Registry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::family::Family;
     use prometheus_client::metrics::gauge::Gauge;
@@ -217,7 +260,7 @@ mod tests {
         address: SocketAddr,
         readiness: Readiness,
         cancel: CancellationToken,
-        task: tokio::task::JoinHandle<io::Result<()>>,
+        task: tokio::task::JoinHandle<()>,
     }
 
     fn registry() -> Registry {
@@ -238,7 +281,12 @@ mod tests {
         let readiness = Readiness::new();
         let cancel = CancellationToken::new();
         let router = router(Arc::new(registry()), readiness.clone());
-        let task = tokio::spawn(serve(listener, router, cancel.clone()));
+        let task = tokio::spawn(serve(
+            listener,
+            router,
+            SystemClock::shared(),
+            cancel.clone(),
+        ));
         Server {
             address,
             readiness,
@@ -309,10 +357,34 @@ mod tests {
         assert_eq!(server.ask("GET /healthz").await.0, 200);
         server.cancel.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(10), server.task).await;
+        ended.expect("in time").expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_it_with_an_idle_connection_open() {
+        let server = start().await;
+        let mut idle = TcpStream::connect(server.address).await.expect("connected");
+        assert_eq!(
+            server.ask("GET /healthz").await.0,
+            200,
+            "the idle one was accepted before"
+        );
+        server.cancel.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(4), server.task).await;
         ended
-            .expect("in time")
-            .expect("no panic")
-            .expect("no error");
+            .expect("it does not wait for the idle one")
+            .expect("no panic");
+        assert_eq!(idle.read(&mut [0; 1]).await.expect("closed"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_say_nothing_do_not_keep_others_out() {
+        let server = start().await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            silent.push(TcpStream::connect(server.address).await.expect("connected"));
+        }
+        assert_eq!(server.ask("GET /healthz").await.0, 200);
     }
 
     #[test]

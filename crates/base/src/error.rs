@@ -69,7 +69,7 @@ impl<T, E: Error + Send + Sync + 'static> WithHint for Result<T, E> {
 /// The text for a terminal: the error and its causes in one line, then a `hint:` line for each hint on the way, no period at the end.
 ///
 /// A cause that its wrapper has already quoted is not said twice. Hints are found in [`Hinted`], [`crate::config::ConfigErrors`],
-/// [`crate::net::BindError`], [`crate::files::LockError`] and [`crate::secret::SecretFileError`] anywhere in the chain.
+/// [`crate::net::BindError`], [`crate::files::LockError`], [`crate::logging::LogError`] and [`crate::secret::SecretFileError`] anywhere in the chain.
 #[must_use]
 pub fn report(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -104,6 +104,8 @@ fn collect_hints(error: &(dyn Error + 'static), hints: &mut Vec<String>) {
         bind.hint().into_iter().for_each(add);
     } else if let Some(lock) = error.downcast_ref::<crate::files::LockError>() {
         lock.hint().into_iter().for_each(add);
+    } else if let Some(log) = error.downcast_ref::<crate::logging::LogError>() {
+        log.hint().map(str::to_owned).into_iter().for_each(add);
     } else if let Some(secret) = error.downcast_ref::<crate::secret::SecretFileError>() {
         add(secret.hint());
     }

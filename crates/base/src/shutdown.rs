@@ -87,6 +87,8 @@ impl Signals {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
+    /// The budget is over: what is spawned from now on is aborted too.
+    aborted: bool,
     tasks: BTreeMap<u64, (Cow<'static, str>, Option<AbortHandle>)>,
 }
 
@@ -119,7 +121,7 @@ impl Phase {
     /// Spawns a task that the phase waits for, under a name for the log (at most a few dozen distinct ones; no secret, no stranger's text).
     ///
     /// The task watches [`Phase::token`] itself. Dropping the handle does not end it. A task spawned while the phase is being awaited is
-    /// awaited too; one spawned after its end runs until the runtime ends.
+    /// awaited too; one spawned when the budget is over is aborted at once.
     pub fn spawn<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -138,11 +140,15 @@ impl Phase {
             let _entry = entry;
             task.await
         });
-        self.0.running(|running| {
+        let aborted = self.0.running(|running| {
             if let Some((_, abort)) = running.tasks.get_mut(&id) {
                 *abort = Some(handle.abort_handle());
             }
+            running.aborted
         });
+        if aborted {
+            handle.abort();
+        }
         handle
     }
 
@@ -193,13 +199,13 @@ impl Phase {
     }
 
     async fn abort_all(&self) {
-        self.0.running(|running| {
-            for (_, abort) in running.tasks.values() {
-                if let Some(abort) = abort {
-                    abort.abort();
-                }
-            }
+        // Aborting a task that no thread runs drops it here, and its `Entry` asks for the lock: so not under it.
+        let handles: Vec<AbortHandle> = self.0.running(|running| {
+            running.aborted = true;
+            let tasks = running.tasks.values();
+            tasks.filter_map(|(_, abort)| abort.clone()).collect()
         });
+        handles.iter().for_each(AbortHandle::abort);
         let limit = SystemClock.monotonic() + ABORT_GRACE;
         tokio::select! {
             biased;
@@ -371,6 +377,8 @@ mod tests {
         assert_eq!(report.phases[0].took, 5 * SECOND);
         assert_eq!(report.phases[1].left_count, 0);
         assert!(!report.is_clean());
+        let late = stuck.spawn("late", std::future::pending::<()>());
+        assert!(late.await.unwrap_err().is_cancelled(), "the phase is over");
     }
 
     #[tokio::test(start_paused = true)]

@@ -127,7 +127,9 @@ impl Supervisor {
                 Ok(Ok(Next::Done)) => return Ended::Done,
                 Ok(Ok(Next::Again)) => {
                     self.backoff.reset();
-                    self.backoff.next_delay()
+                    let pause = self.backoff.next_delay();
+                    self.backoff.reset();
+                    pause
                 }
                 Ok(Err(error)) => self.failed(error.reason(), &error.to_string()),
                 Err(panic) => self.failed("panic", &panic_text(panic)),

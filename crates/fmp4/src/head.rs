@@ -10,7 +10,7 @@ use crate::error::ReadError;
 use crate::init::{Init, MAX_INIT_LEN};
 use crate::reader::Reader;
 
-/// Bytes that are reserved for `sidx` and holes unless the caller says otherwise: 250 fragments and 60 holes.
+/// Bytes that are reserved for `sidx` and holes unless the caller says otherwise: 250 fragments and 25 holes, for example.
 pub const RESERVED: usize = 4096;
 const MIN_RESERVED: usize = 256;
 const MAX_RESERVED: usize = 256 * 1024;
@@ -97,7 +97,7 @@ impl Init {
         }
         (
             Head {
-                init: self.clone(),
+                init: self.starting_at(start),
                 len,
             },
             Bytes::from(bytes),

@@ -234,13 +234,22 @@ impl Init {
         found.map_or(0, |(_, edit)| edit.media_time)
     }
 
-    /// For each `elst`: where its media_time lies, and its value for a segment that starts at `start` (reference timescale).
-    pub(crate) fn edits_for(&self, start: u64) -> impl Iterator<Item = (usize, [u8; 8])> + '_ {
+    /// The same init as the head of a segment that starts at `start` has it: only [`Init::start`] differs.
+    pub(crate) fn starting_at(&self, start: u64) -> Self {
         let from = self.reference().timescale;
-        self.edits.iter().map(move |edit| {
-            let time = rescale(start, from, edit.timescale).min(i64::MAX as u64);
-            (edit.offset, time.to_be_bytes())
-        })
+        let mut init = self.clone();
+        for edit in &mut init.edits {
+            edit.media_time = rescale(start, from, edit.timescale).min(i64::MAX as u64);
+        }
+        init
+    }
+
+    /// For each `elst`: where its media_time lies, and its value for a segment that starts at `start` (reference timescale).
+    pub(crate) fn edits_for(&self, start: u64) -> impl Iterator<Item = (usize, [u8; 8])> {
+        self.starting_at(start)
+            .edits
+            .into_iter()
+            .map(|edit| (edit.offset, edit.media_time.to_be_bytes()))
     }
 }
 

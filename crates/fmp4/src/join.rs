@@ -215,8 +215,8 @@ impl Joiner {
 
     fn whole(&mut self, out: &mut Vec<u8>) -> Result<(), JoinError> {
         if self.pending.get(4..8) == Some(b"prft") {
-            let (track, wall, media_time) = read_prft(self.pending.get(8..).unwrap_or_default())?;
-            self.clock.wall = Some((track, wall, media_time));
+            let (_, wall, media_time) = read_prft(self.pending.get(8..).unwrap_or_default())?;
+            self.clock.wall = Some((wall, media_time));
             return Ok(());
         }
         let init = self.init.as_ref().ok_or(JoinError::NotBegun)?;
@@ -247,8 +247,8 @@ struct Clock {
     /// Output minus input, in the reference track's timescale; `None` before the first fragment.
     shift: Option<i128>,
     new_take: bool,
-    /// The last `prft`: track, wall clock, media time.
-    wall: Option<(u32, NtpTime, u64)>,
+    /// The last `prft`: wall clock and media time of the reference track.
+    wall: Option<(NtpTime, u64)>,
     /// Wall clock in microseconds at output time 0.
     first_wall: Option<i64>,
     ends: Vec<Ends>,
@@ -354,7 +354,7 @@ impl Clock {
 
     /// The wall clock at a media time of the reference track.
     fn wall_of(&self, media_time: i128, timescale: u32) -> Option<i64> {
-        let (_, wall, at) = self.wall?;
+        let (wall, at) = self.wall?;
         let micros = rescale_signed(media_time - i128::from(at), timescale, 1_000_000);
         wall.unix_micros().checked_add(i64::try_from(micros).ok()?)
     }

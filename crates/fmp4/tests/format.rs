@@ -84,6 +84,11 @@ fn the_init_hash_does_not_depend_on_the_segments_start() {
     let (_, late) = init.head(1 << 40, 512);
     assert_ne!(early, late);
     let (early, late) = (Head::parse(&early).unwrap(), Head::parse(&late).unwrap());
+    assert_eq!(
+        late,
+        init.head(1 << 40, 512).0,
+        "a head read back is the head that was written"
+    );
     assert_eq!(early.init().hash(), late.init().hash());
     assert_eq!(late.init().bytes(), init.bytes());
     assert_eq!((early.init().start(), late.init().start()), (0, 1 << 40));

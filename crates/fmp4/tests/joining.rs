@@ -221,3 +221,26 @@ fn misuse_is_an_error() {
         Err(JoinError::Incomplete)
     );
 }
+
+#[test]
+fn boxes_of_64_bit_size_are_skipped_however_they_are_cut() {
+    let init = audio_video();
+    let plain = segment(&init, TAKE_START, 1, Follows::NewTake);
+    let mut padded = Segment {
+        file: plain.file.clone(),
+        follows: Follows::NewTake,
+    };
+    let at = Head::parse(&plain.file).unwrap().len();
+    padded.file.splice(
+        at..at,
+        b"\0\0\0\x01free\0\0\0\0\0\0\0\x13abc".iter().copied(),
+    );
+    let expected = join(&[plain], Gaps::Collapse, 4096);
+    for piece in [1, 9, 4096] {
+        let part = Segment {
+            file: padded.file.clone(),
+            follows: Follows::NewTake,
+        };
+        assert_eq!(join(&[part], Gaps::Collapse, piece), expected);
+    }
+}

@@ -6,7 +6,7 @@ use std::io::{self, Cursor};
 
 use common::{audio_video, segment, segment_of};
 use moorline_fmp4::{
-    FragmentEntry, Head, Recovery, Seal, Seekable, Source, Stop, recover, recover_from,
+    FragmentEntry, Head, Recovery, Run, Seal, Seekable, Source, Stop, recover, recover_from,
 };
 use proptest::prelude::*;
 
@@ -185,6 +185,31 @@ fn a_file_read_in_pieces_recovers_like_one_in_memory() {
             whole
         );
     }
+}
+
+#[test]
+fn a_fragment_larger_than_any_buffer_is_read_in_pieces() {
+    let init = audio_video();
+    let (head, bytes) = init.head(0, 4096);
+    let mut file = bytes.to_vec();
+    let data: Vec<u8> = (0..300_000u32).map(|n| ((n * 7919) >> 5) as u8).collect();
+    let run = Run {
+        track_id: 1,
+        decode_time: 0,
+        samples: vec![common::sample(&data, 180_000, true)],
+    };
+    file.extend_from_slice(&init.fragment(1, 0, &[run]).unwrap().bytes);
+    assert_eq!(
+        recover_from(&mut Slow(&file)).unwrap().whole_len,
+        file.len() as u64
+    );
+    let at = file.len() - 100_000;
+    file[at] ^= 1;
+    let recovery = recover_from(&mut Seekable(Cursor::new(&file))).unwrap();
+    assert_eq!(
+        (recovery.whole_len, recovery.stop),
+        (head.len() as u64, Stop::Damaged)
+    );
 }
 
 /// Claims to be endless and remembers the largest read asked of it.

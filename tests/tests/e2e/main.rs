@@ -1,0 +1,9 @@
+//! The whole system, with real peers at both ends. One theme, one file; all in one program, which is linked once.
+//!
+//! The binary under test is `moorline_tests::moorline()`; peers, faults and the browser come from `moorline_testkit`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind, write and look at the real clock"
+)]
+
+mod command_line;

@@ -1,0 +1,183 @@
+//! Who may import what: the table of `docs/design` ("Parts"), over `cargo metadata`.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use moorline_tests::repository;
+
+/// What each package may import of ours. Dev-dependencies on testkit and simcam are free.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("moorline-core", &[]),
+    ("moorline-rtsp", &[]),
+    ("moorline-fmp4", &[]),
+    ("moorline-control", &[]),
+    ("moorline-base", &[]),
+    ("moorline-tunnel", &["core", "base", "control"]),
+    ("moorline-mon", &["core", "base", "control"]),
+    ("moorline-proxy", &["core", "base", "rtsp", "fmp4"]),
+    ("moorline-archiver", &["core", "base", "fmp4"]),
+    ("moorline-recordings", &["core", "base", "fmp4"]),
+    ("moorline-registry", &["core", "base"]),
+    ("moorline-store", &["core", "base"]),
+    ("moorline-notify", &["core", "base"]),
+    ("moorline-web", &["core", "base"]),
+    (
+        "moorline-simcam",
+        &["core", "base", "control", "rtsp", "fmp4"],
+    ),
+    // It is what everybody's tests import, so it imports nobody.
+    ("moorline-testkit", &[]),
+    // The composition root; testkit only behind a feature, see below.
+    (
+        "moorline",
+        &[
+            "core",
+            "base",
+            "control",
+            "rtsp",
+            "fmp4",
+            "tunnel",
+            "mon",
+            "proxy",
+            "archiver",
+            "recordings",
+            "registry",
+            "store",
+            "notify",
+            "web",
+            "simcam",
+            "testkit",
+        ],
+    ),
+    ("moorline-tests", &[]),
+    ("xtask", &[]),
+];
+
+/// Who may import what is heavy, or decides a design. Dev-dependencies are free.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("russh", &["moorline-tunnel", "moorline-simcam"]),
+    ("aws-sdk-s3", &["moorline-store"]),
+    ("sqlx", &["moorline-registry"]),
+    ("retina", &["moorline-archiver"]),
+    ("mp4-atom", &["moorline-fmp4"]),
+    ("lettre", &["moorline-notify"]),
+    ("reqwest", &["moorline-notify"]),
+    ("axum", &["moorline-base", "moorline-web", "moorline"]),
+    ("tracing-subscriber", &["moorline-base", "moorline"]),
+    ("s3s", &["moorline-testkit"]),
+    ("s3s-fs", &["moorline-testkit"]),
+    // No library parses arguments, and none hides its errors' kinds.
+    ("clap", &["moorline", "xtask"]),
+    ("anyhow", &["moorline", "xtask", "moorline-tests"]),
+    // A cluster's packages own these; there are none yet.
+    ("kube", &[]),
+    ("k8s-openapi", &[]),
+];
+
+/// Packages without a runtime, I/O or a service client.
+const PURE: &[&str] = &["moorline-core", "moorline-rtsp", "moorline-fmp4"];
+/// What they may not import.
+const IMPURE: &[&str] = &[
+    "tokio-util",
+    "hyper",
+    "hyper-util",
+    "axum",
+    "reqwest",
+    "rustls",
+    "tokio-rustls",
+    "tower",
+    "rustix",
+    "socket2",
+    "mio",
+    "async-std",
+    "tracing-subscriber",
+    "jiff",
+];
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .current_dir(repository())
+        .no_deps()
+        .other_options(["--offline".to_owned()])
+        .exec()
+        .unwrap()
+}
+
+fn normal(package: &Package) -> impl Iterator<Item = &cargo_metadata::Dependency> {
+    package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind != DependencyKind::Development)
+}
+
+#[test]
+fn packages_import_only_what_the_table_allows() {
+    let allowed: BTreeMap<_, _> = IMPORTS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in metadata().packages {
+        let name = package.name.as_str();
+        let Some(allowed) = allowed.get(name) else {
+            wrong.push(format!("{name} is not in the table of this test"));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            let Some(part) = dependency.name.strip_prefix("moorline-") else {
+                continue;
+            };
+            let dev = dependency.kind == DependencyKind::Development;
+            let free = dev && (matches!(part, "testkit" | "simcam") || name == "moorline-tests");
+            if !free && !allowed.contains(&part) {
+                wrong.push(format!("{name} imports {}", dependency.name));
+            }
+            if !dev && part == "testkit" && !dependency.optional {
+                wrong.push(format!(
+                    "{name} imports moorline-testkit outside tests and without a feature"
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "against docs/design, Parts");
+}
+
+#[test]
+fn heavy_crates_have_their_owners() {
+    let owners: BTreeMap<_, _> = OWNERS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in metadata().packages {
+        for dependency in normal(&package) {
+            let owned = owners.get(dependency.name.as_str());
+            if owned.is_some_and(|owners| !owners.contains(&package.name.as_str())) {
+                wrong.push(format!("{} imports {}", package.name, dependency.name));
+            }
+        }
+    }
+    assert_eq!(
+        wrong,
+        Vec::<String>::new(),
+        "a heavy crate outside the packages that own it"
+    );
+}
+
+#[test]
+fn pure_packages_have_no_runtime_and_control_has_nothing() {
+    let mut wrong = Vec::new();
+    for package in metadata().packages {
+        let name = package.name.as_str();
+        for dependency in normal(&package) {
+            let impure = IMPURE.contains(&dependency.name.as_str());
+            // Its I/O traits are free: they come without any feature.
+            let runtime = dependency.name == "tokio"
+                && (dependency.uses_default_features || !dependency.features.is_empty());
+            if PURE.contains(&name) && (impure || runtime) {
+                wrong.push(format!("{name} imports {}", dependency.name));
+            }
+            if name == "moorline-control" {
+                wrong.push(format!(
+                    "{name} imports {}: the agent on the camera uses it",
+                    dependency.name
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}

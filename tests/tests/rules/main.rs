@@ -1,0 +1,14 @@
+//! Rules of the repository, as tests: a newcomer needs no further tool to keep them.
+//!
+//! Each failure names the file and what to do. A rule that is in the way of something better is changed like any other code.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may read files and the environment"
+)]
+
+mod deny;
+mod direction;
+mod files;
+mod links;
+mod manifests;
+mod sources;

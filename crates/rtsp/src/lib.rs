@@ -23,6 +23,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod depacketize;
 
 pub mod header;
 pub mod interleaved;

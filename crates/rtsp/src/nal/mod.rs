@@ -7,6 +7,7 @@ mod marks;
 mod sps264;
 mod sps265;
 
+pub(crate) use bits::BitReader;
 pub use gate::ViewerGate;
 pub use kind::{NalKind, classify_h264, classify_h265};
 pub use marks::{Marks, TrackMarker};

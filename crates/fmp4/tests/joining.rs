@@ -152,6 +152,44 @@ fn another_take_is_placed_by_the_wall_clock_or_follows_at_once() {
 }
 
 #[test]
+fn a_hole_in_a_take_that_was_pushed_back_keeps_its_length() {
+    let init = audio_video();
+    // the second take's clock says that it began before the first one ended
+    let parts = [
+        segment(&init, 100 * 90_000, 1, Follows::NewTake),
+        segment(&init, 50 * 90_000, 1, Follows::NewTake),
+        segment(&init, 62 * 90_000, 1, Follows::SameTake),
+    ];
+    let (moofs, _) = read(&join(&parts, Gaps::Keep, 1000));
+    assert_eq!(starts(&moofs, 0), [0.0, 2.0, 14.0]);
+    assert_eq!(starts(&moofs, 1), [0.0, 2.0, 14.0]);
+}
+
+#[test]
+fn sound_that_jitters_back_inside_a_take_is_not_placed_twice() {
+    let init = audio_video();
+    let (_, bytes) = init.head(0, 4096);
+    let mut file = bytes.to_vec();
+    for index in 0..2 {
+        let mut runs = fragment_runs(0, index);
+        runs[1].decode_time -= index * 80; // 10 ms into the fragment before
+        file.extend_from_slice(&init.fragment(index as u32 + 1, 0, &runs).unwrap().bytes);
+    }
+    let (moofs, _) = read(&join(
+        &[Segment {
+            file,
+            follows: Follows::NewTake,
+        }],
+        Gaps::Collapse,
+        1000,
+    ));
+    assert_eq!(
+        (starts(&moofs, 0), starts(&moofs, 1)),
+        (vec![0.0, 2.0], vec![0.0, 2.0])
+    );
+}
+
+#[test]
 fn sound_that_overlaps_the_next_take_pushes_it_back_and_stays_in_step() {
     let init = audio_video();
     let mut parts = Vec::new();

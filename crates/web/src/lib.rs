@@ -1,1 +1,33 @@
-//! Being written.
+//! HTTP API, pages and live view in a browser.
+//!
+//! Owns: routes, their access rules (S13, S14, S15), the page's files. Does not own: what the routes show, which arrives as ports, nor the
+//! listeners, which are handed in. It has no decoder and no depacketizer: pictures pass through as they are.
+
+pub mod access;
+pub mod api;
+mod guard;
+mod page;
+pub mod problem;
+pub mod route;
+pub mod serve;
+pub mod site;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+
+pub use site::{Operations, Place, Site};
+
+/// Largest request body: a camera record with 16 keys is far smaller.
+const LARGEST_BODY: usize = 64 << 10;
+
+/// Everything that this package serves.
+pub fn router(site: Site) -> Router {
+    let api = route::router().layer(DefaultBodyLimit::max(LARGEST_BODY));
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(page::router())
+        .fallback(page::missing)
+        .layer(middleware::from_fn_with_state(site.clone(), guard::guard))
+        .with_state(site)
+}

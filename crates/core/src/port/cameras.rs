@@ -81,6 +81,26 @@ pub struct CameraChange {
     pub enabled: Option<Enabled>,
 }
 
+impl CameraChange {
+    /// Carries the change out on a record.
+    pub fn apply(self, camera: &mut Camera) {
+        fn put<T>(field: &mut T, new: Option<T>) {
+            if let Some(new) = new {
+                *field = new;
+            }
+        }
+        put(&mut camera.title, self.title);
+        put(&mut camera.site, self.site);
+        put(&mut camera.timezone, self.timezone);
+        put(&mut camera.access, self.access);
+        put(&mut camera.main, self.main);
+        put(&mut camera.sub, self.sub);
+        put(&mut camera.record, self.record);
+        put(&mut camera.retention, self.retention);
+        put(&mut camera.enabled, self.enabled);
+    }
+}
+
 /// Why a change was refused. Nothing is half applied.
 #[derive(Debug, thiserror::Error)]
 pub enum CameraAdminError {

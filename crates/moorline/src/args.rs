@@ -1,0 +1,445 @@
+//! The command line: one table makes parser, help, completions and the reference page.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// IP cameras behind NAT: tunnel in, watch, record, browse.
+///
+/// Start with `moorline demo` to see live video and an archive from two simulated cameras, or with `moorline serve` and
+/// `moorline camera add NAME` for your own.
+#[derive(Debug, Parser)]
+#[command(name = "moorline", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What all commands take.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What all commands take.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Directory with all state; one process serves it.
+    #[arg(long, global = true, value_name = "DIR", default_value = "./moorline-data", env = "MOORLINE_DATA")]
+    pub data: PathBuf,
+    /// Configuration file; without it, DIR/moorline.toml if it exists.
+    #[arg(long, global = true, value_name = "FILE", env = "MOORLINE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people: tables and sentences.
+    Text,
+    /// For programs: JSON, one document on standard output.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: tunnels, relays, archive, web page.
+    Serve(Listen),
+    /// Run the server with two simulated cameras, to look around; Ctrl-C leaves nothing behind.
+    Demo(Demo),
+    /// Add, list and change cameras.
+    #[command(subcommand)]
+    Camera(Camera),
+    /// Add, list and change the people who watch.
+    #[command(subcommand)]
+    User(User),
+    /// List, fetch, export and verify recordings.
+    #[command(subcommand)]
+    Segments(Segments),
+    /// Alarms: who is told when recording stops.
+    #[command(subcommand)]
+    Alert(Alert),
+    /// Save host keys, registry and certificate into one encrypted file.
+    Backup(Backup),
+    /// Bring a backup back into an empty data directory.
+    Restore(Restore),
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(Config),
+    /// Look for what is wrong, and say what to do about it.
+    Doctor,
+    /// Change what the running server logs, until it is restarted.
+    Log(Log),
+    /// Measure this machine, beside the system that each part replaces.
+    #[cfg(feature = "bench")]
+    #[command(subcommand)]
+    Bench(crate::bench::Bench),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the generated pages of the documentation.
+    #[command(hide = true)]
+    Generate {
+        /// Directory to write to.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Where to listen. Each overrides the configuration; port 0 takes a free one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Listen {
+    /// SSH, for cameras.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen_ssh: Option<SocketAddr>,
+    /// RTSP and RTSPS, for players.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen_rtsp: Option<SocketAddr>,
+    /// HTTPS, for people.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen_https: Option<SocketAddr>,
+    /// Plain HTTP with metrics and health; keep it on loopback.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen_admin: Option<SocketAddr>,
+    /// Host name or address in every printed command and URL.
+    #[arg(long, value_name = "HOST")]
+    pub public_host: Option<String>,
+}
+
+/// `moorline demo`
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Where to listen; default: free ports on loopback.
+    #[command(flatten)]
+    pub listen: Listen,
+    /// Keep the data directory given by --data instead of a temporary one.
+    #[arg(long)]
+    pub keep: bool,
+    /// Use the real `dbclient` (Debian: dropbear-bin) for the second camera's tunnel instead of our own SSH client.
+    #[arg(long)]
+    pub dbclient: bool,
+    /// Leave after this long, such as 30s; default: on Ctrl-C.
+    #[arg(long, value_name = "DURATION", hide = true)]
+    pub leave_after: Option<String>,
+}
+
+/// `moorline camera`
+#[derive(Debug, Subcommand)]
+pub enum Camera {
+    /// Add a camera and print what to type on it.
+    ///
+    /// Without --key, --pending or --rtsp a key pair is made, and the private key is written in Dropbear's format into a file that
+    /// you copy to the camera.
+    Add(Box<CameraAdd>),
+    /// All cameras and what they do.
+    List,
+    /// One camera: how it is set, what it does, what to do about what is wrong.
+    Show(CameraName),
+    /// Change a camera.
+    Set(CameraSet),
+    /// Refuse a camera from now on; its session ends at once.
+    Disable {
+        /// The camera.
+        camera: String,
+        /// It was stolen: every later call of its key is logged with the address it came from.
+        #[arg(long)]
+        stolen: bool,
+    },
+    /// Let a disabled camera in again.
+    Enable(CameraName),
+    /// End a camera's tunnel; it may come back.
+    HangUp(CameraName),
+    /// Remove a camera; its recordings stay.
+    Rm {
+        /// The camera.
+        camera: String,
+        /// Delete its recordings too.
+        #[arg(long)]
+        erase: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Keys that prove a camera.
+    #[command(subcommand)]
+    Key(CameraKey),
+    /// Who knocked and was refused: add one by its fingerprint with `camera add NAME --pending SHA256:…`.
+    Pending,
+}
+
+/// A camera by name.
+#[derive(Debug, Args)]
+pub struct CameraName {
+    /// The camera.
+    pub camera: String,
+}
+
+/// What can be set of a camera.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CameraFields {
+    /// What people call it: any text.
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Where it hangs: cameras of one site that fail together make one alarm.
+    #[arg(long)]
+    pub site: Option<String>,
+    /// IANA time zone in which its days are shown, such as Europe/Berlin; default: this machine's.
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// A camera in your own network, without a tunnel: rtsp://192.168.1.5/stream
+    #[arg(long, value_name = "URL")]
+    pub rtsp: Option<String>,
+    /// Path of its main stream, such as /ch0; default: the known ones are tried.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Path of its smaller second stream.
+    #[arg(long, value_name = "PATH")]
+    pub sub_path: Option<String>,
+    /// User of the camera's own login; its password is asked for, or read from the file.
+    #[arg(long, value_name = "USER")]
+    pub login: Option<String>,
+    /// File with the password of the camera's own login.
+    #[arg(long, value_name = "FILE", requires = "login")]
+    pub password_file: Option<PathBuf>,
+    /// Let the camera ask for its password in clear text (Basic), which shows it to whoever listens there.
+    #[arg(long, value_name = "true|false")]
+    pub allow_basic: Option<bool>,
+    /// What to record.
+    #[arg(long, value_enum)]
+    pub record: Option<Record>,
+    /// How long to keep recordings, such as 14d; 0d keeps them until somebody deletes them.
+    #[arg(long, value_name = "DAYS")]
+    pub keep: Option<String>,
+    /// Names of the second and further forwards that it asks for, such as http.
+    #[arg(long, value_name = "NAME")]
+    pub forward: Vec<String>,
+}
+
+/// What to record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Record {
+    /// The full picture.
+    Main,
+    /// The smaller stream.
+    Sub,
+    /// Nothing.
+    Off,
+}
+
+/// `moorline camera add`
+#[derive(Debug, Args)]
+pub struct CameraAdd {
+    /// Its name, used in URLs and as SSH user: a-z, 0-9 and -. It never changes.
+    pub name: String,
+    /// A file with its public key (`dropbearkey -y -f KEY` prints it), or the line itself.
+    #[arg(long, value_name = "FILE|LINE", conflicts_with = "pending")]
+    pub key: Option<String>,
+    /// The fingerprint of a refused stranger, as `camera pending` shows it.
+    #[arg(long, value_name = "SHA256:…")]
+    pub pending: Option<String>,
+    /// Kind of key to make: ecdsa for dropbear before 2020.79.
+    #[arg(long, value_enum, default_value_t = KeyKind::Ed25519)]
+    pub key_kind: KeyKind,
+    /// File for the private key that is made; default: NAME.key here.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// The rest.
+    #[command(flatten)]
+    pub fields: CameraFields,
+}
+
+/// Kind of key to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyKind {
+    /// For dropbear from 2020.79 on.
+    Ed25519,
+    /// For older ones.
+    Ecdsa,
+}
+
+/// `moorline camera set`
+#[derive(Debug, Args)]
+pub struct CameraSet {
+    /// The camera.
+    pub camera: String,
+    /// What to change.
+    #[command(flatten)]
+    pub fields: CameraFields,
+}
+
+/// `moorline camera key`
+#[derive(Debug, Subcommand)]
+pub enum CameraKey {
+    /// Add a key.
+    Add {
+        /// The camera.
+        camera: String,
+        /// A file with the public key, the line itself, or the fingerprint of a pending stranger.
+        key: String,
+        /// A note.
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Take a key away; sessions that it opened end at once.
+    Revoke {
+        /// The camera.
+        camera: String,
+        /// Its fingerprint, SHA256:…
+        fingerprint: String,
+    },
+}
+
+/// `moorline user`
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add a person; prints the passwords once.
+    Add {
+        /// How they sign in.
+        login: String,
+        /// What they may do.
+        #[arg(long, value_enum, default_value_t = Role::Viewer)]
+        role: Role,
+        /// File with the web password; without it one is made.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// All people.
+    List,
+    /// Remove a person; their streams end at once.
+    Rm {
+        /// Their login.
+        login: String,
+    },
+    /// Change a web password, or make a new stream password.
+    Passwd {
+        /// Their login.
+        login: String,
+        /// Make a new stream password instead; streams with the old one end.
+        #[arg(long)]
+        stream: bool,
+        /// File with the new web password; without it one is made.
+        #[arg(long, value_name = "FILE", conflicts_with = "stream")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+/// What a person may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Watch and browse.
+    Viewer,
+    /// Also add and change cameras.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+/// A stretch of time.
+#[derive(Debug, Clone, Args)]
+pub struct Stretch {
+    /// Its first instant: 2026-11-20T21:10:05Z, "2026-11-20 21:10" in the camera's time zone, or an age such as 2h.
+    #[arg(long)]
+    pub from: String,
+    /// Its end, written likewise; default: now.
+    #[arg(long)]
+    pub to: Option<String>,
+}
+
+/// `moorline segments`
+#[derive(Debug, Subcommand)]
+pub enum Segments {
+    /// What is recorded, and why what is missing is missing.
+    List {
+        /// The camera.
+        camera: String,
+        /// The stretch; default: the last 24 hours.
+        #[arg(long, default_value = "24h")]
+        from: String,
+        /// Its end; default: now.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Fetch one stored segment by its key.
+    Get {
+        /// The key, as `segments list --output json` shows it.
+        key: String,
+        /// File to write to; - for standard output.
+        #[arg(long, short = 'f', value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make one MP4 of a stretch, without re-encoding.
+    Export {
+        /// The camera.
+        camera: String,
+        /// The stretch.
+        #[command(flatten)]
+        stretch: Stretch,
+        /// File to write to; - for standard output.
+        #[arg(long, short = 'f', value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Find what the store lost or spoiled.
+    Verify {
+        /// The camera; default: all.
+        camera: Option<String>,
+        /// The stretch; default: everything kept.
+        #[arg(long)]
+        from: Option<String>,
+        /// Its end; default: now.
+        #[arg(long)]
+        to: Option<String>,
+        /// Read every object instead of a sample.
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+/// `moorline alert`
+#[derive(Debug, Subcommand)]
+pub enum Alert {
+    /// Send a test message by every configured channel.
+    Test,
+}
+
+/// `moorline backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// File to write to.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub file: PathBuf,
+    /// File with the passphrase; without it, it is asked for.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `moorline restore`
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub file: PathBuf,
+    /// File with the passphrase; without it, it is asked for.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `moorline config`
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Say everything that is wrong, each with its field.
+    Check,
+    /// Print the settings in force, secrets masked.
+    Show,
+}
+
+/// `moorline log`
+#[derive(Debug, Args)]
+pub struct Log {
+    /// A filter such as info, or info,moorline_tunnel=debug
+    pub filter: String,
+}

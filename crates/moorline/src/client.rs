@@ -1,0 +1,195 @@
+//! The command line as a client: it speaks the HTTP API to the running server over its Unix socket. Without a running server it takes the
+//! data directory's lock and answers its own requests with the same parts.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use moorline_base::error::Hinted;
+use moorline_web::api::Problem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tower::ServiceExt as _;
+
+use crate::offline::Offline;
+
+/// Answers of more bytes than this are streamed, never collected.
+const LARGEST_ANSWER: usize = 64 << 20;
+/// How long an answer's head may take. `segments verify` reads a lot before it answers.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Where the Unix socket of a data directory lies.
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join("moorline.sock")
+}
+
+/// Somebody who answers requests.
+pub enum Client {
+    /// The running server.
+    Server(PathBuf),
+    /// Ourselves, while no server runs.
+    Offline(Box<Offline>),
+}
+
+impl Client {
+    /// The running server, else ourselves.
+    ///
+    /// # Errors
+    /// The data directory is locked but its server does not answer, or cannot be opened.
+    pub async fn connect(data: &Path, config: Option<&Path>) -> anyhow::Result<Self> {
+        let socket = socket_path(data);
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self::Server(socket));
+        }
+        if !data.exists() {
+            let hint = "start the server first (moorline serve), or name its directory with --data";
+            bail!(Hinted::new(format!("there is no data directory {}", data.display()), hint));
+        }
+        Ok(Self::Offline(Box::new(Offline::open(data, config).await?)))
+    }
+
+    /// The running server only: for what makes no sense without one.
+    ///
+    /// # Errors
+    /// No server runs.
+    pub async fn running(data: &Path) -> anyhow::Result<Self> {
+        let socket = socket_path(data);
+        match UnixStream::connect(&socket).await {
+            Ok(_) => Ok(Self::Server(socket)),
+            Err(_) => bail!(Hinted::new(
+                format!("no server runs on {}", data.display()),
+                "start it with moorline serve, or name its directory with --data",
+            )),
+        }
+    }
+
+    /// A request whose answer is JSON.
+    ///
+    /// # Errors
+    /// The server's [`Problem`], in words.
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<T> {
+        let response = self.send(method, path, body).await?;
+        let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let bytes = collected.map_err(|error| anyhow::anyhow!("the answer ended early: {error}"))?.to_bytes();
+        let bytes = if bytes.is_empty() { Bytes::from_static(b"null") } else { bytes };
+        serde_json::from_slice(&bytes).context("the server's answer is not what this version expects")
+    }
+
+    /// `GET` with a JSON answer.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.json(Method::GET, path, None::<&()>).await
+    }
+
+    /// A request without an answer that matters.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub async fn act(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> anyhow::Result<()> {
+        self.json::<serde_json::Value>(method, path, body).await.map(|_| ())
+    }
+
+    /// A request whose answer is read piece by piece.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub async fn stream(&self, method: Method, path: &str) -> anyhow::Result<Response<Body>> {
+        self.send(method, path, None::<&()>).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> anyhow::Result<Response<Body>> {
+        let json = body.map(serde_json::to_vec).transpose()?;
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(json.unwrap_or_default())))?;
+        let answered = match self {
+            Self::Server(socket) => tokio::time::timeout(DEADLINE, over_socket(socket, request)).await,
+            Self::Offline(offline) => tokio::time::timeout(DEADLINE, in_process(offline.router(), request)).await,
+        };
+        let response = answered.context("the server did not answer in time")??;
+        if response.status().is_success() { Ok(response) } else { Err(problem(response).await) }
+    }
+
+    /// Ends cleanly what was opened without a server.
+    pub async fn close(self) {
+        if let Self::Offline(offline) = self {
+            offline.close().await;
+        }
+    }
+}
+
+async fn over_socket(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+    let stream = UnixStream::connect(socket).await.context("the server went away")?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?.map(Body::new))
+}
+
+async fn in_process(router: Router, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+    Ok(router.oneshot(request.map(Body::new)).await?)
+}
+
+async fn problem(response: Response<Body>) -> anyhow::Error {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), 1 << 20).collect().await;
+    let bytes = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match serde_json::from_slice::<Problem>(&bytes) {
+        Ok(problem) => match problem.hint {
+            Some(hint) => Hinted::new(problem.title, hint).into(),
+            None => anyhow::anyhow!(problem.title),
+        },
+        Err(_) if status == StatusCode::NOT_FOUND => anyhow::anyhow!("the server does not know this request"),
+        Err(_) => anyhow::anyhow!("the server answered {status}"),
+    }
+}
+
+/// One path segment, percent-encoded.
+pub fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+/// The path of a camera, given as `camera` or `tenant/camera`.
+///
+/// # Errors
+/// It is not a name.
+pub fn camera_path(camera: &str) -> anyhow::Result<String> {
+    let id: moorline_core::CameraId = camera.parse()?;
+    Ok(format!("/tenants/{}/cameras/{}", id.tenant(), id.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_paths() {
+        assert_eq!(camera_path("yard").unwrap(), "/tenants/home/cameras/yard");
+        assert!(camera_path("../yard").is_err());
+        assert_eq!(segment("SHA256:a/b+c"), "SHA256%3Aa%2Fb%2Bc");
+    }
+}

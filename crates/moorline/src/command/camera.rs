@@ -1,0 +1,164 @@
+//! `moorline camera …`, all but `add`.
+
+use anyhow::bail;
+use hyper::Method;
+use moorline_base::error::Hinted;
+use moorline_core::CameraId;
+use moorline_core::camera::{Enabled, Record};
+use moorline_web::api::{CameraPatch, CameraView, KeyAdd, StrangerView};
+use serde_json::json;
+
+use crate::args::{self, Camera, CameraFields, CameraKey, Output};
+use crate::client::{Client, camera_path, segment};
+use crate::command::{camera_add, camera_text, secret};
+use crate::moments;
+use crate::output::{self, Table};
+
+/// Runs a camera command.
+///
+/// # Errors
+/// What the server refuses, in words.
+pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Result<()> {
+    match command {
+        Camera::Add(add) => camera_add::add(client, *add, format).await,
+        Camera::List => {
+            let cameras: Vec<CameraView> = client.get("/cameras").await?;
+            output::print(format, &cameras, || camera_text::list(&cameras))
+        }
+        Camera::Show(name) => {
+            let camera: CameraView = client.get(&camera_path(&name.camera)?).await?;
+            output::print(format, &camera, || camera_text::show(&camera))
+        }
+        Camera::Set(set) => {
+            let change = CameraPatch { new_title: set.fields.title.clone(), ..patch(&set.fields, false)? };
+            if change == CameraPatch::default() {
+                bail!(Hinted::new("nothing to change", "moorline camera set --help lists what can be set"));
+            }
+            let camera: CameraView = client.json(Method::PATCH, &camera_path(&set.camera)?, Some(&change)).await?;
+            output::print(format, &camera, || format!("camera {} changed", camera.id))
+        }
+        Camera::Disable { camera, stolen } => {
+            let enabled = if stolen { Enabled::Stolen } else { Enabled::Disabled };
+            enable(client, &camera, enabled, format, "disabled; its session has ended").await
+        }
+        Camera::Enable(name) => enable(client, &name.camera, Enabled::Yes, format, "enabled").await,
+        Camera::HangUp(name) => {
+            let path = format!("{}/hang-up", camera_path(&name.camera)?);
+            client.act(Method::POST, &path, None::<&()>).await?;
+            output::print(format, &json!({"id": id(&name.camera)?}), || format!("tunnel of {} ended", name.camera))
+        }
+        Camera::Rm { camera, erase, yes } => remove(client, &camera, erase, yes, format).await,
+        Camera::Key(key) => keys(client, key, format).await,
+        Camera::Pending => {
+            let strangers: Vec<StrangerView> = client.get("/strangers").await?;
+            output::print(format, &strangers, || pending(&strangers))
+        }
+    }
+}
+
+fn id(camera: &str) -> anyhow::Result<CameraId> {
+    Ok(camera.parse()?)
+}
+
+/// What the fields ask to change. A new camera gets this machine's time zone unless one is given.
+///
+/// # Errors
+/// A field is wrong, or a password cannot be had.
+pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch> {
+    let password = match &fields.login {
+        Some(user) if !user.is_empty() => {
+            let question = format!("password of the camera's user {user}");
+            Some(secret(fields.password_file.as_deref(), &question)?.to_string())
+        }
+        _ => None,
+    };
+    Ok(CameraPatch {
+        new_title: None,
+        site: fields.site.clone(),
+        timezone: fields.timezone.clone().or_else(|| is_new.then(moments::machine_zone)),
+        rtsp: fields.rtsp.clone(),
+        path: fields.path.clone(),
+        sub_path: fields.sub_path.clone(),
+        user: fields.login.clone(),
+        password,
+        allow_basic: fields.allow_basic,
+        record: fields.record.map(|record| match record {
+            args::Record::Main => Record::Main,
+            args::Record::Sub => Record::Sub,
+            args::Record::Off => Record::Off,
+        }),
+        keep_days: fields.keep.as_deref().map(keep_days).transpose()?,
+        enabled: None,
+        forwards: (!fields.forward.is_empty()).then(|| fields.forward.clone()),
+    })
+}
+
+fn keep_days(text: &str) -> anyhow::Result<u16> {
+    match text.strip_suffix('d').and_then(|days| days.parse().ok()) {
+        Some(days) if days <= 999 => Ok(days),
+        _ => bail!(Hinted::new(format!("--keep {text:?} is no number of days"), "write 1d to 999d, or 0d for ever")),
+    }
+}
+
+async fn enable(client: &Client, camera: &str, enabled: Enabled, format: Output, told: &str) -> anyhow::Result<()> {
+    let change = CameraPatch { enabled: Some(enabled), ..CameraPatch::default() };
+    let view: CameraView = client.json(Method::PATCH, &camera_path(camera)?, Some(&change)).await?;
+    output::print(format, &view, || format!("camera {} {told}", view.id))
+}
+
+async fn remove(client: &Client, camera: &str, erase: bool, yes: bool, format: Output) -> anyhow::Result<()> {
+    let path = camera_path(camera)?;
+    if erase && !yes && !confirmed(&format!("delete camera {camera} and all its recordings"))? {
+        bail!("nothing was removed");
+    }
+    client.act(Method::DELETE, &format!("{path}?erase={erase}"), None::<&()>).await?;
+    let told = if erase { "and its recordings removed" } else { "removed; its recordings stay until they expire" };
+    output::print(format, &json!({"id": id(camera)?, "erased": erase}), || format!("camera {camera} {told}"))
+}
+
+fn confirmed(what: &str) -> anyhow::Result<bool> {
+    use std::io::{BufRead as _, IsTerminal as _};
+    if !std::io::stdin().is_terminal() {
+        bail!(Hinted::new(format!("not asked whether to {what}"), "add --yes where nobody can answer"));
+    }
+    output::say(&format!("{what}? Type yes to go on:"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim() == "yes")
+}
+
+async fn keys(client: &Client, command: CameraKey, format: Output) -> anyhow::Result<()> {
+    match command {
+        CameraKey::Add { camera, key, comment } => {
+            let key = if key.starts_with("SHA256:") { key } else { camera_add::public_key(&key)?.to_string() };
+            let path = format!("{}/keys", camera_path(&camera)?);
+            let view: CameraView = client.json(Method::POST, &path, Some(&KeyAdd { key, comment })).await?;
+            output::print(format, &view, || format!("camera {} has {} keys", view.id, view.keys.len()))
+        }
+        CameraKey::Revoke { camera, fingerprint } => {
+            let path = format!("{}/keys/{}", camera_path(&camera)?, segment(&fingerprint));
+            let view: CameraView = client.json(Method::DELETE, &path, None::<&()>).await?;
+            output::print(format, &view, || format!("key revoked; camera {} has {} keys", view.id, view.keys.len()))
+        }
+    }
+}
+
+fn pending(strangers: &[StrangerView]) -> String {
+    if strangers.is_empty() {
+        return "nobody was refused\n".to_owned();
+    }
+    let mut table = Table::new(&["FINGERPRINT", "KEY", "NAME", "FROM", "CLIENT", "LAST", "TRIES", "WHY"]);
+    for stranger in strangers {
+        table.row([
+            stranger.fingerprint.clone(),
+            stranger.key.algorithm().as_str().to_owned(),
+            stranger.name.clone(),
+            stranger.peer.clone(),
+            stranger.client.clone(),
+            moments::local(stranger.last, &moments::machine_zone()),
+            stranger.tries.to_string(),
+            stranger.reason.replace('_', " "),
+        ]);
+    }
+    format!("{}\nAdd one: moorline camera add NAME --pending FINGERPRINT\n", table.render())
+}

@@ -1,0 +1,199 @@
+//! `moorline camera add`: makes or takes a key, registers the camera, and prints the exact lines to type on it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use hyper::Method;
+use moorline_base::error::Hinted;
+use moorline_base::files::{Access, write_atomic};
+use moorline_core::{CameraId, PublicKey};
+use moorline_tunnel::keyfile::{self, KeyKind};
+use moorline_web::api::{self, CameraView, ServerView, StrangerView};
+use serde::Serialize;
+
+use crate::args;
+use crate::client::{Client, segment};
+use crate::command::camera;
+use crate::output;
+
+/// The port of RTSP servers on most cameras.
+const RTSP_PORT: u16 = 554;
+/// Where a camera keeps its key, in the printed lines.
+const KEY_ON_CAMERA: &str = "/etc/moorline/id";
+
+/// What `camera add` answers.
+#[derive(Debug, Serialize)]
+pub struct Added {
+    id: CameraId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh: Option<Ssh>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    known_hosts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    rtsp_url: String,
+    notes: Vec<String>,
+}
+
+/// Where the camera connects.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ssh {
+    host: String,
+    port: u16,
+    user: String,
+}
+
+/// A public key from a file, or as the line itself.
+///
+/// # Errors
+/// The file cannot be read, or holds no key that Moorline takes.
+pub fn public_key(text: &str) -> anyhow::Result<PublicKey> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let path = Path::new(text);
+    if !path.exists() {
+        let hint = "give the line that dropbearkey -y -f KEY prints, or a file with it";
+        bail!(Hinted::new(format!("{text:?} is neither a public key nor a file"), hint));
+    }
+    let content = std::fs::read_to_string(path).with_context(|| format!("cannot read {text}"))?;
+    let line = content.lines().find(|line| line.starts_with("ssh-") || line.starts_with("ecdsa-"));
+    line.unwrap_or(&content).parse().with_context(|| format!("{text} holds no key that can be used"))
+}
+
+/// Adds the camera.
+///
+/// # Errors
+/// A field is wrong, the name or key is taken: nothing was added and no key file is left.
+pub async fn add(client: &Client, add: args::CameraAdd, format: args::Output) -> anyhow::Result<()> {
+    let id: CameraId = add.name.parse()?;
+    let is_lan = add.fields.rtsp.is_some();
+    let mut written = None;
+    let keys = match (&add.key, &add.pending) {
+        (Some(key), _) => vec![public_key(key)?.to_string()],
+        (None, Some(fingerprint)) => vec![pending(client, fingerprint).await?],
+        (None, None) if is_lan => Vec::new(),
+        (None, None) => {
+            let made = make_key(&id, add.key_kind, add.key_file.as_deref())?;
+            let line = made.1.to_string();
+            written = Some(made.0);
+            vec![line]
+        }
+    };
+    let request = api::CameraAdd {
+        name: id.name().to_owned(),
+        keys,
+        title: add.fields.title.clone(),
+        change: camera::patch(&add.fields, true)?,
+    };
+    let path = format!("/tenants/{}/cameras", segment(id.tenant().as_str()));
+    let view: CameraView = match client.json(Method::POST, &path, Some(&request)).await {
+        Ok(view) => view,
+        Err(error) => {
+            if let Some(path) = &written {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error);
+        }
+    };
+    let server: ServerView = client.get("/server").await?;
+    let added = answer(id, view, server, written, is_lan);
+    output::print(format, &added, || text(&added))
+}
+
+async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
+    let strangers: Vec<StrangerView> = client.get("/strangers").await?;
+    match strangers.into_iter().find(|stranger| stranger.fingerprint == fingerprint) {
+        Some(stranger) => Ok(stranger.key.to_string()),
+        None => bail!(Hinted::new(
+            format!("nobody with the fingerprint {fingerprint} has knocked"),
+            "let the camera connect, then look at moorline camera pending",
+        )),
+    }
+}
+
+/// Makes a key pair; the private half goes into a 0600 file in Dropbear's format, since dbclient refuses OpenSSH's.
+fn make_key(id: &CameraId, kind: args::KeyKind, file: Option<&Path>) -> anyhow::Result<(PathBuf, PublicKey)> {
+    let path = file.map_or_else(|| PathBuf::from(format!("{}.key", id.name())), Path::to_owned);
+    if path.exists() {
+        let hint = "move it away, or choose another place with --key-file";
+        bail!(Hinted::new(format!("{} exists already", path.display()), hint));
+    }
+    let kind = match kind {
+        args::KeyKind::Ed25519 => KeyKind::Ed25519,
+        args::KeyKind::Ecdsa => KeyKind::EcdsaP256,
+    };
+    let made = keyfile::generate(kind)?;
+    write_atomic(&path, &made.private, Access::Private).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((std::path::absolute(&path)?, made.public))
+}
+
+fn answer(id: CameraId, view: CameraView, server: ServerView, private_key: Option<PathBuf>, is_lan: bool) -> Added {
+    let user = if id.tenant().as_str() == moorline_core::TenantId::HOME { id.name().to_owned() } else { id.to_string() };
+    let ssh = (!is_lan).then(|| Ssh { host: server.public_host.clone(), port: server.ports.ssh, user });
+    let key = private_key.as_ref().map_or(KEY_ON_CAMERA.to_owned(), |path| path.display().to_string());
+    Added {
+        command: ssh.as_ref().map(|ssh| command(ssh, &key)),
+        known_hosts: if is_lan { Vec::new() } else { server.known_hosts },
+        id,
+        private_key,
+        ssh,
+        rtsp_url: view.rtsp_url,
+        notes: view.notes,
+    }
+}
+
+/// The line that opens the tunnel: `-K` notices a dead path, `-N` and `-T` ask for no shell, port 0 needs no agreement.
+fn command(ssh: &Ssh, key: &str) -> String {
+    let Ssh { host, port, user } = ssh;
+    let key = if key.contains([' ', '\'']) { format!("'{}'", key.replace('\'', "'\\''")) } else { key.to_owned() };
+    format!("dbclient -N -T -K 15 -p {port} -i {key} -R 0:127.0.0.1:{RTSP_PORT} {user}@{host}")
+}
+
+fn text(added: &Added) -> String {
+    let mut text = format!("camera {} added\n", added.id);
+    if let Some(ssh) = &added.ssh {
+        let mut step = 1..;
+        let mut number = || step.next().unwrap_or_default();
+        text.push_str("\nOn the camera:\n");
+        if let Some(key) = &added.private_key {
+            text.push_str(&format!(
+                "\n  {}. Put the private key there, then delete it here:\n       scp -O {} root@CAMERA:{KEY_ON_CAMERA}\n",
+                number(),
+                key.display(),
+            ));
+        }
+        text.push_str(&format!("\n  {}. Pin this server (one line per kind of host key):\n       mkdir -p ~/.ssh\n", number()));
+        for line in &added.known_hosts {
+            text.push_str(&format!("       echo '{line}' >> ~/.ssh/known_hosts\n"));
+        }
+        text.push_str(&format!(
+            "\n  {}. Open the tunnel (adapt 127.0.0.1:{RTSP_PORT} to the camera's RTSP server; put it into a boot script):\n       {}\n",
+            number(),
+            command(ssh, KEY_ON_CAMERA),
+        ));
+    }
+    text.push_str(&format!("\nWatch it:  {}\n", added.rtsp_url));
+    text.push_str(&format!("See it:    moorline camera show {}\n", added.id.name()));
+    for note in &added.notes {
+        text.push_str(&format!("\nnote: {note}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_line_is_what_dbclient_takes() {
+        let ssh = Ssh { host: "cctv.example.com".to_owned(), port: 2222, user: "yard".to_owned() };
+        assert_eq!(
+            command(&ssh, KEY_ON_CAMERA),
+            "dbclient -N -T -K 15 -p 2222 -i /etc/moorline/id -R 0:127.0.0.1:554 yard@cctv.example.com"
+        );
+        assert!(command(&ssh, "/tmp/a b").contains("-i '/tmp/a b'"));
+    }
+}

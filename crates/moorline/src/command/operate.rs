@@ -1,0 +1,78 @@
+//! `moorline alert`, `config`, `doctor` and `log`.
+
+use std::path::Path;
+
+use hyper::Method;
+use moorline_base::config;
+use moorline_web::api::{AlertResult, DoctorFinding, LogLevel};
+use serde_json::json;
+
+use crate::args::{Config, Output};
+use crate::client::Client;
+use crate::output::{self, Table};
+use crate::settings;
+
+/// `moorline alert test`. Returns whether every channel worked.
+///
+/// # Errors
+/// No channel is configured, or the server refuses.
+pub async fn alert_test(client: &Client, format: Output) -> anyhow::Result<bool> {
+    let results: Vec<AlertResult> = client.json(Method::POST, "/alert/test", None::<&()>).await?;
+    output::print(format, &results, || {
+        let mut table = Table::new(&["CHANNEL", "RESULT"]);
+        for result in &results {
+            let told = result.error.clone().unwrap_or_else(|| "sent".to_owned());
+            table.row([result.channel.clone(), told]);
+        }
+        table.render()
+    })?;
+    Ok(results.iter().all(|result| result.error.is_none()))
+}
+
+/// `moorline doctor`. Returns whether nothing is a problem.
+///
+/// # Errors
+/// The server refuses.
+pub async fn doctor(client: &Client, format: Output) -> anyhow::Result<bool> {
+    let findings: Vec<DoctorFinding> = client.get("/doctor").await?;
+    output::print(format, &findings, || {
+        let mut text = String::new();
+        for finding in &findings {
+            text.push_str(&format!("{:<8} {}: {}\n", finding.level, finding.check, finding.finding));
+            if let Some(hint) = &finding.hint {
+                text.push_str(&format!("         hint: {hint}\n"));
+            }
+        }
+        text
+    })?;
+    Ok(findings.iter().all(|finding| finding.level != "problem"))
+}
+
+/// `moorline log FILTER`.
+///
+/// # Errors
+/// The filter is wrong, or no server runs.
+pub async fn log(client: &Client, filter: String, format: Output) -> anyhow::Result<()> {
+    let level = LogLevel { filter };
+    client.act(Method::PUT, "/log", Some(&level)).await?;
+    output::print(format, &level, || format!("the server logs {} until it is restarted", level.filter))
+}
+
+/// `moorline config check|show`: needs no server.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn config(command: &Config, data: &Path, given: Option<&Path>, format: Output) -> anyhow::Result<()> {
+    let loaded = settings::load(data, given)?;
+    let file = settings::file(data, given);
+    match command {
+        Config::Check => output::print(format, &json!({"ok": true, "file": file}), || match &file {
+            Some(file) => format!("{} is in order", file.display()),
+            None => "there is no configuration file, and none is needed".to_owned(),
+        }),
+        Config::Show => {
+            let text = config::effective_toml(&loaded);
+            output::print(format, &json!({"file": file, "toml": text}), || text.clone())
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What people and programs see: tables that align, JSON documents, sizes and durations in words.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use moorline_base::Untrusted;
+use serde::Serialize;
+
+use crate::args::Output;
+
+/// Prints a result: the value for programs, or the text for people. A closed pipe is no error.
+///
+/// # Errors
+/// What standard output says.
+pub fn print(output: Output, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let mut shown = match output {
+        Output::Json => serde_json::to_string_pretty(value)?,
+        Output::Text => text(),
+    };
+    if !shown.is_empty() && !shown.ends_with('\n') {
+        shown.push('\n');
+    }
+    write_all(shown.as_bytes())
+}
+
+/// Prints one JSON line, for a program that waits for it.
+///
+/// # Errors
+/// What standard output says.
+pub fn print_line(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(value)?;
+    line.push('\n');
+    write_all(line.as_bytes())
+}
+
+/// Writes to standard output. A closed pipe is no error: `moorline camera list | head` is fine.
+///
+/// # Errors
+/// What standard output says.
+pub fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says something to the person at the terminal, beside the result.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Progress of long work, on a terminal only.
+#[derive(Debug)]
+pub struct Progress {
+    shown: bool,
+    label: &'static str,
+    last: u64,
+}
+
+impl Progress {
+    /// Progress under this label.
+    pub fn new(label: &'static str) -> Self {
+        Self { shown: io::stderr().is_terminal(), label, last: u64::MAX }
+    }
+
+    /// Shows how far it is, in percent of an estimated whole.
+    pub fn set(&mut self, done: u64, whole: u64) {
+        let percent = (done * 100).checked_div(whole).unwrap_or(0).min(99);
+        if self.shown && percent != self.last {
+            self.last = percent;
+            let bar = "#".repeat((percent / 4) as usize);
+            let _ = write!(io::stderr().lock(), "\r{} [{bar:<25}] {percent:>2} %", self.label);
+        }
+    }
+
+    /// Removes the line.
+    pub fn done(self) {
+        if self.shown && self.last != u64::MAX {
+            let _ = write!(io::stderr().lock(), "\r{:60}\r", "");
+        }
+    }
+}
+
+/// A table whose columns align. Cells are escaped: a camera's words never reach the terminal raw (rule S33).
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| Untrusted::new(cell).to_string()).collect());
+    }
+
+    /// The text, one line a row, two spaces between columns.
+    pub fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// `1.5 GB`: powers of ten, as disks are sold.
+pub fn bytes(count: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let name = units.get(unit).copied().unwrap_or("PB");
+    if unit == 0 || value >= 99.5 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
+}
+
+/// `2h 5m`: the two largest units.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_control_characters_do_not_reach_the_terminal() {
+        let mut table = Table::new(&["CAMERA", "STATE"]);
+        table.row(["yard".to_owned(), "up".to_owned()]);
+        table.row(["a-long-name".to_owned(), "\u{1b}[31mred".to_owned()]);
+        let text = table.render();
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert!(text.starts_with("CAMERA       STATE\nyard         up\n"), "{text}");
+    }
+
+    #[test]
+    fn sizes_and_durations_read_well() {
+        assert_eq!([bytes(0), bytes(999), bytes(1_500), bytes(21_600_000_000)], ["0 B", "999 B", "1.5 kB", "21.6 GB"]);
+        let told = |seconds| duration(Duration::from_secs(seconds));
+        assert_eq!([told(5), told(65), told(3_700), told(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+    }
+}

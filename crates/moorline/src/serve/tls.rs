@@ -1,0 +1,104 @@
+//! The certificate of RTSPS and HTTPS: the owner's files, or a self-signed one that is made once and kept.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use moorline_base::error::Hinted;
+use moorline_base::files::{Access, write_atomic};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::settings::Server;
+
+/// The files of the certificate that is made here, in the data directory.
+const CERTIFICATE: &str = "tls-certificate.pem";
+const KEY: &str = "tls-key.pem";
+
+/// The TLS side of both listeners. Reading again gives new connections the new certificate.
+///
+/// # Errors
+/// A file is missing, is no PEM, or key and certificate do not belong together; each names the file.
+pub fn load(server: &Server, data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
+    let (certificate, key) = match (server.tls_certificate.as_str(), server.tls_key.as_str()) {
+        ("", "") => {
+            let (certificate, key) = (data.join(CERTIFICATE), data.join(KEY));
+            if !certificate.exists() || !key.exists() {
+                make(&certificate, &key, public_host)?;
+            }
+            (certificate, key)
+        }
+        ("", _) | (_, "") => bail!(Hinted::new(
+            "server.tls_certificate and server.tls_key belong together",
+            "set both, or none for a self-signed certificate",
+        )),
+        (certificate, key) => (certificate.into(), key.into()),
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
+    let chain = chain.with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
+    if chain.is_empty() {
+        bail!("{} holds no certificate", certificate.display());
+    }
+    let private = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read the key {}", key.display()))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certified = CertifiedKey::from_der(chain, private, &provider);
+    certified.with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))
+}
+
+/// A server configuration that asks `resolver` for the certificate at each connection.
+///
+/// # Errors
+/// The library refuses its own defaults.
+pub fn config(resolver: Arc<dyn rustls::server::ResolvesServerCert>, protocols: &[&[u8]]) -> anyhow::Result<Arc<ServerConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A certificate that can be exchanged while connections go on (SIGHUP).
+#[derive(Debug)]
+pub struct Certificate(arc_swap::ArcSwap<CertifiedKey>);
+
+impl Certificate {
+    /// Begins with this one.
+    pub fn new(first: CertifiedKey) -> Self {
+        Self(arc_swap::ArcSwap::from_pointee(first))
+    }
+
+    /// From now on this one.
+    pub fn set(&self, next: CertifiedKey) {
+        self.0.store(Arc::new(next));
+    }
+
+    /// SHA-256 of the certificate, as browsers show it when they ask whether to trust it.
+    pub fn fingerprint(&self) -> String {
+        use sha2::Digest as _;
+        let loaded = self.0.load();
+        let digest = loaded.cert.first().map(|certificate| sha2::Sha256::digest(certificate.as_ref())).unwrap_or_default();
+        digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+    }
+}
+
+impl rustls::server::ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn make(certificate: &Path, key: &Path, public_host: &str) -> anyhow::Result<()> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !names.iter().any(|name| name == public_host) {
+        names.push(public_host.to_owned());
+    }
+    let pair = rcgen::KeyPair::generate()?;
+    let mut params = rcgen::CertificateParams::new(names)?;
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Moorline");
+    let made = params.self_signed(&pair)?;
+    write_atomic(key, pair.serialize_pem().as_bytes(), Access::Private)?;
+    write_atomic(certificate, made.pem().as_bytes(), Access::Private)?;
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The configuration file: every field with its default and its meaning. The reference page is made of this text.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use moorline_base::config::{self, ByteSize, ConfigFile, HumanDuration};
+use moorline_base::{Secret, config_choice, config_root, config_section};
+
+config_section! {
+    /// Where the server listens, and what the outside calls it.
+    pub struct Server in "server" {
+        /// Host name or address in every printed command and URL. Empty: this machine's own address is guessed, and `doctor` warns.
+        pub public_host: String = String::new(),
+        /// SSH, for cameras.
+        pub listen_ssh: String = "0.0.0.0:2222".to_owned(),
+        /// RTSP and RTSPS on one port, for players.
+        pub listen_rtsp: String = "0.0.0.0:8554".to_owned(),
+        /// HTTPS, for people.
+        pub listen_https: String = "0.0.0.0:8443".to_owned(),
+        /// Plain HTTP with metrics and health. Whoever reaches it reads them: keep it on loopback.
+        pub listen_admin: String = "127.0.0.1:9464".to_owned(),
+        /// Port in printed SSH commands, where a router maps another one here. 0: the port that is listened on.
+        pub public_ssh_port: u16 = 0,
+        /// Port in printed RTSP addresses. 0: the port that is listened on.
+        pub public_rtsp_port: u16 = 0,
+        /// Port in printed page addresses. 0: the port that is listened on.
+        pub public_https_port: u16 = 0,
+        /// PEM file with the certificate chain. Empty: a self-signed one is made and kept.
+        pub tls_certificate: String = String::new(),
+        /// PEM file with the certificate's private key.
+        pub tls_key: String = String::new(),
+        /// What is logged: error, warn, info, debug or trace, and exceptions such as info,moorline_tunnel=debug.
+        pub log: String = "info".to_owned(),
+    }
+}
+
+config_section! {
+    /// The cameras' tunnels.
+    pub struct Tunnel in "tunnel" {
+        /// How long a lost camera's relay and recorder wait for it to come back. 0s: not at all.
+        pub grace: HumanDuration = HumanDuration::from_secs(30),
+        /// How much a camera may have in flight on one stream, 256KiB to 4MiB. Small is right for slow uplinks.
+        pub window: ByteSize = ByteSize::mib(1),
+        /// How many not yet authenticated connections are held at once.
+        pub strangers: u32 = 4096,
+    }
+}
+
+config_choice! {
+    /// Where recordings go.
+    pub enum StoreKind {
+        /// A directory.
+        Directory = "directory",
+        /// An S3 bucket.
+        S3 = "s3",
+    }
+}
+
+config_section! {
+    /// Recording.
+    pub struct Archive in "archive" {
+        /// Where recordings go.
+        pub store: StoreKind = StoreKind::Directory,
+        /// The directory store. Empty: `archive` in the data directory. On the spool's file system a rename is the put.
+        pub directory: String = String::new(),
+        /// Length of a segment.
+        pub segment: HumanDuration = HumanDuration::from_secs(60),
+        /// How many days recordings of a new camera are kept, 1 to 999; 0: until somebody deletes them.
+        pub keep_days: u16 = 14,
+        /// How much of the disk recordings may use at most, in percent. The oldest leave first.
+        pub disk_percent: u8 = 80,
+        /// What always stays free on the disk.
+        pub disk_free: ByteSize = ByteSize::gib(5),
+        /// How much may wait for the store at most. 0: half of what recordings may use.
+        pub spool: ByteSize = ByteSize::new(0),
+        /// How long the last upload may take when a camera leaves or the server stops.
+        pub drain: HumanDuration = HumanDuration::from_secs(60),
+    }
+}
+
+config_choice! {
+    /// Whether each object is looked up again before it leaves the spool.
+    pub enum S3Verify {
+        /// Ask for its size.
+        Head = "head",
+        /// Trust the digest in the answer.
+        Digest = "digest",
+    }
+}
+
+config_section! {
+    /// The bucket, where `archive.store = "s3"`.
+    pub struct S3 in "s3" {
+        /// URL of the service, such as https://fra1.digitaloceanspaces.com. Empty: Amazon's, by region.
+        pub endpoint: String = String::new(),
+        /// Region.
+        pub region: String = "us-east-1".to_owned(),
+        /// Bucket.
+        pub bucket: String = String::new(),
+        /// Folder in the bucket. Empty: its root.
+        pub prefix: String = String::new(),
+        /// Access key.
+        pub access_key: String = String::new(),
+        /// Secret key.
+        pub secret_key: Secret<String> = Secret::new(String::new()),
+        /// Whether the bucket stands in the path instead of the host name.
+        pub path_style: bool = true,
+        /// Whether each object is looked up again before it leaves the spool.
+        pub verify: S3Verify = S3Verify::Head,
+    }
+}
+
+config_section! {
+    /// Who is told when recording stops.
+    pub struct Alert in "alert" {
+        /// How long nothing new may become durable before somebody is told.
+        pub after: HumanDuration = HumanDuration::from_secs(180),
+        /// URL that gets each alarm as JSON by POST. Empty: none.
+        pub webhook: String = String::new(),
+        /// Networks that the webhook may lie in although they are private, such as 192.168.1.0/24.
+        pub webhook_private: Vec<String> = Vec::new(),
+        /// Whether the webhook may be plain http.
+        pub webhook_http: bool = false,
+        /// Addresses that get each alarm by e-mail. Empty: none.
+        pub email_to: Vec<String> = Vec::new(),
+        /// Sender of the e-mail.
+        pub email_from: String = String::new(),
+        /// Mail server, host:port.
+        pub smtp: String = String::new(),
+        /// How the mail server is spoken to.
+        pub smtp_security: SmtpSecurity = SmtpSecurity::StartTls,
+        /// Login at the mail server. Empty: none.
+        pub smtp_user: String = String::new(),
+        /// Its password.
+        pub smtp_password: Secret<String> = Secret::new(String::new()),
+        /// URL that is fetched again and again while the server lives, so that somebody else notices its death. Empty: none.
+        pub heartbeat: String = String::new(),
+        /// How often.
+        pub heartbeat_every: HumanDuration = HumanDuration::from_secs(60),
+    }
+}
+
+config_choice! {
+    /// How the mail server is spoken to.
+    pub enum SmtpSecurity {
+        /// In clear text, for a mail server on this machine.
+        None = "none",
+        /// Clear text that becomes TLS, port 587.
+        StartTls = "starttls",
+        /// TLS from the first byte, port 465.
+        Tls = "tls",
+    }
+}
+
+config_root! {
+    /// The whole configuration.
+    pub struct Settings {
+        /// Where the server listens, and what the outside calls it.
+        pub server: Server,
+        /// The cameras' tunnels.
+        pub tunnel: Tunnel,
+        /// Recording.
+        pub archive: Archive,
+        /// The bucket.
+        pub s3: S3,
+        /// Who is told when recording stops.
+        pub alert: Alert,
+    }
+}
+
+/// The file that is read: the one given, else `moorline.toml` in the data directory if it is there.
+pub fn file(data: &Path, given: Option<&Path>) -> Option<PathBuf> {
+    let usual = data.join("moorline.toml");
+    given.map(Path::to_owned).or_else(|| usual.exists().then_some(usual))
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
+    let file = match file(data, given) {
+        Some(path) => Some(ConfigFile::read(&path).with_context(|| format!("cannot read {}", path.display()))?),
+        None => None,
+    };
+    let environment = std::env::vars().filter(|(name, _)| name != "MOORLINE_DATA" && name != "MOORLINE_CONFIG");
+    let settings: Settings = config::load(file.as_ref(), environment)?;
+    Ok(settings)
+}

@@ -1,0 +1,397 @@
+//! What the HTTP API speaks: requests and answers as JSON. The command line, the page and programs use the same.
+//!
+//! Paths begin with `/api/v1`. A camera is `/tenants/{tenant}/cameras/{camera}`. Errors are `application/problem+json` ([`Problem`]).
+
+use moorline_core::camera::{Access, Enabled, Record};
+use moorline_core::coverage::Row;
+use moorline_core::segment::{Retention, Tier};
+use moorline_core::status::CameraStatus;
+use moorline_core::user::{LoginName, Role};
+use moorline_core::{Cause, PublicKey, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// An error (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable name of the kind, such as `unknown_camera`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is wrong, in one sentence.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Which field of the request is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Finds the detail in the server's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// `GET /server`: where things are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerView {
+    /// The version of the program.
+    pub version: String,
+    /// The host name in printed commands and URLs.
+    pub public_host: String,
+    /// Ports as the outside sees them.
+    pub ports: Ports,
+    /// Lines for a camera's `known_hosts`, one per host key.
+    pub known_hosts: Vec<String>,
+    /// The disk with recordings.
+    pub disk: Option<DiskView>,
+    /// Whether recordings go to a bucket.
+    pub store: String,
+}
+
+/// Ports as the outside sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// SSH, for cameras.
+    pub ssh: u16,
+    /// RTSP and RTSPS, for players.
+    pub rtsp: u16,
+    /// HTTPS, for people.
+    pub https: u16,
+}
+
+/// The disk with recordings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskView {
+    /// Its size in bytes.
+    pub total: u64,
+    /// What is free.
+    pub free: u64,
+    /// What recordings may use at most.
+    pub bound: u64,
+    /// What recordings use.
+    pub used: u64,
+}
+
+/// One camera, as it is set and what it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraView {
+    /// `tenant/camera`.
+    pub id: String,
+    /// What people call it.
+    pub title: String,
+    /// Where it hangs.
+    pub site: Option<String>,
+    /// IANA time zone.
+    pub timezone: String,
+    /// When it was added.
+    pub created: Timestamp,
+    /// Its keys.
+    pub keys: Vec<KeyView>,
+    /// How it is reached.
+    pub access: Access,
+    /// The full picture.
+    pub main: SourceView,
+    /// The smaller stream.
+    pub sub: Option<SourceView>,
+    /// What is recorded.
+    pub record: Record,
+    /// The tier into which it is recorded.
+    pub tier: Option<Tier>,
+    /// How long.
+    pub retention: Retention,
+    /// Whether it may connect.
+    pub enabled: Enabled,
+    /// Recorded bytes per day at the present bitrate, once known.
+    pub bytes_per_day: Option<u64>,
+    /// How many days the disk holds at the present bitrate of all cameras, once known.
+    pub disk_days: Option<u32>,
+    /// What it does (shape: [`CameraStatus`]).
+    pub status: serde_json::Value,
+    /// The stream's address for players, without a password.
+    pub rtsp_url: String,
+    /// In words, what is wrong and what to do about it, most important first.
+    pub notes: Vec<String>,
+}
+
+impl CameraView {
+    /// The status as the value that a view carries.
+    pub fn status_value(status: Option<&CameraStatus>) -> serde_json::Value {
+        status
+            .and_then(|status| serde_json::to_value(status).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// A key of a camera.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// The whole public key.
+    pub key: PublicKey,
+    /// When it was added.
+    pub added: Timestamp,
+    /// The owner's note.
+    pub comment: String,
+}
+
+/// A source, without its password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// Path of the RTSP URL; `None`: probed.
+    pub path: Option<String>,
+    /// The user of its login.
+    pub user: Option<String>,
+    /// Whether Basic may be answered.
+    pub allow_basic: bool,
+}
+
+/// `POST /tenants/{tenant}/cameras`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraAdd {
+    /// Its name: a DNS label.
+    pub name: String,
+    /// Public keys, as `authorized_keys` lines; may be empty only for a LAN camera.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// What people call it; default: the name.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub change: CameraPatch,
+}
+
+/// `PATCH /tenants/{tenant}/cameras/{camera}`: only the fields that are given change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CameraPatch {
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_title: Option<String>,
+    /// Where it hangs; an empty text clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// IANA time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// `rtsp://host[:port]/path` of a camera in our own network, without login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtsp: Option<String>,
+    /// Path of the main stream; an empty text means: probe the known ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Path of the sub stream; an empty text clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<String>,
+    /// The camera's own login, for both streams; an empty text clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Whether Basic may be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_basic: Option<bool>,
+    /// What to record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+    /// How many days to keep recordings, 1 to 999; 0: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u16>,
+    /// Whether it may connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<Enabled>,
+    /// Names of the second and further forwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwards: Option<Vec<String>>,
+}
+
+/// `POST …/keys`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAdd {
+    /// A public key as an `authorized_keys` line, or the fingerprint of a pending stranger.
+    pub key: String,
+    /// A note.
+    #[serde(default)]
+    pub comment: String,
+}
+
+/// A refused stranger (`GET /strangers`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrangerView {
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// The key that was offered.
+    pub key: PublicKey,
+    /// The user name that it used, control characters escaped.
+    pub name: String,
+    /// Its last address.
+    pub peer: String,
+    /// The SSH client's version line, control characters escaped.
+    pub client: String,
+    /// When it was seen first.
+    pub first: Timestamp,
+    /// When it was seen last.
+    pub last: Timestamp,
+    /// How often.
+    pub tries: u64,
+    /// Why it was refused.
+    pub reason: String,
+}
+
+/// `POST /session`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    /// The login name.
+    pub login: String,
+    /// The web password.
+    pub password: String,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    /// How they sign in.
+    pub login: LoginName,
+    /// Whose cameras they see.
+    pub tenant: TenantId,
+    /// What they may do.
+    pub role: Role,
+    /// When they were added.
+    pub created: Timestamp,
+}
+
+/// `POST /tenants/{tenant}/users`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserAdd {
+    /// The login name.
+    pub login: String,
+    /// What they may do.
+    pub role: Role,
+    /// The web password; `None`: one is made.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// What a user signs in with. Shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The login name.
+    pub login: LoginName,
+    /// The web password, if the server made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The stream password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_password: Option<String>,
+}
+
+/// `PUT /tenants/{tenant}/users/{login}/password`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordSet {
+    /// The new web password; `None`: one is made.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// `GET …/coverage?from=…&to=…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CoverageView {
+    /// The rows, the open gap included.
+    pub rows: Vec<Row>,
+    /// Up to where everything is durable or explained.
+    pub durable_until: Option<Timestamp>,
+    /// The server's clock.
+    pub now: Timestamp,
+}
+
+/// A stored object or a stretch in the spool (`GET …/segments`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentView {
+    /// Its first instant.
+    pub from: Timestamp,
+    /// The first instant after it.
+    pub to: Timestamp,
+    /// `recorded`, `gap`, `expired` or `unexplained`.
+    pub kind: String,
+    /// A gap's cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// `store`, `spool` or `open`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// Its key, for `segments get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What `segments verify` found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VerifyView {
+    /// Objects looked at.
+    pub objects: u64,
+    /// Of those, read and compared byte for byte with their digest or structure.
+    pub read: u64,
+    /// What is wrong, one line per finding.
+    pub findings: Vec<VerifyFinding>,
+}
+
+/// One thing that is wrong in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyFinding {
+    /// `lost`, `damaged`, `empty`, `foreign`.
+    pub kind: String,
+    /// The object, or the one after which it is missing.
+    pub key: String,
+    /// In words.
+    pub why: String,
+}
+
+/// How one channel of `POST /alert/test` ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertResult {
+    /// `webhook` or `email`.
+    pub channel: String,
+    /// Why it failed; `None`: it went out.
+    pub error: Option<String>,
+}
+
+/// One finding of `GET /doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorFinding {
+    /// `ok`, `warning` or `problem`.
+    pub level: String,
+    /// What was looked at.
+    pub check: String,
+    /// What was found.
+    pub finding: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// `PUT /log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// A filter such as `info` or `info,moorline_tunnel=debug`.
+    pub filter: String,
+}
+
+/// `GET /me`: who is signed in, and how to watch with a player.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Me {
+    /// Who.
+    pub user: UserView,
+    /// The stream password, for the copy button (rule S12).
+    pub stream_password: String,
+    /// The host name in URLs.
+    pub public_host: String,
+    /// Ports as the outside sees them.
+    pub ports: Ports,
+}

@@ -1,0 +1,332 @@
+//! All routes in one table: the router, the OpenAPI document and the test that crosses each with a foreign tenant are made of it.
+
+mod archive;
+mod cameras;
+mod live;
+mod operations;
+mod patch;
+mod session;
+mod users;
+
+use axum::Router;
+use axum::routing::{MethodRouter, delete, get, patch as patch_method, post, put};
+use moorline_core::user::Role;
+
+use crate::site::Site;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody.
+    Anybody,
+    /// A signed-in user of the tenant with at least this role.
+    AtLeast(Role),
+    /// The machine's own operator, over the Unix socket.
+    Local,
+}
+
+/// A route of the API.
+pub struct Route {
+    /// In capitals.
+    pub method: &'static str,
+    /// Below `/api/v1`, with `{parameters}`.
+    pub path: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Who may.
+    pub who: Who,
+    handler: MethodRouter<Site>,
+}
+
+/// All routes.
+pub fn routes() -> Vec<Route> {
+    use Role::{Admin, Operator, Viewer};
+    use Who::{Anybody, AtLeast, Local};
+    let route = |method, path, summary, who, handler| Route {
+        method,
+        path,
+        summary,
+        who,
+        handler,
+    };
+    vec![
+        route(
+            "POST",
+            "/session",
+            "Sign in: sets the session cookie",
+            Anybody,
+            post(session::sign_in),
+        ),
+        route(
+            "DELETE",
+            "/session",
+            "Sign out",
+            Anybody,
+            delete(session::sign_out),
+        ),
+        route(
+            "GET",
+            "/me",
+            "Who is signed in, and how to watch with a player",
+            AtLeast(Viewer),
+            get(session::me),
+        ),
+        route(
+            "GET",
+            "/server",
+            "Names, ports, host keys and disk",
+            AtLeast(Viewer),
+            get(operations::server),
+        ),
+        route(
+            "GET",
+            "/cameras",
+            "All cameras that may be seen",
+            AtLeast(Viewer),
+            get(cameras::all),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras",
+            "All cameras of a tenant",
+            AtLeast(Viewer),
+            get(cameras::list),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/cameras",
+            "Add a camera",
+            AtLeast(Operator),
+            post(cameras::add),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}",
+            "One camera",
+            AtLeast(Viewer),
+            get(cameras::show),
+        ),
+        route(
+            "PATCH",
+            "/tenants/{tenant}/cameras/{camera}",
+            "Change a camera",
+            AtLeast(Operator),
+            patch_method(cameras::change),
+        ),
+        route(
+            "DELETE",
+            "/tenants/{tenant}/cameras/{camera}",
+            "Remove a camera; with ?erase=true (admins) its recordings too",
+            AtLeast(Operator),
+            delete(cameras::remove),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/cameras/{camera}/hang-up",
+            "End its tunnel",
+            AtLeast(Operator),
+            post(cameras::hang_up),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/cameras/{camera}/keys",
+            "Add a key",
+            AtLeast(Operator),
+            post(cameras::add_key),
+        ),
+        route(
+            "DELETE",
+            "/tenants/{tenant}/cameras/{camera}/keys/{fingerprint}",
+            "Revoke a key; its sessions end",
+            AtLeast(Operator),
+            delete(cameras::revoke_key),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/poster",
+            "The last key frame as init and fragment",
+            AtLeast(Viewer),
+            get(live::poster),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/live",
+            "Live pictures over a WebSocket",
+            AtLeast(Viewer),
+            get(live::live),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/play",
+            "Recorded pictures over a WebSocket, from ?from= on",
+            AtLeast(Viewer),
+            get(live::play),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/coverage",
+            "What is recorded in ?from=&to=, and why what is missing is missing",
+            AtLeast(Viewer),
+            get(archive::coverage),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/segments",
+            "The same by segment, with keys",
+            AtLeast(Viewer),
+            get(archive::segments),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/export",
+            "One MP4 of ?from=&to=",
+            AtLeast(Viewer),
+            get(archive::export),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/cameras/{camera}/verify",
+            "Find what the store lost in ?from=&to=; ?full=true reads every object",
+            AtLeast(Operator),
+            post(archive::verify),
+        ),
+        route(
+            "GET",
+            "/segments/{key}",
+            "One stored segment",
+            AtLeast(Viewer),
+            get(archive::segment),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/users",
+            "All users of a tenant",
+            AtLeast(Admin),
+            get(users::list),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/users",
+            "Add a user",
+            AtLeast(Admin),
+            post(users::add),
+        ),
+        route(
+            "DELETE",
+            "/tenants/{tenant}/users/{login}",
+            "Remove a user",
+            AtLeast(Admin),
+            delete(users::remove),
+        ),
+        route(
+            "PUT",
+            "/tenants/{tenant}/users/{login}/password",
+            "Set a web password",
+            AtLeast(Admin),
+            put(users::password),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/users/{login}/stream-password",
+            "Make a new stream password",
+            AtLeast(Admin),
+            post(users::stream_password),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/audit",
+            "Who did what, newest first",
+            AtLeast(Admin),
+            get(users::audit_log),
+        ),
+        route(
+            "GET",
+            "/strangers",
+            "Who knocked and was refused",
+            Local,
+            get(operations::strangers),
+        ),
+        route(
+            "POST",
+            "/alert/test",
+            "Send a test alarm",
+            Local,
+            post(operations::alert_test),
+        ),
+        route(
+            "GET",
+            "/doctor",
+            "Look for what is wrong",
+            Local,
+            get(operations::doctor),
+        ),
+        route(
+            "PUT",
+            "/log",
+            "Change what is logged",
+            Local,
+            put(operations::log),
+        ),
+        route(
+            "GET",
+            "/backup",
+            "What a backup holds, not encrypted",
+            Local,
+            get(operations::backup),
+        ),
+        route(
+            "POST",
+            "/backup/done",
+            "A backup was written",
+            Local,
+            post(operations::backup_done),
+        ),
+    ]
+}
+
+/// The API's router.
+pub fn router() -> Router<Site> {
+    routes().into_iter().fold(Router::new(), |router, route| {
+        router.route(route.path, route.handler)
+    })
+}
+
+/// The OpenAPI document of the routes.
+pub fn openapi() -> serde_json::Value {
+    let mut paths = serde_json::Map::new();
+    for route in routes() {
+        let parameters: Vec<_> = route
+            .path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| serde_json::json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        let who = match route.who {
+            Who::Anybody => "anybody".to_owned(),
+            Who::AtLeast(role) => format!("users of the tenant, role {role} or above"),
+            Who::Local => {
+                "the machine's operator, over the Unix socket in the data directory".to_owned()
+            }
+        };
+        let operation = serde_json::json!({
+            "summary": route.summary,
+            "description": format!("For {who}."),
+            "parameters": parameters,
+            "responses": {
+                "2XX": {"description": "Done"},
+                "default": {"description": "A problem", "content": {"application/problem+json": {}}},
+            },
+        });
+        let path = paths
+            .entry(format!("/api/v1{}", route.path))
+            .or_insert_with(|| serde_json::json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(route.method.to_lowercase(), operation);
+        }
+    }
+    serde_json::json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Moorline", "version": env!("CARGO_PKG_VERSION")},
+        "paths": paths,
+    })
+}

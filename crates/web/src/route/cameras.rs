@@ -1,0 +1,351 @@
+//! Cameras: list, show, add, change, remove, keys.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use moorline_core::camera::{Access as Reach, Camera, CameraKey, Enabled, Record, Source};
+use moorline_core::port::{AuditEntry, AuditEvent};
+use moorline_core::segment::Tier;
+use moorline_core::status::{CameraStatus, RelayState};
+use moorline_core::user::Role;
+use moorline_core::{CameraId, PublicKey};
+use serde::Deserialize;
+
+use super::patch;
+use crate::access::Access;
+use crate::api::{CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView};
+use crate::problem::Problem;
+use crate::site::Site;
+
+/// `GET /cameras`
+pub(super) async fn all(State(site): State<Site>, access: Access) -> Json<Vec<CameraView>> {
+    let set = site.cameras.snapshot();
+    let seen = set.iter().filter(|camera| {
+        access
+            .tenant(camera.id.tenant().as_str(), Role::Viewer)
+            .is_ok()
+    });
+    Json(seen.map(|camera| view(&site, camera)).collect())
+}
+
+/// `GET /tenants/{tenant}/cameras`
+pub(super) async fn list(
+    State(site): State<Site>,
+    access: Access,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<CameraView>>, Problem> {
+    let tenant = access.tenant(&tenant, Role::Viewer)?;
+    Ok(Json(
+        site.cameras
+            .snapshot()
+            .of(&tenant)
+            .map(|camera| view(&site, camera))
+            .collect(),
+    ))
+}
+
+/// `GET …/{camera}`
+pub(super) async fn show(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+) -> Result<Json<CameraView>, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Viewer)?;
+    current(&site, &id).map(Json)
+}
+
+/// `POST /tenants/{tenant}/cameras`
+pub(super) async fn add(
+    State(site): State<Site>,
+    access: Access,
+    Path(tenant): Path<String>,
+    Json(request): Json<CameraAdd>,
+) -> Result<(StatusCode, Json<CameraView>), Problem> {
+    let tenant = access.tenant(&tenant, Role::Operator)?;
+    let name = request
+        .name
+        .parse()
+        .map_err(|error| invalid("name", &request.name, &error))?;
+    let id = CameraId::new(tenant, name);
+    let now = site.now();
+    let key = |line: &String| -> Result<CameraKey, Problem> {
+        let key: PublicKey = line
+            .parse()
+            .map_err(|error| invalid("keys", line, &error))?;
+        Ok(CameraKey {
+            key,
+            added: now,
+            comment: String::new(),
+        })
+    };
+    let mut camera = Camera {
+        title: request.title.unwrap_or_else(|| id.name().to_owned()),
+        id,
+        site: None,
+        timezone: "UTC".to_owned(),
+        created: now,
+        keys: request.keys.iter().map(key).collect::<Result<_, _>>()?,
+        access: Reach::Tunnel {
+            forwards: Vec::new(),
+        },
+        main: Source::default(),
+        sub: None,
+        record: Record::Main,
+        retention: site.place.retention,
+        enabled: Enabled::Yes,
+    };
+    let change = patch::change(&camera, request.change)?;
+    change.apply(&mut camera);
+    if camera.keys.is_empty() && matches!(camera.access, Reach::Tunnel { .. }) {
+        return Err(Problem::invalid(
+            "keys",
+            "",
+            "a camera behind a tunnel needs a key",
+        ));
+    }
+    let (id, keys) = (camera.id.clone(), camera.keys.clone());
+    site.admin.add(camera).await?;
+    for key in keys {
+        site.strangers.forget(&key.key);
+    }
+    audit(&site, &access, AuditEvent::CameraChange, &id);
+    Ok((StatusCode::CREATED, Json(current(&site, &id)?)))
+}
+
+/// `PATCH …/{camera}`
+pub(super) async fn change(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+    Json(request): Json<CameraPatch>,
+) -> Result<Json<CameraView>, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Operator)?;
+    let present = site
+        .cameras
+        .snapshot()
+        .get(&id)
+        .cloned()
+        .ok_or_else(|| Problem::unknown("camera"))?;
+    let changed = site
+        .admin
+        .set(&id, patch::change(&present, request)?)
+        .await?;
+    audit(&site, &access, AuditEvent::CameraChange, &id);
+    Ok(Json(view(&site, &changed)))
+}
+
+/// What `DELETE …/{camera}` takes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Removal {
+    #[serde(default)]
+    erase: bool,
+}
+
+/// `DELETE …/{camera}`
+pub(super) async fn remove(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+    Query(removal): Query<Removal>,
+) -> Result<StatusCode, Problem> {
+    let role = if removal.erase {
+        Role::Admin
+    } else {
+        Role::Operator
+    };
+    let id = access.camera(&tenant, &camera, role)?;
+    site.admin.remove(&id).await?;
+    audit(&site, &access, AuditEvent::CameraChange, &id);
+    if removal.erase {
+        audit(&site, &access, AuditEvent::Erase, &id);
+        site.operations.erase(&id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/hang-up`
+pub(super) async fn hang_up(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Operator)?;
+    site.cameras
+        .snapshot()
+        .get(&id)
+        .ok_or_else(|| Problem::unknown("camera"))?;
+    site.statuses.hang_up(&id);
+    audit(&site, &access, AuditEvent::CameraChange, &id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/keys`
+pub(super) async fn add_key(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+    Json(request): Json<KeyAdd>,
+) -> Result<Json<CameraView>, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Operator)?;
+    let pending = site
+        .strangers
+        .pending()
+        .into_iter()
+        .find(|stranger| stranger.key.fingerprint() == request.key);
+    let key = match pending {
+        Some(stranger) => stranger.key,
+        None => request
+            .key
+            .parse()
+            .map_err(|error| invalid("key", &request.key, &error))?,
+    };
+    site.strangers.forget(&key);
+    site.admin
+        .add_key(
+            &id,
+            CameraKey {
+                key,
+                added: site.now(),
+                comment: request.comment,
+            },
+        )
+        .await?;
+    audit(&site, &access, AuditEvent::KeyChange, &id);
+    current(&site, &id).map(Json)
+}
+
+/// `DELETE …/keys/{fingerprint}`
+pub(super) async fn revoke_key(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera, fingerprint)): Path<(String, String, String)>,
+) -> Result<Json<CameraView>, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Operator)?;
+    let set = site.cameras.snapshot();
+    let present = set.get(&id).ok_or_else(|| Problem::unknown("camera"))?;
+    let key = present
+        .keys
+        .iter()
+        .find(|key| key.key.fingerprint() == fingerprint);
+    let key = key.ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown_key",
+            "the camera has no such key",
+        )
+    })?;
+    site.admin.revoke_key(&id, &key.key).await?;
+    audit(&site, &access, AuditEvent::KeyChange, &id);
+    current(&site, &id).map(Json)
+}
+
+fn invalid(field: &str, value: &str, error: &dyn std::fmt::Display) -> Problem {
+    Problem::invalid(field, value, error.to_string())
+}
+
+fn audit(site: &Site, access: &Access, event: AuditEvent, camera: &CameraId) {
+    site.audit.write(AuditEntry {
+        at: site.now(),
+        actor: access.actor(),
+        event,
+        subject: camera.to_string(),
+    });
+}
+
+fn current(site: &Site, id: &CameraId) -> Result<CameraView, Problem> {
+    let set = site.cameras.snapshot();
+    set.get(id)
+        .map(|camera| view(site, camera))
+        .ok_or_else(|| Problem::unknown("camera"))
+}
+
+/// A camera as the API shows it.
+pub(super) fn view(site: &Site, camera: &Camera) -> CameraView {
+    let status = site.statuses.get(&camera.id);
+    let bytes_per_day = recorded_rate(camera, status.as_ref()).map(|bits| bits / 8 * 86_400);
+    let source = |source: &Source| SourceView {
+        path: source.path.clone(),
+        user: source.login.as_ref().map(|login| login.user.clone()),
+        allow_basic: source.allow_basic,
+    };
+    CameraView {
+        id: camera.id.to_string(),
+        title: camera.title.clone(),
+        site: camera.site.clone(),
+        timezone: camera.timezone.clone(),
+        created: camera.created,
+        keys: camera
+            .keys
+            .iter()
+            .map(|key| KeyView {
+                fingerprint: key.key.fingerprint(),
+                key: key.key.clone(),
+                added: key.added,
+                comment: key.comment.clone(),
+            })
+            .collect(),
+        access: camera.access.clone(),
+        main: source(&camera.main),
+        sub: camera.sub.as_ref().map(source),
+        record: camera.record,
+        tier: camera.record.source().map(Tier::of_source),
+        retention: camera.retention,
+        enabled: camera.enabled,
+        bytes_per_day,
+        disk_days: disk_days(site),
+        notes: notes(status.as_ref()),
+        status: CameraView::status_value(status.as_ref()),
+        rtsp_url: format!(
+            "rtsp://{}:{}/{}",
+            site.place.public_host,
+            site.place.ports.rtsp,
+            camera.id.name()
+        ),
+    }
+}
+
+/// Bits per second of what is recorded of a camera, once it flows.
+fn recorded_rate(camera: &Camera, status: Option<&CameraStatus>) -> Option<u64> {
+    let recorded = camera.record.source()?;
+    let relay = status?
+        .relays
+        .iter()
+        .find(|relay| relay.source == recorded)?;
+    (relay.bits_per_second > 0).then_some(relay.bits_per_second)
+}
+
+/// How many days of all cameras the disk holds at their present bitrates.
+fn disk_days(site: &Site) -> Option<u32> {
+    let disk = site.operations.disk()?;
+    let set = site.cameras.snapshot();
+    let rates = set
+        .iter()
+        .filter_map(|camera| recorded_rate(camera, site.statuses.get(&camera.id).as_ref()));
+    let per_day = rates.sum::<u64>() / 8 * 86_400;
+    disk.bound
+        .checked_div(per_day)
+        .map(|days| u32::try_from(days).unwrap_or(u32::MAX))
+}
+
+/// What is wrong, and what to do about it.
+fn notes(status: Option<&CameraStatus>) -> Vec<String> {
+    let Some(status) = status else {
+        return Vec::new();
+    };
+    let mut notes = Vec::new();
+    for relay in &status.relays {
+        if let RelayState::Refused { fault } = relay.state {
+            notes.push(format!("{} stream: {}", relay.source, fault.hint()));
+        }
+    }
+    if let Some(archive) = &status.archive {
+        notes.extend(archive.audio_note.clone());
+        notes.extend(
+            archive
+                .store_error
+                .as_ref()
+                .map(|error| format!("nothing can be stored: {error}")),
+        );
+    }
+    notes
+}

@@ -1,0 +1,272 @@
+//! Pictures for a browser: live and recorded, as fragmented MP4 over a WebSocket, and the poster.
+//!
+//! A text message is JSON: `{"init": mime}` announces that the next binary message is an init; `{"gap": {from, to, cause}}`,
+//! `{"end": true}`, `{"error": title}`. A binary message has a head of 21 bytes, then MP4 boxes:
+//! `kind (0 init, 1 fragment) u8, wall clock ms i64, media time ms u64, duration ms u32`, all big-endian.
+//!
+//! Live pictures come as they come; a browser that does not keep up skips to the next key frame (P5). Recorded pictures wait for credit:
+//! the browser sends `{"want": n}` for n more fragments, so that it holds seconds and not days.
+//!
+//! How a stream ends: the browser closes, the relay ends, the user is removed or signed out (checked every second: rule S15).
+
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use moorline_core::port::{AuditEntry, AuditEvent, LiveItem, PlayItem};
+use moorline_core::user::Role;
+use moorline_core::{SourceName, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{interval, timeout};
+
+use super::archive::{camera, instant, tier_of};
+use crate::access::{Access, token};
+use crate::problem::Problem;
+use crate::site::Site;
+
+/// Largest message from a browser: it only sends credit.
+const LARGEST_MESSAGE: usize = 1024;
+/// Most fragments that a browser may ask for ahead.
+const MOST_CREDIT: u32 = 64;
+/// A browser that takes nothing for this long is gone.
+const STALLED: Duration = Duration::from_secs(10);
+/// How often it is checked that the user may still watch, and whether more was recorded.
+const RECHECK: Duration = Duration::from_millis(500);
+
+/// Which stream of a camera.
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    #[serde(default)]
+    source: Option<SourceName>,
+}
+
+/// `GET …/poster`
+pub(super) async fn poster(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let sources = [SourceName::Sub, SourceName::Main];
+    let poster = sources
+        .into_iter()
+        .find_map(|source| site.relays.poster(&camera.id, source));
+    let poster = poster.ok_or_else(|| Problem::unknown("picture yet"))?;
+    let mut response = poster.bytes.into_response();
+    let headers = response.headers_mut();
+    let mime = HeaderValue::from_str(&poster.mime).map_err(|error| Problem::internal(&error))?;
+    headers.insert(header::CONTENT_TYPE, mime);
+    headers.insert("x-wall", HeaderValue::from(poster.wall.as_millis()));
+    Ok(response)
+}
+
+/// `GET …/live`
+pub(super) async fn live(
+    State(site): State<Site>,
+    access: Access,
+    headers: HeaderMap,
+    Path((tenant, name)): Path<(String, String)>,
+    Query(which): Query<Which>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let source = which.source.unwrap_or(SourceName::Main);
+    let guest = Guest::new(&site, &access, &headers);
+    view(&site, &access, format!("{} live", camera.id));
+    let login = access.login().to_owned();
+    Ok(upgrade
+        .max_message_size(LARGEST_MESSAGE)
+        .on_upgrade(move |mut socket| async move {
+            match site.relays.live(&camera.id, source, &login).await {
+                Ok(mut feed) => {
+                    let mut recheck = interval(RECHECK);
+                    loop {
+                        let item = tokio::select! {
+                            item = feed.next() => item,
+                            message = socket.recv() => match message {
+                                Some(Ok(_)) => continue,
+                                _ => return,
+                            },
+                            _ = recheck.tick() => if guest.may_stay() { continue } else { return },
+                        };
+                        let sent = match item {
+                            Ok(item) => send_live(&mut socket, item).await,
+                            Err(error) => return farewell(&mut socket, &error.to_string()).await,
+                        };
+                        if !sent {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => farewell(&mut socket, &error.to_string()).await,
+            }
+        }))
+}
+
+async fn send_live(socket: &mut WebSocket, item: LiveItem) -> bool {
+    match item {
+        LiveItem::Init { mime, bytes } => send_init(socket, &mime, &bytes).await,
+        LiveItem::Fragment { bytes, wall, .. } => send(socket, framed(1, wall, 0, 0, &bytes)).await,
+    }
+}
+
+/// Where a playback begins.
+#[derive(Debug, Deserialize)]
+pub(super) struct From {
+    from: String,
+}
+
+/// `GET …/play`
+pub(super) async fn play(
+    State(site): State<Site>,
+    access: Access,
+    headers: HeaderMap,
+    Path((tenant, name)): Path<(String, String)>,
+    Query(from): Query<From>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let from: Timestamp = from.from.parse().map_err(|_| instant("from", &from.from))?;
+    let guest = Guest::new(&site, &access, &headers);
+    view(&site, &access, format!("{} {from}", camera.id));
+    Ok(upgrade
+        .max_message_size(LARGEST_MESSAGE)
+        .on_upgrade(move |mut socket| async move {
+            let mut playback = match site
+                .recordings
+                .play(&camera.id, tier_of(&camera), from)
+                .await
+            {
+                Ok(playback) => playback,
+                Err(error) => return farewell(&mut socket, &error.to_string()).await,
+            };
+            let mut recheck = interval(RECHECK);
+            let (mut credit, mut at_end) = (0, false);
+            loop {
+                tokio::select! {
+                    message = socket.recv() => match message {
+                        Some(Ok(message)) => credit = (credit + wanted(&message)).min(MOST_CREDIT),
+                        _ => return,
+                    },
+                    _ = recheck.tick() => {
+                        if !guest.may_stay() {
+                            return;
+                        }
+                        at_end = false;
+                    }
+                    item = playback.next(), if credit > 0 && !at_end => {
+                        let sent = match item {
+                            Ok(PlayItem::End) => {
+                                at_end = true;
+                                say(&mut socket, json!({"end": true})).await
+                            }
+                            Ok(item) => {
+                                credit -= u32::from(matches!(item, PlayItem::Fragment { .. }));
+                                send_play(&mut socket, item).await
+                            }
+                            Err(error) => return farewell(&mut socket, &error.to_string()).await,
+                        };
+                        if !sent {
+                            return;
+                        }
+                    }
+                }
+            }
+        }))
+}
+
+/// How many more fragments a message asks for.
+fn wanted(message: &Message) -> u32 {
+    #[derive(Deserialize)]
+    struct Want {
+        want: u32,
+    }
+    match message {
+        Message::Text(text) => {
+            serde_json::from_str::<Want>(text).map_or(0, |want| want.want.min(MOST_CREDIT))
+        }
+        _ => 0,
+    }
+}
+
+async fn send_play(socket: &mut WebSocket, item: PlayItem) -> bool {
+    match item {
+        PlayItem::Init { mime, bytes } => send_init(socket, &mime, &bytes).await,
+        PlayItem::Fragment {
+            bytes,
+            wall,
+            media_ms,
+            duration_ms,
+        } => send(socket, framed(1, wall, media_ms, duration_ms, &bytes)).await,
+        PlayItem::Gap { range, cause } => {
+            let words = cause.map(moorline_core::Cause::explanation);
+            say(socket, json!({"gap": {"from": range.from, "to": range.to, "cause": cause, "words": words}})).await
+        }
+        PlayItem::End => true,
+    }
+}
+
+async fn send_init(socket: &mut WebSocket, mime: &str, bytes: &Bytes) -> bool {
+    say(socket, json!({"init": mime})).await
+        && send(socket, framed(0, Timestamp::default(), 0, 0, bytes)).await
+}
+
+fn framed(kind: u8, wall: Timestamp, media_ms: u64, duration_ms: u32, bytes: &Bytes) -> Message {
+    let mut message = BytesMut::with_capacity(21 + bytes.len());
+    message.put_u8(kind);
+    message.put_i64(wall.as_millis());
+    message.put_u64(media_ms);
+    message.put_u32(duration_ms);
+    message.extend_from_slice(bytes);
+    Message::Binary(message.freeze())
+}
+
+async fn say(socket: &mut WebSocket, value: serde_json::Value) -> bool {
+    send(socket, Message::Text(value.to_string().into())).await
+}
+
+async fn send(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(timeout(STALLED, socket.send(message)).await, Ok(Ok(())))
+}
+
+async fn farewell(socket: &mut WebSocket, title: &str) {
+    if say(socket, json!({"error": title})).await {
+        let _ = timeout(STALLED, socket.send(Message::Close(None))).await;
+    }
+}
+
+fn view(site: &Site, access: &Access, subject: String) {
+    site.audit.write(AuditEntry {
+        at: site.now(),
+        actor: access.actor(),
+        event: AuditEvent::View,
+        subject,
+    });
+}
+
+/// Somebody who watches: they leave when their session or account does.
+struct Guest {
+    site: Site,
+    token: Option<String>,
+}
+
+impl Guest {
+    fn new(site: &Site, access: &Access, headers: &HeaderMap) -> Self {
+        let token = matches!(access, Access::User(_))
+            .then(|| token(headers).unwrap_or_default().to_owned());
+        Self {
+            site: site.clone(),
+            token,
+        }
+    }
+
+    fn may_stay(&self) -> bool {
+        self.token
+            .as_ref()
+            .is_none_or(|token| self.site.sessions.user(token).is_some())
+    }
+}

@@ -1,0 +1,190 @@
+//! A request's fields become changes of a camera record, each checked, all or none (promise P11).
+
+use moorline_core::Masked;
+use moorline_core::camera::{Access, Camera, Login, Source};
+use moorline_core::port::CameraChange;
+use moorline_core::segment::Retention;
+
+use crate::api::CameraPatch;
+use crate::problem::Problem;
+
+/// The port of RTSP (RFC 2326).
+const RTSP_PORT: u16 = 554;
+
+/// What `patch` asks to change in `camera`.
+///
+/// # Errors
+/// The first field that is wrong.
+pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange, Problem> {
+    let mut change = CameraChange {
+        title: patch.new_title,
+        site: patch
+            .site
+            .map(|site| Some(site).filter(|site| !site.is_empty())),
+        timezone: patch.timezone,
+        record: patch.record,
+        retention: patch.keep_days.map(retention).transpose()?,
+        enabled: patch.enabled,
+        ..CameraChange::default()
+    };
+    let mut main = camera.main.clone();
+    let mut sub = camera.sub.clone();
+    if let Some(names) = patch.forwards {
+        let forwards = names.iter().map(|name| {
+            name.parse()
+                .map_err(|error| invalid("forwards", name, &error))
+        });
+        change.access = Some(Access::Tunnel {
+            forwards: forwards.collect::<Result<_, _>>()?,
+        });
+    }
+    if let Some(url) = patch.rtsp {
+        let (access, path) = lan(&url)?;
+        change.access = Some(access);
+        main.path = path.or(main.path);
+    }
+    if let Some(path) = patch.path {
+        main.path = checked_path("path", path)?;
+    }
+    if let Some(path) = patch.sub_path {
+        sub = checked_path("sub_path", path)?.map(|path| Source {
+            path: Some(path),
+            ..sub.unwrap_or(main.clone())
+        });
+    }
+    let login = match (patch.user, patch.password) {
+        (Some(user), _) if user.is_empty() => Some(None),
+        (Some(user), password) => Some(Some(Login {
+            user,
+            password: Masked::new(password.unwrap_or_default()),
+        })),
+        (None, Some(_)) => return Err(Problem::invalid("user", "", "a password needs a user")),
+        (None, None) => None,
+    };
+    for source in std::iter::once(&mut main).chain(sub.as_mut()) {
+        if let Some(login) = &login {
+            source.login.clone_from(login);
+        }
+        source.allow_basic = patch.allow_basic.unwrap_or(source.allow_basic);
+    }
+    change.main = (main != camera.main).then_some(main);
+    change.sub = (sub != camera.sub).then_some(sub);
+    Ok(change)
+}
+
+/// A number of days as a retention class.
+///
+/// # Errors
+/// More than 999 days.
+pub(super) fn retention(days: u16) -> Result<Retention, Problem> {
+    match days {
+        0 => Ok(Retention::Keep),
+        1..=999 => Ok(Retention::Days(days)),
+        _ => Err(Problem::invalid(
+            "keep_days",
+            &days.to_string(),
+            "write 1 to 999, or 0 for ever",
+        )),
+    }
+}
+
+fn invalid(field: &str, value: &str, error: &dyn std::fmt::Display) -> Problem {
+    Problem::invalid(field, value, error.to_string())
+}
+
+fn checked_path(field: &str, path: String) -> Result<Option<String>, Problem> {
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic());
+    match path.as_str() {
+        "" => Ok(None),
+        text if text.starts_with('/') && plain && text.len() <= 1024 => Ok(Some(path)),
+        text => Err(Problem::invalid(
+            field,
+            text,
+            "write the part of the URL after host and port, from / on",
+        )),
+    }
+}
+
+/// `rtsp://host[:port][/path]` of a camera in our own network.
+fn lan(url: &str) -> Result<(Access, Option<String>), Problem> {
+    let wrong = |expected: &str| {
+        Problem::invalid(
+            "rtsp",
+            url.split('@').next_back().unwrap_or_default(),
+            expected,
+        )
+    };
+    let rest = url
+        .strip_prefix("rtsp://")
+        .ok_or_else(|| wrong("write it like rtsp://192.168.1.5/stream"))?;
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    if authority.contains('@') {
+        return Err(wrong(
+            "leave the login out of the URL and set it with user and password (--login)",
+        ));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (
+            host,
+            port.parse().map_err(|_| wrong("the port is 1 to 65535"))?,
+        ),
+        _ => (authority, RTSP_PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_".contains(&byte);
+    if host.is_empty() || port == 0 || !host.bytes().all(plain) {
+        return Err(wrong("write it like rtsp://192.168.1.5/stream"));
+    }
+    Ok((
+        Access::Lan {
+            host: host.to_owned(),
+            port,
+        },
+        checked_path("rtsp", path.to_owned())?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lan_url_is_taken_apart_and_a_login_in_it_refused() {
+        let lan_of = |host: &str, port| Access::Lan {
+            host: host.to_owned(),
+            port,
+        };
+        assert_eq!(
+            lan("rtsp://192.168.1.5/ch0?x=1").unwrap(),
+            (lan_of("192.168.1.5", 554), Some("/ch0?x=1".to_owned()))
+        );
+        assert_eq!(
+            lan("rtsp://cam.local:8554").unwrap(),
+            (lan_of("cam.local", 8554), None)
+        );
+        assert_eq!(
+            lan("rtsp://[fe80::1]:8554/").unwrap(),
+            (lan_of("fe80::1", 8554), Some("/".to_owned()))
+        );
+        for bad in [
+            "http://x/",
+            "rtsp://",
+            "rtsp://a:b@x/",
+            "rtsp://x:0/",
+            "rtsp://x:70000/",
+            "rtsp://a b/",
+        ] {
+            assert!(lan(bad).is_err(), "{bad}");
+        }
+        let Err(problem) = lan("rtsp://admin:hunter2@x/") else {
+            panic!("a login in a URL")
+        };
+        assert!(
+            !format!("{problem:?}").contains("hunter2"),
+            "the password is not repeated"
+        );
+    }
+}

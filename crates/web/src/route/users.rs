@@ -1,0 +1,163 @@
+//! People, and who did what.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use moorline_core::Masked;
+use moorline_core::port::{AuditEntry, AuditEvent};
+use moorline_core::user::{LoginName, Role};
+use rand::Rng as _;
+use serde_json::{Value, json};
+
+use super::session::view;
+use crate::access::Access;
+use crate::api::{Credentials, PasswordSet, UserAdd, UserView};
+use crate::problem::Problem;
+use crate::site::Site;
+
+/// Letters and digits that nobody confuses.
+const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+/// 20 of 31 letters are 99 bits.
+const MADE_LENGTH: usize = 20;
+/// Entries of one answer.
+const AUDIT_ENTRIES: u32 = 1_000;
+
+/// `GET /tenants/{tenant}/users`
+pub(super) async fn list(
+    State(site): State<Site>,
+    access: Access,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<UserView>>, Problem> {
+    let tenant = access.tenant(&tenant, Role::Admin)?;
+    Ok(Json(site.users.list(&tenant).iter().map(view).collect()))
+}
+
+/// `POST /tenants/{tenant}/users`
+pub(super) async fn add(
+    State(site): State<Site>,
+    access: Access,
+    Path(tenant): Path<String>,
+    Json(request): Json<UserAdd>,
+) -> Result<(StatusCode, Json<Credentials>), Problem> {
+    let tenant = access.tenant(&tenant, Role::Admin)?;
+    let login: LoginName = request.login.parse().map_err(|_| {
+        Problem::invalid(
+            "login",
+            &request.login,
+            "use a-z, 0-9, '.', '_', '@' and '-'",
+        )
+    })?;
+    let made = request.password.is_none().then(password_of_letters);
+    let password = request
+        .password
+        .or_else(|| made.clone())
+        .unwrap_or_default();
+    let stream = site
+        .users
+        .add(login.clone(), tenant, request.role, Masked::new(password))
+        .await?;
+    audit(&site, &access, &login);
+    let stream_password = Some(stream.reveal().clone());
+    Ok((
+        StatusCode::CREATED,
+        Json(Credentials {
+            login,
+            password: made,
+            stream_password,
+        }),
+    ))
+}
+
+/// `DELETE …/users/{login}`
+pub(super) async fn remove(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, login)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let login = known(&site, &access, &tenant, &login)?;
+    site.users.remove(&login).await?;
+    audit(&site, &access, &login);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT …/users/{login}/password`
+pub(super) async fn password(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, login)): Path<(String, String)>,
+    Json(request): Json<PasswordSet>,
+) -> Result<Json<Credentials>, Problem> {
+    let login = known(&site, &access, &tenant, &login)?;
+    let made = request.password.is_none().then(password_of_letters);
+    let password = request
+        .password
+        .or_else(|| made.clone())
+        .unwrap_or_default();
+    site.users
+        .set_password(&login, Masked::new(password))
+        .await?;
+    audit(&site, &access, &login);
+    Ok(Json(Credentials {
+        login,
+        password: made,
+        stream_password: None,
+    }))
+}
+
+/// `POST …/users/{login}/stream-password`
+pub(super) async fn stream_password(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, login)): Path<(String, String)>,
+) -> Result<Json<Credentials>, Problem> {
+    let login = known(&site, &access, &tenant, &login)?;
+    let made = site.users.rotate_stream_password(&login).await?;
+    audit(&site, &access, &login);
+    Ok(Json(Credentials {
+        login,
+        password: None,
+        stream_password: Some(made.reveal().clone()),
+    }))
+}
+
+/// `GET /tenants/{tenant}/audit`
+pub(super) async fn audit_log(
+    State(site): State<Site>,
+    access: Access,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let tenant = access.tenant(&tenant, Role::Admin)?;
+    let entries = site.audit.read(&tenant, AUDIT_ENTRIES).await?;
+    let told = entries.iter().map(|entry| json!({"at": entry.at, "actor": entry.actor, "event": entry.event, "subject": entry.subject}));
+    Ok(Json(told.collect()))
+}
+
+/// A password that people can type.
+fn password_of_letters() -> String {
+    let mut random = rand::rng();
+    (0..MADE_LENGTH)
+        .filter_map(|_| {
+            LETTERS
+                .get(random.random_range(0..LETTERS.len()))
+                .map(|letter| char::from(*letter))
+        })
+        .collect()
+}
+
+/// A user of that tenant; others do not exist.
+fn known(site: &Site, access: &Access, tenant: &str, login: &str) -> Result<LoginName, Problem> {
+    let tenant = access.tenant(tenant, Role::Admin)?;
+    let user = site.users.get(login).filter(|user| user.tenant == tenant);
+    user.map(|user| user.login)
+        .ok_or_else(|| Problem::unknown("user"))
+}
+
+fn audit(site: &Site, access: &Access, login: &LoginName) {
+    let subject = login.to_string();
+    site.audit.write(AuditEntry {
+        at: site.now(),
+        actor: access.actor(),
+        event: AuditEvent::UserChange,
+        subject,
+    });
+}

@@ -1,0 +1,124 @@
+//! What the routes work with: ports, and values about this installation.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use moorline_base::clock::SharedClock;
+use moorline_core::CameraId;
+use moorline_core::camera::Camera;
+use moorline_core::port::{
+    Audit, CameraAdmin, CameraDirectory, Recordings, Relays, SegmentStore, Statuses, Strangers,
+    Users, WebSessions,
+};
+use moorline_core::segment::{Retention, Tier};
+use moorline_core::{TimeRange, Timestamp};
+
+use crate::api::{AlertResult, DiskView, DoctorFinding, Ports, VerifyView};
+use crate::problem::Problem;
+
+/// Everything behind the routes. Cheap to clone.
+#[derive(Clone)]
+pub struct Site {
+    /// All cameras.
+    pub cameras: Arc<dyn CameraDirectory>,
+    /// Changes cameras.
+    pub admin: Arc<dyn CameraAdmin>,
+    /// People.
+    pub users: Arc<dyn Users>,
+    /// Signed-in browsers.
+    pub sessions: Arc<dyn WebSessions>,
+    /// Who did what.
+    pub audit: Arc<dyn Audit>,
+    /// What cameras are doing.
+    pub statuses: Arc<dyn Statuses>,
+    /// Live streams.
+    pub relays: Arc<dyn Relays>,
+    /// The archive.
+    pub recordings: Arc<dyn Recordings>,
+    /// Stored objects, for `segments get` and erasing.
+    pub store: Arc<dyn SegmentStore>,
+    /// Refused strangers.
+    pub strangers: Arc<dyn Strangers>,
+    /// What only the whole process can do.
+    pub operations: Arc<dyn Operations>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Names and ports as the outside sees them.
+    pub place: Arc<Place>,
+}
+
+impl Site {
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.wall_ms())
+    }
+}
+
+/// Names and ports as the outside sees them.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The host name in printed commands and URLs.
+    pub public_host: String,
+    /// Further host names and addresses under which the page is asked for (rule S13); loopback and literal addresses always are.
+    pub hosts: Vec<String>,
+    /// Ports as the outside sees them.
+    pub ports: Ports,
+    /// Lines for a camera's `known_hosts`.
+    pub known_hosts: Vec<String>,
+    /// `directory …` or `s3 …`, without secrets.
+    pub store: String,
+    /// The program's version.
+    pub version: &'static str,
+    /// The retention of a new camera.
+    pub retention: Retention,
+}
+
+/// What only the whole process can do. Local operators alone reach most of it.
+#[async_trait]
+pub trait Operations: Send + Sync {
+    /// The disk with recordings, if they lie on one.
+    fn disk(&self) -> Option<DiskView>;
+
+    /// What a camera's media was expired before, by retention.
+    fn expired_before(&self, camera: &Camera) -> Timestamp;
+
+    /// Looks for what the store lost or spoiled in a stretch; `full` reads every object.
+    ///
+    /// # Errors
+    /// The store fails.
+    async fn verify(
+        &self,
+        camera: &CameraId,
+        tier: Tier,
+        range: TimeRange,
+        full: bool,
+    ) -> Result<VerifyView, Problem>;
+
+    /// Deletes all recordings of a camera. Idempotent.
+    ///
+    /// # Errors
+    /// The store fails; what was deleted stays deleted.
+    async fn erase(&self, camera: &CameraId) -> Result<u64, Problem>;
+
+    /// Sends a test alarm by every configured channel.
+    async fn alert_test(&self) -> Vec<AlertResult>;
+
+    /// Looks at the whole installation.
+    async fn doctor(&self) -> Vec<DoctorFinding>;
+
+    /// Packs what a backup holds, not encrypted.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    async fn backup(&self) -> Result<Bytes, Problem>;
+
+    /// A backup was written.
+    fn backup_done(&self);
+
+    /// Changes what is logged.
+    ///
+    /// # Errors
+    /// The filter is wrong.
+    fn set_log(&self, filter: &str) -> Result<(), Problem>;
+}

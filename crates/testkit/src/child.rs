@@ -1,31 +1,28 @@
 //! Processes of tests: started with their output captured, signalled by pid, gone when dropped.
 //!
 //! What a child started goes with it (a browser's renderers, a shell's pipeline). Children stay in the process group of the test, so
-//! that Ctrl-C on a terminal reaches them too. Standard input stays open until [`Child::close_stdin`]. Output is kept as lines, the newest 10,000 of them; older ones are dropped.
+//! that Ctrl-C on a terminal reaches them too. Standard input stays open until [`Child::close_stdin`]. Output is kept as lines, the
+//! newest 10,000 of them; older ones are dropped.
 
 use std::{
-    collections::VecDeque,
     process::{ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     process::{ChildStdin, Command},
-    sync::watch,
 };
 
 use crate::{Error, patience};
 
-/// Lines kept per child.
-const KEPT: usize = 10_000;
-/// Bytes after which a line without an end is cut.
-const LONGEST_LINE: usize = 64 * 1024;
-/// Lines shown in an error.
-const TAIL: usize = 25;
+mod family;
+mod output;
+
+use output::{Captured, capture};
 
 /// A running process.
 #[derive(Debug)]
@@ -34,20 +31,6 @@ pub struct Child {
     process: tokio::process::Child,
     stdin: Option<ChildStdin>,
     captured: Arc<Captured>,
-}
-
-#[derive(Debug)]
-struct Captured {
-    lines: Mutex<Lines>,
-    /// Lines seen so far, and how many of the two streams are still open.
-    progress: watch::Sender<(u64, u8)>,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    kept: VecDeque<String>,
-    /// Number of the first kept line.
-    first: u64,
 }
 
 impl Child {
@@ -65,10 +48,7 @@ impl Child {
         let mut process = command
             .spawn()
             .map_err(|source| Error::io(format!("start {name}"), source))?;
-        let captured = Arc::new(Captured {
-            lines: Mutex::default(),
-            progress: watch::Sender::new((0, 2)),
-        });
+        let captured = Arc::new(Captured::new());
         if let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) {
             tokio::spawn(capture(stdout, Arc::clone(&captured)));
             tokio::spawn(capture(stderr, Arc::clone(&captured)));
@@ -234,18 +214,7 @@ impl Child {
     /// The last lines of output.
     #[must_use]
     pub fn tail(&self) -> String {
-        let lines = self.captured.lock();
-        let skip = lines.kept.len().saturating_sub(TAIL);
-        lines
-            .kept
-            .iter()
-            .skip(skip)
-            .fold(String::new(), |mut text, line| {
-                text.push_str("  | ");
-                text.push_str(line);
-                text.push('\n');
-                text
-            })
+        self.captured.tail()
     }
 
     fn raw_pid(&self) -> Option<Pid> {
@@ -260,95 +229,13 @@ impl Drop for Child {
     fn drop(&mut self) {
         // The pid is ours as long as nobody has reaped it, and what descends from it is ours as well.
         if let Some(pid) = self.raw_pid() {
-            let family = descendants(pid);
+            let family = family::descendants(pid);
             let _ = kill_process(pid, Signal::KILL);
             for pid in family {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
     }
-}
-
-impl Captured {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, line: &[u8]) {
-        let text = String::from_utf8_lossy(line).into_owned();
-        {
-            let mut lines = self.lock();
-            if lines.kept.len() == KEPT {
-                lines.kept.pop_front();
-                lines.first += 1;
-            }
-            lines.kept.push_back(text);
-        }
-        self.progress.send_modify(|(seen, _)| *seen += 1);
-    }
-}
-
-/// Cuts a stream into lines at LF or CR (ffmpeg's progress) until it ends.
-async fn capture(mut stream: impl AsyncRead + Unpin, captured: Arc<Captured>) {
-    let mut line = Vec::new();
-    let mut chunk = vec![0; 8192];
-    while let Ok(length) = stream.read(&mut chunk).await {
-        if length == 0 {
-            break;
-        }
-        for &byte in chunk.iter().take(length) {
-            let end = byte == b'\n' || byte == b'\r';
-            if !end {
-                line.push(byte);
-            }
-            if (end && !line.is_empty()) || line.len() >= LONGEST_LINE {
-                captured.push(&line);
-                line.clear();
-            }
-        }
-    }
-    if !line.is_empty() {
-        captured.push(&line);
-    }
-    captured
-        .progress
-        .send_modify(|(_, open)| *open = open.saturating_sub(1));
-}
-
-/// What descends from a process, by the parents that `/proc` names.
-fn descendants(root: Pid) -> Vec<Pid> {
-    let parent_of = |pid: i32| -> Option<i32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name before may hold anything; the last parenthesis ends it. State and parent follow.
-        stat.rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .nth(1)?
-            .parse()
-            .ok()
-    };
-    let pids: Vec<(i32, i32)> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, parent_of(pid)?)))
-        .collect();
-    let mut family = vec![root.as_raw_nonzero().get()];
-    let mut next = 0;
-    while let Some(&parent) = family.get(next) {
-        family.extend(
-            pids.iter()
-                .filter(|(_, of)| *of == parent)
-                .map(|(pid, _)| *pid),
-        );
-        next += 1;
-    }
-    family
-        .into_iter()
-        .skip(1)
-        .filter_map(Pid::from_raw)
-        .collect()
 }
 
 /// Runs `command` to its end and returns its status and raw output; it is killed when `deadline` passes.
@@ -376,69 +263,4 @@ pub async fn run(name: &str, mut command: Command, deadline: Duration) -> Result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SOON: Duration = Duration::from_secs(10);
-
-    fn shell(script: &str) -> Child {
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(script);
-        Child::spawn("shell", command).expect("sh starts")
-    }
-
-    #[tokio::test]
-    async fn lines_of_both_streams_are_awaited_and_input_is_written() {
-        let mut child = shell("read name; echo hello $name; echo careful >&2; printf 'a\\rb'");
-        child.write(b"camera\n").await.unwrap();
-        assert_eq!(
-            child.wait_for_line("hello", SOON).await.unwrap(),
-            "hello camera"
-        );
-        child.wait_for_line("careful", SOON).await.unwrap();
-        child.wait_for_line("b", SOON).await.unwrap();
-        assert!(child.wait(SOON).await.unwrap().success());
-    }
-
-    #[tokio::test]
-    async fn a_line_that_never_comes_shows_what_came() {
-        let child = shell("echo only this");
-        let error = child.wait_for_line("that", SOON).await.unwrap_err();
-        assert!(matches!(error, Error::Ended { .. }), "{error}");
-        assert!(error.to_string().contains("only this"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn what_a_child_started_ends_with_it() {
-        let child = shell("sleep 1000 & echo $!; wait");
-        let grandchild: i32 = child
-            .wait_for_after(0, "a pid", SOON, |line| line.parse().ok())
-            .await
-            .unwrap();
-        drop(child);
-        let gone = || async move {
-            // A zombie that its new parent has not reaped yet is as good as gone.
-            match std::fs::read_to_string(format!("/proc/{grandchild}/stat")) {
-                Ok(stat) => stat.contains(") Z ").then_some(()),
-                Err(_) => Some(()),
-            }
-        };
-        crate::eventually("the grandchild's end", SOON, gone).await;
-    }
-
-    #[tokio::test]
-    async fn a_frozen_child_is_silent_until_it_thaws() {
-        let mut child = shell("echo ready; read x; echo awake");
-        child.wait_for_line("ready", SOON).await.unwrap();
-        child.freeze();
-        child.write(b"\n").await.unwrap();
-        assert!(
-            child
-                .wait_for_line("awake", Duration::from_millis(100))
-                .await
-                .is_err()
-        );
-        child.thaw();
-        child.wait_for_line("awake", SOON).await.unwrap();
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use cargo_metadata::{Message, MetadataCommand, PackageId};
+use cargo_metadata::{Artifact, Message, MetadataCommand, PackageId};
 
 use crate::{
     TestOptions, checks,
@@ -85,43 +85,20 @@ fn build(options: &TestOptions) -> Result<(Vec<Program>, Option<PathBuf>)> {
             Some((package.id, directory))
         })
         .collect();
-    let mut command = cargo();
-    command.args([
-        "test",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ]);
-    if options.package.is_empty() {
-        // All targets but benches, so that the binary itself is built in the same pass.
-        command.args(["--workspace", "--lib", "--bins", "--tests", "--examples"]);
-    }
-    for package in &options.package {
-        command.args(["--package", package]);
-    }
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("cargo has no output")?;
     let mut programs = Vec::new();
     let mut binary = None;
-    for message in Message::parse_stream(BufReader::new(stdout)) {
-        let Message::CompilerArtifact(artifact) =
-            message.context("cannot read cargo's messages")?
-        else {
-            continue;
-        };
+    let mut take = |artifact: Artifact| {
         let Some(executable) = artifact.executable.map(PathBuf::from) else {
-            continue;
+            return;
         };
         let Some(directory) = packages.get(&artifact.package_id) else {
-            continue;
+            return;
         };
         if !artifact.profile.test {
             if artifact.target.name == "moorline" {
                 binary = Some(executable);
             }
-            continue;
+            return;
         }
         let package = directory
             .strip_prefix(root())
@@ -139,11 +116,63 @@ fn build(options: &TestOptions) -> Result<(Vec<Program>, Option<PathBuf>)> {
             executable,
             directory: directory.clone(),
         });
-    }
-    if !child.wait()?.success() {
-        bail!("the build failed: no test was run");
+    };
+    if options.package.is_empty() {
+        // All targets but benches, so that the binary itself is built in the same pass.
+        compile(
+            &[
+                "test",
+                "--no-run",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--examples",
+            ],
+            &mut take,
+        )?;
+    } else {
+        let selected = options
+            .package
+            .iter()
+            .flat_map(|package| ["--package", package.as_str()]);
+        let arguments: Vec<_> = ["test", "--no-run"].into_iter().chain(selected).collect();
+        compile(&arguments, &mut take)?;
+        if options
+            .package
+            .iter()
+            .any(|package| package == "moorline-tests")
+        {
+            // What they test.
+            compile(
+                &["build", "--package", "moorline", "--bin", "moorline"],
+                &mut take,
+            )?;
+        }
     }
     // End-to-end tests last: they take longest and fail for whatever failed before.
     programs.sort_by_key(|program| (program.name.starts_with("tests"), program.name.clone()));
     Ok((programs, binary))
+}
+
+/// Runs cargo and hands on what it made.
+fn compile(arguments: &[&str], take: &mut impl FnMut(Artifact)) -> Result<()> {
+    let mut command = cargo();
+    command
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        if let Message::CompilerArtifact(artifact) =
+            message.context("cannot read cargo's messages")?
+        {
+            take(artifact);
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("the build failed: no test was run");
+    }
+    Ok(())
 }

@@ -111,10 +111,8 @@ fn lints_are_switched_off_with_a_reason_only() {
         for attribute in ["allow(", "expect("] {
             for opening in [format!("#[{attribute}"), format!("#![{attribute}")] {
                 for (at, _) in file.text.match_indices(&opening) {
-                    let starts_line = file.text[..at]
-                        .lines()
-                        .last()
-                        .is_none_or(|before| before.trim().is_empty());
+                    let before = file.text[..at].rsplit('\n').next().unwrap_or_default();
+                    let starts_line = before.trim().is_empty();
                     let body = file.text[at..].split(")]").next().unwrap_or_default();
                     if starts_line && !body.contains("reason = ") {
                         let line = file.text[..at].lines().count();

@@ -1,4 +1,4 @@
-use super::*;
+use super::{fetch::mirror_in, *};
 use crate::{
     gst::{GstCamera, GstOptions},
     or_skip, temp_dir,

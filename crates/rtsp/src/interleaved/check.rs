@@ -23,6 +23,9 @@ pub struct ChannelMap {
     pub(crate) tracks: Vec<TrackState>,
 }
 
+/// Longest odd frame that is believed, in bytes: everything waits for its end. Tapo sends 10 kB.
+const MAX_ODD: usize = 16 * 1024;
+
 /// A channel's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
@@ -112,7 +115,7 @@ impl ChannelMap {
         let length = usize::from(length);
         let payload = from(bytes, 4);
         match self.channel(channel) {
-            None => Check::Odd { length, ssrc: None },
+            None => check_unassigned(channel, length, payload),
             Some(channel @ Channel::Rtp(track)) => self.check_rtp(payload, length, channel, track),
             Some(channel @ Channel::Rtcp(_)) => {
                 if length < 4 {
@@ -149,16 +152,32 @@ impl ChannelMap {
         let Some(ssrc) = u32_at(payload, 8) else {
             return Check::NeedMore;
         };
+        let odd = |ssrc| {
+            if length > MAX_ODD {
+                Check::Nothing
+            } else {
+                Check::Odd { length, ssrc }
+            }
+        };
         if !track.payload_types.contains(&(second & 0x7f)) {
-            return Check::Odd { length, ssrc: None };
+            return odd(None);
         }
         match track.ssrc {
-            Some(known) if known != ssrc => Check::Odd {
-                length,
-                ssrc: Some(ssrc),
-            },
+            Some(known) if known != ssrc => odd(Some(ssrc)),
             _ => Check::Frame { length, channel },
         }
+    }
+}
+
+/// Cameras that send on a channel nobody asked for send RTP or RTCP on a low one. Anything else is garbage, whose length would be waited for in vain.
+fn check_unassigned(channel: u8, length: usize, payload: &[u8]) -> Check {
+    if channel >= 32 || !(4..=MAX_ODD).contains(&length) {
+        return Check::Nothing;
+    }
+    match payload.first() {
+        None => Check::NeedMore,
+        Some(first) if first >> 6 == 2 => Check::Odd { length, ssrc: None },
+        Some(_) => Check::Nothing,
     }
 }
 

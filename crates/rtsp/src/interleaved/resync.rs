@@ -8,8 +8,9 @@
 //! ```
 //! The steps are those of rtsp.md, *Resync*. Memory: the frame that is being read, at most 64 KiB, or the search's 256 KiB.
 //!
-//! One departure: a frame is not called short when what follows its claimed end is the stump of another frame's header. Otherwise a cut
-//! inside the first 16 bytes of a frame would cost the picture before it too.
+//! Two departures: an odd frame (step 2) is in step only when a header follows it, not at the buffer's end, since its length may be garbage; and a
+//! frame is not called short when what follows its claimed end begins as a frame does and no header is found inside it: then it is the next one
+//! that is broken, and the picture before it need not be lost too.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -275,15 +276,12 @@ impl ResyncDemux {
                 match self.lands(buf, end, 0) {
                     Landing::Wait => Ok(false),
                     Landing::Bad => {
-                        let frame = frame_at(buf, 0, length, channel);
-                        self.begin_search(
-                            Some(Short {
-                                frame,
-                                published: false,
-                            }),
-                            4,
-                            now,
-                        )?;
+                        let short = Short {
+                            frame: frame_at(buf, 0, length, channel),
+                            published: false,
+                            follows: self.follows(buf.get(end..).unwrap_or_default()),
+                        };
+                        self.begin_search(Some(short), 4, now)?;
                         Ok(true)
                     }
                     landing => {
@@ -325,8 +323,8 @@ impl ResyncDemux {
                     }
                     Check::Odd { .. } if depth >= ODD_CHAIN => Landing::Good,
                     Check::Odd { .. } => self.lands(buf, end, depth + 1),
-                    Check::End => Landing::BufferEnd,
-                    Check::NeedMore => Landing::Wait,
+                    // Nothing is lost by waiting: an odd frame is not published, and its length may be garbage.
+                    Check::End | Check::NeedMore => Landing::Wait,
                     Check::Nothing => Landing::Bad,
                     Check::Frame { .. } | Check::Text => Landing::Good,
                 }
@@ -347,15 +345,13 @@ impl ResyncDemux {
                 crate::rtp::append_frame_header(&mut again, frame.channel, length);
                 again.put_slice(&frame.packet);
                 again.put_slice(buf);
+                let short = Short {
+                    frame,
+                    published: true,
+                    follows: self.follows(buf),
+                };
                 *buf = again;
-                self.begin_search(
-                    Some(Short {
-                        frame,
-                        published: true,
-                    }),
-                    4,
-                    now,
-                )?;
+                self.begin_search(Some(short), 4, now)?;
             }
             None => self.begin_search(None, 0, now)?,
         }
@@ -415,14 +411,16 @@ impl ResyncDemux {
         let mut skipped = search.trimmed + at;
         if let Some(short) = search.short {
             let frame_end = 4 + short.frame.packet.len();
-            let stump = (search.trimmed + at)
-                .checked_sub(frame_end)
-                .filter(|stump| (1..16).contains(stump))
-                .and_then(|stump| buf.get(at.checked_sub(stump)?..at));
+            let behind = (search.trimmed + at).checked_sub(frame_end);
+            let was_whole = match short.follows {
+                Follows::Header => behind.is_some_and(|behind| behind > 0),
+                Follows::Dollar => behind == Some(1),
+                Follows::Other => false,
+            };
             let repeated =
                 channel == Some(short.frame.channel) && sequence == u16_at(&short.frame.packet, 2);
-            if stump.is_some_and(|stump| is_stump(&self.map, stump)) {
-                // It was whole: the frame after it lost nearly everything.
+            if was_whole {
+                // What is broken is the frame behind it; the hole in the sequence tells.
                 skipped -= frame_end;
                 self.unproved = Some(short.frame.clone());
                 if !short.published {
@@ -437,6 +435,14 @@ impl ResyncDemux {
         }
         self.statistics.bytes_skipped += skipped as u64;
         buf.advance(at);
+    }
+
+    fn follows(&self, bytes: &[u8]) -> Follows {
+        match bytes {
+            [b'$', channel, ..] if self.map.channel(*channel).is_some() => Follows::Header,
+            [b'$', ..] => Follows::Dollar,
+            _ => Follows::Other,
+        }
     }
 
     fn damaged(&mut self, short: Short, whole_bytes: usize) {
@@ -544,6 +550,19 @@ impl ResyncDemux {
 pub(super) struct Short {
     pub(super) frame: Frame,
     published: bool,
+    follows: Follows,
+}
+
+/// What stands at the frame's claimed end. If it begins as a frame of ours does, then the frame was whole and the next one is broken, unless a header is
+/// found inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    /// `$` and an assigned channel: four chances in 65,536 for random bytes.
+    Header,
+    /// `$` alone.
+    Dollar,
+    /// Neither.
+    Other,
 }
 
 fn index(channel: Channel) -> usize {
@@ -560,12 +579,4 @@ fn frame_at(buf: &[u8], at: usize, length: usize, channel: Channel) -> Frame {
         rtp: matches!(channel, Channel::Rtp(_)),
         packet: Bytes::copy_from_slice(buf.get(at + 4..at + 4 + length).unwrap_or_default()),
     }
-}
-
-/// Fewer than 16 bytes that begin as a frame of ours does.
-fn is_stump(map: &ChannelMap, stump: &[u8]) -> bool {
-    stump.first() == Some(&b'$')
-        && stump
-            .get(1)
-            .is_none_or(|channel| map.channel(*channel).is_some())
 }

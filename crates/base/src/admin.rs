@@ -247,7 +247,7 @@ pub fn reference_markdown(registry: &Registry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{Clock, SystemClock};
     use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::family::Family;
     use prometheus_client::metrics::gauge::Gauge;
@@ -384,7 +384,9 @@ mod tests {
         for _ in 0..CONNECTIONS {
             silent.push(TcpStream::connect(server.address).await.expect("connected"));
         }
+        let before = SystemClock.monotonic();
         assert_eq!(server.ask("GET /healthz").await.0, 200);
+        assert!(SystemClock.monotonic() - before < 2 * REQUEST_DEADLINE);
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn each_field_of_the_server_wrong_in_turn_is_named() {
         ("MOORLINE/1 both yard", "MOORLINE.id"),
         ("MOORLINE/1 both acme/Yard", "MOORLINE.id"),
         ("MOORLINE/1 both acme/-yard", "MOORLINE.id"),
+        ("MOORLINE/1 both acme/yard-", "MOORLINE.id"),
         ("MOORLINE/1 both acme/yard x", "MOORLINE.extra"),
         ("TIME", "TIME.unix"),
         ("TIME -1", "TIME.unix"),

@@ -4,7 +4,7 @@
 //! sockets that are *made* inside ([`Netns::connect`], [`Netns::listen`]): a socket stays in the namespace in which it was made.
 //! The namespace ends with the processes and sockets in it. Needs root.
 
-use std::{net::SocketAddr, os::fd::AsFd as _, time::Duration};
+use std::{net::SocketAddr, os::fd::AsFd as _, sync::Arc, time::Duration};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
@@ -12,7 +12,11 @@ use tokio::{
     process::Command,
 };
 
-use crate::{Error, child::Child};
+use crate::{
+    Error,
+    child::Child,
+    serving::{Task, loopback, serve},
+};
 
 /// A namespace, held by a sleeping process.
 #[derive(Debug)]
@@ -89,6 +93,28 @@ impl Netns {
         Ok((TcpListener::from_std(listener).map_err(failed)?, address))
     }
 
+    /// Makes `inside`, an address in the namespace, reachable from outside: connections to the returned address of 127.0.0.1 are passed
+    /// in. For clients that cannot be started inside, and for servers that know no port 0: in here every port is free.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub async fn expose(self: &Arc<Self>, inside: SocketAddr) -> Result<Exposed, Error> {
+        let (listener, address) = loopback().await?;
+        let netns = Arc::clone(self);
+        let serving = serve(listener, move |mut outer| {
+            let netns = Arc::clone(&netns);
+            async move {
+                if let Ok(mut inner) = netns.connect(inside).await {
+                    let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+                }
+            }
+        });
+        Ok(Exposed {
+            address,
+            _serving: serving,
+        })
+    }
+
     /// Whether the process that holds it still runs.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -121,6 +147,14 @@ impl Netns {
     }
 }
 
+/// An address inside a namespace, reachable from outside as long as this lives.
+#[derive(Debug)]
+pub struct Exposed {
+    /// The address outside.
+    pub address: SocketAddr,
+    _serving: Task,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +177,22 @@ mod tests {
         let mut two = [0; 2];
         accepted.read_exact(&mut two).await.unwrap();
         assert_eq!(&two, b"in");
+    }
+
+    #[tokio::test]
+    async fn an_exposed_server_is_reached_from_outside() {
+        let Some(netns) = or_skip(Netns::new().await) else {
+            return;
+        };
+        let netns = Arc::new(netns);
+        let (listener, address) = netns.listen().await.unwrap();
+        let exposed = netns.expose(address).await.unwrap();
+        let mut outer = TcpStream::connect(exposed.address).await.unwrap();
+        let (mut inner, _) = listener.accept().await.unwrap();
+        inner.write_all(b"out").await.unwrap();
+        let mut three = [0; 3];
+        outer.read_exact(&mut three).await.unwrap();
+        assert_eq!(&three, b"out");
     }
 
     #[tokio::test]

@@ -23,7 +23,6 @@ const PACKAGES: &[&str] = &[
     "gstreamer1.0-plugins-good",
     "gstreamer1.0-plugins-bad",
     "gstreamer1.0-plugins-ugly",
-    "gstreamer1.0-libav",
     "gir1.2-gst-rtsp-server-1.0",
     "python3-gi",
     // The browser.

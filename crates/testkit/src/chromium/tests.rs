@@ -1,6 +1,6 @@
 use super::*;
 use crate::serving::{Task, loopback, serve};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -10,20 +10,23 @@ const PAGE: &str = "<!doctype html><title>A page</title><meta name=viewport cont
     <input id=user value=old><button>Go</button></form><p id=out></p><p id=hidden hidden>x</p>\
     <script>console.error('by design')</script>";
 
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request).await;
+    let length = PAGE.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    let _ = stream
+        .write_all([head.as_bytes(), PAGE.as_bytes()].concat().as_slice())
+        .await;
+    let _ = stream.shutdown().await;
+}
+
 /// Serves one page to whoever asks.
 async fn page() -> (Task, String) {
     let (listener, address) = loopback().await.unwrap();
-    let task = serve(listener, |mut stream| async move {
-        let mut request = [0; 4096];
-        let _ = stream.read(&mut request).await;
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            PAGE.len()
-        );
-        let _ = stream
-            .write_all([head.as_bytes(), PAGE.as_bytes()].concat().as_slice())
-            .await;
-    });
+    let task = serve(listener, answer);
     (task, format!("http://{address}/"))
 }
 
@@ -112,4 +115,36 @@ async fn phone_width_dark_mode_and_a_picture_of_it() {
             76
         ]
     );
+}
+
+#[tokio::test]
+async fn a_certificate_of_our_own_is_accepted_and_h264_can_be_played() {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let (listener, address) = loopback().await.unwrap();
+    let _server = serve(listener, move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                answer(stream).await;
+            }
+        }
+    });
+    let browser = Browser::start().await.unwrap();
+    browser.open(&format!("https://{address}/")).await.unwrap();
+    assert_eq!(browser.title().await.unwrap(), "A page");
+    assert_eq!(
+        browser.script("return isSecureContext").await.unwrap(),
+        true
+    );
+    let supported = "return MediaSource.isTypeSupported('video/mp4; codecs=\"avc1.42c01e\"')";
+    assert_eq!(browser.script(supported).await.unwrap(), true);
 }

@@ -1,5 +1,7 @@
-use super::*;
+use super::{misbehave::collect, *};
 use crate::http_call::call;
+use bytes::Bytes;
+use http_body_util::Full;
 
 const SOON: Duration = Duration::from_secs(5);
 

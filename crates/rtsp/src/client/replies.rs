@@ -162,8 +162,10 @@ impl ClientSession {
             .to_owned();
         self.redirects += 1;
         let parts = url::split(&location);
-        let same_port =
-            parts.is_some_and(|parts| port(parts.authority) == port(&self.config.authority));
+        let same_port = parts.is_some_and(|parts| {
+            parts.scheme.eq_ignore_ascii_case("rtsp")
+                && port(parts.authority) == port(&self.config.authority)
+        });
         if self.redirects > MAX_REDIRECTS || !(same_port || location.starts_with('/')) {
             self.close(Err(ClientError::Redirected(location)));
             return;

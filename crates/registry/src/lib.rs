@@ -1,1 +1,56 @@
-//! Being written.
+//! Cameras, people and claims in SQLite: the embedded adapter of the ports `CameraDirectory`, `CameraAdmin`, `Claims`, `Memories`,
+//! `Users`, `WebSessions` and `Audit`.
+//!
+//! Owns: one database file, the key file of its envelope, and what of both is kept in memory. Does not own: who may change what (web and
+//! the command line decide), the lock on the data directory (`base`), sessions of cameras (`tunnel`, `mon`).
+//!
+//! ```text
+//!  reads:  memory (snapshots, swapped whole after each commit)       writes:  mutation ── own task ── transaction ── snapshot
+//!  claims, memories ── bounded queue ── one task, one transaction for all that wait ── answers
+//!  audit ── bounded queue ── one task                                maintenance: every 10 min, used sessions and old audit entries
+//! ```
+//!
+//! - What the SSH handler or a request asks is answered from memory (promise P7).
+//! - A write is durable when it is answered (WAL, `synchronous = FULL`); claims share one sync, so that 1,000 cameras can connect at once.
+//! - A write that was begun is finished even when its caller is gone, so that memory and file never part.
+//! - A damaged file, one from a newer version, or a missing key is an error that names the file and the cure; the file is left as it is.
+//!
+//! Rules kept: S2 (keys are unique), S11 (sign-in: pool, queue, throttle, equal cost), S12 (stream passwords), S13 (tokens stored hashed),
+//! S25 (one envelope for secrets at rest), S35 (audit). The tasks end with [`Registry::close`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests may write files and look at the real clock"
+    )
+)]
+
+mod audit;
+mod backup;
+mod cameras;
+mod claims;
+mod database;
+mod directory;
+mod envelope;
+mod error;
+mod group;
+mod memories;
+mod passwords;
+mod people;
+mod registry;
+mod sessions;
+mod stream_password;
+mod throttle;
+mod users;
+mod validate;
+
+pub use audit::AuditLog;
+pub use backup::import;
+pub use claims::ClaimBook;
+pub use directory::Cameras;
+pub use error::OpenError;
+pub use memories::MemoryBook;
+pub use registry::Registry;
+pub use sessions::SessionBook;
+pub use users::UserBook;

@@ -1,0 +1,241 @@
+//! The audit (rule S35): append-only, also in the log.
+//!
+//! Owns: the table, which refuses changes of entries; a bounded queue (1,024; full: the entry is in the log alone, and counted there) and
+//! its one task, which ends when the registry closes, after what waits was written. Old entries go by number: the newest 200,000 stay, and
+//! of failed sign-ins, which strangers can make, the newest 20,000.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use moorline_base::Untrusted;
+use moorline_core::port::{Audit, AuditEntry, AuditEvent, PortError};
+use moorline_core::{CameraId, TenantId, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::database::Database;
+use crate::error::failed;
+use crate::people::People;
+
+/// Entries that wait.
+const QUEUE: usize = 1_024;
+/// Entries in one transaction.
+const BATCH: usize = 256;
+/// The most that one read gives.
+const READ: u32 = 1_000;
+/// Entries that are kept.
+const KEPT: i64 = 200_000;
+/// Failed sign-ins that are kept.
+const FAILURES_KEPT: i64 = 20_000;
+/// The longest actor or subject, in characters.
+const TEXT: usize = 256;
+
+const EVENTS: [AuditEvent; 10] = [
+    AuditEvent::SignIn,
+    AuditEvent::SignInFailed,
+    AuditEvent::View,
+    AuditEvent::Export,
+    AuditEvent::KeyChange,
+    AuditEvent::UserChange,
+    AuditEvent::CameraChange,
+    AuditEvent::Erase,
+    AuditEvent::Takeover,
+    AuditEvent::Backup,
+];
+
+/// The name in the table and in the log.
+fn name(event: AuditEvent) -> &'static str {
+    match event {
+        AuditEvent::SignIn => "sign_in",
+        AuditEvent::SignInFailed => "sign_in_failed",
+        AuditEvent::View => "view",
+        AuditEvent::Export => "export",
+        AuditEvent::KeyChange => "key_change",
+        AuditEvent::UserChange => "user_change",
+        AuditEvent::CameraChange => "camera_change",
+        AuditEvent::Erase => "erase",
+        AuditEvent::Takeover => "takeover",
+        AuditEvent::Backup => "backup",
+    }
+}
+
+#[derive(Debug)]
+enum Job {
+    Entry(TenantId, AuditEntry),
+    /// Answered when all that came before is written.
+    Written(oneshot::Sender<()>),
+}
+
+/// `Audit` over the registry.
+#[derive(Debug)]
+pub struct AuditLog {
+    jobs: mpsc::Sender<Job>,
+    people: Arc<People>,
+    writer: SqlitePool,
+    reader: SqlitePool,
+    unwritten: AtomicU64,
+}
+
+impl AuditLog {
+    pub(crate) fn start(
+        database: &Database,
+        people: Arc<People>,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        tasks.spawn(run(database.writer.clone(), queue, stop.clone()));
+        Self {
+            jobs,
+            people,
+            writer: database.writer.clone(),
+            reader: database.reader.clone(),
+            unwritten: AtomicU64::new(0),
+        }
+    }
+
+    /// Removes the oldest entries beyond the bounds.
+    pub(crate) async fn prune(&self) -> Result<(), PortError> {
+        let operation = failed("prune the audit");
+        sqlx::query("DELETE FROM audit WHERE ordinal <= (SELECT ordinal FROM audit ORDER BY ordinal DESC LIMIT 1 OFFSET ?)")
+            .bind(KEPT)
+            .execute(&self.writer)
+            .await
+            .map_err(&operation)?;
+        sqlx::query(
+            "DELETE FROM audit WHERE event = ?1 AND ordinal <=
+             (SELECT ordinal FROM audit WHERE event = ?1 ORDER BY ordinal DESC LIMIT 1 OFFSET ?2)",
+        )
+        .bind(name(AuditEvent::SignInFailed))
+        .bind(FAILURES_KEPT)
+        .execute(&self.writer)
+        .await
+        .map_err(&operation)?;
+        Ok(())
+    }
+
+    /// Whose audit an entry belongs to: the tenant of the camera or user that it is about, else of who did it, else the operator's.
+    fn tenant_of(&self, entry: &AuditEntry) -> TenantId {
+        let of = |text: &str| {
+            let camera = |word: &str| {
+                word.contains('/')
+                    .then(|| word.parse::<CameraId>().ok())
+                    .flatten()
+            };
+            let mut words = text.split_whitespace();
+            let named = words.find_map(|word| camera(word).map(|camera| camera.tenant().clone()));
+            named.or_else(|| {
+                self.people
+                    .get(text)
+                    .map(|person| person.user.tenant.clone())
+            })
+        };
+        of(&entry.subject)
+            .or_else(|| of(&entry.actor))
+            .unwrap_or_else(TenantId::home)
+    }
+}
+
+#[async_trait]
+impl Audit for AuditLog {
+    fn write(&self, mut entry: AuditEntry) {
+        for text in [&mut entry.actor, &mut entry.subject] {
+            if let Some((end, _)) = text.char_indices().nth(TEXT) {
+                text.truncate(end);
+            }
+        }
+        let (actor, subject) = (Untrusted::new(&entry.actor), Untrusted::new(&entry.subject));
+        tracing::info!(target: "audit", at = %entry.at, %actor, event = name(entry.event), %subject, "audit");
+        let tenant = self.tenant_of(&entry);
+        if self.jobs.try_send(Job::Entry(tenant, entry)).is_err() {
+            let unwritten = self.unwritten.fetch_add(1, Ordering::Relaxed) + 1;
+            // Once for each power of two: a flood must not double itself in the log.
+            if unwritten.is_power_of_two() {
+                tracing::warn!(
+                    unwritten,
+                    "audit entries are in the log alone: the queue is full"
+                );
+            }
+        }
+    }
+
+    async fn read(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AuditEntry>, PortError> {
+        let (written, done) = oneshot::channel();
+        // After close nothing waits any more, and the table is read as it is.
+        if self.jobs.send(Job::Written(written)).await.is_ok() {
+            let _ = done.await;
+        }
+        let operation = failed("read the audit");
+        let rows = sqlx::query("SELECT at, actor, event, subject FROM audit WHERE tenant = ? ORDER BY ordinal DESC LIMIT ?")
+            .bind(tenant.as_str())
+            .bind(limit.min(READ))
+            .fetch_all(&self.reader)
+            .await
+            .map_err(&operation)?;
+        rows.iter()
+            .map(entry_of)
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()
+            .map_err(&operation)
+    }
+}
+
+/// `None`: an event that a later version knows.
+fn entry_of(row: &SqliteRow) -> Result<Option<AuditEntry>, sqlx::Error> {
+    let event: String = row.try_get("event")?;
+    let Some(event) = EVENTS.into_iter().find(|known| name(*known) == event) else {
+        return Ok(None);
+    };
+    Ok(Some(AuditEntry {
+        at: Timestamp::from_millis(row.try_get("at")?),
+        actor: row.try_get("actor")?,
+        event,
+        subject: row.try_get("subject")?,
+    }))
+}
+
+async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let count = tokio::select! {
+            count = queue.recv_many(&mut batch, BATCH) => count,
+            () = stop.cancelled(), if !queue.is_closed() => {
+                queue.close();
+                continue;
+            }
+        };
+        if count == 0 {
+            return;
+        }
+        if let Err(error) = append(&writer, &batch).await {
+            tracing::warn!(%error, entries = count, "audit entries are in the log alone");
+        }
+        for job in batch.drain(..) {
+            if let Job::Written(written) = job {
+                let _ = written.send(());
+            }
+        }
+    }
+}
+
+async fn append(writer: &SqlitePool, batch: &[Job]) -> Result<(), sqlx::Error> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    for job in batch {
+        let Job::Entry(tenant, entry) = job else {
+            continue;
+        };
+        sqlx::query("INSERT INTO audit (at, tenant, actor, event, subject) VALUES (?, ?, ?, ?, ?)")
+            .bind(entry.at.as_millis())
+            .bind(tenant.as_str())
+            .bind(&entry.actor)
+            .bind(name(entry.event))
+            .bind(&entry.subject)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}

@@ -1,0 +1,200 @@
+//! Argon2id in a pool of two with a short queue (rule S11): strangers who sign in cannot take the machine's cores or memory.
+//!
+//! Full queue: [`Busy`], at once. An unknown login costs the same as a known one: it is hashed too, and never matches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+use moorline_base::clock::{SharedClock, timeout};
+use moorline_core::Masked;
+use moorline_core::port::{PortError, UsersError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Runs at once: at most 2 cores and 2 × 19 MiB.
+const RUNS: usize = 2;
+/// Sign-ins that wait: about a third of a second of work.
+const QUEUE: usize = 16;
+/// How long one waits at most.
+const WAIT: Duration = Duration::from_secs(5);
+/// Shorter and longer passwords are refused when they are set (in characters).
+const LENGTH: std::ops::RangeInclusive<usize> = 10..=200;
+/// What is hashed of a password that is tried: a stranger's megabyte costs no more than a word.
+const TRIED_BYTES: usize = 1_024;
+
+/// The pool.
+#[derive(Debug)]
+pub(crate) struct Passwords {
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    clock: SharedClock,
+}
+
+/// A place in the pool.
+pub(crate) struct Place(OwnedSemaphorePermit);
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Passwords {
+    pub(crate) fn new(clock: SharedClock) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(RUNS)),
+            waiting: AtomicUsize::new(0),
+            clock,
+        }
+    }
+
+    /// Waits for a place.
+    ///
+    /// # Errors
+    /// [`UsersError::Busy`] when 16 wait already, or after 5 s.
+    pub(crate) async fn place(&self) -> Result<Place, UsersError> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(Place(permit));
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if before >= QUEUE {
+            return Err(UsersError::Busy);
+        }
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        match timeout(&*self.clock, WAIT, permit).await {
+            Ok(Ok(permit)) => Ok(Place(permit)),
+            _ => Err(UsersError::Busy),
+        }
+    }
+}
+
+impl Place {
+    /// Whether `password` is the one of `hash`; without a hash it costs the same and is `false`.
+    pub(crate) async fn verify(
+        self,
+        hash: Option<Masked<String>>,
+        password: Masked<String>,
+    ) -> Result<bool, UsersError> {
+        self.run(move || {
+            let tried = password.reveal().as_bytes();
+            let tried = tried.get(..TRIED_BYTES).unwrap_or(tried);
+            let parsed = hash
+                .as_ref()
+                .and_then(|hash| PasswordHash::new(hash.reveal()).ok());
+            match parsed {
+                Some(hash) => Ok(argon2()?.verify_password(tried, &hash).is_ok()),
+                None => hash_bytes(tried).map(|_| false),
+            }
+        })
+        .await
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`UsersError::Password`] for fewer than 10 or more than 200 characters.
+    pub(crate) async fn hash(self, password: Masked<String>) -> Result<Masked<String>, UsersError> {
+        let length = password.reveal().chars().count();
+        if !LENGTH.contains(&length) {
+            return Err(UsersError::Password(length));
+        }
+        self.run(move || hash_bytes(password.reveal().as_bytes()).map(Masked::new))
+            .await
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T, argon2::password_hash::Error> + Send + 'static,
+    ) -> Result<T, UsersError> {
+        let operation = "hash a password";
+        // The permit goes along: a caller that gives up does not make room while its hash still runs.
+        let run = tokio::task::spawn_blocking(move || (work(), self.0));
+        let (result, _permit) = run
+            .await
+            .map_err(|error| PortError::new(operation, error))?;
+        result.map_err(|error| PortError::new(operation, error).into())
+    }
+}
+
+/// 19 MiB, two passes, one lane: OWASP's first choice for Argon2id (2024), 20 to 40 ms on a small server.
+fn argon2() -> Result<Argon2<'static>, argon2::password_hash::Error> {
+    let params = Params::new(19 * 1024, 2, 1, None)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash_bytes(password: &[u8]) -> Result<String, argon2::password_hash::Error> {
+    let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>())?;
+    argon2()?
+        .hash_password(password, &salt)
+        .map(|hash| hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use moorline_base::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_is_refused_at_once_and_empties() {
+        let pool = Arc::new(Passwords::new(SystemClock::shared()));
+        let running = (pool.place().await.unwrap(), pool.place().await.unwrap());
+        let mut waiting: Vec<_> = (0..QUEUE).map(|_| Box::pin(pool.place())).collect();
+        for place in &mut waiting {
+            assert!(futures_poll(place).await.is_none(), "waits");
+        }
+        assert!(matches!(pool.place().await, Err(UsersError::Busy)));
+        drop(running);
+        for place in waiting {
+            drop(place.await.unwrap());
+        }
+        assert!(pool.place().await.is_ok());
+        assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    /// Polls once.
+    async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+                std::task::Poll::Ready(value) => Some(value),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_password_is_its_own_alone() {
+        let pool = Passwords::new(SystemClock::shared());
+        let word = |text: &str| Masked::new(text.to_owned());
+        let hash = pool
+            .place()
+            .await
+            .unwrap()
+            .hash(word("correct horse"))
+            .await
+            .unwrap();
+        assert!(
+            hash.reveal().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            hash.reveal()
+        );
+        let verify = async |hash: Option<Masked<String>>, text: &str| {
+            pool.place()
+                .await
+                .unwrap()
+                .verify(hash, word(text))
+                .await
+                .unwrap()
+        };
+        assert!(verify(Some(hash.clone()), "correct horse").await);
+        assert!(!verify(Some(hash.clone()), "correct hors").await);
+        assert!(!verify(Some(hash), &"x".repeat(1 << 20)).await);
+        assert!(!verify(None, "correct horse").await);
+    }
+}

@@ -1,0 +1,211 @@
+//! The registry as a whole: opened at the start, closed at the end, and what runs between.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_base::clock::{SharedClock, sleep};
+use moorline_core::port::PortError;
+use sqlx::Row;
+use sqlx::migrate::Migration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::AuditLog;
+use crate::claims::ClaimBook;
+use crate::database::{Database, migrations};
+use crate::directory::Cameras;
+use crate::envelope::Envelope;
+use crate::error::{OpenError, failed};
+use crate::group::GroupCommit;
+use crate::memories::MemoryBook;
+use crate::people::People;
+use crate::sessions::SessionBook;
+use crate::users::UserBook;
+
+/// How often used sessions are written and old entries removed.
+const MAINTENANCE: Duration = Duration::from_secs(600);
+
+/// The open registry. Its parts are handed out as the ports; they go on reading from memory after [`Registry::close`], and their writes
+/// fail then. Dropped without `close`, nothing that was answered is lost.
+#[derive(Debug)]
+pub struct Registry {
+    database: Database,
+    key_file: PathBuf,
+    cameras: Arc<Cameras>,
+    claims: Arc<ClaimBook>,
+    memories: Arc<MemoryBook>,
+    users: Arc<UserBook>,
+    sessions: Arc<SessionBook>,
+    audit: Arc<AuditLog>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Registry {
+    /// Opens the database at `path` with the key in `key_file`; makes both if there is no database. Runs migrations, after a copy. The
+    /// caller holds the lock on the data directory. Needs a runtime; blocks it for moments, so it belongs to the start.
+    ///
+    /// # Errors
+    /// [`OpenError`], each with its [`OpenError::hint`]; an existing file is as it was then.
+    pub async fn open(path: &Path, key_file: &Path, clock: SharedClock) -> Result<Self, OpenError> {
+        Self::open_with(path, key_file, clock, &migrations()).await
+    }
+
+    pub(crate) async fn open_with(
+        path: &Path,
+        key_file: &Path,
+        clock: SharedClock,
+        history: &[Migration],
+    ) -> Result<Self, OpenError> {
+        let there = |file: &Path| {
+            file.try_exists()
+                .map_err(|source| OpenError::io("look for", file, source))
+        };
+        let exists = there(path)?;
+        if !there(key_file)? {
+            if exists {
+                return Err(OpenError::KeyMissing {
+                    key_file: key_file.into(),
+                    path: path.into(),
+                });
+            }
+            Envelope::create(key_file)?;
+        }
+        let envelope = Arc::new(Envelope::read(key_file)?);
+        if !exists {
+            Database::create(path, &envelope.id(), history).await?;
+            tracing::info!(path = %path.display(), "made a new camera registry");
+        }
+        let database = Database::open(path, history).await?;
+        let sql = |error: sqlx::Error| OpenError::sql("read", path, &error);
+        let key_id: String = sqlx::query("SELECT value FROM meta WHERE name = 'key_id'")
+            .fetch_one(&database.reader)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(sql)?;
+        if !envelope.knows(&key_id) {
+            return Err(OpenError::KeyForeign {
+                key_file: key_file.into(),
+                path: path.into(),
+            });
+        }
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let group = GroupCommit::start(database.writer.clone(), clock.clone(), &stop, &tasks);
+        let cameras = Arc::new(Cameras::load(&database, Arc::clone(&envelope)).await?);
+        let people = Arc::new(People::load(&database, &envelope).await?);
+        let sessions = Arc::new(SessionBook::load(&database, &people, clock.clone()).await?);
+        let users = UserBook::new(
+            &database,
+            envelope,
+            &people,
+            Arc::clone(&sessions),
+            clock.clone(),
+        );
+        let audit = Arc::new(AuditLog::start(&database, people, &stop, &tasks));
+        let reader = database.reader.clone();
+        let registry = Self {
+            database,
+            key_file: key_file.into(),
+            cameras,
+            claims: Arc::new(ClaimBook::new(group.clone())),
+            memories: Arc::new(MemoryBook::new(group, reader)),
+            users: Arc::new(users),
+            sessions,
+            audit,
+            stop,
+            tasks,
+        };
+        registry.start_maintenance(clock);
+        Ok(registry)
+    }
+
+    fn start_maintenance(&self, clock: SharedClock) {
+        let (stop, sessions, audit) = (
+            self.stop.clone(),
+            Arc::clone(&self.sessions),
+            Arc::clone(&self.audit),
+        );
+        self.tasks.spawn(async move {
+            loop {
+                let over = sleep(&*clock, MAINTENANCE, &stop).await.is_cancelled();
+                if let Err(error) = sessions.flush().await {
+                    tracing::warn!(%error, "web sessions were not written; they are tried again");
+                }
+                if over {
+                    return;
+                }
+                if let Err(error) = audit.prune().await {
+                    tracing::warn!(%error, "the audit was not pruned; it is tried again");
+                }
+            }
+        });
+    }
+
+    /// Cameras: `CameraDirectory` and `CameraAdmin`.
+    pub fn cameras(&self) -> Arc<Cameras> {
+        Arc::clone(&self.cameras)
+    }
+
+    /// `Claims`.
+    pub fn claims(&self) -> Arc<ClaimBook> {
+        Arc::clone(&self.claims)
+    }
+
+    /// `Memories`.
+    pub fn memories(&self) -> Arc<MemoryBook> {
+        Arc::clone(&self.memories)
+    }
+
+    /// `Users`.
+    pub fn users(&self) -> Arc<UserBook> {
+        Arc::clone(&self.users)
+    }
+
+    /// `WebSessions`.
+    pub fn sessions(&self) -> Arc<SessionBook> {
+        Arc::clone(&self.sessions)
+    }
+
+    /// `Audit`.
+    pub fn audit(&self) -> Arc<AuditLog> {
+        Arc::clone(&self.audit)
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.database.path
+    }
+
+    /// The key file.
+    pub fn key_file(&self) -> &Path {
+        &self.key_file
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Finishes what waits (claims, memories, audit, sessions), writes the log into the one file and closes it. Bounded by what waits: at
+    /// most 5 s for each queue.
+    ///
+    /// # Errors
+    /// [`PortError`] when the last write failed; nothing that was answered is lost, the next start reads the log.
+    pub async fn close(&self) -> Result<(), PortError> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.database
+            .close()
+            .await
+            .map_err(failed("close the camera registry"))
+    }
+}
+
+impl Drop for Registry {
+    /// The fallback for a caller that did not close: the tasks end by themselves.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,78 @@
+//! `Memories`.
+
+use moorline_core::port::{CameraAdmin, Memories, Memory};
+use moorline_core::status::OpenGap;
+use moorline_core::{CameraId, Cause, Timestamp};
+
+use super::{camera, id};
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+pub(crate) fn memory(seed: i64) -> Memory {
+    let gap = |since, cause| OpenGap {
+        since: at(since),
+        cause,
+    };
+    Memory {
+        durable_until: Some(at(seed)),
+        gaps: vec![
+            (gap(seed, Cause::TunnelDown), Some(at(seed + 5))),
+            (gap(seed + 5, Cause::CameraSilent), None),
+        ],
+        alarmed_since: Some(at(seed + 7)),
+    }
+}
+
+pub(crate) async fn of(memories: &dyn Memories, camera: &CameraId) -> Option<Memory> {
+    let all = memories.load().await.unwrap();
+    all.into_iter()
+        .find(|(id, _)| id == camera)
+        .map(|(_, memory)| memory)
+}
+
+pub(crate) async fn the_last_memory_stays(admin: &dyn CameraAdmin, memories: &dyn Memories) {
+    admin.add(camera("memory", &[121])).await.unwrap();
+    let name = id("memory");
+    assert_eq!(of(memories, &name).await, None);
+    memories.store(&name, &memory(1)).await.unwrap();
+    memories.store(&name, &memory(2)).await.unwrap();
+    assert_eq!(of(memories, &name).await, Some(memory(2)));
+    memories.store(&name, &Memory::default()).await.unwrap();
+    assert_eq!(of(memories, &name).await, Some(Memory::default()));
+    memories.store(&id("nobody"), &memory(3)).await.unwrap();
+    assert_eq!(of(memories, &id("nobody")).await, None);
+    memories.store(&name, &memory(4)).await.unwrap();
+    admin.remove(&name).await.unwrap();
+    admin.add(camera("memory", &[121])).await.unwrap();
+    assert_eq!(
+        of(memories, &name).await,
+        None,
+        "a camera that returns begins anew"
+    );
+}
+
+pub(crate) async fn too_many_gaps_merge(admin: &dyn CameraAdmin, memories: &dyn Memories) {
+    admin.add(camera("gaps", &[122])).await.unwrap();
+    let gap = |number: i64| {
+        let gap = OpenGap {
+            since: at(number * 10),
+            cause: Cause::TunnelDown,
+        };
+        (gap, Some(at(number * 10 + 5)))
+    };
+    let memory = Memory {
+        gaps: (0..1_500).map(gap).collect(),
+        ..Memory::default()
+    };
+    memories.store(&id("gaps"), &memory).await.unwrap();
+    let kept = of(memories, &id("gaps")).await.unwrap().gaps;
+    assert_eq!(kept.len(), 1_000);
+    assert_eq!(
+        kept[0],
+        (gap(0).0, gap(500).1),
+        "the oldest are one stretch"
+    );
+    assert_eq!(kept[1..], memory.gaps[501..]);
+}

@@ -1,0 +1,624 @@
+//! The contract suites of the ports, and what is SQLite's own: restart, two processes, damage, migrations.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may write files and look at the real clock"
+)]
+
+mod contract;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::{audit, camera, cameras, claims, id, memories, sessions, users, word};
+use moorline_base::{SharedClock, SimulatedClock};
+use moorline_core::SessionId;
+use moorline_core::port::{
+    Audit, AuditEntry, AuditEvent, CameraAdmin, CameraAdminError, CameraDirectory, Claims,
+    Memories, Users, WebSessions,
+};
+use moorline_core::user::Role;
+use moorline_registry::{OpenError, Registry};
+
+struct Place {
+    directory: tempfile::TempDir,
+    clock: SimulatedClock,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            clock: SimulatedClock::new(1_800_000_000_000),
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn database(&self) -> PathBuf {
+        self.file("registry.sqlite")
+    }
+
+    async fn try_open(&self) -> Result<Registry, OpenError> {
+        let clock: SharedClock = Arc::new(self.clock.clone());
+        Registry::open(&self.database(), &self.file("registry.key"), clock).await
+    }
+
+    async fn open(&self) -> Registry {
+        self.try_open().await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn cameras_keep_their_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let all = registry.cameras();
+    cameras::a_change_is_seen_at_once(&*all, &*all).await;
+    cameras::fields_change_together_or_not_at_all(&*all, &*all).await;
+    cameras::a_wrong_field_is_named(&*all, &*all).await;
+    cameras::a_key_belongs_to_one_camera(&*all, &*all).await;
+    cameras::keys_are_added_once_and_revoked(&*all, &*all).await;
+    cameras::what_does_not_exist_is_unknown(&*all).await;
+    let before = all.snapshot();
+    registry.close().await.unwrap();
+    let after = place.open().await.cameras().snapshot();
+    assert_eq!(
+        before.iter().collect::<Vec<_>>(),
+        after.iter().collect::<Vec<_>>(),
+        "the same after a restart"
+    );
+}
+
+#[tokio::test]
+async fn claims_keep_their_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    claims::generations_only_grow(&*registry.cameras(), &*registry.claims()).await;
+    claims::no_two_claims_are_equal(&*registry.cameras(), &*registry.claims()).await;
+    claims::a_stranger_among_many_fails_alone(&*registry.cameras(), &*registry.claims()).await;
+}
+
+#[tokio::test]
+async fn memories_keep_their_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    memories::the_last_memory_stays(&*registry.cameras(), &*registry.memories()).await;
+    memories::too_many_gaps_merge(&*registry.cameras(), &*registry.memories()).await;
+}
+
+#[tokio::test]
+async fn users_keep_their_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let all = registry.users();
+    users::the_right_password_alone_lets_in(&*all).await;
+    users::a_stream_password_is_generated_and_rotated(&*all).await;
+    users::logins_are_unique_and_passwords_long_enough(&*all).await;
+    users::a_changed_password_replaces_the_old(&*all).await;
+    users::the_last_admin_stays(&*all).await;
+    users::a_guesser_is_slowed_and_nobody_else(&*all).await;
+}
+
+#[tokio::test]
+async fn sessions_keep_their_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let (people, open) = (registry.users(), registry.sessions());
+    sessions::a_token_is_its_session_until_closed(&*people, &*open).await;
+    sessions::sessions_end_with_the_password_and_the_user(&*people, &*open).await;
+    sessions::one_user_has_a_bounded_number(&*people, &*open, &place.clock).await;
+    sessions::sessions_grow_old(&*people, &*open, &place.clock).await;
+}
+
+#[tokio::test]
+async fn audit_keeps_its_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    audit::entries_are_read_newest_first(&*registry.audit()).await;
+    audit::a_tenant_sees_its_own(&*registry.audit(), &*registry.users()).await;
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let place = Place::new();
+    let registry = place.open().await;
+    registry.cameras().add(cameras::full("yard")).await.unwrap();
+    let stream = users::add(&*registry.users(), "anna", Role::Admin).await;
+    let ha1 = registry.users().stream_secret("anna").unwrap().ha1;
+    let token = registry
+        .sessions()
+        .open(&users::login("anna"))
+        .await
+        .unwrap();
+    registry
+        .memories()
+        .store(&id("yard"), &memories::memory(9))
+        .await
+        .unwrap();
+    registry.audit().write(AuditEntry {
+        at: moorline_core::Timestamp::from_millis(5),
+        actor: "anna".into(),
+        event: AuditEvent::SignIn,
+        subject: String::new(),
+    });
+    registry.close().await.unwrap();
+    assert!(
+        registry.cameras().add(camera("late", &[1])).await.is_err(),
+        "closed"
+    );
+    drop(registry);
+
+    let registry = place.open().await;
+    assert_eq!(
+        **registry.cameras().snapshot().get(&id("yard")).unwrap(),
+        cameras::full("yard")
+    );
+    assert_eq!(
+        registry
+            .users()
+            .stream_password(&users::login("anna"))
+            .await
+            .unwrap(),
+        stream
+    );
+    assert_eq!(registry.users().stream_secret("anna").unwrap().ha1, ha1);
+    registry
+        .users()
+        .verify_web("anna", &word("a long password"), users::HERE)
+        .await
+        .unwrap();
+    assert!(registry.sessions().user(token.reveal()).is_some());
+    assert_eq!(
+        memories::of(&*registry.memories(), &id("yard")).await,
+        Some(memories::memory(9))
+    );
+    let audit = registry
+        .audit()
+        .read(&moorline_core::TenantId::home(), 10)
+        .await
+        .unwrap();
+    assert_eq!(audit.len(), 1, "what waited in the queue was written");
+    let logs: Vec<_> = names(place.directory.path());
+    registry.close().await.unwrap();
+    assert!(logs.contains(&"registry.sqlite".to_owned()), "{logs:?}");
+    assert_eq!(
+        names(place.directory.path()),
+        ["registry.key", "registry.sqlite"],
+        "nothing is left beside them"
+    );
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn no_secret_lies_in_the_file_in_clear() {
+    let place = Place::new();
+    let registry = place.open().await;
+    registry.cameras().add(cameras::full("yard")).await.unwrap();
+    let stream = users::add(&*registry.users(), "anna", Role::Admin).await;
+    let ha1 = registry.users().stream_secret("anna").unwrap().ha1;
+    let token = registry
+        .sessions()
+        .open(&users::login("anna"))
+        .await
+        .unwrap();
+    registry.close().await.unwrap();
+    let bytes = std::fs::read(place.database()).unwrap();
+    let holds = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    assert!(holds("Einfahrt"), "the test looks at the right file");
+    for secret in [
+        "hunter2",
+        "a long password",
+        stream.reveal(),
+        ha1.reveal(),
+        token.reveal(),
+    ] {
+        assert!(!holds(secret), "a secret lies there in clear");
+    }
+    use std::os::unix::fs::PermissionsExt;
+    for file in ["registry.sqlite", "registry.key"] {
+        let mode = std::fs::metadata(place.file(file))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777;
+        assert_eq!(mode, 0o600, "{file}");
+    }
+}
+
+/// The child half of the next test: claims, says so, and dies without any destructor.
+#[tokio::test]
+async fn killed_child() {
+    let Ok(directory) = std::env::var("MOORLINE_KILLED_CHILD") else {
+        return;
+    };
+    let clock: SharedClock = Arc::new(SimulatedClock::new(0));
+    let directory = PathBuf::from(directory);
+    let registry = Registry::open(
+        &directory.join("registry.sqlite"),
+        &directory.join("registry.key"),
+        clock,
+    )
+    .await
+    .unwrap();
+    if registry.cameras().snapshot().is_empty() {
+        registry.cameras().add(camera("yard", &[1])).await.unwrap();
+    }
+    let generation = registry
+        .claims()
+        .claim(&id("yard"), SessionId(1))
+        .await
+        .unwrap();
+    std::fs::write(directory.join("claimed"), generation.to_string()).unwrap();
+    std::process::abort();
+}
+
+#[tokio::test]
+async fn a_claim_that_was_answered_survives_an_abort() {
+    let place = Place::new();
+    let mut before = 0;
+    for _ in 0..5 {
+        let status = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "killed_child", "--nocapture"])
+            .env("MOORLINE_KILLED_CHILD", place.directory.path())
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .status()
+            .await
+            .unwrap();
+        assert!(!status.success());
+        let generation: u64 = std::fs::read_to_string(place.file("claimed"))
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(generation > before, "{generation} after {before}");
+        before = generation;
+    }
+    let registry = place.open().await;
+    let next = registry
+        .claims()
+        .claim(&id("yard"), SessionId(1))
+        .await
+        .unwrap();
+    assert_eq!(next.0, before + 1);
+}
+
+#[tokio::test]
+async fn a_registry_that_was_dropped_lost_nothing() {
+    let place = Place::new();
+    let registry = place.open().await;
+    registry.cameras().add(camera("yard", &[1])).await.unwrap();
+    let first = registry
+        .claims()
+        .claim(&id("yard"), SessionId(1))
+        .await
+        .unwrap();
+    drop(registry);
+    let registry = place.open().await;
+    assert!(
+        registry
+            .claims()
+            .claim(&id("yard"), SessionId(1))
+            .await
+            .unwrap()
+            > first
+    );
+}
+
+#[tokio::test]
+async fn two_processes_do_not_spoil_each_other() {
+    let place = Place::new();
+    let (left, right) = (place.open().await, place.open().await);
+    left.cameras().add(camera("yard", &[1])).await.unwrap();
+    let exists = right.cameras().add(camera("yard", &[2])).await;
+    assert!(
+        matches!(exists, Err(CameraAdminError::Exists(_))),
+        "{exists:?}"
+    );
+    let taken = right.cameras().add(camera("gate", &[1])).await;
+    assert!(
+        matches!(taken, Err(CameraAdminError::KeyTaken { .. })),
+        "{taken:?}"
+    );
+    assert!(
+        right.cameras().snapshot().is_empty(),
+        "nothing is half applied"
+    );
+    let (a, b) = (left.claims(), right.claims());
+    let yard = id("yard");
+    let mut all = Vec::new();
+    for _ in 0..50 {
+        let (one, other) = tokio::join!(a.claim(&yard, SessionId(1)), b.claim(&yard, SessionId(2)));
+        all.extend([one.unwrap(), other.unwrap()]);
+    }
+    let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), 100);
+}
+
+#[tokio::test]
+async fn a_change_is_finished_although_its_caller_went_away() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let all = registry.cameras();
+    let mut adding = Box::pin(all.add(camera("yard", &[1])));
+    std::future::poll_fn(|context| {
+        assert!(adding.as_mut().poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(adding);
+    let seen = tokio::time::timeout(std::time::Duration::from_secs(10), all.changed(1)).await;
+    assert_eq!(seen, Ok(2));
+    assert!(all.snapshot().get(&id("yard")).is_some());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_left_alone() {
+    let place = Place::new();
+    let registry = place.open().await;
+    for number in 0..40 {
+        registry
+            .cameras()
+            .add(camera(&format!("camera-{number}"), &[number]))
+            .await
+            .unwrap();
+    }
+    registry.close().await.unwrap();
+    drop(registry);
+    let sound = std::fs::read(place.database()).unwrap();
+    let mut scribbled = sound.clone();
+    for byte in &mut scribbled[4096..8192] {
+        *byte ^= 0x5a;
+    }
+    let cases = [
+        ("empty", Vec::new()),
+        ("text", b"this is no database, it is a letter".to_vec()),
+        ("zeros", vec![0; sound.len()]),
+        ("cut", sound[..sound.len() / 2].to_vec()),
+        ("scribbled", scribbled),
+    ];
+    for (what, bytes) in cases {
+        std::fs::write(place.database(), &bytes).unwrap();
+        let error = place.try_open().await.unwrap_err();
+        assert!(
+            matches!(error, OpenError::Damaged { .. }),
+            "{what}: {error:?}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("registry.sqlite is damaged"),
+            "{what}: {text}"
+        );
+        assert!(
+            error.hint().contains("moorline restore"),
+            "{what}: {}",
+            error.hint()
+        );
+        assert!(
+            std::fs::read(place.database()).unwrap() == bytes,
+            "{what}: the file was changed"
+        );
+    }
+    std::fs::write(place.database(), &sound).unwrap();
+    assert_eq!(place.open().await.cameras().snapshot().len(), 40);
+}
+
+#[tokio::test]
+async fn a_foreign_database_is_refused() {
+    let place = Place::new();
+    place.open().await.close().await.unwrap();
+    std::fs::remove_file(place.database()).unwrap();
+    execute(&place.database(), "CREATE TABLE bookmarks (url TEXT)").await;
+    let error = place.try_open().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("it is a SQLite database, but not a camera registry"),
+        "{error}"
+    );
+}
+
+async fn execute(path: &Path, sql: &'static str) {
+    use sqlx::{ConnectOptions, Connection};
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_with_the_way_back() {
+    let place = Place::new();
+    place.open().await.close().await.unwrap();
+    execute(
+        &place.database(),
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (7, 'later', 1, x'00', 0)",
+    )
+    .await;
+    let before = std::fs::read(place.database()).unwrap();
+    let error = place.try_open().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("has schema 7, and this Moorline knows schema 1"),
+        "{error}"
+    );
+    assert!(
+        error.hint().contains("the Moorline that wrote it"),
+        "{}",
+        error.hint()
+    );
+    assert!(std::fs::read(place.database()).unwrap() == before);
+}
+
+#[tokio::test]
+async fn an_entry_of_the_audit_cannot_be_changed() {
+    let place = Place::new();
+    let registry = place.open().await;
+    audit::entries_are_read_newest_first(&*registry.audit()).await;
+    registry.close().await.unwrap();
+    use sqlx::{ConnectOptions, Connection};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.database());
+    let mut connection = options.connect().await.unwrap();
+    let changed = sqlx::query("UPDATE audit SET actor = 'nobody'")
+        .execute(&mut connection)
+        .await;
+    assert!(
+        changed
+            .unwrap_err()
+            .to_string()
+            .contains("the audit is append-only")
+    );
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_or_foreign_key_is_told_apart() {
+    let place = Place::new();
+    place.open().await.close().await.unwrap();
+    let key = std::fs::read(place.file("registry.key")).unwrap();
+    std::fs::remove_file(place.file("registry.key")).unwrap();
+    let error = place.try_open().await.unwrap_err();
+    assert!(matches!(error, OpenError::KeyMissing { .. }), "{error}");
+    assert!(
+        !place.file("registry.key").exists(),
+        "no new key is made for old secrets"
+    );
+
+    let other = Place::new();
+    other.open().await.close().await.unwrap();
+    std::fs::copy(other.file("registry.key"), place.file("registry.key")).unwrap();
+    let error = place.try_open().await.unwrap_err();
+    assert!(matches!(error, OpenError::KeyForeign { .. }), "{error}");
+
+    std::fs::write(place.file("registry.key"), &key).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(
+        place.file("registry.key"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    let error = place.try_open().await.unwrap_err();
+    assert!(
+        error.hint().starts_with("chmod 600"),
+        "{error}: {}",
+        error.hint()
+    );
+    std::fs::set_permissions(
+        place.file("registry.key"),
+        std::fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    place.open().await;
+}
+
+#[tokio::test]
+async fn a_backup_comes_back_and_no_generation_is_given_twice() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let yard = id("yard");
+    registry.cameras().add(cameras::full("yard")).await.unwrap();
+    users::add(&*registry.users(), "anna", Role::Admin).await;
+    let token = registry
+        .sessions()
+        .open(&users::login("anna"))
+        .await
+        .unwrap();
+    registry.claims().claim(&yard, SessionId(1)).await.unwrap();
+    let copy = place.file("copy.sqlite");
+    let files = registry.export(&copy).await.unwrap();
+    assert_eq!(files, [copy.clone(), place.file("registry.key")]);
+
+    registry.cameras().add(camera("gate", &[9])).await.unwrap();
+    let (mut newest_yard, mut newest_gate) = Default::default();
+    for _ in 0..5 {
+        newest_yard = registry.claims().claim(&yard, SessionId(1)).await.unwrap();
+        newest_gate = registry
+            .claims()
+            .claim(&id("gate"), SessionId(1))
+            .await
+            .unwrap();
+    }
+    drop(registry);
+    moorline_registry::import(&copy, &place.database(), 77)
+        .await
+        .unwrap();
+
+    let registry = place.open().await;
+    assert_eq!(
+        **registry.cameras().snapshot().get(&yard).unwrap(),
+        cameras::full("yard")
+    );
+    assert!(
+        registry.cameras().snapshot().get(&id("gate")).is_none(),
+        "added after the copy"
+    );
+    assert!(registry.claims().claim(&yard, SessionId(1)).await.unwrap() > newest_yard);
+    registry.cameras().add(camera("gate", &[9])).await.unwrap();
+    assert!(
+        registry
+            .claims()
+            .claim(&id("gate"), SessionId(1))
+            .await
+            .unwrap()
+            > newest_gate
+    );
+    assert!(
+        registry.sessions().user(token.reveal()).is_none(),
+        "a session of the past is over"
+    );
+    assert!(
+        place.file("registry-replaced-77.sqlite").exists(),
+        "what stood there is kept"
+    );
+    registry.close().await.unwrap();
+
+    std::fs::write(&copy, b"damaged").unwrap();
+    let before = std::fs::read(place.database()).unwrap();
+    let error = moorline_registry::import(&copy, &place.database(), 78)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(std::fs::read(place.database()).unwrap() == before);
+}
+
+#[tokio::test]
+async fn a_thousand_cameras_claim_within_a_second_or_two() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let all = registry.cameras();
+    for number in 0..20 {
+        all.add(camera(&format!("c{number}"), &[number]))
+            .await
+            .unwrap();
+    }
+    let book = registry.claims();
+    let names: Vec<_> = (0..1_000)
+        .map(|number| id(&format!("c{}", number % 20)))
+        .collect();
+    let begin = std::time::Instant::now();
+    let claims = names
+        .iter()
+        .enumerate()
+        .map(|(session, name)| book.claim(name, SessionId(session as u64)));
+    for claim in futures::future::join_all(claims).await {
+        claim.unwrap();
+    }
+    let took = begin.elapsed();
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+}

@@ -1,0 +1,205 @@
+//! The host keys of a server.
+//!
+//! Two algorithms: dropbear up to 2019.78 knows ecdsa-p256 alone, and only a client that pins both lets one be rotated.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use moorline_base::Secret;
+use moorline_base::files::{Access, write_atomic};
+use moorline_base::secret::SecretFileError;
+use moorline_core::PublicKey;
+use moorline_core::key::KeyAlgorithm;
+
+use super::{KeyError, PrivateKey};
+
+/// Files of the host keys, in OpenSSH's format, as `sshd` names its own.
+const FILES: [(KeyAlgorithm, &str); 2] = [
+    (KeyAlgorithm::Ed25519, "ssh_host_ed25519_key"),
+    (KeyAlgorithm::EcdsaP256, "ssh_host_ecdsa_key"),
+];
+
+/// Why the host keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HostKeyError {
+    /// A file cannot be read, or others may read it.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// A file cannot be written.
+    #[error("cannot write the host key {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file holds no key, or one of another kind.
+    #[error("the host key {} is no {} key in OpenSSH's format without passphrase", path.display(), algorithm.as_str())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        algorithm: KeyAlgorithm,
+    },
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl HostKeyError {
+    /// What the operator can do, when we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            HostKeyError::File(error) => Some(error.hint()),
+            HostKeyError::Content { .. } => Some(
+                "restore it from a backup: a new one locks out every camera that pinned the old"
+                    .into(),
+            ),
+            HostKeyError::Write { .. } | HostKeyError::Key(_) => None,
+        }
+    }
+}
+
+/// The host keys: one ed25519, one ecdsa-p256.
+#[derive(Debug)]
+pub struct HostKeys {
+    keys: Vec<PrivateKey>,
+}
+
+impl HostKeys {
+    /// Reads the keys in `directory`, and makes those that are missing (0600). A file that is wrong is an error and never replaced.
+    ///
+    /// # Errors
+    /// [`HostKeyError`], which names the file.
+    pub fn load_or_create(directory: &Path) -> Result<Self, HostKeyError> {
+        let mut keys = Vec::with_capacity(FILES.len());
+        for (algorithm, name) in FILES {
+            keys.push(load_or_create(&directory.join(name), algorithm)?);
+        }
+        Ok(HostKeys { keys })
+    }
+
+    /// New keys that are written nowhere: for `demo`, `bench` and tests.
+    ///
+    /// # Errors
+    /// [`KeyError::Library`].
+    pub fn generate() -> Result<Self, KeyError> {
+        let keys = FILES
+            .iter()
+            .map(|(algorithm, _)| PrivateKey::generate(*algorithm));
+        Ok(HostKeys {
+            keys: keys.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The files that make up the keys in a directory: for backup and restore.
+    pub fn files(directory: &Path) -> Vec<PathBuf> {
+        FILES.iter().map(|(_, name)| directory.join(name)).collect()
+    }
+
+    /// The public keys, ed25519 first.
+    pub fn public(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.iter().map(PrivateKey::public)
+    }
+
+    /// Lines of a camera's `~/.ssh/known_hosts` for dropbear: `host algorithm base64`. Dropbear compares the host without its port.
+    pub fn known_hosts_dropbear(&self, host: &str) -> Vec<String> {
+        self.public().map(|key| line(host, key)).collect()
+    }
+
+    /// Lines of a `known_hosts` for OpenSSH, which writes another port than 22 as `[host]:port`.
+    pub fn known_hosts_openssh(&self, host: &str, port: u16) -> Vec<String> {
+        let host = match port {
+            22 => host.to_owned(),
+            port => format!("[{host}]:{port}"),
+        };
+        self.known_hosts_dropbear(&host)
+    }
+
+    pub(crate) fn ssh(&self) -> Vec<russh::keys::PrivateKey> {
+        self.keys.iter().map(PrivateKey::ssh).collect()
+    }
+}
+
+fn line(host: &str, key: &PublicKey) -> String {
+    let encoded = STANDARD.encode(key.blob());
+    format!("{host} {} {encoded}", key.algorithm().as_str())
+}
+
+fn load_or_create(path: &Path, algorithm: KeyAlgorithm) -> Result<PrivateKey, HostKeyError> {
+    let missing = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+    match Secret::from_private_file(path) {
+        Ok(text) => {
+            let key = PrivateKey::from_openssh(&text).ok();
+            let right = key.filter(|key| key.public().algorithm() == algorithm);
+            right.ok_or_else(|| HostKeyError::Content {
+                path: path.into(),
+                algorithm,
+            })
+        }
+        Err(SecretFileError::Read { source, .. }) if missing(&source) => {
+            let key = PrivateKey::generate(algorithm)?;
+            let text = key.to_openssh()?;
+            write_atomic(path, text.expose().as_bytes(), Access::Private).map_err(|source| {
+                HostKeyError::Write {
+                    path: path.into(),
+                    source,
+                }
+            })?;
+            Ok(key)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_private_and_the_same_afterwards() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = HostKeys::load_or_create(directory.path()).unwrap();
+        let second = HostKeys::load_or_create(directory.path()).unwrap();
+        assert!(first.public().eq(second.public()));
+        for path in HostKeys::files(directory.path()) {
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_and_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        HostKeys::load_or_create(directory.path()).unwrap();
+        let [ed25519, ecdsa] = &HostKeys::files(directory.path())[..] else {
+            panic!("two files")
+        };
+        std::fs::copy(ecdsa, ed25519).unwrap();
+        let error = HostKeys::load_or_create(directory.path()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is no ssh-ed25519 key in OpenSSH's format without passphrase"),
+            "{error}"
+        );
+        std::fs::set_permissions(ed25519, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = HostKeys::load_or_create(directory.path()).unwrap_err();
+        assert!(error.hint().unwrap().starts_with("chmod 600 "), "{error}");
+    }
+
+    #[test]
+    fn a_pinned_line_names_the_host_as_each_client_looks_it_up() {
+        let keys = HostKeys::generate().unwrap();
+        let dropbear = keys.known_hosts_dropbear("cctv.example.com");
+        assert!(dropbear[0].starts_with("cctv.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"));
+        assert!(dropbear[1].starts_with("cctv.example.com ecdsa-sha2-nistp256 AAAAE2VjZHNh"));
+        let openssh = keys.known_hosts_openssh("cctv.example.com", 2222);
+        assert!(openssh[0].starts_with("[cctv.example.com]:2222 ssh-ed25519 "));
+        assert!(keys.known_hosts_openssh("h", 22)[0].starts_with("h ssh-ed25519 "));
+    }
+}

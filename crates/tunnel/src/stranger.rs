@@ -1,0 +1,133 @@
+//! The bounded list of refused keys (`camera pending`).
+//!
+//! Owns: [`Strangers`] of this server. Keys are unproven: they were refused when they were offered, before any signature.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use moorline_core::port::{Stranger, Strangers};
+use moorline_core::{PublicKey, Timestamp};
+
+/// How many keys are remembered; the least recently seen leaves first.
+const MOST: usize = 256;
+
+/// How much of a foreign name or version line is kept, in characters.
+const SHOWN: usize = 255;
+
+/// A refused offer.
+#[derive(Debug)]
+pub(crate) struct Offer<'a> {
+    pub(crate) key: PublicKey,
+    pub(crate) name: &'a str,
+    pub(crate) peer: SocketAddr,
+    pub(crate) client: &'a str,
+    pub(crate) reason: &'static str,
+}
+
+/// The list.
+#[derive(Debug, Default)]
+pub(crate) struct StrangerList(Mutex<HashMap<PublicKey, Stranger>>);
+
+impl StrangerList {
+    fn with<T>(&self, look: impl FnOnce(&mut HashMap<PublicKey, Stranger>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers a refused offer.
+    pub(crate) fn refused(&self, offer: Offer<'_>, now: Timestamp) {
+        let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();
+        self.with(|strangers| {
+            if strangers.len() >= MOST && !strangers.contains_key(&offer.key) {
+                let oldest = strangers.values().min_by_key(|stranger| stranger.last);
+                if let Some(key) = oldest.map(|stranger| stranger.key.clone()) {
+                    strangers.remove(&key);
+                }
+            }
+            let stranger = strangers
+                .entry(offer.key.clone())
+                .or_insert_with(|| Stranger {
+                    key: offer.key.clone(),
+                    name: String::new(),
+                    peer: offer.peer,
+                    client: String::new(),
+                    first: now,
+                    last: now,
+                    tries: 0,
+                    reason: offer.reason,
+                });
+            stranger.name = cut(offer.name);
+            stranger.client = cut(offer.client);
+            stranger.peer = offer.peer;
+            stranger.last = now;
+            stranger.tries = stranger.tries.saturating_add(1);
+            stranger.reason = offer.reason;
+        });
+    }
+}
+
+impl Strangers for StrangerList {
+    fn pending(&self) -> Vec<Stranger> {
+        let mut all: Vec<Stranger> = self.with(|strangers| strangers.values().cloned().collect());
+        all.sort_by(|a, b| (b.last, &b.key).cmp(&(a.last, &a.key)));
+        all
+    }
+
+    fn forget(&self, key: &PublicKey) {
+        self.with(|strangers| strangers.remove(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u16) -> PublicKey {
+        let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+        blob.extend([0; 30]);
+        blob.extend(seed.to_be_bytes());
+        PublicKey::from_blob(&blob).unwrap()
+    }
+
+    fn refuse(list: &StrangerList, seed: u16, name: &str, at: i64) {
+        let offer = Offer {
+            key: key(seed),
+            name,
+            peer: "192.0.2.7:40000".parse().unwrap(),
+            client: "SSH-2.0-dropbear_2022.83",
+            reason: "unknown_key",
+        };
+        list.refused(offer, Timestamp::from_millis(at));
+    }
+
+    #[test]
+    fn a_key_is_listed_once_with_how_often_and_when() {
+        let list = StrangerList::default();
+        refuse(&list, 1, "yard", 10);
+        refuse(&list, 2, &"x".repeat(1000), 20);
+        refuse(&list, 1, "gate", 30);
+        let pending = list.pending();
+        assert_eq!(pending.len(), 2);
+        assert_eq!((pending[0].tries, pending[0].name.as_str()), (2, "gate"));
+        assert_eq!(
+            (pending[0].first, pending[0].last),
+            (Timestamp::from_millis(10), Timestamp::from_millis(30))
+        );
+        assert_eq!(pending[1].name.len(), SHOWN);
+        list.forget(&key(1));
+        assert_eq!(list.pending().len(), 1);
+    }
+
+    #[test]
+    fn the_least_recently_seen_leaves_first() {
+        let list = StrangerList::default();
+        for seed in 0..300 {
+            refuse(&list, seed, "x", i64::from(seed));
+            refuse(&list, 0, "x", i64::from(seed));
+        }
+        let pending = list.pending();
+        assert_eq!(pending.len(), MOST);
+        assert!(pending.iter().any(|stranger| stranger.key == key(0)));
+        assert!(!pending.iter().any(|stranger| stranger.key == key(1)));
+    }
+}

@@ -15,6 +15,37 @@
 //! - Reading: [`SegmentInfo::parse`] of the first 64 KB, [`ParsedFragment::parse`] of a range of the index.
 //! - Export: [`Joiner`].
 //!
+//! ```
+//! use moorline_fmp4::{FragmentEntry, Init, Run, Sample, SampleEntry, Seal, SegmentInfo, RESERVED, flac, recover};
+//!
+//! let mut encoder = flac::Encoder::new(8000, 1024);
+//! let init = Init::new(vec![(8000, SampleEntry::flac(&encoder.stream_info())?)])?;
+//! let (head, start) = init.head(0, RESERVED);
+//! let mut file = start.to_vec();
+//!
+//! let mut frames = encoder.push(0, &flac::g711::alaw(&[0xd5; 16_000]));
+//! frames.extend(encoder.flush());
+//! let samples = frames.into_iter().map(|frame| Sample {
+//!     data: frame.data,
+//!     duration: frame.samples,
+//!     composition_offset: 0,
+//!     sync: true,
+//! });
+//! let run = Run { track_id: 1, decode_time: 0, samples: samples.collect() };
+//! let fragment = init.fragment(1, 1_763_673_005_250_000, &[run])?;
+//! let entry = FragmentEntry { offset: file.len() as u64, ..fragment.entry };
+//! file.extend_from_slice(&fragment.bytes); // one append, then fdatasync
+//!
+//! assert_eq!(recover(&file).fragments, [entry]); // what a crash here would leave
+//!
+//! for patch in head.seal(&Seal { fragments: &[entry], ..Seal::default() }) {
+//!     let at = patch.offset as usize;
+//!     file[at..at + patch.bytes.len()].copy_from_slice(&patch.bytes);
+//! }
+//! assert_eq!(SegmentInfo::parse(&file)?.index.map(|index| index.len()), Some(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Boxes are written and read here rather than by a library: a seal patches fixed places, so `tfdt`, `prft`, `elst` and
 //! `sidx` need the same width whatever their values, a sample entry must travel byte for byte, and what is allocated for a
 //! stranger's bytes must be bounded by us (S32). The tests read everything that is written with mp4-atom and with ffmpeg.

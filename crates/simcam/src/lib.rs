@@ -1,1 +1,3 @@
-//! Being written.
+//! A simulated camera: RTSP source, SSH client, faults.
+
+pub mod video;

@@ -1,0 +1,97 @@
+//! The two tasks of the alarms: one looks at the board every 5 s, one tells.
+//!
+//! Owns: the queue between them, of 64 messages; beyond that a message is dropped, logged and counted. Does not own: when somebody is
+//! told ([`crate::alarms`]), nor how (the port `Notifier`).
+//!
+//! How they end: [`watch`] when its token is cancelled, [`tell`] when all senders of its queue are gone and the queue is empty.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_base::clock::{sleep, timeout};
+use moorline_base::{CancellationToken, Untrusted};
+use moorline_core::alarm::{Alarm, AlarmKind};
+use tokio::sync::mpsc;
+
+use crate::alarms::Alarms;
+use crate::metrics::Metrics;
+use crate::monitor::{Ports, Shared};
+
+/// Messages that wait for the notifier.
+pub(crate) const ALARMS: usize = 64;
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The notifier tries each channel for at most 10 minutes.
+const TELL_DEADLINE: Duration = Duration::from_secs(11 * 60);
+
+/// The word of an alarm in metrics and logs.
+pub(crate) fn word(kind: &AlarmKind) -> &'static str {
+    match kind {
+        AlarmKind::RecordingStopped { .. } => "recording_stopped",
+        AlarmKind::RecordingResumed { .. } => "recording_resumed",
+        AlarmKind::KeyInTwoPlaces { .. } => "key_in_two_places",
+        AlarmKind::Test => "test",
+    }
+}
+
+/// Hands a message over; never waits.
+pub(crate) fn queue(metrics: &Metrics, alarms: &mpsc::Sender<Alarm>, alarm: Alarm) {
+    let kind = word(&alarm.kind);
+    metrics.alarm(kind);
+    if alarms.try_send(alarm).is_err() {
+        metrics.alarms_dropped.inc();
+        tracing::error!(
+            alarm = kind,
+            "a message was dropped: the notifier does not keep up"
+        );
+    }
+}
+
+/// Looks at all cameras until `cancel` is cancelled.
+pub(crate) async fn watch(
+    shared: Arc<Shared>,
+    alarms: mpsc::Sender<Alarm>,
+    cancel: CancellationToken,
+) {
+    let origin = shared.clock.monotonic();
+    let mut table = Alarms::new(shared.settings.clone());
+    while !sleep(&*shared.clock, LOOK_EVERY, &cancel)
+        .await
+        .is_cancelled()
+    {
+        let now = shared.clock.monotonic().saturating_duration_since(origin);
+        let entries = shared.board.all();
+        let (messages, changes) = table.look(&entries, now, shared.now());
+        for (camera, since) in changes {
+            shared.mailbox(&camera).alarmed(since);
+        }
+        for message in messages {
+            tracing::warn!(alarm = word(&message.kind), ?message, "alarm");
+            queue(&shared.metrics, &alarms, message);
+        }
+    }
+}
+
+/// Tells one message after another.
+pub(crate) async fn tell(shared: Arc<Shared>, ports: Arc<Ports>, mut queue: mpsc::Receiver<Alarm>) {
+    while let Some(alarm) = queue.recv().await {
+        let kind = word(&alarm.kind);
+        let telling = ports.notifier.tell(&alarm);
+        let Ok(results) = timeout(&*shared.clock, TELL_DEADLINE, telling).await else {
+            tracing::error!(alarm = kind, "the notifier did not end in its time");
+            continue;
+        };
+        for result in results {
+            match result {
+                Ok(channel) => {
+                    shared.metrics.told(channel, "sent");
+                    tracing::info!(alarm = kind, channel, "told");
+                }
+                Err(error) => {
+                    shared.metrics.told(error.channel, "failed");
+                    let why = Untrusted::new(&error.why);
+                    tracing::error!(alarm = kind, channel = error.channel, %why, "not told");
+                }
+            }
+        }
+    }
+}

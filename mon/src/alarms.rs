@@ -1,0 +1,267 @@
+//! When somebody is told that recording stopped, and that it goes on: a pure table over all cameras.
+//!
+//! ```text
+//!  quiet ── durable until stands still (alarm_after) ─▶ settling ─▶ RecordingStopped ─▶ told
+//!    ▲            it moved again meanwhile ◀──────────────┘ (site)                       │
+//!    └── RecordingResumed ◀─ settling (site) ◀─ moved again for clear_after ◀────────────┘
+//! ```
+//! - *Standing still* is `durable until`. A step over an open gap (the archiver writes the piece of each full hour) is no recording and
+//!   does not count as moving.
+//! - Cameras of one site are told together: a message waits until no further camera of the site joins it for `site_settle`, at most
+//!   `site_settle_at_most`. A camera without a site waits for nobody.
+//! - A camera that flaps sends at most one alarm and one all-clear within `flap_window`; a stop that is held back is told when the window
+//!   is over and the camera still stands still.
+//! - A camera that is switched off, or that records nothing, never alarms; if it was told, that is forgotten without an all-clear: whoever
+//!   switched it off knows. Neither does one that never had a tunnel: it is still being put up.
+//! - What was told survives a restart ([`Change`]); a camera gets `alarm_after` after the start to come back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
+use moorline_core::camera::Record;
+use moorline_core::{Camera, CameraId, Cause, TenantId, Timestamp};
+
+use crate::board::Entry;
+use crate::settings::Settings;
+
+/// What a camera's memory is to hold from now on.
+pub(crate) type Change = (CameraId, Option<Timestamp>);
+
+/// A message that waits for the rest of its site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Stopped,
+    Resumed,
+}
+
+#[derive(Debug)]
+struct Watched {
+    durable_until: Option<Timestamp>,
+    /// When it moved last, or when it was first seen.
+    moved: Duration,
+    /// Since when it moves again.
+    moving_since: Option<Duration>,
+    /// Since when recording stood still, as was told.
+    told: Option<(Timestamp, Cause)>,
+    last_stopped: Option<Duration>,
+    last_resumed: Option<Duration>,
+    pending: Option<(Pending, Duration)>,
+}
+
+/// All cameras.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    settings: Settings,
+    cameras: BTreeMap<CameraId, Watched>,
+}
+
+impl Alarms {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            cameras: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at all cameras at `now` (monotonic, since any fixed instant; `wall` the same on the wall): messages to send, and what is to
+    /// be remembered.
+    pub(crate) fn look(
+        &mut self,
+        entries: &[Arc<Entry>],
+        now: Duration,
+        wall: Timestamp,
+    ) -> (Vec<Alarm>, Vec<Change>) {
+        let mut changes = Vec::new();
+        self.cameras
+            .retain(|id, _| entries.iter().any(|entry| entry.camera.id == *id));
+        for entry in entries {
+            let id = &entry.camera.id;
+            let fresh = || Watched::new(entry, now);
+            let watched = self.cameras.entry(id.clone()).or_insert_with(fresh);
+            if is_watched(entry) {
+                watched.look(entry, now, &self.settings);
+            } else if watched.forget(entry, now) {
+                changes.push((id.clone(), None));
+            }
+        }
+        let mut alarms = Vec::new();
+        for kind in [Pending::Stopped, Pending::Resumed] {
+            for (tenant, site, entries) in self.settled(entries, kind, now) {
+                let cameras = self.told(&entries, kind, now, &mut changes);
+                alarms.push(message(tenant, site, cameras, kind, wall));
+            }
+        }
+        (alarms, changes)
+    }
+
+    /// The groups of cameras whose message waits for nobody any more.
+    fn settled(
+        &self,
+        entries: &[Arc<Entry>],
+        kind: Pending,
+        now: Duration,
+    ) -> Vec<(TenantId, Option<String>, Vec<Arc<Entry>>)> {
+        type Group = (Vec<Arc<Entry>>, Duration, Duration);
+        let mut sites: BTreeMap<(TenantId, String), Group> = BTreeMap::new();
+        let mut groups = Vec::new();
+        for entry in entries {
+            let pending = self
+                .cameras
+                .get(&entry.camera.id)
+                .and_then(|camera| camera.pending);
+            let Some((_, since)) = pending.filter(|(pending, _)| *pending == kind) else {
+                continue;
+            };
+            let tenant = entry.camera.id.tenant().clone();
+            match &entry.camera.site {
+                None => groups.push((tenant, None, vec![Arc::clone(entry)])),
+                Some(site) => {
+                    let fresh = || (Vec::new(), since, since);
+                    let group = sites.entry((tenant, site.clone())).or_insert_with(fresh);
+                    group.0.push(Arc::clone(entry));
+                    group.1 = group.1.min(since);
+                    group.2 = group.2.max(since);
+                }
+            }
+        }
+        for ((tenant, site), (entries, first, last)) in sites {
+            let quiet = now.saturating_sub(last) >= self.settings.site_settle;
+            let late = now.saturating_sub(first) >= self.settings.site_settle_at_most;
+            if quiet || late {
+                groups.push((tenant, Some(site), entries));
+            }
+        }
+        groups
+    }
+
+    /// Marks cameras as told, and gives their lines of the message.
+    fn told(
+        &mut self,
+        entries: &[Arc<Entry>],
+        kind: Pending,
+        now: Duration,
+        changes: &mut Vec<Change>,
+    ) -> Vec<AlarmCamera> {
+        let mut lines = Vec::new();
+        for entry in entries {
+            let Some(watched) = self.cameras.get_mut(&entry.camera.id) else {
+                continue;
+            };
+            watched.pending = None;
+            let (since, cause) = match kind {
+                Pending::Stopped => {
+                    let stood = stands_since(entry);
+                    watched.told = Some(stood);
+                    watched.last_stopped = Some(now);
+                    watched.moving_since = None;
+                    changes.push((entry.camera.id.clone(), Some(stood.0)));
+                    stood
+                }
+                Pending::Resumed => {
+                    watched.last_resumed = Some(now);
+                    changes.push((entry.camera.id.clone(), None));
+                    watched.told.take().unwrap_or_else(|| stands_since(entry))
+                }
+            };
+            lines.push(AlarmCamera {
+                id: entry.camera.id.clone(),
+                title: entry.camera.title.clone(),
+                since,
+                cause,
+            });
+        }
+        lines
+    }
+}
+
+impl Watched {
+    fn new(entry: &Entry, now: Duration) -> Self {
+        // A restart lost the cause that was told: the one of now stands for it.
+        let told = entry
+            .alarmed_since
+            .map(|since| (since, stands_since(entry).1));
+        Self {
+            durable_until: entry.status.durable_until,
+            moved: now,
+            moving_since: None,
+            told,
+            last_stopped: None,
+            last_resumed: None,
+            pending: None,
+        }
+    }
+
+    /// Not watched: back to the beginning. Returns whether something had been told.
+    fn forget(&mut self, entry: &Entry, now: Duration) -> bool {
+        let told = self.told.take().is_some();
+        self.durable_until = entry.status.durable_until;
+        self.moved = now;
+        self.moving_since = None;
+        self.pending = None;
+        told
+    }
+
+    fn look(&mut self, entry: &Entry, now: Duration, settings: &Settings) {
+        let durable_until = entry.status.durable_until;
+        let open = entry.status.open_gap();
+        let over_the_gap = open.is_some_and(|gap| durable_until > Some(gap.since));
+        let mut moved_for = None;
+        if durable_until != self.durable_until {
+            self.durable_until = durable_until;
+            if !over_the_gap {
+                self.moved = now;
+                moved_for = Some(now.saturating_sub(*self.moving_since.get_or_insert(now)));
+            }
+        }
+        let still = now.saturating_sub(self.moved) >= settings.alarm_after;
+        if still || open.is_some() {
+            self.moving_since = None;
+        }
+        let resumed = moved_for.is_some_and(|long| long >= settings.clear_after) && open.is_none();
+        let free = |last: Option<Duration>| {
+            last.is_none_or(|last| now.saturating_sub(last) >= settings.flap_window)
+        };
+        match (self.pending, self.told.is_some()) {
+            (None, false) if still && free(self.last_stopped) => {
+                self.pending = Some((Pending::Stopped, now));
+            }
+            (Some((Pending::Stopped, _)), _) if !still => self.pending = None,
+            (None, true) if resumed && free(self.last_resumed) => {
+                self.pending = Some((Pending::Resumed, now));
+            }
+            (Some((Pending::Resumed, _)), _) if still || open.is_some() => self.pending = None,
+            _ => {}
+        }
+    }
+}
+
+/// Whether the camera's standing still is anybody's business.
+fn is_watched(entry: &Entry) -> bool {
+    let camera: &Camera = &entry.camera;
+    camera.enabled.is_yes() && camera.record != Record::Off && entry.seen
+}
+
+/// Since when recording stands still, and why. Without an open gap pictures are taken and wait in the spool: then the store is what
+/// fails, and *store lost* is the one cause of the closed list that points at it.
+fn stands_since(entry: &Entry) -> (Timestamp, Cause) {
+    let open = entry.status.open_gap();
+    let since = entry.status.durable_until.or(open.map(|gap| gap.since));
+    let cause = open.map_or(Cause::StoreLost, |gap| gap.cause);
+    (since.unwrap_or(entry.camera.created), cause)
+}
+
+fn message(
+    tenant: TenantId,
+    site: Option<String>,
+    cameras: Vec<AlarmCamera>,
+    kind: Pending,
+    at: Timestamp,
+) -> Alarm {
+    let kind = match kind {
+        Pending::Stopped => AlarmKind::RecordingStopped { site, cameras },
+        Pending::Resumed => AlarmKind::RecordingResumed { site, cameras },
+    };
+    Alarm { tenant, at, kind }
+}

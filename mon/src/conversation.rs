@@ -1,0 +1,247 @@
+//! MOORLINE/1 on the monitor's channel of one session, the server's side (docs/design: firmware, "MOORLINE/1").
+//!
+//! Pure: instants are arguments, lines out are returned. Owns: hello, TIME, PING every 15 s, what the camera said of itself, and whether
+//! it fell silent. A peer that never answered a PING is never silent: the stdin of a stock dbclient is a terminal or /dev/null.
+//! Everything that the camera says is bounded and escaped before it is logged (S33).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use moorline_base::Untrusted;
+use moorline_base::rate::TokenBucket;
+use moorline_control::{AgentLine, Id, Level, Role, ServerLine};
+use moorline_core::CameraId;
+
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENT_AFTER: Duration = Duration::from_secs(45);
+const LOGS_A_MINUTE: u32 = 20;
+/// Keys that a camera may say of itself: the eleven of STATUS, two sources, and the count of refused lines.
+const SAID: usize = 16;
+
+/// What follows from a line or from time passing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing but, perhaps, another [`Conversation::said`].
+    Nothing,
+    /// The camera hangs up.
+    Bye,
+    /// It answered once and does not answer any more.
+    Silent,
+}
+
+/// One session's conversation.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    next_ping: Instant,
+    number: u64,
+    last_pong: Option<Instant>,
+    logs: TokenBucket,
+    logs_dropped: u64,
+    bad_lines: u64,
+    said: BTreeMap<String, String>,
+}
+
+impl Conversation {
+    /// The channel was opened: the conversation, and its first lines. `unix` is the wall clock in seconds.
+    pub(crate) fn open(camera: &CameraId, unix: u64, now: Instant) -> (Self, [ServerLine; 2]) {
+        let hello = ServerLine::Hello {
+            role: Role::Both,
+            id: Id::new(&camera.to_string()),
+        };
+        let per_second = f64::from(LOGS_A_MINUTE) / 60.0;
+        let conversation = Self {
+            next_ping: now + PING_EVERY,
+            number: 0,
+            last_pong: None,
+            logs: TokenBucket::new(LOGS_A_MINUTE, per_second, now),
+            logs_dropped: 0,
+            bad_lines: 0,
+            said: BTreeMap::new(),
+        };
+        (conversation, [hello, ServerLine::Time(unix)])
+    }
+
+    /// When [`Conversation::tick`] is to be called next.
+    pub(crate) fn due(&self) -> Instant {
+        self.next_ping
+    }
+
+    /// Time has passed: a PING if one is due.
+    pub(crate) fn tick(&mut self, now: Instant) -> (Outcome, Option<ServerLine>) {
+        if now < self.next_ping {
+            return (Outcome::Nothing, None);
+        }
+        let silent = |last: Instant| now.saturating_duration_since(last) > SILENT_AFTER;
+        if self.last_pong.is_some_and(silent) {
+            return (Outcome::Silent, None);
+        }
+        self.next_ping = now + PING_EVERY;
+        self.number += 1;
+        (Outcome::Nothing, Some(ServerLine::Ping(self.number)))
+    }
+
+    /// The camera said a line.
+    pub(crate) fn line(&mut self, line: &[u8], now: Instant) -> Outcome {
+        match AgentLine::parse(line) {
+            Ok(AgentLine::Bye) => return Outcome::Bye,
+            // Any number that we have said counts: a late answer is an answer.
+            Ok(AgentLine::Pong(number)) if (1..=self.number).contains(&number) => {
+                self.last_pong = Some(now);
+            }
+            Ok(AgentLine::Status(status)) => self.status(&status.to_string()),
+            Ok(AgentLine::Source(source)) => {
+                let text = source.to_string();
+                if let Some((name, rest)) = text.split_once(' ') {
+                    self.say(&format!("source.{name}"), rest);
+                }
+            }
+            Ok(AgentLine::Log(level, text)) => self.log(level, text.as_str(), now),
+            Ok(AgentLine::Diag { step, ok, text }) => {
+                tracing::info!(%step, ok, text = %Untrusted::new(text.as_str()), "camera's diagnosis");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.bad_lines += 1;
+                self.say("bad-lines", &self.bad_lines.to_string());
+                tracing::debug!(field = %error, "camera said a line with a wrong field");
+            }
+        }
+        Outcome::Nothing
+    }
+
+    /// What the camera said of itself, by key; its text is foreign.
+    pub(crate) fn said(&self) -> Vec<(String, String)> {
+        let pairs = self.said.iter();
+        pairs
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// A STATUS replaces what the last one said, key by key.
+    fn status(&mut self, pairs: &str) {
+        for pair in pairs.split_ascii_whitespace() {
+            if let Some((key, value)) = pair.split_once('=') {
+                self.say(key, value);
+            }
+        }
+    }
+
+    fn say(&mut self, key: &str, value: &str) {
+        if self.said.len() < SAID || self.said.contains_key(key) {
+            self.said.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
+    fn log(&mut self, level: Level, text: &str, now: Instant) {
+        if self.logs.try_take(now).is_err() {
+            self.logs_dropped += 1;
+            return;
+        }
+        let dropped = std::mem::take(&mut self.logs_dropped);
+        let text = Untrusted::new(text);
+        match level {
+            Level::Error | Level::Warn => {
+                tracing::warn!(%level, dropped, %text, "camera's log");
+            }
+            Level::Info => tracing::info!(%level, dropped, %text, "camera's log"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn open() -> (Conversation, Instant, Vec<String>) {
+        let now = Instant::now();
+        let camera = "yard".parse().unwrap();
+        let (conversation, lines) = Conversation::open(&camera, 1_790_000_000, now);
+        (
+            conversation,
+            now,
+            lines.map(|line| line.to_string()).to_vec(),
+        )
+    }
+
+    #[test]
+    fn it_opens_with_hello_and_time() {
+        let (_, _, lines) = open();
+        assert_eq!(lines, ["MOORLINE/1 both home/yard", "TIME 1790000000"]);
+    }
+
+    #[test]
+    fn a_camera_that_answered_and_stops_answering_is_silent_after_45_s() {
+        let (mut talk, start, _) = open();
+        let ping = talk.tick(start + 15 * SECOND).1.unwrap();
+        assert_eq!(ping.to_string(), "PING 1");
+        assert_eq!(talk.line(b"PONG 1", start + 16 * SECOND), Outcome::Nothing);
+        for turn in 2..=4 {
+            assert_eq!(talk.tick(start + turn * 15 * SECOND).0, Outcome::Nothing);
+        }
+        assert_eq!(talk.tick(start + 75 * SECOND).0, Outcome::Silent);
+    }
+
+    #[test]
+    fn a_stock_dbclient_never_answers_and_is_never_silent() {
+        let (mut talk, start, _) = open();
+        assert_eq!(
+            talk.line(b"PONG 7", start),
+            Outcome::Nothing,
+            "nobody asked"
+        );
+        for turn in 1..1_000 {
+            let (outcome, ping) = talk.tick(start + turn * 15 * SECOND);
+            assert_eq!(outcome, Outcome::Nothing);
+            assert!(ping.is_some());
+        }
+    }
+
+    #[test]
+    fn bye_hangs_up_and_what_is_unknown_or_wrong_does_nothing() {
+        let (mut talk, now, _) = open();
+        for line in [
+            &b"BYEBYE"[..],
+            b"bye",
+            b"\xff\x00",
+            b"",
+            b"EVENT x y",
+            b"PONG x",
+            b"STATUS",
+        ] {
+            assert_eq!(talk.line(line, now), Outcome::Nothing, "{line:?}");
+        }
+        assert_eq!(talk.line(b"BYE", now), Outcome::Bye);
+        assert_eq!(talk.said(), [("bad-lines".to_owned(), "2".to_owned())]);
+    }
+
+    #[test]
+    fn what_the_camera_says_of_itself_is_kept_by_key() {
+        let (mut talk, now, _) = open();
+        talk.line(b"STATUS uptime=5 memory=20000", now);
+        talk.line(b"STATUS uptime=9", now);
+        talk.line(b"SOURCE main /ch0 h264 1920x1080 20 1024", now);
+        let said = talk.said();
+        let said: Vec<_> = said.iter().map(|(key, value)| (&**key, &**value)).collect();
+        assert_eq!(
+            said,
+            [
+                ("memory", "20000"),
+                ("source.main", "/ch0 h264 1920x1080 20 1024"),
+                ("uptime", "9")
+            ]
+        );
+    }
+
+    #[test]
+    fn twenty_lines_of_log_a_minute_are_let_through() {
+        let (mut talk, now, _) = open();
+        for _ in 0..100 {
+            talk.line(b"LOG info hello", now);
+        }
+        assert_eq!(talk.logs_dropped, 80);
+        talk.line(b"LOG info hello", now + 3 * SECOND);
+        assert_eq!(talk.logs_dropped, 0, "told with the next one");
+    }
+}

@@ -1,0 +1,195 @@
+//! The table's actions, carried out, and what instances say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_base::clock::timeout;
+use moorline_base::{Backoff, Untrusted};
+use moorline_core::lifecycle::{Action, Event, Role};
+use moorline_core::port::{WorkloadOrder, WorkloadSpec};
+use moorline_core::status::{ArchiveReport, RelayReport};
+use moorline_core::{Generation, InstanceId, SourceName};
+use tracing::Instrument;
+
+use super::link::CLAIM_DEADLINE;
+use super::{Driver, Timer};
+use crate::mailbox::InstanceMail;
+
+/// A workload that uses its whole budget still gets so long to say that it is drained.
+const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+/// A started pair of workloads, until it is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Instance {
+    /// The tunnel that it reads from.
+    generation: Generation,
+    pub(super) relays: BTreeMap<SourceName, RelayReport>,
+    pub(super) archive: Option<ArchiveReport>,
+    /// Roles that crashed and wait for their restart.
+    pub(super) down: BTreeSet<Role>,
+    backoffs: BTreeMap<Role, Backoff>,
+}
+
+impl Driver {
+    /// One action of the table.
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Serve {
+                session,
+                generation,
+            } => {
+                let tunnel = self.tunnels.get(&session);
+                self.client = tunnel
+                    .map(|tunnel| tunnel.client.clone())
+                    .filter(|client| !client.is_empty());
+                let peer = tunnel.and_then(|tunnel| tunnel.peer);
+                tracing::info!(%session, ?peer, "camera up");
+                self.ports.sessions.serve(session, generation);
+            }
+            Action::EndSession { session, reason } => self.end_session(session, reason),
+            Action::Start {
+                instance,
+                generation,
+            } => self.start(instance, generation),
+            Action::Rebind {
+                instance,
+                generation,
+            } => {
+                tracing::info!(%instance, "camera is back: workloads rebind");
+                if let Some(running) = self.instances.get_mut(&instance) {
+                    running.generation = generation;
+                }
+                self.order(instance, WorkloadOrder::Rebind { generation });
+            }
+            Action::Drain { instance } => {
+                let budget = self.shared.settings.drain_budget;
+                tracing::info!(%instance, ?budget, "workloads drain");
+                self.order(instance, WorkloadOrder::Drain { budget });
+                self.schedule(budget + DRAIN_SLACK, Timer::Overdue(instance));
+            }
+            Action::Kill { instance } => {
+                tracing::warn!(%instance, "workloads killed: not drained within the budget");
+                self.ports.workloads.kill(&self.camera.id, instance);
+            }
+            Action::ScheduleRestart { instance, role } => self.schedule_restart(instance, role),
+            Action::Restart { instance, role } => self.restart(instance, role),
+            Action::StartGrace { generation } => {
+                let grace = self.shared.settings.grace;
+                tracing::info!(?grace, "camera lost: workloads wait for it");
+                self.schedule(grace, Timer::Grace(generation));
+            }
+            Action::Release { generation } => self.release(generation),
+            Action::Forget { instance } => {
+                tracing::info!(%instance, "workloads drained");
+                self.instances.remove(&instance);
+            }
+        }
+    }
+
+    fn order(&self, instance: InstanceId, order: WorkloadOrder) {
+        self.ports.workloads.order(&self.camera.id, instance, order);
+    }
+
+    fn start(&mut self, instance: InstanceId, generation: Generation) {
+        tracing::info!(%instance, "workloads start");
+        let started = Instance {
+            generation,
+            ..Instance::default()
+        };
+        self.instances.insert(instance, started);
+        self.ports.workloads.start(self.spec(instance, generation));
+    }
+
+    fn spec(&self, instance: InstanceId, generation: Generation) -> WorkloadSpec {
+        WorkloadSpec {
+            instance,
+            camera: Arc::clone(&self.camera),
+            generation,
+            gaps: self.ledger.stretches(),
+            durable_until: self.ledger.durable_until(),
+        }
+    }
+
+    fn schedule_restart(&mut self, instance: InstanceId, role: Role) {
+        let now = self.shared.clock.monotonic();
+        let Some(running) = self.instances.get_mut(&instance) else {
+            return;
+        };
+        let backoff = running
+            .backoffs
+            .entry(role)
+            .or_insert_with(Backoff::standard);
+        let pause = backoff.failed(now);
+        running.down.insert(role);
+        match role {
+            Role::Relay => running.relays.clear(),
+            Role::Archiver => running.archive = None,
+        }
+        tracing::warn!(%instance, role = role.as_str(), ?pause, "a workload is started again");
+        self.schedule(pause, Timer::Restart(instance, role));
+    }
+
+    fn restart(&mut self, instance: InstanceId, role: Role) {
+        let now = self.shared.clock.monotonic();
+        let Some(running) = self.instances.get_mut(&instance) else {
+            return;
+        };
+        running.down.remove(&role);
+        running
+            .backoffs
+            .entry(role)
+            .or_insert_with(Backoff::standard)
+            .started(now);
+        let generation = running.generation;
+        self.shared.metrics.restarted(role);
+        let spec = self.spec(instance, generation);
+        self.ports.workloads.restart(instance, role, spec);
+    }
+
+    /// Gives a claim back, in a task of its own.
+    pub(super) fn release(&mut self, generation: Generation) {
+        let claims = Arc::clone(&self.ports.claims);
+        let clock = Arc::clone(&self.shared.clock);
+        let camera = self.camera.id.clone();
+        let release = async move {
+            match timeout(&*clock, CLAIM_DEADLINE, claims.release(&camera, generation)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the claim was not given back; the next one supersedes it")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the claim was not given back; the next one supersedes it")
+                }
+            }
+        };
+        self.releases.spawn(release.in_current_span());
+    }
+
+    /// What an instance has said since the last turn.
+    pub(super) fn instance_said(&mut self, instance: InstanceId, mail: InstanceMail) {
+        let now = self.shared.now();
+        let Some(known) = self.instances.get_mut(&instance) else {
+            // Left behind by a task that panicked, or a last word of one that is gone: ending it again does no harm.
+            if !mail.drained {
+                self.ports.workloads.kill(&self.camera.id, instance);
+            }
+            return;
+        };
+        known.relays.extend(mail.relays);
+        if let Some(report) = mail.archive {
+            if let Some(durable) = report.durable_until {
+                self.ledger.durable(durable, now);
+            }
+            known.archive = Some(report);
+        }
+        for (role, reason) in mail.crashed {
+            let reason = Untrusted::new(reason);
+            tracing::error!(%instance, role = role.as_str(), %reason, "a workload ended although nobody asked it to");
+            self.step(Event::Crashed { instance, role });
+        }
+        if mail.drained {
+            self.step(Event::Drained { instance });
+        }
+    }
+}

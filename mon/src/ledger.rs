@@ -1,0 +1,316 @@
+//! What is missing of one camera since `durable until` (P4): the monitor's account, from which archiver, page and metrics read.
+//!
+//! Pure: instants are arguments. Bounded: at most 1,000 stretches; beyond that the two nearest neighbours become one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use moorline_core::coverage::SHORTEST_GAP;
+use moorline_core::port::Memory;
+use moorline_core::status::OpenGap;
+use moorline_core::{Cause, Timestamp};
+
+/// As [`Memory::gaps`] says.
+const MOST: usize = 1_000;
+/// `durable until` lies so far in the future only when the wall clock was set back: then the archiver's new word counts.
+const CLOCK_SET_BACK: Duration = Duration::from_secs(60);
+
+/// A stretch and its end; the last one may be open.
+pub(crate) type Stretch = (OpenGap, Option<Timestamp>);
+
+/// The account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    stretches: VecDeque<Stretch>,
+    durable_until: Option<Timestamp>,
+}
+
+impl Ledger {
+    /// After a restart at `now`: goes on from what was remembered.
+    ///
+    /// A stretch that the last stop left open as *restart* ends now. One that means that the camera was away goes on, because nobody
+    /// knows better. Whatever was being recorded when the process died is missing from its last durable instant on, as *restart*: where
+    /// the spool still holds media, media beats the gap.
+    pub(crate) fn restore(memory: Memory, now: Timestamp) -> Self {
+        let mut ledger = Self {
+            stretches: memory.gaps.into(),
+            durable_until: memory.durable_until,
+        };
+        let last = ledger.stretches.back().copied();
+        match last {
+            Some((gap, None)) if goes_on(gap.cause) => {}
+            Some((_, None)) => ledger.close(now),
+            ended => {
+                let known = ended.and_then(|(_, end)| end).max(ledger.durable_until);
+                if let Some(since) = known.filter(|known| *known < now) {
+                    ledger.open(Cause::Restart, since);
+                    ledger.close(now);
+                }
+            }
+        }
+        ledger
+    }
+
+    /// What must be known again after a restart.
+    pub(crate) fn memory(&self, alarmed_since: Option<Timestamp>) -> Memory {
+        Memory {
+            durable_until: self.durable_until,
+            gaps: self.stretches(),
+            alarmed_since,
+        }
+    }
+
+    /// All stretches, in order.
+    pub(crate) fn stretches(&self) -> Vec<Stretch> {
+        self.stretches.iter().copied().collect()
+    }
+
+    /// The stretch that goes on.
+    pub(crate) fn open_gap(&self) -> Option<OpenGap> {
+        let open = self.stretches.back().filter(|(_, end)| end.is_none());
+        open.map(|(gap, _)| *gap)
+    }
+
+    /// Up to where everything is durable or explained.
+    pub(crate) fn durable_until(&self) -> Option<Timestamp> {
+        self.durable_until
+    }
+
+    /// From `at` on the cause is this. Returns whether that is a change.
+    pub(crate) fn set(&mut self, cause: Option<Cause>, at: Timestamp) -> bool {
+        let present = self.open_gap();
+        if present.map(|gap| gap.cause) == cause {
+            return false;
+        }
+        match (present, cause) {
+            // Less than a gap under the old cause: the new one takes it over, so that no second is lost between two causes.
+            (Some(gap), Some(cause)) if at.since(gap.since) < SHORTEST_GAP => {
+                self.stretches.pop_back();
+                self.open(cause, gap.since);
+            }
+            (_, Some(cause)) => {
+                self.close(at);
+                self.open(cause, at);
+            }
+            (_, None) => self.close(at),
+        }
+        true
+    }
+
+    /// The archiver's word on what is durable. Returns whether it moved.
+    pub(crate) fn durable(&mut self, at: Timestamp, now: Timestamp) -> bool {
+        let set_back = |known: Timestamp| known.since(now) > CLOCK_SET_BACK && at < known;
+        let moved = self
+            .durable_until
+            .is_none_or(|known| at > known || set_back(known));
+        if moved {
+            self.durable_until = Some(at);
+            while self
+                .stretches
+                .front()
+                .is_some_and(|(_, end)| end.is_some_and(|end| end <= at))
+            {
+                self.stretches.pop_front();
+            }
+        }
+        moved
+    }
+
+    /// Opens a stretch, or the one before it again if that has the same cause and ends where this begins.
+    fn open(&mut self, cause: Cause, since: Timestamp) {
+        match self.stretches.back_mut() {
+            Some((gap, end)) if gap.cause == cause && *end == Some(since) => *end = None,
+            last => {
+                let after = last.and_then(|(_, end)| *end);
+                let since = after.map_or(since, |after| since.max(after));
+                self.stretches.push_back((OpenGap { since, cause }, None));
+            }
+        }
+        if self.stretches.len() > MOST {
+            self.merge();
+        }
+    }
+
+    /// Ends the open stretch. One too short for a gap is added to the stretch before it, if they touch, or forgotten: a hole.
+    fn close(&mut self, at: Timestamp) {
+        let Some(gap) = self.open_gap() else { return };
+        let at = at.max(gap.since);
+        self.stretches.pop_back();
+        if at.since(gap.since) >= SHORTEST_GAP {
+            self.stretches.push_back((gap, Some(at)));
+        } else if let Some((_, end)) = self.stretches.back_mut()
+            && *end == Some(gap.since)
+        {
+            *end = Some(at);
+        }
+    }
+
+    /// Makes one stretch of the two neighbours that lie nearest to each other, under the cause of the longer one.
+    fn merge(&mut self) {
+        let closed = self.stretches.iter().zip(self.stretches.iter().skip(1));
+        let distance = |(first, second): (&Stretch, &Stretch)| {
+            second.1.and(first.1).map(|end| second.0.since.since(end))
+        };
+        let nearest = closed
+            .enumerate()
+            .filter_map(|(index, pair)| Some((distance(pair)?, index)))
+            .min();
+        let Some((_, index)) = nearest else { return };
+        let second = self.stretches.remove(index + 1);
+        if let (Some(first), Some((gap, end))) = (self.stretches.get_mut(index), second) {
+            let length =
+                |gap: &OpenGap, end: Option<Timestamp>| end.map(|end| end.since(gap.since));
+            if length(&gap, end) > length(&first.0, first.1) {
+                first.0.cause = gap.cause;
+            }
+            first.1 = end;
+        }
+    }
+}
+
+/// Causes that a restart of the process does not end.
+pub(crate) fn goes_on(cause: Cause) -> bool {
+    matches!(cause, Cause::TunnelDown | Cause::HungUp | Cause::Disabled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    /// Each stretch as (from, to, cause), in seconds; -1 for open.
+    fn told(ledger: &Ledger) -> Vec<(i64, i64, Cause)> {
+        let seconds = |at: Timestamp| at.as_millis() / 1_000;
+        let stretches = ledger.stretches().into_iter();
+        stretches
+            .map(|(gap, end)| (seconds(gap.since), end.map_or(-1, seconds), gap.cause))
+            .collect()
+    }
+
+    #[test]
+    fn a_stretch_is_split_where_the_cause_changes() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.set(Some(Cause::TunnelDown), at(10)));
+        assert!(!ledger.set(Some(Cause::TunnelDown), at(20)));
+        assert!(ledger.set(Some(Cause::RtspError), at(30)));
+        assert!(ledger.set(None, at(45)));
+        assert_eq!(
+            told(&ledger),
+            [(10, 30, Cause::TunnelDown), (30, 45, Cause::RtspError)]
+        );
+    }
+
+    #[test]
+    fn what_is_shorter_than_a_gap_leaves_no_second_unexplained() {
+        let ms = Timestamp::from_millis;
+        let mut ledger = Ledger::default();
+        ledger.set(Some(Cause::RtspError), ms(10_000));
+        ledger.set(Some(Cause::TunnelDown), ms(10_400));
+        assert_eq!(told(&ledger), [(10, -1, Cause::TunnelDown)]);
+        ledger.set(Some(Cause::RtspError), ms(20_000));
+        ledger.set(None, ms(20_900));
+        assert_eq!(
+            ledger.stretches().last().unwrap().1,
+            Some(ms(20_900)),
+            "the rest belongs to the stretch before it"
+        );
+        ledger.set(Some(Cause::CameraSilent), ms(30_000));
+        ledger.set(None, ms(30_999));
+        assert_eq!(ledger.stretches().len(), 1, "a hole is no gap");
+    }
+
+    #[test]
+    fn what_is_durable_is_forgotten() {
+        let mut ledger = Ledger::default();
+        ledger.set(Some(Cause::TunnelDown), at(10));
+        ledger.set(None, at(20));
+        ledger.set(Some(Cause::CameraSilent), at(40));
+        assert!(ledger.durable(at(15), at(50)));
+        assert_eq!(ledger.stretches().len(), 2);
+        assert!(ledger.durable(at(45), at(50)));
+        assert_eq!(
+            told(&ledger),
+            [(40, -1, Cause::CameraSilent)],
+            "what goes on is kept from its beginning"
+        );
+        assert!(!ledger.durable(at(44), at(50)), "never backwards");
+        assert!(
+            ledger.durable(at(-500), at(-499)),
+            "but for a clock that was set back"
+        );
+    }
+
+    #[test]
+    fn a_clean_stop_is_a_restart_until_the_process_is_back() {
+        let mut ledger = Ledger::default();
+        ledger.durable(at(100), at(100));
+        ledger.set(Some(Cause::Restart), at(105));
+        let mut ledger = Ledger::restore(ledger.memory(None), at(120));
+        ledger.set(Some(Cause::TunnelDown), at(120));
+        assert_eq!(
+            told(&ledger),
+            [(105, 120, Cause::Restart), (120, -1, Cause::TunnelDown)]
+        );
+        assert_eq!(ledger.durable_until(), Some(at(100)));
+    }
+
+    #[test]
+    fn a_crash_while_recording_is_a_restart_from_the_last_known_instant_on() {
+        let mut ledger = Ledger::default();
+        ledger.durable(at(100), at(100));
+        let ledger = Ledger::restore(ledger.memory(None), at(130));
+        assert_eq!(told(&ledger), [(100, 130, Cause::Restart)]);
+    }
+
+    #[test]
+    fn a_camera_that_was_away_before_a_crash_is_still_away() {
+        let mut ledger = Ledger::default();
+        ledger.set(Some(Cause::HungUp), at(50));
+        let mut ledger = Ledger::restore(ledger.memory(None), at(130));
+        assert!(!ledger.set(Some(Cause::HungUp), at(130)));
+        assert_eq!(told(&ledger), [(50, -1, Cause::HungUp)]);
+    }
+
+    #[test]
+    fn a_camera_that_flaps_for_weeks_stays_within_the_bound() {
+        let mut ledger = Ledger::default();
+        for turn in 0..3_000 {
+            ledger.set(Some(Cause::TunnelDown), at(turn * 100));
+            ledger.set(None, at(turn * 100 + 10 + turn % 7));
+        }
+        let stretches = ledger.stretches();
+        assert_eq!(stretches.len(), MOST);
+        assert_eq!(stretches.first().unwrap().0.since, at(0));
+        assert_eq!(stretches.last().unwrap().0.since, at(2_999 * 100));
+    }
+
+    proptest! {
+        #[test]
+        fn every_second_under_a_cause_lies_in_a_stretch(steps in proptest::collection::vec((0_u8..4, 1_i64..5_000), 1..60)) {
+            let causes = [None, Some(Cause::TunnelDown), Some(Cause::RtspError), Some(Cause::CameraSilent)];
+            let mut ledger = Ledger::default();
+            let (mut now, mut missing_since) = (0, None);
+            for (cause, wait) in steps {
+                now += wait;
+                let cause = causes[usize::from(cause)];
+                ledger.set(cause, Timestamp::from_millis(now));
+                let missing = *missing_since.get_or_insert(now);
+                if cause.is_none() {
+                    if now - missing >= 1_000 {
+                        let end = ledger.stretches().last().and_then(|(_, end)| *end);
+                        prop_assert_eq!(end, Some(Timestamp::from_millis(now)));
+                    }
+                    missing_since = None;
+                }
+            }
+            let stretches = ledger.stretches();
+            for pair in stretches.windows(2) {
+                prop_assert!(pair[0].1.is_some_and(|end| end <= pair[1].0.since), "in order: {:?}", pair);
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What the monitor counts, and what it reads off the board at each scrape. `camera` is the only open label.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use moorline_base::SharedClock;
+use moorline_core::lifecycle::Role;
+use moorline_core::status::LinkStatus;
+use moorline_core::{Cause, Timestamp};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::board::{Board, Entry};
+
+type Label = [(&'static str, &'static str); 1];
+type TwoLabels = [(&'static str, &'static str); 2];
+
+/// Counters.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    gap_seconds: Family<Label, Counter<f64, AtomicU64>>,
+    alarms: Family<Label, Counter>,
+    told: Family<TwoLabels, Counter>,
+    restarts: Family<Label, Counter>,
+    pub(crate) alarms_dropped: Counter,
+    pub(crate) claims_lost: Counter,
+    pub(crate) lines_dropped: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "moorline_gap_seconds",
+            "Seconds of cameras without media, by cause",
+            metrics.gap_seconds.clone(),
+        );
+        registry.register(
+            "moorline_alarms",
+            "Messages about cameras, by kind",
+            metrics.alarms.clone(),
+        );
+        registry.register(
+            "moorline_alarm_deliveries",
+            "Deliveries of messages, by channel and result",
+            metrics.told.clone(),
+        );
+        registry.register(
+            "moorline_alarms_dropped",
+            "Messages dropped because the notifier does not keep up",
+            metrics.alarms_dropped.clone(),
+        );
+        registry.register(
+            "moorline_workload_restarts",
+            "Workloads started again after they ended although nobody asked them to, by role",
+            metrics.restarts.clone(),
+        );
+        registry.register(
+            "moorline_claims_lost",
+            "Tunnels ended because their claim failed",
+            metrics.claims_lost.clone(),
+        );
+        registry.register(
+            "moorline_control_lines_dropped",
+            "Lines of cameras dropped because their mailbox was full",
+            metrics.lines_dropped.clone(),
+        );
+        metrics
+    }
+
+    /// Time of a camera has passed without media.
+    pub(crate) fn missed(&self, cause: Cause, long: Duration) {
+        let label = [("cause", cause.as_str())];
+        self.gap_seconds
+            .get_or_create(&label)
+            .inc_by(long.as_secs_f64());
+    }
+
+    /// A message was made.
+    pub(crate) fn alarm(&self, kind: &'static str) {
+        self.alarms.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// A channel has done with a message.
+    pub(crate) fn told(&self, channel: &'static str, result: &'static str) {
+        let labels = [("channel", channel), ("result", result)];
+        self.told.get_or_create(&labels).inc();
+    }
+
+    /// A workload was started again.
+    pub(crate) fn restarted(&self, role: Role) {
+        self.restarts
+            .get_or_create(&[("role", role.as_str())])
+            .inc();
+    }
+}
+
+/// Gauges, read off the board at each scrape: a camera that is removed leaves nothing behind.
+pub(crate) struct BoardMetrics {
+    board: Arc<Board>,
+    clock: SharedClock,
+}
+
+impl BoardMetrics {
+    pub(crate) fn new(board: Arc<Board>, clock: SharedClock) -> Self {
+        Self { board, clock }
+    }
+}
+
+impl fmt::Debug for BoardMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BoardMetrics")
+    }
+}
+
+impl Collector for BoardMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let entries = self.board.all();
+        let now = Timestamp::from_millis(self.clock.wall_ms());
+        links(&mut encoder, &entries)?;
+        each(
+            &mut encoder,
+            &entries,
+            "moorline_camera_durable_lag_seconds",
+            "Time since the instant up to which everything of the camera is durable or explained",
+            |entry| Some(now.since(entry.status.durable_until?).as_secs_f64()),
+        )?;
+        each(
+            &mut encoder,
+            &entries,
+            "moorline_camera_readers",
+            "Readers of the camera's relay, the archiver included",
+            |entry| {
+                let relays = entry.status.relays.iter();
+                Some(relays.map(|relay| i64::from(relay.readers)).sum::<i64>())
+            },
+        )?;
+        each(
+            &mut encoder,
+            &entries,
+            "moorline_camera_bits_per_second",
+            "Media received from the camera, all sources",
+            |entry| {
+                let relays = entry.status.relays.iter();
+                let bits: u64 = relays.map(|relay| relay.bits_per_second).sum();
+                Some(i64::try_from(bits).unwrap_or(i64::MAX))
+            },
+        )
+    }
+}
+
+/// How many cameras are in each state of the link.
+fn links(encoder: &mut DescriptorEncoder<'_>, entries: &[Arc<Entry>]) -> fmt::Result {
+    let mut counts = BTreeMap::from([("absent", 0_i64), ("grace", 0), ("up", 0)]);
+    for entry in entries {
+        let state = match entry.status.link {
+            LinkStatus::Absent => "absent",
+            LinkStatus::Grace { .. } => "grace",
+            LinkStatus::Up { .. } => "up",
+        };
+        *counts.entry(state).or_default() += 1;
+    }
+    let help = "Cameras, by the state of their link";
+    let mut family =
+        encoder.encode_descriptor("moorline_cameras", help, None, MetricType::Gauge)?;
+    for (state, count) in counts {
+        ConstGauge::new(count).encode(family.encode_family(&[("state", state)])?)?;
+    }
+    Ok(())
+}
+
+/// One gauge per camera that has a value.
+fn each<V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    entries: &[Arc<Entry>],
+    name: &str,
+    help: &str,
+    value: impl Fn(&Entry) -> Option<V>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for entry in entries {
+        if let Some(value) = value(entry) {
+            let label = [("camera", entry.camera.id.to_string())];
+            ConstGauge::new(value).encode(family.encode_family(&label)?)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,402 @@
+//! Tunnels, claims, takeover, hang-up, grace, the record's changes.
+
+use moorline_core::camera::{Access, Enabled, Record};
+use moorline_core::lifecycle::{EndReason, Role};
+use moorline_core::port::*;
+use moorline_core::status::LinkStatus;
+use moorline_core::{Camera, Generation, SessionId};
+
+use super::world::{ClaimMode, Done, World, instance, key, record};
+
+const S1: SessionId = SessionId(1);
+const S2: SessionId = SessionId(2);
+const G1: Generation = Generation(1);
+const G2: Generation = Generation(2);
+const I1: moorline_core::InstanceId = instance(1, 0);
+
+async fn running() -> World {
+    let world = World::new([record("yard")]);
+    world.settle().await;
+    world.up(1, "yard").await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(S1, G1), Done::Start(I1, G1)]
+    );
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_served_while_the_claim_is_held_back() {
+    let world = World::new([record("yard")]);
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(1, "yard").await;
+    world.pass(4).await;
+    assert_eq!(world.fakes.take(), []);
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(S1, G1), Done::Start(I1, G1)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_lost_or_late_ends_the_session() {
+    let world = World::new([record("yard")]);
+    world.fakes.claims(ClaimMode::Refuse);
+    world.up(1, "yard").await;
+    assert_eq!(world.fakes.take(), [Done::End(S1, EndReason::ClaimLost)]);
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(2, "yard").await;
+    world.pass(6).await;
+    assert_eq!(world.fakes.take(), [Done::End(S2, EndReason::ClaimLost)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_tunnel_takes_over_and_the_older_one_is_ended() {
+    let world = running().await;
+    world.up(2, "yard").await;
+    assert_eq!(
+        world.fakes.take(),
+        [
+            Done::Serve(S2, G2),
+            Done::End(S1, EndReason::Superseded),
+            Done::Rebind(I1, G2)
+        ]
+    );
+    world.ended(1, TunnelEnd::HungUp).await;
+    assert_eq!(world.fakes.take(), [], "old news");
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Up { session: S2, .. }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_tunnels_that_wait_for_a_claim_only_the_newest_gets_one() {
+    let world = World::new([record("yard")]);
+    world.fakes.claims(ClaimMode::Hold);
+    for session in 1..=3 {
+        world.up(session, "yard").await;
+    }
+    let superseded = |session| Done::End(SessionId(session), EndReason::Superseded);
+    assert_eq!(world.fakes.take(), [superseded(1), superseded(2)]);
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    let served = world.fakes.take();
+    assert_eq!(
+        served.first(),
+        Some(&Done::Serve(SessionId(3), G2)),
+        "{served:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_ends_before_its_claim_is_back_starts_nothing() {
+    let world = World::new([record("yard")]);
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(1, "yard").await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::Release(G1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_tunnel_keeps_its_workloads_for_the_grace() {
+    let world = running().await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(29).await;
+    assert_eq!(world.fakes.take(), []);
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Grace { .. }
+    ));
+    world.pass(2).await;
+    let mut done = world.fakes.take();
+    done.sort_by_key(|done| format!("{done:?}"));
+    assert_eq!(done, [Done::Drain(I1), Done::Release(G1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_up_drains_at_once_and_an_overdue_instance_is_killed() {
+    let world = running().await;
+    world.ended(1, TunnelEnd::HungUp).await;
+    let done = world.fakes.take();
+    assert!(done.contains(&Done::Drain(I1)), "{done:?}");
+    world.pass(64).await;
+    assert_eq!(world.fakes.take(), []);
+    world.pass(2).await;
+    assert_eq!(world.fakes.take(), [Done::Kill(I1)]);
+    world.say("yard", I1, WorkloadEvent::Drained).await;
+    let (report, _) = world.stop().await;
+    assert_eq!(report.left, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bye_and_the_operator_hang_up_too() {
+    let world = running().await;
+    world.monitor.opened(S1, &"yard".parse().unwrap());
+    assert!(world.monitor.line(S1, b"BYE"));
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(
+        done[..2],
+        [Done::End(S1, EndReason::HungUp), Done::Drain(I1)]
+    );
+    world.up(2, "yard").await;
+    world.fakes.take();
+    world.monitor.hang_up(&"yard".parse().unwrap());
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(
+        done[..2],
+        [
+            Done::End(S2, EndReason::HungUp),
+            Done::Drain(instance(2, 0))
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_a_tunnel_supersedes_nothing_and_its_bye_ends_it_alone() {
+    let world = running().await;
+    world.monitor.opened(S2, &"yard".parse().unwrap());
+    world.settle().await;
+    assert!(world.monitor.line(S2, b"BYE"));
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::End(S2, EndReason::HungUp)]);
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Up { session: S1, .. }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_stops_answering_ping_is_lost_and_one_that_never_did_is_not() {
+    let world = running().await;
+    world.monitor.opened(S1, &"yard".parse().unwrap());
+    world.pass(15).await;
+    assert!(world.monitor.line(S1, b"PONG 1"));
+    world.pass(44).await;
+    assert_eq!(world.fakes.take(), []);
+    world.pass(30).await;
+    assert_eq!(world.fakes.take(), [Done::End(S1, EndReason::Silent)]);
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Grace { .. }
+    ));
+    world.ended(1, TunnelEnd::HungUp).await;
+    assert_eq!(world.fakes.take(), [], "its end is old news");
+
+    let stock = running().await;
+    stock.monitor.opened(S1, &"yard".parse().unwrap());
+    stock.pass(600).await;
+    assert_eq!(stock.fakes.take(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fourth_claim_within_a_minute_waits_and_two_addresses_are_told_once() {
+    let world = running().await;
+    for session in 2..=3 {
+        world.up(session, "yard").await;
+    }
+    world.fakes.take();
+    for turn in 0..3 {
+        let session = 4 + turn;
+        world.up(session, "yard").await;
+        assert_eq!(world.fakes.take(), [], "the older one serves until then");
+        world.pass(30).await;
+        assert!(matches!(
+            world.fakes.take().as_slice(),
+            [Done::Serve(..), ..]
+        ));
+    }
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    let told = format!("{:?}", alarms[0]);
+    assert!(
+        told.contains("192.0.2.1:") && told.contains("192.0.2.2:"),
+        "{told}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn disabling_ends_the_session_and_drains_and_enabling_serves_again() {
+    let world = running().await;
+    let off = Camera {
+        enabled: Enabled::Disabled,
+        ..record("yard")
+    };
+    world.fakes.cameras([off]);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(
+        done[..2],
+        [Done::End(S1, EndReason::Disabled), Done::Drain(I1)]
+    );
+    world.up(2, "yard").await;
+    assert_eq!(world.fakes.take(), [Done::End(S2, EndReason::Disabled)]);
+    world.fakes.cameras([record("yard")]);
+    world.settle().await;
+    world.up(3, "yard").await;
+    assert_eq!(
+        world.fakes.take().first(),
+        Some(&Done::Serve(SessionId(3), G2))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_change_that_matters_to_workloads_restarts_them() {
+    let world = running().await;
+    let titled = Camera {
+        title: "the yard".to_owned(),
+        site: Some("farm".to_owned()),
+        ..record("yard")
+    };
+    world.fakes.cameras([titled.clone()]);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), []);
+    world.fakes.cameras([Camera {
+        record: Record::Off,
+        ..titled
+    }]);
+    world.settle().await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Drain(I1), Done::Start(instance(1, 1), G1)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_key_ends_its_sessions() {
+    let world = running().await;
+    let mut other = record("yard");
+    other.keys[0].key = key(2);
+    world.fakes.cameras([other]);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::End(S1, EndReason::Removed)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_camera_is_drained_and_its_name_may_come_back() {
+    let world = running().await;
+    world.fakes.cameras([]);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(
+        done[..2],
+        [Done::End(S1, EndReason::Removed), Done::Drain(I1)]
+    );
+    assert!(world.monitor.get(&"yard".parse().unwrap()).is_none());
+    world.fakes.cameras([record("yard")]);
+    world.settle().await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.say("yard", I1, WorkloadEvent::Drained).await;
+    world.up(2, "yard").await;
+    assert_eq!(world.fakes.take().first(), Some(&Done::Serve(S2, G2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_of_a_camera_that_was_added_a_moment_ago_is_served() {
+    let world = World::new([]);
+    world.settle().await;
+    world.fakes.cameras([record("yard")]);
+    world.up(1, "yard").await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(S1, G1), Done::Start(I1, G1)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lan_camera_is_up_from_the_start_and_again_after_enabling() {
+    let lan = || Camera {
+        access: Access::Lan {
+            host: "192.168.1.5".to_owned(),
+            port: 554,
+        },
+        ..record("shed")
+    };
+    let world = World::new([lan()]);
+    world.settle().await;
+    let first = SessionId(crate::FIRST_LAN_SESSION);
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(first, G1), Done::Start(I1, G1)]
+    );
+    world.fakes.cameras([Camera {
+        enabled: Enabled::Disabled,
+        ..lan()
+    }]);
+    world.settle().await;
+    assert!(world.fakes.take().contains(&Done::Drain(I1)));
+    world.fakes.claims(ClaimMode::Refuse);
+    world.fakes.cameras([lan()]);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), []);
+    world.fakes.claims(ClaimMode::Grant);
+    world.pass(60).await;
+    assert!(
+        matches!(world.fakes.take().first(), Some(Done::Serve(_, G2))),
+        "a claim that failed is tried again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_workload_is_started_again_with_backoff() {
+    let world = running().await;
+    let crash = WorkloadEvent::Crashed {
+        role: Role::Archiver,
+        reason: "panic: index out of range".to_owned(),
+    };
+    for _ in 0..5 {
+        world.say("yard", I1, crash.clone()).await;
+        assert_eq!(world.fakes.take(), []);
+        world.pass(61).await;
+        assert_eq!(world.fakes.take(), [Done::Restart(I1, Role::Archiver)]);
+    }
+    world.say("yard", I1, crash).await;
+    world.ended(1, TunnelEnd::HungUp).await;
+    world.fakes.take();
+    world.pass(30).await;
+    assert_eq!(world.fakes.take(), [], "no longer wanted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hello_time_and_ping_are_said_to_every_session() {
+    let world = World::new([record("acme/yard")]);
+    world.monitor.opened(S1, &"acme/yard".parse().unwrap());
+    world.pass(31).await;
+    let lines: Vec<_> = world.fakes.done.lock().unwrap().clone();
+    let line = |text: &str| Done::Line(S1, text.to_owned());
+    let unix = super::world::START.as_millis() / 1_000;
+    assert_eq!(
+        lines,
+        [
+            line("MOORLINE/1 both acme/yard"),
+            line(&format!("TIME {unix}")),
+            line("PING 1"),
+            line("PING 2")
+        ]
+    );
+    assert!(world.monitor.line(S1, b"STATUS uptime=7"));
+    world.settle().await;
+    assert_eq!(
+        world.status("acme/yard").said,
+        [("uptime".to_owned(), "7".to_owned())]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_sessions_drains_and_waits() {
+    let world = running().await;
+    let (report, fakes) = world.stop().await;
+    assert_eq!(report.left, 0);
+    let done = fakes.take();
+    assert!(
+        done.contains(&Done::End(S1, EndReason::Shutdown)),
+        "{done:?}"
+    );
+    assert!(done.contains(&Done::Drain(I1)), "{done:?}");
+}

@@ -1,0 +1,4 @@
+//! The whole monitor among working fakes, under paused time.
+
+mod link;
+pub(crate) mod world;

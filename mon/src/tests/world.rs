@@ -1,0 +1,400 @@
+//! Working fakes of every port, in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moorline_base::CancellationToken;
+use moorline_base::clock::TokioClock;
+use moorline_core::alarm::Alarm;
+use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, Source};
+use moorline_core::lifecycle::{EndReason, Role};
+use moorline_core::port::*;
+use moorline_core::segment::Retention;
+use moorline_core::status::*;
+use moorline_core::*;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::{Monitor, Ports, Settings, StopReport, monitor};
+
+/// Where the wall starts in every test: 2026-11-20T00:00:00Z.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_132_800_000);
+
+pub(crate) fn key(seed: u8) -> PublicKey {
+    let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+    blob.extend([seed; 32]);
+    PublicKey::from_blob(&blob).unwrap()
+}
+
+pub(crate) fn record(id: &str) -> Camera {
+    Camera {
+        id: id.parse().unwrap(),
+        title: id.to_owned(),
+        site: None,
+        timezone: "UTC".to_owned(),
+        created: Timestamp::default(),
+        keys: vec![CameraKey {
+            key: key(1),
+            added: Timestamp::default(),
+            comment: String::new(),
+        }],
+        access: Access::Tunnel {
+            forwards: Vec::new(),
+        },
+        main: Source::default(),
+        sub: None,
+        record: Record::Main,
+        retention: Retention::Days(14),
+        enabled: Enabled::Yes,
+    }
+}
+
+pub(crate) fn camera(id: &str) -> Arc<Camera> {
+    Arc::new(record(id))
+}
+
+pub(crate) fn tunnel(session: SessionId, camera: &Arc<Camera>) -> TunnelUp {
+    TunnelUp {
+        session,
+        camera: Arc::clone(camera),
+        peer: Some(
+            format!("192.0.2.{}:5{:04}", 1 + session.0 % 2, session.0 % 5_000)
+                .parse()
+                .unwrap(),
+        ),
+        client: "SSH-2.0-dropbear_2022.83".to_owned(),
+    }
+}
+
+/// What somebody did to a port, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Done {
+    Serve(SessionId, Generation),
+    End(SessionId, EndReason),
+    Start(InstanceId, Generation),
+    Restart(InstanceId, Role),
+    Rebind(InstanceId, Generation),
+    Cause(InstanceId, Option<Cause>),
+    Drain(InstanceId),
+    Kill(InstanceId),
+    Release(Generation),
+    Line(SessionId, String),
+}
+
+/// How claims behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClaimMode {
+    Grant,
+    Hold,
+    Refuse,
+}
+
+/// Every port at once.
+pub(crate) struct Fakes {
+    pub(crate) done: Mutex<Vec<Done>>,
+    set: Mutex<Arc<CameraSet>>,
+    version: watch::Sender<u64>,
+    claims: watch::Sender<ClaimMode>,
+    generations: Mutex<BTreeMap<CameraId, Generation>>,
+    pub(crate) memories: Mutex<BTreeMap<CameraId, Memory>>,
+    pub(crate) stores: Mutex<u32>,
+    pub(crate) alarms: Mutex<Vec<Alarm>>,
+    pub(crate) specs: Mutex<Vec<WorkloadSpec>>,
+    pub(crate) live: Mutex<BTreeSet<InstanceId>>,
+}
+
+impl Fakes {
+    pub(crate) fn say(&self, done: Done) {
+        self.done.lock().unwrap().push(done);
+    }
+
+    /// Everything done since the last call, but lines and causes.
+    pub(crate) fn take(&self) -> Vec<Done> {
+        let all = std::mem::take(&mut *self.done.lock().unwrap());
+        let dull = |done: &Done| matches!(done, Done::Line(..) | Done::Cause(..));
+        all.into_iter().filter(|done| !dull(done)).collect()
+    }
+
+    pub(crate) fn claims(&self, mode: ClaimMode) {
+        self.claims.send_replace(mode);
+    }
+
+    pub(crate) fn cameras(&self, cameras: impl IntoIterator<Item = Camera>) {
+        *self.set.lock().unwrap() = Arc::new(CameraSet::new(cameras));
+        self.version.send_modify(|version| *version += 1);
+    }
+}
+
+#[async_trait]
+impl CameraDirectory for Fakes {
+    fn snapshot(&self) -> Arc<CameraSet> {
+        Arc::clone(&self.set.lock().unwrap())
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut versions = self.version.subscribe();
+        *versions.wait_for(|version| *version != seen).await.unwrap()
+    }
+
+    fn version(&self) -> u64 {
+        *self.version.borrow()
+    }
+}
+
+#[async_trait]
+impl Claims for Fakes {
+    async fn claim(&self, camera: &CameraId, _: SessionId) -> Result<Generation, ClaimError> {
+        let mut modes = self.claims.subscribe();
+        let mode = *modes
+            .wait_for(|mode| *mode != ClaimMode::Hold)
+            .await
+            .unwrap();
+        if mode == ClaimMode::Refuse {
+            return Err(PortError::new("claim the camera", "the disk is full").into());
+        }
+        let mut generations = self.generations.lock().unwrap();
+        let generation = generations.entry(camera.clone()).or_default();
+        *generation = generation.next();
+        Ok(*generation)
+    }
+
+    async fn release(&self, _: &CameraId, generation: Generation) -> Result<(), PortError> {
+        self.say(Done::Release(generation));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Memories for Fakes {
+    async fn load(&self) -> Result<Vec<(CameraId, Memory)>, PortError> {
+        Ok(self.memories.lock().unwrap().clone().into_iter().collect())
+    }
+
+    async fn store(&self, camera: &CameraId, memory: &Memory) -> Result<(), PortError> {
+        *self.stores.lock().unwrap() += 1;
+        self.memories
+            .lock()
+            .unwrap()
+            .insert(camera.clone(), memory.clone());
+        Ok(())
+    }
+}
+
+impl Sessions for Fakes {
+    fn serve(&self, session: SessionId, generation: Generation) {
+        self.say(Done::Serve(session, generation));
+    }
+
+    fn end(&self, session: SessionId, reason: EndReason) {
+        self.say(Done::End(session, reason));
+    }
+}
+
+impl ControlWriter for Fakes {
+    fn send(&self, session: SessionId, line: &str) -> bool {
+        self.say(Done::Line(session, line.to_owned()));
+        true
+    }
+}
+
+impl Workloads for Fakes {
+    fn start(&self, spec: WorkloadSpec) {
+        self.live.lock().unwrap().insert(spec.instance);
+        self.say(Done::Start(spec.instance, spec.generation));
+        self.specs.lock().unwrap().push(spec);
+    }
+
+    fn restart(&self, instance: InstanceId, role: Role, _: WorkloadSpec) {
+        self.say(Done::Restart(instance, role));
+    }
+
+    fn order(&self, _: &CameraId, instance: InstanceId, order: WorkloadOrder) {
+        self.say(match order {
+            WorkloadOrder::Rebind { generation } => Done::Rebind(instance, generation),
+            WorkloadOrder::Cause { gap } => Done::Cause(instance, gap.map(|gap| gap.cause)),
+            WorkloadOrder::Drain { .. } => Done::Drain(instance),
+        });
+    }
+
+    fn kill(&self, _: &CameraId, instance: InstanceId) {
+        self.say(Done::Kill(instance));
+    }
+}
+
+#[async_trait]
+impl Notifier for Fakes {
+    async fn tell(&self, alarm: &Alarm) -> Vec<Result<&'static str, NotifyError>> {
+        self.alarms.lock().unwrap().push(alarm.clone());
+        vec![Ok("webhook")]
+    }
+}
+
+/// A running monitor among fakes. Only under paused time.
+pub(crate) struct World {
+    pub(crate) fakes: Arc<Fakes>,
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) registry: Registry,
+    cancel: CancellationToken,
+    running: tokio::task::JoinHandle<StopReport>,
+    began: tokio::time::Instant,
+}
+
+impl World {
+    pub(crate) fn new(cameras: impl IntoIterator<Item = Camera>) -> Self {
+        Self::with(Settings::default(), cameras, BTreeMap::new())
+    }
+
+    pub(crate) fn with(
+        settings: Settings,
+        cameras: impl IntoIterator<Item = Camera>,
+        memories: BTreeMap<CameraId, Memory>,
+    ) -> Self {
+        Self::starting_at(START, settings, cameras, memories)
+    }
+
+    pub(crate) fn starting_at(
+        start: Timestamp,
+        settings: Settings,
+        cameras: impl IntoIterator<Item = Camera>,
+        memories: BTreeMap<CameraId, Memory>,
+    ) -> Self {
+        let fakes = Arc::new(Fakes {
+            done: Mutex::default(),
+            set: Mutex::new(Arc::new(CameraSet::new(cameras))),
+            version: watch::Sender::new(0),
+            claims: watch::Sender::new(ClaimMode::Grant),
+            generations: Mutex::default(),
+            memories: Mutex::new(memories),
+            stores: Mutex::default(),
+            alarms: Mutex::default(),
+            specs: Mutex::default(),
+            live: Mutex::default(),
+        });
+        let mut registry = Registry::default();
+        let clock = Arc::new(TokioClock::starting_at(start.as_millis()));
+        let (monitor, watch) = monitor(settings, clock, &mut registry);
+        let ports = Ports {
+            directory: fakes.clone(),
+            claims: fakes.clone(),
+            memories: fakes.clone(),
+            workloads: fakes.clone(),
+            sessions: fakes.clone(),
+            control: fakes.clone(),
+            notifier: fakes.clone(),
+        };
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(watch.run(ports, cancel.clone()));
+        Self {
+            fakes,
+            monitor,
+            registry,
+            cancel,
+            running,
+            began: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Lets everything happen that can happen without time passing.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..40 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        self.settle().await;
+        for _ in 0..seconds {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            self.settle().await;
+        }
+    }
+
+    pub(crate) async fn up(&self, session: u64, camera: &str) {
+        let record = self.fakes.snapshot();
+        let record = record.get(&camera.parse().unwrap()).unwrap();
+        assert!(self.monitor.up(tunnel(SessionId(session), record)));
+        self.settle().await;
+    }
+
+    pub(crate) async fn ended(&self, session: u64, end: TunnelEnd) {
+        self.monitor.ended(SessionId(session), end);
+        self.settle().await;
+    }
+
+    pub(crate) async fn say(&self, camera: &str, instance: InstanceId, event: WorkloadEvent) {
+        self.monitor.tell(&camera.parse().unwrap(), instance, event);
+        self.settle().await;
+    }
+
+    pub(crate) async fn relay(&self, camera: &str, instance: InstanceId, state: RelayState) {
+        let report = RelayReport {
+            source: SourceName::Main,
+            state,
+            since: self.now(),
+            media: Vec::new(),
+            bits_per_second: 2_000_000,
+            readers: 1,
+            pictures: 1,
+            pictures_lost: 0,
+            resyncs: 0,
+        };
+        let report = WorkloadEvent::Report(WorkloadReport::Relay(report));
+        self.say(camera, instance, report).await;
+    }
+
+    pub(crate) async fn archive(&self, camera: &str, instance: InstanceId, durable: Timestamp) {
+        let report = ArchiveReport {
+            state: ArchiveState::Recording,
+            synced_until: Some(self.now()),
+            durable_until: Some(durable),
+            silent_since: None,
+            spool_bytes: 0,
+            audio_note: None,
+            store_error: None,
+        };
+        let report = WorkloadEvent::Report(WorkloadReport::Archive(report));
+        self.say(camera, instance, report).await;
+    }
+
+    /// The wall.
+    pub(crate) fn now(&self) -> Timestamp {
+        START + self.began.elapsed()
+    }
+
+    pub(crate) fn status(&self, camera: &str) -> CameraStatus {
+        self.monitor.get(&camera.parse().unwrap()).unwrap()
+    }
+
+    /// Stops the process; every order to drain is obeyed at once.
+    pub(crate) async fn stop(self) -> (StopReport, Arc<Fakes>) {
+        self.cancel.cancel();
+        while !self.running.is_finished() {
+            let done = self.fakes.done.lock().unwrap().clone();
+            for done in done {
+                if let Done::Drain(instance) | Done::Kill(instance) = done
+                    && self.fakes.live.lock().unwrap().remove(&instance)
+                {
+                    for camera in self.fakes.snapshot().iter() {
+                        self.monitor
+                            .tell(&camera.id, instance, WorkloadEvent::Drained);
+                    }
+                }
+            }
+            self.settle().await;
+            if !self.running.is_finished() {
+                tokio::time::advance(Duration::from_millis(100)).await;
+            }
+        }
+        (self.running.await.unwrap(), self.fakes)
+    }
+}
+
+pub(crate) const fn instance(generation: u64, ordinal: u32) -> InstanceId {
+    InstanceId {
+        generation: Generation(generation),
+        ordinal,
+    }
+}

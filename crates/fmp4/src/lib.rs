@@ -67,6 +67,7 @@ mod fragment;
 mod head;
 mod init;
 mod join;
+mod moov;
 mod parse;
 mod reader;
 mod recover;

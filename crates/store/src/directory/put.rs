@@ -1,0 +1,170 @@
+//! The put: a rename and the fsync of both directories; from another file system a verified copy.
+//!
+//! No path of an error removes the spool's file (P3, never-delete rule 4).
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use md5::{Digest as _, Md5};
+use moorline_base::files::sync_directory;
+use moorline_core::port::{SealedFile, StoreError};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use super::tree::{INCOMING, Tree, failed, split};
+use crate::MAX_OBJECT;
+use crate::key_path::components;
+
+/// How often the folder may vanish between its making and the rename: a sweep removes empty ones.
+const ATTEMPTS: usize = 8;
+const CHUNK: usize = 1024 * 1024;
+
+/// Stores a sealed file under its key and removes it from the spool.
+pub(super) fn sealed(tree: &Tree, file: &SealedFile) -> Result<(), StoreError> {
+    let key = file.key.to_string();
+    if file.bytes > MAX_OBJECT {
+        return Err(StoreError::Refused(format!("{key} is larger than 256 MiB")));
+    }
+    let length = match fs::symlink_metadata(&file.path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => {
+            return Err(StoreError::Refused(format!(
+                "{} is no file",
+                file.path.display()
+            )));
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            return put_before(tree, file, &key);
+        }
+        Err(cause) => return Err(failed(&key, &cause)),
+    };
+    if length != file.bytes {
+        return Err(StoreError::Digest(key));
+    }
+    let parts = components(&key)?;
+    let (name, folders) = split(&parts);
+    let renamed = place(tree, folders, |folder| {
+        renameat(CWD, &file.path, folder, name)
+    });
+    match renamed {
+        Ok(()) => {}
+        Err(Errno::XDEV) => {
+            copy_in(tree, file, &key)?;
+            fs::remove_file(&file.path).map_err(|cause| failed(&key, &cause))?;
+        }
+        Err(cause) => return Err(failed(&key, &cause.into())),
+    }
+    let spool = file.path.parent().unwrap_or(Path::new("."));
+    sync_directory(spool).map_err(|cause| failed(&key, &cause))
+}
+
+/// A put whose caller was cancelled after the rename comes again, without a file.
+fn put_before(tree: &Tree, file: &SealedFile, key: &str) -> Result<(), StoreError> {
+    match tree.length(key) {
+        Ok(length) if length == file.bytes => Ok(()),
+        _ => Err(StoreError::Refused(format!(
+            "neither the spool has {} nor the store {key}",
+            file.path.display()
+        ))),
+    }
+}
+
+/// Writes a few bytes under a key.
+pub(super) fn bytes(tree: &Tree, key: &str, content: &[u8]) -> Result<(), StoreError> {
+    write_in(tree, key, |target| target.write_all(content))
+}
+
+/// Copies an object inside the store.
+pub(super) fn copy(tree: &Tree, from: &str, to: &str) -> Result<(), StoreError> {
+    components(to)?;
+    let (mut source, _) = tree.object(from)?;
+    write_in(tree, to, |target| io::copy(&mut source, target).map(|_| ()))
+}
+
+/// Copies the spool's file in, and reads back what was written before anybody may remove the original.
+fn copy_in(tree: &Tree, file: &SealedFile, key: &str) -> Result<(), StoreError> {
+    let mut source = File::open(&file.path).map_err(|cause| failed(key, &cause))?;
+    let mut hash = Md5::new();
+    write_in(tree, key, |target| {
+        each_chunk(&mut source, |chunk| {
+            hash.update(chunk);
+            target.write_all(chunk)
+        })
+    })?;
+    let sent: [u8; 16] = hash.finalize().into();
+    let (mut stored, length) = tree.object(key)?;
+    let mut hash = Md5::new();
+    each_chunk(&mut stored, |chunk| {
+        hash.update(chunk);
+        Ok(())
+    })
+    .map_err(|cause| failed(key, &cause))?;
+    let held: [u8; 16] = hash.finalize().into();
+    if held != sent || length != file.bytes || file.md5.is_some_and(|md5| md5 != sent) {
+        return Err(StoreError::Digest(key.to_owned()));
+    }
+    Ok(())
+}
+
+fn each_chunk(
+    source: &mut impl Read,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => take(buffer.get(..count).unwrap_or_default())?,
+        }
+    }
+}
+
+/// Writes a file beside the tree, syncs it and renames it to its key.
+fn write_in(
+    tree: &Tree,
+    key: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), StoreError> {
+    let parts = components(key)?;
+    let (name, folders) = split(&parts);
+    let broken = |cause: io::Error| failed(key, &cause);
+    let incoming = tree
+        .make_folder(&[INCOMING])
+        .map_err(|cause| broken(cause.into()))?;
+    let temporary = format!("{:016x}", rand::random::<u64>());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let written = openat(&incoming, &temporary, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let mut file = File::from(file);
+            write(&mut file)?;
+            file.sync_all()?;
+            place(tree, folders, |folder| {
+                renameat(&incoming, &temporary, folder, name)
+            })?;
+            Ok(())
+        });
+    if written.is_err() {
+        let _ = unlinkat(&incoming, &temporary, AtFlags::empty());
+    }
+    written.map_err(broken)
+}
+
+/// Makes the folders, renames into the last and makes that durable.
+fn place(
+    tree: &Tree,
+    folders: &[&str],
+    rename: impl Fn(&OwnedFd) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    let mut attempt = 1;
+    loop {
+        let made = tree.make_folder(folders);
+        let renamed = made.and_then(|folder| rename(&folder).and_then(|()| fsync(&folder)));
+        match renamed {
+            Err(Errno::NOENT) if attempt < ATTEMPTS => attempt += 1,
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The directory store: the contract, and what only a file system can do to it.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind, write and look at the real clock"
+)]
+
+mod common;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+use moorline_base::SystemClock;
+use moorline_core::port::{SegmentSink as _, SegmentStore as _, StoreError};
+use moorline_store::DirectoryStore;
+
+struct Setup {
+    folder: tempfile::TempDir,
+    store: DirectoryStore,
+    spool: Spool,
+}
+
+fn setup() -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let store =
+        DirectoryStore::open(&folder.path().join("archive"), SystemClock::shared()).unwrap();
+    let spool = Spool::at(&folder.path().join("spool"));
+    Setup {
+        folder,
+        store,
+        spool,
+    }
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn keeps_the_contract() {
+    let Setup {
+        folder: _folder,
+        store,
+        spool,
+    } = setup();
+    suite(&store, &spool, store.path()).await;
+}
+
+#[tokio::test]
+async fn keeps_the_contract_when_the_spool_is_on_another_file_system() {
+    let other = Path::new("/dev/shm");
+    let Some(far) = tempfile::tempdir_in(other)
+        .ok()
+        .filter(|far| device(far.path()) != device(&std::env::temp_dir()))
+    else {
+        moorline_testkit::skip("no second file system at /dev/shm");
+        return;
+    };
+    let Setup {
+        folder: _folder,
+        store,
+        spool: _,
+    } = setup();
+    suite(&store, &Spool::at(&far.path().join("spool")), store.path()).await;
+    assert_eq!(names(&store.path().join(".incoming")), Vec::<String>::new());
+}
+
+fn device(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).unwrap().dev()
+}
+
+#[tokio::test]
+async fn on_one_file_system_the_put_is_a_rename() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Setup {
+        folder: _folder,
+        store,
+        spool,
+    } = setup();
+    let key = segment("r030", "2026/11/20/211005.250", 1, 0, "full");
+    let file = spool.seal(&key, &media(5_000));
+    let inode = std::fs::metadata(&file.path).unwrap().ino();
+    store.put(&file).await.unwrap();
+    assert_eq!(
+        std::fs::metadata(store.path().join(key.to_string()))
+            .unwrap()
+            .ino(),
+        inode
+    );
+    assert!(!store.wants_md5());
+}
+
+#[tokio::test]
+async fn links_lead_nowhere() {
+    let Setup {
+        folder,
+        store,
+        spool,
+    } = setup();
+    let outside = folder.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("secret.mp4"), b"secret").unwrap();
+    let tenant = store.path().join("v1/r030");
+    std::fs::create_dir_all(&tenant).unwrap();
+    symlink(&outside, tenant.join("home")).unwrap();
+    symlink(outside.join("secret.mp4"), tenant.join("file.mp4")).unwrap();
+
+    is_missing(store.get("v1/r030/home/secret.mp4", 0..10).await);
+    is_missing(store.get("v1/r030/file.mp4", 0..10).await);
+    assert_eq!(store.list("v1/", "").await.unwrap(), Default::default());
+    assert_eq!(
+        store.list("v1/r030/home/", "").await.unwrap(),
+        Default::default()
+    );
+    store.delete("v1/r030/home/secret.mp4").await.unwrap();
+    let file = spool.seal(
+        &segment("r030", "2026/11/20/211005.250", 1, 0, "full"),
+        &media(100),
+    );
+    is_refused(store.put(&file).await);
+    assert!(file.path.exists(), "an error unlinked the spool's file");
+    assert_eq!(names(&outside), ["secret.mp4"]);
+    assert_eq!(
+        std::fs::read(outside.join("secret.mp4")).unwrap(),
+        b"secret"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_no_object() {
+    let Setup {
+        folder: _folder,
+        store,
+        ..
+    } = setup();
+    std::fs::create_dir_all(store.path().join("v1/folder")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        store.path().join("v1/pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let looked = tokio::time::timeout(Duration::from_secs(5), store.get("v1/pipe", 0..1)).await;
+    is_missing(looked.expect("a pipe held the reader"));
+    is_missing(store.head("v1/folder").await);
+    assert_eq!(store.list("", "").await.unwrap(), Default::default());
+}
+
+#[tokio::test]
+async fn deleting_the_last_object_removes_its_folders_and_a_put_makes_them_again() {
+    let Setup {
+        folder: _folder,
+        store,
+        spool,
+    } = setup();
+    let key = segment("r030", "2026/11/20/211005.250", 1, 0, "full");
+    for _ in 0..2 {
+        store.put(&spool.seal(&key, &media(100))).await.unwrap();
+        store.delete(&key.to_string()).await.unwrap();
+        assert_eq!(names(store.path()), [".incoming"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_survives_sweeps_of_its_folder() {
+    let Setup {
+        folder: _folder,
+        store,
+        spool,
+    } = setup();
+    let sweeping = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for _ in 0..300 {
+                store
+                    .delete("v1/r030/home/yard/2026/11/20/nothing.mp4")
+                    .await
+                    .unwrap();
+            }
+        })
+    };
+    for sequence in 0..100 {
+        let key = segment("r030", "2026/11/20/211005.250", 1, sequence, "full");
+        let put = store.put(&spool.seal(&key, &media(100))).await;
+        assert!(
+            matches!(put, Ok(()) | Err(StoreError::Unavailable(_))),
+            "{put:?}"
+        );
+        store.delete(&key.to_string()).await.unwrap();
+    }
+    sweeping.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unfinished_copy_is_removed_at_the_next_start() {
+    let Setup {
+        folder: _folder,
+        store,
+        ..
+    } = setup();
+    let torn = store.path().join(".incoming/0123");
+    std::fs::write(&torn, b"half").unwrap();
+    assert_eq!(store.list("", "").await.unwrap(), Default::default());
+    DirectoryStore::open(store.path(), SystemClock::shared()).unwrap();
+    assert!(!torn.exists());
+}
+
+#[tokio::test]
+async fn a_root_that_is_a_file_is_refused_by_name() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = DirectoryStore::open(file.path(), SystemClock::shared())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&file.path().display().to_string()),
+        "{error}"
+    );
+}

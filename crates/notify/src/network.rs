@@ -1,0 +1,198 @@
+//! Which addresses the outside calls may reach (rule S17): pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// An address range that the operator lists: `192.168.1.0/24`, `fd00::/8`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) => bits.parse().map_err(|_| ())?,
+            None => widest,
+        };
+        if bits <= widest {
+            Ok(Self { address, bits })
+        } else {
+            Err(())
+        }
+    }
+}
+
+impl Network {
+    /// Whether an address lies in it. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let same = |left: u128, right: u128, width: u32| {
+            let shift = width.saturating_sub(u32::from(self.bits));
+            // A shift by the whole width is the range of everything.
+            left.checked_shr(shift).unwrap_or(0) == right.checked_shr(shift).unwrap_or(0)
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(range), IpAddr::V4(address)) => {
+                same(range.to_bits().into(), address.to_bits().into(), 32)
+            }
+            (IpAddr::V6(range), IpAddr::V6(address)) => {
+                same(range.to_bits(), address.to_bits(), 128)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether an address belongs to the public Internet: everything that the registries of special addresses (RFC 6890 and its successors)
+/// set aside is not, whatever form it hides in.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = match a {
+        // This network; private; loopback; multicast, reserved, broadcast.
+        0 | 10 | 127 | 224.. => true,
+        // CGNAT (RFC 6598).
+        100 => (64..128).contains(&b),
+        // Link-local: also the metadata service of every cloud.
+        169 => b == 254,
+        172 => (16..32).contains(&b),
+        // Protocol assignments and documentation; 6to4 relays; private.
+        192 => matches!((b, c), (0, 0) | (0, 2) | (88, 99)) || b == 168,
+        // Benchmarks; documentation.
+        198 => matches!(b, 18 | 19) || (b, c) == (51, 100),
+        203 => (b, c) == (0, 113),
+        _ => false,
+    };
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    let [a, b, ..] = segments;
+    // NAT64 (RFC 6052): the IPv4 address inside is what is reached.
+    if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = segments {
+        return is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    }
+    // Of 2000::/3, the only global range, not: protocol assignments with Teredo (2001::/23), documentation, 6to4.
+    let special =
+        (a == 0x2001 && (b < 0x200 || b == 0xdb8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
+    a & 0xe000 == 0x2000 && !special
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_set_aside_is_not_public() {
+        for special in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:192.168.1.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "2002:7f00:1::1",
+            "100::1",
+            "3fff::1",
+        ] {
+            assert!(!is_public(special.parse().unwrap()), "{special}");
+        }
+    }
+
+    #[test]
+    fn the_internet_is_public() {
+        for public in [
+            "1.1.1.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.1.0.1",
+            "198.20.0.1",
+            "2606:4700::1111",
+            "2001:4860:4860::8888",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[test]
+    fn a_listed_network_holds_its_addresses_alone() {
+        let network: Network = "192.168.1.0/24".parse().unwrap();
+        let holds = |text: &str| network.contains(text.parse().unwrap());
+        assert!(holds("192.168.1.0") && holds("192.168.1.255") && holds("::ffff:192.168.1.7"));
+        assert!(!holds("192.168.2.0") && !holds("::1"));
+        let one: Network = "fd00::1".parse().unwrap();
+        assert!(
+            one.contains("fd00::1".parse().unwrap()) && !one.contains("fd00::2".parse().unwrap())
+        );
+        let all: Network = "::/0".parse().unwrap();
+        assert!(all.contains("fe80::1".parse().unwrap()));
+        for bad in [
+            "",
+            "192.168.1.0/33",
+            "home",
+            "192.168.1.0/",
+            "fd00::/129",
+            "1.2.3/8",
+        ] {
+            assert_eq!(bad.parse::<Network>(), Err(()), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mapping_into_ipv6_changes_nothing(bits: u32) {
+            let plain = Ipv4Addr::from(bits);
+            prop_assert_eq!(is_public(plain.into()), is_public(plain.to_ipv6_mapped().into()));
+            let network = Network { address: plain.into(), bits: 32 };
+            prop_assert!(network.contains(plain.to_ipv6_mapped().into()));
+        }
+    }
+}

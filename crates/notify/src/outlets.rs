@@ -1,0 +1,104 @@
+//! All channels behind the port `Notifier`.
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use moorline_base::SharedClock;
+use moorline_core::alarm::Alarm;
+use moorline_core::port::{Notifier, NotifyError};
+
+use crate::config::{Config, ConfigError};
+use crate::email::Email;
+use crate::guard::{Guard, Resolver, system_resolver};
+use crate::message::Message;
+use crate::retry::retry;
+use crate::webhook::Webhook;
+
+/// The configured channels. Each works by itself: a mail server that is away delays no webhook.
+#[derive(Debug, Clone)]
+pub struct Outlets {
+    webhook: Option<Webhook>,
+    email: Option<Email>,
+    clock: SharedClock,
+}
+
+impl Outlets {
+    /// The channels of a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn new(config: &Config, clock: SharedClock) -> Result<Self, ConfigError> {
+        Self::with_resolver(config, clock, system_resolver())
+    }
+
+    pub(crate) fn with_resolver(
+        config: &Config,
+        clock: SharedClock,
+        resolver: Resolver,
+    ) -> Result<Self, ConfigError> {
+        let guard = Guard::new(config, clock.clone(), resolver)?;
+        Ok(Self {
+            webhook: Webhook::new(config, &guard)?,
+            email: Email::new(config, clock.clone())?,
+            clock,
+        })
+    }
+
+    /// Whether nobody would be told.
+    pub fn is_empty(&self) -> bool {
+        self.webhook.is_none() && self.email.is_none()
+    }
+
+    async fn by_webhook(
+        &self,
+        alarm: &Alarm,
+        message: &Message,
+    ) -> Option<Result<&'static str, NotifyError>> {
+        const CHANNEL: &str = "webhook";
+        let webhook = self.webhook.as_ref()?;
+        let told = retry(&*self.clock, || webhook.post(alarm, message)).await;
+        Some(told.map(|()| CHANNEL).map_err(|why| NotifyError {
+            channel: CHANNEL,
+            why,
+        }))
+    }
+
+    async fn by_email(&self, message: &Message) -> Option<Result<&'static str, NotifyError>> {
+        const CHANNEL: &str = "email";
+        let email = self.email.as_ref()?;
+        let mails = email.recipients().iter().map(|to| async move {
+            let told = retry(&*self.clock, || email.send(to, message)).await;
+            told.map_err(|why| format!("{}: {why}", to.email))
+        });
+        let failures: Vec<_> = join_all(mails)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
+        Some(if failures.is_empty() {
+            Ok(CHANNEL)
+        } else {
+            let why = failures.join("; ");
+            Err(NotifyError {
+                channel: CHANNEL,
+                why,
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl Notifier for Outlets {
+    async fn tell(&self, alarm: &Alarm) -> Vec<Result<&'static str, NotifyError>> {
+        let message = Message::of(alarm);
+        let (webhook, email) =
+            tokio::join!(self.by_webhook(alarm, &message), self.by_email(&message));
+        let ended: Vec<_> = webhook.into_iter().chain(email).collect();
+        for error in ended.iter().filter_map(|ended| ended.as_ref().err()) {
+            tracing::warn!(channel = error.channel, reason = %error.why, subject = %message.subject, "an alarm did not get out");
+        }
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests;

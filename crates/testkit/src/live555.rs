@@ -38,7 +38,7 @@ impl Live555 {
     /// # Errors
     /// [`Error::Unavailable`] when they cannot be fetched here.
     pub async fn get() -> Result<Self, Error> {
-        let cache = cache_directory()?;
+        let cache = peer::directory()?.join("live555");
         let ours = cache.clone();
         // The lock is taken on a thread: it may be held by another test process for as long as a fetch takes.
         let lock = tokio::task::spawn_blocking(move || {
@@ -206,17 +206,6 @@ fn unavailable(reason: String) -> Error {
         peer: "live555",
         reason,
     }
-}
-
-/// `<target>/peers/live555`. The target directory is the ancestor of the test's executable that cargo has tagged.
-fn cache_directory() -> Result<PathBuf, Error> {
-    let executable =
-        std::env::current_exe().map_err(|source| Error::io("find this executable", source))?;
-    let target = executable
-        .ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").is_file());
-    let base = target.map_or_else(std::env::temp_dir, Path::to_path_buf);
-    Ok(base.join("peers").join("live555"))
 }
 
 fn recent_failure(file: &Path) -> Option<String> {

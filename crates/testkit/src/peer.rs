@@ -143,6 +143,19 @@ impl Peer {
     }
 }
 
+/// `<target>/peers`, where peers that are no packages are kept. The target directory is the ancestor of the test's executable that cargo
+/// has tagged.
+pub(crate) fn directory() -> Result<PathBuf, Error> {
+    let executable =
+        std::env::current_exe().map_err(|source| Error::io("find this executable", source))?;
+    let target = executable
+        .ancestors()
+        .find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    Ok(target
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join("peers"))
+}
+
 /// Prints which version of a peer the test met.
 #[expect(
     clippy::print_stderr,
@@ -152,7 +165,8 @@ pub(crate) fn announce(name: &str, version: &str) {
     eprintln!("PEER {name} {version}");
 }
 
-fn locate(program: &str) -> Option<PathBuf> {
+/// Looks in the system's own directories, then on the `PATH`.
+pub(crate) fn locate(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     ["/usr/bin", "/usr/sbin"]
         .map(PathBuf::from)

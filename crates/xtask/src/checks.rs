@@ -8,6 +8,7 @@ use crate::{
     generate,
     process::{cargo, root, succeed},
     report::{Report, Verdict},
+    setup,
 };
 
 /// Runs one check and takes down how it ended. Its output is shown as it comes.
@@ -70,12 +71,20 @@ pub(crate) fn doctests(report: &mut Report) {
 
 /// Bans, licences and sources of dependencies. Advisories need a database from the Internet: that is the public CI's.
 pub(crate) fn dependencies(report: &mut Report) {
-    let present = Command::new("cargo-deny")
+    let built = setup::built_programs()
+        .unwrap_or_default()
+        .join("cargo-deny");
+    let program = if built.is_file() {
+        built
+    } else {
+        "cargo-deny".into()
+    };
+    let present = Command::new(&program)
         .arg("--version")
         .output()
         .is_ok_and(|output| output.status.success());
     if !present {
-        let reason = "cargo-deny is not installed (cargo install cargo-deny --locked)".to_owned();
+        let reason = "cargo-deny is not built (cargo xtask setup --long)".to_owned();
         report.add(
             "dependencies",
             Verdict::Skipped(reason),
@@ -84,7 +93,7 @@ pub(crate) fn dependencies(report: &mut Report) {
         return;
     }
     check(report, "dependencies", || {
-        let mut command = Command::new("cargo-deny");
+        let mut command = Command::new(&program);
         command
             .current_dir(root())
             .args(["--offline", "check", "bans", "licenses", "sources"]);

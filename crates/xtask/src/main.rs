@@ -36,7 +36,11 @@ enum Task {
     /// Format, lints, docs, generated files and all tests; ends with "N passed, N failed, N skipped"
     Test(TestOptions),
     /// Install the Debian packages of the peers that the tests need
-    Setup,
+    Setup {
+        /// Also build what the long tier needs (Garage, cargo-deny; up to half an hour) into target/peers
+        #[arg(long)]
+        long: bool,
+    },
     /// Make the generated files again (docs/reference)
     Generate {
         /// Change nothing; fail if a file is not what would be made
@@ -64,7 +68,7 @@ struct TestOptions {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(options) => suite::run(&options),
-        Task::Setup => setup::run().map(|()| true),
+        Task::Setup { long } => setup::run(long).map(|()| true),
         Task::Generate { check } => generate::run(check).map(|()| true),
     };
     match outcome {

@@ -1,10 +1,14 @@
-//! The Debian packages that building and testing need.
+//! What building and testing need: Debian packages, and for the long tier two programs from crates.io.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::MetadataCommand;
 
-use crate::process::succeed;
+use crate::process::{cargo, root, succeed};
 
 /// What Debian 12 has itself. Where systemd runs, `openssh-server` starts its service, as Debian's packages do.
 const PACKAGES: &[&str] = &[
@@ -35,8 +39,53 @@ const PACKAGES: &[&str] = &[
     "debian-archive-keyring",
 ];
 
-/// Installs what is missing. Asks nothing.
-pub(crate) fn run() -> Result<()> {
+/// What the long tier builds from crates.io: the program, its crate, its version (the newest, if none is pinned).
+const BUILT: &[(&str, &str, Option<&str>)] = &[
+    // The S3 server that people run at home. AGPL: only ever a separate process.
+    ("garage", "garage", Some("2.5.0")),
+    ("cargo-deny", "cargo-deny", None),
+];
+
+/// Installs what is missing; for the long tier also what has to be built. Asks nothing.
+pub(crate) fn run(long: bool) -> Result<()> {
+    packages()?;
+    if long { built() } else { Ok(()) }
+}
+
+/// Where [`BUILT`] programs go: beside what cargo builds, never into the system.
+pub(crate) fn built_programs() -> Result<PathBuf> {
+    let metadata = MetadataCommand::new()
+        .current_dir(root())
+        .no_deps()
+        .exec()
+        .context("cannot read the workspace")?;
+    Ok(metadata
+        .target_directory
+        .join("peers/cargo/bin")
+        .into_std_path_buf())
+}
+
+fn built() -> Result<()> {
+    let bin = built_programs()?;
+    for (program, name, version) in BUILT {
+        if bin.join(program).is_file() {
+            println!("{program} is built");
+            continue;
+        }
+        println!("building {program}: this takes minutes");
+        let mut command = cargo();
+        command.args(["install", "--locked", name]);
+        if let Some(version) = version {
+            command.args(["--version", version]);
+        }
+        command.arg("--root").arg(bin.parent().unwrap_or(&bin));
+        // A target directory of its own, which cargo removes: it has nothing in common with ours.
+        succeed(command.env_remove("CARGO_TARGET_DIR"))?;
+    }
+    Ok(())
+}
+
+fn packages() -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()
         .copied()

@@ -79,7 +79,7 @@ impl Browser {
             .map(drop)
     }
 
-    /// Presses and releases keys on whatever has the focus. Special keys are WebDriver's code points (see [`key`]).
+    /// Presses and releases keys on whatever has the focus. Special keys are WebDriver's code points (see [`super::key`]).
     ///
     /// # Errors
     /// When the browser is gone.

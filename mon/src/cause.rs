@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) link: LinkSeen,
     /// A workload has crashed and waits for its restart.
     pub(crate) restarting: bool,
+    /// A newer tunnel serves, and the relay has said nothing since.
+    pub(crate) rebound: bool,
     /// What the relay of the recorded source says, and for how long.
     pub(crate) relay: Option<(RelayState, Duration)>,
     /// What the archiver says, and for how long it has had no media.
@@ -56,6 +58,9 @@ pub(crate) fn decide(seen: &Seen) -> Option<Cause> {
     }
     if seen.restarting {
         return Some(Cause::Restart);
+    }
+    if seen.rebound {
+        return seen.before;
     }
     let Some((relay, since)) = seen.relay else {
         return Some(seen.before.unwrap_or(Cause::Restart));
@@ -94,6 +99,7 @@ mod tests {
             stopping: false,
             link: LinkSeen::Up,
             restarting: false,
+            rebound: false,
             relay: Some((RelayState::Playing, Duration::from_secs(60))),
             archive: Some((ArchiveState::Recording, None)),
             before: Some(Cause::TunnelDown),
@@ -182,6 +188,19 @@ mod tests {
             ..recording()
         };
         assert_eq!(decide(&starting), down);
+    }
+
+    #[test]
+    fn what_a_relay_said_of_the_older_tunnel_decides_nothing() {
+        for before in [None, Some(Cause::TunnelDown)] {
+            let rebound = Seen {
+                rebound: true,
+                relay: Some((RelayState::NoLanding, Duration::ZERO)),
+                before,
+                ..recording()
+            };
+            assert_eq!(decide(&rebound), before);
+        }
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Ledger {
             }
             (_, None) => self.close(at),
         }
+        self.forget_durable();
         true
     }
 
@@ -105,15 +106,17 @@ impl Ledger {
             .is_none_or(|known| at > known || set_back(known));
         if moved {
             self.durable_until = Some(at);
-            while self
-                .stretches
-                .front()
-                .is_some_and(|(_, end)| end.is_some_and(|end| end <= at))
-            {
-                self.stretches.pop_front();
-            }
+            self.forget_durable();
         }
         moved
+    }
+
+    /// What ended before `durable until` is stored by the archiver.
+    fn forget_durable(&mut self) {
+        let durable = |(_, end): &Stretch| end.is_some_and(|end| Some(end) <= self.durable_until);
+        while self.stretches.front().is_some_and(durable) {
+            self.stretches.pop_front();
+        }
     }
 
     /// Opens a stretch, or the one before it again if that has the same cause and ends where this begins.

@@ -98,6 +98,7 @@ impl Driver {
                 Link::Grace { .. } | Link::Absent => LinkSeen::Down,
             },
             restarting: running.is_some_and(|running| !running.down.is_empty()),
+            rebound: running.is_some_and(|running| running.rebound),
             relay: relay.map(|report| (report.state, now.since(report.since))),
             archive: archive.map(|report| {
                 let silent = report.silent_since.map(|since| now.since(since));

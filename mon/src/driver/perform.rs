@@ -25,6 +25,8 @@ pub(super) struct Instance {
     /// The tunnel that it reads from.
     generation: Generation,
     pub(super) relays: BTreeMap<SourceName, RelayReport>,
+    /// Nothing was heard of the relay since the present tunnel serves.
+    pub(super) rebound: bool,
     pub(super) archive: Option<ArchiveReport>,
     /// Roles that crashed and wait for their restart.
     pub(super) down: BTreeSet<Role>,
@@ -59,6 +61,7 @@ impl Driver {
                 tracing::info!(%instance, "camera is back: workloads rebind");
                 if let Some(running) = self.instances.get_mut(&instance) {
                     running.generation = generation;
+                    running.rebound = true;
                 }
                 self.order(instance, WorkloadOrder::Rebind { generation });
             }
@@ -176,6 +179,7 @@ impl Driver {
             }
             return;
         };
+        known.rebound &= mail.relays.is_empty();
         known.relays.extend(mail.relays);
         if let Some(report) = mail.archive {
             if let Some(durable) = report.durable_until {

@@ -26,7 +26,7 @@ async fn running() -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_served_while_the_claim_is_held_back() {
+async fn p1_nothing_is_served_while_the_claim_is_held_back() {
     let world = World::new([record("yard")]);
     world.fakes.claims(ClaimMode::Hold);
     world.up(1, "yard").await;
@@ -53,7 +53,7 @@ async fn a_claim_that_is_lost_or_late_ends_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newest_tunnel_takes_over_and_the_older_one_is_ended() {
+async fn p1_the_newest_tunnel_takes_over_and_the_older_one_is_ended() {
     let world = running().await;
     world.up(2, "yard").await;
     assert_eq!(
@@ -206,7 +206,7 @@ async fn the_fourth_claim_within_a_minute_waits_and_two_addresses_are_told_once(
         let session = 4 + turn;
         world.up(session, "yard").await;
         assert_eq!(world.fakes.take(), [], "the older one serves until then");
-        world.pass(30).await;
+        world.pass(16).await;
         assert!(matches!(
             world.fakes.take().as_slice(),
             [Done::Serve(..), ..]
@@ -389,7 +389,7 @@ async fn hello_time_and_ping_are_said_to_every_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_sessions_drains_and_waits() {
+async fn p8_a_stop_ends_sessions_drains_and_waits() {
     let world = running().await;
     let (report, fakes) = world.stop().await;
     assert_eq!(report.left, 0);

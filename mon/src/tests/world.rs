@@ -238,6 +238,7 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
     cancel: CancellationToken,
     running: tokio::task::JoinHandle<StopReport>,
+    start: Timestamp,
     began: tokio::time::Instant,
 }
 
@@ -292,6 +293,7 @@ impl World {
             registry,
             cancel,
             running,
+            start,
             began: tokio::time::Instant::now(),
         }
     }
@@ -361,7 +363,7 @@ impl World {
 
     /// The wall.
     pub(crate) fn now(&self) -> Timestamp {
-        START + self.began.elapsed()
+        self.start + self.began.elapsed()
     }
 
     pub(crate) fn status(&self, camera: &str) -> CameraStatus {

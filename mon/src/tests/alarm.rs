@@ -1,0 +1,343 @@
+//! When somebody is told: one message for a site, no storm when a camera flaps, one all-clear, also across a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_core::alarm::{Alarm, AlarmKind};
+use moorline_core::camera::{Enabled, Record};
+use moorline_core::port::TunnelEnd;
+use moorline_core::status::{CameraStatus, LinkStatus, OpenGap, RelayState};
+use moorline_core::{Camera, Cause, Timestamp};
+
+use super::world::{START, World, instance, record};
+use crate::Settings;
+use crate::alarms::Alarms;
+use crate::board::Entry;
+
+const MINUTE: u64 = 60;
+
+/// Cameras whose recording a test switches on and off; a look every 5 s, as in the task.
+struct Sim {
+    alarms: Alarms,
+    now: u64,
+    cameras: Vec<Simulated>,
+    messages: Vec<(u64, String)>,
+}
+
+struct Simulated {
+    entry: Entry,
+    recording: bool,
+    /// Its segments are cut at this second of each minute.
+    stagger: u64,
+}
+
+fn at(seconds: u64) -> Timestamp {
+    START + Duration::from_secs(seconds)
+}
+
+fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
+    let camera = Arc::new(Camera {
+        site: site.map(str::to_owned),
+        ..record(name)
+    });
+    let status = CameraStatus {
+        camera: camera.id.clone(),
+        link: LinkStatus::Absent,
+        link_since: START,
+        relays: Vec::new(),
+        archive: None,
+        durable_until: Some(START),
+        gaps: Vec::new(),
+        said: Vec::new(),
+        client: None,
+    };
+    Simulated {
+        entry: Entry {
+            camera,
+            status,
+            seen: true,
+            alarmed_since: None,
+        },
+        recording: true,
+        stagger,
+    }
+}
+
+/// `stopped yard gate` or `resumed yard`.
+fn short(alarm: &Alarm) -> String {
+    let (word, cameras) = match &alarm.kind {
+        AlarmKind::RecordingStopped { cameras, .. } => ("stopped", cameras),
+        AlarmKind::RecordingResumed { cameras, .. } => ("resumed", cameras),
+        other => return format!("{other:?}"),
+    };
+    let names = cameras.iter().map(|camera| camera.id.name());
+    std::iter::once(word)
+        .chain(names)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+impl Sim {
+    fn new(cameras: impl IntoIterator<Item = Simulated>) -> Self {
+        Self {
+            alarms: Alarms::new(Settings::default()),
+            now: 0,
+            cameras: cameras.into_iter().collect(),
+            messages: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, name: &str, recording: bool) {
+        let now = at(self.now);
+        for camera in &mut self.cameras {
+            if camera.entry.camera.id.name() != name || camera.recording == recording {
+                continue;
+            }
+            camera.recording = recording;
+            let gaps = &mut camera.entry.status.gaps;
+            if recording {
+                gaps.clear();
+                camera.entry.status.durable_until = Some(now);
+            } else {
+                let cause = Cause::TunnelDown;
+                gaps.push((OpenGap { since: now, cause }, None));
+            }
+        }
+    }
+
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += 1;
+            for camera in &mut self.cameras {
+                // A hundred seconds into each hour the archiver writes the piece of a long gap.
+                let cut = camera.recording && self.now % MINUTE == camera.stagger;
+                if cut || self.now % 3600 == 100 {
+                    camera.entry.status.durable_until = Some(at(self.now));
+                }
+            }
+            if self.now.is_multiple_of(5) {
+                self.look();
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let entries: Vec<_> = self
+            .cameras
+            .iter()
+            .map(|camera| Arc::new(camera.entry.clone()))
+            .collect();
+        let now = Duration::from_secs(self.now);
+        let (alarms, changes) = self.alarms.look(&entries, now, at(self.now));
+        for (id, since) in changes {
+            for camera in &mut self.cameras {
+                if camera.entry.camera.id == id {
+                    camera.entry.alarmed_since = since;
+                }
+            }
+        }
+        self.messages
+            .extend(alarms.iter().map(|alarm| (self.now, short(alarm))));
+    }
+
+    /// The messages since the last call.
+    fn told(&mut self) -> Vec<String> {
+        let messages = std::mem::take(&mut self.messages).into_iter();
+        messages.map(|(_, message)| message).collect()
+    }
+}
+
+#[test]
+fn a_camera_that_stands_still_for_three_minutes_is_told_once_and_cleared_once() {
+    let mut sim = Sim::new([simulated("yard", None, 7)]);
+    sim.run(10 * MINUTE);
+    assert_eq!(
+        sim.told(),
+        [""; 0],
+        "segments of a minute are no standing still"
+    );
+    sim.set("yard", false);
+    sim.run(100);
+    assert_eq!(sim.told(), [""; 0]);
+    sim.run(3 * 60 * MINUTE);
+    assert_eq!(
+        sim.told(),
+        ["stopped yard"],
+        "the hourly pieces of the gap are no recording"
+    );
+    sim.set("yard", true);
+    sim.run(50);
+    assert_eq!(sim.told(), [""; 0], "not yet");
+    sim.run(5 * MINUTE);
+    assert_eq!(sim.told(), ["resumed yard"]);
+}
+
+#[test]
+fn cameras_of_one_site_that_fail_together_are_one_message() {
+    let farm = |name, stagger| simulated(name, Some("farm"), stagger);
+    let mut sim = Sim::new([
+        farm("a", 0),
+        farm("b", 20),
+        farm("c", 45),
+        simulated("x", None, 3),
+    ]);
+    sim.run(5 * MINUTE);
+    for name in ["a", "b", "c", "x"] {
+        sim.set(name, false);
+    }
+    sim.run(10 * MINUTE);
+    let mut told = sim.told();
+    told.sort();
+    assert_eq!(told, ["stopped a b c", "stopped x"]);
+    for name in ["a", "b", "c", "x"] {
+        sim.set(name, true);
+    }
+    sim.run(10 * MINUTE);
+    let mut told = sim.told();
+    told.sort();
+    assert_eq!(told, ["resumed a b c", "resumed x"]);
+}
+
+#[test]
+fn two_tenants_with_a_site_of_the_same_name_are_told_apart() {
+    let site = Some("farm");
+    let mut sim = Sim::new([simulated("acme/a", site, 0), simulated("other/b", site, 0)]);
+    sim.set("a", false);
+    sim.set("b", false);
+    sim.run(10 * MINUTE);
+    assert_eq!(sim.told().len(), 2);
+}
+
+#[test]
+fn a_camera_that_flaps_for_hours_is_told_at_most_once_per_half_hour() {
+    let mut sim = Sim::new([simulated("yard", None, 0)]);
+    sim.run(5 * MINUTE);
+    for _ in 0..36 {
+        sim.set("yard", false);
+        sim.run(5 * MINUTE);
+        sim.set("yard", true);
+        sim.run(5 * MINUTE);
+    }
+    let messages = sim.messages.clone();
+    for word in ["stopped", "resumed"] {
+        let times: Vec<u64> = messages
+            .iter()
+            .filter(|(_, message)| message.starts_with(word))
+            .map(|(time, _)| *time)
+            .collect();
+        let close = times.windows(2).any(|pair| pair[1] - pair[0] < 30 * MINUTE);
+        assert!(!close && times.len() >= 10, "{word}: {times:?}");
+    }
+    let words: Vec<_> = messages.iter().map(|(_, message)| &message[..7]).collect();
+    assert!(
+        words.windows(2).all(|pair| pair[0] != pair[1]),
+        "in turn: {words:?}"
+    );
+}
+
+#[test]
+fn a_stop_that_was_held_back_is_told_when_the_window_is_over() {
+    let mut sim = Sim::new([simulated("yard", None, 0)]);
+    sim.set("yard", false);
+    sim.run(5 * MINUTE);
+    sim.set("yard", true);
+    sim.run(5 * MINUTE);
+    assert_eq!(sim.told(), ["stopped yard", "resumed yard"]);
+    sim.set("yard", false);
+    sim.run(15 * MINUTE);
+    assert_eq!(sim.told(), [""; 0]);
+    sim.run(30 * MINUTE);
+    assert_eq!(sim.told(), ["stopped yard"]);
+}
+
+#[test]
+fn what_nobody_wants_recorded_never_alarms() {
+    for change in [
+        |camera: &mut Camera| camera.record = Record::Off,
+        |camera: &mut Camera| camera.enabled = Enabled::Disabled,
+    ] {
+        let mut off = simulated("yard", None, 0);
+        change(Arc::make_mut(&mut off.entry.camera));
+        let mut sim = Sim::new([off]);
+        sim.set("yard", false);
+        sim.run(60 * MINUTE);
+        assert_eq!(sim.told(), [""; 0]);
+    }
+    let mut new = simulated("yard", None, 0);
+    new.entry.seen = false;
+    new.entry.status.durable_until = None;
+    let mut sim = Sim::new([new]);
+    sim.cameras[0].recording = false;
+    sim.run(60);
+    assert_eq!(sim.told(), [""; 0], "it was never connected");
+}
+
+#[test]
+fn switching_off_an_alarmed_camera_forgets_the_alarm_without_a_message() {
+    let mut sim = Sim::new([simulated("yard", None, 0)]);
+    sim.set("yard", false);
+    sim.run(5 * MINUTE);
+    assert_eq!(sim.told(), ["stopped yard"]);
+    assert!(sim.cameras[0].entry.alarmed_since.is_some());
+    Arc::make_mut(&mut sim.cameras[0].entry.camera).enabled = Enabled::Disabled;
+    sim.run(10);
+    assert_eq!(sim.told(), [""; 0]);
+    assert_eq!(sim.cameras[0].entry.alarmed_since, None);
+}
+
+#[test]
+fn pictures_that_the_store_does_not_take_are_an_alarm_too() {
+    let mut sim = Sim::new([simulated("yard", None, 0)]);
+    sim.cameras[0].recording = false;
+    sim.run(5 * MINUTE);
+    assert_eq!(sim.told(), ["stopped yard"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
+    let first = instance(1, 0);
+    let world = World::new([record("yard")]);
+    world.up(1, "yard").await;
+    world.relay("yard", first, RelayState::Playing).await;
+    world.archive("yard", first, world.now()).await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(200).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    let AlarmKind::RecordingStopped {
+        site: None,
+        cameras,
+    } = &alarms[0].kind
+    else {
+        panic!("{alarms:?}");
+    };
+    assert_eq!(
+        (cameras[0].since, cameras[0].cause),
+        (START, Cause::TunnelDown)
+    );
+    assert_eq!(alarms.len(), 1);
+
+    let (_, fakes) = world.stop().await;
+    let memories = fakes.memories.lock().unwrap().clone();
+    assert_eq!(memories[&record("yard").id].alarmed_since, Some(START));
+    let later = START + Duration::from_secs(300);
+    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    world.pass(400).await;
+    assert_eq!(
+        world.fakes.alarms.lock().unwrap().len(),
+        0,
+        "not told again"
+    );
+    world.up(1, "yard").await;
+    for _ in 0..15 {
+        world.relay("yard", first, RelayState::Playing).await;
+        world.archive("yard", first, world.now()).await;
+        world.pass(10).await;
+    }
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(
+        alarms.iter().map(short).collect::<Vec<_>>(),
+        ["resumed yard"]
+    );
+    let stored = world.fakes.memories.lock().unwrap()[&record("yard").id].clone();
+    assert_eq!(stored.alarmed_since, None);
+}

@@ -14,6 +14,8 @@ pub struct ViewerGate {
     waiting: bool,
     /// The access unit that is held back although the gate is open.
     held: Option<u32>,
+    /// Packets that are known to be missing and that no other picture needs.
+    forgiven: u16,
 }
 
 impl ViewerGate {
@@ -28,8 +30,13 @@ impl ViewerGate {
         self.waiting
     }
 
-    /// A packet was cut short. `disposable` is what its first bytes say.
+    /// A packet was cut short and is the next hole in the sequence. `disposable` is what its first bytes say.
     pub fn lost(&mut self, timestamp: u32, disposable: bool) {
+        self.forgiven = self.forgiven.saturating_add(u16::from(disposable));
+        self.hold(timestamp, disposable);
+    }
+
+    fn hold(&mut self, timestamp: u32, disposable: bool) {
         if disposable {
             self.held = Some(timestamp);
         } else {
@@ -40,8 +47,12 @@ impl ViewerGate {
     /// Whether this packet goes out. Parameter sets open the gate too: they are the first packets of an IDR's access unit.
     pub fn admit(&mut self, marks: &Marks) -> bool {
         let broken = marks.damaged || (marks.gap > 0 && !marks.au_start);
+        let missing = marks.gap.saturating_sub(self.forgiven);
+        if marks.gap > 0 {
+            self.forgiven = 0;
+        }
         if broken {
-            self.lost(marks.timestamp, marks.disposable);
+            self.hold(marks.timestamp, marks.disposable);
             return false;
         }
         if self
@@ -53,7 +64,7 @@ impl ViewerGate {
         self.held = None;
         if self.waiting && marks.au_start && (marks.idr || marks.parameter_sets) {
             self.waiting = false;
-        } else if !self.waiting && marks.gap > 0 {
+        } else if !self.waiting && missing > 0 {
             // Whole pictures are missing and nothing is known of them: the agent on the camera drops up to an IDR, others do not.
             self.waiting = !(marks.idr || marks.parameter_sets);
         }
@@ -117,6 +128,13 @@ mod tests {
             ..marks(2)
         }));
         assert!(gate.admit(&marks(3)));
+        // A picture of one packet: the hole is behind it.
+        gate.lost(4, true);
+        assert!(gate.admit(&Marks { gap: 1, ..marks(5) }));
+        assert!(
+            !gate.admit(&Marks { gap: 1, ..marks(6) }),
+            "another hole is not forgiven"
+        );
     }
 
     #[test]

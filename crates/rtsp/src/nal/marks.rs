@@ -36,6 +36,10 @@ pub struct TrackMarker {
     last: Option<Last>,
     /// The timestamp whose access unit is damaged.
     damaged: Option<u32>,
+    /// The access unit of a packet that came short: it is the hole of one that follows in the sequence.
+    short: Option<u32>,
+    /// The camera sets markers.
+    markers: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +60,15 @@ impl TrackMarker {
             codec,
             last: None,
             damaged: None,
+            short: None,
+            markers: false,
         }
     }
 
     /// The access unit with this timestamp has lost bytes: what still comes of it is marked damaged.
     pub fn damage(&mut self, timestamp: u32) {
         self.damaged = Some(timestamp);
+        self.short = Some(timestamp);
     }
 
     /// Whether nothing refers to the picture of this packet, by its first bytes; `false` where that cannot be told.
@@ -98,10 +105,15 @@ impl TrackMarker {
             }
         });
         if gap > 0 && video {
-            // A hole between pictures hurts none of those that came; one inside hurts the picture on both sides that is cut.
-            let clean_cut = au_start
-                && last.is_some_and(|last| last.ended)
-                && !continues_fragment(self.codec, header.payload(packet));
+            // A hole between pictures hurts none of those that came; one inside hurts the picture on both sides that is cut. One missing packet
+            // behind a picture that has not ended is that picture's.
+            let known = gap == 1
+                && self
+                    .short
+                    .is_some_and(|timestamp| timestamp != header.timestamp);
+            let before = last.is_some_and(|last| last.ended) || (gap == 1 && self.markers);
+            let headless = continues_fragment(self.codec, header.payload(packet));
+            let clean_cut = au_start && !headless && (known || before);
             if !clean_cut {
                 self.damaged = Some(header.timestamp);
             }
@@ -112,6 +124,8 @@ impl TrackMarker {
         {
             self.damaged = None;
         }
+        self.short = None;
+        self.markers |= au_end && video;
         self.last = Some(Last {
             ssrc: header.ssrc,
             sequence: header.sequence,

@@ -7,11 +7,11 @@ use bytes::{BufMut, BytesMut};
 use moorline_rtsp::client::{ClientConfig, ClientEvent, ClientSession};
 use moorline_rtsp::message::{Message, MessageParser, Request, Response};
 
-pub const SSRC: u32 = 0x1122_3344;
-pub const AUDIO_SSRC: u32 = 0x5566_7788;
+pub(crate) const SSRC: u32 = 0x1122_3344;
+pub(crate) const AUDIO_SSRC: u32 = 0x5566_7788;
 
 /// An RTP packet.
-pub fn rtp(
+pub(crate) fn rtp(
     ssrc: u32,
     pt: u8,
     sequence: u16,
@@ -28,7 +28,7 @@ pub fn rtp(
 }
 
 /// A `$` frame.
-pub fn frame(channel: u8, packet: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(channel: u8, packet: &[u8]) -> Vec<u8> {
     let mut out = vec![b'$', channel];
     out.extend(u16::try_from(packet.len()).unwrap().to_be_bytes());
     out.extend(packet);
@@ -36,7 +36,7 @@ pub fn frame(channel: u8, packet: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes that look like slice data: all values, `$` among them.
-pub fn noise(seed: u32, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     (0..len)
         .map(|_| {
@@ -50,15 +50,15 @@ pub fn noise(seed: u32, len: usize) -> Vec<u8> {
 
 /// One frame of a generated stream.
 #[derive(Clone, Debug)]
-pub struct Piece {
-    pub bytes: Vec<u8>,
-    pub channel: u8,
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) channel: u8,
     /// The access unit, by its number.
-    pub unit: usize,
+    pub(crate) unit: usize,
 }
 
 /// Pictures of several packets, an IDR every 4, with audio and RTCP in between.
-pub fn stream(units: usize) -> Vec<Piece> {
+pub(crate) fn stream(units: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut sequence = 65_530u16;
     let mut audio_sequence = 100u16;
@@ -114,18 +114,18 @@ pub fn stream(units: usize) -> Vec<Piece> {
 }
 
 /// The usual camera's SDP.
-pub const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\na=control:*\r\n\
+pub(crate) const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\na=control:*\r\n\
 m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:trackID=0\r\n\
 m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n";
 
 /// A camera that is a script: it takes requests and gives whatever a test says.
-pub struct Camera {
+pub(crate) struct Camera {
     parser: MessageParser,
     input: BytesMut,
 }
 
 impl Camera {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             parser: MessageParser::new(),
             input: BytesMut::new(),
@@ -133,7 +133,7 @@ impl Camera {
     }
 
     /// The requests that the client has sent. `$` frames (its reports) are left out.
-    pub fn requests(&mut self, session: &mut ClientSession) -> Vec<Request> {
+    pub(crate) fn requests(&mut self, session: &mut ClientSession) -> Vec<Request> {
         self.input.extend_from_slice(&session.take_output());
         let mut requests = Vec::new();
         loop {
@@ -151,43 +151,47 @@ impl Camera {
     }
 
     #[track_caller]
-    pub fn request(&mut self, session: &mut ClientSession) -> Request {
+    pub(crate) fn request(&mut self, session: &mut ClientSession) -> Request {
         let mut requests = self.requests(session);
         assert_eq!(requests.len(), 1, "{requests:?}");
         requests.remove(0)
     }
 }
 
-pub fn ok(request: &Request) -> Response {
+pub(crate) fn ok(request: &Request) -> Response {
     Response::new(200).header("CSeq", request.headers.get("CSeq").unwrap())
 }
 
-pub fn status(request: &Request, status: u16) -> Response {
+pub(crate) fn status(request: &Request, status: u16) -> Response {
     Response::new(status).header("CSeq", request.headers.get("CSeq").unwrap())
 }
 
-pub fn described(request: &Request, sdp: &str) -> Response {
+pub(crate) fn described(request: &Request, sdp: &str) -> Response {
     let mut response = ok(request);
     response.body = sdp.to_owned().into();
     response
 }
 
-pub fn give(session: &mut ClientSession, response: &Response) {
+pub(crate) fn give(session: &mut ClientSession, response: &Response) {
     let mut bytes = BytesMut::new();
     response.encode(&mut bytes);
     session.buffer().extend_from_slice(&bytes);
 }
 
-pub fn events(session: &mut ClientSession, now: Duration) -> Vec<ClientEvent> {
+pub(crate) fn events(session: &mut ClientSession, now: Duration) -> Vec<ClientEvent> {
     std::iter::from_fn(|| session.poll(now)).collect()
 }
 
-pub fn config() -> ClientConfig {
+pub(crate) fn config() -> ClientConfig {
     ClientConfig::new("127.0.0.1:554", vec!["/ch0".to_owned()], [7; 16])
 }
 
 /// A session that plays `sdp` with two tracks or one; `camera` answers everything with 200.
-pub fn playing(session: &mut ClientSession, camera: &mut Camera, sdp: &str) -> Vec<ClientEvent> {
+pub(crate) fn playing(
+    session: &mut ClientSession,
+    camera: &mut Camera,
+    sdp: &str,
+) -> Vec<ClientEvent> {
     let now = Duration::ZERO;
     let mut all = Vec::new();
     loop {

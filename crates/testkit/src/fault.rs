@@ -33,7 +33,7 @@ pub enum Fault {
     None,
     /// New connections get `ECONNREFUSED`, those that are up are reset: the server's process is gone. The port stays ours.
     Refuse,
-    /// Connections are accepted and stay up, nothing is read and nothing is answered; senders run into a full window.
+    /// Connections are accepted and stay up, nothing is passed on; after what the queue holds senders run into a full window.
     BlackHole,
     /// The server's side is closed, the client is never told; what it sends is swallowed.
     HalfOpen,

@@ -39,7 +39,7 @@ pub(super) struct Pump<'a> {
 impl Pump<'_> {
     pub(super) async fn run(self, orders: watch::Receiver<Order>) -> Outcome {
         let (queue, chunks) = mpsc::channel(64);
-        let reading = read(self.from, queue, orders.clone());
+        let reading = read(self.from, queue);
         let writing = self.write(chunks, orders);
         // The reader's end closes the queue, which ends the writer; the writer's error ends both.
         tokio::pin!(reading, writing);
@@ -136,38 +136,20 @@ impl Pump<'_> {
     }
 }
 
-/// Reads until the end, but not while a black hole is ordered.
-async fn read(
-    from: &TcpStream,
-    queue: mpsc::Sender<(Instant, Vec<u8>)>,
-    mut orders: watch::Receiver<Order>,
-) {
+/// Reads until the end. A full queue stops it, which is how back-pressure (and a black hole) reaches the sender.
+async fn read(from: &TcpStream, queue: mpsc::Sender<(Instant, Vec<u8>)>) {
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        if orders.borrow_and_update().fault == Fault::BlackHole {
-            if orders.changed().await.is_err() {
-                return;
-            }
-            continue;
-        }
-        tokio::select! {
-            _ = orders.changed() => {}
-            ready = from.readable() => {
-                if ready.is_err() {
+    while from.readable().await.is_ok() {
+        match from.try_read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                let chunk = buffer.get(..length).unwrap_or_default().to_vec();
+                if queue.send((Instant::now(), chunk)).await.is_err() {
                     return;
                 }
-                match from.try_read(&mut buffer) {
-                    Ok(0) => return,
-                    Ok(length) => {
-                        let chunk = buffer.get(..length).unwrap_or_default().to_vec();
-                        if queue.send((Instant::now(), chunk)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
-                }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }

@@ -99,6 +99,19 @@ async fn a_black_hole_answers_nothing_and_gives_back_what_it_held() {
 }
 
 #[tokio::test]
+async fn a_black_hole_stops_whoever_sends_much() {
+    let (_server, proxy) = echo().await;
+    proxy.set(Fault::BlackHole).await;
+    let mut stream = connect(&proxy).await;
+    let much = vec![0; 64 << 20];
+    assert!(
+        timeout(2 * A_WHILE, stream.write_all(&much)).await.is_err(),
+        "64 MiB vanished"
+    );
+    assert_eq!(proxy.traffic().to_server(), 0);
+}
+
+#[tokio::test]
 async fn half_open_keeps_the_client_and_loses_the_server() {
     let (listener, address) = loopback().await.unwrap();
     let (ended, mut seen) = tokio::sync::mpsc::channel(1);

@@ -6,10 +6,12 @@
 //! Both take bytes off the front of a buffer that the caller fills; payloads are slices of it, never copies (but for a resync).
 
 mod check;
+mod event;
 mod resync;
 mod search;
 mod strict;
 
 pub use check::ChannelMap;
-pub use resync::{Damage, Event, Frame, FramingLost, ResyncDemux, ResyncLimits, ResyncStatistics};
+pub use event::{Damage, Event, Frame, FramingLost, ResyncLimits, ResyncStatistics};
+pub use resync::ResyncDemux;
 pub use strict::{Item, MAX_READER_FRAME, StrictDemux, StrictError};

@@ -14,13 +14,16 @@ use moorline_core::port::{
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, InstanceId, SessionId, TenantId, Timestamp};
 use prometheus_client::registry::Registry;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::board::Board;
 use crate::mailbox::Mailbox;
 use crate::metrics::{BoardMetrics, Metrics};
 use crate::roster::Watch;
 use crate::settings::Settings;
+
+/// Stores of memory at a time, over all cameras.
+const STORES: usize = 4;
 
 /// Everything behind which an adapter stands. Only the binary knows which.
 #[derive(Clone)]
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) clock: SharedClock,
     pub(crate) board: Arc<Board>,
     pub(crate) metrics: Metrics,
+    /// Stores of memory under way: claims of a thousand cameras must not stand behind a thousand of them.
+    pub(crate) stores: Semaphore,
     /// There is a mailbox whose camera has no task yet.
     pub(crate) strange: Notify,
     routes: Mutex<Routes>,
@@ -142,6 +147,7 @@ pub fn monitor(
         metrics: Metrics::register(registry),
         board: Arc::clone(&board),
         strange: Notify::new(),
+        stores: Semaphore::new(STORES),
         routes: Mutex::default(),
         clock: Arc::clone(&clock),
     });

@@ -15,7 +15,7 @@ use moorline_base::CancellationToken;
 use moorline_base::clock::timeout;
 use moorline_core::alarm::Alarm;
 use moorline_core::lifecycle::EndReason;
-use moorline_core::port::Memory;
+use moorline_core::port::{Memory, TunnelUp};
 use moorline_core::{Camera, CameraId};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -196,8 +196,8 @@ impl Roster {
             return;
         };
         for mail in mailbox.take().sessions {
-            if let SessionMail::Up(up) = mail {
-                self.ports.sessions.end(up.session, EndReason::Removed);
+            if let SessionMail::Up(TunnelUp { session, .. }) | SessionMail::Opened(session) = mail {
+                self.ports.sessions.end(session, EndReason::Removed);
             }
         }
     }

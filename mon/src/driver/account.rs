@@ -155,12 +155,19 @@ impl Driver {
             return;
         }
         let memories = Arc::clone(&self.ports.memories);
-        let clock = Arc::clone(&self.shared.clock);
+        let shared = Arc::clone(&self.shared);
         let camera = self.camera.id.clone();
         self.keeper.storing = memory.clone();
         self.keeper.not_before = now + STORE_EVERY;
         let store = async move {
-            match timeout(&*clock, STORE_DEADLINE, memories.store(&camera, &memory)).await {
+            // The deadline is the adapter's; waiting for the turn is bounded by the turns before it.
+            let _turn = shared
+                .stores
+                .acquire()
+                .await
+                .map_err(|error| error.to_string())?;
+            let store = memories.store(&camera, &memory);
+            match timeout(&*shared.clock, STORE_DEADLINE, store).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(error.to_string()),

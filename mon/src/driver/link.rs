@@ -1,4 +1,4 @@
-//! Tunnels, claims and the lines of the monitor's channels: what leads to the table's session events.
+//! Tunnels and claims: what leads to the table's session events.
 //!
 //! P1 is kept here in two ways: claims of one camera run one after another, so that the newest tunnel gets the greatest generation, and
 //! a newer tunnel ends an older one that has not been served yet.
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use moorline_base::Untrusted;
 use moorline_base::clock::timeout;
 use moorline_core::alarm::{Alarm, AlarmKind};
-use moorline_core::camera::Access;
 use moorline_core::lifecycle::{EndReason, Event, Link};
 use moorline_core::port::{TunnelEnd, TunnelUp};
 use moorline_core::{Camera, Generation, SessionId};
@@ -18,8 +17,6 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::{Driver, Timer};
-use crate::conversation::{Conversation, Outcome};
-use crate::roster::next_lan_session;
 
 /// As `Claims::claim` says.
 pub(super) const CLAIM_DEADLINE: Duration = Duration::from_secs(5);
@@ -30,11 +27,11 @@ const TWO_PLACES_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Tunnel {
     /// The record at its authentication: its key is one of these.
-    camera: Arc<Camera>,
+    pub(super) camera: Arc<Camera>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) client: String,
     /// Since its claim.
-    generation: Option<Generation>,
+    pub(super) generation: Option<Generation>,
     /// Ended by us, or already counted as lost: what is still heard of it means nothing.
     over: bool,
 }
@@ -42,7 +39,7 @@ pub(super) struct Tunnel {
 /// The claim under way, and the tunnel that waits for one: the newest.
 #[derive(Debug)]
 pub(super) struct Claiming {
-    waiting: Option<SessionId>,
+    pub(super) waiting: Option<SessionId>,
     not_before: Instant,
     session: Option<SessionId>,
     pub(super) task: Option<JoinHandle<Result<Generation, String>>>,
@@ -229,7 +226,7 @@ impl Driver {
     }
 
     /// The tunnel of that generation was ended on purpose.
-    fn hung_up(&mut self, generation: Generation) {
+    pub(super) fn hung_up(&mut self, generation: Generation) {
         let present = match self.table.link() {
             Link::Up { generation, .. } | Link::Grace { generation } => Some(generation),
             Link::Absent => None,
@@ -278,181 +275,4 @@ impl Driver {
         tracing::info!(%session, ?reason, "session ended");
         self.ports.sessions.end(session, reason);
     }
-
-    /// A session that served or waited is gone although its connection may still look alive.
-    fn count_as_lost(&mut self, session: SessionId) {
-        let generation = self
-            .tunnels
-            .get(&session)
-            .and_then(|tunnel| tunnel.generation);
-        if self.claiming.waiting == Some(session) {
-            self.claiming.waiting = None;
-        }
-        self.end_session(session, EndReason::Silent);
-        if let Some(generation) = generation {
-            self.step(Event::Lost { generation });
-        }
-    }
-
-    /// A LAN camera is up from the process's start or its enabling on: one claim each time.
-    pub(super) fn claim_lan(&mut self) {
-        let lan = |session: &SessionId| session.0 >= crate::FIRST_LAN_SESSION;
-        let wanted = self.is_lan()
-            && self.camera.enabled.is_yes()
-            && !self.removed
-            && !self.stopping
-            && !self.tunnels.keys().any(lan);
-        if wanted {
-            self.tunnel_up(TunnelUp {
-                session: next_lan_session(&self.lan_sessions),
-                camera: Arc::clone(&self.camera),
-                peer: None,
-                client: String::new(),
-            });
-        }
-    }
-
-    /// The owner changed the record.
-    pub(super) fn record_changed(&mut self, camera: Arc<Camera>) {
-        let old = std::mem::replace(&mut self.camera, Arc::clone(&camera));
-        self.end_revoked();
-        match (old.enabled.is_yes(), camera.enabled.is_yes()) {
-            (true, false) => {
-                self.drop_claim(EndReason::Disabled);
-                self.step(Event::Disabled);
-                self.end_channels(EndReason::Disabled);
-            }
-            (false, true) => self.step(Event::Enabled),
-            _ => {}
-        }
-        let was_lan = matches!(old.access, Access::Lan { .. });
-        if was_lan != self.is_lan() {
-            self.hang_up("the way to the camera was changed");
-            self.hung_up = false;
-        } else if restarts_workloads(&old, &camera) {
-            self.step(Event::Changed);
-        }
-        self.claim_lan();
-    }
-
-    /// Ends every session whose key may have been revoked. The port does not say which key proved a session, only which keys the camera
-    /// had then: a session of a camera with several keys is ended too, and comes back at once if it may.
-    fn end_revoked(&mut self) {
-        let present = &self.camera.keys;
-        let revoked = |record: &Arc<Camera>| {
-            let gone = |key| !present.iter().any(|kept| kept.key == key);
-            record.keys.iter().any(|held| gone(held.key.clone()))
-        };
-        let tunnels = self.tunnels.iter();
-        let mut sessions: Vec<SessionId> = tunnels
-            .filter(|(_, tunnel)| revoked(&tunnel.camera))
-            .map(|(session, _)| *session)
-            .collect();
-        let talks = self.talks.iter().filter(|(_, (_, record))| revoked(record));
-        sessions.extend(talks.map(|(session, _)| *session));
-        sessions.sort_unstable();
-        sessions.dedup();
-        for session in sessions {
-            if session.0 < crate::FIRST_LAN_SESSION {
-                tracing::warn!(%session, "a key of the camera was revoked");
-                self.ports.sessions.end(session, EndReason::Removed);
-            }
-        }
-    }
-
-    /// Ends the sessions that have a monitor's channel and no tunnel: the camera may not be connected at all.
-    pub(super) fn end_channels(&mut self, reason: EndReason) {
-        let sessions: Vec<SessionId> = self.talks.keys().copied().collect();
-        for session in sessions {
-            if !self.tunnels.contains_key(&session) {
-                self.end_session(session, reason);
-            }
-        }
-    }
-
-    /// A session opened its monitor's channel: hello and the time.
-    pub(super) fn channel_opened(&mut self, session: SessionId) {
-        let now = self.shared.clock.monotonic();
-        let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
-        let (talk, lines) = Conversation::open(&self.camera.id, unix, now);
-        self.talks.insert(session, (talk, Arc::clone(&self.camera)));
-        for line in lines {
-            self.ports.control.send(session, &line.to_string());
-        }
-    }
-
-    /// The camera said a line.
-    pub(super) fn channel_line(&mut self, session: SessionId, line: &[u8]) {
-        let now = self.shared.clock.monotonic();
-        let Some((talk, _)) = self.talks.get_mut(&session) else {
-            return;
-        };
-        if talk.line(line, now) == Outcome::Bye {
-            self.bye(session);
-        }
-    }
-
-    fn bye(&mut self, session: SessionId) {
-        tracing::info!(%session, "the camera says BYE");
-        let generation = self
-            .tunnels
-            .get(&session)
-            .and_then(|tunnel| tunnel.generation);
-        match generation {
-            Some(generation) => self.hung_up(generation),
-            None => {
-                if self.claiming.waiting == Some(session) {
-                    self.claiming.waiting = None;
-                }
-                if self.tunnels.contains_key(&session) && self.table.link() == Link::Absent {
-                    self.hung_up = true;
-                }
-                self.end_session(session, EndReason::HungUp);
-            }
-        }
-    }
-
-    /// PINGs that are due; sessions that fell silent count as lost.
-    pub(super) fn conversations_due(&mut self) {
-        let now = self.shared.clock.monotonic();
-        let mut silent = Vec::new();
-        for (session, (talk, _)) in &mut self.talks {
-            match talk.tick(now) {
-                (Outcome::Silent, _) => silent.push(*session),
-                (_, Some(ping)) => {
-                    self.ports.control.send(*session, &ping.to_string());
-                }
-                _ => {}
-            }
-        }
-        for session in silent {
-            tracing::warn!(%session, "the camera stopped answering PING: lost");
-            self.talks.remove(&session);
-            self.count_as_lost(session);
-        }
-    }
-
-    /// What the page shows of the session that serves, or of the newest one.
-    pub(super) fn said(&self) -> Vec<(String, String)> {
-        let serving = match self.table.link() {
-            Link::Up { session, .. } => self.talks.get(&session),
-            _ => None,
-        };
-        let talk = serving.or_else(|| self.talks.values().next_back());
-        talk.map(|(talk, _)| talk.said()).unwrap_or_default()
-    }
-}
-
-/// Whether relay and archiver have to be started anew. Title, site, time zone and keys are not their business; further forwards count
-/// with the next session.
-fn restarts_workloads(old: &Camera, new: &Camera) -> bool {
-    let place = match (&old.access, &new.access) {
-        (Access::Tunnel { .. }, Access::Tunnel { .. }) => false,
-        (old, new) => old != new,
-    };
-    place
-        || old.main != new.main
-        || old.sub != new.sub
-        || old.record != new.record
-        || old.retention != new.retention
 }

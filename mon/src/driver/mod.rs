@@ -12,8 +12,11 @@
 //! How it ends: after the camera was removed or the process stops, once the table is at rest and what must be known again is stored.
 
 mod account;
+mod appearance;
+mod channel;
 mod link;
 mod perform;
+mod record;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +40,7 @@ use crate::mailbox::{Mail, Mailbox, RecordMail, SessionMail};
 use crate::monitor::{Ports, Shared};
 
 use account::{Counted, Keeper};
+use appearance::Appearances;
 use link::{Claiming, Tunnel};
 use perform::Instance;
 
@@ -81,6 +85,7 @@ pub(crate) struct Driver {
     link_before: Link,
     link_since: Timestamp,
     client: Option<String>,
+    appearances: Appearances,
     ledger: Ledger,
     alarmed_since: Option<Timestamp>,
     gap_counted: Counted,
@@ -126,6 +131,7 @@ impl Driver {
             link_before: Link::Absent,
             link_since: carried.map_or(wall, |gap| gap.since),
             client: None,
+            appearances: Appearances::default(),
             ledger,
             alarmed_since,
             gap_counted: None,

@@ -9,7 +9,7 @@ use moorline_base::{Backoff, Untrusted};
 use moorline_core::lifecycle::{Action, Event, Role};
 use moorline_core::port::{WorkloadOrder, WorkloadSpec};
 use moorline_core::status::{ArchiveReport, RelayReport};
-use moorline_core::{Generation, InstanceId, SourceName};
+use moorline_core::{Generation, InstanceId, SessionId, SourceName};
 use tracing::Instrument;
 
 use super::link::CLAIM_DEADLINE;
@@ -41,12 +41,7 @@ impl Driver {
                 session,
                 generation,
             } => {
-                let tunnel = self.tunnels.get(&session);
-                self.client = tunnel
-                    .map(|tunnel| tunnel.client.clone())
-                    .filter(|client| !client.is_empty());
-                let peer = tunnel.and_then(|tunnel| tunnel.peer);
-                tracing::info!(%session, ?peer, "camera up");
+                self.appear(session);
                 self.ports.sessions.serve(session, generation);
             }
             Action::EndSession { session, reason } => self.end_session(session, reason),
@@ -88,6 +83,25 @@ impl Driver {
                 self.instances.remove(&instance);
             }
         }
+    }
+
+    /// Says who serves from now on, and what is new about it (S4).
+    fn appear(&mut self, session: SessionId) {
+        let tunnel = self.tunnels.get(&session);
+        let peer = tunnel.and_then(|tunnel| tunnel.peer);
+        let client = tunnel
+            .map(|tunnel| tunnel.client.clone())
+            .unwrap_or_default();
+        let notice = self.appearances.seen(peer.map(|peer| peer.ip()), &client);
+        let shown = Untrusted::new(&client);
+        tracing::info!(%session, ?peer, client = %shown, "camera up");
+        if notice.network {
+            tracing::warn!(%session, ?peer, "the camera appears from a new network");
+        }
+        if notice.client {
+            tracing::warn!(%session, client = %shown, "the camera appears with a new client");
+        }
+        self.client = Some(client).filter(|client| !client.is_empty());
     }
 
     fn order(&self, instance: InstanceId, order: WorkloadOrder) {

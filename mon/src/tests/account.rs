@@ -1,6 +1,7 @@
 //! Causes, the account of what is missing, and what is known again after a restart (P4).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moorline_core::camera::Record;
@@ -282,4 +283,23 @@ async fn a_page_that_waits_for_a_change_is_woken() {
     world.up(1, "yard").await;
     assert!(waiting.await.unwrap() > seen);
     assert_eq!(world.monitor.list(yard().tenant()).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_cameras_do_not_store_all_at_once() {
+    let cameras: Vec<_> = (0..200).map(|index| record(&format!("c{index}"))).collect();
+    let world = World::new(cameras);
+    world.pass(10).await;
+    assert_eq!(*world.fakes.stores.lock().unwrap(), 200);
+    assert_eq!(world.fakes.most_storing.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_tried_again() {
+    let world = World::new([record("yard")]);
+    world.fakes.panics.store(true, Ordering::SeqCst);
+    world.settle().await;
+    assert!(world.fakes.memories.lock().unwrap().is_empty());
+    world.pass(16).await;
+    assert!(world.fakes.memories.lock().unwrap().contains_key(&yard()));
 }

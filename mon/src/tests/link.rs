@@ -1,5 +1,7 @@
 //! Tunnels, claims, takeover, hang-up, grace, the record's changes.
 
+use std::sync::atomic::Ordering;
+
 use moorline_core::camera::{Access, Enabled, Record};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
@@ -399,4 +401,50 @@ async fn p8_a_stop_ends_sessions_drains_and_waits() {
         "{done:?}"
     );
     assert!(done.contains(&Done::Drain(I1)), "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_whose_task_panics_is_started_again_and_leaves_nothing_behind() {
+    let world = running().await;
+    world.fakes.serve_panics.store(true, Ordering::SeqCst);
+    world.up(2, "yard").await;
+    let mut ended = world.fakes.take();
+    ended.sort_by_key(|done| format!("{done:?}"));
+    let silent = |session| Done::End(session, EndReason::Silent);
+    assert_eq!(
+        ended,
+        [silent(S1), silent(S2)],
+        "so that the camera calls anew"
+    );
+    world.ended(1, TunnelEnd::Lost).await;
+    world.ended(2, TunnelEnd::Lost).await;
+    let left = moorline_core::status::RelayState::NoLanding;
+    world.relay("yard", I1, left).await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Kill(I1)],
+        "the workloads that were left behind"
+    );
+    world.say("yard", I1, WorkloadEvent::Drained).await;
+    world.up(3, "yard").await;
+    let third = Generation(3);
+    assert_eq!(
+        world.fakes.take(),
+        [
+            Done::Serve(SessionId(3), third),
+            Done::Start(instance(3, 0), third)
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_a_camera_that_was_just_removed_is_ended() {
+    let world = World::new([record("yard")]);
+    world.settle().await;
+    let gone = super::world::camera("gone");
+    assert!(world.monitor.up(super::world::tunnel(S1, &gone)));
+    world.monitor.opened(S2, &gone.id);
+    world.settle().await;
+    let removed = |session| Done::End(session, EndReason::Removed);
+    assert_eq!(world.fakes.take(), [removed(S1), removed(S2)]);
 }

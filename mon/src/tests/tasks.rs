@@ -9,12 +9,12 @@ use moorline_base::SystemClock;
 use moorline_core::camera::Record;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::*;
-use moorline_core::status::OpenGap;
+use moorline_core::status::{LinkStatus, OpenGap};
 use moorline_core::{Camera, CameraId, Cause, Generation, InstanceId};
 use tokio::sync::mpsc;
 
-use super::world::{START, instance, record};
-use crate::{Start, TaskWorkloads};
+use super::world::{START, World, instance, record};
+use crate::{Settings, Start, TaskWorkloads};
 
 const I1: InstanceId = instance(1, 0);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -272,4 +272,42 @@ async fn a_workload_whose_supervisor_is_gone_is_told_to_drain() {
         .await
         .expect("in time");
     assert_eq!(order, Some(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_crashes_again_and_again_is_started_with_growing_pauses_and_hurts_nobody() {
+    let starts = Starts::default();
+    let crash: Start = Arc::new(|_, _, _| Box::pin(async { panic!("again") }));
+    let archiver = counted("archiver", &starts, crash);
+    let relay: Start = counted("relay", &starts, good());
+    let world = World::among(
+        START,
+        Settings::default(),
+        [record("yard"), record("gate")],
+        BTreeMap::new(),
+        |monitor, _| {
+            Arc::new(TaskWorkloads::new(
+                SystemClock::shared(),
+                monitor,
+                relay,
+                archiver,
+            ))
+        },
+    );
+    world.settle().await;
+    world.up(1, "yard").await;
+    world.pass(600).await;
+    let count = |role| starts.lock().unwrap()[role];
+    assert!(
+        (8..60).contains(&count("archiver")),
+        "{}",
+        count("archiver")
+    );
+    assert_eq!(count("relay"), 1, "the other role goes on");
+    let gap = world.status("yard").open_gap().unwrap();
+    assert_eq!(gap.cause, Cause::Restart);
+    world.up(2, "gate").await;
+    assert!(matches!(world.status("gate").link, LinkStatus::Up { .. }));
+    let (report, _) = world.stop().await;
+    assert_eq!(report.left, 0);
 }

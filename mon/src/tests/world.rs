@@ -1,6 +1,7 @@
 //! Working fakes of every port, in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -103,6 +104,12 @@ pub(crate) struct Fakes {
     pub(crate) alarms: Mutex<Vec<Alarm>>,
     pub(crate) specs: Mutex<Vec<WorkloadSpec>>,
     pub(crate) live: Mutex<BTreeSet<InstanceId>>,
+    storing: AtomicU32,
+    pub(crate) most_storing: AtomicU32,
+    /// The next store panics.
+    pub(crate) panics: AtomicBool,
+    /// The next `serve` panics.
+    pub(crate) serve_panics: AtomicBool,
 }
 
 impl Fakes {
@@ -173,7 +180,16 @@ impl Memories for Fakes {
     }
 
     async fn store(&self, camera: &CameraId, memory: &Memory) -> Result<(), PortError> {
+        if self.panics.swap(false, Ordering::SeqCst) {
+            panic!("an adapter has a bug");
+        }
         *self.stores.lock().unwrap() += 1;
+        let now = self.storing.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_storing.fetch_max(now, Ordering::SeqCst);
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        self.storing.fetch_sub(1, Ordering::SeqCst);
         self.memories
             .lock()
             .unwrap()
@@ -184,6 +200,9 @@ impl Memories for Fakes {
 
 impl Sessions for Fakes {
     fn serve(&self, session: SessionId, generation: Generation) {
+        if self.serve_panics.swap(false, Ordering::SeqCst) {
+            panic!("an adapter has a bug");
+        }
         self.say(Done::Serve(session, generation));
     }
 
@@ -261,6 +280,17 @@ impl World {
         cameras: impl IntoIterator<Item = Camera>,
         memories: BTreeMap<CameraId, Memory>,
     ) -> Self {
+        Self::among(start, settings, cameras, memories, |_, fakes| fakes)
+    }
+
+    /// With workloads of the test's own.
+    pub(crate) fn among(
+        start: Timestamp,
+        settings: Settings,
+        cameras: impl IntoIterator<Item = Camera>,
+        memories: BTreeMap<CameraId, Memory>,
+        workloads: impl FnOnce(Arc<Monitor>, Arc<Fakes>) -> Arc<dyn Workloads>,
+    ) -> Self {
         let fakes = Arc::new(Fakes {
             done: Mutex::default(),
             set: Mutex::new(Arc::new(CameraSet::new(cameras))),
@@ -272,6 +302,10 @@ impl World {
             alarms: Mutex::default(),
             specs: Mutex::default(),
             live: Mutex::default(),
+            storing: AtomicU32::default(),
+            most_storing: AtomicU32::default(),
+            panics: AtomicBool::default(),
+            serve_panics: AtomicBool::default(),
         });
         let mut registry = Registry::default();
         let clock = Arc::new(TokioClock::starting_at(start.as_millis()));
@@ -280,7 +314,7 @@ impl World {
             directory: fakes.clone(),
             claims: fakes.clone(),
             memories: fakes.clone(),
-            workloads: fakes.clone(),
+            workloads: workloads(monitor.clone(), fakes.clone()),
             sessions: fakes.clone(),
             control: fakes.clone(),
             notifier: fakes.clone(),

@@ -1,0 +1,98 @@
+//! MOORLINE/1 on the monitor's channels of this camera's sessions: every session is greeted and pinged, also one without a tunnel.
+
+use std::sync::Arc;
+
+use moorline_core::SessionId;
+use moorline_core::lifecycle::{EndReason, Event, Link};
+
+use super::Driver;
+use crate::conversation::{Conversation, Outcome};
+
+impl Driver {
+    /// A session opened its monitor's channel: hello and the time.
+    pub(super) fn channel_opened(&mut self, session: SessionId) {
+        let now = self.shared.clock.monotonic();
+        let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
+        let (talk, lines) = Conversation::open(&self.camera.id, unix, now);
+        self.talks.insert(session, (talk, Arc::clone(&self.camera)));
+        for line in lines {
+            self.ports.control.send(session, &line.to_string());
+        }
+    }
+
+    /// The camera said a line.
+    pub(super) fn channel_line(&mut self, session: SessionId, line: &[u8]) {
+        let now = self.shared.clock.monotonic();
+        let Some((talk, _)) = self.talks.get_mut(&session) else {
+            return;
+        };
+        if talk.line(line, now) == Outcome::Bye {
+            self.bye(session);
+        }
+    }
+
+    fn bye(&mut self, session: SessionId) {
+        tracing::info!(%session, "the camera says BYE");
+        let generation = self
+            .tunnels
+            .get(&session)
+            .and_then(|tunnel| tunnel.generation);
+        match generation {
+            Some(generation) => self.hung_up(generation),
+            None => {
+                if self.claiming.waiting == Some(session) {
+                    self.claiming.waiting = None;
+                }
+                if self.tunnels.contains_key(&session) && self.table.link() == Link::Absent {
+                    self.hung_up = true;
+                }
+                self.end_session(session, EndReason::HungUp);
+            }
+        }
+    }
+
+    /// PINGs that are due; sessions that fell silent count as lost.
+    pub(super) fn conversations_due(&mut self) {
+        let now = self.shared.clock.monotonic();
+        let mut silent = Vec::new();
+        for (session, (talk, _)) in &mut self.talks {
+            match talk.tick(now) {
+                (Outcome::Silent, _) => silent.push(*session),
+                (_, Some(ping)) => {
+                    self.ports.control.send(*session, &ping.to_string());
+                }
+                _ => {}
+            }
+        }
+        for session in silent {
+            tracing::warn!(%session, "the camera stopped answering PING: lost");
+            self.talks.remove(&session);
+            self.count_as_lost(session);
+        }
+    }
+
+    /// What the page shows of the session that serves, or of the newest one.
+    pub(super) fn said(&self) -> Vec<(String, String)> {
+        let serving = match self.table.link() {
+            Link::Up { session, .. } => self.talks.get(&session),
+            _ => None,
+        };
+        let talk = serving.or_else(|| self.talks.values().next_back());
+        talk.map(|(talk, _)| talk.said()).unwrap_or_default()
+    }
+
+    /// A session that served or waited is gone although its connection may still look alive.
+    fn count_as_lost(&mut self, session: SessionId) {
+        let generation = self
+            .tunnels
+            .get(&session)
+            .and_then(|tunnel| tunnel.generation);
+        if self.claiming.waiting == Some(session) {
+            self.claiming.waiting = None;
+        }
+        self.end_session(session, EndReason::Silent);
+        if let Some(generation) = generation {
+            self.step(Event::Lost { generation });
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the owner changed, and LAN cameras, which are up because their record says so.
+
+use std::sync::Arc;
+
+use moorline_core::camera::Access;
+use moorline_core::lifecycle::{EndReason, Event};
+use moorline_core::port::TunnelUp;
+use moorline_core::{Camera, SessionId};
+
+use super::Driver;
+use crate::roster::next_lan_session;
+
+impl Driver {
+    /// A LAN camera is up from the process's start or its enabling on: one claim each time.
+    pub(super) fn claim_lan(&mut self) {
+        let lan = |session: &SessionId| session.0 >= crate::FIRST_LAN_SESSION;
+        let wanted = self.is_lan()
+            && self.camera.enabled.is_yes()
+            && !self.removed
+            && !self.stopping
+            && !self.tunnels.keys().any(lan);
+        if wanted {
+            self.tunnel_up(TunnelUp {
+                session: next_lan_session(&self.lan_sessions),
+                camera: Arc::clone(&self.camera),
+                peer: None,
+                client: String::new(),
+            });
+        }
+    }
+
+    /// The owner changed the record.
+    pub(super) fn record_changed(&mut self, camera: Arc<Camera>) {
+        let old = std::mem::replace(&mut self.camera, Arc::clone(&camera));
+        self.end_revoked();
+        match (old.enabled.is_yes(), camera.enabled.is_yes()) {
+            (true, false) => {
+                self.drop_claim(EndReason::Disabled);
+                self.step(Event::Disabled);
+                self.end_channels(EndReason::Disabled);
+            }
+            (false, true) => self.step(Event::Enabled),
+            _ => {}
+        }
+        let was_lan = matches!(old.access, Access::Lan { .. });
+        if was_lan != self.is_lan() {
+            self.hang_up("the way to the camera was changed");
+            self.hung_up = false;
+        } else if restarts_workloads(&old, &camera) {
+            self.step(Event::Changed);
+        }
+        self.claim_lan();
+    }
+
+    /// Ends every session whose key may have been revoked. The port does not say which key proved a session, only which keys the camera
+    /// had then: a session of a camera with several keys is ended too, and comes back at once if it may.
+    fn end_revoked(&mut self) {
+        let present = &self.camera.keys;
+        let revoked = |record: &Arc<Camera>| {
+            let gone = |key| !present.iter().any(|kept| kept.key == key);
+            record.keys.iter().any(|held| gone(held.key.clone()))
+        };
+        let tunnels = self.tunnels.iter();
+        let mut sessions: Vec<SessionId> = tunnels
+            .filter(|(_, tunnel)| revoked(&tunnel.camera))
+            .map(|(session, _)| *session)
+            .collect();
+        let talks = self.talks.iter().filter(|(_, (_, record))| revoked(record));
+        sessions.extend(talks.map(|(session, _)| *session));
+        sessions.sort_unstable();
+        sessions.dedup();
+        for session in sessions {
+            if session.0 < crate::FIRST_LAN_SESSION {
+                tracing::warn!(%session, "a key of the camera was revoked");
+                self.ports.sessions.end(session, EndReason::Removed);
+            }
+        }
+    }
+
+    /// Ends the sessions that have a monitor's channel and no tunnel: the camera may not be connected at all.
+    pub(super) fn end_channels(&mut self, reason: EndReason) {
+        let sessions: Vec<SessionId> = self.talks.keys().copied().collect();
+        for session in sessions {
+            if !self.tunnels.contains_key(&session) {
+                self.end_session(session, reason);
+            }
+        }
+    }
+}
+
+/// Whether relay and archiver have to be started anew. Title, site, time zone and keys are not their business; further forwards count
+/// with the next session.
+fn restarts_workloads(old: &Camera, new: &Camera) -> bool {
+    let place = match (&old.access, &new.access) {
+        (Access::Tunnel { .. }, Access::Tunnel { .. }) => false,
+        (old, new) => old != new,
+    };
+    place
+        || old.main != new.main
+        || old.sub != new.sub
+        || old.record != new.record
+        || old.retention != new.retention
+}

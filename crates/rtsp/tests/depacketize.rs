@@ -110,6 +110,13 @@ fn h264_quirks() {
         (vec![vec![0x65, 1, 2]], false)
     );
 
+    // A fragmented NAL unit that another one interrupts, although no packet is missing.
+    let all = units(
+        &mut h264(),
+        &[(1, 9, false, &[0x7c, 0x85, 1]), (2, 9, true, &[0x65, 2])],
+    );
+    assert_eq!((nals(&all[0]), all[0].damaged), (vec![vec![0x65, 2]], true));
+
     // No end bit on the last fragment, no marker at all.
     let all = units(
         &mut h264(),

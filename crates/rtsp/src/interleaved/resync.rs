@@ -301,7 +301,7 @@ impl ResyncDemux {
         let skipped = search.trimmed + buf.len();
         let reason = if skipped > self.limits.max_bytes {
             "no frame found in the bytes searched"
-        } else if now.saturating_sub(search.since) > self.limits.max_time {
+        } else if now.saturating_sub(search.since) >= self.limits.max_time {
             "no frame found in time"
         } else {
             self.state = State::Searching(search);

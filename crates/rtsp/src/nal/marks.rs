@@ -17,7 +17,7 @@ pub struct Marks {
     pub au_start: bool,
     /// The last packet of an access unit as far as the marker says; a camera that sets no marker has none (the next start ends it).
     pub au_end: bool,
-    /// Holds the start of an IDR picture.
+    /// Holds the start of a slice of an IDR picture; a camera that cuts pictures into slices has several per access unit.
     pub idr: bool,
     /// Holds SPS, PPS or VPS. They come before the IDR in the same access unit: its first packet is the point to start from.
     pub parameter_sets: bool,

@@ -1,0 +1,334 @@
+//! Export and coverage.
+#![allow(clippy::disallowed_methods, reason = "tests may write files")]
+
+mod common;
+
+use std::process::Command;
+
+use common::*;
+use moorline_core::coverage::{Held, RowKind};
+use moorline_core::port::{Export, Recordings as _, RecordingsError};
+use moorline_core::segment::Tier;
+use moorline_core::{Cause, TimeRange};
+use proptest::prelude::*;
+
+/// 2026-11-20T10:00:00Z.
+const TEN: i64 = 1_795_168_800_000;
+
+async fn whole(export: &mut dyn Export) -> Vec<u8> {
+    let mut file = Vec::new();
+    while let Some(bytes) = export.next().await.unwrap() {
+        assert!(!bytes.is_empty() && bytes.len() <= 8 * 1024 * 1024);
+        file.extend_from_slice(&bytes);
+    }
+    file
+}
+
+fn span(from: i64, to: i64) -> TimeRange {
+    TimeRange::new(at(TEN + from), at(TEN + to))
+}
+
+/// What a range should give: every GOP that begins before its end, from the one that is running at its beginning.
+struct Truth {
+    /// Beginning and first picture of each GOP, and its segment.
+    gops: Vec<(i64, u32, usize)>,
+    /// Beginning and end of each segment, with its take.
+    segments: Vec<(i64, i64, u32)>,
+}
+
+impl Truth {
+    fn pictures(&self, from: i64, to: i64) -> Vec<u32> {
+        let running = self
+            .segments
+            .iter()
+            .rposition(|(start, ..)| *start <= from)
+            .filter(|index| {
+                let (_, end, take) = self.segments[*index];
+                let jitter = self
+                    .segments
+                    .get(index + 1)
+                    .is_some_and(|(start, _, next)| {
+                        *start > from && (*next == take || start - end < 1000)
+                    });
+                from < end || jitter
+            });
+        let first = match running {
+            Some(segment) => self
+                .gops
+                .iter()
+                .rposition(|(start, _, of)| *of == segment && *start <= from),
+            None => self.gops.iter().position(|(start, ..)| *start >= from),
+        };
+        let gops = self.gops.iter().skip(first.unwrap_or(self.gops.len()));
+        let inside = gops.take_while(|(start, ..)| *start < to);
+        inside
+            .flat_map(|(_, picture, _)| *picture..picture + FRAMES)
+            .collect()
+    }
+}
+
+/// Two takes of three segments with a gap of half a minute; the clock slews, so that segments overlap or part by some milliseconds. The
+/// last segment is open, the one before it in the spool.
+fn scene(slews: &[i64; 6]) -> (World, Truth) {
+    let world = World::new(TEN + 400_000);
+    let mut truth = Truth {
+        gops: Vec::new(),
+        segments: Vec::new(),
+    };
+    let (mut wall, mut picture) = (TEN, 0);
+    for id in 1..=2_u32 {
+        let mut take = Take::new(id, u64::from(id), init(0x1f));
+        for index in 0..3 {
+            let number = truth.segments.len();
+            let start = wall;
+            for _ in 0..20 {
+                take.record(wall, picture);
+                truth.gops.push((wall - TEN, picture, number));
+                wall += 1000;
+                picture += FRAMES;
+            }
+            truth.segments.push((start - TEN, wall - TEN, id));
+            wall += slews[number];
+            match (id, index) {
+                (2, 2) => take.sync(&world.spool),
+                (2, 1) => take.seal_into(&world.spool, 0),
+                _ => {
+                    let (key, file) = take.seal(0);
+                    world.store.put(&key, file);
+                }
+            }
+        }
+        wall += 30_000;
+    }
+    let (_, end, _) = truth.segments[2];
+    let (start, ..) = truth.segments[3];
+    world.gap(TEN + end, TEN + start, Cause::TunnelDown);
+    (world, truth)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn an_export_has_the_pictures_of_its_range_once_and_in_order(
+        slews in proptest::array::uniform6(-30_i64..40),
+        from in -5_000_i64..160_000, length in 1_i64..160_000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async move {
+            let (world, truth) = scene(&slews);
+            let expected = truth.pictures(from, from + length);
+            match world.archive.export(&camera(), Tier::Full, span(from, from + length)).await {
+                Err(RecordingsError::Nothing) => assert_eq!(expected, Vec::<u32>::new()),
+                Err(other) => panic!("{other}"),
+                Ok(mut export) => {
+                    let file = whole(&mut *export).await;
+                    assert_eq!(numbers(&file), expected, "from {from} for {length}");
+                    let rows = &export.coverage().rows;
+                    assert_eq!(rows.first().map(|row| row.range.from), Some(span(from, from).from));
+                    assert!(export.estimated_bytes() > 0);
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn coverage_joins_store_spool_and_markers() {
+    let (world, truth) = scene(&[0; 6]);
+    let coverage = world
+        .archive
+        .coverage(&camera(), Tier::Full, span(-3_600_000, 3_600_000))
+        .await
+        .unwrap();
+    let told: Vec<String> = coverage
+        .rows
+        .iter()
+        .map(|row| match &row.kind {
+            RowKind::Recorded {
+                held: Held::Store, ..
+            } => "store".to_owned(),
+            RowKind::Recorded {
+                held: Held::Spool, ..
+            } => "spool".to_owned(),
+            RowKind::Recorded {
+                held: Held::Open, ..
+            } => "open".to_owned(),
+            RowKind::Gap { cause, .. } => cause.to_string(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Unexplained",
+            "store",
+            "store",
+            "store",
+            "tunnel_down",
+            "store",
+            "spool",
+            "open",
+            "Unexplained"
+        ]
+    );
+    assert_eq!(coverage.recorded().as_secs(), 120);
+    assert_eq!(
+        coverage.rows.last().unwrap().range.to,
+        at(TEN + 400_000),
+        "clipped to now"
+    );
+    assert_eq!(truth.segments.len(), 6);
+    assert_eq!(world.store.asked().len(), 1, "one listing");
+    // What the class has outlived is expired and not a bug.
+    world.clock.set_wall_ms(TEN + 20 * 24 * 3_600_000);
+    let late = world
+        .archive
+        .coverage(&camera(), Tier::Full, span(-3_600_000, 0))
+        .await
+        .unwrap();
+    assert_eq!(late.rows[0].kind, RowKind::Expired);
+}
+
+#[tokio::test]
+async fn a_day_is_two_requests() {
+    let world = World::new(TEN + 48 * 3_600_000);
+    let midnight = at(TEN).floor_day().as_millis();
+    let mut take = Take::new(1, 1, init(0x1f));
+    take.record(midnight, 0);
+    let (key, file) = take.seal(0);
+    for minute in -120_i64..1_560 {
+        let mut key = key.clone();
+        key.start = at(midnight + minute * 60_000);
+        key.duration = std::time::Duration::from_secs(60);
+        key.sequence = (minute + 120) as u32;
+        world.store.put(&key, file.clone());
+    }
+    let day = TimeRange::new(at(midnight), at(midnight + 24 * 3_600_000));
+    let coverage = world
+        .archive
+        .coverage(&camera(), Tier::Full, day)
+        .await
+        .unwrap();
+    assert_eq!(
+        (coverage.rows.len(), coverage.unexplained()),
+        (1_440, vec![])
+    );
+    assert_eq!(world.store.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_change_of_format_is_refused_before_the_first_byte() {
+    let world = World::new(TEN + 400_000);
+    for (id, level, from) in [(1, 0x1f, 0), (2, 0x28, 20)] {
+        let mut take = Take::new(id, 1, init(level));
+        (from..from + 20)
+            .for_each(|second: u32| take.record(TEN + i64::from(second) * 1000, second * FRAMES));
+        let (key, file) = take.seal(0);
+        world.store.put(&key, file);
+    }
+    let refused = world
+        .archive
+        .export(&camera(), Tier::Full, span(5_000, 30_000))
+        .await;
+    assert!(
+        matches!(refused, Err(RecordingsError::FormatChange { at: change }) if change == at(TEN + 20_000))
+    );
+    for (range, pictures) in [
+        (span(5_000, 20_000), 25..100),
+        (span(20_000, 30_000), 100..150),
+    ] {
+        let mut export = world
+            .archive
+            .export(&camera(), Tier::Full, range)
+            .await
+            .unwrap();
+        assert_eq!(
+            numbers(&whole(&mut *export).await),
+            pictures.collect::<Vec<_>>()
+        );
+    }
+    let nothing = world
+        .archive
+        .export(&camera(), Tier::Full, span(100_000, 200_000))
+        .await;
+    assert!(matches!(nothing, Err(RecordingsError::Nothing)));
+}
+
+#[tokio::test]
+async fn a_spoiled_object_ends_an_export_with_its_name() {
+    let (world, _) = scene(&[0; 6]);
+    let key = world
+        .store
+        .objects
+        .lock()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    let spoiled = {
+        let objects = world.store.objects.lock().unwrap();
+        let mut bytes = objects[&key].to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+        bytes
+    };
+    world.store.put(&key, spoiled);
+    let mut export = world
+        .archive
+        .export(&camera(), Tier::Full, span(0, 100_000))
+        .await
+        .unwrap();
+    let error = loop {
+        match export.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a damaged object was exported"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, RecordingsError::Damaged { key: named, .. } if named == key));
+}
+
+#[tokio::test]
+async fn ffprobe_reads_an_export_across_a_gap_as_one_stretch() {
+    let (world, _) = scene(&[0, 13, -20, 0, 5, 0]);
+    let mut export = world
+        .archive
+        .export(&camera(), Tier::Full, span(10_500, 100_000))
+        .await
+        .unwrap();
+    let file = whole(&mut *export).await;
+    let folder = moorline_testkit::temp_dir().unwrap();
+    let path = folder.path().join("export.mp4");
+    std::fs::write(&path, &file).unwrap();
+    let probe = Command::new("ffprobe")
+        .args([
+            "-v",
+            "quiet",
+            "-select_streams",
+            "v",
+            "-show_entries",
+            "packet=pts,flags",
+            "-of",
+            "csv=p=0",
+        ])
+        .arg(&path)
+        .output()
+        .expect("ffprobe is installed");
+    let text = String::from_utf8(probe.stdout).unwrap();
+    let packets: Vec<(u64, bool)> = text
+        .lines()
+        .map(|line| line.split_once(',').unwrap())
+        .map(|(pts, flags)| (pts.parse().unwrap(), flags.starts_with('K')))
+        .collect();
+    let expected = numbers(&file).len();
+    assert_eq!(packets.len(), expected);
+    for (index, (pts, key)) in packets.iter().enumerate() {
+        assert_eq!(
+            (*pts, *key),
+            (index as u64 * 18_000, index % FRAMES as usize == 0),
+            "packet {index}"
+        );
+    }
+}

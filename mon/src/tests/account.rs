@@ -62,6 +62,7 @@ async fn p4_the_archiver_hears_each_change_of_the_cause_once() {
     world.ended(1, TunnelEnd::Lost).await;
     world.pass(10).await;
     world.up(2, "yard").await;
+    world.archive("yard", I1, START).await;
     world.relay("yard", I1, RelayState::Playing).await;
     assert_eq!(
         causes(&world),

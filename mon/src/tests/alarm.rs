@@ -173,6 +173,15 @@ fn a_camera_that_stands_still_for_three_minutes_is_told_once_and_cleared_once() 
 }
 
 #[test]
+fn the_piece_of_a_gap_that_is_written_at_the_hour_does_not_put_the_alarm_off() {
+    let mut sim = Sim::new([simulated("yard", None, 7)]);
+    sim.run(3600);
+    sim.set("yard", false);
+    sim.run(200);
+    assert_eq!(sim.told(), ["stopped yard"]);
+}
+
+#[test]
 fn cameras_of_one_site_that_fail_together_are_one_message() {
     let farm = |name, stagger| simulated(name, Some("farm"), stagger);
     let mut sim = Sim::new([

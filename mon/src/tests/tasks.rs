@@ -107,6 +107,23 @@ async fn both_end_after_a_drain_and_that_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_instance_is_drained_when_the_slower_of_the_two_has_ended() {
+    let slow: Start = Arc::new(|_, mut control, _| {
+        Box::pin(async move {
+            while !matches!(control.order().await, Some(WorkloadOrder::Drain { .. })) {}
+            tokio::time::sleep(MINUTE / 2).await;
+            Err("the last upload failed".to_owned())
+        })
+    });
+    let mut bench = Bench::new(good(), slow);
+    bench.workloads.start(spec(record("yard")));
+    let began = tokio::time::Instant::now();
+    bench.workloads.order(&record("yard").id, I1, drain());
+    assert_eq!(bench.next().await, WorkloadEvent::Drained);
+    assert!(began.elapsed() >= MINUTE / 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_an_error_and_an_early_end_are_crashes_and_the_other_role_lives() {
     let ends: [(Start, &str); 4] = [
         (Arc::new(|_, _, _| panic!("at once")), "panic: at once"),

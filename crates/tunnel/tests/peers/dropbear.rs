@@ -1,0 +1,256 @@
+//! Real `dbclient` (Debian's `dropbear-bin`) as the camera.
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::support::{Rig, SOON, Seen, assert_echo, camera, config, echo_server};
+use moorline_core::key::KeyAlgorithm;
+use moorline_core::lifecycle::EndReason;
+use moorline_core::port::{LandingError, Sessions, TunnelEnd};
+use moorline_testkit::child::Signal;
+use moorline_tunnel::TunnelConfig;
+use moorline_tunnel::keyfile::{HostKeys, PrivateKey};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn forward(asked: u32, to: std::net::SocketAddr) -> String {
+    format!("{asked}:127.0.0.1:{}", to.port())
+}
+
+#[tokio::test]
+async fn a_forward_of_port_0_is_told_its_port_and_a_fixed_one_is_echoed() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let (rtsp, http) = (echo_server("rtsp").await, echo_server("http").await);
+    let first = ["-N", "-R", &forward(0, rtsp), "-R", &forward(8080, http)];
+    let client = rig.dbclient(&key, "yard", &first, &[]);
+    client
+        .wait_for_line("Allocated port 49152", SOON)
+        .await
+        .unwrap();
+    rig.up(0).await;
+    let (mut stream, generation) = rig.connect("yard").await.unwrap();
+    assert_eq!(generation.0, 1);
+    assert_echo(&mut stream, "rtsp").await;
+    let (mut stream, _) = rig.connect_to("yard", "http").await.unwrap();
+    assert_echo(&mut stream, "http").await;
+    assert_eq!(
+        rig.connect_to("yard", "telnet").await.err(),
+        Some(LandingError::Unknown)
+    );
+}
+
+#[tokio::test]
+async fn a_refused_forward_ends_a_client_that_asked_for_that() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let options = ["-N", "-o", "ExitOnForwardFailure=yes"];
+    let forwards = [
+        "-R",
+        "1:127.0.0.1:1",
+        "-R",
+        "2:127.0.0.1:1",
+        "-R",
+        "3:127.0.0.1:1",
+    ];
+    let mut client = rig.dbclient(&key, "yard", &[&options[..], &forwards].concat(), &[]);
+    let status = client.wait(SOON).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", client.tail());
+    let session = rig.up(0).await;
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+}
+
+#[tokio::test]
+async fn without_a_command_or_with_any_the_first_line_is_the_hello_and_nothing_is_run() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    for run in [
+        &[][..],
+        &["touch", "/nonexistent/x"],
+        &["sh", "-c", "exit 7"],
+    ] {
+        let mut client = rig.dbclient(&key, "yard", &["-R", "0:127.0.0.1:1"], run);
+        let hello = client.wait_for_line("MOORLINE/1", SOON).await.unwrap();
+        assert_eq!(hello, "MOORLINE/1 both home/yard");
+        client.write(b"STATUS uptime=7\nPONG 1\n").await.unwrap();
+        rig.told("PONG", |seen| {
+            let pong = |seen: &&Seen| matches!(seen, Seen::Line(_, line) if line == "PONG 1");
+            seen.iter().find(pong).cloned()
+        })
+        .await;
+        rig.monitor.seen.send_modify(Vec::clear);
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_command_claims_and_opens_no_monitors_channel() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let start = Instant::now();
+    let _client = rig.dbclient(&key, "yard", &["-N", "-R", "0:127.0.0.1:1"], &[]);
+    rig.up(0).await;
+    println!("dbclient -N to a claimed tunnel: {:?}", start.elapsed());
+    assert!(!rig.all().iter().any(|seen| matches!(seen, Seen::Opened(_))));
+}
+
+#[tokio::test]
+async fn the_keepalive_of_dbclient_outlives_the_inactivity_timeout() {
+    let config = TunnelConfig {
+        write_timeout: Duration::from_secs(3),
+        keepalive_interval: Duration::from_secs(600),
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
+    let rtsp = echo_server("rtsp").await;
+    let options = ["-N", "-K", "2", "-R", &forward(0, rtsp)];
+    let _client = rig.dbclient(&key, "yard", &options, &[]);
+    let session = rig.up(0).await;
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "rtsp").await;
+    let ended = tokio::time::timeout(Duration::from_secs(8), rig.ended(session)).await;
+    assert!(
+        ended.is_err(),
+        "an idle channel under -K 2 was ended: {ended:?}"
+    );
+    stream.write_all(b"still").await.unwrap();
+    let mut room = [0; 5];
+    stream.read_exact(&mut room).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_newest_session_wins_within_a_second_while_the_old_one_is_stopped() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let (old, new) = (echo_server("old!").await, echo_server("new!").await);
+    let first = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, old)], &[]);
+    let session = rig.up(0).await;
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "old!").await;
+    first.freeze();
+    stream.write_all(b"unanswered").await.unwrap();
+    let _second = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, new)], &[]);
+    rig.up(1).await;
+    let start = Instant::now();
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+    let mut room = [0; 64];
+    let read = stream.read(&mut room).await;
+    assert!(
+        read.is_err(),
+        "a stream of the old session goes on: {read:?}"
+    );
+    let (mut stream, generation) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "new!").await;
+    assert_eq!(generation.0, 2);
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_tunnel_serves_nothing_until_its_claim_is_back_and_a_lost_claim_ends_it() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let rtsp = echo_server("rtsp").await;
+    rig.monitor.hold_claims.store(true, Ordering::SeqCst);
+    let mut client = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, rtsp)], &[]);
+    client.wait_for_line("Allocated port", SOON).await.unwrap();
+    let session = rig.up(0).await;
+    assert_eq!(rig.connect("yard").await.err(), Some(LandingError::Away));
+    rig.monitor.serve(session, &"yard".parse().unwrap());
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "rtsp").await;
+    rig.tunnel.end(session, EndReason::ClaimLost);
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+    client.wait(SOON).await.unwrap();
+    assert_eq!(rig.connect("yard").await.err(), Some(LandingError::Away));
+}
+
+#[tokio::test]
+async fn however_the_client_dies_the_tunnel_is_lost_at_once() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
+    for (nth, signal) in signals.into_iter().enumerate() {
+        let client = rig.dbclient(&key, "yard", &["-N", "-R", "0:127.0.0.1:1"], &[]);
+        let session = rig.up(nth).await;
+        let start = Instant::now();
+        client.signal(signal);
+        assert_eq!(rig.ended(session).await, TunnelEnd::Lost, "{signal:?}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{signal:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_input_means_nothing() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let rtsp = echo_server("rtsp").await;
+    let mut client = rig.dbclient(&key, "yard", &["-R", &forward(0, rtsp)], &["x"]);
+    let session = rig.up(0).await;
+    client.wait_for_line("MOORLINE/1", SOON).await.unwrap();
+    client.close_stdin();
+    let ended = tokio::time::timeout(Duration::from_secs(2), rig.ended(session)).await;
+    assert!(ended.is_err(), "ended by EOF: {ended:?}");
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "rtsp").await;
+}
+
+#[tokio::test]
+async fn a_camera_that_refuses_the_connection_is_told_from_one_that_is_away() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let gone = {
+        let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.local_addr().unwrap()
+    };
+    let _client = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, gone)], &[]);
+    let session = rig.up(0).await;
+    for _ in 0..20 {
+        let refused = rig.connect("yard").await.err();
+        assert_eq!(refused, Some(LandingError::RefusedByCamera));
+    }
+    let ended = tokio::time::timeout(Duration::from_millis(200), rig.ended(session)).await;
+    assert!(ended.is_err(), "a refused stream ended the session");
+}
+
+#[tokio::test]
+async fn key_files_that_we_make_and_keys_that_dropbear_makes_are_the_same() {
+    let ecdsa = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let rig = Rig::new(config(), vec![camera("yard", &[ecdsa.public()])]).await;
+    let _client = rig.dbclient(&ecdsa, "yard", &["-N", "-R", "0:127.0.0.1:1"], &[]);
+    rig.up(0).await;
+    for algorithm in [KeyAlgorithm::Ed25519, KeyAlgorithm::EcdsaP256] {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        let path = rig.home.path().join(algorithm.as_str());
+        std::fs::write(&path, key.to_dropbear().unwrap().expose()).unwrap();
+        let mut command = rig.command(&moorline_testkit::peer::DROPBEARKEY);
+        command.arg("-y").arg("-f").arg(&path);
+        let told = moorline_testkit::child::run("dropbearkey", command, SOON)
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let line = told
+            .lines()
+            .find(|line| line.starts_with(algorithm.as_str()));
+        let public: moorline_core::PublicKey = line.unwrap_or(&told).parse().unwrap();
+        assert_eq!(public, *key.public());
+    }
+    for (kind, size) in [("ed25519", None), ("ecdsa", Some("256"))] {
+        let path = rig.home.path().join(kind);
+        let mut command = rig.command(&moorline_testkit::peer::DROPBEARKEY);
+        command.args(["-t", kind]).arg("-f").arg(&path);
+        command.args(size.map(|size| ["-s", size]).iter().flatten());
+        let told = moorline_testkit::child::run("dropbearkey", command, SOON)
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let line = told.lines().find(|line| line.contains(" AAAA")).unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let public = moorline_tunnel::keyfile::public_key_of_dropbear(&file).unwrap();
+        assert_eq!(public, line.parse().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_pinned_another_key_does_not_connect() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let other = HostKeys::generate()
+        .unwrap()
+        .known_hosts_dropbear("127.0.0.1");
+    std::fs::write(rig.home.path().join(".ssh/known_hosts"), other.join("\n")).unwrap();
+    let mut client = rig.dbclient(&key, "yard", &["-y", "-N", "-R", "0:127.0.0.1:1"], &[]);
+    let status = client.wait(SOON).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", client.tail());
+    assert_eq!(rig.all(), []);
+}

@@ -1,0 +1,13 @@
+//! The server against real peers: Debian's `dbclient` and `ssh`, and a hostile client of our own (russh).
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind, write and look at the real clock"
+)]
+
+mod dropbear;
+mod hostile;
+mod lan;
+mod openssh;
+mod storm;
+mod strangers;
+mod support;

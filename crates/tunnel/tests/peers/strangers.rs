@@ -1,0 +1,188 @@
+//! Who is refused, what is known of them, and how little they cost.
+
+use std::time::{Duration, Instant};
+
+use moorline_core::camera::Enabled;
+use moorline_core::key::KeyAlgorithm;
+use moorline_core::port::{Strangers, TunnelEnd};
+use moorline_tunnel::TunnelConfig;
+use moorline_tunnel::keyfile::PrivateKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Rig, SOON, camera, config};
+
+fn ed25519() -> PrivateKey {
+    PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap()
+}
+
+const TUNNEL: [&str; 3] = ["-N", "-R", "0:127.0.0.1:1"];
+
+#[tokio::test]
+async fn an_unknown_key_is_refused_listed_and_let_in_once_it_is_added() {
+    let (rig, _) = Rig::with_yard(config()).await;
+    let key = ed25519();
+    let mut client = rig.dbclient(&key, "gate", &TUNNEL, &[]);
+    assert_eq!(client.wait(SOON).await.unwrap().code(), Some(1));
+    assert!(
+        client.tail().contains("camera pending"),
+        "{}",
+        client.tail()
+    );
+    let pending = rig.tunnel.pending();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].key, *key.public());
+    assert_eq!(pending[0].name, "gate");
+    assert_eq!(pending[0].reason, "unknown_key");
+    assert!(
+        pending[0].client.starts_with("SSH-2.0-dropbear"),
+        "{:?}",
+        pending[0]
+    );
+    rig.directory.set(vec![camera("gate", &[key.public()])]);
+    rig.tunnel.forget(key.public());
+    let _client = rig.dbclient(&key, "gate", &TUNNEL, &[]);
+    rig.up(0).await;
+    assert_eq!(rig.tunnel.pending(), []);
+}
+
+#[tokio::test]
+async fn name_and_key_must_agree_and_the_camera_be_enabled() {
+    let (yard, gate, shed, lost) = (ed25519(), ed25519(), ed25519(), ed25519());
+    let mut off = camera("shed", &[shed.public()]);
+    off.enabled = Enabled::Disabled;
+    let mut stolen = camera("lost", &[lost.public()]);
+    stolen.enabled = Enabled::Stolen;
+    let cameras = vec![
+        camera("yard", &[yard.public()]),
+        camera("acme/gate", &[gate.public()]),
+        off,
+        stolen,
+    ];
+    let rig = Rig::new(config(), cameras).await;
+    for (key, name, reason) in [
+        (&yard, "acme/gate", "other_camera"),
+        (&shed, "shed", "disabled"),
+        (&lost, "lost", "stolen"),
+    ] {
+        let mut client = rig.dbclient(key, name, &TUNNEL, &[]);
+        assert_eq!(client.wait(SOON).await.unwrap().code(), Some(1), "{name}");
+        assert_eq!(rig.tunnel.pending()[0].reason, reason);
+    }
+    let _client = rig.dbclient(&gate, "root", &TUNNEL, &[]);
+    rig.told("the gate by its key alone", |seen| {
+        let gate = "acme/gate".parse().unwrap();
+        seen.iter()
+            .any(|seen| matches!(seen, crate::support::Seen::Up(_, id) if *id == gate))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_and_a_disabled_camera_end_their_sessions_at_once() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let mut client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    let session = rig.up(0).await;
+    rig.directory
+        .set(vec![camera("yard", &[ed25519().public()])]);
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+    client.wait(SOON).await.unwrap();
+    rig.directory.set(vec![camera("yard", &[key.public()])]);
+    let _client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    let session = rig.up(1).await;
+    let mut off = camera("yard", &[key.public()]);
+    off.enabled = Enabled::Disabled;
+    rig.directory.set(vec![off]);
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+}
+
+/// What a stranger sends who wants to stay.
+async fn stay(address: std::net::SocketAddr, say: &'static [u8]) -> Duration {
+    let start = Instant::now();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(say).await.unwrap();
+    let (mut read, mut write) = socket.split();
+    let chatting = async {
+        // Plain SSH_MSG_IGNORE packets: any packet resets russh's own timers.
+        let ignore = [0, 0, 0, 12, 6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut pause = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            pause.tick().await;
+            if say.is_empty() || write.write_all(&ignore).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut all = Vec::new();
+    tokio::select! {
+        () = chatting => unreachable!(),
+        _ = tokio::time::timeout(3 * SOON, read.read_to_end(&mut all)) => {}
+    }
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn strangers_who_say_nothing_or_chatter_are_gone_after_the_grace() {
+    let config = TunnelConfig {
+        login_grace: Duration::from_secs(1),
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
+    let mut strangers = tokio::task::JoinSet::new();
+    for nth in 0..200 {
+        let say: &[u8] = if nth % 2 == 0 {
+            b""
+        } else {
+            b"SSH-2.0-chatter\r\n"
+        };
+        strangers.spawn(stay(rig.address, say));
+    }
+    let _client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    rig.up(0).await;
+    while let Some(stayed) = strangers.join_next().await {
+        let stayed = stayed.unwrap();
+        assert!(stayed < Duration::from_secs(4), "{stayed:?}");
+    }
+    let session = rig.up(0).await;
+    let ended = tokio::time::timeout(Duration::from_millis(500), rig.ended(session)).await;
+    assert!(ended.is_err(), "the grace ended a camera: {ended:?}");
+}
+
+#[tokio::test]
+async fn a_flood_crowds_out_itself_and_a_camera_gets_in() {
+    let config = TunnelConfig {
+        unauthenticated: 40,
+        unauthenticated_per_prefix: 20,
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
+    let mut sockets = Vec::new();
+    for _ in 0..100 {
+        sockets.push(TcpStream::connect(rig.address).await.unwrap());
+    }
+    let _client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    rig.up(0).await;
+    // The first of the flood was crowded out: its socket is closed, after our version line.
+    let mut all = Vec::new();
+    let closed = tokio::time::timeout(SOON, sockets[0].read_to_end(&mut all)).await;
+    assert!(closed.is_ok(), "the oldest stranger is still there");
+}
+
+#[tokio::test]
+async fn garbage_is_closed_and_harms_nobody() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    for say in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"SSH-2.0-x\r\n\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"SSH-2.0-x\r\n\0\0\0\x0c\x06\x14garbage!!!",
+    ] {
+        let mut socket = TcpStream::connect(rig.address).await.unwrap();
+        socket.write_all(say).await.unwrap();
+        let mut all = Vec::new();
+        let closed = tokio::time::timeout(SOON, socket.read_to_end(&mut all)).await;
+        assert!(closed.is_ok(), "{say:?} is still connected");
+    }
+    let _client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    rig.up(0).await;
+}

@@ -32,26 +32,15 @@ fn span(from: i64, to: i64) -> TimeRange {
 struct Truth {
     /// Beginning and first picture of each GOP, and its segment.
     gops: Vec<(i64, u32, usize)>,
-    /// Beginning and end of each segment, with its take.
-    segments: Vec<(i64, i64, u32)>,
+    /// Beginning and end of each segment.
+    segments: Vec<(i64, i64)>,
 }
 
 impl Truth {
     fn pictures(&self, from: i64, to: i64) -> Vec<u32> {
-        let running = self
-            .segments
-            .iter()
-            .rposition(|(start, ..)| *start <= from)
-            .filter(|index| {
-                let (_, end, take) = self.segments[*index];
-                let jitter = self
-                    .segments
-                    .get(index + 1)
-                    .is_some_and(|(start, _, next)| {
-                        *start > from && (*next == take || start - end < 1000)
-                    });
-                from < end || jitter
-            });
+        // The few milliseconds by which two segments part belong to neither.
+        let begun = self.segments.iter().rposition(|(start, ..)| *start <= from);
+        let running = begun.filter(|index| from < self.segments[*index].1);
         let first = match running {
             Some(segment) => self
                 .gops
@@ -87,7 +76,7 @@ fn scene(slews: &[i64; 6]) -> (World, Truth) {
                 wall += 1000;
                 picture += FRAMES;
             }
-            truth.segments.push((start - TEN, wall - TEN, id));
+            truth.segments.push((start - TEN, wall - TEN));
             wall += slews[number];
             match (id, index) {
                 (2, 2) => take.sync(&world.spool),
@@ -100,8 +89,8 @@ fn scene(slews: &[i64; 6]) -> (World, Truth) {
         }
         wall += 30_000;
     }
-    let (_, end, _) = truth.segments[2];
-    let (start, ..) = truth.segments[3];
+    let (_, end) = truth.segments[2];
+    let (start, _) = truth.segments[3];
     world.gap(TEN + end, TEN + start, Cause::TunnelDown);
     (world, truth)
 }

@@ -355,10 +355,11 @@ proptest! {
 
     /// Whatever moves from open to sealed to stored in the middle of a playback: every picture once, in order.
     #[test]
-    fn nothing_is_lost_or_doubled_while_segments_move(acts in acts(), shift in -40_i64..40) {
+    fn nothing_is_lost_or_doubled_while_segments_move(acts in acts(), shift in -40_i64..40, race in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async move {
             let world = World::new(TEN);
+            *world.store.race.lock().unwrap() = race.then(|| world.spool.clone());
             let (mut second, mut wall) = (1, TEN);
             let mut take = Take::new(1, 1, init(0x1f));
             take.record(wall, 0);
@@ -392,7 +393,7 @@ proptest! {
                         take = Take::new(take.id + 1, take.generation + 1, init(0x1f));
                         empty = true;
                     }
-                    Act::Upload => { upload(&world); }
+                    Act::Upload => { upload(&world.spool, &world.store); }
                     Act::Play(items) => {
                         for _ in 0..items {
                             note(playback.next().await.unwrap(), &mut seen);
@@ -429,7 +430,7 @@ proptest! {
                 0 => take.sync(&world.spool),
                 _ => take.seal_into(&world.spool, 0),
             }
-            (0..uploaded).for_each(|_| { upload(&world); });
+            (0..uploaded).for_each(|_| { upload(&world.spool, &world.store); });
             let from = at(TEN + i64::from(second) * 1000 + within);
             let mut playback = world.archive.play(&camera(), Tier::Full, from).await.unwrap();
             let seen = watch(&mut *playback).await;

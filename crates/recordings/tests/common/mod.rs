@@ -46,6 +46,8 @@ pub(crate) struct MemoryStore {
     pub(crate) objects: Mutex<BTreeMap<String, Bytes>>,
     pub(crate) requests: Mutex<Vec<String>>,
     pub(crate) page: AtomicUsize,
+    /// Whose oldest sealed segment arrives right after a listing was made.
+    pub(crate) race: Mutex<Option<Arc<MemorySpool>>>,
 }
 
 impl MemoryStore {
@@ -83,6 +85,10 @@ impl SegmentStore for MemoryStore {
             .collect();
         let more = found.len() > size;
         found.truncate(size);
+        drop(objects);
+        if let Some(spool) = self.race.lock().unwrap().as_ref() {
+            upload(spool, self);
+        }
         Ok(Page {
             objects: found,
             more,
@@ -339,17 +345,15 @@ impl Take {
 }
 
 /// The oldest sealed segment goes from the spool to the store.
-pub(crate) fn upload(world: &World) -> bool {
-    let mut segments = world.spool.segments.lock().unwrap();
-    let Some(index) = segments
+pub(crate) fn upload(spool: &MemorySpool, store: &MemoryStore) {
+    let mut segments = spool.segments.lock().unwrap();
+    if let Some(index) = segments
         .iter()
         .position(|(open, _)| open.held == Held::Spool)
-    else {
-        return false;
-    };
-    let (open, bytes) = segments.remove(index);
-    world.store.put(&open.key, bytes);
-    true
+    {
+        let (open, bytes) = segments.remove(index);
+        store.put(&open.key, bytes);
+    }
 }
 
 /// The numbers of the pictures in fragments, in order.

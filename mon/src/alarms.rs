@@ -243,12 +243,12 @@ fn is_watched(entry: &Entry) -> bool {
     camera.enabled.is_yes() && camera.record != Record::Off && entry.seen
 }
 
-/// Since when recording stands still, and why. Without an open gap pictures are taken and wait in the spool: then the store is what
-/// fails, and *store lost* is the one cause of the closed list that points at it.
+/// Since when recording stands still, and why. Without an open gap pictures are taken and wait in the spool, since the store takes nothing:
+/// of the closed list of causes *spool full* comes nearest, being where that leads.
 fn stands_since(entry: &Entry) -> (Timestamp, Cause) {
     let open = entry.status.open_gap();
     let since = entry.status.durable_until.or(open.map(|gap| gap.since));
-    let cause = open.map_or(Cause::StoreLost, |gap| gap.cause);
+    let cause = open.map_or(Cause::SpoolFull, |gap| gap.cause);
     (since.unwrap_or(entry.camera.created), cause)
 }
 

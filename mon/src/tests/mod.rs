@@ -3,6 +3,7 @@
 mod account;
 mod alarm;
 mod link;
+mod log;
 mod order;
 mod tasks;
 pub(crate) mod world;

@@ -17,8 +17,10 @@ use crate::source::Source;
 
 /// Enough for the head of every segment of ours.
 const HEAD: u64 = 64 * 1024;
-/// How much is read ahead. A fragment that is larger is read whole: it has to be in memory anyway.
+/// How much is read ahead.
 const AHEAD: u64 = 2 * 1024 * 1024;
+/// The greatest single read. A fragment that is larger comes in several: it has to be in memory whole anyway.
+const MOST: u64 = 8 * 1024 * 1024;
 
 /// A fragment and what its index entry would say.
 #[derive(Debug, Clone)]
@@ -152,7 +154,7 @@ impl Reader {
             }
             let (Extent::Whole(length) | Extent::AtLeast(length)) = known;
             let least = length.saturating_sub(held);
-            let wanted = least.max(self.first.unwrap_or(AHEAD));
+            let wanted = least.max(self.first.unwrap_or(AHEAD)).min(MOST);
             let to = from.saturating_add(wanted).min(limit.unwrap_or(u64::MAX));
             let Some(bytes) = self.source.read(from..to).await? else {
                 return Err(damaged(self.source.key(), "it is gone"));

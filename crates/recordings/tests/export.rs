@@ -280,6 +280,27 @@ async fn a_spoiled_object_ends_an_export_with_its_name() {
 }
 
 #[tokio::test]
+async fn pictures_of_any_size_are_handed_out_in_bounded_pieces() {
+    let world = World::new(TEN + 400_000);
+    let mut take = Take::new(1, 1, init(0x1f));
+    take.size = 2_000_000;
+    (0..3).for_each(|second: u32| take.record(TEN + i64::from(second) * 1000, second * FRAMES));
+    let (key, file) = take.seal(0);
+    let length = file.len() as u64;
+    world.store.put(&key, file);
+    let mut export = world
+        .archive
+        .export(&camera(), Tier::Full, span(0, 3_000))
+        .await
+        .unwrap();
+    assert_eq!(export.estimated_bytes(), length);
+    assert_eq!(
+        numbers(&whole(&mut *export).await),
+        (0..15).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
 async fn ffprobe_reads_an_export_across_a_gap_as_one_stretch() {
     let (world, _) = scene(&[0, 13, -20, 0, 5, 0]);
     let mut export = world

@@ -330,6 +330,120 @@ async fn the_live_edge_costs_no_request_while_the_spool_knows() {
     assert!(world.store.asked().len() <= 3);
 }
 
+#[tokio::test]
+async fn a_segment_that_is_too_large_for_one_read_moves_while_it_is_read() {
+    for (sealed, uploads) in [(true, true), (true, false), (false, true), (false, false)] {
+        let world = World::new(TEN + 61_000);
+        let mut take = Take::new(1, 1, init(0x1f));
+        take.size = 50_000;
+        (0..60).for_each(|second| take.record(TEN + i64::from(second) * 1000, second * FRAMES));
+        match sealed {
+            true => take.seal_into(&world.spool, 0),
+            false => take.sync(&world.spool),
+        }
+        let mut playback = world
+            .archive
+            .play(&camera(), Tier::Full, at(TEN))
+            .await
+            .unwrap();
+        let mut pictures = Vec::new();
+        for _ in 0..20 {
+            if let PlayItem::Fragment { bytes, .. } = playback.next().await.unwrap() {
+                pictures.extend(numbers(&bytes));
+            }
+        }
+        if !sealed {
+            take.record(TEN + 60_000, 60 * FRAMES);
+            take.seal_into(&world.spool, -25);
+        }
+        if uploads {
+            upload(&world.spool, &world.store);
+        }
+        for seen in watch(&mut *playback).await {
+            match seen {
+                Seen::Pictures(more) => pictures.extend(more),
+                other => panic!("{other:?}"),
+            }
+        }
+        let expected = if sealed { 60 } else { 61 };
+        assert_eq!(
+            pictures,
+            (0..expected * FRAMES).collect::<Vec<_>>(),
+            "sealed {sealed}, uploads {uploads}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_vanished_in_the_middle_is_told_and_passed() {
+    let world = ten_minutes(50_000);
+    let keys: Vec<String> = world
+        .store
+        .objects
+        .lock()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    let mut playback = world
+        .archive
+        .play(&camera(), Tier::Full, at(TEN))
+        .await
+        .unwrap();
+    playback.next().await.unwrap();
+    // Retention, or a person, removed two: the one that is played, and the one after it.
+    for key in &keys[..2] {
+        world.store.objects.lock().unwrap().remove(key);
+    }
+    let mut told = Vec::new();
+    let first = loop {
+        match playback.next().await {
+            Ok(PlayItem::Fragment { bytes, .. }) if told.is_empty() => {
+                assert!(numbers(&bytes)[0] < 60 * FRAMES)
+            }
+            Ok(PlayItem::Fragment { bytes, .. }) => break numbers(&bytes)[0],
+            Ok(item) => assert!(!matches!(item, PlayItem::End)),
+            Err(RecordingsError::Damaged { key, .. }) => told.push(key),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!((told, first), (vec![keys[0].clone()], 120 * FRAMES));
+}
+
+#[tokio::test]
+async fn calls_that_are_cancelled_lose_nothing() {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    let world = ten_minutes(9_000);
+    let mut playback = world
+        .archive
+        .play(&camera(), Tier::Full, at(TEN))
+        .await
+        .unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut pictures, mut cancelled) = (Vec::new(), 0);
+    'items: for patience in (0_usize..).map(|index| index % 4) {
+        let item = {
+            let mut call = pin!(playback.next());
+            let mut polls = (0..patience).map(|_| call.as_mut().poll(&mut context));
+            match polls.find(Poll::is_ready) {
+                Some(Poll::Ready(item)) => item.unwrap(),
+                _ => {
+                    cancelled += 1;
+                    continue 'items;
+                }
+            }
+        };
+        match item {
+            PlayItem::Fragment { bytes, .. } => pictures.extend(numbers(&bytes)),
+            PlayItem::End => break,
+            _ => {}
+        }
+    }
+    assert!(cancelled > 100);
+    assert_eq!(pictures, (0..600 * FRAMES).collect::<Vec<_>>());
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Act {
     Record,

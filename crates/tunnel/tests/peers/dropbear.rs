@@ -64,7 +64,7 @@ async fn without_a_command_or_with_any_the_first_line_is_the_hello_and_nothing_i
         &["touch", "/nonexistent/x"],
         &["sh", "-c", "exit 7"],
     ] {
-        let mut client = rig.dbclient(&key, "yard", &["-R", "0:127.0.0.1:1"], run);
+        let mut client = rig.dbclient(&key, "yard", &["-T", "-R", "0:127.0.0.1:1"], run);
         let hello = client.wait_for_line("MOORLINE/1", SOON).await.unwrap();
         assert_eq!(hello, "MOORLINE/1 both home/yard");
         client.write(b"STATUS uptime=7\nPONG 1\n").await.unwrap();

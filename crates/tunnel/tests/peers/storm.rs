@@ -1,10 +1,11 @@
 //! Many cameras at once.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::ByteStream;
+use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::PrivateKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -47,7 +48,14 @@ async fn a_thousand_cameras_at_once_are_all_up_none_refused_and_none_crossed() {
     let name = |nth: usize| format!("camera-{nth:04}");
     let cameras = keys.iter().enumerate();
     let cameras = cameras.map(|(nth, key)| camera(&name(nth), &[key.public()]));
-    let rig = Arc::new(Rig::new(config(), cameras.collect()).await);
+    // Both ends of each handshake are unoptimised code on two shared cores: the time is the bench's to judge.
+    let config = TunnelConfig {
+        login_grace: Duration::from_secs(600),
+        keepalive_interval: Duration::from_secs(600),
+        away_deadline: Duration::from_secs(60),
+        ..config()
+    };
+    let rig = Arc::new(Rig::new(config, cameras.collect()).await);
     let mut running = JoinSet::new();
     // Twice: the second storm supersedes the first.
     for storm in 0..2 {

@@ -252,7 +252,13 @@ impl Rig {
     }
 
     /// Debian's dbclient, with the server's keys pinned.
-    pub(crate) fn dbclient(&self, key: &PrivateKey, user: &str, options: &[&str], run: &[&str]) -> Child {
+    pub(crate) fn dbclient(
+        &self,
+        key: &PrivateKey,
+        user: &str,
+        options: &[&str],
+        run: &[&str],
+    ) -> Child {
         let file = self.write("key.dropbear", key.to_dropbear().unwrap().expose());
         let mut command = self.command(&peer::DBCLIENT);
         command
@@ -266,7 +272,13 @@ impl Rig {
     }
 
     /// Debian's ssh.
-    pub(crate) fn ssh(&self, key: &PrivateKey, user: &str, options: &[&str], run: &[&str]) -> Child {
+    pub(crate) fn ssh(
+        &self,
+        key: &PrivateKey,
+        user: &str,
+        options: &[&str],
+        run: &[&str],
+    ) -> Child {
         let file = self.write("key.openssh", key.to_openssh().unwrap().expose().as_bytes());
         let mut command = self.command(&peer::SSH);
         command
@@ -341,7 +353,10 @@ impl Rig {
         self.monitor.seen.borrow().clone()
     }
 
-    pub(crate) async fn connect(&self, camera: &str) -> Result<(ByteStream, Generation), LandingError> {
+    pub(crate) async fn connect(
+        &self,
+        camera: &str,
+    ) -> Result<(ByteStream, Generation), LandingError> {
         self.connect_to(camera, "rtsp").await
     }
 

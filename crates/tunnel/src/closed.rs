@@ -39,6 +39,25 @@ pub(crate) enum Closed {
 }
 
 impl Closed {
+    /// All of them.
+    pub(crate) const ALL: [Closed; 15] = [
+        Closed::ByPeer,
+        Closed::Disconnected,
+        Closed::Silent,
+        Closed::WriteTimeout,
+        Closed::Protocol,
+        Closed::LoginGrace,
+        Closed::CrowdedOut,
+        Closed::Superseded,
+        Closed::HungUp,
+        Closed::Disabled,
+        Closed::Removed,
+        Closed::ClaimLost,
+        Closed::TooManyIdle,
+        Closed::MonitorBusy,
+        Closed::Shutdown,
+    ];
+
     /// The word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -26,7 +26,7 @@ use russh::{
 use tokio::sync::mpsc;
 
 use crate::closed::Closed;
-use crate::control::{self, Splitter};
+use crate::control::{self, Lines};
 use crate::queue::Bound;
 use crate::server::{Inner, Monitor};
 use crate::session::{Proved, Session, Stage};
@@ -44,7 +44,7 @@ pub(crate) struct CameraHandler {
     /// Channels that the peer opened. The writer waits there for a shell or exec.
     peers: HashMap<ChannelId, Option<ChannelWriteHalf<Msg>>>,
     /// The monitor's channel.
-    lines: Option<(ChannelId, Splitter)>,
+    lines: Option<(ChannelId, Lines)>,
 }
 
 impl CameraHandler {
@@ -133,7 +133,7 @@ impl CameraHandler {
         self.inner
             .tracker
             .spawn(control::write_lines(writer, lines, ended));
-        self.lines = Some((channel, Splitter::default()));
+        self.lines = Some((channel, Lines::default()));
         self.session.open_lines(sender);
         self.monitor
             .lines
@@ -142,11 +142,11 @@ impl CameraHandler {
     }
 
     fn take_lines(&mut self, data: &[u8]) {
-        let Some((_, splitter)) = &mut self.lines else {
+        let Some((_, lines)) = &mut self.lines else {
             return;
         };
         let mut refused = 0;
-        let too_long = splitter.push(data, |line| {
+        let too_long = lines.push(data, |line| {
             refused += u64::from(!self.monitor.lines.line(self.session.id, line));
         });
         if too_long > 0 {
@@ -300,7 +300,7 @@ impl Handler for CameraHandler {
         _: ChannelOpenHandle,
         _: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse("x11");
+        self.refuse("x11_channel");
         Ok(())
     }
 

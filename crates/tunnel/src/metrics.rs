@@ -22,6 +22,35 @@ struct Request {
 
 type Reasons = Family<Reason, Counter>;
 
+const LOGINS_REFUSED: [&str; 6] = [
+    "unknown_key",
+    "other_camera",
+    "ambiguous",
+    "disabled",
+    "stolen",
+    "key_algorithm",
+];
+const STREAMS_FAILED: [&str; 4] = ["away", "refused_by_camera", "superseded", "unknown"];
+const REQUESTS_REFUSED: [&str; 17] = [
+    "agent",
+    "channel_too_many",
+    "direct_streamlocal",
+    "direct_tcpip",
+    "env",
+    "forward_of_lan_camera",
+    "forward_repeated",
+    "forward_too_many",
+    "forward_unnamed",
+    "forwarded_tcpip",
+    "pty",
+    "second_command",
+    "streamlocal_forward",
+    "subsystem",
+    "window_change",
+    "x11",
+    "x11_channel",
+];
+
 /// The counters and gauges of the SSH server. Clones are the same metrics.
 #[derive(Debug, Clone, Default)]
 pub struct TunnelMetrics {
@@ -125,7 +154,30 @@ impl TunnelMetrics {
             Unit::Bytes,
             metrics.queued.clone(),
         );
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// A counter that exists from the start shows its first increase.
+    fn begin_at_zero(&self) {
+        for (family, reasons) in [
+            (&self.not_admitted, &["held_off", "full", "stopping"][..]),
+            (&self.logins_refused, &LOGINS_REFUSED),
+            (&self.closed, &Closed::ALL.map(Closed::as_str)),
+            (&self.streams_failed, &STREAMS_FAILED),
+            (
+                &self.channels_overflowed,
+                &["channel", "session", "tenant", "all"],
+            ),
+            (&self.lines_dropped, &["too_long", "monitor_busy"]),
+        ] {
+            for reason in reasons {
+                drop(family.get_or_create(&Reason { reason }));
+            }
+        }
+        for request in REQUESTS_REFUSED {
+            drop(self.requests_refused.get_or_create(&Request { request }));
+        }
     }
 
     pub(crate) fn connected(&self) {
@@ -173,5 +225,30 @@ impl TunnelMetrics {
         self.lines_dropped
             .get_or_create(&Reason { reason })
             .inc_by(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start() {
+        let mut registry = Registry::with_prefix("moorline");
+        let metrics = TunnelMetrics::register(&mut registry);
+        metrics.closed(Closed::Superseded);
+        metrics.request_refused("direct_tcpip");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "moorline_ssh_sessions_closed_total{reason=\"superseded\"} 1\n",
+            "moorline_ssh_sessions_closed_total{reason=\"login_grace\"} 0\n",
+            "moorline_ssh_requests_refused_total{request=\"direct_tcpip\"} 1\n",
+            "moorline_ssh_logins_refused_total{reason=\"stolen\"} 0\n",
+            "moorline_ssh_queued_bytes 0\n",
+            "moorline_ssh_received_bytes_total 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
     }
 }

@@ -168,7 +168,6 @@ pub(crate) struct Rig {
     pub(crate) directory: Arc<Directory>,
     pub(crate) address: SocketAddr,
     pub(crate) home: tempfile::TempDir,
-    pub(crate) host_keys: HostKeys,
     pub(crate) stop: CancellationToken,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -224,7 +223,6 @@ impl Rig {
             directory,
             address,
             home,
-            host_keys,
             stop,
             accepting,
         }

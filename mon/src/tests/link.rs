@@ -448,3 +448,82 @@ async fn a_session_of_a_camera_that_was_just_removed_is_ended() {
     let removed = |session| Done::End(session, EndReason::Removed);
     assert_eq!(world.fakes.take(), [removed(S1), removed(S2)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_moves_to_the_local_network_leaves_its_tunnel_and_comes_back() {
+    let world = running().await;
+    let lan = Camera {
+        access: Access::Lan {
+            host: "192.168.1.5".to_owned(),
+            port: 554,
+        },
+        ..record("yard")
+    };
+    world.fakes.cameras([lan]);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(
+        done[..2],
+        [Done::End(S1, EndReason::HungUp), Done::Drain(I1)]
+    );
+    let synthetic = SessionId(crate::FIRST_LAN_SESSION);
+    assert!(done.contains(&Done::Serve(synthetic, G2)), "{done:?}");
+    world.up(2, "yard").await;
+    assert_eq!(world.fakes.take(), [Done::End(S2, EndReason::ClaimLost)]);
+    world.fakes.cameras([record("yard")]);
+    world.settle().await;
+    assert!(world.fakes.take().contains(&Done::Drain(instance(2, 0))));
+    world.up(3, "yard").await;
+    let served = world.fakes.take();
+    assert_eq!(served[0], Done::Serve(SessionId(3), Generation(3)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_a_thousand_cameras_that_reconnect_at_once_are_all_up_and_none_is_crossed() {
+    const CAMERAS: u64 = 1_000;
+    let records: Vec<_> = (0..CAMERAS)
+        .map(|index| record(&format!("c{index}")))
+        .collect();
+    let world = World::new(records.clone());
+    let tenant = records[0].id.tenant();
+    for round in 0..2 {
+        let first = 1 + round * CAMERAS;
+        for (index, record) in records.iter().enumerate() {
+            let session = SessionId(first + index as u64);
+            let up = super::world::tunnel(session, &std::sync::Arc::new(record.clone()));
+            assert!(world.monitor.up(up));
+        }
+        let all_up = async {
+            let mut seen = world.monitor.version();
+            loop {
+                let statuses = world.monitor.list(tenant);
+                let up = statuses.iter().filter(|status| match status.link {
+                    LinkStatus::Up { session, .. } => {
+                        let index: u64 = status.camera.name()[1..].parse().unwrap();
+                        session >= SessionId(first) && {
+                            assert_eq!(session, SessionId(first + index), "crossed");
+                            true
+                        }
+                    }
+                    _ => false,
+                });
+                if up.count() == CAMERAS as usize {
+                    return;
+                }
+                seen = world.monitor.changed(seen).await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(30);
+        tokio::time::timeout(limit, all_up).await.expect("all up");
+    }
+    let done = world.fakes.take();
+    let starts = done
+        .iter()
+        .filter(|done| matches!(done, Done::Start(..)))
+        .count();
+    let rebinds = done
+        .iter()
+        .filter(|done| matches!(done, Done::Rebind(..)))
+        .count();
+    assert_eq!((starts, rebinds), (CAMERAS as usize, CAMERAS as usize));
+}

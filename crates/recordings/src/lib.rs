@@ -1,7 +1,7 @@
 //! The read side of the archive: what was recorded, playing it, and one file of a stretch, over the segment store and the open spool.
 //!
-//! Owns: the merge of both into one [`Coverage`], the order in which segments are played ([`pieces`]), and reading them in bounded
-//! pieces. Does not own: who may see a camera (the caller), the open gap (the monitor), the bytes' format (`fmp4`), retention.
+//! Owns: the merge of both into one [`Coverage`](moorline_core::coverage::Coverage), the order in which segments are played
+//! (`pieces`), and reading them in bounded pieces. Does not own: who may see a camera (the caller), the open gap (the monitor), the bytes' format (`fmp4`), retention.
 //!
 //! ```text
 //! spool ─┐                          ┌─ coverage
@@ -35,6 +35,3 @@ mod reader;
 mod source;
 
 pub use archive::{Archive, Kept};
-
-#[cfg(doc)]
-use moorline_core::coverage::Coverage;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::*;
 use moorline_base::SystemClock;
-use moorline_core::port::{SegmentSink as _, SegmentStore as _, StoreError};
+use moorline_core::port::{SealedFile, SegmentSink as _, SegmentStore as _, StoreError};
 use moorline_store::DirectoryStore;
 
 struct Setup {
@@ -50,14 +50,19 @@ async fn keeps_the_contract() {
     suite(&store, &spool, store.path()).await;
 }
 
+/// A folder on another file system than the store's; `None` after the skip was told.
+fn elsewhere() -> Option<tempfile::TempDir> {
+    let far = tempfile::tempdir_in("/dev/shm").ok();
+    let far = far.filter(|far| device(far.path()) != device(&std::env::temp_dir()));
+    if far.is_none() {
+        moorline_testkit::skip("no second file system at /dev/shm");
+    }
+    far
+}
+
 #[tokio::test]
 async fn keeps_the_contract_when_the_spool_is_on_another_file_system() {
-    let other = Path::new("/dev/shm");
-    let Some(far) = tempfile::tempdir_in(other)
-        .ok()
-        .filter(|far| device(far.path()) != device(&std::env::temp_dir()))
-    else {
-        moorline_testkit::skip("no second file system at /dev/shm");
+    let Some(far) = elsewhere() else {
         return;
     };
     let Setup {
@@ -67,6 +72,30 @@ async fn keeps_the_contract_when_the_spool_is_on_another_file_system() {
     } = setup();
     suite(&store, &Spool::at(&far.path().join("spool")), store.path()).await;
     assert_eq!(names(&store.path().join(".incoming")), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_copy_with_other_bytes_gets_no_key() {
+    let Some(far) = elsewhere() else {
+        return;
+    };
+    let Setup {
+        folder: _folder,
+        store,
+        spool: _,
+    } = setup();
+    let key = segment("r030", "2026/11/20/211005.250", 1, 0, "full");
+    let sealed = Spool::at(&far.path().join("spool")).seal(&key, &media(5_000));
+    let spoiled = SealedFile {
+        md5: Some([7; 16]),
+        ..sealed.clone()
+    };
+    let put = store.put(&spoiled).await;
+    assert!(matches!(put, Err(StoreError::Digest(_))), "{put:?}");
+    assert!(sealed.path.exists());
+    is_missing(store.head(&key.to_string()).await);
+    assert_eq!(names(&store.path().join(".incoming")), Vec::<String>::new());
+    store.put(&sealed).await.unwrap();
 }
 
 fn device(path: &Path) -> u64 {

@@ -236,6 +236,20 @@ async fn a_bucket_that_anybody_may_read_is_an_alarm() {
 }
 
 #[tokio::test]
+async fn a_store_that_keeps_other_bytes_than_it_acknowledged_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = segment("r030", "2026/11/20/211005.250", 1, 0, "full");
+    let file = Spool::at(folder.path()).seal(&key, &media(5_000));
+    let server = lying::Server::start(4_999).await;
+    let put = s3(server.endpoint()).put(&file).await;
+    assert!(matches!(put, Err(StoreError::Digest(_))), "{put:?}");
+    assert!(file.path.exists());
+    let server = lying::Server::start(5_000).await;
+    s3(server.endpoint()).put(&file).await.unwrap();
+    assert!(!file.path.exists());
+}
+
+#[tokio::test]
 async fn listing_after_the_newest_costs_no_page_of_the_past() {
     let setup = setup().await;
     let Setup {
@@ -271,62 +285,67 @@ async fn listing_after_the_newest_costs_no_page_of_the_past() {
     );
 }
 
+/// A store that takes everything and says of everything that it has so many bytes.
+mod lying {
+    use super::serve::{Running, serve};
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::{Request, Response, body::Incoming};
+
+    pub(crate) struct Server(Running);
+
+    impl Server {
+        pub(crate) async fn start(length: u64) -> Self {
+            Self(
+                serve(move |request: Request<Incoming>| async move {
+                    let is_head = request.method() == hyper::Method::HEAD;
+                    let _ = request.into_body().collect().await;
+                    let length = if is_head { length } else { 0 };
+                    let answer = Response::builder().header("content-length", length);
+                    answer.body(Empty::<bytes::Bytes>::new()).unwrap()
+                })
+                .await,
+            )
+        }
+
+        pub(crate) fn endpoint(&self) -> String {
+            self.0.endpoint()
+        }
+    }
+}
+
 /// A bucket with a public policy, in front of a real one: requests without a signature are answered as a careless store would.
 mod open {
-    use std::convert::Infallible;
-
-    use hyper::service::service_fn;
+    use super::serve::{Io, Running, serve};
+    use http_body_util::{Either, Full};
     use hyper::{Request, Response, body::Incoming};
     use moorline_testkit::s3::S3Server;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
 
     pub(crate) struct Server {
-        address: std::net::SocketAddr,
-        task: tokio::task::JoinHandle<()>,
+        running: Running,
         _behind: S3Server,
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.task.abort();
-        }
     }
 
     impl Server {
         pub(crate) async fn start(behind: S3Server) -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let (address, target) = (listener.local_addr().unwrap(), behind.address());
-            let task = tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(async move {
-                        let service = service_fn(move |request| async move {
-                            Ok::<_, Infallible>(answer(target, request).await)
-                        });
-                        let io = super::io::Io(stream);
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(io, service)
-                            .await;
-                    });
-                }
-            });
+            let target = behind.address();
+            let running = serve(move |request| answer(target, request)).await;
             Self {
-                address,
-                task,
+                running,
                 _behind: behind,
             }
         }
 
         pub(crate) fn endpoint(&self) -> String {
-            format!("http://{}", self.address)
+            self.running.endpoint()
         }
     }
 
-    type Body = http_body_util::Either<http_body_util::Full<bytes::Bytes>, Incoming>;
+    type Body = Either<Full<bytes::Bytes>, Incoming>;
 
     async fn answer(target: std::net::SocketAddr, request: Request<Incoming>) -> Response<Body> {
-        use http_body_util::{Either, Full};
         if request.headers().contains_key("authorization") {
-            let stream = super::io::Io(TcpStream::connect(target).await.unwrap());
+            let stream = Io::new(TcpStream::connect(target).await.unwrap());
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(stream).await.unwrap();
             tokio::spawn(connection);
@@ -337,16 +356,15 @@ mod open {
                 .map(Either::Right);
         }
         let listing = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
-        let body = if request
+        let is_list = request
             .uri()
             .query()
-            .is_some_and(|query| query.contains("list-type"))
-        {
-            listing
+            .is_some_and(|query| query.contains("list-type"));
+        let (status, body) = if is_list {
+            (200, listing)
         } else {
-            "readable"
+            (206, "readable")
         };
-        let status = if body == listing { 200 } else { 206 };
         let answer = Response::builder()
             .status(status)
             .header("content-range", "bytes 0-7/8");
@@ -354,10 +372,56 @@ mod open {
     }
 }
 
-mod io {
-    pub(crate) type Io = hyper_util::rt::TokioIo<tokio::net::TcpStream>;
-    #[allow(non_snake_case, reason = "reads as a constructor")]
-    pub(crate) fn Io(stream: tokio::net::TcpStream) -> Io {
-        hyper_util::rt::TokioIo::new(stream)
+/// HTTP on a free port of the loopback, until it is dropped.
+mod serve {
+    use std::convert::Infallible;
+
+    use hyper::body::{Body, Incoming};
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use tokio::net::{TcpListener, TcpStream};
+
+    pub(crate) type Io = hyper_util::rt::TokioIo<TcpStream>;
+
+    pub(crate) struct Running {
+        address: std::net::SocketAddr,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Running {
+        pub(crate) fn endpoint(&self) -> String {
+            format!("http://{}", self.address)
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.task.abort();
+        }
+    }
+
+    pub(crate) async fn serve<A, F, B>(answer: A) -> Running
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let answer = answer.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let answer = answer(request);
+                        async move { Ok::<_, Infallible>(answer.await) }
+                    });
+                    let http = hyper::server::conn::http1::Builder::new();
+                    let _ = http.serve_connection(Io::new(stream), service).await;
+                });
+            }
+        });
+        Running { address, task }
     }
 }

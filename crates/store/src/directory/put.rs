@@ -3,7 +3,7 @@
 //! No path of an error removes the spool's file (P3, never-delete rule 4).
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -83,41 +83,41 @@ pub(super) fn copy(tree: &Tree, from: &str, to: &str) -> Result<(), StoreError> 
     write_in(tree, to, |target| io::copy(&mut source, target).map(|_| ()))
 }
 
-/// Copies the spool's file in, and reads back what was written before anybody may remove the original.
+/// Copies the spool's file in; what was written is read back before it gets its key and anybody may remove the original.
 fn copy_in(tree: &Tree, file: &SealedFile, key: &str) -> Result<(), StoreError> {
     let mut source = File::open(&file.path).map_err(|cause| failed(key, &cause))?;
-    let mut hash = Md5::new();
-    write_in(tree, key, |target| {
-        each_chunk(&mut source, |chunk| {
-            hash.update(chunk);
-            target.write_all(chunk)
-        })
-    })?;
-    let sent: [u8; 16] = hash.finalize().into();
-    let (mut stored, length) = tree.object(key)?;
-    let mut hash = Md5::new();
-    each_chunk(&mut stored, |chunk| {
-        hash.update(chunk);
-        Ok(())
-    })
-    .map_err(|cause| failed(key, &cause))?;
-    let held: [u8; 16] = hash.finalize().into();
-    if held != sent || length != file.bytes || file.md5.is_some_and(|md5| md5 != sent) {
-        return Err(StoreError::Digest(key.to_owned()));
+    let mut faithful = true;
+    let written = write_in(tree, key, |target| {
+        let sent = hashed(&mut source, |chunk| target.write_all(chunk))?;
+        target.sync_all()?;
+        target.rewind()?;
+        let held = hashed(target, |_| Ok(()))?;
+        faithful = held == sent && file.md5.is_none_or(|md5| md5 == sent);
+        faithful
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    });
+    match written {
+        Err(_) if !faithful => Err(StoreError::Digest(key.to_owned())),
+        written => written,
     }
-    Ok(())
 }
 
-fn each_chunk(
+/// The MD5 of what `take` is given.
+fn hashed(
     source: &mut impl Read,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<[u8; 16]> {
     let mut buffer = vec![0; CHUNK];
+    let mut hash = Md5::new();
     loop {
-        match source.read(&mut buffer)? {
-            0 => return Ok(()),
-            count => take(buffer.get(..count).unwrap_or_default())?,
+        let count = source.read(&mut buffer)?;
+        let chunk = buffer.get(..count).unwrap_or_default();
+        if chunk.is_empty() {
+            return Ok(hash.finalize().into());
         }
+        hash.update(chunk);
+        take(chunk)?;
     }
 }
 
@@ -134,7 +134,7 @@ fn write_in(
         .make_folder(&[INCOMING])
         .map_err(|cause| broken(cause.into()))?;
     let temporary = format!("{:016x}", rand::random::<u64>());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let written = openat(&incoming, &temporary, flags, Mode::RUSR | Mode::WUSR)
         .map_err(io::Error::from)
         .and_then(|file| {

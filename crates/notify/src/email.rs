@@ -107,7 +107,7 @@ impl Email {
             .map_err(Failure::lasting)?;
         match timeout(&*self.clock, LIMIT, self.transport.send(mail)).await {
             Err(late) => Err(Failure::passing(late)),
-            Ok(Err(error)) if error.is_permanent() => Err(Failure::lasting(deepest(&error))),
+            Ok(Err(error)) if lasts(&error) => Err(Failure::lasting(deepest(&error))),
             Ok(Err(error)) => Err(Failure::passing(deepest(&error))),
             Ok(Ok(_)) => Ok(()),
         }
@@ -163,6 +163,19 @@ fn is_this_machine(host: &str) -> bool {
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Refused, or no TLS to be had with this server: the same in ten minutes. A handshake that fails comes as an I/O error of invalid data.
+fn lasts(error: &lettre::transport::smtp::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    let handshake = std::iter::from_fn(|| {
+        let present = cause?;
+        cause = present.source();
+        Some(present)
+    })
+    .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+    .any(|error| error.kind() == std::io::ErrorKind::InvalidData);
+    handshake || error.is_permanent() || error.is_client() || error.is_tls()
 }
 
 /// The innermost cause: lettre's own text names the layer, not the reason.

@@ -5,17 +5,18 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use moorline_base::clock::{Clock, Sleeping};
 use moorline_base::config::HumanDuration;
 use moorline_base::{CancellationToken, Secret, SimulatedClock, SystemClock};
 use moorline_core::Cause;
 use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
 use moorline_core::port::Notifier;
 use moorline_notify::{Config, Heartbeat, Outlets, Security};
-use moorline_testkit::eventually;
 use moorline_testkit::http::{Answer, Receiver};
 use moorline_testkit::smtp::SmtpSink;
+use tokio::sync::Notify;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -376,22 +377,38 @@ async fn a_mail_server_that_is_busy_gets_it_later_and_a_webhook_does_not_wait() 
             ..mail(&sink)
         }
     };
-    let clock = SimulatedClock::new(0);
-    let outlets = Outlets::new(&config, Arc::new(clock.clone())).unwrap();
+    let paused = Arc::new(Notify::new());
+    let clock = Arc::new(Announcing(Arc::clone(&paused)));
+    let outlets = Outlets::new(&config, clock).unwrap();
     let telling = tokio::spawn(async move { outlets.tell(&stopped("Gate")).await });
     receiver.wait_for(1, SOON).await.unwrap();
-    // The pause after the refusal is the only sleep shorter than the mail's own deadline of a minute.
-    eventually("the mail is accepted", SOON, || {
-        sink.refuse(false);
-        clock.advance(Duration::from_secs(2));
-        let got = sink.mails().len();
-        async move { (got > 0).then_some(()) }
-    })
-    .await;
-    assert_eq!(
-        tokio::time::timeout(SOON, telling).await.unwrap().unwrap(),
-        [Ok("webhook"), Ok("email")]
-    );
+    tokio::time::timeout(SOON, paused.notified()).await.unwrap();
+    assert!(sink.mails().is_empty());
+    sink.refuse(false);
+    let ended = tokio::time::timeout(SOON, telling).await.unwrap().unwrap();
+    assert_eq!(ended, [Ok("webhook"), Ok("email")]);
+    assert_eq!(sink.mails().len(), 1);
+}
+
+/// Real time, which says when the pause after a first failure (at most 2 s; every deadline is longer) begins.
+#[derive(Debug)]
+struct Announcing(Arc<Notify>);
+
+impl Clock for Announcing {
+    fn monotonic(&self) -> Instant {
+        SystemClock.monotonic()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        SystemClock.wall_ms()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleeping {
+        if deadline.saturating_duration_since(self.monotonic()) <= Duration::from_secs(2) {
+            self.0.notify_one();
+        }
+        SystemClock.sleep_until(deadline)
+    }
 }
 
 #[tokio::test]
@@ -494,9 +511,19 @@ async fn without_tls_nothing_is_said() {
             smtp_security: security,
             ..mail(&sink)
         };
-        let why = exhausted(&config).await;
-        assert!(why.starts_with("anna@example.com: "), "{why}");
-        assert!(!why.contains("secret"), "{why}");
-        assert!(sink.mails().is_empty(), "{security:?}: a mail went out in clear text");
+        // Real time: it must fail by itself, not by a deadline.
+        let outlets = outlets(&config);
+        let telling = tokio::spawn(async move { outlets.tell(&stopped("Gate")).await });
+        let ended = tokio::time::timeout(SOON, telling).await;
+        assert!(
+            sink.mails().is_empty(),
+            "{security:?}: a mail went out in clear text"
+        );
+        let ended = ended.unwrap().unwrap();
+        let why = &ended[0].as_ref().unwrap_err().why;
+        assert!(
+            why.starts_with("anna@example.com: ") && !why.contains("secret"),
+            "{why}"
+        );
     }
 }

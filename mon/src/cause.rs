@@ -73,16 +73,19 @@ pub(crate) fn decide(seen: &Seen) -> Option<Cause> {
         }
         RelayState::Connecting | RelayState::Refused { .. } => Some(Cause::RtspError),
         RelayState::Silent => Some(Cause::CameraSilent),
-        RelayState::Playing => playing(seen),
+        RelayState::Playing => playing(seen, since),
     }
 }
 
-fn playing(seen: &Seen) -> Option<Cause> {
+/// The relay has been playing for so long.
+fn playing(seen: &Seen, long: Duration) -> Option<Cause> {
     match seen.archive {
         Some((ArchiveState::DiskFull, _)) => Some(Cause::SpoolFull),
         // Not yet: the archiver has just been started, or reads the relay's first pictures.
         None => Some(seen.before.unwrap_or(Cause::Restart)),
-        Some((ArchiveState::Waiting, Some(silent))) if silent >= NO_KEY_FRAME => Some(Cause::NoIdr),
+        Some((ArchiveState::Waiting, Some(silent))) if silent.min(long) >= NO_KEY_FRAME => {
+            Some(Cause::NoIdr)
+        }
         Some((ArchiveState::Waiting, _)) => seen.before,
         Some((ArchiveState::Recording | ArchiveState::Draining, _)) => None,
     }
@@ -188,6 +191,20 @@ mod tests {
             ..recording()
         };
         assert_eq!(decide(&starting), down);
+    }
+
+    #[test]
+    fn the_first_key_frame_after_a_long_gap_has_time_to_come() {
+        let silent = Some((ArchiveState::Waiting, Some(Duration::from_secs(600))));
+        let playing = |seconds| {
+            decide(&Seen {
+                relay: Some((RelayState::Playing, Duration::from_secs(seconds))),
+                archive: silent,
+                ..recording()
+            })
+        };
+        assert_eq!(playing(2), Some(Cause::TunnelDown));
+        assert_eq!(playing(10), Some(Cause::NoIdr));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::cause::{LinkSeen, Seen, decide};
 const STORE_DEADLINE: Duration = Duration::from_secs(5);
 /// `durable until` alone is stored at most so often, and a store that failed is tried again after so long.
 const STORE_EVERY: Duration = Duration::from_secs(10);
-/// A relay that says since when it is silent is believed for so long: its instant comes from the same clock, but late.
+/// A workload that says since when there is no media is believed for so long.
 const LATE: Duration = Duration::from_secs(60);
 
 /// What was stored last, and the store under way.
@@ -107,12 +107,12 @@ impl Driver {
             before: self.ledger.open_gap().map(|gap| gap.cause),
         };
         let cause = decide(&seen);
-        let at = match (cause, relay) {
-            (Some(Cause::CameraSilent | Cause::RtspError), Some(report)) => {
-                report.since.clamp(now - LATE, now)
-            }
-            _ => now,
+        let since = match cause {
+            Some(Cause::CameraSilent | Cause::RtspError) => relay.map(|report| report.since),
+            Some(Cause::NoIdr) => archive.and_then(|report| report.silent_since),
+            _ => None,
         };
+        let at = since.map_or(now, |since| since.clamp(now - LATE, now));
         if !self.ledger.set(cause, at) {
             return;
         }

@@ -3,7 +3,6 @@
 mod account;
 mod alarm;
 mod link;
-mod log;
 mod order;
 mod tasks;
 pub(crate) mod world;

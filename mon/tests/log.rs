@@ -1,4 +1,11 @@
 //! Every line inside a camera's work carries camera and generation, and nothing that a camera says forges a line.
+//!
+//! A process of its own: whether a span is wanted is decided once per process, by whichever test comes to it first.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -7,8 +14,13 @@ use moorline_base::SystemClock;
 use moorline_core::SessionId;
 use moorline_core::port::*;
 
-use super::world::{START, World, record};
-use crate::{Settings, Start, TaskWorkloads};
+use moorline_mon::{Monitor, Ports, Settings, Start, StopReport, TaskWorkloads, monitor};
+
+#[path = "../src/tests/world.rs"]
+#[expect(dead_code, reason = "shared with the unit tests, which use the rest")]
+mod world;
+
+use world::{START, World, record};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -34,7 +46,7 @@ impl Log {
 }
 
 /// A relay that logs, and an archiver that crashes.
-fn workloads(monitor: Arc<crate::Monitor>) -> Arc<dyn Workloads> {
+fn workloads(monitor: Arc<Monitor>) -> Arc<dyn Workloads> {
     let relay: Start = Arc::new(|_, mut control, _| {
         Box::pin(async move {
             tracing::info!("a relay says something");

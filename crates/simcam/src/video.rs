@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(crate) use bits::Bits;
 pub use clip::Clip;
 pub use generated::{Generated, Shape};
 pub use stamp::{STAMP_UUID, Stamp};

@@ -4,14 +4,14 @@ use bytes::Bytes;
 
 /// Writes an RBSP bit by bit, most significant first.
 #[derive(Debug, Default)]
-pub(super) struct Bits {
+pub(crate) struct Bits {
     bytes: Vec<u8>,
     used: u32,
 }
 
 impl Bits {
     /// The lowest `count` bits of `value`.
-    pub(super) fn put(&mut self, count: u32, value: u32) -> &mut Self {
+    pub(crate) fn put(&mut self, count: u32, value: u32) -> &mut Self {
         for shift in (0..count).rev() {
             if self.used == 0 {
                 self.bytes.push(0);
@@ -23,6 +23,11 @@ impl Bits {
             self.used = (self.used + 1) % 8;
         }
         self
+    }
+
+    /// What was written, the last byte filled with zeros.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// `ue(v)`

@@ -1,0 +1,264 @@
+//! One session: connect, prove the key, ask for the forward, serve what comes through it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moorline_control::{AgentLine, LineSplitter, ServerLine};
+use russh::client::{self, AuthResult, ChannelOpenHandle, Msg, Session};
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, Sig, SshId};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::wire::{Switch, Wire};
+use super::{HangUp, KnownHosts, Order, TunnelConfig, TunnelError, TunnelState};
+use crate::fault::Fault;
+use crate::source::Source;
+
+/// From the first SYN to a granted forward, each step.
+const STEP: Duration = Duration::from_secs(20);
+/// How long a hang-up may take before the socket is closed: the server ends the session itself.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// dropbear sends no more in a packet.
+const PACKET: u32 = 16_384;
+
+struct Client {
+    known_hosts: KnownHosts,
+    source: Source,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        key: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
+        Ok(match key {
+            PublicKeyOrCertificate::PublicKey { key, .. } => self.known_hosts.accepts(key),
+            PublicKeyOrCertificate::Certificate(_) => false,
+        })
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        _address: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if self.source.faults().is_on(Fault::Refuse) {
+            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        } else {
+            reply.accept().await;
+            self.source.serve(channel.into_stream());
+        }
+        Ok(())
+    }
+}
+
+/// How a session ended that was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The server, or the network, or [`Order::Kill`].
+    Lost,
+    /// We hung up.
+    HungUp,
+    /// The tunnel is being stopped.
+    Stopped,
+}
+
+fn russh_config(config: &TunnelConfig) -> client::Config {
+    client::Config {
+        client_id: SshId::Standard("SSH-2.0-moorline_simcam".into()),
+        window_size: config.window,
+        maximum_packet_size: PACKET,
+        channel_buffer_size: 16,
+        keepalive_interval: Some(config.keepalive),
+        keepalive_max: 3,
+        nodelay: true,
+        ..client::Config::default()
+    }
+}
+
+/// Runs one session to its end. Whatever happens, its socket is closed when this returns.
+pub(super) async fn once(
+    config: &TunnelConfig,
+    source: &Source,
+    state: &watch::Sender<TunnelState>,
+    orders: &mut mpsc::Receiver<Order>,
+    stop: &CancellationToken,
+) -> Result<Ended, TunnelError> {
+    let switch = Switch::default();
+    let opening = open(config, source, &switch);
+    let opened = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(Ended::Stopped),
+        opened = opening => opened,
+    };
+    let (mut handle, ports) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            switch.cut();
+            return Err(error);
+        }
+    };
+    let monitor = match config.monitor {
+        true => monitor(&handle).await,
+        false => Ok(None),
+    };
+    let ended = match monitor {
+        Ok(mut monitor) => {
+            state.send_replace(TunnelState::Up { ports });
+            live(&mut handle, &mut monitor, &switch, orders, stop).await
+        }
+        Err(error) => {
+            switch.cut();
+            let _ = timeout(FAREWELL, &mut handle).await;
+            return Err(error);
+        }
+    };
+    switch.cut();
+    let _ = timeout(FAREWELL, &mut handle).await;
+    Ok(ended)
+}
+
+async fn open(
+    config: &TunnelConfig,
+    source: &Source,
+    switch: &Switch,
+) -> Result<(client::Handle<Client>, Vec<u32>), TunnelError> {
+    let late = |_| TunnelError::Late;
+    let socket = timeout(STEP, TcpStream::connect(config.server))
+        .await
+        .map_err(late)?
+        .map_err(TunnelError::Connect)?;
+    // Refused only on a connection that is already gone: its first read will tell.
+    let _ = socket.set_nodelay(true);
+    let client = Client {
+        known_hosts: config.known_hosts.clone(),
+        source: source.clone(),
+    };
+    let wire = Wire::new(socket, switch.clone());
+    let connecting = client::connect_stream(Arc::new(russh_config(config)), wire, client);
+    let mut handle = timeout(STEP, connecting).await.map_err(late)??;
+    let key = PrivateKeyWithHashAlg::new(Arc::new(config.key.private()), None);
+    match timeout(STEP, handle.authenticate_publickey(&config.user, key))
+        .await
+        .map_err(late)??
+    {
+        AuthResult::Success => {}
+        AuthResult::Failure { .. } => return Err(TunnelError::Refused),
+    }
+    let mut ports = Vec::new();
+    for (address, port) in &config.forwards {
+        let granted = timeout(STEP, handle.tcpip_forward(address, *port))
+            .await
+            .map_err(late)??;
+        ports.push(if *port == 0 { granted } else { *port });
+    }
+    Ok((handle, ports))
+}
+
+type Monitor = Option<(Channel<Msg>, LineSplitter)>;
+
+async fn monitor(handle: &client::Handle<Client>) -> Result<Monitor, TunnelError> {
+    let late = |_| TunnelError::Late;
+    let channel = timeout(STEP, handle.channel_open_session())
+        .await
+        .map_err(late)??;
+    timeout(STEP, channel.request_shell(false))
+        .await
+        .map_err(late)??;
+    Ok(Some((channel, LineSplitter::new())))
+}
+
+/// Serves until the session ends or an order ends it.
+async fn live(
+    handle: &mut client::Handle<Client>,
+    monitor: &mut Monitor,
+    switch: &Switch,
+    orders: &mut mpsc::Receiver<Order>,
+    stop: &CancellationToken,
+) -> Ended {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                let _ = timeout(Duration::from_secs(1), handle.disconnect(russh::Disconnect::ByApplication, "", "")).await;
+                return Ended::Stopped;
+            }
+            order = orders.recv() => match order {
+                None | Some(Order::Kill) => return Ended::Lost,
+                Some(Order::Freeze) => switch.freeze(),
+                Some(Order::Thaw) => switch.thaw(),
+                Some(Order::HangUp(how)) => {
+                    say_goodbye(handle, monitor, how).await;
+                    return Ended::HungUp;
+                }
+                Some(Order::Say(line)) => {
+                    if let Some((channel, _)) = monitor {
+                        say(channel, &line).await;
+                    }
+                }
+            },
+            message = next(monitor) => match message {
+                Some(ChannelMsg::Data { data }) => answer(monitor, &data).await,
+                Some(ChannelMsg::Close) | None => *monitor = None,
+                Some(_) => {}
+            },
+            _ = &mut *handle => return Ended::Lost,
+        }
+    }
+}
+
+async fn next(monitor: &mut Monitor) -> Option<ChannelMsg> {
+    match monitor {
+        Some((channel, _)) => channel.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers PINGs; whatever else the server says is not for a camera that only films.
+async fn answer(monitor: &mut Monitor, data: &Bytes) {
+    let Some((channel, lines)) = monitor else {
+        return;
+    };
+    let mut pongs = Vec::new();
+    lines.push(data, |line| {
+        if let Ok(ServerLine::Ping(number)) = ServerLine::parse(line) {
+            pongs.push(AgentLine::Pong(number).to_string());
+        }
+    });
+    for pong in pongs {
+        say(channel, &pong).await;
+    }
+}
+
+async fn say(channel: &Channel<Msg>, line: &str) {
+    // A server that takes no line for so long is gone; its session ends by the keepalive.
+    let _ = timeout(STEP, channel.data_bytes(format!("{line}\n").into_bytes())).await;
+}
+
+async fn say_goodbye(handle: &mut client::Handle<Client>, monitor: &mut Monitor, how: HangUp) {
+    let Some((channel, _)) = monitor else {
+        return;
+    };
+    match how {
+        HangUp::Bye => say(channel, &AgentLine::Bye.to_string()).await,
+        HangUp::Signal => {
+            let _ = timeout(STEP, channel.signal(Sig::HUP)).await;
+        }
+        HangUp::Close => {
+            let _ = timeout(STEP, channel.close()).await;
+        }
+    }
+    // The server ends the session: a hang-up that we would cut could look like a loss.
+    let _ = timeout(FAREWELL, handle).await;
+}

@@ -55,12 +55,27 @@ impl Client {
         Self::login_with(rig, key, user, client::Config::default()).await
     }
 
-    async fn login_with(rig: &Rig, key: &PrivateKey, user: &str, config: client::Config) -> Client {
+    pub(crate) async fn login_with(
+        rig: &Rig,
+        key: &PrivateKey,
+        user: &str,
+        config: client::Config,
+    ) -> Client {
         let mut socket = TcpStream::connect(rig.address).await.unwrap();
         socket.set_nodelay(true).unwrap();
-        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        // Ends when the server closes. A client that ends leaves its socket open, so that only its word counts.
         let wire = tokio::spawn(async move {
-            let _ = tokio::io::copy_bidirectional(&mut theirs, &mut socket).await;
+            let (mut from_client, mut to_client) = tokio::io::split(theirs);
+            let (mut from_server, mut to_server) = socket.split();
+            let client = async {
+                let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = client => {}
+                _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+            }
         });
         let (sender, opened) = mpsc::channel(64);
         let mut handle = client::connect_stream(Arc::new(config), ours, Opened(sender))
@@ -81,6 +96,14 @@ impl Client {
     /// Closes the TCP connection without a word.
     pub(crate) fn cut(&self) {
         self.wire.abort();
+    }
+
+    /// Waits until a stream is offered, and leaves it unanswered.
+    pub(crate) async fn offers_one(&self) {
+        moorline_testkit::eventually("an offered stream", SOON, || async {
+            (!self.opened.is_empty()).then_some(())
+        })
+        .await;
     }
 
     async fn offered(&mut self) -> (Channel<Msg>, ChannelOpenHandle) {

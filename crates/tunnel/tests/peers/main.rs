@@ -11,3 +11,4 @@ mod openssh;
 mod storm;
 mod strangers;
 mod support;
+mod waiting;

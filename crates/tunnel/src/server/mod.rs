@@ -5,7 +5,6 @@
 //! How its tasks end: see the package's docs. Nothing here waits for a peer without a limit.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,32 +13,25 @@ use moorline_base::net::Acceptor;
 use moorline_base::rate::Prefix;
 use moorline_base::{CancellationToken, SharedClock, Untrusted, clock};
 use moorline_core::camera::Enabled;
-use moorline_core::lifecycle::EndReason;
-use moorline_core::port::{
-    CameraDirectory, ControlLines, ControlWriter, Sessions, Stranger, Strangers, TunnelEvents,
-};
-use moorline_core::{CameraId, Generation, PublicKey, SessionId};
-use russh::Disconnect;
-use russh::server::{Config, run_stream};
+use moorline_core::port::{CameraDirectory, ControlLines, TunnelEvents};
+use moorline_core::{CameraId, SessionId};
+use russh::server::Config;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Verdict};
 use crate::closed::Closed;
 use crate::config::{InvalidConfig, TunnelConfig};
-use crate::control;
-use crate::handler::CameraHandler;
 use crate::keyfile::HostKeys;
 use crate::metrics::TunnelMetrics;
 use crate::penalty::Offence;
 use crate::registry::Registry;
-use crate::seats::{Seats, Taken};
+use crate::seats::Seats;
 use crate::session::{Session, Stage};
 use crate::stranger::StrangerList;
-use crate::wire::Wire;
 
-/// How long a session that we end politely gets to take its goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+mod attend;
+mod ports;
 
 /// Whom the tunnels tell.
 #[derive(Clone)]
@@ -105,8 +97,10 @@ impl Inner {
     /// A session's handler is dropped: nothing of it is left.
     pub(crate) fn gone(&self, session: &Session) {
         self.registry.remove(session);
+        // Whoever waits for this session, a writer of lines say, waits no more.
+        session.kill.cancel();
         let (id, address) = (session.id, session.peer.ip());
-        if session.proved().is_some() {
+        if session.handle().is_some() {
             self.metrics.sessions.dec();
             self.admission(|admission| admission.ended(address));
             return;
@@ -148,8 +142,8 @@ impl Inner {
     }
 }
 
-/// The SSH server. Clones are the same server; it is also the ports [`Sessions`], [`ControlWriter`], [`Strangers`] and
-/// [`moorline_core::port::Landings`].
+/// The SSH server. Clones are the same server; it is also the ports `Sessions`, `ControlWriter`, `Strangers` and
+/// `Landings` of [`moorline_core::port`].
 #[derive(Clone)]
 pub struct Tunnel(Arc<Inner>);
 
@@ -246,7 +240,7 @@ impl Tunnel {
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, timeout);
         let session = Session::new(id, peer);
         inner.registry.add(&session);
-        let running = run(Arc::clone(inner), monitor.clone(), session, socket);
+        let running = attend::run(Arc::clone(inner), monitor.clone(), session, socket);
         inner.tracker.spawn(running);
     }
 
@@ -271,149 +265,5 @@ impl Tunnel {
             sessions: sessions.len(),
             left: if ended.is_ok() { 0 } else { left.len() },
         }
-    }
-}
-
-/// One session, from its socket to its end.
-async fn run(inner: Arc<Inner>, monitor: Monitor, session: Arc<Session>, socket: TcpStream) {
-    let wire = Wire::new(socket, Arc::clone(&session), &inner.metrics);
-    let handler = CameraHandler::new(Arc::clone(&inner), monitor, Arc::clone(&session));
-    let ssh = Arc::clone(&inner.ssh);
-    // russh returns from the first only after the client's version line.
-    let running = async { run_stream(ssh, wire, handler).await?.await };
-    let attending = async {
-        tokio::join!(
-            login_grace(&inner, &session),
-            goodbye(&inner, &session),
-            close_channels(&session)
-        )
-    };
-    let mut running = pin!(running);
-    let mut attending = pin!(attending);
-    let result = tokio::select! {
-        biased;
-        result = &mut running => result,
-        // Ends with the kill switch alone, which ends the other.
-        _ = &mut attending => running.await,
-    };
-    let closed = session.reason().unwrap_or_else(|| Closed::of(&result));
-    inner.metrics.closed(closed);
-    let (id, reason) = (session.id, closed.as_str());
-    match session.proved() {
-        Some(proved) => {
-            tracing::info!(session = %id, camera = %proved.camera.id, peer = %session.peer, reason, "camera disconnected");
-        }
-        None => {
-            let error = result.err().map(|error| error.to_string());
-            let error = Untrusted::new(error.unwrap_or_default());
-            tracing::debug!(session = %id, peer = %session.peer, reason, %error, "connection ended without a login");
-        }
-    }
-}
-
-/// russh knows no login grace: any packet resets its inactivity timer.
-async fn login_grace(inner: &Inner, session: &Session) {
-    let proved = session.proved_key.cancelled();
-    let in_time = clock::timeout(&*inner.clock, inner.config.login_grace, proved).await;
-    if in_time.is_err() {
-        session.end(Closed::LoginGrace);
-    }
-    session.kill.cancelled().await;
-}
-
-/// A session that is to end politely, or that russh shuts down, gets a second.
-async fn goodbye(inner: &Inner, session: &Session) {
-    tokio::select! {
-        () = session.goodbye.cancelled() => {}
-        () = session.kill.cancelled() => return,
-    }
-    let saying = async {
-        if let Some(handle) = session.handle() {
-            let reason = session.reason().map_or("", Closed::as_str);
-            // Not heard if the session is on its way out already.
-            let _ = handle
-                .disconnect(Disconnect::ByApplication, reason.to_owned(), String::new())
-                .await;
-        }
-        std::future::pending::<()>().await;
-    };
-    let _ = clock::timeout(&*inner.clock, GOODBYE, saying).await;
-    session.kill.cancel();
-}
-
-/// Closes channels whose stream was dropped, or that another session's bytes crowded out.
-async fn close_channels(session: &Session) {
-    let closing = async {
-        loop {
-            session.closing.notified().await;
-            for channel in session.take_closing() {
-                if let Some(handle) = session.handle() {
-                    // Not heard if the session is over: its channels are closed then.
-                    let _ = handle.close(channel).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = session.kill.cancelled() => {}
-        () = closing => {}
-    }
-}
-
-impl Sessions for Tunnel {
-    fn serve(&self, session: SessionId, generation: Generation) {
-        let inner = &self.0;
-        let Some(session) = inner.registry.get(session) else {
-            return;
-        };
-        let Some(proved) = session.proved() else {
-            return;
-        };
-        let camera = &proved.camera.id;
-        if !session.serve(generation) {
-            return;
-        }
-        match inner.seats.take(camera, Arc::clone(&session), generation) {
-            Taken::Free => {}
-            Taken::From(old) => {
-                // No byte of it goes anywhere from now on (P1), even before its own task runs.
-                for queue in old.queues() {
-                    queue.cut();
-                }
-                old.end(Closed::Superseded);
-            }
-            Taken::TooLate => session.end(Closed::Superseded),
-        }
-        // It may have ended while it took the seat.
-        if session.stage() == Stage::Ended {
-            inner.seats.leave(camera, session.id);
-        }
-        tracing::info!(session = %session.id, %camera, %generation, "tunnel serves");
-    }
-
-    fn end(&self, session: SessionId, reason: EndReason) {
-        if let Some(session) = self.0.registry.get(session) {
-            session.end(reason.into());
-        }
-    }
-}
-
-impl ControlWriter for Tunnel {
-    fn send(&self, session: SessionId, line: &str) -> bool {
-        let session = self.0.registry.get(session);
-        match (session, control::to_send(line)) {
-            (Some(session), Some(line)) => session.send_line(line),
-            _ => false,
-        }
-    }
-}
-
-impl Strangers for Tunnel {
-    fn pending(&self) -> Vec<Stranger> {
-        self.0.strangers.pending()
-    }
-
-    fn forget(&self, key: &PublicKey) {
-        self.0.strangers.forget(key);
     }
 }

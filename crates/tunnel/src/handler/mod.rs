@@ -10,27 +10,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use moorline_base::Untrusted;
-use moorline_core::camera::Refusal;
 use moorline_core::port::{TunnelEnd, TunnelUp};
-use moorline_core::{Camera, PublicKey, Timestamp};
-use russh::keys::ssh_key;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session as Ssh, VerifiedPublicKey,
 };
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Error, Pty, Sig,
 };
-use tokio::sync::mpsc;
+
+mod lines;
+mod login;
+mod overflow;
 
 use crate::closed::Closed;
-use crate::control::{self, Lines};
-use crate::queue::Bound;
+use crate::control::Lines;
 use crate::server::{Inner, Monitor};
 use crate::session::{Proved, Session, Stage};
-use crate::stranger::Offer;
 
 /// Said to everybody, because russh asks for it before it knows user and key: who is refused learns where to look, and nothing else (S1).
 const BANNER: &str =
@@ -58,51 +54,6 @@ impl CameraHandler {
         }
     }
 
-    /// Decides a key and a name from memory (S1). A refusal is counted and listed.
-    fn login(&self, user: &str, key: &ssh_key::PublicKey) -> Option<(Arc<Camera>, PublicKey)> {
-        let refused = |reason| {
-            self.session.refused_key.store(true, Ordering::Relaxed);
-            self.inner.metrics.login_refused(reason);
-        };
-        let blob = key.to_bytes().unwrap_or_default();
-        let key = match PublicKey::from_blob(&blob) {
-            Ok(key) => key,
-            Err(error) => {
-                refused("key_algorithm");
-                tracing::info!(peer = %self.session.peer, user = %Untrusted::new(user), %error, "login refused");
-                return None;
-            }
-        };
-        match self.inner.directory.snapshot().login(user, &key) {
-            Ok(camera) => Some((camera, key)),
-            Err(refusal) => {
-                refused(refusal.reason());
-                self.log_refusal(user, &key, &refusal);
-                let offer = Offer {
-                    key,
-                    name: user,
-                    peer: self.session.peer,
-                    client: self.session.client(),
-                    reason: refusal.reason(),
-                };
-                let now = Timestamp::from_millis(self.inner.clock.wall_ms());
-                self.inner.strangers.refused(offer, now);
-                None
-            }
-        }
-    }
-
-    fn log_refusal(&self, user: &str, key: &PublicKey, refusal: &Refusal) {
-        let (peer, key) = (self.session.peer, key.fingerprint());
-        let user = Untrusted::new(user);
-        if let Refusal::Stolen(camera) = refusal {
-            let client = Untrusted::new(self.session.client());
-            tracing::warn!(%camera, %peer, %key, %user, %client, "a stolen camera called");
-        } else {
-            tracing::info!(%peer, %key, %user, reason = refusal.reason(), "login refused");
-        }
-    }
-
     fn refuse(&self, request: &'static str) {
         self.inner.metrics.request_refused(request);
         tracing::debug!(session = %self.session.id, request, "refused");
@@ -116,45 +67,6 @@ impl CameraHandler {
     ) -> Result<(), Error> {
         self.refuse(request);
         ssh.channel_failure(channel)
-    }
-
-    /// Shell or exec: the monitor's channel, once per session.
-    fn open_lines(&mut self, channel: ChannelId, ssh: &mut Ssh) -> Result<(), Error> {
-        let writer = match self.peers.get_mut(&channel) {
-            Some(writer) if self.lines.is_none() => writer.take(),
-            _ => None,
-        };
-        let (Some(writer), Some(proved)) = (writer, self.session.proved()) else {
-            return self.refuse_on("second_command", channel, ssh);
-        };
-        ssh.channel_success(channel)?;
-        let (sender, lines) = mpsc::channel(control::LINES);
-        let ended = self.session.kill.clone();
-        self.inner
-            .tracker
-            .spawn(control::write_lines(writer, lines, ended));
-        self.lines = Some((channel, Lines::default()));
-        self.session.open_lines(sender);
-        self.monitor
-            .lines
-            .opened(self.session.id, &proved.camera.id);
-        Ok(())
-    }
-
-    fn take_lines(&mut self, data: &[u8]) {
-        let Some((_, lines)) = &mut self.lines else {
-            return;
-        };
-        let mut refused = 0;
-        let too_long = lines.push(data, |line| {
-            refused += u64::from(!self.monitor.lines.line(self.session.id, line));
-        });
-        if too_long > 0 {
-            self.inner.metrics.lines_dropped("too_long", too_long);
-        }
-        if refused > 0 {
-            self.inner.metrics.lines_dropped("monitor_busy", refused);
-        }
     }
 
     /// The peer said that it ends on purpose (design: decision 16).
@@ -179,51 +91,6 @@ impl CameraHandler {
             self.inner.metrics.tunnels.dec();
             self.monitor.events.ended(self.session.id, end);
         }
-    }
-
-    /// Bytes for a channel of ours. Over a bound the fullest channel under it closes (S10); that may be this one.
-    fn queue(&mut self, channel: ChannelId, data: &[u8], ssh: &mut Ssh) -> Result<(), Error> {
-        let Some(queue) = self.session.queue(channel) else {
-            return Ok(());
-        };
-        let Err(mut bound) = queue.push(data) else {
-            return Ok(());
-        };
-        // Each turn empties the fullest channel under the bound, and another bound may be next: few turns are ever needed.
-        for _ in 0..3 {
-            self.inner.metrics.overflowed(bound.as_str());
-            let victim = match bound {
-                Bound::Channel => None,
-                bound => self.inner.registry.fullest(bound, &self.session),
-            };
-            match victim.and_then(|session| session.fullest().map(|(_, id)| (session, id))) {
-                Some((session, fullest)) if session.id != self.session.id || fullest != channel => {
-                    self.log_overflow(&session, bound);
-                    if let Some(queue) = session.queue(fullest) {
-                        queue.cut();
-                    }
-                    session.close_channel(fullest);
-                }
-                _ => break,
-            }
-            match queue.push(data) {
-                Ok(()) => return Ok(()),
-                Err(next) => bound = next,
-            }
-        }
-        self.log_overflow(&self.session, bound);
-        queue.cut();
-        ssh.close(channel)
-    }
-
-    fn log_overflow(&self, session: &Session, bound: Bound) {
-        let camera = session.proved().map(|proved| proved.camera.id.to_string());
-        tracing::warn!(
-            session = %session.id,
-            camera = camera.unwrap_or_default(),
-            bound = bound.as_str(),
-            "channel closed: nobody reads it"
-        );
     }
 }
 

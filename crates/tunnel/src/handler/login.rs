@@ -1,0 +1,65 @@
+//! Deciding a login (rule S1): the key proves, the name chooses, both must agree.
+//!
+//! From memory alone (P7). The client hears one constant sentence; the reason is counted, logged, and listed for `camera pending`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use moorline_base::Untrusted;
+use moorline_core::camera::Refusal;
+use moorline_core::{Camera, PublicKey, Timestamp};
+use russh::keys::ssh_key;
+
+use super::CameraHandler;
+use crate::stranger::Offer;
+
+impl CameraHandler {
+    /// Decides a key and a name from memory (S1). A refusal is counted and listed.
+    pub(super) fn login(
+        &self,
+        user: &str,
+        key: &ssh_key::PublicKey,
+    ) -> Option<(Arc<Camera>, PublicKey)> {
+        let refused = |reason| {
+            self.session.refused_key.store(true, Ordering::Relaxed);
+            self.inner.metrics.login_refused(reason);
+        };
+        let blob = key.to_bytes().unwrap_or_default();
+        let key = match PublicKey::from_blob(&blob) {
+            Ok(key) => key,
+            Err(error) => {
+                refused("key_algorithm");
+                tracing::info!(peer = %self.session.peer, user = %Untrusted::new(user), %error, "login refused");
+                return None;
+            }
+        };
+        match self.inner.directory.snapshot().login(user, &key) {
+            Ok(camera) => Some((camera, key)),
+            Err(refusal) => {
+                refused(refusal.reason());
+                self.log_refusal(user, &key, &refusal);
+                let offer = Offer {
+                    key,
+                    name: user,
+                    peer: self.session.peer,
+                    client: self.session.client(),
+                    reason: refusal.reason(),
+                };
+                let now = Timestamp::from_millis(self.inner.clock.wall_ms());
+                self.inner.strangers.refused(offer, now);
+                None
+            }
+        }
+    }
+
+    fn log_refusal(&self, user: &str, key: &PublicKey, refusal: &Refusal) {
+        let (peer, key) = (self.session.peer, key.fingerprint());
+        let user = Untrusted::new(user);
+        if let Refusal::Stolen(camera) = refusal {
+            let client = Untrusted::new(self.session.client());
+            tracing::warn!(%camera, %peer, %key, %user, %client, "a stolen camera called");
+        } else {
+            tracing::info!(%peer, %key, %user, reason = refusal.reason(), "login refused");
+        }
+    }
+}

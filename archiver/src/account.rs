@@ -1,0 +1,227 @@
+//! One recorder's [`Ledger`] on the spool: learns where the account begins, turns pieces into gap markers.
+//!
+//! The account begins where the last one of this process ended; at the first start of a camera where the monitor and the store say that
+//! the archive ends. The store is asked beside the recording, which waits for nothing. A store that does not answer costs nothing either:
+//! the gap that is then written may lie under media, and media beats a gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_base::clock::timeout;
+use moorline_core::coverage::Held;
+use moorline_core::port::{SegmentSink, WorkloadSpec};
+use moorline_core::segment::{GapKey, ObjectKey, Place};
+use moorline_core::status::OpenGap;
+use moorline_core::{Generation, TimeRange, Timestamp};
+use tokio::task::JoinHandle;
+
+use crate::ledger::{Ledger, Own, Piece};
+use crate::spool::{Lane, Spool};
+
+/// The store gets so long to say where the archive ends.
+const ASKING: Duration = Duration::from_secs(10);
+
+/// The account of one recorder.
+pub(crate) struct Account {
+    spool: Arc<Spool>,
+    place: Place,
+    lane: Lane,
+    pub(crate) generation: Generation,
+    ledger: Option<Ledger>,
+    asking: Option<JoinHandle<Option<Timestamp>>>,
+    stretches: Vec<(OpenGap, Option<Timestamp>)>,
+    own: Option<Own>,
+    durable_until: Option<Timestamp>,
+    started: Timestamp,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(asking) = &self.asking {
+            asking.abort();
+        }
+    }
+}
+
+impl Account {
+    /// Begins to learn where the account begins.
+    pub(crate) fn new(
+        spool: &Arc<Spool>,
+        sink: &Arc<dyn SegmentSink>,
+        place: Place,
+        spec: &WorkloadSpec,
+    ) -> Self {
+        let lane = Lane {
+            camera: place.camera.clone(),
+            tier: place.tier,
+        };
+        let (sink, clock, of) = (Arc::clone(sink), Arc::clone(&spool.clock), place.clone());
+        let known = spool.stock(|stock| stock.cursor(&lane));
+        let asking = known.is_none().then(|| {
+            tokio::spawn(async move {
+                let classes = [of.retention];
+                let asked = sink.last_end(&of.camera, &classes, of.tier);
+                match timeout(&*clock, ASKING, asked).await {
+                    Ok(Ok(end)) => end,
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "the store does not say where the archive ends");
+                        None
+                    }
+                    Err(_) => {
+                        tracing::warn!("the store does not say where the archive ends: no answer");
+                        None
+                    }
+                }
+            })
+        });
+        Self {
+            spool: Arc::clone(spool),
+            started: Timestamp::from_millis(spool.clock.wall_ms()),
+            place,
+            lane,
+            generation: spec.generation,
+            ledger: None,
+            asking,
+            stretches: spec.gaps.clone(),
+            own: None,
+            durable_until: spec.durable_until,
+        }
+    }
+
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The monitor's word: the cause since then, or media again from now on.
+    pub(crate) fn cause(&mut self, gap: Option<OpenGap>, now: Timestamp) {
+        match (&mut self.ledger, gap) {
+            (Some(ledger), Some(gap)) => ledger.cause(gap.since, Some(gap.cause)),
+            (Some(ledger), None) => ledger.cause(now, None),
+            (None, gap) => {
+                let open = self.stretches.last_mut().filter(|(_, end)| end.is_none());
+                if let Some((open, end)) = open {
+                    *end = Some(gap.map_or(now, |gap| gap.since.max(open.since)));
+                }
+                self.stretches.extend(gap.map(|gap| (gap, None)));
+            }
+        }
+    }
+
+    /// What the recorder itself knows of the stretch without media.
+    pub(crate) fn own(&mut self, own: Own) {
+        match &mut self.ledger {
+            Some(ledger) => ledger.own(own),
+            None => self.own = Some(own),
+        }
+    }
+
+    /// A segment is about to be sealed: the markers that must be written before it.
+    pub(crate) async fn media(&mut self, range: TimeRange) -> Vec<GapKey> {
+        let mut keys = self.settle(Some(range.from)).await;
+        if let Some(ledger) = &mut self.ledger {
+            let pieces = ledger.media(range);
+            keys.extend(pieces.into_iter().map(|piece| self.key(piece)));
+        }
+        keys
+    }
+
+    /// The segment and its markers are in the spool: everything up to its end is accounted for.
+    pub(crate) fn publish(&self) {
+        if let Some(ledger) = &self.ledger {
+            let cursor = ledger.cursor();
+            self.spool
+                .stock(|stock| stock.set_cursor(&self.lane, cursor));
+            self.spool.tell();
+        }
+    }
+
+    /// Nothing is being recorded at `now`: writes the full hours that have passed so.
+    pub(crate) async fn hours(&mut self, now: Timestamp) {
+        let mut keys = self.settle(None).await;
+        if let Some(ledger) = &mut self.ledger {
+            let pieces = ledger.hours(now);
+            keys.extend(pieces.into_iter().map(|piece| self.key(piece)));
+        }
+        if keys.is_empty() {
+            return;
+        }
+        let spool = Arc::clone(&self.spool);
+        let written = self.spool.disk.run(move || {
+            for key in keys {
+                spool.write_gap(key);
+            }
+        });
+        if written.await.is_ok() {
+            self.publish();
+        }
+    }
+
+    /// Begins the account, if it has not begun: with what lies in the spool already, and the gaps between.
+    async fn settle(&mut self, first: Option<Timestamp>) -> Vec<GapKey> {
+        if self.ledger.is_some() {
+            return Vec::new();
+        }
+        let stored = match self.asking.take() {
+            Some(asking) => asking.await.ok().flatten(),
+            None => None,
+        };
+        let (cursor, (segments, markers)) = self
+            .spool
+            .stock(|stock| (stock.cursor(&self.lane), stock.view(&self.lane)));
+        let mut known: Vec<(TimeRange, Option<Timestamp>)> = markers
+            .iter()
+            .map(|key| (key.range(), None))
+            .chain(
+                segments
+                    .iter()
+                    .filter(|segment| segment.held == Held::Spool)
+                    .map(|segment| (segment.key.range(), None)),
+            )
+            .collect();
+        // what was torn may have been uploaded meanwhile
+        for found in self.spool.take_found(&self.lane) {
+            let ObjectKey::Segment(key) = &found.key else {
+                continue;
+            };
+            known.retain(|(range, _)| *range != key.range());
+            known.push((key.range(), found.torn));
+        }
+        known.sort_by_key(|(range, _)| *range);
+        let earliest = [
+            known.first().map(|(range, _)| range.from),
+            self.stretches.first().map(|(gap, _)| gap.since),
+            first,
+        ];
+        let origin = cursor
+            .or_else(|| stored.max(self.durable_until))
+            .or_else(|| earliest.into_iter().flatten().min())
+            .unwrap_or(self.started);
+        let mut ledger = Ledger::new(origin, &self.stretches);
+        if let Some(own) = self.own.take() {
+            ledger.own(own);
+        }
+        let mut pieces = Vec::new();
+        for (range, torn) in known {
+            pieces.extend(ledger.known(range));
+            if let Some(until) = torn {
+                pieces.extend(ledger.cut_by_crash(until));
+            }
+        }
+        self.ledger = Some(ledger);
+        pieces.into_iter().map(|piece| self.key(piece)).collect()
+    }
+
+    fn key(&self, piece: Piece) -> GapKey {
+        GapKey {
+            place: self.place.clone(),
+            start: piece.range.from,
+            duration: piece.range.duration(),
+            generation: self.generation,
+            cause: piece.cause,
+        }
+    }
+}

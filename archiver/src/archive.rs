@@ -1,0 +1,248 @@
+//! The archiver of a process: one spool, one uploader, any number of recorders.
+//!
+//! Owns the uploader's task. [`Archive::shutdown`] ends it, in a budget (P8); whoever drops the last clone without that cancels it, and
+//! the next start finds what was left.
+
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use moorline_base::{CancellationToken, SharedClock};
+use moorline_core::CameraId;
+use moorline_core::port::{
+    OpenSegment, OpenSegments, Relays, SegmentSink, StoreError, WorkloadControl, WorkloadSpec,
+};
+use moorline_core::segment::{GapKey, Place, Tier};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+
+use crate::account::Account;
+use crate::recorder::{Parts, Recorder};
+use crate::settings::Settings;
+use crate::spool::{Lane, OpenError, Spool};
+use crate::uploader::Uploader;
+
+/// A cancelled uploader ends within this, or is aborted.
+const ENDING: Duration = Duration::from_secs(1);
+/// The largest range that is read at once.
+const MOST_READ: u64 = 64 << 20;
+
+/// The archiver. Clones are the same.
+#[derive(Clone)]
+pub struct Archive {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    spool: Arc<Spool>,
+    sink: Arc<dyn SegmentSink>,
+    cancel: CancellationToken,
+    uploader: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive")
+            .field("spool", &self.inner.spool.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Archive {
+    /// Locks the spool, recovers what a crash left and starts the uploader. Called once per process, inside a runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the spool is in use, or cannot be read.
+    pub async fn open(
+        spool: PathBuf,
+        sink: Arc<dyn SegmentSink>,
+        clock: SharedClock,
+        settings: Settings,
+    ) -> Result<Self, OpenError> {
+        let path = spool.clone();
+        let opening = tokio::task::spawn_blocking(move || Spool::open(&spool, settings, clock));
+        let spool = opening.await.map_err(|error| OpenError::Io {
+            path,
+            source: io::Error::other(error),
+        })??;
+        let cancel = CancellationToken::new();
+        let uploader = Uploader {
+            spool: Arc::clone(&spool),
+            sink: Arc::clone(&sink),
+            cancel: cancel.clone(),
+        };
+        let uploader = Mutex::new(Some(tokio::spawn(uploader.run())));
+        let inner = Inner {
+            spool,
+            sink,
+            cancel,
+            uploader,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// A recorder, as `mon`'s `TaskWorkloads` starts it. It ends after an order to drain, or when the supervisor is gone; cancelling the
+    /// token means *now*. A camera of which nothing is recorded ends at once.
+    pub fn recorder_workload(
+        &self,
+        spec: WorkloadSpec,
+        control: Box<dyn WorkloadControl>,
+        relays: Arc<dyn Relays>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let archive = self.clone();
+        Box::pin(async move {
+            let Some(source) = spec.camera.record.source() else {
+                return Ok(());
+            };
+            let place = Place {
+                camera: spec.camera.id.clone(),
+                retention: spec.camera.retention,
+                tier: Tier::of_source(source),
+            };
+            let inner = &archive.inner;
+            let account = Account::new(&inner.spool, &inner.sink, place, &spec);
+            let parts = Parts {
+                spool: Arc::clone(&inner.spool),
+                spec,
+                source,
+                account,
+                control,
+                relays,
+                cancel,
+            };
+            Recorder::new(parts).run().await
+        })
+    }
+
+    /// Registers the metrics `moorline_archive_*`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.inner.spool.metrics.register(registry);
+    }
+
+    /// Removes what waits of a camera, because its owner had it erased. Its recorder has ended. Returns the bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn erase(&self, camera: &CameraId) -> io::Result<u64> {
+        let (spool, camera) = (Arc::clone(&self.inner.spool), camera.clone());
+        let erase = move || spool.erase(&camera);
+        self.inner.spool.disk.run(erase).await?
+    }
+
+    /// Bytes that the store has not acknowledged, by camera.
+    pub fn waiting(&self) -> Vec<(CameraId, u64)> {
+        self.inner.spool.stock(|stock| {
+            let lanes = stock.lanes().filter(|(_, bytes)| *bytes > 0);
+            lanes
+                .map(|(lane, bytes)| (lane.camera.clone(), bytes))
+                .collect()
+        })
+    }
+
+    /// Uploads what fits into the budget, then ends the uploader. Recorders are drained before. Idempotent.
+    pub async fn shutdown(&self, budget: Duration) {
+        let spool = &self.inner.spool;
+        let deadline = spool.clock.monotonic() + budget;
+        let mut changes = spool.changes();
+        loop {
+            changes.mark_unchanged();
+            let left = spool.stock(|stock| stock.len());
+            if left == 0 {
+                break;
+            }
+            tokio::select! {
+                () = spool.clock.sleep_until(deadline) => {
+                    tracing::warn!(objects = left, reason = "budget_over", "segments stay in the spool until the next start");
+                    break;
+                }
+                () = self.inner.cancel.cancelled() => break,
+                _ = changes.changed() => {}
+            }
+        }
+        self.inner.cancel.cancel();
+        let uploader = {
+            let mut uploader = self
+                .inner
+                .uploader
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            uploader.take()
+        };
+        if let Some(mut uploader) = uploader
+            && moorline_base::clock::timeout(&*spool.clock, ENDING, &mut uploader)
+                .await
+                .is_err()
+        {
+            uploader.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl OpenSegments for Archive {
+    fn of(&self, camera: &CameraId, tier: Tier) -> (Vec<OpenSegment>, Vec<GapKey>) {
+        let lane = Lane {
+            camera: camera.clone(),
+            tier,
+        };
+        self.inner.spool.stock(|stock| stock.view(&lane))
+    }
+
+    async fn read(&self, segment: &OpenSegment, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let lane = Lane {
+            camera: segment.key.place.camera.clone(),
+            tier: segment.key.place.tier,
+        };
+        let missing = || StoreError::Missing(segment.key.to_string());
+        // once more if it was sealed between the look and the opening
+        for _ in 0..2 {
+            let found = self
+                .inner
+                .spool
+                .stock(|stock| stock.find(&lane, &segment.key));
+            let (path, bytes) = found.ok_or_else(missing)?;
+            let range = range.start
+                ..range
+                    .end
+                    .min(bytes)
+                    .min(range.start.saturating_add(MOST_READ));
+            let reading = move || read_range(&path, range);
+            let read = self
+                .inner
+                .spool
+                .disk
+                .run(reading)
+                .await
+                .and_then(|read| read);
+            match read {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::Unavailable(error.to_string())),
+            }
+        }
+        Err(missing())
+    }
+}
+
+fn read_range(path: &std::path::Path, range: Range<u64>) -> io::Result<Bytes> {
+    let file = std::fs::File::open(path)?;
+    let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(Bytes::from(bytes))
+}

@@ -1,0 +1,58 @@
+//! Why a take ended, or never began.
+
+use std::io;
+
+use moorline_core::port::RelayError;
+
+/// Why there is no take any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeError {
+    /// The relay could not be opened.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// No loopback pair.
+    #[error("cannot open the way to the relay: {0}")]
+    Bridge(io::Error),
+    /// retina's: the relay answered with an error, or the connection ended.
+    #[error("the relay's stream ended: {0}")]
+    Stream(#[from] retina::Error),
+    /// Nothing that can be recorded.
+    #[error("the stream has no H.264 or H.265 picture")]
+    NoVideo,
+    /// More than rule S31 allows.
+    #[error("the stream's description is larger than 16 KiB or 8 tracks")]
+    TooLarge,
+    /// Parameter sets or sound configuration that cannot be written.
+    #[error("the stream's parameters cannot be recorded: {0}")]
+    Parameters(String),
+    /// The disk, for another reason than being full.
+    #[error("the spool cannot be written: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// How a take ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The relay marked a boundary (APP `MOOR`).
+    Boundary,
+    /// The connection ended.
+    Closed,
+    /// A clock stepped, or RTP and monotonic time parted (S31).
+    ClockStep,
+    /// An order: drain, or the token.
+    Stopped,
+    /// An error; it is in the log.
+    Failed,
+}
+
+impl Ended {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Boundary => "boundary",
+            Self::Closed => "closed",
+            Self::ClockStep => "clock_step",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}

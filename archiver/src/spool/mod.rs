@@ -1,0 +1,237 @@
+//! The spool: local files that the store has not acknowledged.
+//!
+//! Owns: the directory and its lock, the account of what lies there, its bounds, gap markers. Does not own: what is in a segment
+//! (`writer`, `moorline-fmp4`), nor uploads. No database: the files are the queue (layout: [`layout`]).
+//!
+//! ```text
+//! OPEN ── append + fdatasync ──▶ SYNCED(n) ── seal: patch, fdatasync, rename, fsync ──▶ SEALED ── acknowledged ──▶ gone
+//!   └────────── crash: cut at start, then sealed ──────────────────────────────────────▲
+//! ```
+//! Rules that nothing here breaks: only an acknowledgement lets a segment leave, but for [`WhenFull::EvictOldest`] at the bound, with its
+//! gap (P3); retention never looks in here; no error path deletes.
+
+pub(crate) mod layout;
+mod recovery;
+mod room;
+mod stock;
+mod writer;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moorline_base::SharedClock;
+use moorline_base::files::{Access, DataDir, LockError, write_atomic};
+use moorline_core::TimeRange;
+use moorline_core::segment::{GapKey, ObjectKey};
+use tokio::sync::watch;
+
+use crate::disk::Disk;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+pub(crate) use recovery::Found;
+pub(crate) use stock::{Item, ItemId, Lane, Stock};
+pub(crate) use writer::{NewSegment, OpenFile};
+
+#[cfg(doc)]
+use crate::settings::WhenFull;
+
+/// Why the spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it, or it cannot be made.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// It cannot be read.
+    #[error("cannot read the spool {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// The spool of this process.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    directory: DataDir,
+    pub(crate) settings: Settings,
+    pub(crate) clock: SharedClock,
+    pub(crate) disk: Disk,
+    pub(crate) metrics: Metrics,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stock: Stock,
+    /// What the start-up scan found, per recording, for the recorder's account.
+    found: Vec<(Lane, Found)>,
+    /// Segments that could not be sealed, and markers that could not be written: tried again by [`Spool::mend`].
+    unsealed: Vec<writer::Body>,
+    unwritten: VecDeque<GapKey>,
+    store_error: Option<String>,
+    room: room::Measured,
+}
+
+impl Spool {
+    /// Locks the directory, recovers what a crash left, and enqueues what is sealed. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`]. A single file that cannot be recovered is logged and left in its place.
+    pub(crate) fn open(
+        path: &Path,
+        settings: Settings,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>, OpenError> {
+        let failed = |source| OpenError::Io {
+            path: path.into(),
+            source,
+        };
+        let directory = DataDir::open(path)?;
+        std::fs::create_dir_all(path.join(layout::SEALED)).map_err(failed)?;
+        let found = recovery::scan(path).map_err(failed)?;
+        let mut state = State::default();
+        for object in &found {
+            let (key, path, bytes) = (object.key.clone(), object.path.clone(), object.bytes);
+            state.stock.add(key, path, bytes);
+        }
+        state.found = found
+            .into_iter()
+            .map(|object| (Lane::of(&object.key), object))
+            .collect();
+        Ok(Arc::new(Self {
+            directory,
+            settings,
+            clock,
+            disk: Disk::new(),
+            metrics: Metrics::default(),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the account, or changes it. Never blocks for long: no I/O under this lock.
+    pub(crate) fn stock<T>(&self, change: impl FnOnce(&mut Stock) -> T) -> T {
+        self.with(|state| change(&mut state.stock))
+    }
+
+    /// Counts what enters and leaves the account (not the growth of what is open: nobody waits for that).
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn tell(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// What the start-up scan found of a recording, oldest first: given once.
+    pub(crate) fn take_found(&self, lane: &Lane) -> Vec<Found> {
+        self.with(|state| {
+            let found = std::mem::take(&mut state.found);
+            let (mine, others): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|(of, _)| of == lane);
+            state.found = others;
+            let mut mine: Vec<Found> = mine.into_iter().map(|(_, found)| found).collect();
+            mine.sort_by_key(|found| found.key.range().from);
+            mine
+        })
+    }
+
+    /// The store's last refusal, in words.
+    pub(crate) fn store_error(&self) -> Option<String> {
+        self.with(|state| state.store_error.clone())
+    }
+
+    pub(crate) fn set_store_error(&self, error: Option<String>) {
+        let changed = self.with(|state| {
+            let changed = state.store_error != error;
+            state.store_error = error;
+            changed
+        });
+        if changed {
+            self.tell();
+        }
+    }
+
+    /// Writes a gap marker; one that cannot be written now is written later. Blocks.
+    pub(crate) fn write_gap(&self, key: GapKey) {
+        if let Err(error) = self.try_write_gap(&key) {
+            tracing::warn!(camera = %key.place.camera, cause = %key.cause, %error, "a gap marker cannot be written yet");
+            self.with(|state| state.unwritten.push_back(key));
+        }
+    }
+
+    fn try_write_gap(&self, key: &GapKey) -> io::Result<()> {
+        let TimeRange { from, to } = key.range();
+        let body = format!(
+            "{{\"from\":\"{from}\",\"to\":\"{to}\",\"cause\":\"{}\"}}\n",
+            key.cause
+        );
+        let object = ObjectKey::Gap(key.clone());
+        let path = layout::sealed_path(self.path(), &object);
+        write_atomic(&path, body.as_bytes(), Access::Private)?;
+        self.metrics.gap(key.cause);
+        self.stock(|stock| stock.add(object, path, body.len() as u64));
+        self.tell();
+        Ok(())
+    }
+
+    /// Seals and writes what could not be sealed or written before. Blocks.
+    pub(crate) fn mend(self: &Arc<Self>) {
+        let (unsealed, unwritten) = self.with(|state| {
+            (
+                std::mem::take(&mut state.unsealed),
+                std::mem::take(&mut state.unwritten),
+            )
+        });
+        for key in unwritten {
+            self.write_gap(key);
+        }
+        for body in unsealed {
+            body.seal_or_keep(self);
+        }
+    }
+
+    /// Whether something waits for [`Spool::mend`].
+    pub(crate) fn is_broken(&self) -> bool {
+        self.with(|state| !state.unsealed.is_empty() || !state.unwritten.is_empty())
+    }
+
+    /// Removes what waits of a camera, because its owner had it erased: media and markers. What is being uploaded stays. Blocks.
+    ///
+    /// # Errors
+    /// The system's; what was removed is removed.
+    pub(crate) fn erase(&self, camera: &moorline_core::CameraId) -> io::Result<u64> {
+        let mut bytes = 0;
+        for id in self.stock(|stock| stock.of_camera(camera)) {
+            let Some(item) = self.stock(|stock| stock.remove(id)) else {
+                continue;
+            };
+            match std::fs::remove_file(&item.path) {
+                Ok(()) => bytes += item.bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.stock(|stock| stock.add(item.key, item.path, item.bytes));
+                    return Err(error);
+                }
+            }
+        }
+        self.with(|state| state.found.retain(|(lane, _)| lane.camera != *camera));
+        self.tell();
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,147 @@
+//! What a crash left: once, at process start, under the spool's lock.
+//!
+//! Every `.part` is cut behind its last whole fragment (`moorline_fmp4::recover_from`, pure), sealed and published like any other. A file
+//! without one whole fragment was never promised to anyone and goes. A file that cannot be read stays and is told.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use moorline_core::Timestamp;
+use moorline_core::segment::{InitHash, ObjectKey, SegmentKey};
+use moorline_fmp4::{Seal, Seekable, recover_from};
+
+use super::layout::{PartName, SEALED, parse_sealed};
+use super::writer::{publish, seal_file};
+
+/// An object that the scan found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) key: ObjectKey,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    /// It was still written when the process died; the last write was then. What lies between was cut.
+    pub(crate) torn: Option<Timestamp>,
+}
+
+/// Finds sealed objects and recovers open ones.
+pub(super) fn scan(spool: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(spool.join(SEALED))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        match parse_sealed(name) {
+            Some(key) => found.push(Found {
+                key,
+                bytes: entry.metadata()?.len(),
+                path: entry.path(),
+                torn: None,
+            }),
+            // a marker whose write was interrupted: it was never counted as written
+            None if name.starts_with('.') && name.ends_with(".tmp") => {
+                std::fs::remove_file(entry.path())?;
+            }
+            None => {
+                tracing::warn!(file = %entry.path().display(), "a file in the spool is none of ours and stays")
+            }
+        }
+    }
+    for (tenant, path) in folders(spool)? {
+        for (camera, path) in folders(&path)? {
+            for (take, path) in folders(&path)? {
+                recover_take(spool, (&tenant, &camera, &take), &path, &mut found)?;
+            }
+        }
+    }
+    found.sort_by_key(|object| object.key.range().from);
+    Ok(found)
+}
+
+fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str()
+            && !name.starts_with('.')
+            && entry.file_type()?.is_dir()
+        {
+            folders.push((name.to_owned(), entry.path()));
+        }
+    }
+    Ok(folders)
+}
+
+fn recover_take(
+    spool: &Path,
+    (tenant, camera, take): (&str, &str, &str),
+    path: &Path,
+    found: &mut Vec<Found>,
+) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let file = entry.file_name();
+        let name = file
+            .to_str()
+            .and_then(|file| PartName::parse(tenant, camera, take, file));
+        let Some(name) = name else {
+            tracing::warn!(file = %entry.path().display(), "a file in the spool is none of ours and stays");
+            continue;
+        };
+        match recover_part(spool, &name, &entry.path()) {
+            Ok(Some(object)) => {
+                tracing::info!(camera = %name.place.camera, bytes = object.bytes, "recovered an open segment");
+                found.push(object);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(file = %entry.path().display(), %error, "an open segment cannot be recovered and stays");
+            }
+        }
+    }
+    // only an empty folder can be removed
+    let _ = std::fs::remove_dir(path);
+    Ok(())
+}
+
+fn recover_part(spool: &Path, name: &PartName, path: &Path) -> io::Result<Option<Found>> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let last_write = written(&file)?;
+    let recovery = recover_from(&mut Seekable(&file))?;
+    let (Some(head), Some(wall)) = (&recovery.head, recovery.start_wall()) else {
+        std::fs::remove_file(path)?;
+        return Ok(None);
+    };
+    file.set_len(recovery.whole_len)?;
+    let seal = Seal {
+        fragments: &recovery.fragments,
+        ..Seal::default()
+    };
+    seal_file(&file, head, &seal)?;
+    let most = Duration::from_millis(99_999_999);
+    let key = ObjectKey::Segment(SegmentKey {
+        place: name.place.clone(),
+        start: Timestamp::from_millis(wall.unix_millis()),
+        duration: Duration::from_millis(recovery.duration().min(most).as_millis() as u64),
+        generation: name.generation,
+        take: name.take,
+        sequence: name.sequence,
+        init: InitHash(head.init().hash().0),
+    });
+    let path = publish(spool, path, &key)?;
+    Ok(Some(Found {
+        key,
+        path,
+        bytes: recovery.whole_len,
+        torn: Some(last_write),
+    }))
+}
+
+fn written(file: &File) -> io::Result<Timestamp> {
+    let modified = file.metadata()?.modified()?;
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Timestamp::from_millis(
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+    ))
+}

@@ -1,0 +1,460 @@
+//! What the spool holds, as values: pure accounting. Which object goes up next, which is given up, and up to when everything is durable.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use moorline_core::coverage::Held;
+use moorline_core::port::OpenSegment;
+use moorline_core::segment::{GapKey, ObjectKey, SegmentKey, Tier};
+use moorline_core::{CameraId, Timestamp};
+
+/// One recording of a camera.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Lane {
+    pub(crate) camera: CameraId,
+    pub(crate) tier: Tier,
+}
+
+impl Lane {
+    pub(crate) fn of(key: &ObjectKey) -> Self {
+        let place = key.place();
+        Self {
+            camera: place.camera.clone(),
+            tier: place.tier,
+        }
+    }
+}
+
+/// Names an item while it lies in the spool.
+pub(crate) type ItemId = u64;
+type Order = (Timestamp, ItemId);
+
+/// A sealed object.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) key: ObjectKey,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) md5: Option<[u8; 16]>,
+    pub(crate) uploading: bool,
+    /// Not before this: its own upload failed although others succeed.
+    pub(crate) not_before: Option<Instant>,
+}
+
+/// What is being written.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    pub(crate) key: SegmentKey,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    items: BTreeSet<Order>,
+    /// By a number of its writer: a recorder that is draining and the next one may overlap.
+    open: BTreeMap<u64, Open>,
+    bytes: u64,
+    cursor: Option<Timestamp>,
+    end: Option<Timestamp>,
+    urgent: u32,
+}
+
+/// The account of the whole spool.
+#[derive(Debug, Default)]
+pub(crate) struct Stock {
+    shelves: BTreeMap<Lane, Shelf>,
+    items: HashMap<ItemId, Item>,
+    /// What may be uploaded: neither under way nor put off.
+    waiting: BTreeSet<Order>,
+    bytes: u64,
+    next: ItemId,
+}
+
+impl Stock {
+    /// A number that names nothing else.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A sealed object has arrived. The same key again replaces nothing: it has the same bytes.
+    pub(crate) fn add(&mut self, key: ObjectKey, path: PathBuf, bytes: u64) {
+        let lane = Lane::of(&key);
+        let range = key.range();
+        let known = self.shelves.get(&lane).is_some_and(|shelf| {
+            let from = shelf.items.range((range.from, 0)..=(range.from, u64::MAX));
+            from.filter_map(|(_, id)| self.items.get(id))
+                .any(|item| item.key == key)
+        });
+        if known {
+            return;
+        }
+        let id = self.number();
+        let shelf = self.shelves.entry(lane).or_default();
+        shelf.items.insert((range.from, id));
+        shelf.bytes += bytes;
+        shelf.end = shelf.end.max(Some(range.to));
+        self.bytes += bytes;
+        self.waiting.insert((range.from, id));
+        let item = Item {
+            key,
+            path,
+            bytes,
+            md5: None,
+            uploading: false,
+            not_before: None,
+        };
+        self.items.insert(id, item);
+    }
+
+    /// An item has left: acknowledged, or given up.
+    pub(crate) fn remove(&mut self, id: ItemId) -> Option<Item> {
+        let item = self.items.remove(&id)?;
+        let order = (item.key.range().from, id);
+        self.waiting.remove(&order);
+        self.bytes = self.bytes.saturating_sub(item.bytes);
+        if let Some(shelf) = self.shelves.get_mut(&Lane::of(&item.key)) {
+            shelf.items.remove(&order);
+            shelf.bytes = shelf.bytes.saturating_sub(item.bytes);
+        }
+        Some(item)
+    }
+
+    pub(crate) fn item(&self, id: ItemId) -> Option<&Item> {
+        self.items.get(&id)
+    }
+
+    pub(crate) fn set_md5(&mut self, id: ItemId, md5: [u8; 16]) {
+        if let Some(item) = self.items.get_mut(&id) {
+            item.md5 = Some(md5);
+        }
+    }
+
+    /// What is being written has grown (or has begun).
+    pub(crate) fn opened(&mut self, lane: &Lane, number: u64, open: Open) {
+        let shelf = self.shelves.entry(lane.clone()).or_default();
+        let bytes = open.bytes;
+        let before = shelf.open.insert(number, open).map_or(0, |open| open.bytes);
+        shelf.bytes = shelf.bytes.saturating_sub(before) + bytes;
+        self.bytes = self.bytes.saturating_sub(before) + bytes;
+    }
+
+    /// It is written no more: sealed, or nothing of it was whole.
+    pub(crate) fn closed(&mut self, lane: &Lane, number: u64) {
+        if let Some(shelf) = self.shelves.get_mut(lane)
+            && let Some(open) = shelf.open.remove(&number)
+        {
+            shelf.bytes = shelf.bytes.saturating_sub(open.bytes);
+            self.bytes = self.bytes.saturating_sub(open.bytes);
+        }
+    }
+
+    /// Bytes of everything.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of one recording.
+    pub(crate) fn bytes_of(&self, lane: &Lane) -> u64 {
+        self.shelves.get(lane).map_or(0, |shelf| shelf.bytes)
+    }
+
+    /// Sealed objects of one recording.
+    pub(crate) fn waiting_of(&self, lane: &Lane) -> usize {
+        self.shelves.get(lane).map_or(0, |shelf| shelf.items.len())
+    }
+
+    /// Sealed objects in all.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Every recording that has something here.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = (&Lane, u64)> {
+        self.shelves.iter().map(|(lane, shelf)| (lane, shelf.bytes))
+    }
+
+    /// The recorder has accounted for everything up to here.
+    pub(crate) fn set_cursor(&mut self, lane: &Lane, cursor: Timestamp) {
+        self.shelves.entry(lane.clone()).or_default().cursor = Some(cursor);
+    }
+
+    /// Up to here a recorder of this process has accounted for everything.
+    pub(crate) fn cursor(&self, lane: &Lane) -> Option<Timestamp> {
+        self.shelves.get(lane)?.cursor
+    }
+
+    /// Up to where everything of a recording is acknowledged or is a gap that is: the start of the first thing that is not, else the end
+    /// of what is accounted for.
+    pub(crate) fn durable_until(&self, lane: &Lane) -> Option<Timestamp> {
+        let shelf = self.shelves.get(lane)?;
+        let known = shelf.cursor.or(shelf.end)?;
+        let open = shelf.open.values().map(|open| open.key.start).min();
+        let sealed = shelf.items.first().map(|(start, _)| *start);
+        let first = [open, sealed].into_iter().flatten().min();
+        Some(first.map_or(known, |first| first.min(known)))
+    }
+
+    /// A camera drains: its objects go first, until that many calls with `false`.
+    pub(crate) fn hurry(&mut self, lane: &Lane, urgent: bool) {
+        let shelf = self.shelves.entry(lane.clone()).or_default();
+        shelf.urgent = if urgent {
+            shelf.urgent + 1
+        } else {
+            shelf.urgent.saturating_sub(1)
+        };
+    }
+
+    /// The next object to upload; it is under way from now on. `newest` asks for the share of fresh segments.
+    pub(crate) fn pick(&mut self, newest: bool) -> Option<ItemId> {
+        let urgent = self
+            .shelves
+            .values()
+            .filter(|shelf| shelf.urgent > 0)
+            .flat_map(|shelf| &shelf.items)
+            .find(|order| self.waiting.contains(order));
+        let order = match urgent {
+            Some(order) => *order,
+            None if newest => *self.waiting.last()?,
+            None => *self.waiting.first()?,
+        };
+        self.waiting.remove(&order);
+        if let Some(item) = self.items.get_mut(&order.1) {
+            item.uploading = true;
+        }
+        Some(order.1)
+    }
+
+    /// Objects that wait for a place among the uploads.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// An upload failed. `not_before` puts this object off, so that it does not hold others up.
+    pub(crate) fn put_back(&mut self, id: ItemId, not_before: Option<Instant>) {
+        let Some(item) = self.items.get_mut(&id) else {
+            return;
+        };
+        item.uploading = false;
+        item.not_before = not_before;
+        if not_before.is_none() {
+            self.waiting.insert((item.key.range().from, id));
+        }
+    }
+
+    /// Objects that were put off until `now` may go again. The next instant at which that is so, if any.
+    pub(crate) fn ripen(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for (id, item) in &mut self.items {
+            let Some(at) = item.not_before else { continue };
+            if at <= now {
+                item.not_before = None;
+                self.waiting.insert((item.key.range().from, *id));
+            } else {
+                next = Some(next.map_or(at, |next: Instant| next.min(at)));
+            }
+        }
+        next
+    }
+
+    /// What is given up at the bound: the oldest sealed segment of the recording that holds most. Never a gap marker, nor what is being
+    /// uploaded at this moment.
+    pub(crate) fn evictable(&self) -> Option<(ItemId, SegmentKey)> {
+        let oldest = |shelf: &Shelf| {
+            let mut items = shelf.items.iter().map(|(_, id)| *id);
+            items.find_map(|id| match self.items.get(&id) {
+                Some(item) if !item.uploading => match &item.key {
+                    ObjectKey::Segment(key) => Some((id, key.clone())),
+                    ObjectKey::Gap(_) => None,
+                },
+                _ => None,
+            })
+        };
+        self.shelves
+            .values()
+            .filter_map(|shelf| Some((shelf.bytes, oldest(shelf)?)))
+            .max_by_key(|(bytes, _)| *bytes)
+            .map(|(_, found)| found)
+    }
+
+    /// Everything of one recording: segments (sealed and open) and markers, oldest first.
+    pub(crate) fn view(&self, lane: &Lane) -> (Vec<OpenSegment>, Vec<GapKey>) {
+        let (mut segments, mut gaps) = (Vec::new(), Vec::new());
+        let Some(shelf) = self.shelves.get(lane) else {
+            return (segments, gaps);
+        };
+        for item in shelf.items.iter().filter_map(|(_, id)| self.items.get(id)) {
+            match &item.key {
+                ObjectKey::Segment(key) => segments.push(OpenSegment {
+                    key: key.clone(),
+                    held: Held::Spool,
+                    bytes: item.bytes,
+                }),
+                ObjectKey::Gap(key) => gaps.push(key.clone()),
+            }
+        }
+        segments.extend(shelf.open.values().map(|open| OpenSegment {
+            key: open.key.clone(),
+            held: Held::Open,
+            bytes: open.bytes,
+        }));
+        segments.sort_by_key(|segment| (segment.key.start, segment.key.sequence));
+        (segments, gaps)
+    }
+
+    /// Where a segment lies now, by take and sequence: its key may have changed since it was seen.
+    pub(crate) fn find(&self, lane: &Lane, key: &SegmentKey) -> Option<(PathBuf, u64)> {
+        let same = |other: &SegmentKey| other.take == key.take && other.sequence == key.sequence;
+        let shelf = self.shelves.get(lane)?;
+        let open = shelf.open.values().find(|open| same(&open.key));
+        if let Some(open) = open {
+            return Some((open.path.clone(), open.bytes));
+        }
+        let mut items = shelf.items.iter().filter_map(|(_, id)| self.items.get(id));
+        let found =
+            items.find(|item| matches!(&item.key, ObjectKey::Segment(other) if same(other)));
+        found.map(|item| (item.path.clone(), item.bytes))
+    }
+
+    /// The sealed objects of a camera that nobody is uploading.
+    pub(crate) fn of_camera(&self, camera: &CameraId) -> Vec<ItemId> {
+        let of = |item: &&Item| !item.uploading && item.key.place().camera == *camera;
+        let mut ids: Vec<ItemId> = self
+            .items
+            .iter()
+            .filter(|(_, item)| of(item))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn key(camera: &str, start: i64, sequence: u32) -> ObjectKey {
+        format!(
+            "v1/r030/home/{camera}/{}",
+            format_args!(
+                "1970/01/01/{:02}{:02}{:02}.000Z_00060000_g0000000001_00000001_{sequence:06}_aabbcc_full.mp4",
+                start / 3600, start / 60 % 60, start % 60
+            )
+        )
+        .parse()
+        .unwrap()
+    }
+
+    fn lane(camera: &str) -> Lane {
+        Lane {
+            camera: camera.parse().unwrap(),
+            tier: Tier::Full,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn stock(camera: &str, segments: i64) -> Stock {
+        let mut stock = Stock::default();
+        for n in 0..segments {
+            stock.add(key(camera, n * 60, n as u32), PathBuf::from("x"), 100);
+        }
+        stock
+    }
+
+    #[test]
+    fn durable_is_the_start_of_the_first_thing_that_is_not() {
+        let mut stock = stock("yard", 3);
+        stock.set_cursor(&lane("yard"), at(180));
+        assert_eq!(stock.durable_until(&lane("yard")), Some(at(0)));
+        let first = stock.pick(false).unwrap();
+        let second = stock.pick(false).unwrap();
+        stock.remove(second);
+        assert_eq!(
+            stock.durable_until(&lane("yard")),
+            Some(at(0)),
+            "out of order counts for nothing"
+        );
+        stock.remove(first);
+        assert_eq!(stock.durable_until(&lane("yard")), Some(at(120)));
+        let last = stock.pick(false).unwrap();
+        stock.remove(last);
+        assert_eq!(stock.durable_until(&lane("yard")), Some(at(180)));
+        assert_eq!(stock.durable_until(&lane("door")), None);
+        assert_eq!((stock.bytes(), stock.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_unwritten_gap_before_an_open_segment_is_not_durable() {
+        let mut stock = stock("yard", 1);
+        let first = stock.pick(false).unwrap();
+        stock.remove(first);
+        stock.set_cursor(&lane("yard"), at(60));
+        let ObjectKey::Segment(open) = key("yard", 90, 0) else {
+            panic!()
+        };
+        stock.opened(
+            &lane("yard"),
+            7,
+            Open {
+                key: open,
+                path: PathBuf::new(),
+                bytes: 5,
+            },
+        );
+        assert_eq!(stock.durable_until(&lane("yard")), Some(at(60)));
+    }
+
+    #[test]
+    fn the_camera_that_holds_most_gives_up_its_oldest() {
+        let mut stock = stock("yard", 3);
+        stock.add(key("door", 0, 0), PathBuf::from("d"), 100);
+        let (first, evicted) = stock.evictable().unwrap();
+        assert_eq!((evicted.place.camera.name(), evicted.sequence), ("yard", 0));
+        assert_eq!(stock.pick(false), Some(first), "the oldest goes up first");
+        assert_eq!(
+            stock.evictable().unwrap().1.sequence,
+            1,
+            "what is under way stays"
+        );
+    }
+
+    #[test]
+    fn fresh_and_urgent_objects_have_their_share() {
+        let mut stock = stock("yard", 5);
+        stock.add(key("door", 30, 0), PathBuf::from("d"), 100);
+        let sequence = |stock: &Stock, id: ItemId| stock.item(id).unwrap().key.range().from;
+        let newest = stock.pick(true).unwrap();
+        assert_eq!(sequence(&stock, newest), at(240));
+        stock.hurry(&lane("door"), true);
+        let urgent = stock.pick(false).unwrap();
+        assert_eq!(
+            stock.item(urgent).unwrap().key.place().camera.name(),
+            "door"
+        );
+        stock.hurry(&lane("door"), false);
+        let oldest = stock.pick(false).unwrap();
+        assert_eq!(sequence(&stock, oldest), at(0));
+    }
+
+    #[test]
+    fn what_failed_alone_waits_alone() {
+        let mut stock = stock("yard", 2);
+        let now = Instant::now();
+        let bad = stock.pick(false).unwrap();
+        stock.put_back(bad, Some(now + Duration::from_secs(10)));
+        let good = stock.pick(false).unwrap();
+        assert_ne!(good, bad);
+        assert_eq!(stock.pick(false), None);
+        assert_eq!(stock.ripen(now), Some(now + Duration::from_secs(10)));
+        assert_eq!(stock.ripen(now + Duration::from_secs(10)), None);
+        assert_eq!(stock.pick(false), Some(bad));
+    }
+}

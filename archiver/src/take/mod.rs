@@ -1,0 +1,446 @@
+//! One take: pictures and sound of one uninterrupted read of a relay, written as segments.
+//!
+//! Owns media time, the anchor, the open segment and where it is cut. Does not own the reading (`session`, `bridge`), the orders
+//! (`recorder`) nor the account (`account`). Dropping a take seals what is synced.
+//!
+//! ```text
+//! waiting for a key frame ──▶ segment open ── key frame at the mark, new init, absence ≥ 1 s, disk full ──▶ sealed ─┐
+//!        ▲──────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+mod audio;
+mod bridge;
+mod pictures;
+mod session;
+mod sync;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moorline_base::files::disk_space;
+use moorline_core::segment::Place;
+use moorline_core::{Generation, TakeId, Timestamp};
+use moorline_fmp4::{Anchor, Hole, Init, RESERVED, SampleEntry};
+
+use crate::account::Account;
+use crate::anchor::{Divergence, WallAnchor};
+use crate::cut::until_mark;
+use crate::disk::is_full;
+use crate::error::TakeError;
+use crate::spool::layout::PartName;
+use crate::spool::{NewSegment, OpenFile, Spool};
+use audio::Sound;
+use pictures::{Gatherer, Pictures};
+pub(crate) use session::{Playing, SoundTrack, play};
+use sync::TrackClock;
+
+const MICROS: i64 = 1_000_000;
+/// Nothing shown for this long is a gap, so the segment ends.
+const ABSENCE_MS: u64 = 1_000;
+/// A segment without a second key frame ends here, below the largest object that is put in one piece.
+const MOST_BYTES: u64 = 240 << 20;
+/// Losses that are noted in one segment; the rest is counted by their number alone.
+const MOST_HOLES: usize = 1_000;
+const VIDEO: u32 = 1;
+const SOUND: u32 = 2;
+
+/// When something arrived, in microseconds: on the wall, and monotonic since the take began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) wall: i64,
+    pub(crate) monotonic: i64,
+}
+
+/// One picture as it came.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    /// RTP time since the stream began, in ticks.
+    pub(crate) time: i64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) key: bool,
+    /// Packets lost before it.
+    pub(crate) lost: u16,
+    /// The sample entry, where it may be new.
+    pub(crate) entry: Option<Vec<u8>>,
+    pub(crate) arrival: Arrival,
+}
+
+/// What became of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is kept.
+    Kept,
+    /// There was no key frame yet.
+    NoKey,
+    /// The disk is full: it is lost.
+    Full,
+    /// RTP time cannot be trusted any more: the take ends (S31).
+    Diverged,
+}
+
+/// A take that is being written.
+pub(crate) struct Take {
+    spool: Arc<Spool>,
+    place: Place,
+    generation: Generation,
+    id: TakeId,
+    stagger: i64,
+    timescale: u32,
+    track: Option<SoundTrack>,
+    sound: Option<Sound>,
+    gatherer: Gatherer,
+    anchor: WallAnchor,
+    divergence: Divergence,
+    video_clock: TrackClock,
+    sound_clock: TrackClock,
+    /// RTP time of the first picture, in ticks, and of the sound that belongs to it, in microseconds.
+    zero: Option<(i64, i64)>,
+    entry: Vec<u8>,
+    init: Option<Init>,
+    file: Option<OpenFile>,
+    waiting_for_key: bool,
+    mark: u64,
+    sequence: u32,
+    fragments: u32,
+    holes: Vec<Hole>,
+    synced: Option<Timestamp>,
+    full: bool,
+}
+
+impl Take {
+    /// A take of `place` under `generation`, of pictures with this clock rate.
+    pub(crate) fn new(
+        spool: &Arc<Spool>,
+        place: &Place,
+        generation: Generation,
+        timescale: u32,
+        track: Option<SoundTrack>,
+    ) -> Self {
+        let settings = &spool.settings;
+        let longest = settings.fragment.as_millis() as u64 * u64::from(timescale) / 1_000;
+        Self {
+            stagger: crate::cut::stagger(&place.camera, settings.segment),
+            gatherer: Gatherer::new(VIDEO, timescale, longest),
+            spool: Arc::clone(spool),
+            place: place.clone(),
+            generation,
+            id: TakeId(rand::random()),
+            timescale,
+            track,
+            sound: None,
+            anchor: WallAnchor::default(),
+            divergence: Divergence::default(),
+            video_clock: TrackClock::default(),
+            sound_clock: TrackClock::default(),
+            zero: None,
+            entry: Vec::new(),
+            init: None,
+            file: None,
+            waiting_for_key: true,
+            mark: 0,
+            sequence: 0,
+            fragments: 0,
+            holes: Vec::new(),
+            synced: None,
+            full: false,
+        }
+    }
+
+    /// The end of the last synced fragment.
+    pub(crate) fn synced(&self) -> Option<Timestamp> {
+        self.synced
+    }
+
+    /// Whether the disk took nothing when it was last asked.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Whether a segment is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The camera's clock, from a sender report.
+    pub(crate) fn report(&mut self, video: bool, time: i64, rate: u32, clock: i64) {
+        let track = if video {
+            &mut self.video_clock
+        } else {
+            &mut self.sound_clock
+        };
+        track.reported(micros(time, rate), clock);
+    }
+
+    /// Takes a picture.
+    ///
+    /// # Errors
+    /// [`TakeError::Parameters`], or [`TakeError::Disk`] for all but a full disk.
+    pub(crate) async fn picture(
+        &mut self,
+        picture: Picture,
+        account: &mut Account,
+    ) -> Result<Verdict, TakeError> {
+        let elapsed = micros(picture.time, self.timescale);
+        self.video_clock.arrived(elapsed, picture.arrival.wall);
+        if self.divergence.observe(elapsed, picture.arrival.monotonic) {
+            return Ok(Verdict::Diverged);
+        }
+        if self.waiting_for_key && !picture.key {
+            return Ok(Verdict::NoKey);
+        }
+        let (zero, _) = *self.zero.get_or_insert_with(|| {
+            let shift = sync::shift(self.video_clock, self.sound_clock);
+            (picture.time, elapsed.saturating_sub(shift))
+        });
+        let Ok(time) = u64::try_from(picture.time.saturating_sub(zero)) else {
+            // a picture of before the beginning: its decoding needs what was not kept
+            return Ok(Verdict::NoKey);
+        };
+        let absent = self.gatherer.absence(time) * 1_000 / u64::from(self.timescale) >= ABSENCE_MS;
+        if self.file.is_some() || !self.gatherer.is_empty() {
+            if absent {
+                self.flush(None).await?;
+                self.seal(account).await?;
+                self.waiting_for_key = true;
+            } else if self.gatherer.is_complete(time, picture.key) {
+                self.flush(Some(time)).await?;
+            }
+        }
+        if self.waiting_for_key && !picture.key {
+            return Ok(Verdict::NoKey);
+        }
+        let media = micros(time as i64, self.timescale);
+        self.anchor.observe(media, picture.arrival.wall);
+        if picture.key {
+            self.key(time, picture.entry, account).await?;
+        }
+        if picture.lost > 0 {
+            self.lost(VIDEO, time, picture.lost);
+        }
+        let full = self.full && self.file.is_none();
+        self.waiting_for_key = false;
+        self.gatherer
+            .push(time, Bytes::from(picture.data), picture.key);
+        Ok(if full { Verdict::Full } else { Verdict::Kept })
+    }
+
+    /// A key frame at `time`: the segment may end before it, and the next may have another init.
+    async fn key(
+        &mut self,
+        time: u64,
+        entry: Option<Vec<u8>>,
+        account: &mut Account,
+    ) -> Result<(), TakeError> {
+        let entry = entry.filter(|entry| *entry != self.entry);
+        let large = self
+            .file
+            .as_ref()
+            .is_some_and(|file| file.len() >= MOST_BYTES);
+        if entry.is_some() || large || (self.file.is_some() && time >= self.mark) {
+            self.seal(account).await?;
+        }
+        if let Some(entry) = entry {
+            self.init = Some(self.make_init(&entry)?);
+            self.entry = entry;
+        }
+        Ok(())
+    }
+
+    fn make_init(&mut self, entry: &[u8]) -> Result<Init, TakeError> {
+        let wrong = |error: &dyn std::fmt::Display| TakeError::Parameters(error.to_string());
+        let video = SampleEntry::from_box(entry).map_err(|error| wrong(&error))?;
+        let mut tracks = vec![(self.timescale, video)];
+        if let Some(track) = &self.track {
+            let (sound, entry) =
+                Sound::new(&track.codec, track.rate, SOUND).map_err(|error| wrong(&error))?;
+            tracks.push((track.rate, entry));
+            // what waits in the old lane belongs to a segment that is sealed
+            self.sound = Some(sound);
+        }
+        Init::new(tracks).map_err(|error| wrong(&error))
+    }
+
+    /// Takes a frame of sound: RTP time in ticks of its rate, and its length.
+    pub(crate) fn sound(
+        &mut self,
+        time: i64,
+        samples: u32,
+        data: &[u8],
+        lost: u16,
+        arrival: Arrival,
+    ) {
+        let Some(track) = &self.track else { return };
+        let rate = track.rate;
+        self.sound_clock.arrived(micros(time, rate), arrival.wall);
+        let (Some((_, zero)), Some(sound)) = (self.zero, &mut self.sound) else {
+            return;
+        };
+        let zero = i128::from(zero) * i128::from(rate) / i128::from(MICROS);
+        let start = i64::try_from(i128::from(time) - zero).unwrap_or(-1);
+        sound.push(start, samples, data);
+        if let Ok(start) = u64::try_from(start)
+            && lost > 0
+        {
+            self.lost(SOUND, start, lost);
+        }
+    }
+
+    fn lost(&mut self, track_id: u32, media_time: u64, packets: u16) {
+        self.spool.metrics.hole();
+        if self.holes.len() < MOST_HOLES {
+            self.holes.push(Hole {
+                track_id,
+                media_time,
+                duration: 0,
+                packets: u32::from(packets),
+                cause: "packet_loss".to_owned(),
+            });
+        }
+    }
+
+    /// Writes what is gathered; its last picture lasts until `next`.
+    ///
+    /// # Errors
+    /// [`TakeError::Disk`] for all but a full disk.
+    pub(crate) async fn flush(&mut self, next: Option<u64>) -> Result<(), TakeError> {
+        let Some(pictures) = self.gatherer.take(next) else {
+            return Ok(());
+        };
+        let sound = self
+            .sound
+            .as_mut()
+            .map(|sound| sound.until(pictures.end, self.timescale));
+        let (start, end, key) = (pictures.start, pictures.end, pictures.key);
+        let Some(init) = &self.init else {
+            return Ok(());
+        };
+        let wrong = |error: moorline_fmp4::WriteError| TakeError::Parameters(error.to_string());
+        self.fragments += 1;
+        let Pictures { run, .. } = pictures;
+        let runs: Vec<_> = std::iter::once(run).chain(sound).collect();
+        let wall = |media: u64| self.anchor.wall(micros(media as i64, self.timescale));
+        let (from, to) = (
+            wall(start).unwrap_or_default(),
+            wall(end).unwrap_or_default(),
+        );
+        let fragment = init.fragment(self.fragments, from, &runs).map_err(wrong)?;
+        let written = match self.file.take() {
+            Some(file) => {
+                let (file, written) = file.append(fragment).await;
+                self.file = file;
+                written
+            }
+            // a segment begins with a key frame; without one the disk was full a moment ago
+            None if !key => return Ok(()),
+            None => {
+                let new = self.begin(start, from, init.clone());
+                OpenFile::create(&self.spool, new, fragment)
+                    .await
+                    .map(|file| self.file = Some(file))
+            }
+        };
+        match written {
+            Ok(()) => {
+                self.full = false;
+                self.synced = Some(Timestamp::from_millis(to.div_euclid(1_000)));
+                Ok(())
+            }
+            Err(error) if is_full(&error) => {
+                if !self.full {
+                    let available = disk_space(self.spool.path()).map(|disk| disk.available);
+                    tracing::warn!(
+                        reason = "disk_full",
+                        available = available.unwrap_or(0),
+                        "the disk takes no more recordings"
+                    );
+                }
+                self.full = true;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn begin(&mut self, start: u64, wall: i64, init: Init) -> NewSegment {
+        let length = self.spool.settings.segment;
+        let rest = until_mark(wall.div_euclid(1_000), self.stagger, length);
+        self.mark = start + rest.as_millis() as u64 * u64::from(self.timescale) / 1_000;
+        let name = PartName {
+            place: self.place.clone(),
+            generation: self.generation,
+            take: self.id,
+            sequence: self.sequence,
+        };
+        self.sequence += 1;
+        NewSegment {
+            name,
+            init,
+            start,
+            reserved: RESERVED,
+        }
+    }
+
+    /// A disk that is full ends the segment: what is synced is sealed. Returns whether it did.
+    pub(crate) async fn give_up_if_full(
+        &mut self,
+        account: &mut Account,
+    ) -> Result<bool, TakeError> {
+        if !self.full {
+            return Ok(false);
+        }
+        self.seal(account).await?;
+        self.waiting_for_key = true;
+        Ok(true)
+    }
+
+    /// Seals the open segment, after the gap before it.
+    ///
+    /// # Errors
+    /// [`TakeError::Disk`] if the runtime stops.
+    pub(crate) async fn seal(&mut self, account: &mut Account) -> Result<(), TakeError> {
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
+        let anchor = self.fix(&file);
+        let holes = std::mem::take(&mut self.holes);
+        let before = match file.range(anchor) {
+            Some(range) => account.media(range).await,
+            None => Vec::new(),
+        };
+        file.seal(holes, anchor, before).await?;
+        account.publish();
+        Ok(())
+    }
+
+    /// The first seal of a take fixes its anchor, and dates the segment anew.
+    fn fix(&mut self, file: &OpenFile) -> Option<Anchor> {
+        if self.anchor.is_fixed() {
+            return None;
+        }
+        let first = file.first()?;
+        let wall = self
+            .anchor
+            .wall(micros(first.media_time as i64, self.timescale))?;
+        self.anchor.fix(micros(first.end() as i64, self.timescale));
+        Some(Anchor {
+            unix_micros: wall,
+            media_time: first.media_time,
+        })
+    }
+
+    /// The stream is silent, or ends: writes what is gathered and seals. The next picture must be a key frame.
+    ///
+    /// # Errors
+    /// [`TakeError::Disk`].
+    pub(crate) async fn finish(&mut self, account: &mut Account) -> Result<(), TakeError> {
+        let flushed = self.flush(None).await;
+        let sealed = self.seal(account).await;
+        self.waiting_for_key = true;
+        flushed.and(sealed)
+    }
+}
+
+fn micros(ticks: i64, rate: u32) -> i64 {
+    let micros = i128::from(ticks) * i128::from(MICROS) / i128::from(rate.max(1));
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}

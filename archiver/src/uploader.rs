@@ -1,0 +1,211 @@
+//! The uploader: spool → store. One per spool; it outlives recorders.
+//!
+//! Oldest first, with a share for the newest while a backlog drains; a camera that drains goes before all others. An object leaves the
+//! account only after the sink's acknowledgement, which has removed the file. It ends when its token is cancelled: uploads under way are
+//! dropped, and their objects are found by the next start.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use md5::{Digest, Md5};
+use moorline_base::CancellationToken;
+use moorline_base::clock::timeout;
+use moorline_core::port::{SealedFile, SegmentSink, StoreError};
+
+use crate::breaker::Breaker;
+use crate::spool::{Item, ItemId, Spool};
+
+/// The sink's own deadline is 30 s and 1 s per 100 kB; it gets a little more before its call is given up.
+const DEADLINE: Duration = Duration::from_secs(40);
+const BYTES_PER_SECOND: u64 = 100_000;
+/// An object that the store refuses although it takes others is tried again so much later.
+const PUT_OFF: Duration = Duration::from_secs(30);
+/// What could not be sealed or written is tried again so often.
+const MEND_EVERY: Duration = Duration::from_secs(5);
+
+/// Moves objects from the spool to the store.
+pub(crate) struct Uploader {
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) sink: Arc<dyn SegmentSink>,
+    pub(crate) cancel: CancellationToken,
+}
+
+struct Done {
+    id: ItemId,
+    bytes: u64,
+    fresh: bool,
+    result: Result<(), StoreError>,
+}
+
+impl Uploader {
+    /// Runs until it is cancelled.
+    pub(crate) async fn run(self) {
+        let mut breaker = Breaker::new();
+        let mut under_way = FuturesUnordered::new();
+        let (mut fresh_ones, mut changes) = (0_usize, self.spool.changes());
+        let clock = Arc::clone(&self.spool.clock);
+        loop {
+            changes.mark_unchanged();
+            let now = clock.monotonic();
+            let ripe = self.spool.stock(|stock| stock.ripen(now));
+            let uploads = self.spool.settings.uploads.max(1);
+            while under_way.len() < breaker.allowed(now, uploads) {
+                let backlog = self.spool.stock(|stock| stock.waiting()) > uploads;
+                let fresh = backlog && uploads > 1 && fresh_ones < (uploads / 4).max(1);
+                let picked = self.spool.stock(|stock| {
+                    let id = stock.pick(fresh)?;
+                    Some((id, stock.item(id)?.clone()))
+                });
+                let Some((id, item)) = picked else { break };
+                fresh_ones += usize::from(fresh);
+                under_way.push(self.upload(id, item, fresh));
+            }
+            self.count();
+            let mend = self.spool.is_broken().then_some(now + MEND_EVERY);
+            let wake = [breaker.retry_at(now), ripe, mend]
+                .into_iter()
+                .flatten()
+                .min();
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                Some(done) = under_way.next() => {
+                    fresh_ones -= usize::from(done.fresh);
+                    self.finish(&mut breaker, done, clock.monotonic());
+                }
+                // its sender lives in the spool that we hold
+                _ = changes.changed() => {}
+                () = sleep_until(&*clock, wake) => {
+                    if mend.is_some() {
+                        let spool = Arc::clone(&self.spool);
+                        let _ = self.spool.disk.run(move || spool.mend()).await;
+                    }
+                }
+            }
+        }
+        tracing::debug!("uploader ended");
+    }
+
+    async fn upload(&self, id: ItemId, item: Item, fresh: bool) -> Done {
+        let bytes = item.bytes;
+        let result = self.put(id, item).await;
+        Done {
+            id,
+            bytes,
+            fresh,
+            result,
+        }
+    }
+
+    async fn put(&self, id: ItemId, item: Item) -> Result<(), StoreError> {
+        let md5 = match (self.sink.wants_md5(), item.md5) {
+            (false, _) => None,
+            (true, Some(md5)) => Some(md5),
+            (true, None) => {
+                let md5 = self.digest(item.path.clone(), &item).await?;
+                self.spool.stock(|stock| stock.set_md5(id, md5));
+                Some(md5)
+            }
+        };
+        let limit = DEADLINE + Duration::from_secs(item.bytes / BYTES_PER_SECOND);
+        let file = SealedFile {
+            path: item.path,
+            key: item.key,
+            bytes: item.bytes,
+            md5,
+        };
+        match timeout(&*self.spool.clock, limit, self.sink.put(&file)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "no answer within {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+
+    async fn digest(&self, path: PathBuf, item: &Item) -> Result<[u8; 16], StoreError> {
+        let missing = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing(item.key.to_string()),
+            _ => StoreError::Unavailable(format!("the spool cannot be read: {error}")),
+        };
+        let read = self.spool.disk.run(move || md5_of(&path)).await;
+        read.and_then(|digest| digest).map_err(missing)
+    }
+
+    fn finish(&self, breaker: &mut Breaker, done: Done, now: Instant) {
+        let spool = &self.spool;
+        let Err(error) = done.result else {
+            breaker.succeeded();
+            spool.stock(|stock| stock.remove(done.id));
+            spool.metrics.uploaded(done.bytes);
+            spool.set_store_error(None);
+            spool.tell();
+            return;
+        };
+        spool.metrics.upload_failed(reason(&error));
+        let path = spool.stock(|stock| stock.item(done.id).map(|item| item.path.clone()));
+        if matches!(error, StoreError::Missing(_)) && path.is_some_and(|path| !path.exists()) {
+            tracing::error!(
+                reason = "missing",
+                "an object of the spool was removed by another hand"
+            );
+            spool.stock(|stock| stock.remove(done.id));
+            spool.tell();
+            return;
+        }
+        let put_off = match error {
+            // the store is there and dislikes this one
+            StoreError::Digest(_) | StoreError::Missing(_) => Some(now + PUT_OFF),
+            _ => {
+                breaker.failed(now);
+                None
+            }
+        };
+        tracing::warn!(reason = reason(&error), %error, "upload failed");
+        spool.stock(|stock| stock.put_back(done.id, put_off));
+        spool.set_store_error(Some(error.to_string()));
+    }
+
+    fn count(&self) {
+        let (bytes, objects) = self.spool.stock(|stock| (stock.bytes(), stock.len()));
+        let metrics = &self.spool.metrics;
+        metrics
+            .spool_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        metrics
+            .spool_objects
+            .set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+}
+
+async fn sleep_until(clock: &dyn moorline_base::Clock, at: Option<Instant>) {
+    match at {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn reason(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Missing(_) => "missing",
+        StoreError::Full(_) => "full",
+        StoreError::Refused(_) => "refused",
+        StoreError::Digest(_) => "digest",
+        StoreError::Unavailable(_) => "unavailable",
+    }
+}
+
+fn md5_of(path: &Path) -> io::Result<[u8; 16]> {
+    let mut file = File::open(path)?;
+    let (mut digest, mut buffer) = (Md5::new(), vec![0; 256 * 1024]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(digest.finalize().into()),
+            read => digest.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}

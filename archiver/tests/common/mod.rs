@@ -1,0 +1,330 @@
+//! A recorder with everything around it faked: relay, store, monitor.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub(crate) mod camera;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use moorline_archiver::{Archive, Settings};
+use moorline_base::{CancellationToken, SharedClock, SystemClock};
+use moorline_core::camera::{Access, Camera, Enabled, Record, Source};
+use moorline_core::port::{
+    Relays, SealedFile, SegmentSink, StoreError, WorkloadControl, WorkloadOrder, WorkloadReport,
+    WorkloadSpec,
+};
+use moorline_core::segment::{GapKey, ObjectKey, Retention, SegmentKey, Tier};
+use moorline_core::status::{ArchiveReport, OpenGap};
+use moorline_core::{CameraId, Cause, Generation, InstanceId, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// What a store does with a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Takes,
+    Away,
+    Stalls,
+    Refuses,
+    WrongDigest,
+}
+
+/// A store in memory.
+pub(crate) struct FakeStore {
+    pub(crate) mood: watch::Sender<Mood>,
+    pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub(crate) puts: AtomicUsize,
+    pub(crate) end: Option<Timestamp>,
+}
+
+impl FakeStore {
+    pub(crate) fn new(mood: Mood) -> Arc<Self> {
+        Arc::new(Self {
+            mood: watch::Sender::new(mood),
+            objects: Mutex::default(),
+            puts: AtomicUsize::new(0),
+            end: None,
+        })
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ObjectKey> {
+        self.objects
+            .lock()
+            .unwrap()
+            .keys()
+            .map(|key| key.parse().unwrap())
+            .collect()
+    }
+
+    pub(crate) fn segments(&self) -> Vec<(SegmentKey, Vec<u8>)> {
+        let objects = self.objects.lock().unwrap();
+        let segments = objects
+            .iter()
+            .filter_map(|(key, bytes)| match key.parse().unwrap() {
+                ObjectKey::Segment(key) => Some((key, bytes.clone())),
+                ObjectKey::Gap(_) => None,
+            });
+        segments.collect()
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<GapKey> {
+        let gaps = self.keys().into_iter().filter_map(|key| match key {
+            ObjectKey::Gap(key) => Some(key),
+            ObjectKey::Segment(_) => None,
+        });
+        gaps.collect()
+    }
+
+    /// The numbers of all stored pictures, in the order of keys.
+    pub(crate) fn frames(&self) -> Vec<u64> {
+        self.segments()
+            .iter()
+            .flat_map(|(_, bytes)| frames(bytes))
+            .collect()
+    }
+}
+
+/// The numbers of the pictures in these bytes.
+pub(crate) fn frames(bytes: &[u8]) -> Vec<u64> {
+    let mark = camera::MARK;
+    let found = bytes
+        .windows(mark.len())
+        .enumerate()
+        .filter(|(_, window)| *window == mark);
+    found
+        .map(|(at, _)| {
+            let digits = &bytes[at + mark.len()..at + mark.len() + 16];
+            std::str::from_utf8(digits).unwrap().parse().unwrap()
+        })
+        .collect()
+}
+
+#[async_trait::async_trait]
+impl SegmentSink for FakeStore {
+    async fn put(&self, file: &SealedFile) -> Result<(), StoreError> {
+        self.puts.fetch_add(1, Ordering::Relaxed);
+        let mut mood = self.mood.subscribe();
+        let now = *mood.wait_for(|mood| *mood != Mood::Stalls).await.unwrap();
+        match now {
+            Mood::Away => return Err(StoreError::Unavailable("connection refused".into())),
+            Mood::Refuses => return Err(StoreError::Refused("access denied".into())),
+            Mood::WrongDigest => return Err(StoreError::Digest(file.key.to_string())),
+            Mood::Takes | Mood::Stalls => {}
+        }
+        let bytes =
+            std::fs::read(&file.path).map_err(|_| StoreError::Missing(file.key.to_string()))?;
+        assert_eq!(bytes.len() as u64, file.bytes);
+        assert!(file.md5.is_some(), "this store wants a digest");
+        self.objects
+            .lock()
+            .unwrap()
+            .insert(file.key.to_string(), bytes);
+        std::fs::remove_file(&file.path).unwrap();
+        Ok(())
+    }
+
+    fn wants_md5(&self) -> bool {
+        true
+    }
+
+    async fn last_end(
+        &self,
+        _: &CameraId,
+        _: &[Retention],
+        _: Tier,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let stored = self.keys().iter().map(|key| key.range().to).max();
+        Ok(stored.max(self.end))
+    }
+}
+
+struct Control {
+    orders: mpsc::Receiver<WorkloadOrder>,
+    reports: watch::Sender<Option<ArchiveReport>>,
+}
+
+#[async_trait::async_trait]
+impl WorkloadControl for Control {
+    async fn order(&mut self) -> Option<WorkloadOrder> {
+        self.orders.recv().await
+    }
+
+    fn report(&self, report: WorkloadReport) {
+        if let WorkloadReport::Archive(report) = report {
+            self.reports.send_replace(Some(report));
+        }
+    }
+}
+
+/// A running recorder.
+pub(crate) struct Running {
+    pub(crate) orders: mpsc::Sender<WorkloadOrder>,
+    pub(crate) reports: watch::Receiver<Option<ArchiveReport>>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), String>>,
+}
+
+impl Running {
+    /// Waits until a report is so.
+    #[track_caller]
+    pub(crate) fn until(
+        &mut self,
+        what: &'static str,
+        is: impl Fn(&ArchiveReport) -> bool,
+    ) -> impl Future<Output = ArchiveReport> {
+        let mut reports = self.reports.clone();
+        async move {
+            let found = reports.wait_for(|report| report.as_ref().is_some_and(&is));
+            let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+            let last = self.reports.borrow().clone();
+            found
+                .unwrap_or_else(|_| panic!("never {what}: {last:?}"))
+                .unwrap()
+                .clone()
+                .unwrap()
+        }
+    }
+
+    pub(crate) async fn cause(&self, gap: Option<OpenGap>) {
+        self.orders
+            .send(WorkloadOrder::Cause { gap })
+            .await
+            .unwrap();
+    }
+
+    /// Drains and waits for the end.
+    pub(crate) async fn drain(self, budget: Duration) -> Option<ArchiveReport> {
+        self.orders
+            .send(WorkloadOrder::Drain { budget })
+            .await
+            .unwrap();
+        tokio::time::timeout(budget + Duration::from_secs(10), self.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        self.reports.borrow().clone()
+    }
+}
+
+pub(crate) fn camera() -> Arc<Camera> {
+    let source = || Source {
+        path: None,
+        login: None,
+        allow_basic: false,
+    };
+    Arc::new(Camera {
+        id: "home/yard".parse().unwrap(),
+        title: "Yard".into(),
+        site: None,
+        timezone: "UTC".into(),
+        created: Timestamp::from_millis(0),
+        keys: Vec::new(),
+        access: Access::Tunnel {
+            forwards: Vec::new(),
+        },
+        main: source(),
+        sub: Some(source()),
+        record: Record::Main,
+        retention: Retention::Days(14),
+        enabled: Enabled::Yes,
+    })
+}
+
+pub(crate) fn spec() -> WorkloadSpec {
+    WorkloadSpec {
+        instance: InstanceId {
+            generation: Generation(7),
+            ordinal: 0,
+        },
+        camera: camera(),
+        generation: Generation(7),
+        gaps: Vec::new(),
+        durable_until: None,
+    }
+}
+
+/// Segments of 0.4 s, so that many are cut in a short test.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        segment: Duration::from_millis(400),
+        min_free_bytes: 0,
+        ..Settings::default()
+    }
+}
+
+pub(crate) fn clock() -> SharedClock {
+    SystemClock::shared()
+}
+
+pub(crate) async fn open(spool: &Path, store: &Arc<FakeStore>, settings: Settings) -> Archive {
+    let spool = spool.to_owned();
+    Archive::open(
+        spool,
+        Arc::clone(store) as Arc<dyn SegmentSink>,
+        clock(),
+        settings,
+    )
+    .await
+    .unwrap()
+}
+
+/// Starts a recorder.
+pub(crate) fn start(archive: &Archive, relays: Arc<dyn Relays>, spec: WorkloadSpec) -> Running {
+    let (orders, receiver) = mpsc::channel(16);
+    let (sender, reports) = watch::channel(None);
+    let control = Control {
+        orders: receiver,
+        reports: sender,
+    };
+    let cancel = CancellationToken::new();
+    let work = archive.recorder_workload(spec, Box::new(control), relays, cancel.clone());
+    Running {
+        orders,
+        reports,
+        cancel,
+        task: tokio::spawn(work),
+    }
+}
+
+pub(crate) fn gap(since: Timestamp, cause: Cause) -> OpenGap {
+    OpenGap { since, cause }
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_millis(clock().wall_ms())
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub(crate) fn eventually(what: &'static str, is: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !is() {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "never {what} ({caller})"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Files below a directory whose names end so.
+pub(crate) fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, end));
+        } else if path.to_string_lossy().ends_with(end) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

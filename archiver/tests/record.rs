@@ -1,0 +1,302 @@
+//! Recording: what the camera sent is in the store, in order, once; what it did not send has a cause.
+#![allow(clippy::disallowed_methods, reason = "tests look at the real clock")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::camera::{FakeCamera, Film, OneCamera};
+use common::{FakeStore, Mood};
+use moorline_core::Cause;
+use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
+use moorline_core::port::OpenSegments;
+use moorline_core::segment::Tier;
+use moorline_core::status::ArchiveState;
+use moorline_core::{TimeRange, Timestamp};
+
+const BUDGET: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_picture_survives_twenty_cuts_once_and_in_order() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("twenty segments are stored", || store.segments().len() > 20).await;
+    let last = running.drain(BUDGET).await.unwrap();
+    let sent = camera.last_sent.load(Ordering::Relaxed);
+
+    let frames = store.frames();
+    let first = camera.first_sent().unwrap();
+    let expected: Vec<u64> = (first..first + frames.len() as u64).collect();
+    assert_eq!(
+        frames, expected,
+        "none missing, none twice, none out of order"
+    );
+    assert!(
+        sent - frames.last().unwrap() <= 5,
+        "all but what was under way: {sent}"
+    );
+
+    let segments = store.segments();
+    let takes: Vec<_> = segments
+        .iter()
+        .map(|(key, _)| (key.take, key.sequence))
+        .collect();
+    let expected: Vec<_> = (0..segments.len() as u32)
+        .map(|n| (segments[0].0.take, n))
+        .collect();
+    assert_eq!(takes, expected);
+    assert_eq!(store.gaps(), [], "nothing is missing");
+    assert_eq!(
+        last.durable_until,
+        segments.last().map(|(key, _)| key.range().to)
+    );
+    assert_eq!((last.spool_bytes, last.state), (0, ArchiveState::Draining));
+    for (key, bytes) in &segments {
+        let info = moorline_fmp4::SegmentInfo::parse(bytes).unwrap();
+        assert_eq!(info.head.init().hash().0, key.init.0);
+        assert!(
+            info.index
+                .unwrap()
+                .iter()
+                .any(|entry| entry.starts_with_sync)
+        );
+        let start = info.anchor.unwrap().unix_micros / 1_000;
+        assert_eq!(start, key.start.as_millis(), "prft and key agree");
+    }
+    archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boundary_begins_a_new_take_at_once() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    camera.boundary();
+    common::eventually("it was asked again", || {
+        camera.opened.load(Ordering::Relaxed) == 2
+    })
+    .await;
+    let before = store.segments().len();
+    common::eventually("segments of the next take", || {
+        store.segments().len() > before + 1
+    })
+    .await;
+    running.drain(BUDGET).await;
+
+    let segments = store.segments();
+    let mut takes: Vec<_> = segments.iter().map(|(key, _)| key.take).collect();
+    takes.dedup();
+    assert_eq!(takes.len(), 2);
+    let second = segments
+        .iter()
+        .find(|(key, _)| key.take == takes[1])
+        .unwrap();
+    assert_eq!(second.0.sequence, 0, "numbers begin anew");
+    assert_eq!(store.gaps(), [], "a tenth of a second is no gap");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_a_gap_with_the_monitors_cause() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let began = common::now();
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    camera.filming.store(false, Ordering::Relaxed);
+    let silent = running
+        .until("silent", |report| {
+            report.state == ArchiveState::Waiting && report.silent_since.is_some()
+        })
+        .await;
+    assert_eq!(
+        silent.silent_since, silent.synced_until,
+        "silent since the last picture"
+    );
+    running
+        .cause(Some(common::gap(
+            silent.silent_since.unwrap(),
+            Cause::CameraSilent,
+        )))
+        .await;
+    common::eventually("the segment before the silence is stored", || {
+        archive.waiting().is_empty()
+    })
+    .await;
+    camera.filming.store(true, Ordering::Relaxed);
+    running
+        .until("recording again", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    running.cause(None).await;
+    common::eventually("a gap is stored", || !store.gaps().is_empty()).await;
+    let report = running.drain(BUDGET).await.unwrap();
+
+    let gaps = store.gaps();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].cause, Cause::CameraSilent);
+    assert!(gaps[0].duration >= Duration::from_secs(4));
+    assert_explained(&store, began, report.durable_until.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_synced_can_be_read_before_it_is_stored() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    let id = common::camera().id.clone();
+    common::eventually("two sealed and one open", || {
+        let (segments, _) = archive.of(&id, Tier::Full);
+        let sealed = segments
+            .iter()
+            .filter(|segment| segment.held == Held::Spool)
+            .count();
+        sealed >= 2 && segments.iter().any(|segment| segment.held == Held::Open)
+    })
+    .await;
+    let (segments, _) = archive.of(&id, Tier::Full);
+    let mut frames = Vec::new();
+    for segment in &segments {
+        let bytes = archive.read(segment, 0..segment.bytes).await.unwrap();
+        assert_eq!(bytes.len() as u64, segment.bytes);
+        frames.extend(common::frames(&bytes));
+    }
+    let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+    assert_eq!(frames, expected);
+    running
+        .until("the store's refusal in words", |report| {
+            report.store_error.as_deref() == Some("the store is unavailable: connection refused")
+        })
+        .await;
+    let held = running
+        .until("nothing durable", |report| report.spool_bytes > 0)
+        .await;
+    assert_eq!(
+        held.durable_until,
+        segments.first().map(|segment| segment.key.start)
+    );
+
+    store.mood.send_replace(Mood::Takes);
+    let last = running.drain(BUDGET).await.unwrap();
+    assert_eq!(last.store_error, None);
+    assert!(archive.of(&id, Tier::Full).0.is_empty());
+    assert!(
+        archive.read(&segments[0], 0..10).await.is_err(),
+        "the store has it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_before_the_first_picture_is_explained_by_the_monitors_causes() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let began = common::now();
+    let ago = |seconds| began - Duration::from_secs(seconds);
+    let mut spec = common::spec();
+    spec.durable_until = Some(ago(7_000));
+    spec.gaps = vec![
+        (common::gap(ago(7_000), Cause::TunnelDown), Some(ago(100))),
+        (common::gap(ago(100), Cause::RtspError), None),
+    ];
+    let running = common::start(&archive, Arc::new(OneCamera(Arc::clone(&camera))), spec);
+    running.cause(None).await;
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    let report = running.drain(BUDGET).await.unwrap();
+
+    assert_explained(&store, ago(7_000), report.durable_until.unwrap());
+    let gaps = store.gaps();
+    assert!(gaps.len() >= 3, "cut at full hours: {gaps:?}");
+    let of = |cause| {
+        gaps.iter()
+            .filter(|gap| gap.cause == cause)
+            .map(|gap| gap.duration.as_secs())
+            .sum::<u64>()
+    };
+    assert!((6_898..=6_900).contains(&of(Cause::TunnelDown)), "{gaps:?}");
+    assert!((99..=103).contains(&of(Cause::RtspError)), "{gaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_that_are_lost_are_noted_in_the_segment() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    let lost = camera.last_sent.load(Ordering::Relaxed) + 12;
+    camera.lose.store(lost, Ordering::Relaxed);
+    common::eventually("it is past", || {
+        camera.last_sent.load(Ordering::Relaxed) > lost + 60
+    })
+    .await;
+    running.drain(BUDGET).await;
+
+    let holes: Vec<_> = store
+        .segments()
+        .iter()
+        .flat_map(|(_, bytes)| moorline_fmp4::SegmentInfo::parse(bytes).unwrap().holes)
+        .collect();
+    assert_eq!(holes.len(), 1, "{holes:?}");
+    assert_eq!(
+        (holes[0].packets, holes[0].cause.as_str()),
+        (3, "packet_loss")
+    );
+    assert_eq!(store.gaps(), []);
+    assert!(!store.frames().contains(&lost));
+}
+
+/// Every second of the range is recorded or has a cause (P4).
+#[track_caller]
+fn assert_explained(store: &FakeStore, from: Timestamp, to: Timestamp) {
+    let recorded: Vec<Recorded> = store
+        .segments()
+        .into_iter()
+        .map(|(key, _)| Recorded {
+            key,
+            held: Held::Store,
+        })
+        .collect();
+    let gaps: Vec<Gap> = store.gaps().iter().map(Gap::from).collect();
+    let coverage = Coverage::compute(
+        TimeRange::new(from, to),
+        &recorded,
+        &gaps,
+        Timestamp::from_millis(0),
+    );
+    assert_eq!(coverage.unexplained(), [], "seconds without cause");
+}

@@ -39,37 +39,37 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
-            "moorline_gap_seconds",
+            "gap_seconds",
             "Seconds of cameras without media, by cause",
             metrics.gap_seconds.clone(),
         );
         registry.register(
-            "moorline_alarms",
+            "alarms",
             "Messages about cameras, by kind",
             metrics.alarms.clone(),
         );
         registry.register(
-            "moorline_alarm_deliveries",
+            "alarm_deliveries",
             "Deliveries of messages, by channel and result",
             metrics.told.clone(),
         );
         registry.register(
-            "moorline_alarms_dropped",
+            "alarms_dropped",
             "Messages dropped because the notifier does not keep up",
             metrics.alarms_dropped.clone(),
         );
         registry.register(
-            "moorline_workload_restarts",
+            "workload_restarts",
             "Workloads started again after they ended although nobody asked them to, by role",
             metrics.restarts.clone(),
         );
         registry.register(
-            "moorline_claims_lost",
+            "claims_lost",
             "Tunnels ended because their claim failed",
             metrics.claims_lost.clone(),
         );
         registry.register(
-            "moorline_control_lines_dropped",
+            "control_lines_dropped",
             "Lines of cameras dropped because their mailbox was full",
             metrics.lines_dropped.clone(),
         );
@@ -129,14 +129,14 @@ impl Collector for BoardMetrics {
         each(
             &mut encoder,
             &entries,
-            "moorline_camera_durable_lag_seconds",
+            "camera_durable_lag_seconds",
             "Time since the instant up to which everything of the camera is durable or explained",
             |entry| Some(now.since(entry.status.durable_until?).as_secs_f64()),
         )?;
         each(
             &mut encoder,
             &entries,
-            "moorline_camera_readers",
+            "camera_readers",
             "Readers of the camera's relay, the archiver included",
             |entry| {
                 let relays = entry.status.relays.iter();
@@ -146,7 +146,7 @@ impl Collector for BoardMetrics {
         each(
             &mut encoder,
             &entries,
-            "moorline_camera_bits_per_second",
+            "camera_bits_per_second",
             "Media received from the camera, all sources",
             |entry| {
                 let relays = entry.status.relays.iter();
@@ -169,8 +169,7 @@ fn links(encoder: &mut DescriptorEncoder<'_>, entries: &[Arc<Entry>]) -> fmt::Re
         *counts.entry(state).or_default() += 1;
     }
     let help = "Cameras, by the state of their link";
-    let mut family =
-        encoder.encode_descriptor("moorline_cameras", help, None, MetricType::Gauge)?;
+    let mut family = encoder.encode_descriptor("cameras", help, None, MetricType::Gauge)?;
     for (state, count) in counts {
         ConstGauge::new(count).encode(family.encode_family(&[("state", state)])?)?;
     }

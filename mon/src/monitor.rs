@@ -135,7 +135,7 @@ pub struct Monitor {
 /// Makes a monitor: the handle, which takes events at once, and its [`Watch`], which acts on them once it runs. The two are apart
 /// because tunnel and workloads need the handle before they can be a port of the watch.
 ///
-/// Metrics are registered under `moorline_…` in `registry`.
+/// Metrics are registered without a prefix of their own: `registry` is one `with_prefix("moorline")`.
 pub fn monitor(
     settings: Settings,
     clock: SharedClock,

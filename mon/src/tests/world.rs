@@ -307,7 +307,7 @@ impl World {
             panics: AtomicBool::default(),
             serve_panics: AtomicBool::default(),
         });
-        let mut registry = Registry::default();
+        let mut registry = Registry::with_prefix("moorline");
         let clock = Arc::new(TokioClock::starting_at(start.as_millis()));
         let (monitor, watch) = monitor(settings, clock, &mut registry);
         let ports = Ports {

@@ -1,0 +1,143 @@
+//! Whoever is on the other end of a connection of the front door.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moorline_base::CancellationToken;
+use moorline_core::port::Users;
+use moorline_core::user::{StreamSecret, User};
+use moorline_rtsp::auth::Ha1;
+
+use super::Shared;
+use super::strangers::{Place, Strangers};
+use crate::hub::Hub;
+
+/// One connection: a stranger until it has authenticated, a guest after.
+pub(crate) struct Visitor {
+    door: Arc<Shared>,
+    address: IpAddr,
+    dismissed: CancellationToken,
+    place: Option<Place>,
+    /// Whom the last login named.
+    claimed: Option<StreamSecret>,
+    guest: Option<Guest>,
+}
+
+/// An authenticated connection; forgotten when it is dropped.
+struct Guest {
+    door: Arc<Shared>,
+    id: u64,
+    user: User,
+}
+
+struct Known {
+    secret: StreamSecret,
+    dismissed: CancellationToken,
+}
+
+/// All authenticated connections, so that one look at each user suffices (S15).
+#[derive(Default)]
+pub(crate) struct Guests {
+    known: Mutex<(u64, HashMap<u64, Known>)>,
+}
+
+impl Guests {
+    fn with<T>(&self, change: impl FnOnce(&mut (u64, HashMap<u64, Known>)) -> T) -> T {
+        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Dismisses whoever is gone, has another stream password or another tenant.
+    pub(super) fn recheck(&self, users: &dyn Users) {
+        self.with(|(_, known)| {
+            let mut looked: HashMap<&str, Option<StreamSecret>> = HashMap::new();
+            for guest in known.values() {
+                let login = guest.secret.user.login.as_str();
+                let now = looked
+                    .entry(login)
+                    .or_insert_with(|| users.stream_secret(login));
+                let same = now.as_ref().is_some_and(|now| {
+                    now.ha1.reveal() == guest.secret.ha1.reveal()
+                        && now.user.tenant == guest.secret.user.tenant
+                });
+                if !same {
+                    guest.dismissed.cancel();
+                }
+            }
+        });
+    }
+}
+
+impl Visitor {
+    pub(super) fn new(door: &Arc<Shared>, address: IpAddr) -> Self {
+        let dismissed = CancellationToken::new();
+        Self {
+            place: Some(Strangers::admit(&door.strangers, address, &dismissed)),
+            door: Arc::clone(door),
+            address,
+            dismissed,
+            claimed: None,
+            guest: None,
+        }
+    }
+
+    /// Cancelled when the connection has to go.
+    pub(crate) fn dismissed(&self) -> CancellationToken {
+        self.dismissed.clone()
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.door.hub
+    }
+
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Who it is; `None` for a stranger.
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.guest.as_ref().map(|guest| &guest.user)
+    }
+
+    /// What a login is verified against; `None` for an unknown one.
+    pub(crate) fn secret(&mut self, login: &str) -> Option<Ha1> {
+        self.claimed = self.door.users.stream_secret(login);
+        let hex_digits = self.claimed.as_ref()?.ha1.reveal();
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(hex_digits, &mut bytes).ok()?;
+        Some(Ha1::from_bytes(bytes))
+    }
+
+    /// The login was right.
+    pub(crate) fn welcome(&mut self, login: &str) {
+        let Some(secret) = self
+            .claimed
+            .take()
+            .filter(|secret| secret.user.login.as_str() == login)
+        else {
+            return;
+        };
+        self.place = None;
+        let user = secret.user.clone();
+        let id = self.door.guests.with(|(next, known)| {
+            *next += 1;
+            let guest = Known {
+                secret,
+                dismissed: self.dismissed.clone(),
+            };
+            known.insert(*next, guest);
+            *next
+        });
+        self.guest = Some(Guest {
+            door: Arc::clone(&self.door),
+            id,
+            user,
+        });
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.door.guests.with(|(_, known)| known.remove(&self.id));
+    }
+}

@@ -1,0 +1,342 @@
+//! The task of one reader.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moorline_base::{CancellationToken, Untrusted};
+use moorline_core::port::ByteStream;
+use moorline_rtsp::server::{ServerEvent, ServerSession, SetUpTrack};
+use tokio::io::AsyncReadExt as _;
+
+use super::describe::{Described, Describing, Refused, describe};
+use super::feed::{Feed, Over};
+use super::outbox::Outbox;
+use super::{Desk, End, Environment};
+use crate::alarm::Alarm;
+use crate::metrics::{Kind, Reason, Status};
+
+/// Sender reports to viewers (RFC 3550 §6.2 wants them at least this often).
+const REPORTS: Duration = Duration::from_secs(5);
+/// What is queued at the end gets so long.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Room for requests and receiver reports.
+const READ: usize = 2048;
+
+struct Connection {
+    session: ServerSession,
+    desk: Desk,
+    environment: Environment,
+    started: Instant,
+    outbox: Outbox,
+    describing: Option<Describing>,
+    /// What DESCRIBE was asked for, until it is answered.
+    base: String,
+    described: Option<Described>,
+    feed: Option<Feed>,
+    next_report: Duration,
+    /// The last write, or when there was nothing to write.
+    progress: Duration,
+    end: Option<(End, Duration)>,
+}
+
+/// Serves a reader to its end.
+pub(crate) async fn serve(
+    stream: ByteStream,
+    session: ServerSession,
+    desk: Desk,
+    environment: Environment,
+    cancel: CancellationToken,
+) {
+    let mut connection = Connection {
+        started: environment.clock.monotonic(),
+        session,
+        desk,
+        environment,
+        outbox: Outbox::default(),
+        describing: None,
+        base: String::new(),
+        described: None,
+        feed: None,
+        next_report: Duration::ZERO,
+        progress: Duration::ZERO,
+        end: None,
+    };
+    let end = connection.run(stream, &cancel).await;
+    connection.finish(end);
+}
+
+/// Waits for an answer, if one is being looked for.
+async fn answered(describing: &mut Option<Describing>) -> Result<Described, Refused> {
+    match describing {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn new_media(feed: &mut Option<Feed>) {
+    let changed = match feed {
+        Some(feed) => feed.changes.changed().await.is_ok(),
+        None => false,
+    };
+    // The source lives as long as its lease, so the channel is open: nothing to wait for is for ever.
+    if !changed {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Connection {
+    /// The session's clock.
+    fn now(&self) -> Duration {
+        let now = self.environment.clock.monotonic();
+        now.saturating_duration_since(self.started)
+    }
+
+    async fn run(&mut self, stream: ByteStream, cancel: &CancellationToken) -> End {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut alarm = Alarm::new(self.environment.clock.clone());
+        let dismissed = match &self.desk {
+            Desk::Public(visitor) => Some(visitor.dismissed()),
+            _ => None,
+        };
+        loop {
+            self.take_events();
+            self.fill();
+            if let Some((end, since)) = self.end
+                && (self.outbox.is_done() || self.now() >= since + GOODBYE)
+            {
+                return end;
+            }
+            let due = self.deadline().map(|due| self.started + due);
+            alarm.set(due);
+            let running = self.end.is_none();
+            let ending = self.described.as_ref().and_then(|held| held.ending.as_ref());
+            let wants_read = running && self.session.wants_read();
+            if wants_read {
+                self.session.buffer().reserve(READ);
+            }
+            tokio::select! {
+                biased;
+                () = cancelled(dismissed.as_ref()), if running => self.ends(End::Dismissed),
+                () = cancel.cancelled(), if running => self.ends(End::RelayEnded),
+                () = cancelled(ending), if running => self.ends(End::RelayEnded),
+                read = reader.read_buf(self.session.buffer()), if wants_read => match read {
+                    Ok(count) if count > 0 => (),
+                    _ => self.session.on_end(),
+                },
+                wrote = self.outbox.write(&mut writer), if !self.outbox.is_done() => match wrote {
+                    Ok(count) => {
+                        self.environment.metrics.sent.inc_by(count as u64);
+                        self.progress = self.now();
+                    }
+                    Err(_) => {
+                        self.outbox.clear();
+                        self.ends(End::Broken);
+                    }
+                },
+                answer = answered(&mut self.describing) => self.answer(answer),
+                () = new_media(&mut self.feed), if running && self.outbox.is_empty() => (),
+                () = alarm.wait() => self.on_time(),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let stalled = (!self.outbox.is_done())
+            .then(|| self.progress + self.environment.config.stalled_after);
+        let reports = self
+            .feed
+            .as_ref()
+            .filter(|feed| !feed.is_archiver())
+            .map(|_| self.next_report);
+        let goodbye = self.end.map(|(_, since)| since + GOODBYE);
+        [self.session.next_deadline(), stalled, reports, goodbye]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn on_time(&mut self) {
+        let now = self.now();
+        self.session.on_time(now);
+        if !self.outbox.is_done() && now >= self.progress + self.environment.config.stalled_after {
+            self.outbox.clear();
+            self.ends(End::Stalled);
+            return;
+        }
+        if let Some(feed) = self.feed.as_mut().filter(|feed| !feed.is_archiver())
+            && now >= self.next_report
+            && self.end.is_none()
+        {
+            if self.outbox.is_done() {
+                self.progress = now;
+            }
+            feed.report(&mut self.outbox);
+            self.next_report = now + REPORTS;
+        }
+    }
+
+    /// Answers of the session, then media: both whole, in this order.
+    fn fill(&mut self) {
+        let now = self.now();
+        if self.outbox.is_done() {
+            self.progress = now;
+        }
+        let output = self.session.take_output();
+        self.outbox.push(output);
+        if self.end.is_some() || !self.outbox.is_empty() {
+            return;
+        }
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        let jumps = feed.jumps;
+        let filled = feed.fill(&mut self.outbox);
+        if feed.jumps > jumps {
+            let kind = if feed.is_archiver() { "archiver" } else { "viewer" };
+            self.environment
+                .metrics
+                .reader_jumps
+                .get_or_create(&Kind { kind })
+                .inc_by(feed.jumps - jumps);
+        }
+        match filled {
+            Ok(true) => self.session.media_sent(now),
+            Ok(false) => (),
+            Err(Over::Boundary) => self.ends(End::Boundary),
+            Err(Over::Layout) => self.ends(End::LayoutChanged),
+            Err(Over::Ended) => self.ends(End::RelayEnded),
+        }
+    }
+
+    /// Says goodbye where somebody is listening; what is queued still goes out.
+    fn ends(&mut self, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        self.describing = None;
+        let event = match end {
+            End::RelayEnded => "end",
+            _ => "boundary",
+        };
+        if let Some(mut feed) = self.feed.take()
+            && !matches!(end, End::Broken | End::Stalled)
+        {
+            // An archiver that is told to drain gets what is there; then it knows that this was all.
+            if end == End::RelayEnded && feed.is_archiver() {
+                let _ = feed.fill(&mut self.outbox);
+            }
+            feed.goodbye(event, &mut self.outbox);
+        }
+        self.end = Some((end, self.now()));
+    }
+
+    fn take_events(&mut self) {
+        let now = self.now();
+        while let Some(event) = self.session.poll(now) {
+            match event {
+                ServerEvent::Authenticate { user } => self.authenticate(&user),
+                ServerEvent::LoginFailed { user } => {
+                    self.environment.metrics.logins_failed.inc();
+                    tracing::info!(user = %Untrusted::new(&user), reason = "wrong_password", "a stream login was refused");
+                }
+                ServerEvent::Describe(request) => {
+                    self.base.clone_from(&request.base);
+                    self.describing = Some(describe(&self.desk, &request));
+                }
+                ServerEvent::Play { tracks } => self.play(&tracks),
+                ServerEvent::Pause => self.feed = None,
+                ServerEvent::Teardown => {
+                    self.feed = None;
+                    self.described = None;
+                }
+                // Receiver reports refresh the session, which has seen them; nothing is forwarded (decision 8).
+                ServerEvent::Rtcp { .. } => {}
+                ServerEvent::Closed(end) => {
+                    self.feed = None;
+                    self.ends(End::Session(end.reason()));
+                }
+            }
+        }
+    }
+
+    fn authenticate(&mut self, login: &str) {
+        let Desk::Public(visitor) = &mut self.desk else {
+            self.session.secret(None);
+            return;
+        };
+        let secret = visitor.secret(login);
+        self.session.secret(secret);
+        if self.session.user() == Some(login) {
+            visitor.welcome(login);
+        }
+    }
+
+    fn answer(&mut self, answer: Result<Described, Refused>) {
+        self.describing = None;
+        match answer {
+            Ok(described) => {
+                self.session.describe(described.description(&self.base));
+                // A DESCRIBE while media flows leaves what flows as it is.
+                if self.feed.is_none() {
+                    self.described = Some(described);
+                }
+            }
+            Err(refused) => {
+                let status = refused.status;
+                self.environment
+                    .metrics
+                    .refusals
+                    .get_or_create(&Status { status })
+                    .inc();
+                self.session.reject(status, refused.retry_after);
+            }
+        }
+    }
+
+    fn play(&mut self, tracks: &[SetUpTrack]) {
+        let Some(described) = &self.described else {
+            self.session.reject(503, Some(1));
+            return;
+        };
+        let source = Arc::clone(described.lease.source());
+        let current = source.look(|inner| inner.layout.as_ref().map(|layout| layout.id));
+        if current != Some(described.layout.id) {
+            self.session.reject(503, Some(1));
+            self.ends(End::LayoutChanged);
+            return;
+        }
+        let (mut feed, infos) = Feed::new(&source, &described.layout, tracks, described.wanted);
+        let now = self.now();
+        self.session.play(&infos, now);
+        let reply = self.session.take_output();
+        self.outbox.push(reply);
+        feed.report(&mut self.outbox);
+        self.next_report = now + REPORTS;
+        self.feed = Some(feed);
+        let kind = described.lease.kind().as_str();
+        let user = self.session.user().unwrap_or_default();
+        tracing::info!(camera = %source.camera, source = %source.name, user = %Untrusted::new(user), kind, "a reader plays");
+    }
+
+    fn finish(&mut self, end: End) {
+        let reason = end.reason();
+        self.environment
+            .metrics
+            .readers_closed
+            .get_or_create(&Reason { reason })
+            .inc();
+        if let Some(described) = self.described.take() {
+            let source = described.lease.source();
+            tracing::info!(camera = %source.camera, source = %source.name, reason, "a reader ended");
+        } else {
+            tracing::debug!(reason, "a connection ended");
+        }
+    }
+}

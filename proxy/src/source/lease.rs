@@ -1,0 +1,66 @@
+//! Wanting a stream: as long as a lease lives, the camera is read.
+
+use std::sync::Arc;
+
+use super::Source;
+
+/// Who wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReaderKind {
+    /// The archiver.
+    Archiver,
+    /// A viewer over RTSP.
+    Viewer,
+    /// A browser.
+    Browser,
+}
+
+impl ReaderKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Archiver => "archiver",
+            Self::Viewer => "viewer",
+            Self::Browser => "browser",
+        }
+    }
+}
+
+/// A claim on a source; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    source: Arc<Source>,
+    kind: ReaderKind,
+}
+
+impl Lease {
+    /// Wants `source` from now on.
+    pub(crate) fn new(source: &Arc<Source>, kind: ReaderKind) -> Self {
+        source.demand.send_modify(|demand| {
+            if let Some(count) = demand.get_mut(kind as usize) {
+                *count += 1;
+            }
+        });
+        Self {
+            source: Arc::clone(source),
+            kind,
+        }
+    }
+
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    pub(crate) fn kind(&self) -> ReaderKind {
+        self.kind
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.source.demand.send_modify(|demand| {
+            if let Some(count) = demand.get_mut(self.kind as usize) {
+                *count = count.saturating_sub(1);
+            }
+        });
+    }
+}

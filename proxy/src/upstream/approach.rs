@@ -1,0 +1,203 @@
+//! Which path and login are tried next.
+//!
+//! A path in the camera's record is the only one; without one the known paths are tried, by DESCRIBE. A login in the record is the only one;
+//! without one none is tried first, then, where a path is known, those that its firmware is delivered with. What has worked is tried first
+//! next time.
+
+use moorline_core::SourceName;
+use moorline_core::camera::{Login, Source};
+use moorline_rtsp::auth::Credentials;
+use moorline_rtsp::client::ClientConfig;
+
+use crate::config::{Candidate, Candidates};
+
+#[derive(Debug, Default)]
+pub(super) struct Approach {
+    record: Option<Source>,
+    candidates: Vec<Candidate>,
+    paths: Vec<String>,
+    first: usize,
+    login: Option<Login>,
+    /// Candidates whose login was tried.
+    tried: Vec<usize>,
+    /// Narrowed to what was seen to exist.
+    narrowed: bool,
+}
+
+impl Approach {
+    /// Begins anew if the record has changed.
+    pub(super) fn prepare(&mut self, record: &Source, known: &Candidates, name: SourceName) {
+        if self.record.as_ref() == Some(record) {
+            return;
+        }
+        self.record = Some(record.clone());
+        self.candidates = match name {
+            SourceName::Main => known.main.clone(),
+            SourceName::Sub => known.sub.clone(),
+        };
+        self.reset();
+    }
+
+    /// The record that is being followed.
+    pub(super) fn record(&self) -> Option<Source> {
+        self.record.clone()
+    }
+
+    fn reset(&mut self) {
+        self.first = 0;
+        self.tried.clear();
+        self.narrowed = false;
+        self.login = self.record.as_ref().and_then(|record| record.login.clone());
+        self.paths = match self.record.as_ref().and_then(|record| record.path.clone()) {
+            Some(path) => vec![path],
+            None => {
+                let mut paths: Vec<String> = Vec::new();
+                for candidate in &self.candidates {
+                    if !paths.contains(&candidate.path) {
+                        paths.push(candidate.path.clone());
+                    }
+                }
+                if paths.is_empty() {
+                    paths.push("/".to_owned());
+                }
+                paths
+            }
+        };
+    }
+
+    /// The settings of the next try.
+    pub(super) fn config(&self, authority: &str) -> ClientConfig {
+        let mut config = ClientConfig::new(authority, self.paths.clone(), rand::random());
+        config.first_path = self.first;
+        config.credentials = self.login.as_ref().map(|login| Credentials {
+            user: login.user.clone(),
+            password: login.password.reveal().clone(),
+        });
+        config.allow_basic = self.record.as_ref().is_some_and(|record| record.allow_basic);
+        config
+    }
+
+    /// It plays: this path and login come first from now on.
+    pub(super) fn plays(&mut self, path_index: usize) {
+        if let Some(path) = self.paths.get(path_index).cloned() {
+            self.paths = vec![path];
+            self.first = 0;
+            self.narrowed = true;
+        }
+    }
+
+    /// The camera closed while a path was being tried. `true`: there is another to try at once.
+    pub(super) fn go_on_at(&mut self, path_index: usize) -> bool {
+        self.first = path_index;
+        path_index < self.paths.len()
+    }
+
+    /// The path wants another login. `true`: there is one to try at once.
+    pub(super) fn unauthorized(&mut self, path_index: usize) -> bool {
+        let has_own = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.login.is_some());
+        let path = self.paths.get(path_index).cloned();
+        let next = self
+            .candidates
+            .iter()
+            .enumerate()
+            .filter(|(at, candidate)| {
+                candidate.login.is_some()
+                    && Some(&candidate.path) == path.as_ref()
+                    && !self.tried.contains(at)
+            })
+            .map(|(at, candidate)| (at, candidate.clone()))
+            .next();
+        match next.filter(|_| !has_own) {
+            Some((at, candidate)) => {
+                self.tried.push(at);
+                self.paths = vec![candidate.path];
+                self.first = 0;
+                self.login = candidate.login;
+                self.narrowed = true;
+                true
+            }
+            None => {
+                self.reset();
+                false
+            }
+        }
+    }
+
+    /// Nothing is there. `true`: what worked before is gone, and the whole list is worth a try at once.
+    pub(super) fn failed(&mut self) -> bool {
+        let narrowed = self.narrowed && self.paths.len() == 1;
+        self.reset();
+        narrowed && self.paths.len() > 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Candidates {
+        let candidate = |path: &str, user: Option<&str>| Candidate {
+            path: path.to_owned(),
+            login: user.map(|user| Login {
+                user: user.to_owned(),
+                password: "x".to_owned().into(),
+            }),
+        };
+        Candidates {
+            main: vec![
+                candidate("/ch0", Some("thingino")),
+                candidate("/stream=0", None),
+                candidate("/ch0", Some("root")),
+            ],
+            sub: vec![],
+        }
+    }
+
+    #[test]
+    fn known_logins_are_tried_at_their_path_alone() {
+        let mut approach = Approach::default();
+        approach.prepare(&Source::default(), &known(), SourceName::Main);
+        let config = approach.config("h:1");
+        assert_eq!(config.paths, ["/ch0", "/stream=0"]);
+        assert_eq!(config.credentials, None);
+        let mut users = Vec::new();
+        while approach.unauthorized(0) {
+            let config = approach.config("h:1");
+            assert_eq!(config.paths, ["/ch0"]);
+            users.push(config.credentials.map(|credentials| credentials.user));
+        }
+        assert_eq!(users, [Some("thingino".into()), Some("root".into())]);
+        assert_eq!(approach.config("h:1").paths.len(), 2, "from the start again");
+        assert!(!approach.unauthorized(1), "no login is known for /stream=0");
+    }
+
+    #[test]
+    fn a_login_of_the_record_is_the_only_one() {
+        let mut approach = Approach::default();
+        let record = Source {
+            login: Some(Login {
+                user: "me".into(),
+                password: "y".to_owned().into(),
+            }),
+            ..Source::default()
+        };
+        approach.prepare(&record, &known(), SourceName::Main);
+        assert!(!approach.unauthorized(0));
+        let credentials = approach.config("h:1").credentials;
+        assert_eq!(credentials.map(|credentials| credentials.user), Some("me".into()));
+    }
+
+    #[test]
+    fn what_has_worked_is_tried_alone_until_it_fails() {
+        let mut approach = Approach::default();
+        approach.prepare(&Source::default(), &known(), SourceName::Main);
+        approach.plays(1);
+        assert_eq!(approach.config("h:1").paths, ["/stream=0"]);
+        assert!(approach.failed());
+        assert!(!approach.failed());
+        assert_eq!(approach.config("h:1").paths.len(), 2);
+    }
+}

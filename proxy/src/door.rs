@@ -101,7 +101,10 @@ impl FrontDoor {
         tokio::join!(accepting, rechecking);
         connections.close();
         let budget = door.config.goodbye + std::time::Duration::from_secs(1);
-        if timeout(&*door.clock, budget, connections.wait()).await.is_err() {
+        if timeout(&*door.clock, budget, connections.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 left = connections.len(),
                 reason = "overdue",

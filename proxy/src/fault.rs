@@ -13,9 +13,9 @@ pub(crate) fn fault(error: &ClientError) -> RtspFault {
         ClientError::NotFound { .. } => RtspFault::NotFound,
         ClientError::NotRtsp(_) => RtspFault::NotRtsp,
         ClientError::Sdp(_) | ClientError::NoTracks | ClientError::NoControl => RtspFault::NoMedia,
-        ClientError::TransportRefused
-        | ClientError::Status { .. }
-        | ClientError::Redirected(_) => RtspFault::Status,
+        ClientError::TransportRefused | ClientError::Status { .. } | ClientError::Redirected(_) => {
+            RtspFault::Status
+        }
         ClientError::Timeout(_) => RtspFault::Timeout,
         ClientError::FramingLost(_) => RtspFault::FramingLost,
         ClientError::Ended { .. } => RtspFault::Closed,

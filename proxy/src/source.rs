@@ -79,7 +79,9 @@ impl Source {
 
     /// Time since the source was made: the clock of ring and numbering.
     pub(crate) fn now(&self) -> Duration {
-        self.clock.monotonic().saturating_duration_since(self.started)
+        self.clock
+            .monotonic()
+            .saturating_duration_since(self.started)
     }
 
     /// The clock's instant of a moment of [`Source::now`].

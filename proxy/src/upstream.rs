@@ -167,9 +167,7 @@ impl Upstream {
         }
         let least = *self.least.borrow_and_update();
         let forward = ForwardName::rtsp();
-        let connecting = self
-            .landings
-            .connect(&self.source.camera, &forward, least);
+        let connecting = self.landings.connect(&self.source.camera, &forward, least);
         let unwanted = unwanted(&self.source, self.recorded, self.config.linger);
         let connected = tokio::select! {
             biased;

@@ -12,9 +12,7 @@ use std::time::Duration;
 use moorline_base::CancellationToken;
 use moorline_base::clock::timeout;
 use moorline_core::camera::Camera;
-use moorline_core::port::{
-    Landings, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec,
-};
+use moorline_core::port::{Landings, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec};
 use moorline_core::status::{RelayReport, RelayState};
 use moorline_core::{Generation, SourceName, Timestamp};
 use tokio::sync::watch;
@@ -103,7 +101,10 @@ pub async fn relay_workload(
     if drained {
         let budget = drained_budget(&hub, &entry, &tasks, &upstreams).await;
         if !budget {
-            tracing::warn!(reason = "overdue", "readers or the camera did not say goodbye in time");
+            tracing::warn!(
+                reason = "overdue",
+                "readers or the camera did not say goodbye in time"
+            );
         }
     }
     Ok(())

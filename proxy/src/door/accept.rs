@@ -32,7 +32,11 @@ pub(super) async fn serve(
         tracing::debug!(%error, "the send buffer stays as the system chose it");
     }
     let dismissed = visitor.dismissed();
-    let greeting = timeout(&*door.clock, door.config.login_timeout, greet(&door, stream));
+    let greeting = timeout(
+        &*door.clock,
+        door.config.login_timeout,
+        greet(&door, stream),
+    );
     let greeted = tokio::select! {
         biased;
         () = cancel.cancelled() => return,

@@ -72,7 +72,10 @@ impl Strangers {
                 }
             }
             if present.entries.len() >= strangers.limit {
-                let biggest = present.prefixes.iter().max_by_key(|(prefix, count)| (**count, **prefix));
+                let biggest = present
+                    .prefixes
+                    .iter()
+                    .max_by_key(|(prefix, count)| (**count, **prefix));
                 if let Some(prefix) = biggest.map(|(prefix, _)| *prefix) {
                     present.evict(prefix, &strangers.metrics);
                 }
@@ -142,12 +145,20 @@ mod tests {
         };
         let quiet = from([10, 0, 0, 1]);
         let flood: Vec<_> = (0..5).map(|n| from([192, 0, 2, n])).collect();
-        let out: Vec<bool> = flood.iter().map(|(token, _)| token.is_cancelled()).collect();
+        let out: Vec<bool> = flood
+            .iter()
+            .map(|(token, _)| token.is_cancelled())
+            .collect();
         assert_eq!(out, [true, true, false, false, false]);
         let other = from([198, 51, 100, 1]);
-        assert!(flood[2].0.is_cancelled(), "all places taken: the biggest prefix loses one");
+        assert!(
+            flood[2].0.is_cancelled(),
+            "all places taken: the biggest prefix loses one"
+        );
         assert!(!quiet.0.is_cancelled() && !other.0.is_cancelled());
         drop((quiet, flood, other));
-        assert!(strangers.with(|present| present.entries.is_empty() && present.prefixes.is_empty()));
+        assert!(
+            strangers.with(|present| present.entries.is_empty() && present.prefixes.is_empty())
+        );
     }
 }

@@ -60,9 +60,8 @@ impl Limits {
         limits.with(|counts| {
             let full = at(&counts.cameras, camera) >= limits.per_camera
                 || counts.users.get(login).copied().unwrap_or(0) >= limits.per_user
-                || address.is_some_and(|address| {
-                    at(&counts.addresses, &address) >= limits.per_address
-                });
+                || address
+                    .is_some_and(|address| at(&counts.addresses, &address) >= limits.per_address);
             if full {
                 return Err(RelayError::TooMany);
             }

@@ -116,7 +116,10 @@ impl Connection {
             let due = self.deadline().map(|due| self.started + due);
             alarm.set(due);
             let running = self.end.is_none();
-            let ending = self.described.as_ref().and_then(|held| held.ending.as_ref());
+            let ending = self
+                .described
+                .as_ref()
+                .and_then(|held| held.ending.as_ref());
             let wants_read = running && self.session.wants_read();
             if wants_read {
                 self.session.buffer().reserve(READ);
@@ -148,8 +151,8 @@ impl Connection {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let stalled = (!self.outbox.is_done())
-            .then(|| self.progress + self.environment.config.stalled_after);
+        let stalled =
+            (!self.outbox.is_done()).then(|| self.progress + self.environment.config.stalled_after);
         let reports = self
             .feed
             .as_ref()
@@ -199,7 +202,11 @@ impl Connection {
         let jumps = feed.jumps;
         let filled = feed.fill(&mut self.outbox);
         if feed.jumps > jumps {
-            let kind = if feed.is_archiver() { "archiver" } else { "viewer" };
+            let kind = if feed.is_archiver() {
+                "archiver"
+            } else {
+                "viewer"
+            };
             self.environment
                 .metrics
                 .reader_jumps

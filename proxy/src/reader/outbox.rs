@@ -46,7 +46,10 @@ impl Outbox {
     }
 
     /// Writes what one call takes, or flushes; how many bytes were taken. Cancel-safe.
-    pub(super) async fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W) -> io::Result<usize> {
+    pub(super) async fn write<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> io::Result<usize> {
         if self.queue.is_empty() {
             writer.flush().await?;
             self.unflushed = false;

@@ -46,7 +46,12 @@ pub(super) struct Beginning {
 }
 
 /// Decides.
-pub(super) fn begin(inner: &Inner, layout: &Layout, wanted: Wanted, has_key_track: bool) -> Beginning {
+pub(super) fn begin(
+    inner: &Inner,
+    layout: &Layout,
+    wanted: Wanted,
+    has_key_track: bool,
+) -> Beginning {
     let present = Position {
         chunk: inner.ring.next_index(),
         frame: 0,
@@ -126,12 +131,15 @@ pub(super) fn infos(
             Some(replay) if !is_key_track => replay.until,
             _ => beginning.cursor,
         };
-        let first = inner.ring.marks_from(from).find_map(|(_, mark)| match &mark.kind {
-            FrameKind::Packet(marks) if mark.track == track.track => {
-                Some((marks.sequence, marks.timestamp))
-            }
-            _ => None,
-        });
+        let first = inner
+            .ring
+            .marks_from(from)
+            .find_map(|(_, mark)| match &mark.kind {
+                FrameKind::Packet(marks) if mark.track == track.track => {
+                    Some((marks.sequence, marks.timestamp))
+                }
+                _ => None,
+            });
         let (sequence, timestamp) = match first {
             Some(first) => first,
             None => inner.numbering.get(track.track)?.next(now),

@@ -41,7 +41,10 @@ impl Sieve {
             .map(|track| tracks.iter().find(|set_up| set_up.track == track).copied())
             .collect();
         let gate = |track: usize| {
-            let is_video = layout.media.get(track).is_some_and(|media| media.kind == "video");
+            let is_video = layout
+                .media
+                .get(track)
+                .is_some_and(|media| media.kind == "video");
             if archiver || !layout.has_video || !is_video {
                 return None;
             }

@@ -96,9 +96,6 @@ impl Builder {
         if self.frames.is_empty() {
             return None;
         }
-        Some((
-            self.data.split().freeze(),
-            std::mem::take(&mut self.frames),
-        ))
+        Some((self.data.split().freeze(), std::mem::take(&mut self.frames)))
     }
 }

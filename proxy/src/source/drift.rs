@@ -104,6 +104,9 @@ mod tests {
     fn a_slow_clock_is_found() {
         let mut watch = DriftWatch::new(90_000);
         let parted = (0..200u64).find(|second| at(&mut watch, second * 900, second * 1000));
-        assert!(parted.is_some_and(|second| (50..130).contains(&second)), "{parted:?}");
+        assert!(
+            parted.is_some_and(|second| (50..130).contains(&second)),
+            "{parted:?}"
+        );
     }
 }

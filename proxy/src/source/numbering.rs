@@ -145,7 +145,10 @@ mod tests {
         assert_eq!(second.timestamp, first.timestamp.wrapping_add(3600));
         numbering.restart();
         let third = numbering.number(marks(40_000, 5), Duration::from_millis(6040));
-        assert_eq!((third.ssrc, third.sequence), (77, second.sequence.wrapping_add(1)));
+        assert_eq!(
+            (third.ssrc, third.sequence),
+            (77, second.sequence.wrapping_add(1))
+        );
         assert_eq!(third.timestamp, second.timestamp.wrapping_add(5 * 90_000));
     }
 

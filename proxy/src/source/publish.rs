@@ -96,13 +96,19 @@ impl Inner {
         self.media = media.iter().map(in_words).collect();
         let same = self.layout.as_ref().is_some_and(|layout| {
             layout.media.len() == media.len()
-                && layout.media.iter().zip(&media).all(|(a, b)| can_follow(a, b))
+                && layout
+                    .media
+                    .iter()
+                    .zip(&media)
+                    .all(|(a, b)| can_follow(a, b))
         });
         let id = self.layout.as_ref().map_or(0, |layout| layout.id);
         if !same {
             self.numbering = media
                 .iter()
-                .map(|media| Numbering::new(rand::random(), media.clock_rate(), rand::random(), now))
+                .map(|media| {
+                    Numbering::new(rand::random(), media.clock_rate(), rand::random(), now)
+                })
                 .collect();
             self.clocks = ClockMap::new(media.iter().map(Media::clock_rate));
             self.reports = vec![None; media.len()];
@@ -163,8 +169,7 @@ impl Inner {
         if is_key_track && has_video {
             self.count(&marks);
         }
-        self.ring
-            .packet(now, track, packet, numbered, is_key_track);
+        self.ring.packet(now, track, packet, numbered, is_key_track);
         if fresh && let Some(report) = self.early_reports.get_mut(track).and_then(Option::take) {
             self.sender_report(track, report);
         }

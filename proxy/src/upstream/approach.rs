@@ -73,7 +73,10 @@ impl Approach {
             user: login.user.clone(),
             password: login.password.reveal().clone(),
         });
-        config.allow_basic = self.record.as_ref().is_some_and(|record| record.allow_basic);
+        config.allow_basic = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.allow_basic);
         config
     }
 
@@ -170,7 +173,11 @@ mod tests {
             users.push(config.credentials.map(|credentials| credentials.user));
         }
         assert_eq!(users, [Some("thingino".into()), Some("root".into())]);
-        assert_eq!(approach.config("h:1").paths.len(), 2, "from the start again");
+        assert_eq!(
+            approach.config("h:1").paths.len(),
+            2,
+            "from the start again"
+        );
         assert!(!approach.unauthorized(1), "no login is known for /stream=0");
     }
 
@@ -187,7 +194,10 @@ mod tests {
         approach.prepare(&record, &known(), SourceName::Main);
         assert!(!approach.unauthorized(0));
         let credentials = approach.config("h:1").credentials;
-        assert_eq!(credentials.map(|credentials| credentials.user), Some("me".into()));
+        assert_eq!(
+            credentials.map(|credentials| credentials.user),
+            Some("me".into())
+        );
     }
 
     #[test]

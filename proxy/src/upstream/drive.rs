@@ -184,9 +184,7 @@ impl Driver<'_> {
         let quiet = source
             .now()
             .saturating_sub(source.look(|inner| inner.last_media));
-        if quiet >= config.silent_after
-            && source.look(|inner| inner.state) == RelayState::Playing
-        {
+        if quiet >= config.silent_after && source.look(|inner| inner.state) == RelayState::Playing {
             tracing::warn!(source = %source.name, reason = "camera_silent", "the camera plays and sends nothing");
             source.set_state(RelayState::Silent);
         }

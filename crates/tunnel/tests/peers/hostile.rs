@@ -61,6 +61,17 @@ impl Client {
         user: &str,
         config: client::Config,
     ) -> Client {
+        Self::connect(rig, key, user, config, false).await
+    }
+
+    /// `stubborn`: the socket stays open even when the server has closed its side.
+    async fn connect(
+        rig: &Rig,
+        key: &PrivateKey,
+        user: &str,
+        config: client::Config,
+        stubborn: bool,
+    ) -> Client {
         let mut socket = TcpStream::connect(rig.address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let (ours, theirs) = tokio::io::duplex(1 << 16);
@@ -75,6 +86,9 @@ impl Client {
             tokio::select! {
                 () = client => {}
                 _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+            }
+            if stubborn {
+                std::future::pending::<()>().await;
             }
         });
         let (sender, opened) = mpsc::channel(64);
@@ -268,7 +282,8 @@ async fn a_channel_that_nobody_reads_is_closed_at_its_bound_and_the_session_live
     client.handle.tcpip_forward("localhost", 0).await.unwrap();
     let session = rig.up(0).await;
     let (mut stalled, mut channel) = client.stream(&rig).await;
-    let flood = vec![1; 16 << 20];
+    // More than a channel may hold, less than a session may.
+    let flood = vec![1; 6 << 20];
     let sending = channel.make_writer();
     tokio::spawn(async move {
         let mut sending = sending;
@@ -454,7 +469,7 @@ async fn a_monitor_without_room_ends_the_session_and_is_not_told_of_its_end() {
 #[tokio::test]
 async fn a_disconnect_that_keeps_its_socket_open_is_lost_at_once() {
     let (rig, key) = Rig::with_yard(config()).await;
-    let client = Client::login(&rig, &key, "yard").await;
+    let client = Client::connect(&rig, &key, "yard", client::Config::default(), true).await;
     client.handle.tcpip_forward("localhost", 0).await.unwrap();
     let session = rig.up(0).await;
     let start = Instant::now();

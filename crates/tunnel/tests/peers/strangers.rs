@@ -186,3 +186,34 @@ async fn garbage_is_closed_and_harms_nobody() {
     let _client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
     rig.up(0).await;
 }
+
+#[tokio::test]
+async fn a_network_that_fails_again_and_again_is_held_off_unless_a_camera_of_it_is_connected() {
+    let config = TunnelConfig {
+        penalties: true,
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
+    let says = |address| async move {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let mut said = [0; 8];
+        let read = tokio::time::timeout(SOON, socket.read_exact(&mut said)).await;
+        read.unwrap().map(|_| said)
+    };
+    let mut client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    let session = rig.up(0).await;
+    let stranger = ed25519();
+    for _ in 0..4 {
+        let mut client = rig.dbclient(&stranger, "gate", &TUNNEL, &[]);
+        client.wait(SOON).await.unwrap();
+    }
+    let said = says(rig.address).await;
+    assert_eq!(said.ok(), Some(*b"SSH-2.0-"), "a camera is connected");
+    client.signal(moorline_testkit::child::Signal::KILL);
+    client.wait(SOON).await.unwrap();
+    rig.ended(session).await;
+    moorline_testkit::eventually("held off", SOON, || async {
+        says(rig.address).await.is_err().then_some(())
+    })
+    .await;
+}

@@ -92,7 +92,11 @@ async fn a_stream_to_a_third_party_a_subsystem_and_a_socket_are_refused() {
         .await
         .unwrap();
     assert!(!client.wait(SOON).await.unwrap().success());
-    let options = [&STRICT[..], &["-N", "-R", "/nonexistent/moorline.sock:127.0.0.1:1"]].concat();
+    let options = [
+        &STRICT[..],
+        &["-N", "-R", "/nonexistent/moorline.sock:127.0.0.1:1"],
+    ]
+    .concat();
     let mut client = rig.ssh(&key, "yard", &options, &[]);
     client
         .wait_for_line("forwarding failed", SOON)

@@ -42,6 +42,9 @@ async fn assert_mark(stream: &mut ByteStream, mark: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_cameras_at_once_are_all_up_none_refused_and_none_crossed() {
+    // Two sockets per camera are in this process: more than the usual 1,024.
+    let files = moorline_base::net::raise_open_files();
+    assert!(files.enough_for(5 * CAMERAS as u64), "{files:?}");
     let keys: Vec<Arc<PrivateKey>> = (0..CAMERAS)
         .map(|_| Arc::new(PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap()))
         .collect();

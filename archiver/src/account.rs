@@ -139,14 +139,26 @@ impl Account {
         }
     }
 
-    /// Nothing is being recorded at `now`: writes the full hours that have passed so.
+    /// Nothing is being recorded at `now`: writes the full hours that have passed so. Does not wait for the store.
     pub(crate) async fn hours(&mut self, now: Timestamp) {
+        let begun = self.ledger.is_some();
+        if !begun
+            && self
+                .asking
+                .as_ref()
+                .is_some_and(|asking| !asking.is_finished())
+        {
+            return;
+        }
         let mut keys = self.settle(None).await;
         if let Some(ledger) = &mut self.ledger {
             let pieces = ledger.hours(now);
             keys.extend(pieces.into_iter().map(|piece| self.key(piece)));
         }
         if keys.is_empty() {
+            if !begun {
+                self.publish();
+            }
             return;
         }
         let spool = Arc::clone(&self.spool);

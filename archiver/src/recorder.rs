@@ -169,6 +169,10 @@ impl Recorder {
             true => Ok(()),
             false => take.finish(&mut self.parts.account).await,
         };
+        if matches!(result, Ok(Ended::ClockStep)) {
+            // after the seal: it is the cause of what follows
+            self.parts.account.own(Own::Certain(Cause::ClockStep));
+        }
         self.synced = take.synced().or(self.synced);
         let kept = take.synced().is_some();
         (result.and_then(|ended| finished.map(|()| ended)), kept)
@@ -188,7 +192,6 @@ impl Recorder {
                         return Ok(Ended::Stopped);
                     }
                     if self.stepped {
-                        self.parts.account.own(Own::Certain(Cause::ClockStep));
                         return Ok(Ended::ClockStep);
                     }
                     self.look(take, last_picture, last_key).await?;
@@ -222,7 +225,6 @@ impl Recorder {
                         last_key = last_picture;
                     }
                     if verdict == Verdict::Diverged {
-                        self.parts.account.own(Own::Certain(Cause::ClockStep));
                         return Ok(Ended::ClockStep);
                     }
                     self.after_picture(take).await?;
@@ -264,7 +266,7 @@ impl Recorder {
 
     async fn after_picture(&mut self, take: &mut Take) -> Result<(), TakeError> {
         if take.is_full() {
-            take.give_up_if_full(&mut self.parts.account).await?;
+            take.seal(&mut self.parts.account).await?;
             self.parts.account.own(Own::Certain(Cause::SpoolFull));
             self.set_state(ArchiveState::DiskFull);
             self.report();

@@ -48,6 +48,7 @@ impl Uploader {
         let mut breaker = Breaker::new();
         let mut under_way = FuturesUnordered::new();
         let (mut fresh_ones, mut changes) = (0_usize, self.spool.changes());
+        let mut mend_at: Option<Instant> = None;
         let clock = Arc::clone(&self.spool.clock);
         loop {
             changes.mark_unchanged();
@@ -66,11 +67,19 @@ impl Uploader {
                 under_way.push(self.upload(id, item, fresh));
             }
             self.count();
-            let mend = self.spool.is_broken().then_some(now + MEND_EVERY);
-            let wake = [breaker.retry_at(now), ripe, mend]
-                .into_iter()
-                .flatten()
-                .min();
+            mend_at = match self.spool.is_broken() {
+                true => Some(mend_at.unwrap_or(now + MEND_EVERY)),
+                false => None,
+            };
+            if mend_at.is_some_and(|at| at <= now) {
+                let spool = Arc::clone(&self.spool);
+                // a job that could not be run is tried again like what it should have mended
+                let _ = self.spool.disk.run(move || spool.mend()).await;
+                mend_at = None;
+                continue;
+            }
+            let wake = [breaker.retry_at(now), ripe, mend_at];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 Some(done) = under_way.next() => {
@@ -79,12 +88,7 @@ impl Uploader {
                 }
                 // its sender lives in the spool that we hold
                 _ = changes.changed() => {}
-                () = sleep_until(&*clock, wake) => {
-                    if mend.is_some() {
-                        let spool = Arc::clone(&self.spool);
-                        let _ = self.spool.disk.run(move || spool.mend()).await;
-                    }
-                }
+                () = sleep_until(&*clock, wake) => {}
             }
         }
         tracing::debug!("uploader ended");

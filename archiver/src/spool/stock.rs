@@ -38,8 +38,6 @@ pub(crate) struct Item {
     pub(crate) bytes: u64,
     pub(crate) md5: Option<[u8; 16]>,
     pub(crate) uploading: bool,
-    /// Not before this: its own upload failed although others succeed.
-    pub(crate) not_before: Option<Instant>,
 }
 
 /// What is being written.
@@ -57,7 +55,6 @@ struct Shelf {
     open: BTreeMap<u64, Open>,
     bytes: u64,
     cursor: Option<Timestamp>,
-    end: Option<Timestamp>,
     urgent: u32,
 }
 
@@ -68,6 +65,8 @@ pub(crate) struct Stock {
     items: HashMap<ItemId, Item>,
     /// What may be uploaded: neither under way nor put off.
     waiting: BTreeSet<Order>,
+    /// What was put off, by the instant from which it may go again.
+    put_off: BTreeSet<(Instant, ItemId)>,
     bytes: u64,
     next: ItemId,
 }
@@ -95,7 +94,6 @@ impl Stock {
         let shelf = self.shelves.entry(lane).or_default();
         shelf.items.insert((range.from, id));
         shelf.bytes += bytes;
-        shelf.end = shelf.end.max(Some(range.to));
         self.bytes += bytes;
         self.waiting.insert((range.from, id));
         let item = Item {
@@ -104,7 +102,6 @@ impl Stock {
             bytes,
             md5: None,
             uploading: false,
-            not_before: None,
         };
         self.items.insert(id, item);
     }
@@ -187,10 +184,10 @@ impl Stock {
     }
 
     /// Up to where everything of a recording is acknowledged or is a gap that is: the start of the first thing that is not, else the end
-    /// of what is accounted for.
+    /// of what is accounted for. `None` until a recorder accounts for it: before that an unwritten gap may lie anywhere.
     pub(crate) fn durable_until(&self, lane: &Lane) -> Option<Timestamp> {
         let shelf = self.shelves.get(lane)?;
-        let known = shelf.cursor.or(shelf.end)?;
+        let known = shelf.cursor?;
         let open = shelf.open.values().map(|open| open.key.start).min();
         let sealed = shelf.items.first().map(|(start, _)| *start);
         let first = [open, sealed].into_iter().flatten().min();
@@ -238,25 +235,25 @@ impl Stock {
             return;
         };
         item.uploading = false;
-        item.not_before = not_before;
-        if not_before.is_none() {
-            self.waiting.insert((item.key.range().from, id));
-        }
+        match not_before {
+            Some(at) => self.put_off.insert((at, id)),
+            None => self.waiting.insert((item.key.range().from, id)),
+        };
     }
 
     /// Objects that were put off until `now` may go again. The next instant at which that is so, if any.
     pub(crate) fn ripen(&mut self, now: Instant) -> Option<Instant> {
-        let mut next = None;
-        for (id, item) in &mut self.items {
-            let Some(at) = item.not_before else { continue };
-            if at <= now {
-                item.not_before = None;
-                self.waiting.insert((item.key.range().from, *id));
-            } else {
-                next = Some(next.map_or(at, |next: Instant| next.min(at)));
+        while let Some((at, id)) = self.put_off.first().copied() {
+            if at > now {
+                return Some(at);
+            }
+            self.put_off.pop_first();
+            // it may have been given up meanwhile
+            if let Some(item) = self.items.get(&id) {
+                self.waiting.insert((item.key.range().from, id));
             }
         }
-        next
+        None
     }
 
     /// What is given up at the bound: the oldest sealed segment of the recording that holds most. Never a gap marker, nor what is being

@@ -72,8 +72,6 @@ pub(crate) enum Verdict {
     Kept,
     /// There was no key frame yet.
     NoKey,
-    /// The disk is full: it is lost.
-    Full,
     /// RTP time cannot be trusted any more: the take ends (S31).
     Diverged,
 }
@@ -217,11 +215,10 @@ impl Take {
         if picture.lost > 0 {
             self.lost(VIDEO, time, picture.lost);
         }
-        let full = self.full && self.file.is_none();
         self.waiting_for_key = false;
         self.gatherer
             .push(time, Bytes::from(picture.data), picture.key);
-        Ok(if full { Verdict::Full } else { Verdict::Kept })
+        Ok(Verdict::Kept)
     }
 
     /// A key frame at `time`: the segment may end before it, and the next may have another init.
@@ -378,19 +375,6 @@ impl Take {
             start,
             reserved: RESERVED,
         }
-    }
-
-    /// A disk that is full ends the segment: what is synced is sealed. Returns whether it did.
-    pub(crate) async fn give_up_if_full(
-        &mut self,
-        account: &mut Account,
-    ) -> Result<bool, TakeError> {
-        if !self.full {
-            return Ok(false);
-        }
-        self.seal(account).await?;
-        self.waiting_for_key = true;
-        Ok(true)
     }
 
     /// Seals the open segment, after the gap before it.

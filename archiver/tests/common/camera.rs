@@ -140,7 +140,7 @@ impl FakeCamera {
         let mut started = false;
         loop {
             tokio::time::sleep_until(self.began + interval * number as u32).await;
-            let key = number % self.film.gop == 0;
+            let key = number.is_multiple_of(self.film.gop);
             if !self.filming.load(Ordering::Relaxed) {
                 started = false;
                 number += 1;

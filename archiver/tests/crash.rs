@@ -1,0 +1,262 @@
+//! `kill -9` and power loss: what was synced survives, what is torn is cut, the rest has a cause.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at the real clock and start processes"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::camera::{FakeCamera, Film, OneCamera};
+use common::{FakeStore, Mood};
+use moorline_archiver::Settings;
+use moorline_core::Cause;
+
+const CHILD: &str = "MOORLINE_TEST_SPOOL";
+
+/// Runs only as the child of the test below: records into a spool that nobody empties, and prints what is synced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_is_killed() {
+    let Some(spool) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let store = FakeStore::new(Mood::Away);
+    let archive = common::open(Path::new(&spool), &store, long()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    loop {
+        running.reports.changed().await.unwrap();
+        let synced = running
+            .reports
+            .borrow_and_update()
+            .as_ref()
+            .and_then(|report| report.synced_until);
+        if let Some(synced) = synced {
+            use std::io::Write as _;
+            // past the capture of the test harness
+            writeln!(std::io::stderr(), "SYNCED {}", synced.as_millis()).unwrap();
+        }
+    }
+}
+
+fn long() -> Settings {
+    Settings {
+        segment: Duration::from_millis(900),
+        ..common::settings()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_synced_is_lost_by_kill_9() {
+    for wait in [10, 17, 23] {
+        let spool = tempfile::tempdir().unwrap();
+        let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_is_killed", "--nocapture"])
+            .env(CHILD, spool.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
+            child.stderr.take().unwrap(),
+        ));
+        let mut synced = 0;
+        for _ in 0..wait {
+            let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line())
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap();
+            synced = line
+                .strip_prefix("SYNCED ")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(synced);
+        }
+        child.start_kill().unwrap();
+        child.wait().await.unwrap();
+        while let Ok(Some(line)) = lines.next_line().await {
+            synced = line
+                .strip_prefix("SYNCED ")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(synced);
+        }
+
+        let store = FakeStore::new(Mood::Takes);
+        let archive = common::open(spool.path(), &store, long()).await;
+        common::eventually("all is uploaded", || archive.waiting().is_empty()).await;
+        let frames = store.frames();
+        let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+        assert_eq!(frames, expected, "no picture is missing or doubled");
+        let end = store
+            .segments()
+            .iter()
+            .map(|(key, _)| key.range().to.as_millis())
+            .max()
+            .unwrap();
+        // the anchor of the first segment moves until it is sealed: by milliseconds here
+        assert!(
+            end + 50 >= synced,
+            "{} ms of what was synced are lost",
+            synced - end
+        );
+        assert_eq!(
+            common::files(spool.path(), ".part"),
+            Vec::<std::path::PathBuf>::new()
+        );
+        archive.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_tail_is_cut_and_the_time_since_has_its_causes() {
+    let spool = tempfile::tempdir().unwrap();
+    let part = torn_spool(spool.path()).await;
+    let whole = std::fs::read(&part).unwrap();
+    // a power cut: half a fragment, then pages that never came
+    let mut torn = whole.clone();
+    torn.extend_from_slice(&whole[whole.len() - 3_000..whole.len() - 1_500]);
+    torn.extend_from_slice(&[0; 4_096]);
+    std::fs::write(&part, &torn).unwrap();
+    let died = common::now();
+    let recorded = died - Duration::from_secs(4);
+    // the pictures are from four seconds before the last write
+    shift_walls(&part, -4_000);
+
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let mut spec = common::spec();
+    spec.durable_until = Some(recorded - Duration::from_secs(1));
+    spec.gaps = vec![(common::gap(died, Cause::Restart), None)];
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(&archive, Arc::new(OneCamera(camera)), spec);
+    common::eventually("the old and a new segment are stored", || {
+        let takes: std::collections::BTreeSet<_> =
+            store.segments().iter().map(|(key, _)| key.take).collect();
+        takes.len() == 2
+    })
+    .await;
+    running.drain(Duration::from_secs(10)).await;
+
+    let segments = store.segments();
+    assert_eq!(
+        common::frames(&segments[0].1),
+        common::frames(&whole),
+        "every whole fragment is there, and nothing else"
+    );
+    let causes: Vec<_> = store.gaps().iter().map(|gap| gap.cause).collect();
+    assert!(
+        causes.contains(&Cause::CrashRecovered),
+        "{:?}",
+        store.gaps()
+    );
+    archive.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recorder_that_is_killed_leaves_nothing_open_and_the_next_one_goes_on() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        segment: Duration::from_secs(60),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(camera));
+    for _ in 0..2 {
+        let mut running = common::start(&archive, Arc::clone(&relays) as _, common::spec());
+        running
+            .until("recording", |report| report.synced_until.is_some())
+            .await;
+        running.cancel.cancel();
+        tokio::time::timeout(Duration::from_secs(2), running.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+    common::eventually("both are stored", || store.segments().len() == 2).await;
+    assert_eq!(
+        common::files(spool.path(), ".part"),
+        Vec::<std::path::PathBuf>::new()
+    );
+    archive.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_one_spool_is_refused() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let _first = common::open(spool.path(), &store, common::settings()).await;
+    let second = moorline_archiver::Archive::open(
+        spool.path().to_owned(),
+        store,
+        common::clock(),
+        common::settings(),
+    )
+    .await;
+    assert!(
+        second
+            .unwrap_err()
+            .to_string()
+            .contains("is in use by process")
+    );
+}
+
+/// A spool with one open segment, as a dead process leaves it.
+async fn torn_spool(spool: &Path) -> std::path::PathBuf {
+    let other = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let settings = Settings {
+        segment: Duration::from_secs(60),
+        ..common::settings()
+    };
+    let archive = common::open(other.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    running
+        .until("ten fragments", |report| report.spool_bytes > 120_000)
+        .await;
+    let part = common::files(other.path(), ".part").remove(0);
+    let target = spool.join(part.strip_prefix(other.path()).unwrap());
+    std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+    // whole fragments only: a copy may catch an append half way
+    let bytes = std::fs::read(&part).unwrap();
+    let whole = moorline_fmp4::recover(&bytes).whole_len as usize;
+    std::fs::write(&target, &bytes[..whole]).unwrap();
+    running.cancel.cancel();
+    let _ = running.task.await;
+    target
+}
+
+/// Moves the wall clock of every fragment, outside the checksum as at seal.
+fn shift_walls(part: &Path, by_ms: i64) {
+    let mut bytes = std::fs::read(part).unwrap();
+    let recovery = moorline_fmp4::recover(&bytes);
+    let first = recovery.fragments[0];
+    let anchor = moorline_fmp4::Anchor {
+        unix_micros: first.wall.unix_micros() + by_ms * 1_000,
+        media_time: first.media_time,
+    };
+    let seal = moorline_fmp4::Seal {
+        fragments: &recovery.fragments,
+        anchor: Some(anchor),
+        ..Default::default()
+    };
+    let head = recovery.head.unwrap();
+    // only the clocks: the head stays that of an open segment
+    for patch in head
+        .seal(&seal)
+        .into_iter()
+        .filter(|patch| patch.offset > head.len() as u64)
+    {
+        let at = patch.offset as usize;
+        bytes[at..at + patch.bytes.len()].copy_from_slice(&patch.bytes);
+    }
+    std::fs::write(part, bytes).unwrap();
+}

@@ -1,0 +1,307 @@
+//! A store that is away, hangs, refuses or lies: nothing leaves the spool, recording goes on, every stop is bounded.
+#![allow(clippy::disallowed_methods, reason = "tests look at the real clock")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use common::camera::{FakeCamera, Film, OneCamera};
+use common::{FakeStore, Mood};
+use moorline_archiver::{Settings, WhenFull};
+use moorline_core::Cause;
+use moorline_core::segment::ObjectKey;
+use moorline_core::status::ArchiveState;
+
+const BUDGET: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_does_not_hold_up_a_drain_and_the_next_start_uploads_the_rest() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Stalls);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("five segments wait", || {
+        common::files(&spool.path().join(".sealed"), ".mp4").len() >= 5
+    })
+    .await;
+    let began = Instant::now();
+    let last = running.drain(Duration::from_millis(500)).await.unwrap();
+    archive.shutdown(Duration::from_millis(500)).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(last.spool_bytes > 0);
+    assert_eq!(store.keys(), []);
+    let waiting = common::files(&spool.path().join(".sealed"), ".mp4").len();
+    drop(archive);
+
+    store.mood.send_replace(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    common::eventually("all is uploaded", || archive.waiting().is_empty()).await;
+    assert_eq!(store.segments().len(), waiting);
+    let frames = store.frames();
+    let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+    assert_eq!(frames, expected);
+    archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recording_goes_on_while_the_store_refuses_and_nothing_is_lost() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Refuses);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    running
+        .until("told", |report| {
+            report.store_error.as_deref() == Some("the store refused: access denied")
+        })
+        .await;
+    common::eventually("six segments wait", || {
+        common::files(&spool.path().join(".sealed"), ".mp4").len() >= 6
+    })
+    .await;
+    let puts = store.puts.load(Ordering::Relaxed);
+    assert!(puts <= 16, "the breaker holds back: {puts} puts");
+    let report = running
+        .until("recording", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    assert!(report.durable_until < report.synced_until);
+    store.mood.send_replace(Mood::Takes);
+    let last = running.drain(BUDGET).await.unwrap();
+    assert_eq!((last.spool_bytes, last.store_error), (0, None));
+    let frames = store.frames();
+    let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+    assert_eq!(frames, expected);
+    archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_the_store_garbles_is_never_durable() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::WrongDigest);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    running
+        .until("told", |report| {
+            report
+                .store_error
+                .as_deref()
+                .is_some_and(|error| error.contains("other bytes"))
+        })
+        .await;
+    store.mood.send_replace(Mood::Takes);
+    common::eventually("later ones are stored", || store.segments().len() >= 3).await;
+    let first = store
+        .segments()
+        .iter()
+        .map(|(key, _)| key.start)
+        .min()
+        .unwrap();
+    let report = running.reports.borrow().clone().unwrap();
+    assert!(
+        report.durable_until.unwrap() < first,
+        "what was garbled is put off, others go on"
+    );
+    assert!(report.spool_bytes > 0);
+    running.cancel.cancel();
+    let _ = running.task.await;
+    archive.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_spool_gives_up_the_oldest_and_says_so() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let settings = Settings {
+        // five segments of 20 pictures of 5 kB
+        spool_bytes: 500_000,
+        segment: Duration::from_secs(1),
+        ..common::settings()
+    };
+    let film = Film {
+        size: 2_500,
+        ..Film::default()
+    };
+    let archive = common::open(spool.path(), &store, settings.clone()).await;
+    let camera = FakeCamera::new(film);
+    let began = common::now();
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    let sealed = spool.path().join(".sealed");
+    common::eventually("something was given up", || {
+        common::files(&sealed, ".json").len() >= 2
+    })
+    .await;
+    let report = running
+        .until("still recording", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    assert!(report.spool_bytes <= settings.spool_bytes);
+    store.mood.send_replace(Mood::Takes);
+    let report = running.drain(Duration::from_secs(40)).await.unwrap();
+    let gaps = store.gaps();
+    assert!(
+        gaps.iter().all(|gap| gap.cause == Cause::SpoolFull),
+        "{gaps:?}"
+    );
+    let mut explained: Vec<_> = store.keys().iter().map(ObjectKey::range).collect();
+    explained.sort();
+    let mut end = explained[0].from;
+    assert!(end.since(began) < Duration::from_secs(2));
+    for range in explained {
+        assert!(
+            range.from.since(end) < Duration::from_secs(1),
+            "nothing is missing without a cause: {range:?}"
+        );
+        end = end.max(range.to);
+    }
+    assert_eq!(report.durable_until, Some(end));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let settings = Settings {
+        spool_bytes: 300_000,
+        when_full: WhenFull::StopNew,
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    let full = running
+        .until("full", |report| report.state == ArchiveState::DiskFull)
+        .await;
+    assert_eq!(full.silent_since, full.synced_until);
+    let kept = common::files(&spool.path().join(".sealed"), ".mp4").len();
+    common::eventually("a while passes", || {
+        common::now().since(full.silent_since.unwrap()) > Duration::from_millis(1_500)
+    })
+    .await;
+    assert_eq!(
+        common::files(&spool.path().join(".sealed"), ".mp4").len(),
+        kept,
+        "nothing is given up"
+    );
+    store.mood.send_replace(Mood::Takes);
+    running
+        .until("recording again", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    common::eventually("stored", || store.gaps().len() == 1).await;
+    running.drain(Duration::from_secs(40)).await;
+    assert_eq!(store.gaps()[0].cause, Cause::SpoolFull);
+}
+
+/// What `kill -9`, ENOSPC and a torn append need: a file system of its own. Skipped where none may be mounted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_full_is_a_state_with_a_way_out() {
+    let Some(disk) = TinyDisk::mount("600k") else {
+        moorline_testkit::skip("no tmpfs may be mounted here (needs root)");
+        return;
+    };
+    let store = FakeStore::new(Mood::Away);
+    // its own bound never holds: the disk says no
+    let settings = Settings {
+        when_full: WhenFull::StopNew,
+        ..common::settings()
+    };
+    let archive = common::open(&disk.path().join("spool"), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    running
+        .until("full", |report| report.state == ArchiveState::DiskFull)
+        .await;
+    common::eventually("all that is written is sealed", || {
+        common::files(disk.path(), ".part").is_empty()
+    })
+    .await;
+    store.mood.send_replace(Mood::Takes);
+    running
+        .until("recording again", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    common::eventually("the gap is stored", || !store.gaps().is_empty()).await;
+    let last = running.drain(Duration::from_secs(40)).await.unwrap();
+    assert_eq!(last.spool_bytes, 0);
+    let frames = store.frames();
+    assert!(frames.is_sorted() && frames.len() > 50, "{frames:?}");
+    for (_, bytes) in store.segments() {
+        assert_eq!(
+            moorline_fmp4::recover(&bytes).stop,
+            moorline_fmp4::Stop::End
+        );
+    }
+    archive.shutdown(BUDGET).await;
+}
+
+struct TinyDisk(tempfile::TempDir);
+
+impl TinyDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mount = std::process::Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size},mode=0700"),
+                "moorline-test",
+            ])
+            .arg(directory.path())
+            .output();
+        mount
+            .is_ok_and(|done| done.status.success())
+            .then_some(Self(directory))
+    }
+
+    fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        // lazily, since the spool's lock may still be held
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.path())
+            .output();
+    }
+}

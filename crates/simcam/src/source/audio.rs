@@ -16,7 +16,7 @@ pub enum Audio {
     Aac,
     /// Opus is announced; the frames are filled with zeros.
     Opus,
-    /// MP3 is announced (Dafang's default); the frames are filled with zeros.
+    /// MP3, 44.1 kHz stereo, silence (Dafang's default).
     Mp3,
 }
 
@@ -80,7 +80,7 @@ impl Audio {
                 [&[0, 16], &size.to_be_bytes()[..], &frame].concat()
             }
             Audio::Opus => vec![0; 60],
-            Audio::Mp3 => vec![0; 4 + 417],
+            Audio::Mp3 => silent_mp3(),
         }
     }
 }
@@ -133,6 +133,13 @@ fn silent_aac() -> Vec<u8> {
     // no pulse, no TNS, no gain control; end of the block
     bits.put(3, 0).put(3, 7);
     bits.into_bytes()
+}
+
+/// RFC 2250, 3.5: four zero bytes, then a frame of MPEG-1 layer 3 at 128 kbit/s without any coefficient.
+fn silent_mp3() -> Vec<u8> {
+    let mut payload = vec![0, 0, 0, 0, 0xff, 0xfb, 0x90, 0x00];
+    payload.resize(4 + 417, 0);
+    payload
 }
 
 #[cfg(test)]

@@ -74,6 +74,23 @@ pub(super) enum Ended {
     Stopped,
 }
 
+/// A session of russh. Its handle is a future that must not be asked again once it has answered.
+struct Running {
+    handle: client::Handle<Client>,
+    over: bool,
+}
+
+impl Running {
+    /// Waits for the end of the session's task.
+    async fn end(&mut self) {
+        if !self.over {
+            // How it ended is of no interest: the caller calls again.
+            let _ = (&mut self.handle).await;
+            self.over = true;
+        }
+    }
+}
+
 fn russh_config(config: &TunnelConfig) -> client::Config {
     client::Config {
         client_id: SshId::Standard("SSH-2.0-moorline_simcam".into()),
@@ -102,30 +119,36 @@ pub(super) async fn once(
         () = stop.cancelled() => return Ok(Ended::Stopped),
         opened = opening => opened,
     };
-    let (mut handle, ports) = match opened {
-        Ok(opened) => opened,
+    let (mut session, ports) = match opened {
+        Ok((handle, ports)) => (
+            Running {
+                handle,
+                over: false,
+            },
+            ports,
+        ),
         Err(error) => {
             switch.cut();
             return Err(error);
         }
     };
     let monitor = match config.monitor {
-        true => monitor(&handle).await,
+        true => monitor(&session.handle).await,
         false => Ok(None),
     };
     let ended = match monitor {
         Ok(mut monitor) => {
             state.send_replace(TunnelState::Up { ports });
-            live(&mut handle, &mut monitor, &switch, orders, stop).await
+            live(&mut session, &mut monitor, &switch, orders, stop).await
         }
         Err(error) => {
             switch.cut();
-            let _ = timeout(FAREWELL, &mut handle).await;
+            let _ = timeout(FAREWELL, session.end()).await;
             return Err(error);
         }
     };
     switch.cut();
-    let _ = timeout(FAREWELL, &mut handle).await;
+    let _ = timeout(FAREWELL, session.end()).await;
     Ok(ended)
 }
 
@@ -181,7 +204,7 @@ async fn monitor(handle: &client::Handle<Client>) -> Result<Monitor, TunnelError
 
 /// Serves until the session ends or an order ends it.
 async fn live(
-    handle: &mut client::Handle<Client>,
+    session: &mut Running,
     monitor: &mut Monitor,
     switch: &Switch,
     orders: &mut mpsc::Receiver<Order>,
@@ -191,7 +214,7 @@ async fn live(
         tokio::select! {
             biased;
             () = stop.cancelled() => {
-                let _ = timeout(Duration::from_secs(1), handle.disconnect(russh::Disconnect::ByApplication, "", "")).await;
+                let _ = timeout(Duration::from_secs(1), session.handle.disconnect(russh::Disconnect::ByApplication, "", "")).await;
                 return Ended::Stopped;
             }
             order = orders.recv() => match order {
@@ -199,7 +222,7 @@ async fn live(
                 Some(Order::Freeze) => switch.freeze(),
                 Some(Order::Thaw) => switch.thaw(),
                 Some(Order::HangUp(how)) => {
-                    say_goodbye(handle, monitor, how).await;
+                    say_goodbye(session, monitor, how).await;
                     return Ended::HungUp;
                 }
                 Some(Order::Say(line)) => {
@@ -213,7 +236,7 @@ async fn live(
                 Some(ChannelMsg::Close) | None => *monitor = None,
                 Some(_) => {}
             },
-            _ = &mut *handle => return Ended::Lost,
+            () = session.end() => return Ended::Lost,
         }
     }
 }
@@ -246,7 +269,7 @@ async fn say(channel: &Channel<Msg>, line: &str) {
     let _ = timeout(STEP, channel.data_bytes(format!("{line}\n").into_bytes())).await;
 }
 
-async fn say_goodbye(handle: &mut client::Handle<Client>, monitor: &mut Monitor, how: HangUp) {
+async fn say_goodbye(session: &mut Running, monitor: &mut Monitor, how: HangUp) {
     let Some((channel, _)) = monitor else {
         return;
     };
@@ -260,5 +283,5 @@ async fn say_goodbye(handle: &mut client::Handle<Client>, monitor: &mut Monitor,
         }
     }
     // The server ends the session: a hang-up that we would cut could look like a loss.
-    let _ = timeout(FAREWELL, handle).await;
+    let _ = timeout(FAREWELL, session.end()).await;
 }

@@ -10,7 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Start with `moorline demo` to see live video and an archive from two simulated cameras, or with `moorline serve` and
 /// `moorline camera add NAME` for your own.
 #[derive(Debug, Parser)]
-#[command(name = "moorline", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "moorline",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What all commands take.
     #[command(flatten)]
@@ -24,7 +30,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Directory with all state; one process serves it.
-    #[arg(long, global = true, value_name = "DIR", default_value = "./moorline-data", env = "MOORLINE_DATA")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "./moorline-data",
+        env = "MOORLINE_DATA"
+    )]
     pub data: PathBuf,
     /// Configuration file; without it, DIR/moorline.toml if it exists.
     #[arg(long, global = true, value_name = "FILE", env = "MOORLINE_CONFIG")]
@@ -73,18 +85,21 @@ pub enum Command {
     Doctor,
     /// Change what the running server logs, until it is restarted.
     Log(Log),
-    /// Measure this machine, beside the system that each part replaces.
-    #[cfg(feature = "bench")]
-    #[command(subcommand)]
-    Bench(crate::bench::Bench),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
     /// Write the generated pages of the documentation.
-    #[command(hide = true)]
-    Generate {
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
+}
+
+/// `moorline generate`
+#[derive(Debug, Subcommand)]
+pub enum Generate {
+    /// The pages of docs/reference.
+    Reference {
         /// Directory to write to.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,

@@ -50,7 +50,10 @@ impl Client {
         }
         if !data.exists() {
             let hint = "start the server first (moorline serve), or name its directory with --data";
-            bail!(Hinted::new(format!("there is no data directory {}", data.display()), hint));
+            bail!(Hinted::new(
+                format!("there is no data directory {}", data.display()),
+                hint
+            ));
         }
         Ok(Self::Offline(Box::new(Offline::open(data, config).await?)))
     }
@@ -81,10 +84,19 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<T> {
         let response = self.send(method, path, body).await?;
-        let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-        let bytes = collected.map_err(|error| anyhow::anyhow!("the answer ended early: {error}"))?.to_bytes();
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"null") } else { bytes };
-        serde_json::from_slice(&bytes).context("the server's answer is not what this version expects")
+        let collected = Limited::new(response.into_body(), LARGEST_ANSWER)
+            .collect()
+            .await;
+        let bytes = collected
+            .map_err(|error| anyhow::anyhow!("the answer ended early: {error}"))?
+            .to_bytes();
+        let bytes = if bytes.is_empty() {
+            Bytes::from_static(b"null")
+        } else {
+            bytes
+        };
+        serde_json::from_slice(&bytes)
+            .context("the server's answer is not what this version expects")
     }
 
     /// `GET` with a JSON answer.
@@ -99,8 +111,15 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::json`].
-    pub async fn act(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> anyhow::Result<()> {
-        self.json::<serde_json::Value>(method, path, body).await.map(|_| ())
+    pub async fn act(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<()> {
+        self.json::<serde_json::Value>(method, path, body)
+            .await
+            .map(|_| ())
     }
 
     /// A request whose answer is read piece by piece.
@@ -111,7 +130,12 @@ impl Client {
         self.send(method, path, None::<&()>).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> anyhow::Result<Response<Body>> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<Response<Body>> {
         let json = body.map(serde_json::to_vec).transpose()?;
         let request = Request::builder()
             .method(method)
@@ -120,11 +144,19 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(json.unwrap_or_default())))?;
         let answered = match self {
-            Self::Server(socket) => tokio::time::timeout(DEADLINE, over_socket(socket, request)).await,
-            Self::Offline(offline) => tokio::time::timeout(DEADLINE, in_process(offline.router(), request)).await,
+            Self::Server(socket) => {
+                tokio::time::timeout(DEADLINE, over_socket(socket, request)).await
+            }
+            Self::Offline(offline) => {
+                tokio::time::timeout(DEADLINE, in_process(offline.router(), request)).await
+            }
         };
         let response = answered.context("the server did not answer in time")??;
-        if response.status().is_success() { Ok(response) } else { Err(problem(response).await) }
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(problem(response).await)
+        }
     }
 
     /// Ends cleanly what was opened without a server.
@@ -135,27 +167,40 @@ impl Client {
     }
 }
 
-async fn over_socket(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
-    let stream = UnixStream::connect(socket).await.context("the server went away")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+async fn over_socket(
+    socket: &Path,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Response<Body>> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .context("the server went away")?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?.map(Body::new))
 }
 
-async fn in_process(router: Router, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+async fn in_process(
+    router: Router,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Response<Body>> {
     Ok(router.oneshot(request.map(Body::new)).await?)
 }
 
 async fn problem(response: Response<Body>) -> anyhow::Error {
     let status = response.status();
     let body = Limited::new(response.into_body(), 1 << 20).collect().await;
-    let bytes = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let bytes = body
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     match serde_json::from_slice::<Problem>(&bytes) {
         Ok(problem) => match problem.hint {
             Some(hint) => Hinted::new(problem.title, hint).into(),
             None => anyhow::anyhow!(problem.title),
         },
-        Err(_) if status == StatusCode::NOT_FOUND => anyhow::anyhow!("the server does not know this request"),
+        Err(_) if status == StatusCode::NOT_FOUND => {
+            anyhow::anyhow!("the server does not know this request")
+        }
         Err(_) => anyhow::anyhow!("the server answered {status}"),
     }
 }

@@ -19,8 +19,11 @@ use zeroize::Zeroizing;
 pub fn secret(file: Option<&Path>, question: &str) -> anyhow::Result<Zeroizing<String>> {
     match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(Zeroizing::new(
+                text.lines().next().unwrap_or_default().to_owned(),
+            ))
         }
         None => rpassword::prompt_password(format!("{question}: "))
             .map(Zeroizing::new)

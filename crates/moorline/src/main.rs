@@ -1,1 +1,166 @@
-fn main() {}
+//! The one binary: reads arguments, environment and configuration, wires the parts, prints.
+//!
+//! Nothing else in the workspace reads the environment, parses arguments, prints or installs a subscriber. Exit codes: 0 done, 1 failed or
+//! something is wrong, 2 usage.
+
+#![expect(
+    unreachable_pub,
+    reason = "nothing is reachable from outside a binary; `pub` tells what a module offers"
+)]
+
+mod args;
+mod backup;
+mod client;
+mod command;
+mod demo;
+mod generate;
+mod moments;
+mod offline;
+mod output;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use moorline_base::logging::{self, Format, LogHandle};
+use moorline_base::shutdown::Signals;
+use serde_json::json;
+
+use args::{Cli, Command, Global, Output};
+use client::Client;
+use command::{operate, secret};
+use serve::Server;
+
+/// glibc's allocator trims and faults on each 33 KB packet: 1.2 to 1.5 times the CPU (docs/design/tunnel.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let result = runtime.block_on(run(cli));
+    // What still runs was told to stop; blocking reads of a terminal would never return.
+    runtime.shutdown_background();
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    output::say(&format!(
+        "error: {}",
+        moorline_base::error::report(error.as_ref())
+    ));
+    ExitCode::FAILURE
+}
+
+/// Does what was asked; `false`: done, and something is wrong.
+async fn run(cli: Cli) -> anyhow::Result<bool> {
+    let Cli { global, command } = cli;
+    let format = global.output;
+    match command {
+        Command::Serve(listen) => {
+            let log = server_log(&global)?;
+            let signals = Signals::install()?;
+            let server = Server::start(&global, &listen, log).await?;
+            announce(&server, format)?;
+            server.run(signals).await?;
+        }
+        Command::Demo(demo) => demo::run(&global, demo).await?,
+        Command::Config(command) => {
+            operate::config(&command, &global.data, global.config.as_deref(), format)?
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut text);
+            output::write_all(&text)?;
+        }
+        Command::Generate(args::Generate::Reference { out }) => generate::run(&out).await?,
+        Command::Restore(restore) => {
+            let passphrase = secret(
+                restore.passphrase_file.as_deref(),
+                "passphrase of the backup",
+            )?;
+            let files = backup::restore(&restore.file, &passphrase, &global.data)?;
+            backup::bump(&global.data).await?;
+            let told = json!({"data": global.data, "files": files});
+            output::print(format, &told, || {
+                format!(
+                    "restored into {}: {}",
+                    global.data.display(),
+                    files.join(", ")
+                )
+            })?;
+        }
+        Command::Log(log) => {
+            let client = Client::running(&global.data).await?;
+            operate::log(&client, log.filter, format).await?;
+        }
+        other => return by_api(other, &global).await,
+    }
+    Ok(true)
+}
+
+/// Commands that are clients of the HTTP API.
+async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
+    let format = global.output;
+    // A command that answers itself logs only what is wrong.
+    let _ = logging::init("warn", Format::Auto);
+    let client = Client::connect(&global.data, global.config.as_deref()).await?;
+    let result = match command {
+        Command::Camera(command) => command::camera::run(&client, command, format)
+            .await
+            .map(|()| true),
+        Command::User(command) => command::user::run(&client, command, format)
+            .await
+            .map(|()| true),
+        Command::Segments(command) => command::segments::run(&client, command, format).await,
+        Command::Alert(args::Alert::Test) => operate::alert_test(&client, format).await,
+        Command::Doctor => operate::doctor(&client, format).await,
+        Command::Backup(backup) => operate::backup(&client, &backup, format)
+            .await
+            .map(|()| true),
+        _ => Err(anyhow::anyhow!("this command is no request")),
+    };
+    client.close().await;
+    result
+}
+
+fn server_log(global: &Global) -> anyhow::Result<LogHandle> {
+    let settings = settings::load(&global.data, global.config.as_deref())?;
+    Ok(logging::init(&settings.server.log, Format::Auto)?)
+}
+
+/// Says that the server is ready: one JSON line for programs, a few lines for people.
+fn announce(server: &Server, format: Output) -> anyhow::Result<()> {
+    let ready = &server.ready;
+    if format == Output::Json {
+        return output::print_line(ready);
+    }
+    let mut text = format!(
+        "moorline serves {} cameras\n  page     {}\n  cameras  ssh to {}\n  players  rtsp to {}\n  metrics  http://{}/metrics\n  state    {}\n",
+        serve::camera_count(&server.site),
+        ready.page,
+        ready.ssh,
+        ready.rtsp,
+        ready.admin,
+        ready.data.display(),
+    );
+    if let Some(file) = &ready.first_user {
+        text.push_str(&format!(
+            "\nThe first user is admin; the passwords are in {}\n",
+            file.display()
+        ));
+    }
+    text.push_str("\nAdd a camera: moorline camera add NAME\n");
+    output::write_all(text.as_bytes())
+}

@@ -22,7 +22,9 @@ pub fn parse(text: &str, zone: &str, now: Timestamp) -> anyhow::Result<Timestamp
         return Ok(Timestamp::from_millis(instant.as_millisecond()));
     }
     let civil = text.parse::<DateTime>();
-    let Ok(zone) = TimeZone::get(zone) else { bail!("the camera's time zone {zone:?} is unknown here") };
+    let Ok(zone) = TimeZone::get(zone) else {
+        bail!("the camera's time zone {zone:?} is unknown here")
+    };
     match civil.map(|civil| civil.to_zoned(zone)) {
         Ok(Ok(zoned)) => Ok(Timestamp::from_millis(zoned.timestamp().as_millisecond())),
         _ => bail!(Hinted::new(
@@ -34,9 +36,14 @@ pub fn parse(text: &str, zone: &str, now: Timestamp) -> anyhow::Result<Timestamp
 
 /// An instant as people read it, in a zone.
 pub fn local(instant: Timestamp, zone: &str) -> String {
-    let Ok(stamp) = jiff::Timestamp::from_millisecond(instant.as_millis()) else { return instant.to_string() };
+    let Ok(stamp) = jiff::Timestamp::from_millisecond(instant.as_millis()) else {
+        return instant.to_string();
+    };
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
-    stamp.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+    stamp
+        .to_zoned(zone)
+        .strftime("%Y-%m-%d %H:%M:%S %Z")
+        .to_string()
 }
 
 /// This machine's zone by name.
@@ -53,9 +60,18 @@ mod tests {
         let now: Timestamp = "2026-11-20T22:00:00Z".parse().unwrap();
         let told = |text: &str, zone: &str| parse(text, zone, now).map(|at| at.to_string());
         assert_eq!(told("2h", "UTC").unwrap(), "2026-11-20T20:00:00.000Z");
-        assert_eq!(told("2026-11-20 21:10", "Europe/Berlin").unwrap(), "2026-11-20T20:10:00.000Z");
-        assert_eq!(told("2026-11-20T21:10:05Z", "Europe/Berlin").unwrap(), "2026-11-20T21:10:05.000Z");
-        assert_eq!(told("2026-11-20T21:10:05+01:00", "UTC").unwrap(), "2026-11-20T20:10:05.000Z");
+        assert_eq!(
+            told("2026-11-20 21:10", "Europe/Berlin").unwrap(),
+            "2026-11-20T20:10:00.000Z"
+        );
+        assert_eq!(
+            told("2026-11-20T21:10:05Z", "Europe/Berlin").unwrap(),
+            "2026-11-20T21:10:05.000Z"
+        );
+        assert_eq!(
+            told("2026-11-20T21:10:05+01:00", "UTC").unwrap(),
+            "2026-11-20T20:10:05.000Z"
+        );
         assert!(told("yesterday", "UTC").is_err());
         assert_eq!(local(now, "Europe/Berlin"), "2026-11-20 23:00:00 CET");
     }

@@ -13,7 +13,11 @@ use crate::args::Output;
 ///
 /// # Errors
 /// What standard output says.
-pub fn print(output: Output, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub fn print(
+    output: Output,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     let mut shown = match output {
         Output::Json => serde_json::to_string_pretty(value)?,
         Output::Text => text(),
@@ -62,7 +66,11 @@ pub struct Progress {
 impl Progress {
     /// Progress under this label.
     pub fn new(label: &'static str) -> Self {
-        Self { shown: io::stderr().is_terminal(), label, last: u64::MAX }
+        Self {
+            shown: io::stderr().is_terminal(),
+            label,
+            last: u64::MAX,
+        }
     }
 
     /// Shows how far it is, in percent of an estimated whole.
@@ -71,7 +79,11 @@ impl Progress {
         if self.shown && percent != self.last {
             self.last = percent;
             let bar = "#".repeat((percent / 4) as usize);
-            let _ = write!(io::stderr().lock(), "\r{} [{bar:<25}] {percent:>2} %", self.label);
+            let _ = write!(
+                io::stderr().lock(),
+                "\r{} [{bar:<25}] {percent:>2} %",
+                self.label
+            );
         }
     }
 
@@ -92,12 +104,24 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Self {
+            rows: vec![
+                headings
+                    .iter()
+                    .map(|heading| (*heading).to_owned())
+                    .collect(),
+            ],
+        }
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| Untrusted::new(cell).to_string()).collect());
+        self.rows.push(
+            cells
+                .into_iter()
+                .map(|cell| Untrusted::new(cell).to_string())
+                .collect(),
+        );
     }
 
     /// The text, one line a row, two spaces between columns.
@@ -131,7 +155,11 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     let name = units.get(unit).copied().unwrap_or("PB");
-    if unit == 0 || value >= 99.5 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
+    if unit == 0 || value >= 99.5 {
+        format!("{value:.0} {name}")
+    } else {
+        format!("{value:.1} {name}")
+    }
 }
 
 /// `2h 5m`: the two largest units.
@@ -157,13 +185,22 @@ mod tests {
         table.row(["a-long-name".to_owned(), "\u{1b}[31mred".to_owned()]);
         let text = table.render();
         assert!(!text.contains('\u{1b}'), "{text:?}");
-        assert!(text.starts_with("CAMERA       STATE\nyard         up\n"), "{text}");
+        assert!(
+            text.starts_with("CAMERA       STATE\nyard         up\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn sizes_and_durations_read_well() {
-        assert_eq!([bytes(0), bytes(999), bytes(1_500), bytes(21_600_000_000)], ["0 B", "999 B", "1.5 kB", "21.6 GB"]);
+        assert_eq!(
+            [bytes(0), bytes(999), bytes(1_500), bytes(21_600_000_000)],
+            ["0 B", "999 B", "1.5 kB", "21.6 GB"]
+        );
         let told = |seconds| duration(Duration::from_secs(seconds));
-        assert_eq!([told(5), told(65), told(3_700), told(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+        assert_eq!(
+            [told(5), told(65), told(3_700), told(90_000)],
+            ["5s", "1m 5s", "1h 1m", "1d 1h"]
+        );
     }
 }

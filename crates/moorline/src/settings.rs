@@ -83,8 +83,8 @@ config_choice! {
     pub enum S3Verify {
         /// Ask for its size.
         Head = "head",
-        /// Trust the digest in the answer.
-        Digest = "digest",
+        /// Trust the digest in the answer, where the store was seen to compute it.
+        Etag = "etag",
     }
 }
 
@@ -97,8 +97,6 @@ config_section! {
         pub region: String = "us-east-1".to_owned(),
         /// Bucket.
         pub bucket: String = String::new(),
-        /// Folder in the bucket. Empty: its root.
-        pub prefix: String = String::new(),
         /// Access key.
         pub access_key: String = String::new(),
         /// Secret key.
@@ -171,7 +169,9 @@ config_root! {
 /// The file that is read: the one given, else `moorline.toml` in the data directory if it is there.
 pub fn file(data: &Path, given: Option<&Path>) -> Option<PathBuf> {
     let usual = data.join("moorline.toml");
-    given.map(Path::to_owned).or_else(|| usual.exists().then_some(usual))
+    given
+        .map(Path::to_owned)
+        .or_else(|| usual.exists().then_some(usual))
 }
 
 /// Reads the configuration.
@@ -180,10 +180,17 @@ pub fn file(data: &Path, given: Option<&Path>) -> Option<PathBuf> {
 /// Everything that is wrong with it, at once.
 pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
     let file = match file(data, given) {
-        Some(path) => Some(ConfigFile::read(&path).with_context(|| format!("cannot read {}", path.display()))?),
+        Some(path) => Some(
+            ConfigFile::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
+        ),
         None => None,
     };
-    let environment = std::env::vars().filter(|(name, _)| name != "MOORLINE_DATA" && name != "MOORLINE_CONFIG");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the binary alone reads the environment, here"
+    )]
+    let environment =
+        std::env::vars().filter(|(name, _)| name != "MOORLINE_DATA" && name != "MOORLINE_CONFIG");
     let settings: Settings = config::load(file.as_ref(), environment)?;
     Ok(settings)
 }

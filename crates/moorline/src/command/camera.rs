@@ -30,22 +30,43 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             output::print(format, &camera, || camera_text::show(&camera))
         }
         Camera::Set(set) => {
-            let change = CameraPatch { new_title: set.fields.title.clone(), ..patch(&set.fields, false)? };
+            let change = CameraPatch {
+                new_title: set.fields.title.clone(),
+                ..patch(&set.fields, false)?
+            };
             if change == CameraPatch::default() {
-                bail!(Hinted::new("nothing to change", "moorline camera set --help lists what can be set"));
+                bail!(Hinted::new(
+                    "nothing to change",
+                    "moorline camera set --help lists what can be set"
+                ));
             }
-            let camera: CameraView = client.json(Method::PATCH, &camera_path(&set.camera)?, Some(&change)).await?;
+            let camera: CameraView = client
+                .json(Method::PATCH, &camera_path(&set.camera)?, Some(&change))
+                .await?;
             output::print(format, &camera, || format!("camera {} changed", camera.id))
         }
         Camera::Disable { camera, stolen } => {
-            let enabled = if stolen { Enabled::Stolen } else { Enabled::Disabled };
-            enable(client, &camera, enabled, format, "disabled; its session has ended").await
+            let enabled = if stolen {
+                Enabled::Stolen
+            } else {
+                Enabled::Disabled
+            };
+            enable(
+                client,
+                &camera,
+                enabled,
+                format,
+                "disabled; its session has ended",
+            )
+            .await
         }
         Camera::Enable(name) => enable(client, &name.camera, Enabled::Yes, format, "enabled").await,
         Camera::HangUp(name) => {
             let path = format!("{}/hang-up", camera_path(&name.camera)?);
             client.act(Method::POST, &path, None::<&()>).await?;
-            output::print(format, &json!({"id": id(&name.camera)?}), || format!("tunnel of {} ended", name.camera))
+            output::print(format, &json!({"id": id(&name.camera)?}), || {
+                format!("tunnel of {} ended", name.camera)
+            })
         }
         Camera::Rm { camera, erase, yes } => remove(client, &camera, erase, yes, format).await,
         Camera::Key(key) => keys(client, key, format).await,
@@ -75,7 +96,10 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
     Ok(CameraPatch {
         new_title: None,
         site: fields.site.clone(),
-        timezone: fields.timezone.clone().or_else(|| is_new.then(moments::machine_zone)),
+        timezone: fields
+            .timezone
+            .clone()
+            .or_else(|| is_new.then(moments::machine_zone)),
         rtsp: fields.rtsp.clone(),
         path: fields.path.clone(),
         sub_path: fields.sub_path.clone(),
@@ -96,30 +120,65 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
 fn keep_days(text: &str) -> anyhow::Result<u16> {
     match text.strip_suffix('d').and_then(|days| days.parse().ok()) {
         Some(days) if days <= 999 => Ok(days),
-        _ => bail!(Hinted::new(format!("--keep {text:?} is no number of days"), "write 1d to 999d, or 0d for ever")),
+        _ => bail!(Hinted::new(
+            format!("--keep {text:?} is no number of days"),
+            "write 1d to 999d, or 0d for ever"
+        )),
     }
 }
 
-async fn enable(client: &Client, camera: &str, enabled: Enabled, format: Output, told: &str) -> anyhow::Result<()> {
-    let change = CameraPatch { enabled: Some(enabled), ..CameraPatch::default() };
-    let view: CameraView = client.json(Method::PATCH, &camera_path(camera)?, Some(&change)).await?;
+async fn enable(
+    client: &Client,
+    camera: &str,
+    enabled: Enabled,
+    format: Output,
+    told: &str,
+) -> anyhow::Result<()> {
+    let change = CameraPatch {
+        enabled: Some(enabled),
+        ..CameraPatch::default()
+    };
+    let view: CameraView = client
+        .json(Method::PATCH, &camera_path(camera)?, Some(&change))
+        .await?;
     output::print(format, &view, || format!("camera {} {told}", view.id))
 }
 
-async fn remove(client: &Client, camera: &str, erase: bool, yes: bool, format: Output) -> anyhow::Result<()> {
+async fn remove(
+    client: &Client,
+    camera: &str,
+    erase: bool,
+    yes: bool,
+    format: Output,
+) -> anyhow::Result<()> {
     let path = camera_path(camera)?;
     if erase && !yes && !confirmed(&format!("delete camera {camera} and all its recordings"))? {
         bail!("nothing was removed");
     }
-    client.act(Method::DELETE, &format!("{path}?erase={erase}"), None::<&()>).await?;
-    let told = if erase { "and its recordings removed" } else { "removed; its recordings stay until they expire" };
-    output::print(format, &json!({"id": id(camera)?, "erased": erase}), || format!("camera {camera} {told}"))
+    client
+        .act(
+            Method::DELETE,
+            &format!("{path}?erase={erase}"),
+            None::<&()>,
+        )
+        .await?;
+    let told = if erase {
+        "and its recordings removed"
+    } else {
+        "removed; its recordings stay until they expire"
+    };
+    output::print(format, &json!({"id": id(camera)?, "erased": erase}), || {
+        format!("camera {camera} {told}")
+    })
 }
 
 fn confirmed(what: &str) -> anyhow::Result<bool> {
     use std::io::{BufRead as _, IsTerminal as _};
     if !std::io::stdin().is_terminal() {
-        bail!(Hinted::new(format!("not asked whether to {what}"), "add --yes where nobody can answer"));
+        bail!(Hinted::new(
+            format!("not asked whether to {what}"),
+            "add --yes where nobody can answer"
+        ));
     }
     output::say(&format!("{what}? Type yes to go on:"));
     let mut line = String::new();
@@ -129,16 +188,37 @@ fn confirmed(what: &str) -> anyhow::Result<bool> {
 
 async fn keys(client: &Client, command: CameraKey, format: Output) -> anyhow::Result<()> {
     match command {
-        CameraKey::Add { camera, key, comment } => {
-            let key = if key.starts_with("SHA256:") { key } else { camera_add::public_key(&key)?.to_string() };
+        CameraKey::Add {
+            camera,
+            key,
+            comment,
+        } => {
+            let key = if key.starts_with("SHA256:") {
+                key
+            } else {
+                camera_add::public_key(&key)?.to_string()
+            };
             let path = format!("{}/keys", camera_path(&camera)?);
-            let view: CameraView = client.json(Method::POST, &path, Some(&KeyAdd { key, comment })).await?;
-            output::print(format, &view, || format!("camera {} has {} keys", view.id, view.keys.len()))
+            let view: CameraView = client
+                .json(Method::POST, &path, Some(&KeyAdd { key, comment }))
+                .await?;
+            output::print(format, &view, || {
+                format!("camera {} has {} keys", view.id, view.keys.len())
+            })
         }
-        CameraKey::Revoke { camera, fingerprint } => {
+        CameraKey::Revoke {
+            camera,
+            fingerprint,
+        } => {
             let path = format!("{}/keys/{}", camera_path(&camera)?, segment(&fingerprint));
             let view: CameraView = client.json(Method::DELETE, &path, None::<&()>).await?;
-            output::print(format, &view, || format!("key revoked; camera {} has {} keys", view.id, view.keys.len()))
+            output::print(format, &view, || {
+                format!(
+                    "key revoked; camera {} has {} keys",
+                    view.id,
+                    view.keys.len()
+                )
+            })
         }
     }
 }
@@ -147,7 +227,16 @@ fn pending(strangers: &[StrangerView]) -> String {
     if strangers.is_empty() {
         return "nobody was refused\n".to_owned();
     }
-    let mut table = Table::new(&["FINGERPRINT", "KEY", "NAME", "FROM", "CLIENT", "LAST", "TRIES", "WHY"]);
+    let mut table = Table::new(&[
+        "FINGERPRINT",
+        "KEY",
+        "NAME",
+        "FROM",
+        "CLIENT",
+        "LAST",
+        "TRIES",
+        "WHY",
+    ]);
     for stranger in strangers {
         table.row([
             stranger.fingerprint.clone(),
@@ -160,5 +249,8 @@ fn pending(strangers: &[StrangerView]) -> String {
             stranger.reason.replace('_', " "),
         ]);
     }
-    format!("{}\nAdd one: moorline camera add NAME --pending FINGERPRINT\n", table.render())
+    format!(
+        "{}\nAdd one: moorline camera add NAME --pending FINGERPRINT\n",
+        table.render()
+    )
 }

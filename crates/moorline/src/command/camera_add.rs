@@ -6,8 +6,9 @@ use anyhow::{Context as _, bail};
 use hyper::Method;
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
+use moorline_core::key::KeyAlgorithm;
 use moorline_core::{CameraId, PublicKey};
-use moorline_tunnel::keyfile::{self, KeyKind};
+use moorline_tunnel::keyfile::PrivateKey;
 use moorline_web::api::{self, CameraView, ServerView, StrangerView};
 use serde::Serialize;
 
@@ -56,18 +57,29 @@ pub fn public_key(text: &str) -> anyhow::Result<PublicKey> {
     let path = Path::new(text);
     if !path.exists() {
         let hint = "give the line that dropbearkey -y -f KEY prints, or a file with it";
-        bail!(Hinted::new(format!("{text:?} is neither a public key nor a file"), hint));
+        bail!(Hinted::new(
+            format!("{text:?} is neither a public key nor a file"),
+            hint
+        ));
     }
     let content = std::fs::read_to_string(path).with_context(|| format!("cannot read {text}"))?;
-    let line = content.lines().find(|line| line.starts_with("ssh-") || line.starts_with("ecdsa-"));
-    line.unwrap_or(&content).parse().with_context(|| format!("{text} holds no key that can be used"))
+    let line = content
+        .lines()
+        .find(|line| line.starts_with("ssh-") || line.starts_with("ecdsa-"));
+    line.unwrap_or(&content)
+        .parse()
+        .with_context(|| format!("{text} holds no key that can be used"))
 }
 
 /// Adds the camera.
 ///
 /// # Errors
 /// A field is wrong, the name or key is taken: nothing was added and no key file is left.
-pub async fn add(client: &Client, add: args::CameraAdd, format: args::Output) -> anyhow::Result<()> {
+pub async fn add(
+    client: &Client,
+    add: args::CameraAdd,
+    format: args::Output,
+) -> anyhow::Result<()> {
     let id: CameraId = add.name.parse()?;
     let is_lan = add.fields.rtsp.is_some();
     let mut written = None;
@@ -105,7 +117,10 @@ pub async fn add(client: &Client, add: args::CameraAdd, format: args::Output) ->
 
 async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
     let strangers: Vec<StrangerView> = client.get("/strangers").await?;
-    match strangers.into_iter().find(|stranger| stranger.fingerprint == fingerprint) {
+    match strangers
+        .into_iter()
+        .find(|stranger| stranger.fingerprint == fingerprint)
+    {
         Some(stranger) => Ok(stranger.key.to_string()),
         None => bail!(Hinted::new(
             format!("nobody with the fingerprint {fingerprint} has knocked"),
@@ -115,28 +130,59 @@ async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
 }
 
 /// Makes a key pair; the private half goes into a 0600 file in Dropbear's format, since dbclient refuses OpenSSH's.
-fn make_key(id: &CameraId, kind: args::KeyKind, file: Option<&Path>) -> anyhow::Result<(PathBuf, PublicKey)> {
-    let path = file.map_or_else(|| PathBuf::from(format!("{}.key", id.name())), Path::to_owned);
+fn make_key(
+    id: &CameraId,
+    kind: args::KeyKind,
+    file: Option<&Path>,
+) -> anyhow::Result<(PathBuf, PublicKey)> {
+    let path = file.map_or_else(
+        || PathBuf::from(format!("{}.key", id.name())),
+        Path::to_owned,
+    );
     if path.exists() {
         let hint = "move it away, or choose another place with --key-file";
-        bail!(Hinted::new(format!("{} exists already", path.display()), hint));
+        bail!(Hinted::new(
+            format!("{} exists already", path.display()),
+            hint
+        ));
     }
     let kind = match kind {
-        args::KeyKind::Ed25519 => KeyKind::Ed25519,
-        args::KeyKind::Ecdsa => KeyKind::EcdsaP256,
+        args::KeyKind::Ed25519 => KeyAlgorithm::Ed25519,
+        args::KeyKind::Ecdsa => KeyAlgorithm::EcdsaP256,
     };
-    let made = keyfile::generate(kind)?;
-    write_atomic(&path, &made.private, Access::Private).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok((std::path::absolute(&path)?, made.public))
+    let made = PrivateKey::generate(kind)?;
+    write_atomic(&path, made.to_dropbear()?.expose(), Access::Private)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((std::path::absolute(&path)?, made.public().clone()))
 }
 
-fn answer(id: CameraId, view: CameraView, server: ServerView, private_key: Option<PathBuf>, is_lan: bool) -> Added {
-    let user = if id.tenant().as_str() == moorline_core::TenantId::HOME { id.name().to_owned() } else { id.to_string() };
-    let ssh = (!is_lan).then(|| Ssh { host: server.public_host.clone(), port: server.ports.ssh, user });
-    let key = private_key.as_ref().map_or(KEY_ON_CAMERA.to_owned(), |path| path.display().to_string());
+fn answer(
+    id: CameraId,
+    view: CameraView,
+    server: ServerView,
+    private_key: Option<PathBuf>,
+    is_lan: bool,
+) -> Added {
+    let user = if id.tenant().as_str() == moorline_core::TenantId::HOME {
+        id.name().to_owned()
+    } else {
+        id.to_string()
+    };
+    let ssh = (!is_lan).then(|| Ssh {
+        host: server.public_host.clone(),
+        port: server.ports.ssh,
+        user,
+    });
+    let key = private_key
+        .as_ref()
+        .map_or(KEY_ON_CAMERA.to_owned(), |path| path.display().to_string());
     Added {
         command: ssh.as_ref().map(|ssh| command(ssh, &key)),
-        known_hosts: if is_lan { Vec::new() } else { server.known_hosts },
+        known_hosts: if is_lan {
+            Vec::new()
+        } else {
+            server.known_hosts
+        },
         id,
         private_key,
         ssh,
@@ -148,7 +194,11 @@ fn answer(id: CameraId, view: CameraView, server: ServerView, private_key: Optio
 /// The line that opens the tunnel: `-K` notices a dead path, `-N` and `-T` ask for no shell, port 0 needs no agreement.
 fn command(ssh: &Ssh, key: &str) -> String {
     let Ssh { host, port, user } = ssh;
-    let key = if key.contains([' ', '\'']) { format!("'{}'", key.replace('\'', "'\\''")) } else { key.to_owned() };
+    let key = if key.contains([' ', '\'']) {
+        format!("'{}'", key.replace('\'', "'\\''"))
+    } else {
+        key.to_owned()
+    };
     format!("dbclient -N -T -K 15 -p {port} -i {key} -R 0:127.0.0.1:{RTSP_PORT} {user}@{host}")
 }
 
@@ -165,7 +215,10 @@ fn text(added: &Added) -> String {
                 key.display(),
             ));
         }
-        text.push_str(&format!("\n  {}. Pin this server (one line per kind of host key):\n       mkdir -p ~/.ssh\n", number()));
+        text.push_str(&format!(
+            "\n  {}. Pin this server (one line per kind of host key):\n       mkdir -p ~/.ssh\n",
+            number()
+        ));
         for line in &added.known_hosts {
             text.push_str(&format!("       echo '{line}' >> ~/.ssh/known_hosts\n"));
         }
@@ -176,7 +229,10 @@ fn text(added: &Added) -> String {
         ));
     }
     text.push_str(&format!("\nWatch it:  {}\n", added.rtsp_url));
-    text.push_str(&format!("See it:    moorline camera show {}\n", added.id.name()));
+    text.push_str(&format!(
+        "See it:    moorline camera show {}\n",
+        added.id.name()
+    ));
     for note in &added.notes {
         text.push_str(&format!("\nnote: {note}\n"));
     }
@@ -189,7 +245,11 @@ mod tests {
 
     #[test]
     fn the_printed_line_is_what_dbclient_takes() {
-        let ssh = Ssh { host: "cctv.example.com".to_owned(), port: 2222, user: "yard".to_owned() };
+        let ssh = Ssh {
+            host: "cctv.example.com".to_owned(),
+            port: 2222,
+            user: "yard".to_owned(),
+        };
         assert_eq!(
             command(&ssh, KEY_ON_CAMERA),
             "dbclient -N -T -K 15 -p 2222 -i /etc/moorline/id -R 0:127.0.0.1:554 yard@cctv.example.com"

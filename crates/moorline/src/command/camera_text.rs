@@ -15,7 +15,16 @@ pub fn list(cameras: &[CameraView]) -> String {
     if cameras.is_empty() {
         return "no cameras yet\nAdd one: moorline camera add NAME\n".to_owned();
     }
-    let mut table = Table::new(&["CAMERA", "TITLE", "LINK", "SINCE", "RATE", "RECORD", "DURABLE UNTIL", "TROUBLE"]);
+    let mut table = Table::new(&[
+        "CAMERA",
+        "TITLE",
+        "LINK",
+        "SINCE",
+        "RATE",
+        "RECORD",
+        "DURABLE UNTIL",
+        "TROUBLE",
+    ]);
     for camera in cameras {
         table.row([
             camera.id.clone(),
@@ -36,21 +45,39 @@ pub fn show(camera: &CameraView) -> String {
     let mut lines: Vec<(&str, String)> = vec![
         ("camera", camera.id.clone()),
         ("title", camera.title.clone()),
-        ("site", camera.site.clone().unwrap_or_else(|| "-".to_owned())),
+        (
+            "site",
+            camera.site.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
         ("time zone", camera.timezone.clone()),
         ("added", moments::local(camera.created, &camera.timezone)),
         ("reached", access(&camera.access)),
         ("main", source(&camera.main)),
-        ("sub", camera.sub.as_ref().map_or_else(|| "-".to_owned(), source)),
-        ("record", format!("{}, kept {}", record(camera.record), kept(camera))),
-        ("link", format!("{} since {}", link(camera), at(camera, &camera.status["link_since"]))),
+        (
+            "sub",
+            camera.sub.as_ref().map_or_else(|| "-".to_owned(), source),
+        ),
+        (
+            "record",
+            format!("{}, kept {}", record(camera.record), kept(camera)),
+        ),
+        (
+            "link",
+            format!(
+                "{} since {}",
+                link(camera),
+                at(camera, &camera.status["link_since"])
+            ),
+        ),
         ("stream", stream(&camera.status)),
         ("trouble", trouble(camera)),
         ("durable until", at(camera, &camera.status["durable_until"])),
         ("watch", camera.rtsp_url.clone()),
     ];
     if let Some(bytes) = camera.bytes_per_day {
-        let days = camera.disk_days.map_or_else(String::new, |days| format!("; the disk holds about {days} days of all cameras"));
+        let days = camera.disk_days.map_or_else(String::new, |days| {
+            format!("; the disk holds about {days} days of all cameras")
+        });
         lines.push(("per day", format!("{}{days}", output::bytes(bytes))));
     }
     for key in &camera.keys {
@@ -67,13 +94,21 @@ pub fn show(camera: &CameraView) -> String {
 }
 
 fn at(camera: &CameraView, value: &Value) -> String {
-    let instant = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    instant.map_or_else(|| "-".to_owned(), |instant| moments::local(instant, &camera.timezone))
+    let instant = value
+        .as_str()
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    instant.map_or_else(
+        || "-".to_owned(),
+        |instant| moments::local(instant, &camera.timezone),
+    )
 }
 
 fn link(camera: &CameraView) -> String {
     match camera.enabled {
-        Enabled::Yes => camera.status["link"]["state"].as_str().unwrap_or("absent").to_owned(),
+        Enabled::Yes => camera.status["link"]["state"]
+            .as_str()
+            .unwrap_or("absent")
+            .to_owned(),
         Enabled::Disabled => "disabled".to_owned(),
         Enabled::Stolen => "stolen".to_owned(),
     }
@@ -81,23 +116,47 @@ fn link(camera: &CameraView) -> String {
 
 fn rate(status: &Value) -> String {
     let rates = status["relays"].as_array().into_iter().flatten();
-    let bits: u64 = rates.filter_map(|relay| relay["bits_per_second"].as_u64()).sum();
-    if bits == 0 { "-".to_owned() } else { format!("{:.1} Mbit/s", bits as f64 / 1e6) }
+    let bits: u64 = rates
+        .filter_map(|relay| relay["bits_per_second"].as_u64())
+        .sum();
+    if bits == 0 {
+        "-".to_owned()
+    } else {
+        format!("{:.1} Mbit/s", bits as f64 / 1e6)
+    }
 }
 
 fn stream(status: &Value) -> String {
     let relays = status["relays"].as_array().into_iter().flatten();
     let told = relays.map(|relay| {
-        let media = relay["media"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let words: Vec<&str> = std::iter::once(relay["source"].as_str().unwrap_or("-")).chain(media).collect();
-        format!("{} ({}, {} readers)", words.join(", "), rate_of(relay), relay["readers"])
+        let media = relay["media"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let words: Vec<&str> = std::iter::once(relay["source"].as_str().unwrap_or("-"))
+            .chain(media)
+            .collect();
+        format!(
+            "{} ({}, {} readers)",
+            words.join(", "),
+            rate_of(relay),
+            relay["readers"]
+        )
     });
     let told: Vec<String> = told.collect();
-    if told.is_empty() { "-".to_owned() } else { told.join("; ") }
+    if told.is_empty() {
+        "-".to_owned()
+    } else {
+        told.join("; ")
+    }
 }
 
 fn rate_of(relay: &Value) -> String {
-    format!("{:.2} Mbit/s", relay["bits_per_second"].as_u64().unwrap_or(0) as f64 / 1e6)
+    format!(
+        "{:.2} Mbit/s",
+        relay["bits_per_second"].as_u64().unwrap_or(0) as f64 / 1e6
+    )
 }
 
 fn record(record: Record) -> &'static str {
@@ -110,7 +169,9 @@ fn record(record: Record) -> &'static str {
 
 fn kept(camera: &CameraView) -> String {
     match camera.retention {
-        moorline_core::segment::Retention::Days(days) => output::duration(Duration::from_secs(u64::from(days) * 86_400)),
+        moorline_core::segment::Retention::Days(days) => {
+            output::duration(Duration::from_secs(u64::from(days) * 86_400))
+        }
         moorline_core::segment::Retention::Keep => "until deleted".to_owned(),
     }
 }
@@ -128,15 +189,24 @@ fn access(access: &Access) -> String {
 
 fn source(source: &SourceView) -> String {
     let path = source.path.as_deref().unwrap_or("known paths are tried");
-    source.user.as_ref().map_or_else(|| path.to_owned(), |user| format!("{path}, as {user}"))
+    source
+        .user
+        .as_ref()
+        .map_or_else(|| path.to_owned(), |user| format!("{path}, as {user}"))
 }
 
 /// Why nothing is recorded now, in words.
 fn trouble(camera: &CameraView) -> String {
     let gaps = camera.status["gaps"].as_array();
-    let last = gaps.and_then(|gaps| gaps.last()).filter(|gap| gap[1].is_null());
-    let Some(gap) = last.map(|gap| &gap[0]) else { return "-".to_owned() };
-    let cause = gap["cause"].as_str().and_then(|cause| cause.parse::<Cause>().ok());
+    let last = gaps
+        .and_then(|gaps| gaps.last())
+        .filter(|gap| gap[1].is_null());
+    let Some(gap) = last.map(|gap| &gap[0]) else {
+        return "-".to_owned();
+    };
+    let cause = gap["cause"]
+        .as_str()
+        .and_then(|cause| cause.parse::<Cause>().ok());
     let why = cause.map_or("unknown", Cause::explanation);
     format!("{why} since {}", at(camera, &gap["since"]))
 }

@@ -1,14 +1,17 @@
-//! `moorline alert`, `config`, `doctor` and `log`.
+//! `moorline alert`, `backup`, `config`, `doctor` and `log`.
 
 use std::path::Path;
 
+use http_body_util::BodyExt as _;
 use hyper::Method;
 use moorline_base::config;
 use moorline_web::api::{AlertResult, DoctorFinding, LogLevel};
 use serde_json::json;
 
-use crate::args::{Config, Output};
+use crate::args::{Backup, Config, Output};
+use crate::backup;
 use crate::client::Client;
+use crate::command::secret;
 use crate::output::{self, Table};
 use crate::settings;
 
@@ -17,7 +20,9 @@ use crate::settings;
 /// # Errors
 /// No channel is configured, or the server refuses.
 pub async fn alert_test(client: &Client, format: Output) -> anyhow::Result<bool> {
-    let results: Vec<AlertResult> = client.json(Method::POST, "/alert/test", None::<&()>).await?;
+    let results: Vec<AlertResult> = client
+        .json(Method::POST, "/alert/test", None::<&()>)
+        .await?;
     output::print(format, &results, || {
         let mut table = Table::new(&["CHANNEL", "RESULT"]);
         for result in &results {
@@ -38,7 +43,10 @@ pub async fn doctor(client: &Client, format: Output) -> anyhow::Result<bool> {
     output::print(format, &findings, || {
         let mut text = String::new();
         for finding in &findings {
-            text.push_str(&format!("{:<8} {}: {}\n", finding.level, finding.check, finding.finding));
+            text.push_str(&format!(
+                "{:<8} {}: {}\n",
+                finding.level, finding.check, finding.finding
+            ));
             if let Some(hint) = &finding.hint {
                 text.push_str(&format!("         hint: {hint}\n"));
             }
@@ -55,24 +63,59 @@ pub async fn doctor(client: &Client, format: Output) -> anyhow::Result<bool> {
 pub async fn log(client: &Client, filter: String, format: Output) -> anyhow::Result<()> {
     let level = LogLevel { filter };
     client.act(Method::PUT, "/log", Some(&level)).await?;
-    output::print(format, &level, || format!("the server logs {} until it is restarted", level.filter))
+    output::print(format, &level, || {
+        format!("the server logs {} until it is restarted", level.filter)
+    })
 }
 
 /// `moorline config check|show`: needs no server.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration.
-pub fn config(command: &Config, data: &Path, given: Option<&Path>, format: Output) -> anyhow::Result<()> {
+pub fn config(
+    command: &Config,
+    data: &Path,
+    given: Option<&Path>,
+    format: Output,
+) -> anyhow::Result<()> {
     let loaded = settings::load(data, given)?;
     let file = settings::file(data, given);
     match command {
-        Config::Check => output::print(format, &json!({"ok": true, "file": file}), || match &file {
-            Some(file) => format!("{} is in order", file.display()),
-            None => "there is no configuration file, and none is needed".to_owned(),
-        }),
+        Config::Check => {
+            output::print(format, &json!({"ok": true, "file": file}), || match &file {
+                Some(file) => format!("{} is in order", file.display()),
+                None => "there is no configuration file, and none is needed".to_owned(),
+            })
+        }
         Config::Show => {
             let text = config::effective_toml(&loaded);
-            output::print(format, &json!({"file": file, "toml": text}), || text.clone())
+            output::print(format, &json!({"file": file, "toml": text}), || {
+                text.clone()
+            })
         }
     }
+}
+
+/// `moorline backup`.
+///
+/// # Errors
+/// The passphrase is too short, or the file cannot be written.
+pub async fn backup(client: &Client, args: &Backup, format: Output) -> anyhow::Result<()> {
+    let passphrase = secret(args.passphrase_file.as_deref(), "passphrase for the backup")?;
+    let packed = client
+        .stream(Method::GET, "/backup")
+        .await?
+        .into_body()
+        .collect()
+        .await?
+        .to_bytes();
+    backup::write(&packed, &passphrase, &args.file)?;
+    client
+        .act(Method::POST, "/backup/done", None::<&()>)
+        .await?;
+    let hint =
+        "keep it on another machine, and the passphrase apart from it; recordings are not in it";
+    output::print(format, &json!({"file": args.file}), || {
+        format!("backup written to {}\n{hint}\n", args.file.display())
+    })
 }

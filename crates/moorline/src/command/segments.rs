@@ -25,27 +25,54 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
     match command {
         Segments::List { camera, from, to } => {
             let stretch = Stretch::of(client, &camera, &from, to.as_deref()).await?;
-            let rows: Vec<SegmentView> = client.get(&format!("{}/segments?{}", camera_path(&camera)?, stretch.query())).await?;
+            let rows: Vec<SegmentView> = client
+                .get(&format!(
+                    "{}/segments?{}",
+                    camera_path(&camera)?,
+                    stretch.query()
+                ))
+                .await?;
             output::print(format, &rows, || table(&rows, &stretch.zone))?;
             Ok(true)
         }
         Segments::Get { key, file } => {
-            let response = client.stream(Method::GET, &format!("/segments/{}", segment(&key))).await?;
+            let response = client
+                .stream(Method::GET, &format!("/segments/{}", segment(&key)))
+                .await?;
             let written = save(response, &file, "fetching").await?;
-            told(format, &file, written, json!([]), || format!("{} written to {}", output::bytes(written), file.display()))?;
+            told(format, &file, written, json!([]), || {
+                format!("{} written to {}", output::bytes(written), file.display())
+            })?;
             Ok(true)
         }
-        Segments::Export { camera, stretch, file } => {
-            let stretch = Stretch::of(client, &camera, &stretch.from, stretch.to.as_deref()).await?;
+        Segments::Export {
+            camera,
+            stretch,
+            file,
+        } => {
+            let stretch =
+                Stretch::of(client, &camera, &stretch.from, stretch.to.as_deref()).await?;
             let path = camera_path(&camera)?;
-            let rows: Vec<SegmentView> = client.get(&format!("{path}/segments?{}", stretch.query())).await?;
-            let response = client.stream(Method::GET, &format!("{path}/export?{}", stretch.query())).await?;
+            let rows: Vec<SegmentView> = client
+                .get(&format!("{path}/segments?{}", stretch.query()))
+                .await?;
+            let response = client
+                .stream(Method::GET, &format!("{path}/export?{}", stretch.query()))
+                .await?;
             let written = save(response, &file, "exporting").await?;
-            let gaps: Vec<&SegmentView> = rows.iter().filter(|row| row.kind != "recorded").collect();
-            told(format, &file, written, serde_json::to_value(&gaps)?, || exported(&file, written, &gaps, &stretch.zone))?;
+            let gaps: Vec<&SegmentView> =
+                rows.iter().filter(|row| row.kind != "recorded").collect();
+            told(format, &file, written, serde_json::to_value(&gaps)?, || {
+                exported(&file, written, &gaps, &stretch.zone)
+            })?;
             Ok(true)
         }
-        Segments::Verify { camera, from, to, full } => verify(client, camera, from, to, full, format).await,
+        Segments::Verify {
+            camera,
+            from,
+            to,
+            full,
+        } => verify(client, camera, from, to, full, format).await,
     }
 }
 
@@ -56,7 +83,12 @@ struct Stretch {
 }
 
 impl Stretch {
-    async fn of(client: &Client, camera: &str, from: &str, to: Option<&str>) -> anyhow::Result<Self> {
+    async fn of(
+        client: &Client,
+        camera: &str,
+        from: &str,
+        to: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let view: CameraView = client.get(&camera_path(camera)?).await?;
         let now = Timestamp::from_millis(SystemClock.wall_ms());
         let from = moments::parse(from, &view.timezone, now)?;
@@ -64,11 +96,19 @@ impl Stretch {
         if from >= to {
             bail!("the stretch ends before it begins: {from} to {to}");
         }
-        Ok(Self { from, to, zone: view.timezone })
+        Ok(Self {
+            from,
+            to,
+            zone: view.timezone,
+        })
     }
 
     fn query(&self) -> String {
-        format!("from={}&to={}", segment(&self.from.to_string()), segment(&self.to.to_string()))
+        format!(
+            "from={}&to={}",
+            segment(&self.from.to_string()),
+            segment(&self.to.to_string())
+        )
     }
 }
 
@@ -78,20 +118,37 @@ fn table(rows: &[SegmentView], zone: &str) -> String {
         let why = row.cause.map(|cause| cause.explanation().to_owned());
         let place = why.or_else(|| row.held.clone()).unwrap_or_default();
         let length = output::duration(row.to.since(row.from));
-        table.row([moments::local(row.from, zone), length, row.kind.clone(), place]);
+        table.row([
+            moments::local(row.from, zone),
+            length,
+            row.kind.clone(),
+            place,
+        ]);
     }
     table.render()
 }
 
 /// Streams an answer into a file (`-`: standard output). What cannot be finished is removed.
 async fn save(response: Response<Body>, file: &Path, label: &'static str) -> anyhow::Result<u64> {
-    let whole = response.headers().get("x-estimated-length").or_else(|| response.headers().get("content-length"));
-    let whole = whole.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let whole = response
+        .headers()
+        .get("x-estimated-length")
+        .or_else(|| response.headers().get("content-length"));
+    let whole = whole
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or(0);
     if file == Path::new("-") {
-        return copy(response.into_body(), &mut std::io::stdout().lock(), whole, label).await;
+        return copy(
+            response.into_body(),
+            &mut std::io::stdout().lock(),
+            whole,
+            label,
+        )
+        .await;
     }
     let partial = PathBuf::from(format!("{}.part", file.display()));
-    let mut out = std::fs::File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    let mut out = std::fs::File::create(&partial)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
     let copied = copy(response.into_body(), &mut out, whole, label).await;
     let finished = copied.and_then(|written| {
         out.sync_all()?;
@@ -104,7 +161,12 @@ async fn save(response: Response<Body>, file: &Path, label: &'static str) -> any
     finished
 }
 
-async fn copy(mut body: Body, out: &mut impl Write, whole: u64, label: &'static str) -> anyhow::Result<u64> {
+async fn copy(
+    mut body: Body,
+    out: &mut impl Write,
+    whole: u64,
+    label: &'static str,
+) -> anyhow::Result<u64> {
     let mut progress = Progress::new(label);
     let mut written = 0;
     while let Some(frame) = body.frame().await {
@@ -120,11 +182,21 @@ async fn copy(mut body: Body, out: &mut impl Write, whole: u64, label: &'static 
     Ok(written)
 }
 
-fn told(format: Output, file: &Path, written: u64, gaps: serde_json::Value, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+fn told(
+    format: Output,
+    file: &Path,
+    written: u64,
+    gaps: serde_json::Value,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     if file == Path::new("-") {
         return Ok(());
     }
-    output::print(format, &json!({"file": file, "bytes": written, "gaps": gaps}), text)
+    output::print(
+        format,
+        &json!({"file": file, "bytes": written, "gaps": gaps}),
+        text,
+    )
 }
 
 fn exported(file: &Path, written: u64, gaps: &[&SegmentView], zone: &str) -> String {
@@ -152,9 +224,18 @@ async fn verify(
     let now = Timestamp::from_millis(SystemClock.wall_ms());
     let mut whole = VerifyView::default();
     for camera in &cameras {
-        let from = from.as_deref().map_or(Ok(camera.created), |from| moments::parse(from, &camera.timezone, now))?;
-        let to = to.as_deref().map_or(Ok(now), |to| moments::parse(to, &camera.timezone, now))?;
-        let query = Stretch { from, to, zone: String::new() }.query();
+        let from = from.as_deref().map_or(Ok(camera.created), |from| {
+            moments::parse(from, &camera.timezone, now)
+        })?;
+        let to = to
+            .as_deref()
+            .map_or(Ok(now), |to| moments::parse(to, &camera.timezone, now))?;
+        let query = Stretch {
+            from,
+            to,
+            zone: String::new(),
+        }
+        .query();
         let path = format!("{}/verify?{query}&full={full}", camera_path(&camera.id)?);
         let found: VerifyView = client.json(Method::POST, &path, None::<&()>).await?;
         whole.objects += found.objects;
@@ -168,7 +249,11 @@ async fn verify(
         } else {
             let mut table = Table::new(&["WHAT", "OBJECT", "WHY"]);
             for finding in &whole.findings {
-                table.row([finding.kind.clone(), finding.key.clone(), finding.why.clone()]);
+                table.row([
+                    finding.kind.clone(),
+                    finding.key.clone(),
+                    finding.why.clone(),
+                ]);
             }
             text.push_str(&table.render());
         }

@@ -19,30 +19,64 @@ use crate::output::{self, Table};
 pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Result<()> {
     let users = format!("/tenants/{}/users", TenantId::HOME);
     match command {
-        User::Add { login, role, password_file } => {
-            let password = password_file.map(|file| secret(Some(&file), "").map(|text| text.to_string())).transpose()?;
-            let request = UserAdd { login, role: role_of(role), password };
+        User::Add {
+            login,
+            role,
+            password_file,
+        } => {
+            let password = password_file
+                .map(|file| secret(Some(&file), "").map(|text| text.to_string()))
+                .transpose()?;
+            let request = UserAdd {
+                login,
+                role: role_of(role),
+                password,
+            };
             let made: Credentials = client.json(Method::POST, &users, Some(&request)).await?;
-            output::print(format, &made, || format!("user {} added\n{}", made.login, credentials(&made)))
+            output::print(format, &made, || {
+                format!("user {} added\n{}", made.login, credentials(&made))
+            })
         }
         User::List => {
             let list: Vec<UserView> = client.get(&users).await?;
             output::print(format, &list, || table(&list))
         }
         User::Rm { login } => {
-            client.act(Method::DELETE, &format!("{users}/{}", segment(&login)), None::<&()>).await?;
-            output::print(format, &json!({"login": login}), || format!("user {login} removed; their streams have ended"))
+            client
+                .act(
+                    Method::DELETE,
+                    &format!("{users}/{}", segment(&login)),
+                    None::<&()>,
+                )
+                .await?;
+            output::print(format, &json!({"login": login}), || {
+                format!("user {login} removed; their streams have ended")
+            })
         }
-        User::Passwd { login, stream: true, .. } => {
+        User::Passwd {
+            login,
+            stream: true,
+            ..
+        } => {
             let path = format!("{users}/{}/stream-password", segment(&login));
             let made: Credentials = client.json(Method::POST, &path, None::<&()>).await?;
             output::print(format, &made, || credentials(&made))
         }
-        User::Passwd { login, password_file, .. } => {
-            let password = password_file.map(|file| secret(Some(&file), "").map(|text| text.to_string())).transpose()?;
+        User::Passwd {
+            login,
+            password_file,
+            ..
+        } => {
+            let password = password_file
+                .map(|file| secret(Some(&file), "").map(|text| text.to_string()))
+                .transpose()?;
             let path = format!("{users}/{}/password", segment(&login));
-            let made: Credentials = client.json(Method::PUT, &path, Some(&PasswordSet { password })).await?;
-            output::print(format, &made, || format!("password of {login} changed\n{}", credentials(&made)))
+            let made: Credentials = client
+                .json(Method::PUT, &path, Some(&PasswordSet { password }))
+                .await?;
+            output::print(format, &made, || {
+                format!("password of {login} changed\n{}", credentials(&made))
+            })
         }
     }
 }
@@ -58,10 +92,15 @@ fn role_of(role: args::Role) -> Role {
 fn credentials(made: &Credentials) -> String {
     let mut text = String::new();
     if let Some(password) = &made.password {
-        text.push_str(&format!("password:        {password}   (web page; shown once)\n"));
+        text.push_str(&format!(
+            "password:        {password}   (web page; shown once)\n"
+        ));
     }
     if let Some(password) = &made.stream_password {
-        text.push_str(&format!("stream password: {password}   (players, with user {})\n", made.login));
+        text.push_str(&format!(
+            "stream password: {password}   (players, with user {})\n",
+            made.login
+        ));
     }
     text
 }

@@ -36,24 +36,37 @@ pub fn load(server: &Server, data: &Path, public_host: &str) -> anyhow::Result<C
         )),
         (certificate, key) => (certificate.into(), key.into()),
     };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
-    let chain = chain.with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
+    let chain =
+        chain.with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
     if chain.is_empty() {
         bail!("{} holds no certificate", certificate.display());
     }
-    let private = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read the key {}", key.display()))?;
+    let private = PrivateKeyDer::from_pem_file(&key)
+        .with_context(|| format!("cannot read the key {}", key.display()))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certified = CertifiedKey::from_der(chain, private, &provider);
-    certified.with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))
+    certified.with_context(|| {
+        format!(
+            "{} and {} do not belong together",
+            certificate.display(),
+            key.display()
+        )
+    })
 }
 
 /// A server configuration that asks `resolver` for the certificate at each connection.
 ///
 /// # Errors
 /// The library refuses its own defaults.
-pub fn config(resolver: Arc<dyn rustls::server::ResolvesServerCert>, protocols: &[&[u8]]) -> anyhow::Result<Arc<ServerConfig>> {
+pub fn config(
+    resolver: Arc<dyn rustls::server::ResolvesServerCert>,
+    protocols: &[&[u8]],
+) -> anyhow::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
@@ -78,8 +91,16 @@ impl Certificate {
     pub fn fingerprint(&self) -> String {
         use sha2::Digest as _;
         let loaded = self.0.load();
-        let digest = loaded.cert.first().map(|certificate| sha2::Sha256::digest(certificate.as_ref())).unwrap_or_default();
-        digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+        let digest = loaded
+            .cert
+            .first()
+            .map(|certificate| sha2::Sha256::digest(certificate.as_ref()))
+            .unwrap_or_default();
+        digest
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect::<Vec<_>>()
+            .join(":")
     }
 }
 
@@ -90,13 +111,19 @@ impl rustls::server::ResolvesServerCert for Certificate {
 }
 
 fn make(certificate: &Path, key: &Path, public_host: &str) -> anyhow::Result<()> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
     if !names.iter().any(|name| name == public_host) {
         names.push(public_host.to_owned());
     }
     let pair = rcgen::KeyPair::generate()?;
     let mut params = rcgen::CertificateParams::new(names)?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "Moorline");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "Moorline");
     let made = params.self_signed(&pair)?;
     write_atomic(key, pair.serialize_pem().as_bytes(), Access::Private)?;
     write_atomic(certificate, made.pem().as_bytes(), Access::Private)?;

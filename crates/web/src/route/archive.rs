@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use moorline_core::camera::Camera;
-use moorline_core::coverage::{Coverage, Held, Row, RowKind};
+use moorline_core::coverage::{Coverage, Held, Row, RowKind, SHORTEST_GAP};
 use moorline_core::port::{AuditEntry, AuditEvent, Export, StoreError};
 use moorline_core::segment::{ObjectKey, Tier};
 use moorline_core::user::Role;
@@ -139,16 +139,23 @@ fn open_gaps(site: &Site, camera: &Camera, coverage: &mut Coverage, now: Timesta
     settle(coverage, camera, now);
 }
 
-/// What is not recorded yet is no bug: before the camera was added there was nothing, and the last seconds are still on their way.
+/// What is not recorded yet is no bug: before the camera was added there was nothing, and the last seconds are still on their way. What is
+/// too short for a gap belongs to the row after it.
 fn settle(coverage: &mut Coverage, camera: &Camera, now: Timestamp) {
     let fresh = now - std::time::Duration::from_secs(10);
+    let mut carried = None;
     coverage.rows.retain_mut(|row| {
         if row.kind != RowKind::Unexplained {
+            row.range.from = carried.take().unwrap_or(row.range.from);
             return true;
         }
-        row.range.from = row.range.from.max(camera.created);
+        row.range.from = row.range.from.max(camera.created).min(row.range.to);
+        if row.range.duration() < SHORTEST_GAP {
+            carried = Some(row.range.from);
+            return false;
+        }
         let on_its_way = row.range.to >= now && row.range.from >= fresh;
-        row.range.from < row.range.to && !on_its_way
+        !on_its_way
     });
 }
 

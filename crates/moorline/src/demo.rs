@@ -1,0 +1,242 @@
+//! `moorline demo`: the real server with two simulated cameras, for whoever wants to see it before owning a camera.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use hyper::Method;
+use moorline_base::clock::SystemClock;
+use moorline_base::config::HumanDuration;
+use moorline_base::logging::{self, Format};
+use moorline_base::shutdown::Signals;
+use moorline_core::key::KeyAlgorithm;
+use moorline_simcam as simcam;
+use moorline_tunnel::keyfile::PrivateKey;
+use moorline_web::api::{CameraAdd, CameraPatch, CameraView};
+use serde::Serialize;
+
+use crate::args::{Demo, Global, Listen, Output};
+use crate::client::Client;
+use crate::output;
+use crate::serve::{Ready, Server, first_user};
+
+/// What the demo tells.
+#[derive(Debug, Serialize)]
+struct Shown {
+    page: String,
+    user: String,
+    password: String,
+    stream_password: String,
+    rtsp: Vec<String>,
+    server: Ready,
+}
+
+/// Runs the demo until a signal comes.
+///
+/// # Errors
+/// The server does not start, or a camera cannot be simulated.
+pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
+    let log = logging::init("warn", Format::Auto)?;
+    let mut signals = Signals::install()?;
+    let temporary = if demo.keep {
+        None
+    } else {
+        Some(temporary_directory()?)
+    };
+    let data = temporary
+        .as_ref()
+        .map_or(global.data.clone(), |dir| dir.path().to_owned());
+    let global = Global {
+        data,
+        config: None,
+        ..global.clone()
+    };
+    let server = Server::start(&global, &on_loopback(&demo.listen), log).await?;
+    let cameras = start_cameras(&server, demo.dbclient).await;
+    let result = match cameras {
+        Ok(cameras) => {
+            show(&server, &global, &cameras)?;
+            wait(&mut signals, demo.leave_after.as_deref()).await?;
+            output::say("leaving");
+            for camera in cameras {
+                camera.camera.stop().await;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    let stopped = server.stop(&mut signals).await;
+    drop(temporary);
+    result.and(stopped)
+}
+
+fn temporary_directory() -> anyhow::Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("moorline-demo-")
+        .tempdir()
+        .context("cannot make a temporary directory")
+}
+
+/// Free ports on loopback, unless others were asked for.
+fn on_loopback(listen: &Listen) -> Listen {
+    let free = || Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Listen {
+        listen_ssh: listen.listen_ssh.or_else(free),
+        listen_rtsp: listen.listen_rtsp.or_else(free),
+        listen_https: listen.listen_https.or_else(free),
+        listen_admin: listen.listen_admin.or_else(free),
+        public_host: listen
+            .public_host
+            .clone()
+            .or_else(|| Some("localhost".to_owned())),
+    }
+}
+
+async fn wait(signals: &mut Signals, leave_after: Option<&str>) -> anyhow::Result<()> {
+    let Some(text) = leave_after else {
+        signals.next().await;
+        return Ok(());
+    };
+    let after: HumanDuration = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("--leave-after {text:?}: write it like 30s"))?;
+    let until = moorline_base::clock::Clock::monotonic(&SystemClock) + after.get();
+    tokio::select! {
+        _ = signals.next() => {}
+        () = moorline_base::clock::Clock::sleep_until(&SystemClock, until) => {}
+    }
+    Ok(())
+}
+
+fn show(server: &Server, global: &Global, cameras: &[Simulated]) -> anyhow::Result<()> {
+    let ready = server.ready.clone();
+    let secret = |name: &str| {
+        ready
+            .first_user
+            .as_deref()
+            .and_then(|file: &Path| first_user::read(file, name))
+            .unwrap_or_default()
+    };
+    let (password, stream_password) = (secret("password"), secret("stream_password"));
+    let url = |name: &str| {
+        format!(
+            "rtsp://{}:{stream_password}@localhost:{}/{name}",
+            first_user::LOGIN,
+            ready.rtsp.port()
+        )
+    };
+    let shown = Shown {
+        page: ready.page.clone(),
+        user: first_user::LOGIN.to_owned(),
+        rtsp: cameras.iter().map(|camera| url(&camera.name)).collect(),
+        password,
+        stream_password,
+        server: ready,
+    };
+    if global.output == Output::Json {
+        return output::print_line(&shown);
+    }
+    let mut text = format!(
+        "\n  page      {}   (the browser will not know the certificate: go on)\n",
+        shown.page
+    );
+    text.push_str(&format!(
+        "  user      {}\n  password  {}\n\n",
+        shown.user, shown.password
+    ));
+    for url in &shown.rtsp {
+        text.push_str(&format!("  ffplay -rtsp_transport tcp {url}\n"));
+    }
+    text.push_str(&format!(
+        "\n  moorline --data {} camera list\n",
+        shown.server.data.display()
+    ));
+    text.push_str("\nTwo simulated cameras have tunnelled in and are being recorded. Ctrl-C leaves nothing behind.\n");
+    output::write_all(text.as_bytes())
+}
+
+async fn start_cameras(server: &Server, dbclient: bool) -> anyhow::Result<Vec<Simulated>> {
+    let client = Client::Server(server.ready.socket.clone());
+    let mut cameras = Vec::new();
+    for (index, (name, title)) in [("camera-1", "Front door"), ("camera-2", "Yard")]
+        .into_iter()
+        .enumerate()
+    {
+        let key = PrivateKey::generate(KeyAlgorithm::Ed25519)?;
+        register(&client, name, title, &key).await?;
+        let real = dbclient && index == 1;
+        cameras.push(simulate(name, index as u32 + 1, &server.ready, &key, real).await?);
+    }
+    Ok(cameras)
+}
+
+async fn register(
+    client: &Client,
+    name: &str,
+    title: &str,
+    key: &PrivateKey,
+) -> anyhow::Result<()> {
+    let add = CameraAdd {
+        name: name.to_owned(),
+        keys: vec![key.public().to_string()],
+        title: Some(title.to_owned()),
+        change: CameraPatch {
+            timezone: Some(crate::moments::machine_zone()),
+            site: Some("Demo".to_owned()),
+            path: Some("/main".to_owned()),
+            sub_path: Some("/sub".to_owned()),
+            ..CameraPatch::default()
+        },
+    };
+    let path = "/tenants/home/cameras";
+    match client
+        .json::<CameraView>(Method::POST, path, Some(&add))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // A kept directory knows the camera from the last time, under another key.
+        Err(_) => {
+            let add = moorline_web::api::KeyAdd {
+                key: key.public().to_string(),
+                comment: "demo".to_owned(),
+            };
+            client
+                .json::<CameraView>(Method::POST, &format!("{path}/{name}/keys"), Some(&add))
+                .await
+                .map(|_| ())
+        }
+    }
+}
+
+/// A simulated camera under its name.
+struct Simulated {
+    name: String,
+    camera: simcam::Camera,
+}
+
+/// Starts a camera with the clip, behind our own SSH client or the real one.
+async fn simulate(
+    name: &str,
+    number: u32,
+    ready: &Ready,
+    key: &PrivateKey,
+    real: bool,
+) -> anyhow::Result<Simulated> {
+    let key = simcam::Key::from_dropbear(key.to_dropbear()?.expose())?;
+    let pinned = simcam::KnownHosts::parse(ready.known_hosts.iter().map(String::as_str))?;
+    let config = simcam::CameraConfig {
+        source: simcam::SourceConfig::clip(number),
+        tunnel: simcam::TunnelConfig::new(ready.ssh, name, key, pinned),
+        client: if real {
+            simcam::Client::Dbclient("dbclient".into())
+        } else {
+            simcam::Client::BuiltIn
+        },
+    };
+    let camera = simcam::Camera::start(config, SystemClock::shared()).await;
+    let camera = camera.with_context(|| format!("cannot simulate {name}"))?;
+    Ok(Simulated {
+        name: name.to_owned(),
+        camera,
+    })
+}

@@ -1,0 +1,62 @@
+//! The first user: somebody has to be able to sign in without any configuration.
+
+use std::path::{Path, PathBuf};
+
+use moorline_core::port::Users as _;
+use moorline_core::user::Role;
+use moorline_core::{Masked, TenantId};
+use moorline_registry::Registry;
+use rand::Rng as _;
+
+/// The login that is made.
+pub const LOGIN: &str = "admin";
+/// The 0600 file with its passwords.
+const FILE: &str = "first-user.txt";
+/// Letters and digits that nobody confuses; 20 of them are 99 bits.
+const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+
+/// Makes `admin` if there is no user at all, and writes its passwords into a 0600 file; returns the file then.
+///
+/// # Errors
+/// The registry or the file fails.
+pub async fn ensure(registry: &Registry, data: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let users = registry.users();
+    if !users.list(&TenantId::home()).is_empty() {
+        return Ok(None);
+    }
+    let mut random = rand::rng();
+    let password: String = (0..20)
+        .filter_map(|_| {
+            LETTERS
+                .get(random.random_range(0..LETTERS.len()))
+                .map(|letter| char::from(*letter))
+        })
+        .collect();
+    let stream = users
+        .add(
+            LOGIN.parse()?,
+            TenantId::home(),
+            Role::Admin,
+            Masked::new(password.clone()),
+        )
+        .await?;
+    let file = data.join(FILE);
+    let text = format!(
+        "login = {LOGIN}\npassword = {password}\nstream_password = {}\n\n\
+         # The first is for the web page, the second for players. Delete this file once you know them;\n\
+         # moorline user passwd {LOGIN} makes new ones.\n",
+        stream.reveal(),
+    );
+    super::write_private(&file, &text)?;
+    Ok(Some(file))
+}
+
+/// A line of the file.
+pub fn read(file: &Path, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(" = ")
+            .map(str::to_owned)
+    })
+}

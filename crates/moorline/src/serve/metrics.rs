@@ -1,0 +1,33 @@
+//! The process's metrics: one registry with the prefix `moorline`.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+/// The registry while parts register themselves.
+pub struct Metrics {
+    /// Where parts register.
+    pub registry: Registry,
+}
+
+impl Metrics {
+    /// A registry that tells the version.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("moorline");
+        let labels = vec![("version", env!("CARGO_PKG_VERSION"))];
+        let build =
+            Family::<Vec<(&'static str, &'static str)>, ConstGauge>::new_with_constructor(|| {
+                ConstGauge::new(1_i64)
+            });
+        let _ = build.get_or_create(&labels);
+        registry.register("build", "Version of the program; always 1", build);
+        Self { registry }
+    }
+
+    /// The finished registry.
+    pub fn finish(self) -> Arc<Registry> {
+        Arc::new(self.registry)
+    }
+}

@@ -1,0 +1,256 @@
+//! What only the whole process can do: the port behind the operator's routes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use moorline_base::clock::SharedClock;
+use moorline_base::files::{Access, disk_space, write_atomic};
+use moorline_base::logging::LogHandle;
+use moorline_core::alarm::{Alarm, AlarmKind};
+use moorline_core::camera::Camera;
+use moorline_core::port::{CameraDirectory as _, Notifier};
+use moorline_core::segment::{Tier, camera_prefix};
+use moorline_core::{CameraId, TenantId, TimeRange, Timestamp};
+use moorline_registry::Registry;
+use moorline_store::SweepState;
+use moorline_store::verify::{self, Depth, Finding, Torn};
+use moorline_web::Operations;
+use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyFinding, VerifyView};
+use moorline_web::problem::Problem;
+
+use super::classes::Classes;
+use super::doctor::{self, Facts};
+use super::parts::Store;
+use crate::backup;
+use crate::settings::Settings;
+
+/// Every n-th segment is looked at by a verify that is not full.
+const SAMPLE: usize = 10;
+
+/// The process as the operator sees it.
+pub struct Operator {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The settings in force.
+    pub settings: Arc<Settings>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Cameras and users.
+    pub registry: Arc<Registry>,
+    /// Segments.
+    pub store: Store,
+    /// Which retention classes the store holds.
+    pub classes: Classes,
+    /// What went for room.
+    pub swept: SweepState,
+    /// The spool.
+    pub archive: moorline_archiver::Archive,
+    /// Who is told.
+    pub notifier: Arc<dyn Notifier>,
+    /// Changes what is logged; `None` while no server runs.
+    pub log: Option<LogHandle>,
+    /// What doctor knows of the running server.
+    pub facts: Facts,
+}
+
+impl Operator {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.wall_ms())
+    }
+}
+
+#[async_trait]
+impl Operations for Operator {
+    fn disk(&self) -> Option<DiskView> {
+        let directory = self.store.directory.as_ref()?;
+        let space = disk_space(directory.path()).ok()?;
+        let used = space.total.saturating_sub(space.available);
+        let bound = space.total / 100 * u64::from(self.settings.archive.disk_percent);
+        let bound = bound.min(
+            space
+                .total
+                .saturating_sub(self.settings.archive.disk_free.bytes()),
+        );
+        Some(DiskView {
+            total: space.total,
+            free: space.available,
+            bound,
+            used,
+        })
+    }
+
+    fn expired_before(&self, camera: &Camera) -> Timestamp {
+        self.swept.expired_before(camera.retention, self.now())
+    }
+
+    async fn verify(
+        &self,
+        camera: &CameraId,
+        tier: Tier,
+        range: TimeRange,
+        full: bool,
+    ) -> Result<VerifyView, Problem> {
+        let request = verify::Request {
+            camera,
+            classes: &self.classes.with(&self.registry.cameras().snapshot()),
+            tier,
+            range,
+            depth: if full {
+                Depth::Whole
+            } else {
+                Depth::Heads { every: SAMPLE }
+            },
+            spool: Some(&self.archive),
+            digests: self.store.digests.as_deref(),
+        };
+        let report = verify::verify(&*self.store.read, &request).await?;
+        report.mark(&*self.store.markers).await?;
+        Ok(VerifyView {
+            objects: report.segments + report.gaps,
+            read: report.read,
+            findings: report.findings.iter().map(told).collect(),
+        })
+    }
+
+    async fn erase(&self, camera: &CameraId) -> Result<u64, Problem> {
+        self.archive
+            .erase(camera)
+            .await
+            .map_err(|error| Problem::internal(&error))?;
+        let mut erased = 0;
+        for class in self.classes.with(&self.registry.cameras().snapshot()) {
+            let prefix = camera_prefix(camera, class);
+            let mut after = String::new();
+            loop {
+                let page = self.store.read.list(&prefix, &after).await?;
+                for object in &page.objects {
+                    self.store.read.delete(&object.key).await?;
+                    erased += 1;
+                }
+                match page.objects.last() {
+                    Some(last) if page.more => after.clone_from(&last.key),
+                    _ => break,
+                }
+            }
+        }
+        Ok(erased)
+    }
+
+    async fn alert_test(&self) -> Vec<AlertResult> {
+        let alarm = Alarm {
+            tenant: TenantId::home(),
+            at: self.now(),
+            kind: AlarmKind::Test,
+        };
+        let told = self
+            .notifier
+            .tell(&alarm)
+            .await
+            .into_iter()
+            .map(|result| match result {
+                Ok(channel) => AlertResult {
+                    channel: channel.to_owned(),
+                    error: None,
+                },
+                Err(error) => AlertResult {
+                    channel: error.channel.to_owned(),
+                    error: Some(error.why),
+                },
+            });
+        told.collect()
+    }
+
+    async fn doctor(&self) -> Vec<DoctorFinding> {
+        doctor::examine(self).await
+    }
+
+    async fn backup(&self) -> Result<Bytes, Problem> {
+        let copy = self.data.join("backup.sqlite.part");
+        let packed = async {
+            self.registry
+                .export(&copy)
+                .await
+                .map_err(|error| Problem::internal(&error))?;
+            backup::pack(&self.data, &copy).map_err(|error| Problem::internal(&error))
+        };
+        let packed = packed.await;
+        let _ = std::fs::remove_file(&copy);
+        packed.map(Bytes::from)
+    }
+
+    fn backup_done(&self) {
+        let stamp = self.now().to_string();
+        if let Err(error) = write_atomic(
+            &self.data.join(backup::MARK),
+            stamp.as_bytes(),
+            Access::Private,
+        ) {
+            tracing::warn!(%error, "cannot note that a backup was made");
+        }
+    }
+
+    fn set_log(&self, filter: &str) -> Result<(), Problem> {
+        let no_server = Problem::new(
+            StatusCode::CONFLICT,
+            "no_server",
+            "no server runs whose log could change",
+        );
+        let log = self.log.as_ref().ok_or(no_server)?;
+        log.set(filter).map_err(|error| {
+            let hint = error
+                .hint()
+                .unwrap_or("write info, or info,moorline_tunnel=debug");
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "filter",
+                error.to_string(),
+            )
+            .field("filter")
+            .hint(hint)
+        })?;
+        tracing::info!(filter, "what is logged has changed");
+        Ok(())
+    }
+}
+
+fn told(finding: &Finding) -> VerifyFinding {
+    let (kind, key, why) = match finding {
+        Finding::Lost {
+            take,
+            first,
+            last,
+            range,
+            ..
+        } => (
+            "lost",
+            format!("take {take}, {first} to {last}"),
+            format!("nothing is stored from {} to {}", range.from, range.to),
+        ),
+        Finding::Unreadable { key } => (
+            "lost",
+            key.clone(),
+            "it is listed, but cannot be read".to_owned(),
+        ),
+        Finding::Torn { key, why } => {
+            let why = match why {
+                Torn::Empty => "it has no bytes",
+                Torn::NoInit => "it does not begin as a segment does",
+                Torn::Cut => "its end is cut off",
+            };
+            ("damaged", key.clone(), why.to_owned())
+        }
+        Finding::Spoiled { key } => (
+            "damaged",
+            key.clone(),
+            "its bytes are not those that were stored".to_owned(),
+        ),
+    };
+    VerifyFinding {
+        kind: kind.to_owned(),
+        key,
+        why,
+    }
+}

@@ -1,0 +1,251 @@
+//! The parts that need no listener: registry, store, spool, recordings. The server builds on them, and so does a command that answers
+//! itself while no server runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use moorline_archiver::Archive;
+use moorline_base::Secret;
+use moorline_base::clock::{SharedClock, SystemClock};
+use moorline_base::error::{Hinted, WithHint as _};
+use moorline_base::files::DataDir;
+use moorline_core::CameraId;
+use moorline_core::port::{CameraDirectory as _, SegmentSink, SegmentStore};
+use moorline_core::segment::Retention;
+use moorline_recordings::{Archive as Reader, Kept};
+use moorline_registry::Registry;
+use moorline_store::verify::Digests;
+use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
+
+use super::classes::Classes;
+use crate::settings::{Settings, StoreKind};
+
+/// The store, by all its ports.
+#[derive(Clone)]
+pub struct Store {
+    /// Reading and deleting.
+    pub read: Arc<dyn SegmentStore>,
+    /// Putting.
+    pub sink: Arc<dyn SegmentSink>,
+    /// Digests, where the store tells them.
+    pub digests: Option<Arc<dyn Digests>>,
+    /// Where gap markers that belong to no archiver go.
+    pub markers: Arc<dyn moorline_store::verify::Markers>,
+    /// The directory, if it is one.
+    pub directory: Option<DirectoryStore>,
+    /// In words, without secrets.
+    pub told: String,
+}
+
+/// Everything without a listener.
+pub struct Parts {
+    /// The lock on the data directory.
+    pub data: DataDir,
+    /// Time.
+    pub clock: SharedClock,
+    /// Cameras, users, claims.
+    pub registry: Arc<Registry>,
+    /// Segments.
+    pub store: Store,
+    /// Which retention classes the store holds.
+    pub classes: Classes,
+    /// What the sweeper took for room.
+    pub swept: SweepState,
+    /// Spool and uploader.
+    pub archive: Archive,
+    /// The read side.
+    pub reader: Arc<Reader>,
+}
+
+impl Parts {
+    /// Opens the data directory. Recovers what a crash left in the spool.
+    ///
+    /// # Errors
+    /// Another process has it, a file is damaged or of a newer version, the store's settings are wrong: each says which, and the cure.
+    pub async fn open(data: &Path, settings: &Settings) -> anyhow::Result<Self> {
+        let lock = DataDir::open(data)?;
+        let clock = SystemClock::shared();
+        let registry = Registry::open(
+            &data.join("registry.sqlite"),
+            &data.join("registry.key"),
+            Arc::clone(&clock),
+        )
+        .await;
+        let registry = registry.map_err(|error| {
+            let hint = error.hint();
+            Hinted::new(format!("{:#}", anyhow::Error::from(error)), hint)
+        })?;
+        let registry = Arc::new(registry);
+        let store = open_store(data, settings, &clock)?;
+        let swept = SweepState::open(data.join("swept.json"))
+            .context("cannot read swept.json in the data directory")?;
+        let archive = Archive::open(
+            data.join("spool"),
+            Arc::clone(&store.sink),
+            Arc::clone(&clock),
+            archive_settings(settings, data)?,
+        )
+        .await?;
+        let cameras = registry.cameras();
+        let classes = Classes::default();
+        if let Err(error) = classes.discover(&*store.read).await {
+            tracing::warn!(%error, "the store does not answer: recordings of former retention classes are not shown until a restart");
+        }
+        let (book, expiry) = (classes.clone(), swept.clone());
+        let kept = move |camera: &CameraId, now| {
+            let set = cameras.snapshot();
+            let retention = set
+                .get(camera)
+                .map_or(Retention::Keep, |camera| camera.retention);
+            Kept {
+                classes: book.with(&set),
+                expired_before: expiry.expired_before(retention, now),
+            }
+        };
+        let reader = Reader::new(
+            Arc::clone(&store.read),
+            Arc::new(archive.clone()),
+            kept,
+            Arc::clone(&clock),
+        );
+        Ok(Self {
+            data: lock,
+            clock,
+            registry,
+            store,
+            classes,
+            swept,
+            archive,
+            reader: Arc::new(reader),
+        })
+    }
+
+    /// The task that removes what retention has outlived.
+    pub fn sweeper(&self, settings: &Settings) -> Sweeper {
+        let policy = SweepPolicy {
+            max_percent: settings.archive.disk_percent,
+            min_free: settings.archive.disk_free.bytes(),
+            ..SweepPolicy::default()
+        };
+        match &self.store.directory {
+            Some(directory) => Sweeper::of_directory(
+                directory.clone(),
+                policy,
+                self.swept.clone(),
+                Arc::clone(&self.clock),
+            ),
+            None => Sweeper::by_age(
+                Arc::clone(&self.store.read),
+                policy,
+                Arc::clone(&self.clock),
+            ),
+        }
+    }
+
+    /// Closes what must be closed.
+    pub async fn close(self) {
+        if let Err(error) = self.registry.close().await {
+            tracing::warn!(%error, "the registry was not closed cleanly");
+        }
+    }
+}
+
+fn open_store(data: &Path, settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
+    match settings.archive.store {
+        StoreKind::Directory => {
+            let given = &settings.archive.directory;
+            let path = if given.is_empty() {
+                data.join("archive")
+            } else {
+                PathBuf::from(given)
+            };
+            let store = DirectoryStore::open(&path, Arc::clone(clock));
+            let store = store.hint(|| "archive.directory names it; it must be writable")?;
+            Ok(Store {
+                read: Arc::new(store.clone()),
+                sink: Arc::new(store.clone()),
+                digests: None,
+                markers: Arc::new(store.clone()),
+                directory: Some(store),
+                told: format!("directory {}", path.display()),
+            })
+        }
+        StoreKind::S3 => bucket(settings, clock),
+    }
+}
+
+#[cfg(feature = "s3")]
+fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
+    use moorline_store::s3::{Digest, Verify};
+    let s3 = &settings.s3;
+    let verify = match s3.verify {
+        crate::settings::S3Verify::Head => Verify::Head,
+        crate::settings::S3Verify::Etag => Verify::Etag,
+    };
+    let config = moorline_store::S3Config {
+        endpoint: Some(s3.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+        region: s3.region.clone(),
+        bucket: s3.bucket.clone(),
+        access_key: s3.access_key.clone(),
+        secret_key: Secret::new(s3.secret_key.expose().clone()),
+        path_style: Some(s3.path_style),
+        digest: Digest::Md5,
+        verify,
+    };
+    let told = format!(
+        "bucket {} at {}",
+        s3.bucket,
+        if s3.endpoint.is_empty() {
+            &s3.region
+        } else {
+            &s3.endpoint
+        }
+    );
+    let store = moorline_store::S3Store::new(config, Arc::clone(clock));
+    let store = Arc::new(store.map_err(|error| {
+        Hinted::new(
+            format!("s3.{error}"),
+            "set it in moorline.toml, section [s3]",
+        )
+    })?);
+    Ok(Store {
+        read: Arc::clone(&store) as _,
+        sink: Arc::clone(&store) as _,
+        digests: Some(Arc::clone(&store) as _),
+        markers: store,
+        directory: None,
+        told,
+    })
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket(_: &Settings, _: &SharedClock) -> anyhow::Result<Store> {
+    bail!(Hinted::new(
+        "archive.store = \"s3\" is not part of this build",
+        "build with the feature s3, or use a directory"
+    ))
+}
+
+fn archive_settings(
+    settings: &Settings,
+    data: &Path,
+) -> anyhow::Result<moorline_archiver::Settings> {
+    let segment = settings.archive.segment.get();
+    if !(2..=300).contains(&segment.as_secs()) {
+        bail!(Hinted::new(
+            "archive.segment is out of range",
+            "write 2s to 300s; 60s is right for most"
+        ));
+    }
+    let space = moorline_base::files::disk_space(data)?;
+    let half = space.total / 100 * u64::from(settings.archive.disk_percent) / 2;
+    let bound = settings.archive.spool.bytes();
+    Ok(moorline_archiver::Settings {
+        segment,
+        spool_bytes: if bound == 0 { half } else { bound },
+        min_free_bytes: settings.archive.disk_free.bytes() / 2,
+        drain_budget: settings.archive.drain.get(),
+        ..moorline_archiver::Settings::default()
+    })
+}

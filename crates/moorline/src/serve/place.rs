@@ -1,0 +1,98 @@
+//! What the outside calls this server: the host name and ports in every printed command and URL.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use anyhow::Context as _;
+
+use crate::args::Listen;
+use crate::settings::Server;
+
+/// Where to listen: the command line, else the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For cameras.
+    pub ssh: SocketAddr,
+    /// For players.
+    pub rtsp: SocketAddr,
+    /// For people.
+    pub https: SocketAddr,
+    /// Metrics and health.
+    pub admin: SocketAddr,
+}
+
+impl Addresses {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// A setting is no address and port; names the field.
+    pub fn of(listen: &Listen, server: &Server) -> anyhow::Result<Self> {
+        let of = |given: Option<SocketAddr>, field: &str, text: &str| match given {
+            Some(address) => Ok(address),
+            None => text
+                .parse()
+                .with_context(|| format!("server.{field} = {text:?}: write it like 0.0.0.0:2222")),
+        };
+        Ok(Self {
+            ssh: of(listen.listen_ssh, "listen_ssh", &server.listen_ssh)?,
+            rtsp: of(listen.listen_rtsp, "listen_rtsp", &server.listen_rtsp)?,
+            https: of(listen.listen_https, "listen_https", &server.listen_https)?,
+            admin: of(listen.listen_admin, "listen_admin", &server.listen_admin)?,
+        })
+    }
+}
+
+/// The host name in printed commands and URLs, and whether it was guessed.
+pub fn public_host(listen: &Listen, server: &Server, ssh: SocketAddr) -> (String, bool) {
+    let given = listen
+        .public_host
+        .clone()
+        .unwrap_or_else(|| server.public_host.clone());
+    match ssh.ip() {
+        _ if !given.is_empty() => (given, false),
+        ip if !ip.is_unspecified() => (ip.to_string(), true),
+        _ => (
+            own_address()
+                .unwrap_or(IpAddr::from([127, 0, 0, 1]))
+                .to_string(),
+            true,
+        ),
+    }
+}
+
+/// The address from which this machine would speak to the Internet. Connecting a UDP socket sends nothing; 192.0.2.1 is nobody's (RFC 5737).
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    socket
+        .local_addr()
+        .ok()
+        .map(|address| address.ip())
+        .filter(|ip| !ip.is_unspecified())
+}
+
+/// A host for a URL: IPv6 in brackets.
+pub fn in_url(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
+}
+
+/// The port that is told: the public one, if a router maps it, else the one that is listened on.
+pub fn public_port(setting: u16, listened: SocketAddr) -> u16 {
+    if setting == 0 {
+        listened.port()
+    } else {
+        setting
+    }
+}
+
+/// Whether an address may change under the feet of cameras that were told it.
+pub fn may_change(host: &str) -> bool {
+    let private = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    host.parse::<IpAddr>().is_ok_and(private)
+}

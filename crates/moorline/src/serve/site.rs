@@ -1,0 +1,93 @@
+//! Puts the parts behind the routes of the HTTP API.
+
+use std::sync::Arc;
+
+use moorline_base::logging::LogHandle;
+use moorline_core::port::{Notifier, Relays, Statuses, Strangers};
+use moorline_core::segment::Retention;
+use moorline_tunnel::keyfile::HostKeys;
+use moorline_web::api::Ports;
+use moorline_web::{Place, Site};
+
+use super::doctor::Facts;
+use super::operations::Operator;
+use super::parts::{Parts, Store};
+use super::place::{Addresses, in_url, public_port};
+use crate::settings::Settings;
+
+/// What only a running server has.
+pub struct Sources {
+    /// What cameras are doing.
+    pub statuses: Arc<dyn Statuses>,
+    /// Live streams.
+    pub relays: Arc<dyn Relays>,
+    /// Refused strangers.
+    pub strangers: Arc<dyn Strangers>,
+}
+
+/// Names and ports as the outside sees them.
+pub fn place(
+    settings: &Settings,
+    host: String,
+    listened: Addresses,
+    keys: &HostKeys,
+    store: &Store,
+) -> Place {
+    let server = &settings.server;
+    Place {
+        known_hosts: keys.known_hosts_dropbear(&host),
+        hosts: Vec::new(),
+        ports: Ports {
+            ssh: public_port(server.public_ssh_port, listened.ssh),
+            rtsp: public_port(server.public_rtsp_port, listened.rtsp),
+            https: public_port(server.public_https_port, listened.https),
+        },
+        public_host: in_url(&host),
+        store: store.told.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        retention: match settings.archive.keep_days {
+            0 => Retention::Keep,
+            days => Retention::Days(days.min(999)),
+        },
+    }
+}
+
+/// The site.
+pub fn site(
+    parts: &Parts,
+    sources: Sources,
+    place: Place,
+    settings: &Arc<Settings>,
+    notifier: Arc<dyn Notifier>,
+    log: Option<LogHandle>,
+    facts: Facts,
+) -> Site {
+    let operator = Operator {
+        data: parts.data.path().to_owned(),
+        settings: Arc::clone(settings),
+        clock: Arc::clone(&parts.clock),
+        registry: Arc::clone(&parts.registry),
+        store: parts.store.clone(),
+        classes: parts.classes.clone(),
+        swept: parts.swept.clone(),
+        archive: parts.archive.clone(),
+        notifier,
+        log,
+        facts,
+    };
+    Site {
+        cameras: parts.registry.cameras(),
+        admin: parts.registry.cameras(),
+        users: parts.registry.users(),
+        sessions: parts.registry.sessions(),
+        audit: parts.registry.audit(),
+        statuses: sources.statuses,
+        relays: sources.relays,
+        recordings: Arc::clone(&parts.reader) as _,
+        store: Arc::clone(&parts.store.read),
+        strangers: sources.strangers,
+        operations: Arc::new(operator),
+        clock: Arc::clone(&parts.clock),
+        place: Arc::new(place),
+    }
+}

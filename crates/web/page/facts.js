@@ -1,0 +1,66 @@
+// What a camera is doing, as rows of words: the list shows some of them, the camera's own page all.
+
+import { h } from "./dom.js";
+import { bitrate, bytes, duration } from "./format.js";
+import { causeWords, mainRelay, openGap, stateOf } from "./words.js";
+
+/** The state as a coloured word. */
+export function pill(camera) {
+  const { level, label } = stateOf(camera);
+  return h("span", { class: `pill ${level}` }, label);
+}
+
+/** Since when it is up or away. */
+export function linkWords({ status, enabled }, zone, now) {
+  if (!status || enabled !== "yes") return null;
+  const since = Date.parse(status.link_since);
+  const time = duration(now - since);
+  if (status.link.state === "up") return `Up for ${time}`;
+  return `${status.link.state === "grace" ? "Lost" : "Away"} since ${zone.moment(since, now)} (${time})`;
+}
+
+/** Since when there are no pictures, and why. */
+export function silenceWords({ status }, zone, now) {
+  const gap = openGap(status);
+  return gap && `No pictures since ${zone.moment(gap.since, now)} (${duration(now - gap.since)}): ${causeWords(gap.cause, true)}`;
+}
+
+/** Up to when its recording is safe. */
+export function safeWords({ status, record }, zone, now) {
+  if (record === "off") return "Not recorded";
+  const until = status?.durable_until;
+  if (!until) return "Nothing stored yet";
+  const at = Date.parse(until);
+  return `Stored until ${zone.moment(at, now)}, ${now - at < 1500 ? "just now" : `${duration(now - at)} ago`}`;
+}
+
+/** What comes in. */
+export function streamWords(camera) {
+  const relay = mainRelay(camera);
+  if (!relay || relay.state.state !== "playing") return null;
+  return [bitrate(relay.bits_per_second), ...relay.media].join(" · ");
+}
+
+/** What is wrong and what to do about it. */
+export function notes(camera) {
+  return camera.notes.map((text) => h("p", { class: "note warn" }, text));
+}
+
+/** How long recordings are kept, and how long the disk holds. */
+export function keptWords({ retention, disk_days: days, bytes_per_day: daily }) {
+  const kept = retention === "keep" ? "Kept for ever" : `Kept for ${Number(String(retention).replace(/\D/g, ""))} days`;
+  const rate = daily ? `${bytes(daily)} a day` : null;
+  const holds = typeof days === "number" ? `at this rate the disk holds ${days} ${days === 1 ? "day" : "days"} of all cameras` : null;
+  return [kept, rate, holds].filter(Boolean).join(" · ");
+}
+
+/** Whether the disk is full before the recordings are as old as they may get. */
+export function isTight({ retention, disk_days: days }) {
+  const kept = retention === "keep" ? Infinity : Number(String(retention).replace(/\D/g, ""));
+  return typeof days === "number" && days < kept;
+}
+
+/** `name` and `value` pairs as a list. */
+export function list(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}

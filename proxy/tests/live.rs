@@ -1,0 +1,199 @@
+//! Pictures for browsers: what `live` and `poster` give is what ffmpeg decodes.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind, write and look at the real clock"
+)]
+
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use moorline_core::SourceName;
+use moorline_core::port::{LiveFeed, LiveItem, RelayError, Relays};
+use moorline_core::status::RelayState;
+use moorline_testkit::{child, peer};
+use stage::{Fault, PATIENCE, Script, Stage, id, record};
+
+const LONG: Duration = Duration::from_secs(60);
+
+async fn next(feed: &mut Box<dyn LiveFeed>) -> LiveItem {
+    tokio::time::timeout(PATIENCE, feed.next())
+        .await
+        .expect("an item in time")
+        .expect("an item")
+}
+
+/// What ffprobe says of every picture and sound frame of a file.
+async fn frames(bytes: &[u8], select: &str) -> Vec<String> {
+    let directory = moorline_testkit::temp_dir().unwrap();
+    let path = directory.path().join("live.mp4");
+    std::fs::write(&path, bytes).unwrap();
+    let mut ffprobe = peer::FFPROBE.command().unwrap();
+    ffprobe.args(["-v", "error", "-select_streams", select, "-show_entries"]);
+    ffprobe.args(["frame=pts_time,width,key_frame", "-of", "csv=p=0"]);
+    ffprobe.arg(&path);
+    let output = child::run("ffprobe", ffprobe, LONG).await.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn collect(feed: &mut Box<dyn LiveFeed>, fragments: usize) -> (String, Vec<u8>, Vec<bool>) {
+    let LiveItem::Init { mime, bytes } = next(feed).await else {
+        panic!("an init comes first");
+    };
+    let (mut file, mut keys) = (bytes.to_vec(), Vec::new());
+    while keys.len() < fragments {
+        match next(feed).await {
+            LiveItem::Fragment { bytes, key, .. } => {
+                file.extend_from_slice(&bytes);
+                keys.push(key);
+            }
+            LiveItem::Init { .. } => panic!("parameters have not changed"),
+        }
+    }
+    (mime, file, keys)
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_last_group_at_once_and_then_picture_by_picture() {
+    let stage = Stage::new(vec![record("yard")]).await;
+    let mut script = Script::clip(1);
+    script.sound = Some("8 PCMA/8000");
+    stage.yard.up("yard", script);
+    let _relay = stage.relay("yard");
+    let camera = id("yard");
+    let mut first = stage
+        .hub
+        .live(&camera, SourceName::Main, "ann")
+        .await
+        .unwrap();
+    let (mime, file, keys) = collect(&mut first, 30).await;
+    assert!(mime.starts_with("video/mp4; codecs=\"avc1."), "{mime}");
+    assert!(mime.ends_with(",flac\""), "{mime}");
+    assert!(keys[0]);
+    let pictures = frames(&file, "v").await;
+    assert!(pictures.len() >= 30, "{} pictures", pictures.len());
+    let sounds = frames(&file, "a").await;
+    assert!(sounds.len() >= 20, "{} frames of sound", sounds.len());
+    // The second browser need not wait for a key frame.
+    let asked = Instant::now();
+    let mut second = stage
+        .hub
+        .live(&camera, SourceName::Main, "ann")
+        .await
+        .unwrap();
+    let (_, file, keys) = collect(&mut second, 1).await;
+    assert!(
+        asked.elapsed() < Duration::from_millis(150),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert!(keys[0]);
+    assert!(!frames(&file, "v").await.is_empty());
+}
+
+#[tokio::test]
+async fn the_poster_is_one_key_frame_and_stays_when_the_camera_is_let_go() {
+    let relay = moorline_proxy::RelayConfig {
+        linger: Duration::from_millis(200),
+        ..moorline_proxy::RelayConfig::default()
+    };
+    let door = moorline_proxy::DoorConfig::default();
+    let stage = Stage::with(vec![record("yard")], relay, door, None).await;
+    stage.yard.up("yard", Script::clip(1));
+    let mut running = stage.relay("yard");
+    let camera = id("yard");
+    assert_eq!(stage.hub.poster(&camera, SourceName::Main), None);
+    let mut feed = stage
+        .hub
+        .live(&camera, SourceName::Main, "ann")
+        .await
+        .unwrap();
+    next(&mut feed).await;
+    let poster = stage
+        .hub
+        .poster(&camera, SourceName::Main)
+        .expect("a key frame");
+    let pictures = frames(&poster.bytes, "v").await;
+    assert_eq!(pictures.len(), 1, "{pictures:?}");
+    assert!(pictures[0].starts_with("1,"), "{pictures:?}");
+    drop(feed);
+    running
+        .until("nobody reads", |state| state == RelayState::Idle)
+        .await;
+    let kept = stage
+        .hub
+        .poster(&camera, SourceName::Main)
+        .expect("it is kept");
+    assert_eq!(kept.mime, poster.mime);
+}
+
+#[tokio::test]
+async fn a_slow_browser_goes_on_with_a_key_frame() {
+    let relay = moorline_proxy::RelayConfig {
+        ring: moorline_proxy::RingLimits {
+            history_time: Duration::from_millis(300),
+            ..moorline_proxy::RingLimits::default()
+        },
+        ..moorline_proxy::RelayConfig::default()
+    };
+    let door = moorline_proxy::DoorConfig::default();
+    let stage = Stage::with(vec![record("yard")], relay, door, None).await;
+    stage.yard.up("yard", Script::generated(1, 20, 10, 400_000));
+    let mut running = stage.relay("yard");
+    let camera = id("yard");
+    let mut feed = stage
+        .hub
+        .live(&camera, SourceName::Main, "ann")
+        .await
+        .unwrap();
+    collect(&mut feed, 3).await;
+    let before = running
+        .until("plays", |state| state == RelayState::Playing)
+        .await;
+    // It fetches nothing until the ring has forgotten where it was.
+    moorline_testkit::eventually("three groups later", PATIENCE, || {
+        let report = running.report.borrow().clone();
+        async move { (report?.pictures >= before.pictures + 30).then_some(()) }
+    })
+    .await;
+    let LiveItem::Fragment { key, .. } = next(&mut feed).await else {
+        panic!("parameters have not changed");
+    };
+    assert!(
+        key,
+        "the first fragment after a jump begins with a key frame"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_shown_is_told() {
+    let stage = Stage::with(
+        vec![record("yard"), record("away")],
+        moorline_proxy::RelayConfig {
+            patience: Duration::from_millis(300),
+            ..moorline_proxy::RelayConfig::default()
+        },
+        moorline_proxy::DoorConfig::default(),
+        None,
+    )
+    .await;
+    stage
+        .yard
+        .up("yard", Script::clip(1).fault(Fault::NotFound));
+    let _relay = stage.relay("yard");
+    for (name, source, error) in [
+        ("nowhere", SourceName::Main, RelayError::Unknown),
+        ("yard", SourceName::Sub, RelayError::Unknown),
+        ("away", SourceName::Main, RelayError::Away),
+        ("yard", SourceName::Main, RelayError::Away),
+    ] {
+        let opened = stage.hub.live(&id(name), source, "ann").await;
+        assert_eq!(opened.err(), Some(error), "{name} {source}");
+    }
+}

@@ -126,7 +126,7 @@ pub enum TunnelState {
     Stopped,
 }
 
-/// How a camera takes its leave. All but the first need [`TunnelConfig::monitor`].
+/// How a camera takes its leave: on the monitor's channel. Without [`TunnelConfig::monitor`] the connection is only closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HangUp {
     /// The channel signal HUP.
@@ -146,10 +146,13 @@ enum Order {
     Say(String),
 }
 
-/// Orders that wait for a session; [`Tunnel`]'s methods wait for room.
+/// Orders that wait for their turn; [`Tunnel`]'s methods wait for room.
 const ORDERS: usize = 8;
 
 /// A tunnel that keeps itself up. Dropping it ends it.
+///
+/// What is ordered ([`Tunnel::hang_up`], [`Tunnel::kill`], [`Tunnel::freeze`], [`Tunnel::say`]) is for a session that is up; without one it is
+/// forgotten.
 #[derive(Debug)]
 pub struct Tunnel {
     state: watch::Receiver<TunnelState>,
@@ -237,8 +240,10 @@ impl Tunnel {
     }
 
     async fn order(&self, order: Order) {
-        // Refused only when the task is gone, and then there is nothing left to order.
-        let _ = self.orders.send(order).await;
+        if matches!(*self.state.borrow(), TunnelState::Up { .. }) {
+            // Refused only when the task is gone, and then there is nothing left to order.
+            let _ = self.orders.send(order).await;
+        }
     }
 
     /// Ends the session and waits until nothing is left.
@@ -273,8 +278,6 @@ impl Caller {
             .unwrap_or_else(|_| Backoff::standard());
         while !self.stop.is_cancelled() {
             self.state.send_replace(TunnelState::Calling);
-            // Orders are for a session that is up.
-            while self.orders.try_recv().is_ok() {}
             backoff.started(self.clock.monotonic());
             let reason = match call::once(
                 &self.config,

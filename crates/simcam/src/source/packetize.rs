@@ -12,7 +12,7 @@ pub(super) fn packets(nals: &[Bytes], max: usize, mut emit: impl FnMut(&[u8], &[
         if let Some((together, after)) = rest
             .split_at_checked(sets)
             .filter(|(sets, _)| sets.len() > 1)
-            && 1 + together.iter().map(|nal| 2 + nal.len()).sum::<usize>() <= max
+            && together.iter().map(|nal| 2 + nal.len()).sum::<usize>() < max
         {
             emit(&aggregate(together), &[], after.is_empty());
             rest = after;

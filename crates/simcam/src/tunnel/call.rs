@@ -1,13 +1,16 @@
 //! One session: connect, prove the key, ask for the forward, serve what comes through it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use moorline_control::{AgentLine, LineSplitter, ServerLine};
 use russh::client::{self, AuthResult, ChannelOpenHandle, Msg, Session};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, Sig, SshId};
+use russh::keys::{Algorithm, EcdsaCurve, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{
+    Channel, ChannelMsg, ChannelOpenFailure, Preferred, Sig, SshId, cipher, compression, kex, mac,
+};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -91,6 +94,30 @@ impl Running {
     }
 }
 
+/// What a dbclient of 2020.81 or later chooses first, with the strict key exchange of 2024.84.
+const PREFERRED: Preferred = Preferred {
+    kex: Cow::Borrowed(&[
+        kex::CURVE25519,
+        kex::CURVE25519_PRE_RFC_8731,
+        kex::EXTENSION_SUPPORT_AS_CLIENT,
+        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+    ]),
+    key: Cow::Borrowed(&[
+        Algorithm::Ed25519,
+        Algorithm::Ecdsa {
+            curve: EcdsaCurve::NistP256,
+        },
+    ]),
+    cipher: Cow::Borrowed(&[
+        cipher::CHACHA20_POLY1305,
+        cipher::AES_128_CTR,
+        cipher::AES_256_CTR,
+    ]),
+    mac: Cow::Borrowed(&[mac::HMAC_SHA256]),
+    compression: Cow::Borrowed(&[compression::NONE]),
+    host_key_certificates: Cow::Borrowed(&[]),
+};
+
 fn russh_config(config: &TunnelConfig) -> client::Config {
     client::Config {
         client_id: SshId::Standard("SSH-2.0-moorline_simcam".into()),
@@ -100,6 +127,7 @@ fn russh_config(config: &TunnelConfig) -> client::Config {
         keepalive_interval: Some(config.keepalive),
         keepalive_max: 3,
         nodelay: true,
+        preferred: PREFERRED,
         ..client::Config::default()
     }
 }
@@ -138,8 +166,15 @@ pub(super) async fn once(
     };
     let ended = match monitor {
         Ok(mut monitor) => {
+            // Orders are for a session that is up.
+            while orders.try_recv().is_ok() {}
             state.send_replace(TunnelState::Up { ports });
-            live(&mut session, &mut monitor, &switch, orders, stop).await
+            // Stopped, it is cut without a word, as dbclient is by TERM (ssh.md).
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Ended::Stopped,
+                ended = live(&mut session, &mut monitor, &switch, orders) => ended,
+            }
         }
         Err(error) => {
             switch.cut();
@@ -208,15 +243,10 @@ async fn live(
     monitor: &mut Monitor,
     switch: &Switch,
     orders: &mut mpsc::Receiver<Order>,
-    stop: &CancellationToken,
 ) -> Ended {
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => {
-                let _ = timeout(Duration::from_secs(1), session.handle.disconnect(russh::Disconnect::ByApplication, "", "")).await;
-                return Ended::Stopped;
-            }
             order = orders.recv() => match order {
                 None | Some(Order::Kill) => return Ended::Lost,
                 Some(Order::Freeze) => switch.freeze(),

@@ -7,6 +7,10 @@
     unreachable_pub,
     reason = "nothing is reachable from outside a binary; `pub` tells what a module offers"
 )]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests may write plain files")
+)]
 
 mod args;
 mod backup;

@@ -262,6 +262,11 @@ impl Server {
         let sweeper = parts.sweeper(&settings);
         let stop = doors.token();
         doors.spawn("retention", async move { sweeper.run(&stop).await });
+        let probing = parts
+            .store
+            .clone()
+            .probe_until_answered(Arc::clone(&clock), doors.token());
+        doors.spawn("store probe", probing);
         if let Some(heartbeat) = heartbeat {
             let stop = doors.token();
             doors.spawn("heartbeat", async move { heartbeat.run(stop).await });

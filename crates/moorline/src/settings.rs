@@ -115,9 +115,9 @@ config_section! {
         pub after: HumanDuration = HumanDuration::from_secs(180),
         /// URL that gets each alarm as JSON by POST. Empty: none.
         pub webhook: String = String::new(),
-        /// Networks that the webhook may lie in although they are private, such as 192.168.1.0/24.
+        /// Networks that webhook and heartbeat may lie in although they are private, such as 192.168.1.0/24.
         pub webhook_private: Vec<String> = Vec::new(),
-        /// Whether the webhook may be plain http.
+        /// Whether webhook and heartbeat may be plain http.
         pub webhook_http: bool = false,
         /// Addresses that get each alarm by e-mail. Empty: none.
         pub email_to: Vec<String> = Vec::new(),

@@ -10,6 +10,7 @@ use moorline_web::Operations as _;
 use moorline_web::api::DoctorFinding;
 
 use super::operations::Operator;
+use super::parts::Remark;
 use super::place;
 use crate::{backup, output};
 
@@ -41,7 +42,7 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     ];
     findings.extend(open_files(operator));
     findings.extend(disk(operator));
-    findings.push(store(operator).await);
+    findings.extend(store(operator).await);
     findings.push(cameras(operator));
     findings
 }
@@ -181,14 +182,25 @@ fn disk(operator: &Operator) -> Option<DoctorFinding> {
     Some(ok("disk", told))
 }
 
-async fn store(operator: &Operator) -> DoctorFinding {
-    match operator.store.read.list("v1/", "").await {
-        Ok(_) => ok("store", operator.store.told.clone()),
-        Err(error) => problem(
-            "store",
-            format!("{}: {error}", operator.store.told),
-            "recordings wait in the spool until it answers",
-        ),
+async fn store(operator: &Operator) -> Vec<DoctorFinding> {
+    let told = &operator.store.told;
+    match operator.store.probe().await {
+        Ok(remarks) if remarks.is_empty() => vec![ok("store", told.clone())],
+        Ok(remarks) => {
+            let of = |remark: Remark| {
+                if remark.alarm {
+                    problem("store", told.clone(), remark.words)
+                } else {
+                    warning("store", told.clone(), remark.words)
+                }
+            };
+            remarks.into_iter().map(of).collect()
+        }
+        Err(error) => {
+            let hint =
+                "recordings wait in the spool until it answers; check endpoint, bucket and keys";
+            vec![problem("store", format!("{told}: {error}"), hint)]
+        }
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use moorline_archiver::Archive;
-use moorline_base::Secret;
-use moorline_base::clock::{SharedClock, SystemClock};
+use moorline_base::clock::{SharedClock, SystemClock, sleep};
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::DataDir;
+use moorline_base::{Backoff, CancellationToken, Secret};
 use moorline_core::CameraId;
-use moorline_core::port::{CameraDirectory as _, SegmentSink, SegmentStore};
+use moorline_core::port::{CameraDirectory as _, SegmentSink, SegmentStore, StoreError};
 use moorline_core::segment::Retention;
 use moorline_recordings::{Archive as Reader, Kept};
 use moorline_registry::Registry;
@@ -34,8 +34,63 @@ pub struct Store {
     pub markers: Arc<dyn moorline_store::verify::Markers>,
     /// The directory, if it is one.
     pub directory: Option<DirectoryStore>,
+    /// The bucket, if it is one.
+    #[cfg(feature = "s3")]
+    pub bucket: Option<Arc<moorline_store::S3Store>>,
     /// In words, without secrets.
     pub told: String,
+}
+
+/// Something about the store that somebody must know.
+#[derive(Debug, Clone, Copy)]
+pub struct Remark {
+    /// The archive is open to strangers, or cannot be used.
+    pub alarm: bool,
+    /// In words.
+    pub words: &'static str,
+}
+
+impl Store {
+    /// Tries what the store can do: a bucket by writing under `.probe/`, a directory by listing it.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn probe(&self) -> Result<Vec<Remark>, StoreError> {
+        #[cfg(feature = "s3")]
+        if let Some(bucket) = &self.bucket {
+            let problems = bucket.probe().await?.problems();
+            let remark = |problem: moorline_store::s3::Problem| Remark {
+                alarm: problem.is_alarm(),
+                words: problem.explanation(),
+            };
+            return Ok(problems.into_iter().map(remark).collect());
+        }
+        self.read.list("v1/", "").await.map(|_| Vec::new())
+    }
+
+    /// Probes until the store has answered once: until then each object is looked up after its put. Ends when told.
+    pub async fn probe_until_answered(self, clock: SharedClock, stop: CancellationToken) {
+        let mut backoff = Backoff::standard();
+        loop {
+            match self.probe().await {
+                Ok(remarks) => {
+                    for remark in remarks.iter().filter(|remark| remark.alarm) {
+                        tracing::error!(store = self.told, "{}", remark.words);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(store = self.told, %error, "the store does not answer; recordings wait in the spool")
+                }
+            }
+            if sleep(&*clock, backoff.next_delay(), &stop)
+                .await
+                .is_cancelled()
+            {
+                return;
+            }
+        }
+    }
 }
 
 /// Everything without a listener.
@@ -168,6 +223,8 @@ fn open_store(data: &Path, settings: &Settings, clock: &SharedClock) -> anyhow::
                 digests: None,
                 markers: Arc::new(store.clone()),
                 directory: Some(store),
+                #[cfg(feature = "s3")]
+                bucket: None,
                 told: format!("directory {}", path.display()),
             })
         }
@@ -213,8 +270,9 @@ fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
         read: Arc::clone(&store) as _,
         sink: Arc::clone(&store) as _,
         digests: Some(Arc::clone(&store) as _),
-        markers: store,
+        markers: Arc::clone(&store) as _,
         directory: None,
+        bucket: Some(store),
         told,
     })
 }

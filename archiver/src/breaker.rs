@@ -50,6 +50,11 @@ impl Breaker {
         self.open_until.filter(|until| *until > now)
     }
 
+    /// Somebody waits for an upload: one try now, whatever the pause.
+    pub(crate) fn nudge(&mut self) {
+        self.open_until = None;
+    }
+
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
         self.open_until = None;
@@ -89,6 +94,12 @@ mod tests {
         assert_eq!(breaker.allowed(until, 4), 1, "one try");
         breaker.failed(until);
         assert!(breaker.retry_at(until).unwrap() - until >= Duration::from_secs(1));
+        breaker.nudge();
+        assert_eq!(
+            breaker.allowed(until, 4),
+            1,
+            "whoever drains does not sit out a pause"
+        );
         breaker.succeeded();
         assert_eq!(breaker.allowed(until, 4), 4);
     }

@@ -28,62 +28,62 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
-            "moorline_archive_fragments_synced",
+            "archive_fragments_synced",
             "Fragments that are on disk for certain",
             self.fragments.clone(),
         );
         registry.register(
-            "moorline_archive_recorded_bytes",
+            "archive_recorded_bytes",
             "Bytes of synced fragments",
             self.recorded_bytes.clone(),
         );
         registry.register(
-            "moorline_archive_segments_sealed",
+            "archive_segments_sealed",
             "Segments sealed",
             self.segments.clone(),
         );
         registry.register(
-            "moorline_archive_uploads",
+            "archive_uploads",
             "Objects that the store acknowledged",
             self.uploaded.clone(),
         );
         registry.register(
-            "moorline_archive_uploaded_bytes",
+            "archive_uploaded_bytes",
             "Bytes that the store acknowledged",
             self.uploaded_bytes.clone(),
         );
         registry.register(
-            "moorline_archive_upload_failures",
+            "archive_upload_failures",
             "Uploads that failed, by reason",
             self.upload_failures.clone(),
         );
         registry.register(
-            "moorline_archive_segments_evicted",
+            "archive_segments_evicted",
             "Segments given up at the spool's bound",
             self.evicted.clone(),
         );
         registry.register(
-            "moorline_archive_gaps_written",
+            "archive_gaps_written",
             "Gap markers written, by cause",
             self.gaps.clone(),
         );
         registry.register(
-            "moorline_archive_takes_ended",
+            "archive_takes_ended",
             "Takes that ended, by reason",
             self.takes.clone(),
         );
         registry.register(
-            "moorline_archive_holes",
+            "archive_holes",
             "Losses inside segments",
             self.holes.clone(),
         );
         registry.register(
-            "moorline_archive_spool_bytes",
+            "archive_spool_bytes",
             "Bytes that the store has not acknowledged",
             self.spool_bytes.clone(),
         );
         registry.register(
-            "moorline_archive_spool_objects",
+            "archive_spool_objects",
             "Sealed objects that the store has not acknowledged",
             self.spool_objects.clone(),
         );

@@ -205,7 +205,7 @@ impl Recorder {
                 Some(Ok(CodecItem::VideoFrame(frame))) => {
                     let received = frame.start_ctx().received();
                     let arrival = self.arrival(received, began);
-                    let key = frame.is_random_access_point();
+                    let key = playing.is_key(&frame);
                     let entry = if key {
                         entry_of(&playing, frame.stream_id())?
                     } else {

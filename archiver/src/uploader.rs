@@ -54,6 +54,9 @@ impl Uploader {
             changes.mark_unchanged();
             let now = clock.monotonic();
             let ripe = self.spool.stock(|stock| stock.ripen(now));
+            if self.spool.stock(|stock| stock.take_hurried()) {
+                breaker.nudge();
+            }
             let uploads = self.spool.settings.uploads.max(1);
             while under_way.len() < breaker.allowed(now, uploads) {
                 let backlog = self.spool.stock(|stock| stock.waiting()) > uploads;

@@ -69,6 +69,7 @@ pub(crate) struct Stock {
     put_off: BTreeSet<(Instant, ItemId)>,
     bytes: u64,
     next: ItemId,
+    hurried: bool,
 }
 
 impl Stock {
@@ -197,11 +198,17 @@ impl Stock {
     /// A camera drains: its objects go first, until that many calls with `false`.
     pub(crate) fn hurry(&mut self, lane: &Lane, urgent: bool) {
         let shelf = self.shelves.entry(lane.clone()).or_default();
+        self.hurried |= urgent;
         shelf.urgent = if urgent {
             shelf.urgent + 1
         } else {
             shelf.urgent.saturating_sub(1)
         };
+    }
+
+    /// Whether a drain has begun since the last question.
+    pub(crate) fn take_hurried(&mut self) -> bool {
+        std::mem::take(&mut self.hurried)
     }
 
     /// The next object to upload; it is under way from now on. `newest` asks for the share of fresh segments.

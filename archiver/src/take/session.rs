@@ -10,7 +10,7 @@ use retina::client::{
     Demuxed, InitialTimestampPolicy, PlayOptions, Session, SessionGroup, SessionOptions,
     SetupOptions, TcpTransportOptions, TeardownPolicy, Transport, UnassignedChannelDataPolicy,
 };
-use retina::codec::{FrameFormat, ParametersRef};
+use retina::codec::{FrameFormat, ParametersRef, VideoFrame};
 
 use super::audio::AudioCodec;
 use super::bridge::Bridge;
@@ -34,6 +34,7 @@ pub(crate) struct Playing {
     pub(crate) demuxed: Demuxed,
     pub(crate) video: usize,
     pub(crate) clock_rate: u32,
+    hevc: bool,
     pub(crate) sound: Option<SoundTrack>,
     /// Why sound is not recorded.
     pub(crate) audio_note: Option<String>,
@@ -69,6 +70,9 @@ pub(crate) async fn play(
     let clock_rate = streams
         .get(video)
         .map_or(90_000, |stream| stream.clock_rate_hz());
+    let hevc = streams
+        .get(video)
+        .is_some_and(|stream| stream.encoding_name() == "h265");
     let (sound, audio_note) = sound(streams);
     let setup = || {
         SetupOptions::default()
@@ -85,10 +89,33 @@ pub(crate) async fn play(
         demuxed,
         video,
         clock_rate: clock_rate.max(1),
+        hevc,
         sound,
         audio_note,
         _bridge: bridge,
     })
+}
+
+impl Playing {
+    /// Whether decoding can begin at this picture. retina says so of IDRs alone; encoders with open GOPs (x265's default) send one IDR and
+    /// then CRAs, at which decoding can begin as well.
+    pub(crate) fn is_key(&self, frame: &VideoFrame) -> bool {
+        frame.is_random_access_point() || (self.hevc && is_irap(frame.data()))
+    }
+}
+
+/// Whether the first slice of an H.265 picture (NAL units with 4-byte lengths) is of an IRAP picture (ITU-T H.265 table 7-1: 16 to 23).
+fn is_irap(mut data: &[u8]) -> bool {
+    while let Some((length, rest)) = data.split_first_chunk::<4>() {
+        let Some((unit, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize) else {
+            return false;
+        };
+        match unit.first().map(|header| header >> 1 & 0x3f) {
+            Some(slice @ 0..32) => return (16..24).contains(&slice),
+            _ => data = rest,
+        }
+    }
+    false
 }
 
 fn sound(streams: &[retina::client::Stream]) -> (Option<SoundTrack>, Option<String>) {
@@ -134,7 +161,12 @@ fn note(encoding: &str, mono: bool) -> String {
             .collect::<String>()
             .to_uppercase(),
     };
-    let stereo = if mono { "" } else { " with several channels" };
+    let several = !mono && matches!(encoding, "pcma" | "pcmu");
+    let stereo = if several {
+        " with several channels"
+    } else {
+        ""
+    };
     format!("the camera sends {name}{stereo}, which is not recorded")
 }
 
@@ -143,13 +175,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cra_is_a_key_frame_and_a_trailing_picture_is_none() {
+        let picture = |slice: u8| {
+            [
+                &[0, 0, 0, 2, 35 << 1, 1, 0, 0, 0, 3][..],
+                &[slice << 1, 1, 9],
+            ]
+            .concat()
+        };
+        assert!(is_irap(&picture(21)) && is_irap(&picture(19)));
+        assert!(!is_irap(&picture(1)) && !is_irap(&[0, 0, 0, 9, 42]) && !is_irap(&[]));
+    }
+
+    #[test]
     fn the_note_names_the_codec_and_nothing_else_of_the_cameras_text() {
         assert_eq!(
             note("mpa", true),
             "the camera sends MP3, which is not recorded"
         );
         assert_eq!(
-            note("opus", true),
+            note("opus", false),
             "the camera sends Opus, which is not recorded"
         );
         assert_eq!(

@@ -261,6 +261,9 @@ pub(crate) fn clock() -> SharedClock {
 }
 
 pub(crate) async fn open(spool: &Path, store: &Arc<FakeStore>, settings: Settings) -> Archive {
+    // what happened stands beside a failure
+    let log = tracing_subscriber::fmt().with_env_filter("moorline_archiver=debug,retina=info");
+    let _ = log.with_test_writer().try_init();
     let spool = spool.to_owned();
     Archive::open(
         spool,

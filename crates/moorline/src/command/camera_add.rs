@@ -210,7 +210,7 @@ fn text(added: &Added) -> String {
         text.push_str("\nOn the camera:\n");
         if let Some(key) = &added.private_key {
             text.push_str(&format!(
-                "\n  {}. Put the private key there, then delete it here:\n       scp -O {} root@CAMERA:{KEY_ON_CAMERA}\n",
+                "\n  {}. Put the private key there, then delete it here:\n       ssh root@CAMERA mkdir -p /etc/moorline\n       scp -O {} root@CAMERA:{KEY_ON_CAMERA}\n",
                 number(),
                 key.display(),
             ));

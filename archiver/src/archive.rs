@@ -30,6 +30,8 @@ use crate::uploader::Uploader;
 
 /// A cancelled uploader ends within this, or is aborted.
 const ENDING: Duration = Duration::from_secs(1);
+/// Uploads of a camera that is erased are waited for so long.
+const ERASING: Duration = Duration::from_secs(60);
 /// The largest range that is read at once.
 const MOST_READ: u64 = 64 << 20;
 
@@ -134,14 +136,30 @@ impl Archive {
         self.inner.spool.metrics.register(registry);
     }
 
-    /// Removes what waits of a camera, because its owner had it erased. Its recorder has ended. Returns the bytes.
+    /// Removes what waits of a camera, because its owner had it erased. Its recorder has ended. Uploads of it that are under way are
+    /// waited for, at most 60 s: what they stored is the caller's to remove. Returns the bytes removed.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; `TimedOut` if an upload does not end.
     pub async fn erase(&self, camera: &CameraId) -> io::Result<u64> {
-        let (spool, camera) = (Arc::clone(&self.inner.spool), camera.clone());
-        let erase = move || spool.erase(&camera);
-        self.inner.spool.disk.run(erase).await?
+        let spool = &self.inner.spool;
+        let deadline = spool.clock.monotonic() + ERASING;
+        let (mut changes, mut bytes) = (spool.changes(), 0);
+        loop {
+            changes.mark_unchanged();
+            let (of, removed) = (camera.clone(), Arc::clone(spool));
+            bytes += spool.disk.run(move || removed.erase(&of)).await??;
+            let (idle, uploading) = spool.stock(|stock| stock.of_camera(camera));
+            if uploading == 0 && idle.is_empty() {
+                return Ok(bytes);
+            }
+            if idle.is_empty() {
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = spool.clock.sleep_until(deadline) => return Err(io::ErrorKind::TimedOut.into()),
+                }
+            }
+        }
     }
 
     /// Bytes that the store has not acknowledged, by camera.

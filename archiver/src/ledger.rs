@@ -206,7 +206,7 @@ fn push(pieces: &mut Vec<Piece>, range: TimeRange, cause: Cause) {
 }
 
 /// The piece cut at full hours. What is too short there is left out: readers give less than a second to its neighbour.
-pub(crate) fn at_hours(range: TimeRange, cause: Cause) -> Vec<Piece> {
+fn at_hours(range: TimeRange, cause: Cause) -> Vec<Piece> {
     range
         .cut_at_hours()
         .filter(|range| range.duration() >= SHORTEST_GAP)

@@ -18,22 +18,24 @@ use moorline_core::port::{
 };
 use moorline_core::status::{ArchiveReport, ArchiveState};
 use moorline_core::{Cause, SourceName, Timestamp};
-use moorline_fmp4::NtpTime;
-use retina::codec::{CodecItem, ParametersRef};
+use retina::codec::CodecItem;
 
 use crate::account::Account;
 use crate::anchor::StepDetector;
 use crate::error::{Ended, TakeError};
 use crate::ledger::Own;
 use crate::spool::Spool;
-use crate::take::{Arrival, Picture, Playing, Take, Verdict, play};
+use crate::take::{Arrival, Picture, Playing, Take, Verdict, is_boundary, play, reported};
 
 /// How often the recorder looks at its clocks.
 const TICK: Duration = Duration::from_millis(500);
 /// Without a picture for so long, what is gathered is synced: a crash must not lose more than two seconds.
 const QUIET: Duration = Duration::from_secs(2);
-/// Without a picture for so long, the segment is sealed and the camera is silent.
+/// Without a picture for so long, the camera is silent.
 const SILENT: Duration = Duration::from_secs(5);
+/// Without a picture for so long, the segment is sealed. Not before: a tunnel that stalls gives everything when it goes on, and a new
+/// segment would have to leave out what comes before the next key frame.
+const SEALED: Duration = Duration::from_secs(30);
 /// Pictures without a key frame for so long: the gap is called so.
 const NO_KEY: Duration = Duration::from_secs(10);
 /// Packets that waited longer than this were not read by us in time; the arrival is not dated back further.
@@ -206,11 +208,7 @@ impl Recorder {
                     let received = frame.start_ctx().received();
                     let arrival = self.arrival(received, began);
                     let key = playing.is_key(&frame);
-                    let entry = if key {
-                        entry_of(&playing, frame.stream_id())?
-                    } else {
-                        None
-                    };
+                    let entry = if key { playing.entry()? } else { None };
                     let picture = Picture {
                         time: frame.timestamp().elapsed(),
                         key,
@@ -292,7 +290,7 @@ impl Recorder {
         let quiet = now.saturating_duration_since(last_picture);
         let account = &mut self.parts.account;
         if quiet >= SILENT {
-            if take.is_open() {
+            if quiet >= SEALED && take.is_open() {
                 take.finish(account).await?;
             }
             self.wait_for_media();
@@ -472,35 +470,4 @@ fn backoff() -> Backoff {
     let (min, max) = (Duration::from_millis(100), Duration::from_secs(2));
     Backoff::new(min, max, Duration::from_secs(10), Jitter::Equal)
         .unwrap_or_else(|_| Backoff::standard())
-}
-
-/// The sample entry that the stream has now, once it is known.
-fn entry_of(playing: &Playing, stream: usize) -> Result<Option<Vec<u8>>, TakeError> {
-    let parameters = playing
-        .demuxed
-        .streams()
-        .get(stream)
-        .and_then(|stream| stream.parameters());
-    match parameters {
-        Some(ParametersRef::Video(video)) => {
-            let entry = video.mp4_sample_entry().build();
-            entry
-                .map(Some)
-                .map_err(|error| TakeError::Parameters(error.to_string()))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// RTCP APP `MOOR` (RFC 3550 §6.7): the relay's mark of a boundary.
-fn is_boundary(packet: &retina::rtcp::ReceivedCompoundPacket) -> bool {
-    packet
-        .pkts()
-        .any(|packet| packet.payload_type() == 204 && packet.raw().get(8..12) == Some(b"MOOR"))
-}
-
-/// The camera's clock in a sender report, in microseconds.
-fn reported(packet: &retina::rtcp::ReceivedCompoundPacket) -> Option<i64> {
-    let report = packet.pkts().next()?.as_sender_report().ok()??;
-    Some(NtpTime(report.ntp_timestamp().0).unix_micros())
 }

@@ -175,6 +175,7 @@ impl Uploader {
         tracing::warn!(reason = reason(&error), %error, "upload failed");
         spool.stock(|stock| stock.put_back(done.id, put_off));
         spool.set_store_error(Some(error.to_string()));
+        spool.tell();
     }
 
     fn count(&self) {

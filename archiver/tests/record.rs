@@ -140,10 +140,6 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
             Cause::CameraSilent,
         )))
         .await;
-    common::eventually("the segment before the silence is stored", || {
-        archive.waiting().is_empty()
-    })
-    .await;
     camera.filming.store(true, Ordering::Relaxed);
     running
         .until("recording again", |report| {
@@ -159,6 +155,41 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
     assert_eq!(gaps[0].cause, Cause::CameraSilent);
     assert!(gaps[0].duration >= Duration::from_secs(4));
     assert_explained(&store, began, report.durable_until.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_that_stalls_costs_no_picture() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let mut running = common::start(&archive, relays, common::spec());
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    camera.stalled.store(true, Ordering::Relaxed);
+    running
+        .until("silent", |report| {
+            report.state == ArchiveState::Waiting && report.synced_until.is_some()
+        })
+        .await;
+    camera.stalled.store(false, Ordering::Relaxed);
+    let stored = store.segments().len();
+    common::eventually("what was held back is stored", || {
+        store.segments().len() > stored + 5
+    })
+    .await;
+    running.drain(BUDGET).await;
+    let frames = store.frames();
+    let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+    assert_eq!(frames, expected);
+    assert_eq!(store.gaps(), []);
+    let segments = store.segments();
+    assert!(
+        segments
+            .iter()
+            .all(|(key, _)| key.take == segments[0].0.take),
+        "one take"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

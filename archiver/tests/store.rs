@@ -224,7 +224,29 @@ async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
     assert_eq!(store.gaps()[0].cause, Cause::SpoolFull);
 }
 
-/// What `kill -9`, ENOSPC and a torn append need: a file system of its own. Skipped where none may be mounted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_of_a_camera_can_be_erased() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let sealed = spool.path().join(".sealed");
+    common::eventually("two segments wait", || {
+        common::files(&sealed, ".mp4").len() >= 2
+    })
+    .await;
+    running.drain(Duration::ZERO).await;
+    let other = archive.erase(&"home/door".parse().unwrap()).await.unwrap();
+    assert_eq!(other, 0, "another camera's stay");
+    let erased = archive.erase(&common::camera().id).await.unwrap();
+    assert!(erased > 0);
+    assert_eq!(common::files(&sealed, ""), Vec::<std::path::PathBuf>::new());
+    assert!(archive.waiting().is_empty());
+    archive.shutdown(BUDGET).await;
+}
+
+/// A real ENOSPC needs a file system of its own: skipped where none may be mounted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_full_is_a_state_with_a_way_out() {
     let Some(disk) = TinyDisk::mount("600k") else {

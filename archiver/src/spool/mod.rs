@@ -211,13 +211,14 @@ impl Spool {
         self.with(|state| !state.unsealed.is_empty() || !state.unwritten.is_empty())
     }
 
-    /// Removes what waits of a camera, because its owner had it erased: media and markers. What is being uploaded stays. Blocks.
+    /// Removes what waits of a camera, because its owner had it erased: media and markers.
+    /// What is being uploaded stays for the next call. Blocks.
     ///
     /// # Errors
     /// The system's; what was removed is removed.
     pub(crate) fn erase(&self, camera: &moorline_core::CameraId) -> io::Result<u64> {
         let mut bytes = 0;
-        for id in self.stock(|stock| stock.of_camera(camera)) {
+        for id in self.stock(|stock| stock.of_camera(camera)).0 {
             let Some(item) = self.stock(|stock| stock.remove(id)) else {
                 continue;
             };

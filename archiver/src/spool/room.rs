@@ -9,7 +9,6 @@ use moorline_core::Cause;
 use moorline_core::segment::{GapKey, SegmentKey};
 
 use super::Spool;
-use crate::ledger::at_hours;
 use crate::settings::WhenFull;
 
 /// The file system is asked so often at most.
@@ -96,14 +95,15 @@ impl Spool {
 
 /// What stands for a segment that was given up.
 fn markers(key: &SegmentKey) -> Vec<GapKey> {
-    at_hours(key.range(), Cause::SpoolFull)
-        .into_iter()
-        .map(|piece| GapKey {
+    // however short: its neighbours may be given up as well
+    key.range()
+        .cut_at_hours()
+        .map(|range| GapKey {
             place: key.place.clone(),
-            start: piece.range.from,
-            duration: piece.range.duration(),
+            start: range.from,
+            duration: range.duration(),
             generation: key.generation,
-            cause: piece.cause,
+            cause: Cause::SpoolFull,
         })
         .collect()
 }

@@ -322,17 +322,14 @@ impl Stock {
         found.map(|item| (item.path.clone(), item.bytes))
     }
 
-    /// The sealed objects of a camera that nobody is uploading.
-    pub(crate) fn of_camera(&self, camera: &CameraId) -> Vec<ItemId> {
-        let of = |item: &&Item| !item.uploading && item.key.place().camera == *camera;
-        let mut ids: Vec<ItemId> = self
-            .items
-            .iter()
-            .filter(|(_, item)| of(item))
-            .map(|(id, _)| *id)
-            .collect();
+    /// The sealed objects of a camera that nobody is uploading, and how many are being uploaded.
+    pub(crate) fn of_camera(&self, camera: &CameraId) -> (Vec<ItemId>, usize) {
+        let of = |(_, item): &(&ItemId, &Item)| item.key.place().camera == *camera;
+        let mine = self.items.iter().filter(of);
+        let (uploading, idle): (Vec<_>, Vec<_>) = mine.partition(|(_, item)| item.uploading);
+        let mut ids: Vec<ItemId> = idle.into_iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        ids
+        (ids, uploading.len())
     }
 }
 

@@ -31,7 +31,7 @@ use crate::spool::layout::PartName;
 use crate::spool::{NewSegment, OpenFile, Spool};
 use audio::Sound;
 use pictures::{Gatherer, Pictures};
-pub(crate) use session::{Playing, SoundTrack, play};
+pub(crate) use session::{Playing, SoundTrack, is_boundary, play, reported};
 use sync::TrackClock;
 
 const MICROS: i64 = 1_000_000;

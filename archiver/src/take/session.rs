@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use moorline_core::port::ByteStream;
+use moorline_fmp4::NtpTime;
 use retina::client::{
     Demuxed, InitialTimestampPolicy, PlayOptions, Session, SessionGroup, SessionOptions,
     SetupOptions, TcpTransportOptions, TeardownPolicy, Transport, UnassignedChannelDataPolicy,
 };
 use retina::codec::{FrameFormat, ParametersRef, VideoFrame};
+use retina::rtcp::ReceivedCompoundPacket;
 
 use super::audio::AudioCodec;
 use super::bridge::Bridge;
@@ -97,6 +99,23 @@ pub(crate) async fn play(
 }
 
 impl Playing {
+    /// The sample entry that the pictures have now, once it is known.
+    ///
+    /// # Errors
+    /// If retina cannot build one.
+    pub(crate) fn entry(&self) -> Result<Option<Vec<u8>>, TakeError> {
+        let stream = self.demuxed.streams().get(self.video);
+        match stream.and_then(|stream| stream.parameters()) {
+            Some(ParametersRef::Video(video)) => {
+                let entry = video.mp4_sample_entry().build();
+                entry
+                    .map(Some)
+                    .map_err(|error| TakeError::Parameters(error.to_string()))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Whether decoding can begin at this picture. retina says so of IDRs alone; encoders with open GOPs (x265's default) send one IDR and
     /// then CRAs, at which decoding can begin as well.
     pub(crate) fn is_key(&self, frame: &VideoFrame) -> bool {
@@ -116,6 +135,19 @@ fn is_irap(mut data: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// RTCP APP `MOOR` (RFC 3550 §6.7): the relay's mark of a boundary.
+pub(crate) fn is_boundary(packet: &ReceivedCompoundPacket) -> bool {
+    packet
+        .pkts()
+        .any(|packet| packet.payload_type() == 204 && packet.raw().get(8..12) == Some(b"MOOR"))
+}
+
+/// The camera's clock in a sender report, in microseconds since the Unix epoch.
+pub(crate) fn reported(packet: &ReceivedCompoundPacket) -> Option<i64> {
+    let report = packet.pkts().next()?.as_sender_report().ok()??;
+    Some(NtpTime(report.ntp_timestamp().0).unix_micros())
 }
 
 fn sound(streams: &[retina::client::Stream]) -> (Option<SoundTrack>, Option<String>) {

@@ -43,6 +43,8 @@ pub(crate) struct FakeCamera {
     pub(crate) opened: AtomicU32,
     /// Pictures are sent while this is so.
     pub(crate) filming: AtomicBool,
+    /// Pictures are held back while this is so, and then all come at once.
+    pub(crate) stalled: AtomicBool,
     /// Ends the connections that are there: with the mark of a boundary.
     boundary: tokio::sync::watch::Sender<u64>,
     /// The first picture that was sent since the last question.
@@ -59,6 +61,7 @@ impl FakeCamera {
             began: tokio::time::Instant::now(),
             opened: AtomicU32::new(0),
             filming: AtomicBool::new(true),
+            stalled: AtomicBool::new(false),
             boundary: tokio::sync::watch::Sender::new(0),
             last_sent: AtomicU64::new(0),
             first_sent: Mutex::new(None),
@@ -138,6 +141,7 @@ impl FakeCamera {
         let (mut sequence, mut sound_sequence) = (7_u16, 9_u16);
         let mut sound = 0_u64;
         let mut started = false;
+        let mut held = Vec::new();
         loop {
             tokio::time::sleep_until(self.began + interval * number as u32).await;
             let key = number.is_multiple_of(self.film.gop);
@@ -185,8 +189,12 @@ impl FakeCamera {
                     sound += 1;
                 }
             }
-            if writer.write_all(&packets).await.is_err() {
-                return;
+            held.append(&mut packets);
+            if !self.stalled.load(Ordering::Relaxed) {
+                if writer.write_all(&held).await.is_err() {
+                    return;
+                }
+                held.clear();
             }
             self.first_sent.lock().unwrap().get_or_insert(number);
             self.last_sent.store(number, Ordering::Relaxed);

@@ -14,7 +14,18 @@ export function addresses(camera, me) {
     const code = h("code", { class: "address", tabindex: "0", "aria-label": `${scheme.toUpperCase()} address` }, masked);
     const copy = h("button", {
       type: "button", class: "copy", "data-copy": scheme, "aria-label": `Copy the ${scheme.toUpperCase()} address with its password`,
-      onclick: () => copyText(copy, code, whole),
+      onclick: async () => {
+        const copied = await copyText(whole);
+        if (!copied) {
+          // Not allowed here: show it marked, so that the keyboard can.
+          code.textContent = whole;
+          getSelection().selectAllChildren(code);
+        }
+        copy.textContent = copied ? "Copied" : "Ctrl+C";
+        setTimeout(() => {
+          copy.textContent = "Copy";
+        }, SHOWN);
+      },
     }, "Copy");
     return { code, whole, masked, element: h("div", { class: "address-row" }, code, copy) };
   });
@@ -32,22 +43,13 @@ export function addresses(camera, me) {
     h("p", { class: "small" }, "For VLC, ffplay, a recorder or a home automation. The password in it is your stream password: it opens streams, not this page."));
 }
 
-/** Copies a text, and says so on the button. */
-export async function copyText(button, field, text) {
-  const before = button.textContent;
+/** Copies a text; `false` if the browser does not let it. */
+export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
-    button.textContent = "Copied";
     say("Copied");
+    return true;
   } catch {
-    // Not allowed here: show it marked, so that the keyboard can.
-    if (field) {
-      field.textContent = text;
-      getSelection().selectAllChildren(field);
-    }
-    button.textContent = "Press Ctrl+C";
+    return false;
   }
-  setTimeout(() => {
-    button.textContent = before;
-  }, SHOWN);
 }

@@ -29,7 +29,7 @@ class View {
     this.zone = new Zone(camera.timezone);
     this.heading = h("h1", { tabindex: "-1" }, camera.title);
     this.pills = h("span", { class: "pills" });
-    this.stage = new Stage(this.zone, path, { moved: (ms, isLive) => this.#moved(ms, isLive), chose: (ms) => this.#go(ms) });
+    this.stage = new Stage(this.zone, path, { moved: (ms, isLive) => this.#moved(ms, isLive), chose: (ms) => this.#go(ms), link: () => this.#copyLink() });
     this.timeline = new Timeline(this.zone, { play: (ms) => this.#go(ms) });
     this.facts = h("div", {});
     this.gaps = h("div", { class: "gaps" });
@@ -37,13 +37,12 @@ class View {
     this.date = h("input", { type: "date", "aria-label": "Day", onchange: () => this.date.value && this.#day(this.date.value).catch(report) });
     this.previous = iconButton("left", "Day before", () => this.#day(Zone.shift(this.date.value, -1)).catch(report));
     this.next = iconButton("right", "Day after", () => this.#day(Zone.shift(this.date.value, 1)).catch(report));
-    this.link = h("button", { type: "button", class: "quiet", onclick: () => this.#copyLink() }, "Copy link to this moment");
     this.element = h("div", { class: "camera" },
       h("div", { class: "head" }, h("a", { href: "/", "data-link": true, class: "up" }, "Cameras"), this.heading, this.pills),
       h("div", { class: "columns" },
         h("div", { class: "left" }, this.stage.element,
           h("section", { class: "day", "aria-label": "Recordings" },
-            h("div", { class: "day-head" }, h("div", { class: "picker" }, this.previous, this.date, this.next), this.dayName, h("span", { class: "space" }), this.link),
+            h("div", { class: "day-head" }, h("div", { class: "picker" }, this.previous, this.date, this.next), this.dayName),
             this.timeline.element, this.gaps)),
         h("div", { class: "right" }, h("section", { class: "panel" }, this.facts), this.#clip(), addresses(camera, me))));
   }
@@ -151,8 +150,9 @@ class View {
     this.timeline.setPlayhead(isLive ? Math.min(ms ?? serverNow(), serverNow()) : ms);
   }
 
-  #copyLink() {
-    copyText(this.link, null, location.origin + this.#address(this.stage.wall() ?? serverNow()));
+  async #copyLink() {
+    const link = location.origin + this.#address(this.stage.wall() ?? serverNow());
+    this.stage.announce(await copyText(link) ? "The link to this moment is copied" : link);
   }
 
   /** Saves a stretch as one file. */

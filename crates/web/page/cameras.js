@@ -68,7 +68,9 @@ class Card {
     const now = serverNow();
     const zone = new Zone(camera.timezone);
     const silence = silenceWords(camera, zone, now);
-    const lines = [linkWords(camera, zone, now), streamWords(camera), silence ? null : safeWords(camera, zone, now)];
+    this.hasPictures = camera.status?.relays.some((relay) => relay.pictures > 0) ?? false;
+    const isUp = camera.status?.link.state === "up";
+    const lines = silence ? [isUp ? linkWords(camera, zone, now) : null] : [linkWords(camera, zone, now), streamWords(camera), safeWords(camera, zone, now)];
     const key = JSON.stringify([camera.title, camera.site, lines, silence, camera.notes, camera.enabled, camera.status?.relays.map((relay) => relay.state)]);
     if (key === this.last) return;
     this.last = key;
@@ -82,7 +84,7 @@ class Card {
   }
 
   async picture() {
-    const wall = await drawPoster(this.canvas, this.id);
+    const wall = this.hasPictures ? await drawPoster(this.canvas, this.id) : null;
     if (wall !== null) this.empty.hidden = true;
     // An old picture is dimmed, so that nobody takes it for now.
     this.canvas.classList.toggle("old", wall === null || serverNow() - wall > 20_000);

@@ -8,8 +8,6 @@ const TICK = 200;
 const AHEAD = 12;
 /** Fragments asked for at once: each is up to 2 s. */
 const MORE = 4;
-/** How long a jump over a gap is announced. */
-const NOTICE = 6000;
 const RETRY = 3000;
 
 /** Plays from `from` (milliseconds). `tell(state, text)`: `waiting`, `playing`, `edge`, `failed`; `gap(gap)`: one was jumped over. */
@@ -27,11 +25,6 @@ export class Replay {
 
   hasSound() {
     return this.sink?.track?.audio ?? false;
-  }
-
-  /** The length of the announcement of a gap, in milliseconds. */
-  static get notice() {
-    return NOTICE;
   }
 
   pause() {

@@ -10,11 +10,15 @@ import { serverNow } from "./api.js";
 
 const TICK = 200;
 const SKIP = 10_000;
+/** How long an announcement stays. */
+const NOTICE = 6000;
 const SPEEDS = ["1", "2", "4"];
 
-/** The stage of one camera. `moved(ms, isLive)` tells several times a second which instant is shown; `chose(ms)` that somebody went to it. */
+/**
+ * The stage of one camera. `moved(ms, isLive)` tells several times a second which instant is shown; `chose(ms)` that somebody went to it; `link()`
+ * that somebody wants its address. */
 export class Stage {
-  constructor(zone, path, { moved, chose }) {
+  constructor(zone, path, { moved, chose, link }) {
     Object.assign(this, { zone, path, moved, chose, player: null });
     this.video = h("video", { playsinline: true, muted: true, "aria-label": "Camera picture" });
     this.video.muted = true;
@@ -32,7 +36,7 @@ export class Stage {
     this.speed = h("select", { "aria-label": "Speed", onchange: () => this.player?.speed?.(Number(this.speed.value)) }, SPEEDS.map((value) => h("option", { value }, `${value}×`)));
     this.element = h("section", { class: "stage", "aria-label": "Picture" }, this.frame,
       h("div", { class: "controls" }, this.toggle, this.back, this.ahead, this.liveButton, h("span", { class: "space" }), this.speed, this.sound,
-        iconButton("full", "Full screen", () => this.#fullScreen())));
+        iconButton("link", "Copy link to this moment", link), iconButton("full", "Full screen", () => this.#fullScreen())));
     this.ticker = setInterval(() => this.#tick(), TICK);
   }
 
@@ -103,14 +107,18 @@ export class Stage {
   }
 
   #jumped(gap) {
-    const text = `Jumped over ${duration(gap.to - gap.from)}, ${this.zone.time(gap.from)} to ${this.zone.time(gap.to)}: ${gap.words ?? causeWords(gap.cause)}`;
+    this.announce(`Jumped over ${duration(gap.to - gap.from)}, ${this.zone.time(gap.from)} to ${this.zone.time(gap.to)}: ${gap.words ?? causeWords(gap.cause)}`);
+  }
+
+  /** Shows a text over the picture for a while. */
+  announce(text) {
     this.notice.textContent = text;
     this.notice.hidden = false;
     say(text);
     clearTimeout(this.noticed);
     this.noticed = setTimeout(() => {
       this.notice.hidden = true;
-    }, Replay.notice);
+    }, NOTICE);
   }
 
   #tick() {

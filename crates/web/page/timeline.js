@@ -12,6 +12,8 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360].map((minutes) => min
 const TICK_WIDTH = 74;
 /** A recording that began less than this ago is not to be seen on a bar of a whole day. */
 const YOUNG = 40 * 60e3;
+/** What was taken less than this ago is still on its way to the disk. */
+const JUST = 20e3;
 
 /** The bar. `play(ms)` is called when somebody chooses an instant. */
 export class Timeline {
@@ -153,6 +155,7 @@ export class Timeline {
   #words(ms) {
     const row = this.rows.find((row) => ms >= row.from && ms < row.to);
     const time = this.zone.time(ms);
+    if (!row && Math.abs(ms - this.now) < JUST) return `${time} now`;
     if (!row) return `${time} ${this.now && ms >= this.now ? "not yet" : "nothing was recorded"}`;
     const stretch = row.kind === "gap" ? ` (${this.zone.time(row.from)} to ${row.open ? "now" : this.zone.time(row.to)}, ${duration(row.to - row.from)})` : "";
     return `${time} ${rowWords(row)}${stretch}`;

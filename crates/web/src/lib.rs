@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod api;
+mod extract;
 mod guard;
 mod page;
 pub mod problem;
@@ -23,7 +24,9 @@ const LARGEST_BODY: usize = 64 << 10;
 
 /// Everything that this package serves.
 pub fn router(site: Site) -> Router {
-    let api = route::router().layer(DefaultBodyLimit::max(LARGEST_BODY));
+    let api = route::router()
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY));
     Router::new()
         .nest("/api/v1", api)
         .merge(page::router())

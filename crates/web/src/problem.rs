@@ -72,6 +72,15 @@ impl Problem {
     }
 }
 
+/// What a route answers to a method that it does not have.
+pub(crate) async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "this cannot be done here",
+    )
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status =

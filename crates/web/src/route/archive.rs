@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::access::Access;
 use crate::api::{CoverageView, SegmentView, VerifyView};
+use crate::extract::Asked;
 use crate::problem::Problem;
 use crate::site::Site;
 
@@ -164,9 +165,10 @@ pub(super) async fn coverage(
     State(site): State<Site>,
     access: Access,
     Path((tenant, name)): Path<(String, String)>,
-    Query(stretch): Query<Stretch>,
+    stretch: Result<Asked<Stretch>, Problem>,
 ) -> Result<Json<CoverageView>, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let Asked(stretch) = stretch?;
     let coverage = rows(&site, &camera, &stretch).await?;
     let durable_until = site
         .statuses
@@ -203,9 +205,10 @@ pub(super) async fn segments(
     State(site): State<Site>,
     access: Access,
     Path((tenant, name)): Path<(String, String)>,
-    Query(stretch): Query<Stretch>,
+    stretch: Result<Asked<Stretch>, Problem>,
 ) -> Result<Json<Vec<SegmentView>>, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let Asked(stretch) = stretch?;
     let coverage = rows(&site, &camera, &stretch).await?;
     let told = coverage.rows.into_iter().map(|row| {
         let (kind, cause, held, key) = match row.kind {
@@ -241,9 +244,10 @@ pub(super) async fn export(
     State(site): State<Site>,
     access: Access,
     Path((tenant, name)): Path<(String, String)>,
-    Query(stretch): Query<Stretch>,
+    stretch: Result<Asked<Stretch>, Problem>,
 ) -> Result<Response, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let Asked(stretch) = stretch?;
     let range = stretch.range()?;
     let export = site
         .recordings
@@ -329,9 +333,10 @@ pub(super) async fn verify(
     State(site): State<Site>,
     access: Access,
     Path((tenant, name)): Path<(String, String)>,
-    Query(stretch): Query<Stretch>,
+    stretch: Result<Asked<Stretch>, Problem>,
 ) -> Result<Json<VerifyView>, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Operator)?;
+    let Asked(stretch) = stretch?;
     site.operations
         .verify(
             &camera.id,

@@ -1,7 +1,7 @@
 //! Cameras: list, show, add, change, remove, keys.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::camera::{Access as Reach, Camera, CameraKey, Enabled, Record, Source};
 use moorline_core::port::{AuditEntry, AuditEvent};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::patch;
 use crate::access::Access;
 use crate::api::{CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView};
+use crate::extract::{Asked, Sent};
 use crate::problem::Problem;
 use crate::site::Site;
 
@@ -59,9 +60,10 @@ pub(super) async fn add(
     State(site): State<Site>,
     access: Access,
     Path(tenant): Path<String>,
-    Json(request): Json<CameraAdd>,
+    request: Result<Sent<CameraAdd>, Problem>,
 ) -> Result<(StatusCode, Json<CameraView>), Problem> {
     let tenant = access.tenant(&tenant, Role::Operator)?;
+    let Sent(request) = request?;
     let name = request
         .name
         .parse()
@@ -117,9 +119,10 @@ pub(super) async fn change(
     State(site): State<Site>,
     access: Access,
     Path((tenant, camera)): Path<(String, String)>,
-    Json(request): Json<CameraPatch>,
+    request: Result<Sent<CameraPatch>, Problem>,
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
+    let Sent(request) = request?;
     let present = site
         .cameras
         .snapshot()
@@ -146,14 +149,13 @@ pub(super) async fn remove(
     State(site): State<Site>,
     access: Access,
     Path((tenant, camera)): Path<(String, String)>,
-    Query(removal): Query<Removal>,
+    removal: Result<Asked<Removal>, Problem>,
 ) -> Result<StatusCode, Problem> {
-    let role = if removal.erase {
-        Role::Admin
-    } else {
-        Role::Operator
-    };
-    let id = access.camera(&tenant, &camera, role)?;
+    let id = access.camera(&tenant, &camera, Role::Operator)?;
+    let Asked(removal) = removal?;
+    if removal.erase {
+        access.camera(&tenant, &camera, Role::Admin)?;
+    }
     site.admin.remove(&id).await?;
     audit(&site, &access, AuditEvent::CameraChange, &id);
     if removal.erase {
@@ -184,9 +186,10 @@ pub(super) async fn add_key(
     State(site): State<Site>,
     access: Access,
     Path((tenant, camera)): Path<(String, String)>,
-    Json(request): Json<KeyAdd>,
+    request: Result<Sent<KeyAdd>, Problem>,
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
+    let Sent(request) = request?;
     let pending = site
         .strangers
         .pending()

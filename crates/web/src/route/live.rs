@@ -11,9 +11,10 @@
 
 use std::time::Duration;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use moorline_core::port::{AuditEntry, AuditEvent, LiveItem, PlayItem};
@@ -25,6 +26,7 @@ use tokio::time::{interval, timeout};
 
 use super::archive::{camera, instant, tier_of};
 use crate::access::{Access, token};
+use crate::extract::Asked;
 use crate::problem::Problem;
 use crate::site::Site;
 
@@ -70,10 +72,11 @@ pub(super) async fn live(
     access: Access,
     headers: HeaderMap,
     Path((tenant, name)): Path<(String, String)>,
-    Query(which): Query<Which>,
-    upgrade: WebSocketUpgrade,
+    which: Result<Asked<Which>, Problem>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let (Asked(which), upgrade) = (which?, upgrade.map_err(no_socket)?);
     let source = which.source.unwrap_or(SourceName::Main);
     let guest = Guest::new(&site, &access, &headers);
     view(&site, &access, format!("{} live", camera.id));
@@ -107,6 +110,11 @@ pub(super) async fn live(
         }))
 }
 
+fn no_socket(_: WebSocketUpgradeRejection) -> Problem {
+    let title = "pictures come over a WebSocket";
+    Problem::new(StatusCode::UPGRADE_REQUIRED, "no_websocket", title)
+}
+
 async fn send_live(socket: &mut WebSocket, item: LiveItem) -> bool {
     match item {
         LiveItem::Init { mime, bytes } => send_init(socket, &mime, &bytes).await,
@@ -126,10 +134,11 @@ pub(super) async fn play(
     access: Access,
     headers: HeaderMap,
     Path((tenant, name)): Path<(String, String)>,
-    Query(from): Query<From>,
-    upgrade: WebSocketUpgrade,
+    from: Result<Asked<From>, Problem>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let (Asked(from), upgrade) = (from?, upgrade.map_err(no_socket)?);
     let from: Timestamp = from.from.parse().map_err(|_| instant("from", &from.from))?;
     let guest = Guest::new(&site, &access, &headers);
     view(&site, &access, format!("{} {from}", camera.id));

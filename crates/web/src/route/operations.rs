@@ -9,6 +9,7 @@ use moorline_core::port::{AuditEntry, AuditEvent};
 
 use crate::access::Access;
 use crate::api::{AlertResult, DoctorFinding, LogLevel, ServerView, StrangerView};
+use crate::extract::Sent;
 use crate::problem::Problem;
 use crate::site::Site;
 
@@ -81,9 +82,10 @@ pub(super) async fn doctor(
 pub(super) async fn log(
     State(site): State<Site>,
     access: Access,
-    Json(level): Json<LogLevel>,
+    level: Result<Sent<LogLevel>, Problem>,
 ) -> Result<StatusCode, Problem> {
     access.local()?;
+    let Sent(level) = level?;
     site.operations.set_log(&level.filter)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,6 +10,7 @@ use moorline_core::user::User;
 
 use crate::access::{Access, COOKIE, token};
 use crate::api::{Me, SignIn, UserView};
+use crate::extract::Sent;
 use crate::problem::Problem;
 use crate::serve::Peer;
 use crate::site::Site;
@@ -22,7 +23,7 @@ pub(super) async fn sign_in(
     State(site): State<Site>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
-    Json(request): Json<SignIn>,
+    Sent(request): Sent<SignIn>,
 ) -> Result<impl IntoResponse, Problem> {
     let password = Masked::new(request.password);
     let verified = site

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::session::view;
 use crate::access::Access;
 use crate::api::{Credentials, PasswordSet, UserAdd, UserView};
+use crate::extract::Sent;
 use crate::problem::Problem;
 use crate::site::Site;
 
@@ -37,9 +38,10 @@ pub(super) async fn add(
     State(site): State<Site>,
     access: Access,
     Path(tenant): Path<String>,
-    Json(request): Json<UserAdd>,
+    request: Result<Sent<UserAdd>, Problem>,
 ) -> Result<(StatusCode, Json<Credentials>), Problem> {
     let tenant = access.tenant(&tenant, Role::Admin)?;
+    let Sent(request) = request?;
     let login: LoginName = request.login.parse().map_err(|_| {
         Problem::invalid(
             "login",
@@ -85,9 +87,10 @@ pub(super) async fn password(
     State(site): State<Site>,
     access: Access,
     Path((tenant, login)): Path<(String, String)>,
-    Json(request): Json<PasswordSet>,
+    request: Result<Sent<PasswordSet>, Problem>,
 ) -> Result<Json<Credentials>, Problem> {
     let login = known(&site, &access, &tenant, &login)?;
+    let Sent(request) = request?;
     let made = request.password.is_none().then(password_of_letters);
     let password = request
         .password

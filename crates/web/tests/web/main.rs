@@ -1,0 +1,7 @@
+//! The page and its API as people and attackers meet them: over real TLS, in a real browser.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind a loopback port and look at the real clock"
+)]
+
+mod support;

@@ -1,0 +1,219 @@
+//! Camera records and what the cameras do, in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use moorline_core::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
+use moorline_core::port::{
+    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, Statuses, Stranger, Strangers,
+};
+use moorline_core::segment::Retention;
+use moorline_core::status::CameraStatus;
+use moorline_core::{CameraId, PublicKey, TenantId, Timestamp};
+use tokio::sync::watch;
+
+/// A key that no other seed gives.
+pub fn key(seed: u8) -> PublicKey {
+    let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+    blob.extend([seed; 32]);
+    PublicKey::from_blob(&blob).unwrap()
+}
+
+/// A camera behind a tunnel, recorded, in Berlin.
+pub fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Camera {
+    Camera {
+        id: id.parse().unwrap(),
+        title: title.to_owned(),
+        site: None,
+        timezone: "Europe/Berlin".to_owned(),
+        created,
+        keys: vec![CameraKey {
+            key: key(seed),
+            added: created,
+            comment: String::new(),
+        }],
+        access: Access::Tunnel {
+            forwards: Vec::new(),
+        },
+        main: Source::default(),
+        sub: None,
+        record: Record::Main,
+        retention: Retention::Days(14),
+        enabled: Enabled::Yes,
+    }
+}
+
+/// Records and statuses.
+pub struct FakeCameras {
+    set: watch::Sender<(u64, Arc<CameraSet>)>,
+    statuses: watch::Sender<(u64, BTreeMap<CameraId, CameraStatus>)>,
+    pub hung_up: Mutex<Vec<CameraId>>,
+}
+
+impl FakeCameras {
+    pub fn new(cameras: Vec<Camera>) -> Self {
+        Self {
+            set: watch::Sender::new((0, Arc::new(CameraSet::new(cameras)))),
+            statuses: watch::Sender::new((0, BTreeMap::new())),
+            hung_up: Mutex::default(),
+        }
+    }
+
+    pub fn tell(&self, status: CameraStatus) {
+        self.statuses.send_modify(|(version, statuses)| {
+            *version += 1;
+            statuses.insert(status.camera.clone(), status);
+        });
+    }
+
+    fn change<T>(
+        &self,
+        id: &CameraId,
+        change: impl FnOnce(&mut Vec<Camera>, usize) -> Result<T, CameraAdminError>,
+    ) -> Result<T, CameraAdminError> {
+        let mut cameras: Vec<Camera> = self
+            .snapshot()
+            .iter()
+            .map(|camera| (**camera).clone())
+            .collect();
+        let at = cameras.iter().position(|camera| camera.id == *id);
+        let at = at.ok_or_else(|| CameraAdminError::Unknown(id.clone()))?;
+        let result = change(&mut cameras, at)?;
+        self.put(cameras);
+        Ok(result)
+    }
+
+    fn put(&self, cameras: Vec<Camera>) {
+        self.set.send_modify(|(version, set)| {
+            *version += 1;
+            *set = Arc::new(CameraSet::new(cameras));
+        });
+    }
+}
+
+#[async_trait]
+impl CameraDirectory for FakeCameras {
+    fn snapshot(&self) -> Arc<CameraSet> {
+        Arc::clone(&self.set.borrow().1)
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut set = self.set.subscribe();
+        set.wait_for(|(version, _)| *version != seen)
+            .await
+            .unwrap()
+            .0
+    }
+
+    fn version(&self) -> u64 {
+        self.set.borrow().0
+    }
+}
+
+#[async_trait]
+impl CameraAdmin for FakeCameras {
+    async fn add(&self, camera: Camera) -> Result<(), CameraAdminError> {
+        let set = self.snapshot();
+        if set.get(&camera.id).is_some() {
+            return Err(CameraAdminError::Exists(camera.id));
+        }
+        let taken = camera
+            .keys
+            .iter()
+            .find(|key| !set.having(&key.key).is_empty());
+        if let Some(taken) = taken {
+            return Err(CameraAdminError::KeyTaken {
+                fingerprint: taken.key.fingerprint(),
+                owner: set.having(&taken.key)[0].to_string(),
+            });
+        }
+        let mut cameras: Vec<Camera> = set.iter().map(|camera| (**camera).clone()).collect();
+        cameras.push(camera);
+        self.put(cameras);
+        Ok(())
+    }
+
+    async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError> {
+        if change
+            .timezone
+            .as_deref()
+            .is_some_and(|zone| zone.starts_with("Mars"))
+        {
+            return Err(CameraAdminError::Invalid {
+                field: "timezone",
+                value: change.timezone.unwrap_or_default(),
+                expected: "an IANA name such as Europe/Berlin",
+            });
+        }
+        self.change(id, |cameras, at| {
+            change.apply(&mut cameras[at]);
+            Ok(cameras[at].clone())
+        })
+    }
+
+    async fn remove(&self, id: &CameraId) -> Result<(), CameraAdminError> {
+        self.change(id, |cameras, at| {
+            cameras.remove(at);
+            Ok(())
+        })
+    }
+
+    async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {
+        self.change(id, |cameras, at| {
+            cameras[at].keys.push(key);
+            Ok(())
+        })
+    }
+
+    async fn revoke_key(&self, id: &CameraId, key: &PublicKey) -> Result<(), CameraAdminError> {
+        self.change(id, |cameras, at| {
+            cameras[at].keys.retain(|present| present.key != *key);
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl Statuses for FakeCameras {
+    fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
+        self.statuses.borrow().1.get(camera).cloned()
+    }
+
+    fn list(&self, tenant: &TenantId) -> Vec<CameraStatus> {
+        let statuses = self.statuses.borrow();
+        let of = statuses
+            .1
+            .values()
+            .filter(|status| status.camera.tenant() == tenant);
+        of.cloned().collect()
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut statuses = self.statuses.subscribe();
+        statuses
+            .wait_for(|(version, _)| *version != seen)
+            .await
+            .unwrap()
+            .0
+    }
+
+    fn version(&self) -> u64 {
+        self.statuses.borrow().0
+    }
+
+    fn hang_up(&self, camera: &CameraId) {
+        self.hung_up.lock().unwrap().push(camera.clone());
+    }
+}
+
+/// Nobody knocked.
+pub struct Nobody;
+
+impl Strangers for Nobody {
+    fn pending(&self) -> Vec<Stranger> {
+        Vec::new()
+    }
+
+    fn forget(&self, _: &PublicKey) {}
+}

@@ -1,0 +1,201 @@
+//! The site and its server.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use moorline_base::clock::SystemClock;
+use moorline_core::camera::Camera;
+use moorline_core::port::Users as _;
+use moorline_core::segment::{Retention, Tier};
+use moorline_core::user::Role;
+use moorline_core::{CameraId, Masked, TimeRange, Timestamp};
+use moorline_web::api::{AlertResult, DiskView, DoctorFinding, Ports, VerifyView};
+use moorline_web::problem::Problem;
+use moorline_web::{Operations, Place, Site, serve};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::archive::{FakeArchive, FakeStore};
+use super::cameras::{FakeCameras, Nobody};
+use super::film::Film;
+use super::people::{FakeAudit, FakePeople, FakeSessions};
+use super::relay::FakeRelays;
+
+/// The web password of everybody here.
+pub const PASSWORD: &str = "correct horse";
+
+/// Everything behind the page, to be changed while it is served.
+pub struct House {
+    pub address: SocketAddr,
+    pub certificate: CertificateDer<'static>,
+    pub cameras: Arc<FakeCameras>,
+    pub people: Arc<FakePeople>,
+    pub audit: Arc<FakeAudit>,
+    pub relays: Arc<FakeRelays>,
+    pub archive: Arc<FakeArchive>,
+    pub store: Arc<FakeStore>,
+    pub operations: Arc<FakeOperations>,
+    pub site: Site,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl House {
+    /// Serves these cameras to `anna` (admin) and `vera` (viewer) of `home`, and `eve` (admin) of `acme`.
+    pub async fn open(cameras: Vec<Camera>) -> Self {
+        let film = Arc::new(Film::new());
+        let cameras = Arc::new(FakeCameras::new(cameras));
+        let people = Arc::new(FakePeople::default());
+        let audit = Arc::new(FakeAudit::default());
+        let relays = Arc::new(FakeRelays::new(Arc::clone(&film)));
+        let archive = Arc::new(FakeArchive::new(film));
+        let store = Arc::new(FakeStore::default());
+        let operations = Arc::new(FakeOperations::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let site = Site {
+            cameras: Arc::clone(&cameras) as _,
+            admin: Arc::clone(&cameras) as _,
+            users: Arc::clone(&people) as _,
+            sessions: Arc::new(FakeSessions::new(Arc::clone(&people))),
+            audit: Arc::clone(&audit) as _,
+            statuses: Arc::clone(&cameras) as _,
+            relays: Arc::clone(&relays) as _,
+            recordings: Arc::clone(&archive) as _,
+            store: Arc::clone(&store) as _,
+            strangers: Arc::new(Nobody),
+            operations: Arc::clone(&operations) as _,
+            clock: SystemClock::shared(),
+            place: Arc::new(place(address)),
+        };
+        for (login, tenant, role) in [
+            ("anna", "home", Role::Admin),
+            ("vera", "home", Role::Viewer),
+            ("eve", "acme", Role::Admin),
+        ] {
+            let password = Masked::new(PASSWORD.to_owned());
+            let (login, tenant) = (login.parse().unwrap(), tenant.parse().unwrap());
+            people.add(login, tenant, role, password).await.unwrap();
+        }
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]);
+        let own = own.unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let certificate = own.cert.der().clone();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let stop = CancellationToken::new();
+        let router = moorline_web::router(site.clone());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(serve::https(listener, acceptor, router, stop.clone()));
+        Self {
+            address,
+            certificate,
+            cameras,
+            people,
+            audit,
+            relays,
+            archive,
+            store,
+            operations,
+            site,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// The page's address.
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/", self.address.port())
+    }
+}
+
+fn place(address: SocketAddr) -> Place {
+    Place {
+        public_host: "cctv.example.com".to_owned(),
+        hosts: Vec::new(),
+        ports: Ports {
+            ssh: 2222,
+            rtsp: 8554,
+            https: address.port(),
+        },
+        known_hosts: Vec::new(),
+        store: "directory".to_owned(),
+        version: "0.0.0",
+        retention: Retention::Days(14),
+    }
+}
+
+/// What the process does; remembers what it was told.
+#[derive(Default)]
+pub struct FakeOperations {
+    pub erased: Mutex<Vec<CameraId>>,
+    pub done: Mutex<Vec<String>>,
+}
+
+impl FakeOperations {
+    fn did(&self, what: &str) {
+        self.done.lock().unwrap().push(what.to_owned());
+    }
+}
+
+#[async_trait]
+impl Operations for FakeOperations {
+    fn disk(&self) -> Option<DiskView> {
+        Some(DiskView {
+            total: 500_000_000_000,
+            free: 211_000_000_000,
+            bound: 400_000_000_000,
+            used: 189_000_000_000,
+        })
+    }
+
+    fn expired_before(&self, _: &Camera) -> Timestamp {
+        Timestamp::default()
+    }
+
+    async fn verify(
+        &self,
+        _: &CameraId,
+        _: Tier,
+        _: TimeRange,
+        _: bool,
+    ) -> Result<VerifyView, Problem> {
+        self.did("verify");
+        Ok(VerifyView::default())
+    }
+
+    async fn erase(&self, camera: &CameraId) -> Result<u64, Problem> {
+        self.erased.lock().unwrap().push(camera.clone());
+        Ok(1)
+    }
+
+    async fn alert_test(&self) -> Vec<AlertResult> {
+        self.did("alert test");
+        Vec::new()
+    }
+
+    async fn doctor(&self) -> Vec<DoctorFinding> {
+        self.did("doctor");
+        Vec::new()
+    }
+
+    async fn backup(&self) -> Result<Bytes, Problem> {
+        self.did("backup");
+        Ok(Bytes::from_static(b"everything"))
+    }
+
+    fn backup_done(&self) {
+        self.did("backup done");
+    }
+
+    fn set_log(&self, _: &str) -> Result<(), Problem> {
+        self.did("log");
+        Ok(())
+    }
+}

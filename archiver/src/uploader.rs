@@ -6,12 +6,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use md5::{Digest, Md5};
 use moorline_base::CancellationToken;
 use moorline_base::clock::timeout;
@@ -125,8 +126,13 @@ impl Uploader {
             bytes: item.bytes,
             md5,
         };
-        match timeout(&*self.spool.clock, limit, self.sink.put(&file)).await {
-            Ok(result) => result,
+        // a panic of the adapter must not end the uploads of all cameras
+        let put = AssertUnwindSafe(self.sink.put(&file)).catch_unwind();
+        match timeout(&*self.spool.clock, limit, put).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError::Unavailable(
+                "the store's adapter panicked".to_owned(),
+            )),
             Err(_) => Err(StoreError::Unavailable(format!(
                 "no answer within {} s",
                 limit.as_secs()

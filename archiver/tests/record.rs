@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::camera::{FakeCamera, Film, OneCamera};
+use common::camera::{Away, FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood};
 use moorline_core::Cause;
 use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
@@ -275,6 +275,40 @@ async fn the_time_before_the_first_picture_is_explained_by_the_monitors_causes()
     };
     assert!((6_898..=6_900).contains(&of(Cause::TunnelDown)), "{gaps:?}");
     assert!((99..=103).contains(&of(Cause::RtspError)), "{gaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hours_without_a_camera_are_stored_while_it_is_away() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let began = common::now();
+    let since = began - Duration::from_secs(5 * 3_600);
+    let mut spec = common::spec();
+    spec.durable_until = Some(since);
+    spec.gaps = vec![(common::gap(since, Cause::TunnelDown), None)];
+    let mut running = common::start(&archive, Arc::new(Away), spec);
+    // a full hour is written ten seconds after it is over
+    let hour = (began - Duration::from_secs(10)).floor_hour();
+    let report = running
+        .until("durable to the last full hour", |report| {
+            report.durable_until >= Some(hour)
+        })
+        .await;
+    assert_eq!(report.state, ArchiveState::Waiting);
+    let gaps = store.gaps();
+    assert!(
+        gaps.iter().all(|gap| gap.cause == Cause::TunnelDown),
+        "{gaps:?}"
+    );
+    assert!((4..=6).contains(&gaps.len()), "one for each hour: {gaps:?}");
+    assert_explained(&store, since, hour);
+    running.drain(BUDGET).await;
+    assert_eq!(
+        store.gaps().len(),
+        gaps.len(),
+        "what goes on is not written"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -225,6 +225,28 @@ async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adapter_that_panics_does_not_end_the_uploads() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Panics);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    running
+        .until("told", |report| {
+            report
+                .store_error
+                .as_deref()
+                .is_some_and(|error| error.contains("panicked"))
+        })
+        .await;
+    store.mood.send_replace(Mood::Takes);
+    let last = running.drain(BUDGET).await.unwrap();
+    assert_eq!((last.spool_bytes, last.store_error), (0, None));
+    assert!(!store.segments().is_empty());
+    archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_of_a_camera_can_be_erased() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);

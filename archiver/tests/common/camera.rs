@@ -307,3 +307,31 @@ impl Relays for OneCamera {
         None
     }
 }
+
+/// A camera that is away.
+pub(crate) struct Away;
+
+#[async_trait::async_trait]
+impl Relays for Away {
+    async fn open(
+        &self,
+        _: &CameraId,
+        _: SourceName,
+        _: ReaderRole,
+    ) -> Result<ByteStream, RelayError> {
+        Err(RelayError::Away)
+    }
+
+    async fn live(
+        &self,
+        _: &CameraId,
+        _: SourceName,
+        _: &str,
+    ) -> Result<Box<dyn LiveFeed>, RelayError> {
+        Err(RelayError::Away)
+    }
+
+    fn poster(&self, _: &CameraId, _: SourceName) -> Option<Poster> {
+        None
+    }
+}

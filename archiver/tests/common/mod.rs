@@ -30,6 +30,7 @@ pub(crate) enum Mood {
     Stalls,
     Refuses,
     WrongDigest,
+    Panics,
 }
 
 /// A store in memory.
@@ -111,6 +112,7 @@ impl SegmentSink for FakeStore {
         match now {
             Mood::Away => return Err(StoreError::Unavailable("connection refused".into())),
             Mood::Refuses => return Err(StoreError::Refused("access denied".into())),
+            Mood::Panics => panic!("the adapter has a bug"),
             Mood::WrongDigest => return Err(StoreError::Digest(file.key.to_string())),
             Mood::Takes | Mood::Stalls => {}
         }

@@ -68,6 +68,8 @@ pub struct RelayConfig {
     pub retry_min: Duration,
     /// Longest pause after an RTSP fault.
     pub retry_max: Duration,
+    /// Shortest pause after a login was refused: a camera may lock out whoever tries too often. Another login in the record ends it.
+    pub retry_unauthorized: Duration,
     /// Readers of one camera, the archiver not counted.
     pub readers_per_camera: usize,
     /// Readers of one user.
@@ -88,6 +90,7 @@ impl Default for RelayConfig {
             patience: Duration::from_secs(10),
             retry_min: Duration::from_millis(500),
             retry_max: Duration::from_secs(15),
+            retry_unauthorized: Duration::from_secs(60),
             readers_per_camera: 200,
             readers_per_user: 200,
             // An office behind one address watches a wall of cameras.

@@ -13,6 +13,8 @@
 //! of sender reports `2·track + 1`.
 
 mod builder;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -128,12 +130,6 @@ impl Ring {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    /// Bytes that are kept.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Media is no longer continuous: what came before is of no use to begin at.

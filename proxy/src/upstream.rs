@@ -100,7 +100,10 @@ impl Upstream {
                     self.pause(self.config.retry_min, None).await;
                 }
                 Once::Fault(fault, text) => {
-                    let retry_in = backoff.failed(self.source.clock.monotonic());
+                    let mut retry_in = backoff.failed(self.source.clock.monotonic());
+                    if fault == RtspFault::Unauthorized {
+                        retry_in = retry_in.max(self.config.retry_unauthorized);
+                    }
                     let reason = fault.as_str();
                     self.metrics
                         .upstream_faults

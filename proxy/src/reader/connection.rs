@@ -17,6 +17,8 @@ use crate::metrics::{Kind, Reason, Status};
 
 /// Sender reports to viewers (RFC 3550 §6.2 wants them at least this often).
 const REPORTS: Duration = Duration::from_secs(5);
+/// The same while a track has brought nothing yet: players put sound and picture together by the first.
+const FIRST_REPORTS: Duration = Duration::from_millis(250);
 /// What is queued at the end gets so long.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Room for requests and receiver reports.
@@ -120,6 +122,8 @@ impl Connection {
                 .described
                 .as_ref()
                 .and_then(|held| held.ending.as_ref());
+            let queued = self.outbox.bytes();
+            let wants_media = self.feed.as_ref().is_some_and(|feed| feed.wants(queued));
             let wants_read = running && self.session.wants_read();
             if wants_read {
                 self.session.buffer().reserve(READ);
@@ -144,7 +148,7 @@ impl Connection {
                     }
                 },
                 answer = answered(&mut self.describing) => self.answer(answer),
-                () = new_media(&mut self.feed), if running && self.outbox.is_empty() => (),
+                () = new_media(&mut self.feed), if wants_media => (),
                 () = alarm.wait() => self.on_time(),
             }
         }
@@ -180,8 +184,8 @@ impl Connection {
             if self.outbox.is_done() {
                 self.progress = now;
             }
-            feed.report(&mut self.outbox);
-            self.next_report = now + REPORTS;
+            let all = feed.report(&mut self.outbox);
+            self.next_report = now + if all { REPORTS } else { FIRST_REPORTS };
         }
     }
 
@@ -193,10 +197,8 @@ impl Connection {
         }
         let output = self.session.take_output();
         self.outbox.push(output);
-        if self.end.is_some() || !self.outbox.is_empty() {
-            return;
-        }
-        let Some(feed) = &mut self.feed else {
+        let queued = self.outbox.bytes();
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.wants(queued)) else {
             return;
         };
         let jumps = feed.jumps;
@@ -324,8 +326,8 @@ impl Connection {
         self.session.play(&infos, now);
         let reply = self.session.take_output();
         self.outbox.push(reply);
-        feed.report(&mut self.outbox);
-        self.next_report = now + REPORTS;
+        let all = feed.report(&mut self.outbox);
+        self.next_report = now + if all { REPORTS } else { FIRST_REPORTS };
         self.feed = Some(feed);
         let kind = described.lease.kind().as_str();
         let user = self.session.user().unwrap_or_default();

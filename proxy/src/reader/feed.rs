@@ -16,6 +16,8 @@ use crate::source::{Layout, Source, Stage};
 
 /// A reader fetches no more while so much is queued: what it holds beyond the ring is this and one chunk.
 const QUEUED: usize = 64 * 1024;
+/// More is fetched while a picture is half sent, since only whole pictures may be dropped (P6); but no more than this.
+const PICTURE: usize = 2 << 20;
 
 /// Why there is nothing more to fetch, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) struct Feed {
     epoch: u64,
     sieve: Sieve,
     archiver: bool,
+    /// The last picture that was fetched is not yet whole.
+    open: bool,
     sent: Vec<Sent>,
     /// Times that the reader fell behind.
     pub(super) jumps: u64,
@@ -75,6 +79,7 @@ impl Feed {
             epoch,
             sieve: Sieve::new(layout, tracks, &beginning, archiver),
             archiver,
+            open: false,
             sent: vec![Sent::default(); layout.media.len()],
             jumps: 0,
             scratch: BytesMut::new(),
@@ -87,8 +92,10 @@ impl Feed {
         self.archiver
     }
 
-    /// Sender reports: a viewer's say the wall clock, the archiver's what the camera said last (its next ones come with the media).
-    pub(super) fn report(&mut self, outbox: &mut Outbox) {
+    /// Sender reports: a viewer's say the wall clock, the archiver's what the camera said last (its next ones come with the media). `false`: there
+    /// was nothing to say yet of a track.
+    pub(super) fn report(&mut self, outbox: &mut Outbox) -> bool {
+        let mut all = true;
         for track in self.sieve.tracks() {
             let sent = self.sent.get(track.track).copied().unwrap_or_default();
             let report = self.source.look(|inner| {
@@ -98,10 +105,12 @@ impl Feed {
                     inner.viewer_report(track.track, sent.packets, sent.octets)
                 }
             });
-            if let Some(report) = report {
-                outbox.push(reports::sender_report(track, &report));
+            match report {
+                Some(report) => outbox.push(reports::sender_report(track, &report)),
+                None => all = false,
             }
         }
+        all
     }
 
     /// The last words: BYE to a viewer, the event to an archiver.
@@ -121,11 +130,16 @@ impl Feed {
         }
     }
 
+    /// Whether there is a use in fetching while so much is queued.
+    pub(super) fn wants(&self, queued: usize) -> bool {
+        queued == 0 || (self.open && queued < PICTURE)
+    }
+
     /// Fetches what is there, as far as the outbox has room. `true` if media was queued.
     pub(super) fn fill(&mut self, outbox: &mut Outbox) -> Result<bool, Over> {
         self.changes.borrow_and_update();
         let mut filled = false;
-        while outbox.bytes() < QUEUED {
+        while outbox.bytes() < QUEUED || (self.open && outbox.bytes() < PICTURE) {
             let (fetch, epoch, layout, stage) = self.source.look(|inner| {
                 let layout = inner.layout.as_ref().map(|layout| layout.id);
                 let fetch = inner.ring.fetch(self.cursor.chunk);
@@ -175,6 +189,7 @@ impl Feed {
     /// The reader fell behind: it goes on with the last key frame, or waits for the next. Sound follows it.
     fn jump(&mut self, outbox: &mut Outbox) {
         self.jumps += 1;
+        self.open = false;
         self.cursor = self.source.look(|inner| {
             inner.ring.last_key().unwrap_or(Position {
                 chunk: inner.ring.next_index(),
@@ -197,6 +212,11 @@ impl Feed {
                 frame,
             };
             let verdict = self.sieve.judge(at, mark);
+            if let FrameKind::Packet(marks) = &mark.kind
+                && mark.track == self.layout.key_track
+            {
+                self.open = self.layout.has_video && !marks.au_end && verdict != Verdict::Skip;
+            }
             if verdict == Verdict::Skip {
                 continue;
             }

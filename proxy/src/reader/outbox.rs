@@ -30,10 +30,6 @@ impl Outbox {
         self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// Everything is written and flushed.
     pub(super) fn is_done(&self) -> bool {
         self.queue.is_empty() && !self.unflushed

@@ -1,7 +1,7 @@
 //! Which path and login are tried next.
 //!
 //! A path in the camera's record is the only one; without one the known paths are tried, by DESCRIBE. A login in the record is the only one;
-//! without one none is tried first, then, where a path is known, those that its firmware is delivered with. What has worked is tried first
+//! without one none is tried first, then those that known firmware is delivered with, each at its path. What has worked is tried first
 //! next time.
 
 use moorline_core::SourceName;
@@ -102,17 +102,18 @@ impl Approach {
             .as_ref()
             .is_some_and(|record| record.login.is_some());
         let path = self.paths.get(path_index).cloned();
-        let next = self
-            .candidates
-            .iter()
-            .enumerate()
-            .filter(|(at, candidate)| {
+        let untried = |same_path: bool| {
+            let mut known = self.candidates.iter().enumerate();
+            known.find(|(at, candidate)| {
                 candidate.login.is_some()
-                    && Some(&candidate.path) == path.as_ref()
+                    && (!same_path || Some(&candidate.path) == path.as_ref())
                     && !self.tried.contains(at)
             })
-            .map(|(at, candidate)| (at, candidate.clone()))
-            .next();
+        };
+        // Many streamers ask for a login before they look at the path: then the path that was asked for means nothing.
+        let next = untried(true)
+            .or_else(|| untried(false))
+            .map(|(at, candidate)| (at, candidate.clone()));
         match next.filter(|_| !has_own) {
             Some((at, candidate)) => {
                 self.tried.push(at);
@@ -178,7 +179,11 @@ mod tests {
             2,
             "from the start again"
         );
-        assert!(!approach.unauthorized(1), "no login is known for /stream=0");
+        assert!(
+            approach.unauthorized(1),
+            "a login may be asked for before the path is looked at"
+        );
+        assert_eq!(approach.config("h:1").paths, ["/ch0"]);
     }
 
     #[test]

@@ -7,3 +7,17 @@
 )]
 
 mod command_line;
+mod faults_camera;
+mod faults_config;
+mod faults_files;
+mod faults_http;
+mod faults_keys;
+mod faults_ports;
+mod faults_rig;
+mod faults_store;
+mod faults_viewer;
+mod faults_web;
+mod first_camera;
+mod other_cameras;
+mod players;
+mod support;

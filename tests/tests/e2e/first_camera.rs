@@ -1,0 +1,108 @@
+//! The first camera of a newcomer: added, tunnelled in by what `camera add` printed, watched, recorded, exported.
+
+use moorline_testkit::{child::run, eventually, peer};
+
+use crate::support::{
+    Dbclient, Moorline, SOON, assert_in_order, exported, ffmpeg, listening, numbers, quick,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_camera_add_prints_leads_to_live_pictures_and_a_recording() {
+    let moorline = Moorline::with_short_segments().await;
+    let added = moorline
+        .cli(&["camera", "add", "yard", "--path", "/main"])
+        .await;
+    let (_source, address) = listening(quick(7));
+    let _camera = Dbclient::start(&added, address);
+
+    moorline.until_recording("yard").await;
+    let listed = moorline.cli(&["camera", "list"]).await;
+    assert_eq!(listed[0]["id"], "home/yard");
+    assert_eq!(listed[0]["status"]["link"]["state"], "up");
+
+    let player = ffmpeg(&["-rtsp_transport", "tcp"], &moorline.url("rtsp", "yard"));
+    let watched = player.pictures(60).await;
+    assert_in_order(&watched, 7);
+
+    // Sealed and acknowledged, and what is written right now.
+    let rows = eventually("a stored and an open segment", SOON, || async {
+        let rows = moorline.segments("yard").await;
+        let held = |place: &str| rows.iter().any(|row| row["held"] == place);
+        (held("store") && held("open")).then_some(rows)
+    })
+    .await;
+    let gaps: Vec<_> = rows
+        .iter()
+        .filter(|row| row["kind"] == "unexplained")
+        .collect();
+    assert!(gaps.is_empty(), "{gaps:?}");
+
+    let file = moorline.place().join("yard.mp4");
+    let told = moorline
+        .cli(&[
+            "segments",
+            "export",
+            "yard",
+            "--from",
+            "1h",
+            "-f",
+            file.to_str().unwrap(),
+        ])
+        .await;
+    assert_eq!(told["bytes"], file.metadata().unwrap().len());
+    let recorded = exported(&file).await;
+    assert_in_order(&recorded, 7);
+    // What was watched up to a stored segment is in the file.
+    let first = watched[0].frame;
+    assert!(
+        numbers(&recorded).contains(&first),
+        "{first} was watched; recorded: {:?}",
+        numbers(&recorded)
+    );
+    assert!(recorded.len() >= 40, "{} pictures", recorded.len());
+    assert_eq!(codec(&file).await, "h264,320,176");
+
+    let key = rows.iter().find_map(|row| row["key"].as_str()).unwrap();
+    let segment = moorline.place().join("one.mp4");
+    moorline
+        .cli(&["segments", "get", key, "-f", segment.to_str().unwrap()])
+        .await;
+    assert_in_order(&exported(&segment).await, 7);
+
+    let verified = moorline.cli(&["segments", "verify", "--full"]).await;
+    assert!(verified["read"].as_u64().unwrap() >= 1, "{verified}");
+    assert_eq!(verified["findings"], serde_json::json!([]));
+    moorline.stop().await;
+}
+
+async fn codec(file: &std::path::Path) -> String {
+    let mut command = peer::FFPROBE.command().unwrap();
+    command.args([
+        "-v",
+        "error",
+        "-show_entries",
+        "stream=codec_name,width,height",
+    ]);
+    command.args(["-of", "csv=p=0"]).arg(file);
+    let output = run("ffprobe", command, SOON).await.unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_n_dbclient_is_told_the_monitors_lines() {
+    let moorline = Moorline::start().await;
+    let added = moorline
+        .cli(&["camera", "add", "yard", "--path", "/main"])
+        .await;
+    let (_source, address) = listening(quick(7));
+    let camera = Dbclient::with_monitor(&added, address);
+    let hello = camera
+        .child
+        .wait_for_line("MOORLINE/1", SOON)
+        .await
+        .unwrap();
+    assert!(hello.starts_with("MOORLINE/1 "), "{hello:?}");
+    assert_eq!(camera.child.lines()[0], hello, "something came before it");
+    moorline.until_recording("yard").await;
+}

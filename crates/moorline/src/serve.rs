@@ -18,6 +18,7 @@ pub mod parts;
 pub mod place;
 pub mod site;
 mod tls;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -267,6 +268,12 @@ impl Server {
             .clone()
             .probe_until_answered(Arc::clone(&clock), doors.token());
         doors.spawn("store probe", probing);
+        let read = Arc::clone(&parts.store.read);
+        let measuring = parts
+            .usage
+            .clone()
+            .watch(read, Arc::clone(&clock), doors.token());
+        doors.spawn("usage", measuring);
         if let Some(heartbeat) = heartbeat {
             let stop = doors.token();
             doors.spawn("heartbeat", async move { heartbeat.run(stop).await });

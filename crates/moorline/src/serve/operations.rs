@@ -24,6 +24,7 @@ use moorline_web::problem::Problem;
 use super::classes::Classes;
 use super::doctor::{self, Facts};
 use super::parts::Store;
+use super::usage::Usage;
 use crate::backup;
 use crate::settings::Settings;
 
@@ -46,6 +47,8 @@ pub struct Operator {
     pub classes: Classes,
     /// What went for room.
     pub swept: SweepState,
+    /// What recordings take.
+    pub usage: Usage,
     /// The spool.
     pub archive: moorline_archiver::Archive,
     /// Who is told.
@@ -67,17 +70,14 @@ impl Operations for Operator {
     fn disk(&self) -> Option<DiskView> {
         let directory = self.store.directory.as_ref()?;
         let space = disk_space(directory.path()).ok()?;
-        let used = space.total.saturating_sub(space.available);
-        let bound = space.total / 100 * u64::from(self.settings.archive.disk_percent);
-        let bound = bound.min(
-            space
-                .total
-                .saturating_sub(self.settings.archive.disk_free.bytes()),
-        );
+        let archive = &self.settings.archive;
+        let used = self.usage.bytes();
+        let share = space.total / 100 * u64::from(archive.disk_percent);
+        let room = used + space.available.saturating_sub(archive.disk_free.bytes());
         Some(DiskView {
             total: space.total,
             free: space.available,
-            bound,
+            bound: share.min(room),
             used,
         })
     }

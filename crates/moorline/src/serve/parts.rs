@@ -19,6 +19,7 @@ use moorline_store::verify::Digests;
 use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
 
 use super::classes::Classes;
+use super::usage::Usage;
 use crate::settings::{Settings, StoreKind};
 
 /// The store, by all its ports.
@@ -107,6 +108,8 @@ pub struct Parts {
     pub classes: Classes,
     /// What the sweeper took for room.
     pub swept: SweepState,
+    /// What recordings take.
+    pub usage: Usage,
     /// Spool and uploader.
     pub archive: Archive,
     /// The read side.
@@ -171,6 +174,7 @@ impl Parts {
             store,
             classes,
             swept,
+            usage: Usage::default(),
             archive,
             reader: Arc::new(reader),
         })

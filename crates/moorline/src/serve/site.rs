@@ -70,6 +70,7 @@ pub fn site(
         store: parts.store.clone(),
         classes: parts.classes.clone(),
         swept: parts.swept.clone(),
+        usage: parts.usage.clone(),
         archive: parts.archive.clone(),
         notifier,
         log,

@@ -1,0 +1,54 @@
+//! How many bytes recordings take: the listing's sizes, added up now and then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moorline_base::CancellationToken;
+use moorline_base::clock::{SharedClock, sleep};
+use moorline_core::port::{SegmentStore, StoreError};
+
+/// How often it is added up: as often as the sweeper looks.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// The bytes. Clones are the same number.
+#[derive(Debug, Clone, Default)]
+pub struct Usage(Arc<AtomicU64>);
+
+impl Usage {
+    /// What was found the last time; 0 before that.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds up until told to stop. A store that does not answer leaves the number as it was.
+    pub async fn watch(
+        self,
+        store: Arc<dyn SegmentStore>,
+        clock: SharedClock,
+        stop: CancellationToken,
+    ) {
+        loop {
+            match measure(&*store, &stop).await {
+                Ok(bytes) => self.0.store(bytes, Ordering::Relaxed),
+                Err(error) => tracing::debug!(%error, "what recordings take is not known"),
+            }
+            if sleep(&*clock, EVERY, &stop).await.is_cancelled() {
+                return;
+            }
+        }
+    }
+}
+
+async fn measure(store: &dyn SegmentStore, stop: &CancellationToken) -> Result<u64, StoreError> {
+    let (mut bytes, mut after) = (0, String::new());
+    while !stop.is_cancelled() {
+        let page = store.list("v1/", &after).await?;
+        bytes += page.objects.iter().map(|object| object.bytes).sum::<u64>();
+        match page.objects.last() {
+            Some(last) if page.more => after.clone_from(&last.key),
+            _ => break,
+        }
+    }
+    Ok(bytes)
+}

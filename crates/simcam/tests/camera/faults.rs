@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use moorline_rtsp::interleaved::Item;
 use moorline_rtsp::message::{Message, Method};
 use moorline_rtsp::rtp::rtcp::unix_from_ntp;
+use moorline_simcam::video::Stamp;
 use moorline_simcam::{Event, Fault, Faults, Login};
 use moorline_testkit::patience;
 
@@ -377,7 +378,7 @@ async fn events_happen_once_to_whoever_is_connected() {
     assert_eq!(end, End::Cut(20), "half a frame, then the end");
 }
 
-/// Width and height of the SPS in a STAP-A, by its bytes.
+/// The next STAP-A: SPS and PPS.
 async fn parameter_sets(reader: &mut Reader) -> Vec<u8> {
     loop {
         let (header, packet) = reader.video().await.unwrap();
@@ -394,11 +395,27 @@ async fn changed_parameters_begin_with_an_idr_and_numbers_go_on() {
     let mut reader = Reader::of(&source);
     reader.play("main").await;
     let first = parameter_sets(&mut reader).await;
+    // An IDR has just come: the next of the same film is ten pictures away, that of the other film is the next picture.
+    let mut last = reader.stamp().await.unwrap().frame;
     source.faults().fire(Event::Parameters);
-    let mut second = parameter_sets(&mut reader).await;
-    while second == first {
-        second = parameter_sets(&mut reader).await;
+    let mut pictures = 0;
+    loop {
+        let (header, packet) = reader.video().await.unwrap();
+        let payload = header.payload(&packet);
+        if payload[0] & 0x1f == 24 {
+            assert_ne!(payload, first);
+            break;
+        }
+        if let Some(stamp) = Stamp::from_nal(payload) {
+            assert_eq!(stamp.frame, last + 1);
+            last = stamp.frame;
+            pictures += 1;
+        }
     }
+    assert!(
+        pictures <= 4,
+        "{pictures} pictures without their parameter sets"
+    );
     source.faults().fire(Event::Parameters);
     while parameter_sets(&mut reader).await != first {}
     forty(&mut reader).await.unwrap();

@@ -25,7 +25,7 @@ use crate::anchor::StepDetector;
 use crate::error::{Ended, TakeError};
 use crate::ledger::Own;
 use crate::spool::Spool;
-use crate::take::{Arrival, Picture, Playing, Take, Verdict, is_boundary, play, reported};
+use crate::take::{Arrival, Mark, Picture, Playing, Take, Verdict, mark, play, reported};
 
 /// How often the recorder looks at its clocks.
 const TICK: Duration = Duration::from_millis(500);
@@ -239,8 +239,10 @@ impl Recorder {
                     );
                 }
                 Some(Ok(CodecItem::Rtcp(packet))) => {
-                    if is_boundary(&packet) {
-                        return Ok(Ended::Boundary);
+                    match mark(&packet) {
+                        Some(Mark::Boundary) => return Ok(Ended::Boundary),
+                        Some(Mark::Overrun) => take.overrun(),
+                        None => {}
                     }
                     if let (Some(time), Some(clock)) = (packet.rtp_timestamp(), reported(&packet)) {
                         let video = packet.stream_id() == playing.video;

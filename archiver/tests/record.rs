@@ -312,6 +312,46 @@ async fn hours_without_a_camera_are_stored_while_it_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let running = common::start(&archive, relays, common::spec());
+    running.cause(None).await;
+    for skipped in [20, 90] {
+        let stored = store.segments().len();
+        common::eventually("segments are stored", || {
+            store.segments().len() > stored + 1
+        })
+        .await;
+        camera.skip.store(skipped, Ordering::Relaxed);
+    }
+    common::eventually("a gap is stored", || !store.gaps().is_empty()).await;
+    running.drain(BUDGET).await;
+
+    let segments = store.segments();
+    assert!(
+        segments
+            .iter()
+            .all(|(key, _)| key.take == segments[0].0.take),
+        "one take"
+    );
+    let holes = segments
+        .iter()
+        .flat_map(|(_, bytes)| moorline_fmp4::SegmentInfo::parse(bytes).unwrap().holes);
+    let holes: Vec<_> = holes.map(|hole| (hole.cause, hole.duration / 90)).collect();
+    assert!(
+        matches!(&holes[..], [(cause, 380..=520)] if cause == "overrun"),
+        "four tenths of a second: {holes:?}"
+    );
+    let gaps = store.gaps();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].cause, Cause::Overrun);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packets_that_are_lost_are_noted_in_the_segment() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);

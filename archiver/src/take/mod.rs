@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moorline_base::files::disk_space;
 use moorline_core::segment::Place;
-use moorline_core::{Generation, TakeId, Timestamp};
+use moorline_core::{Cause, Generation, TakeId, Timestamp};
 use moorline_fmp4::{Anchor, Hole, Init, RESERVED, SampleEntry};
 
 use crate::account::Account;
@@ -27,11 +27,12 @@ use crate::anchor::{Divergence, WallAnchor};
 use crate::cut::until_mark;
 use crate::disk::is_full;
 use crate::error::TakeError;
+use crate::ledger::Own;
 use crate::spool::layout::PartName;
 use crate::spool::{NewSegment, OpenFile, Spool};
 use audio::Sound;
 use pictures::{Gatherer, Pictures};
-pub(crate) use session::{Playing, SoundTrack, is_boundary, play, reported};
+pub(crate) use session::{Mark, Playing, SoundTrack, mark, play, reported};
 use sync::TrackClock;
 
 const MICROS: i64 = 1_000_000;
@@ -103,6 +104,8 @@ pub(crate) struct Take {
     holes: Vec<Hole>,
     synced: Option<Timestamp>,
     full: bool,
+    /// The relay has moved us to a later key frame, whose picture has not come yet.
+    overrun: bool,
 }
 
 impl Take {
@@ -141,6 +144,7 @@ impl Take {
             holes: Vec::new(),
             synced: None,
             full: false,
+            overrun: false,
         }
     }
 
@@ -169,6 +173,11 @@ impl Take {
         track.reported(micros(time, rate), clock);
     }
 
+    /// The relay has moved us to a later key frame.
+    pub(crate) fn overrun(&mut self) {
+        self.overrun = true;
+    }
+
     /// Takes a picture.
     ///
     /// # Errors
@@ -194,12 +203,17 @@ impl Take {
             // a picture of before the beginning: its decoding needs what was not kept
             return Ok(Verdict::NoKey);
         };
-        let absent = self.gatherer.absence(time) * 1_000 / u64::from(self.timescale) >= ABSENCE_MS;
+        let absence = self.gatherer.absence(time);
+        let absent = absence * 1_000 / u64::from(self.timescale) >= ABSENCE_MS;
         if self.file.is_some() || !self.gatherer.is_empty() {
             if absent {
                 self.flush(None).await?;
                 self.seal(account).await?;
                 self.waiting_for_key = true;
+                if self.overrun {
+                    // after the seal: it is the cause of what follows
+                    account.own(Own::Likely(Cause::Overrun));
+                }
             } else if self.gatherer.is_complete(time, picture.key) {
                 self.flush(Some(time)).await?;
             }
@@ -212,8 +226,11 @@ impl Take {
         if picture.key {
             self.key(time, picture.entry, account).await?;
         }
-        if picture.lost > 0 {
-            self.lost(VIDEO, time, picture.lost);
+        let overrun = std::mem::take(&mut self.overrun) && !absent;
+        if picture.lost > 0 || overrun {
+            let cause = if overrun { "overrun" } else { "packet_loss" };
+            let duration = if overrun { absence } else { 0 };
+            self.lost(VIDEO, time, duration, picture.lost, cause);
         }
         self.waiting_for_key = false;
         self.gatherer
@@ -278,19 +295,19 @@ impl Take {
         if let Ok(start) = u64::try_from(start)
             && lost > 0
         {
-            self.lost(SOUND, start, lost);
+            self.lost(SOUND, start, 0, lost, "packet_loss");
         }
     }
 
-    fn lost(&mut self, track_id: u32, media_time: u64, packets: u16) {
+    fn lost(&mut self, track_id: u32, media_time: u64, duration: u64, packets: u16, cause: &str) {
         self.spool.metrics.hole();
         if self.holes.len() < MOST_HOLES {
             self.holes.push(Hole {
                 track_id,
                 media_time,
-                duration: 0,
+                duration,
                 packets: u32::from(packets),
-                cause: "packet_loss".to_owned(),
+                cause: cause.to_owned(),
             });
         }
     }

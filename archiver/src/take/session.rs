@@ -137,11 +137,26 @@ fn is_irap(mut data: &[u8]) -> bool {
     false
 }
 
-/// RTCP APP `MOOR` (RFC 3550 §6.7): the relay's mark of a boundary.
-pub(crate) fn is_boundary(packet: &ReceivedCompoundPacket) -> bool {
-    packet
-        .pkts()
-        .any(|packet| packet.payload_type() == 204 && packet.raw().get(8..12) == Some(b"MOOR"))
+/// What the relay marks by RTCP APP `MOOR` (RFC 3550 §6.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Media is not continuous any more, or the relay ends: so does the take.
+    Boundary,
+    /// We were too slow and were moved to a later key frame: the take goes on.
+    Overrun,
+}
+
+/// The relay's mark in this packet. A text that is not known ends the take: that is always right.
+pub(crate) fn mark(packet: &ReceivedCompoundPacket) -> Option<Mark> {
+    let mut marks = packet.pkts().filter_map(|packet| {
+        let ours = packet.payload_type() == 204 && packet.raw().get(8..12) == Some(b"MOOR");
+        let text = packet.raw().get(12..).filter(|_| ours)?;
+        Some(match text.starts_with(b"overrun") {
+            true => Mark::Overrun,
+            false => Mark::Boundary,
+        })
+    });
+    marks.next()
 }
 
 /// The camera's clock in a sender report, in microseconds since the Unix epoch.

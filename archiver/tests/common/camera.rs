@@ -43,6 +43,8 @@ pub(crate) struct FakeCamera {
     pub(crate) opened: AtomicU32,
     /// Pictures are sent while this is so.
     pub(crate) filming: AtomicBool,
+    /// The relay skips so many pictures and says `overrun`.
+    pub(crate) skip: AtomicU64,
     /// Pictures are held back while this is so, and then all come at once.
     pub(crate) stalled: AtomicBool,
     /// Ends the connections that are there: with the mark of a boundary.
@@ -61,6 +63,7 @@ impl FakeCamera {
             began: tokio::time::Instant::now(),
             opened: AtomicU32::new(0),
             filming: AtomicBool::new(true),
+            skip: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             boundary: tokio::sync::watch::Sender::new(0),
             last_sent: AtomicU64::new(0),
@@ -148,6 +151,15 @@ impl FakeCamera {
             if !self.filming.load(Ordering::Relaxed) {
                 started = false;
                 number += 1;
+                continue;
+            }
+            let skip = self.skip.swap(0, Ordering::Relaxed);
+            if skip > 0 {
+                held.extend([b'$', 1, 0, 28, 0x80, 201, 0, 1, 0, 0, 0, 1]);
+                held.extend([0x80, 204, 0, 4, 0, 0, 0, 1]);
+                held.extend(b"MOORoverrun\0");
+                started = false;
+                number = (number + skip).next_multiple_of(self.film.gop);
                 continue;
             }
             // a camera begins with a key frame

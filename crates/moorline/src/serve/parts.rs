@@ -9,7 +9,7 @@ use moorline_archiver::Archive;
 use moorline_base::clock::{SharedClock, SystemClock, sleep};
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::DataDir;
-use moorline_base::{Backoff, CancellationToken, Secret};
+use moorline_base::{Backoff, CancellationToken};
 use moorline_core::CameraId;
 use moorline_core::port::{CameraDirectory as _, SegmentSink, SegmentStore, StoreError};
 use moorline_core::segment::Retention;
@@ -249,7 +249,7 @@ fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
         region: s3.region.clone(),
         bucket: s3.bucket.clone(),
         access_key: s3.access_key.clone(),
-        secret_key: Secret::new(s3.secret_key.expose().clone()),
+        secret_key: moorline_base::Secret::new(s3.secret_key.expose().clone()),
         path_style: Some(s3.path_style),
         digest: Digest::Md5,
         verify,

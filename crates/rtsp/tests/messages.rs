@@ -163,3 +163,12 @@ fn a_head_that_swallowed_media_is_no_head() {
         Err(MessageError::Header)
     );
 }
+
+#[test]
+fn another_protocol_is_known_by_its_first_line() {
+    assert_eq!(
+        parse(b"SSH-2.0-dropbear_2022.83\r\n"),
+        Err(MessageError::StartLine)
+    );
+    assert_eq!(parse(b"SSH-2.0-dropbear"), Ok(Vec::new()));
+}

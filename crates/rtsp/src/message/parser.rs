@@ -164,6 +164,11 @@ impl MessageParser {
             };
             let end = self.scanned + line_end;
             let line = window.get(self.line_start..end).unwrap_or_default();
+            if self.line_start == 0 && end > 0 {
+                // A server of another protocol says one line and waits (SSH, SMTP): nothing better will come.
+                let line = String::from_utf8_lossy(line);
+                parse_start(line.strip_suffix('\r').unwrap_or(&line))?;
+            }
             self.scanned = end + 1;
             self.line_start = end + 1;
             if line.is_empty() || line == b"\r" {

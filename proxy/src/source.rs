@@ -24,6 +24,7 @@ use moorline_rtsp::sdp::Media;
 use tokio::sync::watch;
 
 use crate::config::RingLimits;
+use crate::metrics::ProxyMetrics;
 pub(crate) use inner::{Inner, Stage};
 pub(crate) use lease::{Lease, ReaderKind};
 pub(crate) use publish::{CNAME, Publisher};
@@ -49,6 +50,7 @@ pub(crate) struct Source {
     pub(crate) camera: CameraId,
     pub(crate) name: SourceName,
     pub(crate) clock: SharedClock,
+    metrics: ProxyMetrics,
     started: Instant,
     inner: Mutex<Inner>,
     /// Counts what readers may want to see.
@@ -63,6 +65,7 @@ impl Source {
         name: SourceName,
         clock: SharedClock,
         limits: RingLimits,
+        metrics: ProxyMetrics,
     ) -> Arc<Self> {
         let started = clock.monotonic();
         let wall = Timestamp::from_millis(clock.wall_ms());
@@ -70,6 +73,7 @@ impl Source {
             camera,
             name,
             clock,
+            metrics,
             started,
             inner: Mutex::new(Inner::new(limits, wall)),
             version: watch::Sender::new(0),

@@ -63,6 +63,7 @@ pub async fn relay_workload(
             name,
             hub.clock().clone(),
             hub.config().ring,
+            hub.metrics().clone(),
         );
         let upstream = Upstream {
             source: Arc::clone(&source),

@@ -129,7 +129,6 @@ impl Connection {
                 self.session.buffer().reserve(READ);
             }
             tokio::select! {
-                biased;
                 () = cancelled(dismissed.as_ref()), if running => self.ends(End::Dismissed),
                 () = cancel.cancelled(), if running => self.ends(End::RelayEnded),
                 () = cancelled(ending), if running => self.ends(End::RelayEnded),
@@ -253,7 +252,7 @@ impl Connection {
                 ServerEvent::Authenticate { user } => self.authenticate(&user),
                 ServerEvent::LoginFailed { user } => {
                     self.environment.metrics.logins_failed.inc();
-                    tracing::info!(user = %Untrusted::new(&user), reason = "wrong_password", "a stream login was refused");
+                    tracing::debug!(user = %Untrusted::new(&user), reason = "wrong_password", "a stream login was refused");
                 }
                 ServerEvent::Describe(request) => {
                     self.base.clone_from(&request.base);

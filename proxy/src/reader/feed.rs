@@ -1,5 +1,8 @@
 //! One reader's way through the ring.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use super::Source;
+use crate::metrics::Kind;
 
 /// Who wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,15 @@ impl ReaderKind {
     }
 }
 
+impl Source {
+    fn readers_of(&self, kind: ReaderKind) -> Gauge {
+        let kind = Kind {
+            kind: kind.as_str(),
+        };
+        self.metrics.readers.get_or_create_owned(&kind)
+    }
+}
+
 /// A claim on a source; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -40,6 +52,7 @@ impl Lease {
                 *count += 1;
             }
         });
+        source.readers_of(kind).inc();
         Self {
             source: Arc::clone(source),
             kind,
@@ -57,6 +70,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.source.readers_of(self.kind).dec();
         self.source.demand.send_modify(|demand| {
             if let Some(count) = demand.get_mut(self.kind as usize) {
                 *count = count.saturating_sub(1);

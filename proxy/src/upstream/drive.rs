@@ -73,7 +73,6 @@ pub(super) async fn drive(
         alarm.set(driver.deadline());
         driver.session.buffer().reserve(READ);
         tokio::select! {
-            biased;
             read = reader.read_buf(driver.session.buffer()) => match read {
                 Ok(count) if count > 0 => driver.read(count),
                 _ => driver.session.on_end(source.now()),

@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 use hyper::Method;
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
+use moorline_core::camera::Record;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::{CameraId, PublicKey};
 use moorline_tunnel::keyfile::PrivateKey;
-use moorline_web::api::{self, CameraView, ServerView, StrangerView};
+use moorline_web::api::{self, CameraView, DiskView, ServerView, StrangerView};
 use serde::Serialize;
 
 use crate::args;
@@ -19,6 +20,8 @@ use crate::output;
 
 /// The port of RTSP servers on most cameras.
 const RTSP_PORT: u16 = 554;
+/// What most cameras send, for an estimate, in bits per second.
+const USUAL_BITRATE: u64 = 2_000_000;
 /// Where a camera keeps its key, in the printed lines.
 const KEY_ON_CAMERA: &str = "/etc/moorline/id";
 
@@ -35,7 +38,30 @@ pub struct Added {
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<String>,
     rtsp_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<Estimate>,
     notes: Vec<String>,
+}
+
+/// What recording will take, before the camera has sent anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    assumed_bits_per_second: u64,
+    bytes_per_day: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_days: Option<u64>,
+}
+
+impl Estimate {
+    /// At [`USUAL_BITRATE`], as if it were the only camera; nothing if nothing is recorded.
+    fn of(record: Record, disk: Option<DiskView>) -> Option<Self> {
+        let bytes_per_day = USUAL_BITRATE / 8 * 86_400;
+        record.source().map(|_| Self {
+            assumed_bits_per_second: USUAL_BITRATE,
+            bytes_per_day,
+            disk_days: disk.map(|disk| disk.bound.saturating_sub(disk.used) / bytes_per_day),
+        })
+    }
 }
 
 /// Where the camera connects.
@@ -187,6 +213,7 @@ fn answer(
         private_key,
         ssh,
         rtsp_url: view.rtsp_url,
+        recording: Estimate::of(view.record, server.disk),
         notes: view.notes,
     }
 }
@@ -233,6 +260,16 @@ fn text(added: &Added) -> String {
         "See it:    moorline camera show {}\n",
         added.id.name()
     ));
+    if let Some(estimate) = &added.recording {
+        let rate = estimate.assumed_bits_per_second / 1_000_000;
+        let days = estimate.disk_days.map_or_else(String::new, |days| {
+            format!("; the disk has room for {days} days of it")
+        });
+        text.push_str(&format!(
+            "Records:   {} a day at {rate} Mbit/s{days}\n",
+            output::bytes(estimate.bytes_per_day)
+        ));
+    }
     for note in &added.notes {
         text.push_str(&format!("\nnote: {note}\n"));
     }
@@ -242,6 +279,22 @@ fn text(added: &Added) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_recording_takes_is_estimated() {
+        let disk = DiskView {
+            total: 0,
+            free: 0,
+            bound: 216_000_000_000,
+            used: 0,
+        };
+        let estimate = Estimate::of(Record::Main, Some(disk)).unwrap();
+        assert_eq!(
+            (estimate.bytes_per_day, estimate.disk_days),
+            (21_600_000_000, Some(10))
+        );
+        assert_eq!(Estimate::of(Record::Off, Some(disk)), None);
+    }
 
     #[test]
     fn the_printed_line_is_what_dbclient_takes() {

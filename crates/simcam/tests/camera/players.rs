@@ -242,10 +242,12 @@ async fn every_client_gets_the_same_picture_under_the_same_number() {
         assert_eq!(stamp.frame, newest + 1);
     }
     assert_eq!(source.counters().plays, 5);
-    source.stop().await;
+    tokio::time::timeout(patience(SOON), source.stop())
+        .await
+        .unwrap();
     // Whatever was under way still comes; then every connection is closed.
     for reader in &mut readers {
-        while reader.frame().await.is_ok() {}
+        reader.ends().await;
     }
 }
 

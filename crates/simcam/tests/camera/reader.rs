@@ -173,6 +173,13 @@ impl Reader {
         }
     }
 
+    /// Waits until the connection is closed; what was on its way may still come.
+    pub(crate) async fn ends(&mut self) {
+        let closed = async { while self.frame().await.is_ok() {} };
+        let in_time = tokio::time::timeout(patience(SOON), closed).await.is_ok();
+        assert!(in_time, "the connection is still open");
+    }
+
     /// The next RTP packet of video.
     pub(crate) async fn video(&mut self) -> Result<(RtpHeader, Bytes), End> {
         loop {

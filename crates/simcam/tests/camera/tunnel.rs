@@ -1,10 +1,12 @@
 //! The camera's own SSH client against the real server.
 
+use futures::FutureExt as _;
 use moorline_base::SystemClock;
 use moorline_simcam::{
     Camera, CameraConfig, Client, Fault, HangUp, Key, SourceConfig, Tunnel, TunnelState,
 };
 use moorline_testkit::{eventually, patience};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use crate::reader::{SOON, quick, source};
@@ -42,7 +44,7 @@ async fn pictures_come_through_the_tunnel_and_pings_are_answered() {
     camera.stop().await;
     server.told("ended Lost", 1).await;
     for reader in &mut readers {
-        while reader.frame().await.is_ok() {}
+        reader.ends().await;
     }
 }
 
@@ -91,7 +93,12 @@ async fn frozen_it_sends_nothing_and_thawed_it_goes_on() {
     let tunnel = camera.tunnel().unwrap();
     tunnel.freeze().await;
     let pause = std::time::Duration::from_millis(500);
-    while reader.item(pause).await.is_ok() {}
+    // What was on its way still comes; a minute of film does not.
+    let mut late = 0;
+    while reader.item(pause).await.is_ok() {
+        late += 1;
+        assert!(late < 2000, "it goes on sending");
+    }
     assert_eq!(
         *tunnel.state().borrow(),
         TunnelState::Up {
@@ -204,7 +211,7 @@ async fn stopping_leaves_no_task_behind() {
         .metrics()
         .num_alive_tasks();
     let source = source(quick());
-    let (near, far) = tokio::io::duplex(1024);
+    let (mut near, far) = tokio::io::duplex(1024);
     source.serve(far);
     source.listen(moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap());
     let unreachable = moorline_simcam::TunnelConfig::new(
@@ -215,8 +222,13 @@ async fn stopping_leaves_no_task_behind() {
     );
     let tunnel = Tunnel::start(unreachable, source.clone(), SystemClock::shared());
     tunnel.stop().await;
-    source.stop().await;
-    drop(near);
+    timeout(patience(SOON), source.stop()).await.unwrap();
+    // When stop returns the connection's task is gone already, and its end of the stream with it.
+    let read = near.read_u8().now_or_never();
+    assert!(
+        read.is_some_and(|read| read.is_err()),
+        "the stream is still open"
+    );
     eventually("no task is left", SOON, async || {
         (tokio::runtime::Handle::current()
             .metrics()

@@ -21,7 +21,7 @@ pub enum Fault {
     NotFound,
     /// Two tracks that cannot be told apart.
     NoControl,
-    /// The tail of a packet of each IDR is lost, as by a full send buffer.
+    /// The tail of a packet of every second IDR is lost, as by a full send buffer.
     PartialWrites,
     /// It plays so many pictures, then sends nothing.
     SilentAfter(u64),
@@ -315,8 +315,8 @@ fn picture(script: &Script, play: &mut Play) -> BytesMut {
     let picture = script.film.picture(frame).stamped(stamp);
     let all = packets(&picture.nals, play.sequence, timestamp, play.ssrc);
     play.sequence = play.sequence.wrapping_add(all.len() as u16);
-    let hurt =
-        (script.fault == Fault::PartialWrites && picture.idr && frame > 0).then_some(all.len() - 1);
+    let hurt = (script.fault == Fault::PartialWrites && picture.idr && frame % 30 == 15)
+        .then_some(all.len() - 1);
     for (n, packet) in all.iter().enumerate() {
         let start = out.len();
         framed(track.rtp, packet, &mut out);

@@ -6,7 +6,10 @@
     reason = "tests may bind, write and look at the real clock"
 )]
 
+mod alarm;
+mod backup;
 mod command_line;
+mod demo;
 mod faults_camera;
 mod faults_config;
 mod faults_files;
@@ -18,6 +21,9 @@ mod faults_store;
 mod faults_viewer;
 mod faults_web;
 mod first_camera;
+mod kill_nine;
 mod other_cameras;
 mod players;
+mod restart;
 mod support;
+mod takeover;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(crate) use camera::{Dbclient, listening, pin, quick, simulated, simulated_with};
 pub(crate) use player::{Player, ffmpeg, unplayable};
-pub(crate) use server::{Moorline, Setup};
+pub(crate) use server::{Moorline, Setup, command};
 pub(crate) use stamps::{assert_in_order, exported, numbers};
 
 /// The deadline of what takes no time on a quiet machine.

@@ -23,13 +23,15 @@ use tokio::{
 
 use super::SOON;
 
-/// Settings that every test needs: a disk that is nearly full is not what they are about, and a stop must not wait for minutes.
-const ALWAYS: &str = "disk_free = \"64MiB\"\ndrain = \"10s\"\n";
+/// What every test needs: a disk that is nearly full is not what they are about.
+const ALWAYS: &str = "disk_free = \"64MiB\"";
 
 /// What is set before the server starts.
 pub(crate) struct Setup {
     /// Lines of `[archive]`.
     pub(crate) archive: String,
+    /// How long a stop may wait for the store.
+    pub(crate) drain: &'static str,
     /// Other sections, as TOML.
     pub(crate) sections: String,
     /// The host name in printed commands.
@@ -41,6 +43,7 @@ impl Default for Setup {
         Self {
             archive: String::new(),
             sections: String::new(),
+            drain: "10s",
             public_host: "127.0.0.1",
         }
     }
@@ -72,7 +75,10 @@ impl Moorline {
     /// With settings.
     pub(crate) async fn with(setup: Setup) -> Self {
         let place = temp_dir().unwrap();
-        let config = format!("[archive]\n{ALWAYS}{}\n{}", setup.archive, setup.sections);
+        let config = format!(
+            "[archive]\n{ALWAYS}\ndrain = \"{}\"\n{}\n{}",
+            setup.drain, setup.archive, setup.sections
+        );
         std::fs::write(place.path().join("moorline.toml"), config).unwrap();
         Self::begin(Arc::new(place), setup.public_host, None).await
     }

@@ -9,6 +9,8 @@ const AHEAD = 12;
 /** Fragments asked for at once: each is up to 2 s. */
 const MORE = 4;
 const RETRY = 3000;
+/** A recording that begins later than this after the instant that was asked for is said to. */
+const LATER = 1500;
 
 /** Plays from `from` (milliseconds). `tell(state, text)`: `waiting`, `playing`, `edge`, `failed`; `gap(gap)`: one was jumped over. */
 export class Replay {
@@ -149,7 +151,9 @@ export class Replay {
   #settle() {
     const { sink, video } = this;
     const position = sink.positionOf(this.sought);
+    const [first] = sink.places;
     const passed = sink.places.at(-1).wall > this.sought;
+    if (first.wall > this.sought + LATER) this.gap({ from: this.sought, to: first.wall, words: "nothing was recorded there" });
     if (position !== null) video.currentTime = position;
     if (position !== null || passed || this.atEdge) this.sought = null;
   }

@@ -165,6 +165,7 @@ pub struct CameraAdd {
 
 /// `PATCH /tenants/{tenant}/cameras/{camera}`: only the fields that are given change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CameraPatch {
     /// What people call it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -76,6 +76,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             format!("the body is not JSON: {at}"),
         )
     })?;
+    if !value.is_object() {
+        // Lists would be taken for fields in the order of their declaration.
+        let title = "the body has to be a JSON object";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(Problem::new(status, "invalid_field", title));
+    }
     T::deserialize(&value).map_err(|error| wrong_field::<T>(&value, &error.to_string()))
 }
 
@@ -111,19 +117,27 @@ fn wrong_field<T: DeserializeOwned>(value: &Value, message: &str) -> Problem {
     }
 }
 
-/// The field without which the message would be another.
+/// The field without which the message would be another. One that is merely missed when it is taken away is right, unless no other is
+/// found.
 fn culprit<T: DeserializeOwned>(fields: &Map<String, Value>, message: &str) -> Option<String> {
     if fields.len() > MOST_FIELDS {
         return None;
     }
-    let is_it = |name: &&String| {
+    let without = |name: &String| {
         let mut rest = fields.clone();
-        rest.remove(*name);
-        T::deserialize(&Value::Object(rest))
-            .err()
-            .is_none_or(|error| error.to_string() != message)
+        rest.remove(name);
+        let error = T::deserialize(&Value::Object(rest)).err();
+        error.map(|error| error.to_string()).unwrap_or_default()
     };
-    fields.keys().find(is_it).cloned()
+    let found: Vec<(&String, String)> = fields
+        .keys()
+        .map(|name| (name, without(name)))
+        .filter(|(_, left)| left != message)
+        .collect();
+    let is_missed =
+        |(name, left): &&(&String, String)| quoted(left, "missing field ") == Some(name.as_str());
+    let best = found.iter().find(|one| !is_missed(one));
+    best.or(found.first()).map(|(name, _)| (*name).clone())
 }
 
 fn wrong_query(message: &str) -> Problem {

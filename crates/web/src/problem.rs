@@ -155,6 +155,15 @@ impl From<StoreError> for Problem {
                     "the store does not answer; try again",
                 )
             }
+            StoreError::Refused(_) => {
+                tracing::error!(%error, "store refused");
+                Self::new(
+                    StatusCode::BAD_GATEWAY,
+                    "store_refused",
+                    "the store refused: its key, bucket or policy is wrong",
+                )
+                .hint("moorline doctor tells what the store said")
+            }
             _ => Self::internal(&error),
         }
     }

@@ -4,4 +4,8 @@
     reason = "tests may bind a loopback port and look at the real clock"
 )]
 
+mod access;
+mod page;
+mod pictures;
+mod requests;
 mod support;

@@ -37,7 +37,7 @@ struct Tape {
 }
 
 /// What was recorded of each camera.
-pub struct FakeArchive {
+pub(crate) struct FakeArchive {
     film: Arc<Film>,
     tapes: Mutex<BTreeMap<CameraId, Tape>>,
 }
@@ -47,7 +47,7 @@ fn now() -> Timestamp {
 }
 
 impl FakeArchive {
-    pub fn new(film: Arc<Film>) -> Self {
+    pub(crate) fn new(film: Arc<Film>) -> Self {
         Self {
             film,
             tapes: Mutex::default(),
@@ -65,23 +65,23 @@ impl FakeArchive {
     }
 
     /// Media in whole seconds.
-    pub fn record(&self, camera: &CameraId, range: TimeRange) {
+    pub(crate) fn record(&self, camera: &CameraId, range: TimeRange) {
         self.with(camera, |tape| {
             tape.takes.push(Take { range, open: false });
         });
     }
 
     /// Media from then on.
-    pub fn record_on(&self, camera: &CameraId, from: Timestamp) {
+    pub(crate) fn record_on(&self, camera: &CameraId, from: Timestamp) {
         let range = TimeRange::new(from, from);
         self.with(camera, |tape| tape.takes.push(Take { range, open: true }));
     }
 
-    pub fn gap(&self, camera: &CameraId, range: TimeRange, cause: Cause) {
+    pub(crate) fn gap(&self, camera: &CameraId, range: TimeRange, cause: Cause) {
         self.with(camera, |tape| tape.gaps.push((range, cause)));
     }
 
-    pub fn expire(&self, camera: &CameraId, before: Timestamp) {
+    pub(crate) fn expire(&self, camera: &CameraId, before: Timestamp) {
         self.with(camera, |tape| tape.expired = before);
     }
 
@@ -262,7 +262,7 @@ impl Export for Clip {
 
 /// Stored objects in memory.
 #[derive(Default)]
-pub struct FakeStore(pub Mutex<BTreeMap<String, Bytes>>);
+pub(crate) struct FakeStore(pub(crate) Mutex<BTreeMap<String, Bytes>>);
 
 #[async_trait]
 impl SegmentStore for FakeStore {

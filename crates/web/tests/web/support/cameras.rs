@@ -14,14 +14,14 @@ use moorline_core::{CameraId, PublicKey, TenantId, Timestamp};
 use tokio::sync::watch;
 
 /// A key that no other seed gives.
-pub fn key(seed: u8) -> PublicKey {
+pub(crate) fn key(seed: u8) -> PublicKey {
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
     blob.extend([seed; 32]);
     PublicKey::from_blob(&blob).unwrap()
 }
 
 /// A camera behind a tunnel, recorded, in Berlin.
-pub fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Camera {
+pub(crate) fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Camera {
     Camera {
         id: id.parse().unwrap(),
         title: title.to_owned(),
@@ -45,14 +45,14 @@ pub fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Camera {
 }
 
 /// Records and statuses.
-pub struct FakeCameras {
+pub(crate) struct FakeCameras {
     set: watch::Sender<(u64, Arc<CameraSet>)>,
     statuses: watch::Sender<(u64, BTreeMap<CameraId, CameraStatus>)>,
-    pub hung_up: Mutex<Vec<CameraId>>,
+    pub(crate) hung_up: Mutex<Vec<CameraId>>,
 }
 
 impl FakeCameras {
-    pub fn new(cameras: Vec<Camera>) -> Self {
+    pub(crate) fn new(cameras: Vec<Camera>) -> Self {
         Self {
             set: watch::Sender::new((0, Arc::new(CameraSet::new(cameras)))),
             statuses: watch::Sender::new((0, BTreeMap::new())),
@@ -60,7 +60,7 @@ impl FakeCameras {
         }
     }
 
-    pub fn tell(&self, status: CameraStatus) {
+    pub(crate) fn tell(&self, status: CameraStatus) {
         self.statuses.send_modify(|(version, statuses)| {
             *version += 1;
             statuses.insert(status.camera.clone(), status);
@@ -208,7 +208,7 @@ impl Statuses for FakeCameras {
 }
 
 /// Nobody knocked.
-pub struct Nobody;
+pub(crate) struct Nobody;
 
 impl Strangers for Nobody {
     fn pending(&self) -> Vec<Stranger> {

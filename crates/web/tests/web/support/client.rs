@@ -18,23 +18,23 @@ use tokio_tungstenite::tungstenite;
 use super::server::{House, PASSWORD};
 
 /// A WebSocket of a test.
-pub type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// A header, as text.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .and_then(|value| value.to_str().ok())
@@ -44,18 +44,18 @@ impl Answer {
 
 /// A request to be: a browser's own, unless a test says otherwise.
 #[derive(Debug, Clone)]
-pub struct Ask {
-    pub method: String,
-    pub path: String,
-    pub host: String,
-    pub origin: Option<String>,
-    pub cookie: Option<String>,
-    pub body: Option<String>,
+pub(crate) struct Ask {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) host: String,
+    pub(crate) origin: Option<String>,
+    pub(crate) cookie: Option<String>,
+    pub(crate) body: Option<String>,
 }
 
 impl House {
     /// A request of this page, without a session.
-    pub fn ask(&self, method: &str, path: &str) -> Ask {
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Ask {
         let host = format!("localhost:{}", self.address.port());
         Ask {
             method: method.to_owned(),
@@ -84,7 +84,7 @@ impl House {
     }
 
     /// Sends a request and reads the answer.
-    pub async fn send(&self, ask: Ask) -> Answer {
+    pub(crate) async fn send(&self, ask: Ask) -> Answer {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await))
                 .await
@@ -101,7 +101,7 @@ impl House {
     }
 
     /// Signs somebody in; returns the cookie.
-    pub async fn sign_in(&self, login: &str) -> String {
+    pub(crate) async fn sign_in(&self, login: &str) -> String {
         let body = serde_json::json!({"login": login, "password": PASSWORD});
         let answer = self
             .send(self.ask("POST", "/api/v1/session").with_body(body))
@@ -113,7 +113,7 @@ impl House {
     }
 
     /// Opens a WebSocket, or says with which status it was refused.
-    pub async fn socket(&self, ask: Ask) -> Result<Socket, StatusCode> {
+    pub(crate) async fn socket(&self, ask: Ask) -> Result<Socket, StatusCode> {
         let mut request = ask.request().map(|_| ());
         let headers = request.headers_mut();
         for (name, value) in [
@@ -136,19 +136,19 @@ impl House {
 
 impl Ask {
     #[must_use]
-    pub fn with_cookie(mut self, cookie: &str) -> Self {
+    pub(crate) fn with_cookie(mut self, cookie: &str) -> Self {
         self.cookie = Some(cookie.to_owned());
         self
     }
 
     #[must_use]
-    pub fn with_body(mut self, body: impl ToString) -> Self {
+    pub(crate) fn with_body(mut self, body: impl ToString) -> Self {
         self.body = Some(body.to_string());
         self
     }
 
     #[must_use]
-    pub fn with_origin(mut self, origin: Option<&str>) -> Self {
+    pub(crate) fn with_origin(mut self, origin: Option<&str>) -> Self {
         self.origin = origin.map(str::to_owned);
         self
     }

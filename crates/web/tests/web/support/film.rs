@@ -6,17 +6,17 @@ use moorline_fmp4::{Init, Run, Sample, SampleEntry};
 use moorline_simcam::video::{Clip, Film as _};
 
 /// Pictures per second of the clip, one of them a key frame.
-pub const RATE: u64 = 15;
+pub(crate) const RATE: u64 = 15;
 const TIMESCALE: u64 = 90_000;
 
 /// The clip, ready to be cut into fragments.
-pub struct Film {
+pub(crate) struct Film {
     clip: Clip,
     init: Init,
 }
 
 impl Film {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clip = Clip::clock();
         let (sps, pps) = clip.parameter_sets();
         let entry = SampleEntry::h264(&sps, &pps).unwrap();
@@ -26,12 +26,12 @@ impl Film {
         }
     }
 
-    pub fn init(&self) -> (String, Bytes) {
+    pub(crate) fn init(&self) -> (String, Bytes) {
         (self.init.mime(), self.init.bytes().clone())
     }
 
     /// `count` pictures from picture `first` on, the first of them shown at `media` pictures of media time.
-    pub fn fragment(&self, first: u64, count: u64, media: u64, wall: Timestamp) -> Bytes {
+    pub(crate) fn fragment(&self, first: u64, count: u64, media: u64, wall: Timestamp) -> Bytes {
         let samples = (first..first + count).map(|number| self.sample(number));
         let run = Run {
             track_id: 1,

@@ -1,10 +1,10 @@
 //! A whole site in memory, served over real TLS on a loopback port: working adapters behind every port, and clients to ask it.
 
-pub mod archive;
-pub mod cameras;
-pub mod client;
-pub mod film;
-pub mod people;
-pub mod relay;
-pub mod scene;
-pub mod server;
+pub(crate) mod archive;
+pub(crate) mod cameras;
+pub(crate) mod client;
+pub(crate) mod film;
+pub(crate) mod people;
+pub(crate) mod relay;
+pub(crate) mod scene;
+pub(crate) mod server;

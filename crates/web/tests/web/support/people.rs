@@ -17,7 +17,7 @@ struct Person {
 
 /// People.
 #[derive(Default)]
-pub struct FakePeople(Mutex<BTreeMap<String, Person>>);
+pub(crate) struct FakePeople(Mutex<BTreeMap<String, Person>>);
 
 impl FakePeople {
     fn with<T>(
@@ -129,13 +129,13 @@ impl Users for FakePeople {
 }
 
 /// Signed-in browsers; the number of a session is its token.
-pub struct FakeSessions {
+pub(crate) struct FakeSessions {
     people: Arc<FakePeople>,
     open: Mutex<(u64, BTreeMap<String, String>)>,
 }
 
 impl FakeSessions {
-    pub fn new(people: Arc<FakePeople>) -> Self {
+    pub(crate) fn new(people: Arc<FakePeople>) -> Self {
         Self {
             people,
             open: Mutex::default(),
@@ -166,7 +166,7 @@ impl WebSessions for FakeSessions {
 
 /// Who did what.
 #[derive(Default)]
-pub struct FakeAudit(pub Mutex<Vec<AuditEntry>>);
+pub(crate) struct FakeAudit(pub(crate) Mutex<Vec<AuditEntry>>);
 
 #[async_trait]
 impl Audit for FakeAudit {

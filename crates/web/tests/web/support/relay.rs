@@ -1,7 +1,7 @@
 //! Live streams: the clip in real time, aligned to the wall clock, so that its running clock shows the second of the minute.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,30 +17,30 @@ use super::film::{Film, RATE};
 const PICTURES: u64 = 5;
 
 /// The relays of the cameras that are up.
-pub struct FakeRelays {
+pub(crate) struct FakeRelays {
     film: Arc<Film>,
-    up: Mutex<HashSet<CameraId>>,
+    up: Arc<Mutex<HashSet<CameraId>>>,
     /// Bytes that were taken out of feeds.
-    pub taken: Arc<AtomicU64>,
+    pub(crate) taken: Arc<AtomicU64>,
     /// Feeds give pictures as fast as they are taken.
-    pub flood: std::sync::atomic::AtomicBool,
+    pub(crate) flood: AtomicBool,
 }
 
 impl FakeRelays {
-    pub fn new(film: Arc<Film>) -> Self {
+    pub(crate) fn new(film: Arc<Film>) -> Self {
         Self {
             film,
-            up: Mutex::default(),
+            up: Arc::default(),
             taken: Arc::default(),
             flood: false.into(),
         }
     }
 
-    pub fn start(&self, camera: &CameraId) {
+    pub(crate) fn start(&self, camera: &CameraId) {
         self.up.lock().unwrap().insert(camera.clone());
     }
 
-    pub fn end(&self, camera: &CameraId) {
+    pub(crate) fn end(&self, camera: &CameraId) {
         self.up.lock().unwrap().remove(camera);
     }
 
@@ -80,6 +80,8 @@ impl Relays for FakeRelays {
         let period = Duration::from_millis(1000 * PICTURES / RATE);
         let second = now() / 1000;
         Ok(Box::new(Feed {
+            camera: camera.clone(),
+            up: Arc::clone(&self.up),
             film: Arc::clone(&self.film),
             started: second * RATE,
             next: second * RATE,
@@ -106,6 +108,8 @@ impl Relays for FakeRelays {
 }
 
 struct Feed {
+    camera: CameraId,
+    up: Arc<Mutex<HashSet<CameraId>>>,
     film: Arc<Film>,
     started: u64,
     next: u64,
@@ -126,6 +130,9 @@ impl LiveFeed for Feed {
         let is_past = (self.next + PICTURES) * 1000 / RATE <= now();
         if let (false, Some(period)) = (is_past, &mut self.period) {
             period.tick().await;
+        }
+        if !self.up.lock().unwrap().contains(&self.camera) {
+            return Err(RelayError::Ended);
         }
         let wall = Timestamp::from_millis((self.next * 1000 / RATE) as i64);
         let media = self.next - self.started;

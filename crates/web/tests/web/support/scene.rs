@@ -13,21 +13,28 @@ use super::cameras::camera;
 use super::server::House;
 
 /// The wall clock, in whole seconds.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(SystemClock.wall_ms() / 1000 * 1000)
 }
 
 /// So many seconds ago.
-pub fn ago(seconds: u64) -> Timestamp {
+pub(crate) fn ago(seconds: u64) -> Timestamp {
     now() - Duration::from_secs(seconds)
 }
 
-pub fn id(text: &str) -> CameraId {
+pub(crate) fn id(text: &str) -> CameraId {
     text.parse().unwrap()
 }
 
+/// A zone in which it is about one in the afternoon, so that what happened an hour ago happened today.
+fn midday() -> String {
+    let hour = i64::from(now().time_of_day().hour);
+    // The sign of these names is that of POSIX: west is positive.
+    format!("Etc/GMT{:+}", hour - 13)
+}
+
 /// Front door (live), yard (silent), gate (away), and a camera of somebody else.
-pub async fn house() -> House {
+pub(crate) async fn house() -> House {
     let created = ago(3 * 86_400);
     let mut cameras = vec![
         camera("front-door", "Front door", 1, created),
@@ -36,6 +43,7 @@ pub async fn house() -> House {
         camera("acme/shop", "Their shop", 4, created),
     ];
     cameras[0].site = Some("Main street 5".to_owned());
+    cameras[0].timezone = midday();
     let house = House::open(cameras).await;
     house.relays.start(&id("front-door"));
     house.relays.start(&id("acme/shop"));
@@ -45,7 +53,7 @@ pub async fn house() -> House {
 }
 
 /// A camera that is up, plays and is recorded.
-pub fn live_status(camera: &str) -> CameraStatus {
+pub(crate) fn live_status(camera: &str) -> CameraStatus {
     CameraStatus {
         camera: id(camera),
         link: LinkStatus::Up {
@@ -116,15 +124,15 @@ fn tell(house: &House) {
 /// Three hours of the front door with three gaps, the newest 60 s ago, and media since.
 fn record(house: &House) {
     let door = id("front-door");
-    let span = |from, to| TimeRange::new(ago(from), ago(to));
+    let span = |from, to| TimeRange::new(house.before(from), house.before(to));
     let archive = &house.archive;
-    archive.expire(&door, ago(40_000));
+    archive.expire(&door, house.before(40_000));
     archive.record(&door, span(30_000, 10_800));
     archive.gap(&door, span(10_800, 7_200), Cause::TunnelDown);
     archive.record(&door, span(7_200, 3_000));
     archive.gap(&door, span(3_000, 2_000), Cause::CameraSilent);
     archive.record(&door, span(2_000, 300));
     archive.gap(&door, span(300, 60), Cause::Restart);
-    archive.record_on(&door, ago(60));
+    archive.record_on(&door, house.before(60));
     archive.gap(&door, span(40_000, 30_000), Cause::Disabled);
 }

@@ -23,28 +23,30 @@ use super::cameras::{FakeCameras, Nobody};
 use super::film::Film;
 use super::people::{FakeAudit, FakePeople, FakeSessions};
 use super::relay::FakeRelays;
+use super::scene;
 
 /// The web password of everybody here.
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Everything behind the page, to be changed while it is served.
-pub struct House {
-    pub address: SocketAddr,
-    pub certificate: CertificateDer<'static>,
-    pub cameras: Arc<FakeCameras>,
-    pub people: Arc<FakePeople>,
-    pub audit: Arc<FakeAudit>,
-    pub relays: Arc<FakeRelays>,
-    pub archive: Arc<FakeArchive>,
-    pub store: Arc<FakeStore>,
-    pub operations: Arc<FakeOperations>,
-    pub site: Site,
+pub(crate) struct House {
+    pub(crate) address: SocketAddr,
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) cameras: Arc<FakeCameras>,
+    pub(crate) people: Arc<FakePeople>,
+    pub(crate) audit: Arc<FakeAudit>,
+    pub(crate) relays: Arc<FakeRelays>,
+    pub(crate) archive: Arc<FakeArchive>,
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) operations: Arc<FakeOperations>,
+    /// When it was opened, in whole seconds: what the scene tells is so long before.
+    pub(crate) opened: Timestamp,
     _stop: tokio_util::sync::DropGuard,
 }
 
 impl House {
     /// Serves these cameras to `anna` (admin) and `vera` (viewer) of `home`, and `eve` (admin) of `acme`.
-    pub async fn open(cameras: Vec<Camera>) -> Self {
+    pub(crate) async fn open(cameras: Vec<Camera>) -> Self {
         let film = Arc::new(Film::new());
         let cameras = Arc::new(FakeCameras::new(cameras));
         let people = Arc::new(FakePeople::default());
@@ -91,7 +93,7 @@ impl House {
             .with_single_cert(vec![certificate.clone()], key)
             .unwrap();
         let stop = CancellationToken::new();
-        let router = moorline_web::router(site.clone());
+        let router = moorline_web::router(site);
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         tokio::spawn(serve::https(listener, acceptor, router, stop.clone()));
         Self {
@@ -104,13 +106,18 @@ impl House {
             archive,
             store,
             operations,
-            site,
+            opened: scene::now(),
             _stop: stop.drop_guard(),
         }
     }
 
+    /// So many seconds before it was opened.
+    pub(crate) fn before(&self, seconds: u64) -> Timestamp {
+        self.opened - std::time::Duration::from_secs(seconds)
+    }
+
     /// The page's address.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/", self.address.port())
     }
 }
@@ -133,9 +140,9 @@ fn place(address: SocketAddr) -> Place {
 
 /// What the process does; remembers what it was told.
 #[derive(Default)]
-pub struct FakeOperations {
-    pub erased: Mutex<Vec<CameraId>>,
-    pub done: Mutex<Vec<String>>,
+pub(crate) struct FakeOperations {
+    pub(crate) erased: Mutex<Vec<CameraId>>,
+    pub(crate) done: Mutex<Vec<String>>,
 }
 
 impl FakeOperations {

@@ -1,0 +1,460 @@
+//! The page in real Chromium: what people see, click and type.
+
+use std::time::Duration;
+
+use moorline_core::Cause;
+use moorline_core::port::Users as _;
+use moorline_testkit::chromium::{Browser, key};
+use serde_json::{Value, json};
+
+use crate::support::scene::{self, id};
+use crate::support::server::{House, PASSWORD};
+
+const SOON: Duration = Duration::from_secs(15);
+const DOOR: &str = "?camera=home/front-door";
+/// What the video shows, as a number that another picture does not have.
+const PICTURE: &str = "const canvas = document.createElement('canvas'); [canvas.width, canvas.height] = [64, 36]; \
+    const context = canvas.getContext('2d'); context.drawImage(document.querySelector('video'), 0, 0, 64, 36); \
+    return context.getImageData(0, 0, 64, 36).data.reduce((sum, byte, at) => (sum * 31 + byte * (at % 7 + 1)) % 1000000007, 1);";
+
+/// A browser in which somebody has signed in.
+async fn signed_in(house: &House, login: &str) -> Browser {
+    let browser = Browser::start().await.unwrap();
+    browser.open(&house.url()).await.unwrap();
+    sign_in(&browser, login, PASSWORD).await;
+    browser.wait_for(".card", SOON).await.unwrap();
+    browser
+}
+
+async fn sign_in(browser: &Browser, login: &str, password: &str) {
+    browser.wait_for("[name=login]", SOON).await.unwrap();
+    browser.type_into("[name=login]", login).await.unwrap();
+    browser
+        .type_into("[name=password]", password)
+        .await
+        .unwrap();
+    browser.click("button[type=submit]").await.unwrap();
+}
+
+async fn open(browser: &Browser, house: &House, query: &str) {
+    browser
+        .open(&format!("{}{query}", house.url()))
+        .await
+        .unwrap();
+    browser.wait_for(".stage", SOON).await.unwrap();
+}
+
+/// Waits until the pictures move: the video's time goes on, more pictures were decoded, and what is to be seen is another.
+async fn moving(browser: &Browser) {
+    let playing = "const video = document.querySelector('video'); return video.readyState >= 2 && !video.paused && video.currentTime > 0.2;";
+    browser.wait_for_script(playing, SOON).await.unwrap();
+    let look = "const video = document.querySelector('video'); return [video.currentTime, video.getVideoPlaybackQuality().totalVideoFrames];";
+    let before = browser.script(look).await.unwrap();
+    let picture = browser.script(PICTURE).await.unwrap();
+    let later = format!(
+        "const video = document.querySelector('video'); return video.currentTime > {} + 1 && video.getVideoPlaybackQuality().totalVideoFrames >= {} + 10;",
+        before[0], before[1]
+    );
+    browser.wait_for_script(&later, SOON).await.unwrap();
+    assert_ne!(
+        browser.script(PICTURE).await.unwrap(),
+        picture,
+        "the picture stands still"
+    );
+}
+
+/// What the clock over the picture shows, in milliseconds.
+async fn shown(browser: &Browser) -> i64 {
+    let script = "return Date.parse(document.querySelector('.clock').dateTime) || 0;";
+    browser.script(script).await.unwrap().as_i64().unwrap()
+}
+
+/// Waits until the clock over the picture shows an instant in a stretch.
+async fn shows(browser: &Browser, from: i64, to: i64) {
+    let script = format!(
+        "const at = Date.parse(document.querySelector('.clock').dateTime); return at >= {from} && at <= {to} && document.querySelector('video').readyState >= 2;"
+    );
+    browser.wait_for_script(&script, SOON).await.unwrap();
+}
+
+/// Moves the mouse to a part of the bar and returns the instant there.
+async fn point(browser: &Browser, part: f64) -> (f64, f64, i64) {
+    let script = format!(
+        "const bar = document.querySelector('.bar'); bar.scrollIntoView({{block: 'center'}}); const box = bar.getBoundingClientRect(); \
+         return [box.left + box.width * {part}, box.top + box.height / 2];"
+    );
+    let at = browser.script(&script).await.unwrap();
+    let (x, y) = (at[0].as_f64().unwrap(), at[1].as_f64().unwrap());
+    mouse(browser, "mouseMoved", x, y).await;
+    let script = "return Number(document.querySelector('.bar').getAttribute('aria-valuenow'));";
+    let instant = browser.script(script).await.unwrap();
+    (x, y, instant.as_i64().unwrap())
+}
+
+async fn mouse(browser: &Browser, kind: &str, x: f64, y: f64) {
+    let buttons = i32::from(kind == "mousePressed");
+    let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1});
+    browser
+        .devtools("Input.dispatchMouseEvent", event)
+        .await
+        .unwrap();
+}
+
+/// Waits until the day's coverage is drawn.
+async fn drawn(browser: &Browser) {
+    let script = "return Boolean(document.querySelector('.row.recorded'))";
+    browser.wait_for_script(script, SOON).await.unwrap();
+}
+
+/// Nothing went wrong that nobody would see.
+async fn quiet(browser: &Browser) {
+    let errors = browser.console_errors().await.unwrap();
+    // That nobody is signed in, and that a password is wrong, is answered with 401.
+    let others: Vec<_> = errors
+        .iter()
+        .filter(|line| !line.contains("status of 401"))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[tokio::test]
+async fn somebody_signs_in_and_sees_the_cameras() {
+    let house = scene::house().await;
+    let browser = Browser::start().await.unwrap();
+    browser.open(&house.url()).await.unwrap();
+    sign_in(&browser, "anna", "wrong password").await;
+    browser.wait_for("[role=alert]", SOON).await.unwrap();
+    assert_eq!(
+        browser.text("[role=alert]").await.unwrap(),
+        "login or password is wrong"
+    );
+    sign_in(&browser, "anna", PASSWORD).await;
+    browser.wait_for(".card", SOON).await.unwrap();
+    let card = |name: &str| format!("[data-camera='home/{name}']");
+
+    let door = browser.text(&card("front-door")).await.unwrap();
+    for words in [
+        "Live",
+        "Front door",
+        "Main street 5",
+        "Up for 3 h",
+        "1.9 Mbit/s",
+        "H.264 640x360",
+        "Stored until",
+    ] {
+        assert!(door.contains(words), "{words:?} in {door}");
+    }
+    let yard = browser.text(&card("yard")).await.unwrap();
+    for words in [
+        "Yard <b>& garden</b>",
+        "No stream",
+        "refuses the stream",
+        "set the camera's own login",
+    ] {
+        assert!(yard.contains(words), "{words:?} in {yard}");
+    }
+    let gate = browser.text(&card("gate")).await.unwrap();
+    for words in [
+        "Away",
+        "No pictures since",
+        "2 h 30 min",
+        "the camera's tunnel is down",
+    ] {
+        assert!(gate.contains(words), "{words:?} in {gate}");
+    }
+    assert!(!browser.has(&card("shop")).await.unwrap());
+    assert!(
+        !browser.has(".cards b").await.unwrap(),
+        "a title became markup"
+    );
+    let poster = "const canvas = document.querySelector('canvas'); const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data; \
+        return new Set(data).size > 20;";
+    browser.wait_for_script(poster, SOON).await.unwrap();
+
+    // A camera that goes away is seen to within a few seconds.
+    let mut away = scene::live_status("front-door");
+    away.link = moorline_core::status::LinkStatus::Absent;
+    house.cameras.tell(away);
+    let script = "return document.querySelector(\"[data-camera='home/front-door'] .pill\").textContent === 'Away';";
+    browser.wait_for_script(script, SOON).await.unwrap();
+    quiet(&browser).await;
+
+    // Somebody who is removed is led out.
+    house.people.remove(&"anna".parse().unwrap()).await.unwrap();
+    browser.wait_for("[name=login]", SOON).await.unwrap();
+    assert_eq!(
+        browser.text("[role=alert]").await.unwrap(),
+        "You were signed out"
+    );
+}
+
+#[tokio::test]
+async fn live_pictures_move_stay_near_now_and_come_back() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "vera").await;
+    browser
+        .click("[data-camera='home/front-door'] a")
+        .await
+        .unwrap();
+    browser.wait_for(".stage", SOON).await.unwrap();
+    moving(&browser).await;
+    let behind = scene::now().as_millis() - shown(&browser).await;
+    assert!((-1500..4000).contains(&behind), "{behind} ms behind");
+    assert_eq!(browser.text(".badge").await.unwrap(), "Live");
+    quiet(&browser).await;
+
+    // A picture that was left behind is caught up with.
+    browser
+        .script("const video = document.querySelector('video'); video.pause(); return null;")
+        .await
+        .unwrap();
+    moving(&browser).await;
+
+    house.relays.end(&id("front-door"));
+    browser.wait_for(".stage-state", SOON).await.unwrap();
+    let script =
+        "return document.querySelector('.stage-state').textContent.includes('trying again');";
+    browser.wait_for_script(script, SOON).await.unwrap();
+    house.relays.start(&id("front-door"));
+    moving(&browser).await;
+    assert!(
+        !browser
+            .script("return !document.querySelector('.stage-state').hidden")
+            .await
+            .unwrap()
+            .as_bool()
+            .unwrap(),
+        "it still says that it waits"
+    );
+}
+
+#[tokio::test]
+async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "vera").await;
+    open(&browser, &house, DOOR).await;
+    drawn(&browser).await;
+    for kind in ["away", "camera", "server"] {
+        assert!(
+            browser.has(&format!(".row.{kind}")).await.unwrap(),
+            "{kind}"
+        );
+        assert!(browser.has(&format!(".legend .{kind}")).await.unwrap());
+    }
+    browser.click(".zoom button:nth-of-type(4)").await.unwrap();
+    // The window is an hour around now: a fifth of it is 18 minutes ago, which is recorded.
+    let (x, y, instant) = point(&browser, 0.2).await;
+    let told = browser.text(".told").await.unwrap();
+    assert!(told.ends_with("recorded"), "{told}");
+    mouse(&browser, "mousePressed", x, y).await;
+    mouse(&browser, "mouseReleased", x, y).await;
+    shows(&browser, instant - 200, instant + 6_000).await;
+    assert_eq!(browser.text(".badge").await.unwrap(), "Recorded");
+    moving(&browser).await;
+    assert!(browser.url().await.unwrap().contains("&t=20"));
+
+    // A link into the gap begins behind it, and says so.
+    let inside = house.before(200);
+    open(&browser, &house, &format!("{DOOR}&t={inside}")).await;
+    browser.wait_for(".notice", SOON).await.unwrap();
+    let notice = browser.text(".notice").await.unwrap();
+    assert!(notice.ends_with("nothing was recorded there"), "{notice}");
+    let resumed = house.before(60).as_millis();
+    shows(&browser, resumed, resumed + 8_000).await;
+
+    // A deep link, three seconds before a gap of four minutes.
+    let before = house.before(303);
+    open(&browser, &house, &format!("{DOOR}&t={before}")).await;
+    let start = before.as_millis();
+    shows(&browser, start - 200, start + 4_000).await;
+    browser.wait_for(".notice", SOON).await.unwrap();
+    let notice = browser.text(".notice").await.unwrap();
+    assert!(notice.starts_with("Jumped over 4 min"), "{notice}");
+    assert!(notice.ends_with("Moorline was restarted"), "{notice}");
+    shows(&browser, start + 240_000, start + 260_000).await;
+    moving(&browser).await;
+    quiet(&browser).await;
+
+    // Back to live.
+    browser.click(".go-live").await.unwrap();
+    moving(&browser).await;
+    assert_eq!(browser.text(".badge").await.unwrap(), "Live");
+}
+
+#[tokio::test]
+async fn everything_can_be_done_by_keyboard() {
+    let house = scene::house().await;
+    let browser = Browser::start().await.unwrap();
+    browser.open(&house.url()).await.unwrap();
+    browser.wait_for("[name=login]", SOON).await.unwrap();
+    for keys in ["anna", key::TAB, PASSWORD, key::ENTER] {
+        browser.press(keys).await.unwrap();
+    }
+    browser.wait_for(".card", SOON).await.unwrap();
+    let focused = "return document.activeElement.className + ' ' + document.activeElement.textContent + ' ' + (document.activeElement.getAttribute('aria-label') ?? '')";
+    browser.press(key::TAB).await.unwrap();
+    assert!(
+        browser
+            .script(focused)
+            .await
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .contains("Front door")
+    );
+    browser.press(key::ENTER).await.unwrap();
+    drawn(&browser).await;
+    // Tab by tab to the bar.
+    let mut stops = 0;
+    loop {
+        let here = browser.script(focused).await.unwrap();
+        if here.as_str().unwrap().starts_with("bar") {
+            break;
+        }
+        assert!(stops < 30, "the bar is not reached");
+        stops += 1;
+        browser.press(key::TAB).await.unwrap();
+    }
+    let value = "return [Number(document.querySelector('.bar').getAttribute('aria-valuenow')), document.querySelector('.bar').getAttribute('aria-valuetext')];";
+    let before = browser.script(value).await.unwrap();
+    for _ in 0..25 {
+        browser.press(key::LEFT).await.unwrap();
+    }
+    let after = browser.script(value).await.unwrap();
+    let moved = before[0].as_i64().unwrap() - after[0].as_i64().unwrap();
+    assert!((1_490_000..=1_510_000).contains(&moved), "{moved} ms");
+    assert!(after[1].as_str().unwrap().ends_with("recorded"), "{after}");
+    browser.press(key::ENTER).await.unwrap();
+    let instant = after[0].as_i64().unwrap();
+    shows(&browser, instant - 200, instant + 6_000).await;
+    moving(&browser).await;
+}
+
+#[tokio::test]
+async fn the_address_is_copied_with_its_password() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "anna").await;
+    let permissions = json!({"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": house.url().trim_end_matches('/')});
+    browser
+        .devtools("Browser.grantPermissions", permissions)
+        .await
+        .unwrap();
+    open(&browser, &house, DOOR).await;
+    assert!(
+        !browser
+            .text(".address")
+            .await
+            .unwrap()
+            .contains("stream-of")
+    );
+    for scheme in ["rtsp", "rtsps"] {
+        browser
+            .click(&format!("[data-copy={scheme}]"))
+            .await
+            .unwrap();
+        let script = format!(
+            "return document.querySelector('[data-copy={scheme}]').textContent === 'Copied';"
+        );
+        browser.wait_for_script(&script, SOON).await.unwrap();
+        let copied = browser
+            .script("return navigator.clipboard.readText()")
+            .await
+            .unwrap();
+        let whole = format!("{scheme}://anna:stream-of-4@cctv.example.com:8554/front-door");
+        assert_eq!(copied, Value::String(whole));
+    }
+}
+
+#[tokio::test]
+async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
+    let house = scene::house().await;
+    let browser = Browser::start().await.unwrap();
+    for width in [390, 320] {
+        browser.resize(width, 844).await.unwrap();
+        for dark in [false, true] {
+            browser.prefer_dark(dark).await.unwrap();
+            browser.open(&house.url()).await.unwrap();
+            if browser.wait_for("[name=login], .card", SOON).await.is_ok()
+                && browser.has("[name=login]").await.unwrap()
+            {
+                fits(&browser, width).await;
+                sign_in(&browser, "vera", PASSWORD).await;
+            }
+            browser.wait_for(".card", SOON).await.unwrap();
+            fits(&browser, width).await;
+            open(&browser, &house, DOOR).await;
+            drawn(&browser).await;
+            browser.click("summary").await.unwrap();
+            fits(&browser, width).await;
+            let background = browser
+                .script("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+                .await
+                .unwrap();
+            assert_eq!(background[0].as_i64().unwrap() < 128, dark, "{background}");
+        }
+    }
+}
+
+#[track_caller]
+fn is_true(value: &Value, what: &str) {
+    assert_eq!(*value, Value::Bool(true), "{what}");
+}
+
+/// The page is no wider than the window, and what is pressed is large enough for a thumb.
+async fn fits(browser: &Browser, width: u32) {
+    let wide = browser
+        .script("return [...document.querySelectorAll('body *')].filter((element) => element.getBoundingClientRect().right > innerWidth + 1 && getComputedStyle(element).position !== 'absolute').map((element) => element.tagName + '.' + element.className)")
+        .await
+        .unwrap();
+    assert_eq!(wide, json!([]), "beyond {width}");
+    let fits = browser
+        .script("return document.documentElement.scrollWidth <= innerWidth")
+        .await
+        .unwrap();
+    is_true(&fits, "it scrolls sideways");
+    let small = browser
+        .script("return [...document.querySelectorAll('button, select')].filter((element) => element.offsetHeight > 0 && element.offsetHeight < 30).map((element) => element.textContent)")
+        .await
+        .unwrap();
+    assert_eq!(small, json!([]), "too small for a thumb");
+}
+
+#[tokio::test]
+async fn days_with_a_clock_change_have_their_own_length() {
+    let house = scene::house().await;
+    let browser = Browser::start().await.unwrap();
+    browser.open(&house.url()).await.unwrap();
+    for (zone, day, hours) in [
+        ("Europe/Berlin", "2026-03-29", 23.0),
+        ("Europe/Berlin", "2026-10-25", 25.0),
+        ("Europe/Berlin", "2026-06-01", 24.0),
+        ("Australia/Lord_Howe", "2026-10-04", 23.5),
+        ("Asia/Kathmandu", "2026-01-01", 24.0),
+        ("Mars/Base", "2026-01-01", 24.0),
+    ] {
+        let script = format!(
+            "return import('/page/format.js').then(({{ Zone }}) => {{ const zone = new Zone('{zone}'); const from = zone.dayStart('{day}'); \
+             const to = zone.dayStart(Zone.shift('{day}', 1)); return [(to - from) / 3600e3, zone.date(from), zone.time(from), zone.date(to - 1)]; }})"
+        );
+        let told = browser.script(&script).await.unwrap();
+        assert_eq!(told[0].as_f64(), Some(hours), "{zone} {day}");
+        assert_eq!(told[1], day);
+        assert_eq!(told[2], "00:00:00");
+        assert_eq!(told[3], day, "{zone}");
+    }
+}
+
+#[test]
+fn the_page_says_of_each_cause_what_the_server_says() {
+    let words = include_str!("../../page/words.js");
+    for cause in Cause::ALL {
+        let line = words
+            .lines()
+            .find(|line| line.trim_start().starts_with(&format!("{cause}: [")))
+            .unwrap_or_else(|| panic!("{cause} has no words"));
+        assert!(
+            line.contains(&format!("\"{}\"", cause.explanation())),
+            "{line}"
+        );
+    }
+}

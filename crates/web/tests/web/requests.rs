@@ -1,0 +1,285 @@
+//! Requests that are wrong get an answer that helps (promise P11), and what is right is carried out.
+
+use hyper::StatusCode;
+use moorline_core::port::{AuditEvent, CameraDirectory as _};
+use moorline_web::route::{openapi, routes};
+use serde_json::json;
+
+use crate::support::client::Answer;
+use crate::support::scene::{self, ago, id};
+use crate::support::server::House;
+
+/// Sends as an admin of `home`.
+async fn send(house: &House, method: &str, path: &str, body: Option<&str>) -> Answer {
+    let anna = house.sign_in("anna").await;
+    let ask = house
+        .ask(method, &format!("/api/v1{path}"))
+        .with_cookie(&anna);
+    house
+        .send(match body {
+            Some(body) => ask.with_body(body),
+            None => ask,
+        })
+        .await
+}
+
+#[track_caller]
+fn problem(answer: &Answer, status: u16, field: Option<&str>) -> String {
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let told = answer.json();
+    assert_eq!(told["status"], status);
+    assert_eq!(told["field"].as_str(), field, "{told}");
+    assert!(
+        told["title"]
+            .as_str()
+            .is_some_and(|title| !title.is_empty())
+    );
+    told.to_string()
+}
+
+#[tokio::test]
+async fn a_body_that_is_wrong_is_refused_with_its_field() {
+    let house = scene::house().await;
+    let yard = "/tenants/home/cameras/yard";
+    let add = "/tenants/home/cameras";
+    for (method, path, body, status, field) in [
+        ("PATCH", yard, "{\"record\":", 400, None),
+        ("PATCH", yard, "", 400, None),
+        ("PATCH", yard, "[1]", 422, None),
+        ("PATCH", yard, r#"{"record": "all"}"#, 422, Some("record")),
+        ("PATCH", yard, r#"{"recrod": "main"}"#, 422, Some("recrod")),
+        (
+            "PATCH",
+            yard,
+            r#"{"new_title": "x", "keep_days": 1000}"#,
+            422,
+            Some("keep_days"),
+        ),
+        (
+            "PATCH",
+            yard,
+            r#"{"new_title": "x", "timezone": "Mars/Base"}"#,
+            422,
+            Some("timezone"),
+        ),
+        (
+            "PATCH",
+            yard,
+            r#"{"rtsp": "rtsp://a:b@192.0.2.1/"}"#,
+            422,
+            Some("rtsp"),
+        ),
+        (
+            "POST",
+            add,
+            r#"{"name": "new", "rtsp": "rtsp://192.0.2.1/", "recrod": "main"}"#,
+            422,
+            Some("recrod"),
+        ),
+        ("POST", add, r#"{"title": "x"}"#, 422, Some("name")),
+        ("POST", add, r#"{"name": "No Label"}"#, 422, Some("name")),
+        ("POST", add, r#"{"name": "new"}"#, 422, Some("keys")),
+        (
+            "POST",
+            add,
+            r#"{"name": "new", "keys": ["ssh-dss AAAA"]}"#,
+            422,
+            Some("keys"),
+        ),
+        (
+            "POST",
+            add,
+            r#"{"name": "yard", "rtsp": "rtsp://192.0.2.1/"}"#,
+            409,
+            Some("name"),
+        ),
+        (
+            "POST",
+            "/tenants/home/users",
+            r#"{"login": "x", "role": "root"}"#,
+            422,
+            Some("role"),
+        ),
+        (
+            "POST",
+            "/tenants/home/users",
+            r#"{"login": "x", "role": "viewer", "password": "short"}"#,
+            422,
+            Some("password"),
+        ),
+    ] {
+        let answer = send(&house, method, path, Some(body)).await;
+        problem(&answer, status, field);
+    }
+    let cameras = house.cameras.snapshot();
+    let title = cameras.get(&id("yard")).map(|camera| camera.title.clone());
+    assert_eq!(
+        title.as_deref(),
+        Some("Yard <b>& garden</b>"),
+        "nothing is half applied"
+    );
+    assert_eq!(cameras.len(), 4);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_not_read() {
+    let house = scene::house().await;
+    let body = json!({"login": "anna", "password": "x".repeat(70 << 10)});
+    let answer = house
+        .send(house.ask("POST", "/api/v1/session").with_body(body))
+        .await;
+    problem(&answer, 413, None);
+}
+
+#[tokio::test]
+async fn a_body_of_another_kind_is_refused() {
+    let house = scene::house().await;
+    // A form of a foreign page could send this without asking first.
+    let ask = house.ask("POST", "/api/v1/session");
+    let answer = house.send(ask).await;
+    problem(&answer, 415, None);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_audited_and_never_says_which_was_wrong() {
+    let house = scene::house().await;
+    let mut told = Vec::new();
+    for login in ["anna", "nobody"] {
+        let body = json!({"login": login, "password": "wrong password"});
+        let answer = house
+            .send(house.ask("POST", "/api/v1/session").with_body(body))
+            .await;
+        told.push(problem(&answer, 401, None));
+        assert_eq!(answer.header("set-cookie"), "");
+    }
+    assert_eq!(told[0], told[1]);
+    let entries = house.audit.0.lock().unwrap();
+    let failed = entries
+        .iter()
+        .filter(|entry| entry.event == AuditEvent::SignInFailed);
+    assert_eq!(failed.count(), 2);
+}
+
+#[tokio::test]
+async fn a_question_that_is_wrong_is_refused_with_its_parameter() {
+    let house = scene::house().await;
+    let path = "/tenants/home/cameras/front-door";
+    let day = "from=2026-11-20T00:00:00Z&to=2026-11-21T00:00:00Z";
+    for (query, status, field) in [
+        (
+            format!("{path}/coverage?to=2026-11-20T00:00:00Z"),
+            422,
+            Some("from"),
+        ),
+        (
+            format!("{path}/coverage?from=yesterday&to=2026-11-20T00:00:00Z"),
+            422,
+            Some("from"),
+        ),
+        (
+            format!("{path}/coverage?from=2026-11-20T00:00:00Z&to=2026-11-20T00:00:00Z"),
+            422,
+            Some("to"),
+        ),
+        (
+            format!("{path}/coverage?from=2026-01-20T00:00:00Z&to=2026-11-20T00:00:00Z"),
+            422,
+            Some("to"),
+        ),
+        (
+            format!("{path}/coverage?{day}&tier=best"),
+            422,
+            Some("tier"),
+        ),
+        (format!("{path}/play?from=2026-11-20T00:00:00Z"), 426, None),
+        (format!("{path}/live"), 426, None),
+        ("/tenants/home/cameras/none".to_owned(), 404, None),
+        ("/tenants/home/cameras/none/poster".to_owned(), 404, None),
+        ("/segments/..%2F..%2Fetc%2Fpasswd".to_owned(), 404, None),
+        ("/nothing".to_owned(), 404, None),
+    ] {
+        problem(&send(&house, "GET", &query, None).await, status, field);
+    }
+    problem(&send(&house, "PUT", path, Some("{}")).await, 405, None);
+}
+
+#[tokio::test]
+async fn coverage_explains_every_second_since_the_camera_was_added() {
+    let house = scene::house().await;
+    let (from, to) = (ago(36_000), scene::now());
+    let path = format!("/tenants/home/cameras/front-door/coverage?from={from}&to={to}");
+    let answer = send(&house, "GET", &path, None).await;
+    let rows = answer.json()["rows"].clone();
+    let kinds: Vec<String> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {}{}", text("kind"), text("cause"), text("held"))
+        })
+        .collect();
+    let closed = [
+        "gap disabled",
+        "recorded store",
+        "gap tunnel_down",
+        "recorded store",
+        "gap camera_silent",
+        "recorded store",
+        "gap restart",
+    ];
+    assert_eq!(
+        kinds.get(..closed.len()),
+        Some(&closed.map(str::to_owned)[..])
+    );
+    assert_eq!(kinds.last().map(String::as_str), Some("recorded open"));
+    for pair in rows.as_array().unwrap().windows(2) {
+        assert_eq!(pair[0]["to"], pair[1]["from"], "rows touch");
+    }
+}
+
+#[tokio::test]
+async fn an_export_is_a_file_and_is_audited() {
+    let house = scene::house().await;
+    let (from, to) = (ago(1500), ago(1490));
+    let path = format!("/tenants/home/cameras/front-door/export?from={from}&to={to}");
+    let answer = send(&house, "GET", &path, None).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("content-type"), "video/mp4");
+    let disposition = answer.header("content-disposition");
+    assert!(
+        disposition.starts_with("attachment; filename=\"front-door-"),
+        "{disposition}"
+    );
+    assert_eq!(&answer.body[4..8], b"ftyp");
+    let entries = house.audit.0.lock().unwrap();
+    let exported = entries
+        .iter()
+        .find(|entry| entry.event == AuditEvent::Export);
+    assert_eq!(exported.map(|entry| entry.actor.as_str()), Some("anna"));
+}
+
+#[tokio::test]
+async fn a_stored_segment_is_given_whole() {
+    let house = scene::house().await;
+    let key = "v1/r014/home/yard/2026/11/20/211005.250Z_00060033_g0000000007_7f3a9c21_000042_b41d0e_full.mp4";
+    let bytes: Vec<u8> = (0..(5 << 19)).map(|byte| (byte % 251) as u8).collect();
+    let stored = bytes.clone().into();
+    house.store.0.lock().unwrap().insert(key.to_owned(), stored);
+    let path = format!("/segments/{}", key.replace('/', "%2F"));
+    let answer = send(&house, "GET", &path, None).await;
+    assert_eq!(answer.header("content-length"), bytes.len().to_string());
+    assert!(answer.body == bytes, "other bytes");
+}
+
+#[test]
+fn the_openapi_document_has_every_route() {
+    let document = openapi();
+    for route in routes() {
+        let path = format!("/api/v1{}", route.path);
+        let operation = &document["paths"][&path][route.method.to_lowercase()];
+        assert_eq!(operation["summary"], route.summary, "{path}");
+    }
+    assert_eq!(document["openapi"], "3.1.0");
+}

@@ -8,6 +8,7 @@ pub mod api;
 mod extract;
 mod guard;
 mod page;
+pub mod password;
 pub mod problem;
 pub mod route;
 pub mod serve;

@@ -6,20 +6,16 @@ use axum::http::StatusCode;
 use moorline_core::Masked;
 use moorline_core::port::{AuditEntry, AuditEvent};
 use moorline_core::user::{LoginName, Role};
-use rand::Rng as _;
 use serde_json::{Value, json};
 
 use super::session::view;
 use crate::access::Access;
 use crate::api::{Credentials, PasswordSet, UserAdd, UserView};
 use crate::extract::Sent;
+use crate::password::made_password;
 use crate::problem::Problem;
 use crate::site::Site;
 
-/// Letters and digits that nobody confuses.
-const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
-/// 20 of 31 letters are 99 bits.
-const MADE_LENGTH: usize = 20;
 /// Entries of one answer.
 const AUDIT_ENTRIES: u32 = 1_000;
 
@@ -49,7 +45,7 @@ pub(super) async fn add(
             "use a-z, 0-9, '.', '_', '@' and '-'",
         )
     })?;
-    let made = request.password.is_none().then(password_of_letters);
+    let made = request.password.is_none().then(made_password);
     let password = request
         .password
         .or_else(|| made.clone())
@@ -91,7 +87,7 @@ pub(super) async fn password(
 ) -> Result<Json<Credentials>, Problem> {
     let login = known(&site, &access, &tenant, &login)?;
     let Sent(request) = request?;
-    let made = request.password.is_none().then(password_of_letters);
+    let made = request.password.is_none().then(made_password);
     let password = request
         .password
         .or_else(|| made.clone())
@@ -133,18 +129,6 @@ pub(super) async fn audit_log(
     let entries = site.audit.read(&tenant, AUDIT_ENTRIES).await?;
     let told = entries.iter().map(|entry| json!({"at": entry.at, "actor": entry.actor, "event": entry.event, "subject": entry.subject}));
     Ok(Json(told.collect()))
-}
-
-/// A password that people can type.
-fn password_of_letters() -> String {
-    let mut random = rand::rng();
-    (0..MADE_LENGTH)
-        .filter_map(|_| {
-            LETTERS
-                .get(random.random_range(0..LETTERS.len()))
-                .map(|letter| char::from(*letter))
-        })
-        .collect()
 }
 
 /// A user of that tenant; others do not exist.

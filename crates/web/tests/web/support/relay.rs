@@ -139,7 +139,7 @@ impl LiveFeed for Feed {
         let bytes = self
             .film
             .fragment(self.next % (20 * RATE), PICTURES, media, wall);
-        let key = self.next % RATE == 0;
+        let key = self.next.is_multiple_of(RATE);
         self.next += PICTURES;
         self.taken.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(LiveItem::Fragment { bytes, key, wall })

@@ -6,15 +6,12 @@ use moorline_core::port::Users as _;
 use moorline_core::user::Role;
 use moorline_core::{Masked, TenantId};
 use moorline_registry::Registry;
-use rand::Rng as _;
+use moorline_web::password::made_password;
 
 /// The login that is made.
 pub const LOGIN: &str = "admin";
 /// The 0600 file with its passwords.
 const FILE: &str = "first-user.txt";
-/// Letters and digits that nobody confuses; 20 of them are 99 bits.
-const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
-
 /// Makes `admin` if there is no user at all, and writes its passwords into a 0600 file; returns the file then.
 ///
 /// # Errors
@@ -24,14 +21,7 @@ pub async fn ensure(registry: &Registry, data: &Path) -> anyhow::Result<Option<P
     if !users.list(&TenantId::home()).is_empty() {
         return Ok(None);
     }
-    let mut random = rand::rng();
-    let password: String = (0..20)
-        .filter_map(|_| {
-            LETTERS
-                .get(random.random_range(0..LETTERS.len()))
-                .map(|letter| char::from(*letter))
-        })
-        .collect();
+    let password = made_password();
     let stream = users
         .add(
             LOGIN.parse()?,

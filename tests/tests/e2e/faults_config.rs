@@ -1,0 +1,58 @@
+//! A configuration that is wrong: every mistake at once, each with file, line, field and what would be right; nothing starts.
+
+use crate::faults_rig::{command, said};
+
+async fn check(text: &str) -> String {
+    let place = moorline_testkit::temp_dir().unwrap();
+    let file = place.path().join("moorline.toml");
+    std::fs::write(&file, text).unwrap();
+    let data = place.path().join("data");
+    let mut told = Vec::new();
+    for arguments in [["config", "check"].as_slice(), ["serve"].as_slice()] {
+        let output = command(&data, Some(&file), arguments).await;
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(output.stdout.is_empty(), "a pipe would have got it");
+        told.push(said(&output).replace(&*file.to_string_lossy(), "moorline.toml"));
+    }
+    assert_eq!(told[0], told[1], "check and serve differ");
+    assert!(!data.exists(), "something was made nevertheless");
+    told.remove(0)
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_told_with_its_line_and_the_right_name() {
+    assert_eq!(
+        check("[archive]\nstore = \"directory\"\nkeep_day = 3\n").await,
+        "error: moorline.toml:3: unknown field \"keep_day\" in [archive]\nhint: did you mean \"keep_days\"?\n"
+    );
+    let far = check("[archive]\nretension = 3\n").await;
+    assert!(
+        far.contains("moorline.toml:2: unknown field \"retension\" in [archive]\nhint: "),
+        "{far}"
+    );
+    assert!(far.contains("keep_days"), "no right name is told: {far}");
+}
+
+#[tokio::test]
+async fn all_mistakes_are_told_at_once() {
+    let told = check(
+        "[archive]\nsegment = \"60\"\nstore = \"tape\"\n[tunel]\ngrace = \"1s\"\n[alert]\nafter = \"soon\"\n",
+    )
+    .await;
+    for part in [
+        "moorline.toml:2: archive.segment = \"60\": a duration needs a unit\nhint: write \"60s\"",
+        "moorline.toml:3: archive.store = \"tape\"",
+        "moorline.toml:4: unknown section [tunel]\nhint: did you mean \"tunnel\"?",
+        "moorline.toml:7: alert.after = \"soon\"",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    assert_eq!(told.matches("hint:").count(), 4, "{told}");
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_work_is_told_with_its_range() {
+    let told = check("[archive]\nsegment = \"1h\"\n").await;
+    assert!(told.contains("archive.segment"), "{told}");
+    assert!(told.contains("hint: write 2s to 300s"), "{told}");
+}

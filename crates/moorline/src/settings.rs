@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use moorline_base::config::{self, ByteSize, ConfigFile, HumanDuration};
+use moorline_base::config::{self, ByteSize, Complaint, ConfigErrors, ConfigFile, HumanDuration};
 use moorline_base::{Secret, config_choice, config_root, config_section};
 
 config_section! {
@@ -192,5 +192,57 @@ pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
     let environment =
         std::env::vars().filter(|(name, _)| name != "MOORLINE_DATA" && name != "MOORLINE_CONFIG");
     let settings: Settings = config::load(file.as_ref(), environment)?;
-    Ok(settings)
+    Ok(check(&settings).or(settings)?)
+}
+
+/// What has the right type and still cannot work.
+fn check(settings: &Settings) -> ConfigErrors {
+    let mut errors = ConfigErrors::new();
+    let archive = &settings.archive;
+    if !(2..=300).contains(&archive.segment.get().as_secs()) {
+        errors.add(
+            "archive.segment",
+            archive.segment,
+            Complaint::new(
+                "a segment lasts 2s to 300s",
+                "write 2s to 300s; 60s is right for most",
+            ),
+        );
+    }
+    if archive.keep_days > 999 {
+        errors.add(
+            "archive.keep_days",
+            archive.keep_days,
+            Complaint::new("at most 999", "write 1 to 999, or 0 to keep everything"),
+        );
+    }
+    if !(1..=100).contains(&archive.disk_percent) {
+        errors.add(
+            "archive.disk_percent",
+            archive.disk_percent,
+            Complaint::new("not a percentage", "write 1 to 100"),
+        );
+    }
+    let window = settings.tunnel.window;
+    if !(ByteSize::new(256 << 10)..=ByteSize::mib(4)).contains(&window) {
+        errors.add(
+            "tunnel.window",
+            window,
+            Complaint::new(
+                "out of range",
+                "write 256KiB to 4MiB; 1MiB is right for most",
+            ),
+        );
+    }
+    if archive.store == StoreKind::S3 && settings.s3.bucket.is_empty() {
+        errors.add(
+            "s3.bucket",
+            "\"\"",
+            Complaint::new(
+                "archive.store = \"s3\" needs a bucket",
+                "write its name, or archive.store = \"directory\"",
+            ),
+        );
+    }
+    errors
 }

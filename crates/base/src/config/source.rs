@@ -292,6 +292,10 @@ fn field_hint(field: &str, section: &SectionDoc, known: &[SectionDoc]) -> Option
     other
         .map(|other| format!("{field:?} belongs into [{}]", other.name))
         .or_else(|| nearest(field, field_names(section)))
+        .or_else(|| {
+            let all: Vec<String> = field_names(section).collect();
+            Some(format!("[{}] has {}", section.name, all.join(", ")))
+        })
 }
 
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {

@@ -104,6 +104,9 @@ fn an_unknown_field_is_told_with_its_line_and_the_nearest_name() {
         refused(text, &[]),
         "moorline.toml:3: unknown field \"retension\" in [archive]\nhint: did you mean \"retention\"?"
     );
+    let far = refused("[archive]\nxyz = 1\n", &[]);
+    assert!(far.contains("hint: [archive] has "), "{far}");
+    assert!(far.contains("retention"), "{far}");
 }
 
 #[test]

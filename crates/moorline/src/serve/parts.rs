@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use moorline_archiver::Archive;
 use moorline_base::clock::{SharedClock, SystemClock, sleep};
 use moorline_base::error::{Hinted, WithHint as _};
@@ -283,7 +283,7 @@ fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
 
 #[cfg(not(feature = "s3"))]
 fn bucket(_: &Settings, _: &SharedClock) -> anyhow::Result<Store> {
-    bail!(Hinted::new(
+    anyhow::bail!(Hinted::new(
         "archive.store = \"s3\" is not part of this build",
         "build with the feature s3, or use a directory"
     ))
@@ -293,18 +293,11 @@ fn archive_settings(
     settings: &Settings,
     data: &Path,
 ) -> anyhow::Result<moorline_archiver::Settings> {
-    let segment = settings.archive.segment.get();
-    if !(2..=300).contains(&segment.as_secs()) {
-        bail!(Hinted::new(
-            "archive.segment is out of range",
-            "write 2s to 300s; 60s is right for most"
-        ));
-    }
     let space = moorline_base::files::disk_space(data)?;
     let half = space.total / 100 * u64::from(settings.archive.disk_percent) / 2;
     let bound = settings.archive.spool.bytes();
     Ok(moorline_archiver::Settings {
-        segment,
+        segment: settings.archive.segment.get(),
         spool_bytes: if bound == 0 { half } else { bound },
         min_free_bytes: settings.archive.disk_free.bytes() / 2,
         drain_budget: settings.archive.drain.get(),

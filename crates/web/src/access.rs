@@ -8,6 +8,7 @@ use moorline_core::user::{Role, User};
 use moorline_core::{CameraId, TenantId};
 
 use crate::problem::Problem;
+use crate::serve::Place;
 use crate::site::Site;
 
 /// The session cookie. The prefix makes browsers insist on Secure, no Domain and Path=/.
@@ -92,6 +93,9 @@ impl FromRequestParts<Site> for Access {
             return Ok(Self::Local);
         }
         let user = token(&parts.headers).and_then(|token| site.sessions.user(token));
+        if let (Some(_), Some(place)) = (&user, parts.extensions.get::<Place>()) {
+            place.welcome();
+        }
         user.map(Self::User)
             .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "sign_in", "sign in first"))
     }

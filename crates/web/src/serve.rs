@@ -1,30 +1,65 @@
 //! Serves the router on listeners that are handed in: HTTPS for people, a Unix socket for the command line.
 //!
-//! How the tasks end: at cancellation they take no new connection; each connection finishes its request and closes.
+//! Owns the limits on strangers (P9, S9): each step of a connection has a deadline, each network its share of the places, and who has not
+//! signed in makes room for others.
+//!
+//! How the tasks end: at cancellation they take no new connection; each connection gets 3 s for its request and closes.
+
+mod crowd;
+mod steady;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::connect_info::ConnectInfo;
+use futures::stream;
+use futures::stream::StreamExt as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use moorline_base::clock::SystemClock;
+use moorline_base::clock::{SharedClock, SystemClock, sleep, timeout};
 use moorline_base::net::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use crate::access::Local;
+use crowd::Crowd;
+pub(crate) use crowd::Place;
+use steady::Steady;
 
-/// Connections at once; more wait in the listener's backlog.
+/// Connections at once.
 const CONNECTIONS: usize = 4096;
-/// How long a TLS handshake and a request's head may take (promise P9).
-const HANDSHAKE: Duration = Duration::from_secs(20);
+/// Connections at once of one network (rule S9).
+const PER_PREFIX: usize = 1024;
+/// How long the command line's listener rests when the process has no descriptor left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a peer may take (promise P9).
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
+    /// For a TLS handshake, for a request's head, for its body.
+    step: Duration,
+    /// For taking a piece of an answer.
+    stalled: Duration,
+    /// In all, until somebody signs in over the connection.
+    stranger: Duration,
+    /// For the requests that are under way when the server stops.
+    goodbye: Duration,
+}
+
+const DEADLINES: Deadlines = Deadlines {
+    step: Duration::from_secs(20),
+    stalled: Duration::from_secs(30),
+    stranger: Duration::from_secs(60),
+    goodbye: Duration::from_secs(3),
+};
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +72,7 @@ impl Peer {
     }
 }
 
-/// Serves HTTPS until cancelled, then waits for requests that are under way.
+/// Serves HTTPS until cancelled; then requests that are under way get 3 s.
 pub async fn https(
     listener: TcpListener,
     tls: TlsAcceptor,
@@ -45,21 +80,26 @@ pub async fn https(
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut acceptor = Acceptor::new("https", listener, SystemClock::shared(), stop.clone());
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            break;
+    let clock = SystemClock::shared();
+    let crowd = Crowd::new(CONNECTIONS, PER_PREFIX);
+    let mut acceptor = Acceptor::new("https", listener, clock.clone(), stop.clone());
+    while let Some((stream, peer)) = acceptor.next().await {
+        let Some(place) = Crowd::admit(&crowd, peer.ip()) else {
+            continue;
         };
-        let Some((stream, peer)) = acceptor.next().await else {
-            break;
-        };
-        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+        let (tls, router, clock, stop) = (tls.clone(), router.clone(), clock.clone(), stop.clone());
         connections.spawn(async move {
-            let _permit = permit;
-            let _ = stream.set_nodelay(true);
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                connection(TokioIo::new(stream), router, Some(Peer(peer)), stop).await;
+            let shaken = tokio::select! {
+                shaken = timeout(&*clock, DEADLINES.step, tls.accept(stream)) => shaken,
+                () = stop.cancelled() => return,
+                () = place.dismissed().cancelled() => return,
+            };
+            if let Ok(Ok(stream)) = shaken {
+                let from = From {
+                    peer: Some(Peer(peer)),
+                    place: Some(place),
+                };
+                connection(stream, router, from, clock, DEADLINES, stop).await;
             }
         });
     }
@@ -67,33 +107,36 @@ pub async fn https(
     connections.wait().await;
 }
 
-/// Serves the command line over a Unix socket until cancelled. Whoever can open the 0600 socket is the operator.
-///
-/// # Errors
-/// The socket fails for good.
-pub async fn local(
-    listener: UnixListener,
-    router: Router,
-    stop: CancellationToken,
-) -> io::Result<()> {
+/// Serves the command line over a Unix socket until cancelled. Whoever can open the 0600 socket is the operator. No error ends it: without
+/// it nobody could revoke a key or read what is wrong.
+pub async fn local(listener: UnixListener, router: Router, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let router = local_router(router);
+    let clock = SystemClock::shared();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let (stream, _) = accepted?;
-        connections.spawn(connection(
-            TokioIo::new(stream),
-            router.clone(),
-            None,
-            stop.clone(),
-        ));
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the command line cannot connect: pausing until there is room");
+                if sleep(&*clock, PAUSE, &stop).await.is_cancelled() {
+                    break;
+                }
+                continue;
+            }
+        };
+        let nobody = From {
+            peer: None,
+            place: None,
+        };
+        let (router, clock, stop) = (router.clone(), clock.clone(), stop.clone());
+        connections.spawn(connection(stream, router, nobody, clock, DEADLINES, stop));
     }
     connections.close();
     connections.wait().await;
-    Ok(())
 }
 
 /// The router as the operator sees it: for the Unix socket, and for a command that answers itself.
@@ -104,27 +147,219 @@ pub fn local_router(router: Router) -> Router {
         .layer(axum::Extension(ConnectInfo(here)))
 }
 
-/// Serves one connection. `peer` is set for people; the operator's requests carry theirs already.
-async fn connection<I>(io: I, router: Router, peer: Option<Peer>, stop: CancellationToken)
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+/// Whose connection it is; of the operator's nothing has to be known.
+struct From {
+    peer: Option<Peer>,
+    place: Option<Place>,
+}
+
+/// Serves one connection until its peer, a deadline, somebody who needs its place, or the server's stop ends it.
+async fn connection<S>(
+    stream: S,
+    router: Router,
+    from: From,
+    clock: SharedClock,
+    deadlines: Deadlines,
+    stop: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service =
-        hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let From { peer, place } = from;
+    let steady = Steady::new(stream, clock.clone(), deadlines.stalled, place.clone());
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (asked, place, clock) = (Arc::clone(&asked), place.clone(), clock.clone());
+        hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let mut request = request.map(|body| punctual(Body::new(body), &clock, deadlines.step));
             if let Some(peer) = peer {
                 request.extensions_mut().insert(ConnectInfo(peer));
             }
+            if let Some(place) = &place {
+                request.extensions_mut().insert(place.clone());
+            }
             router.clone().call(request)
-        });
+        })
+    };
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE)
+        .header_read_timeout(deadlines.step)
         .max_buf_size(64 << 10);
-    let mut served = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    let served = builder.serve_connection(TokioIo::new(steady), service);
+    let mut served = std::pin::pin!(served.with_upgrades());
+    let has_to_go = async {
+        let Some(place) = &place else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            () = place.dismissed().cancelled() => {}
+            _ = sleep(&*clock, deadlines.stranger, place.dismissed()) => {
+                if !place.is_strangers() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    };
     tokio::select! {
         _ = served.as_mut() => return,
-        () = stop.cancelled() => served.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => {}
+        () = has_to_go => return,
     }
-    let _ = served.await;
+    // A browser opens connections in advance: one over which nothing was asked has no request under way.
+    if asked.load(Ordering::Relaxed) {
+        served.as_mut().graceful_shutdown();
+        let _ = timeout(&*clock, deadlines.goodbye, served).await;
+    }
+}
+
+/// A body that has to arrive whole within `limit`; then reading it fails.
+fn punctual(body: Body, clock: &SharedClock, limit: Duration) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let (clock, until) = (clock.clone(), clock.monotonic() + limit);
+    let pieces = stream::unfold(body.into_data_stream(), move |mut pieces| {
+        let clock = clock.clone();
+        async move {
+            let left = until.saturating_duration_since(clock.monotonic());
+            let piece = match timeout(&*clock, left, pieces.next()).await {
+                Ok(piece) => piece?.map_err(io::Error::other),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            Some((piece, pieces))
+        }
+    });
+    Body::from_stream(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(3600);
+    const PATIENT: Duration = Duration::from_secs(20);
+
+    const NONE: Deadlines = Deadlines {
+        step: LONG,
+        stalled: LONG,
+        stranger: LONG,
+        goodbye: LONG,
+    };
+
+    struct Served {
+        peer: DuplexStream,
+        crowd: Arc<Crowd>,
+        place: Place,
+        stop: CancellationToken,
+        ended: tokio::task::JoinHandle<()>,
+    }
+
+    fn serve(deadlines: Deadlines) -> Served {
+        let (peer, ours) = duplex(1024);
+        let router = Router::new()
+            .route("/", post(|body: String| async move { body }))
+            .route("/large", post(|| async { vec![0_u8; 1 << 20] }));
+        let crowd = Crowd::new(8, 8);
+        let place = Crowd::admit(&crowd, IpAddr::from([192, 0, 2, 1])).unwrap();
+        let from = From {
+            peer: None,
+            place: Some(place.clone()),
+        };
+        let (clock, stop) = (SystemClock::shared(), CancellationToken::new());
+        let ended = connection(ours, router, from, clock, deadlines, stop.clone());
+        Served {
+            peer,
+            crowd,
+            place,
+            stop,
+            ended: tokio::spawn(ended),
+        }
+    }
+
+    async fn ends(served: Served) {
+        let ended = tokio::time::timeout(PATIENT, served.ended).await;
+        ended.expect("the connection has ended").unwrap();
+    }
+
+    async fn answer(served: &mut Served) -> String {
+        let mut buffer = vec![0; 512];
+        let read = tokio::time::timeout(PATIENT, served.peer.read(&mut buffer)).await;
+        let length = read.expect("an answer").unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_is_given_up() {
+        let mut served = serve(Deadlines {
+            step: SHORT,
+            ..NONE
+        });
+        let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
+        served.peer.write_all(head).await.unwrap();
+        let told = answer(&mut served).await;
+        assert!(told.starts_with("HTTP/1.1 400"), "{told}");
+        ends(served).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_ends_the_connection() {
+        let mut served = serve(Deadlines {
+            stalled: SHORT,
+            ..NONE
+        });
+        let head = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        served.peer.write_all(head).await.unwrap();
+        ends(served).await;
+    }
+
+    #[tokio::test]
+    async fn a_stranger_goes_after_a_while_and_a_guest_stays() {
+        let deadlines = Deadlines {
+            stranger: SHORT,
+            ..NONE
+        };
+        ends(serve(deadlines)).await;
+        let mut served = serve(deadlines);
+        served.place.welcome();
+        let left = tokio::time::timeout(3 * SHORT, &mut served.ended).await;
+        assert!(left.is_err(), "a guest stays");
+        let request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+        served.peer.write_all(request).await.unwrap();
+        assert!(answer(&mut served).await.ends_with("hi"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_which_nothing_was_asked_does_not_hold_up_the_stop() {
+        let served = serve(NONE);
+        served.stop.cancel();
+        ends(served).await;
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_holds_up_the_stop_for_a_moment_only() {
+        let mut served = serve(Deadlines {
+            goodbye: SHORT,
+            ..NONE
+        });
+        let head = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        served.peer.write_all(head).await.unwrap();
+        answer(&mut served).await;
+        served.stop.cancel();
+        ends(served).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_needs_the_place_ends_a_stranger() {
+        let served = serve(NONE);
+        let room: Vec<_> = (0..8)
+            .map(|_| Crowd::admit(&served.crowd, IpAddr::from([192, 0, 2, 9])))
+            .collect();
+        assert!(room.iter().all(Option::is_some));
+        ends(served).await;
+    }
 }

@@ -52,7 +52,7 @@ impl<S> Steady<S> {
         let deadline = self.deadline.get_or_insert_with(|| {
             let clock = clock.clone();
             Box::pin(async move {
-                sleep(&*clock, after, &CancellationToken::new()).await;
+                let _ = sleep(&*clock, after, &CancellationToken::new()).await;
             })
         });
         ready!(deadline.as_mut().poll(context));

@@ -80,6 +80,7 @@ async fn a_stalled_viewer_costs_others_nothing_and_goes_on_with_a_key_frame() {
         {
             break picture;
         }
+        assert!(frame(&picture) < 200, "it never fell behind");
         last = Some(picture);
     };
     assert!(jump.idr && !jump.damaged, "{jump:?}");

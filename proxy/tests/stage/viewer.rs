@@ -128,11 +128,15 @@ impl Viewer {
 
     /// How the connection ended.
     pub async fn end(&mut self) -> Result<(), ClientError> {
-        loop {
-            if let Seen::Closed(end) = self.next().await {
-                return end;
+        let ending = async {
+            loop {
+                if let Seen::Closed(end) = self.next().await {
+                    return end;
+                }
             }
-        }
+        };
+        let ended = tokio::time::timeout(super::PATIENCE, ending).await;
+        ended.expect("the connection ends")
     }
 
     /// Waits until it plays.

@@ -10,6 +10,8 @@ const ZOOMS = [["Day", Infinity], ["6 h", 6 * 3600e3], ["1 h", 3600e3], ["10 min
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360].map((minutes) => minutes * 60e3);
 /** CSS pixels that a tick's label needs. */
 const TICK_WIDTH = 74;
+/** Behind this part of the bar, in percent, a label would be cut off. */
+const LAST_TICK = 95;
 /** A recording that began less than this ago is not to be seen on a bar of a whole day. */
 const YOUNG = 40 * 60e3;
 /** What was taken less than this ago is still on its way to the disk. */
@@ -133,8 +135,8 @@ export class Timeline {
     const room = Math.max(2, Math.floor(this.bar.clientWidth / TICK_WIDTH));
     const step = STEPS.find((step) => (this.end - this.begin) / step <= room) ?? STEPS.at(-1);
     const labels = [];
-    for (let at = this.from + Math.ceil((this.begin - this.from) / step) * step; at <= this.end; at += step) {
-      const label = h("span", {}, at === this.to ? "24:00" : this.zone.minute(at));
+    for (let at = this.from + Math.ceil((this.begin - this.from) / step) * step; at <= this.end && (at - this.begin) * scale < LAST_TICK; at += step) {
+      const label = h("span", {}, this.zone.minute(at));
       label.style.left = `${(at - this.begin) * scale}%`;
       labels.push(label);
     }

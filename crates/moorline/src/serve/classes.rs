@@ -5,21 +5,34 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use moorline_core::camera::CameraSet;
 use moorline_core::port::{SegmentStore, StoreError};
 use moorline_core::segment::Retention;
+
+/// How long a start waits for the store. Cameras wait as long, so it is less than a store's own deadline of 30 s.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The classes. Clones are the same book.
 #[derive(Debug, Clone, Default)]
 pub struct Classes(Arc<Mutex<BTreeSet<Retention>>>);
 
 impl Classes {
-    /// Looks into the store.
+    /// Looks into the store, for at most 3 s.
     ///
     /// # Errors
-    /// The store fails; what was found until then is kept.
+    /// The store fails or is slow; what was found until then is kept.
     pub async fn discover(&self, store: &dyn SegmentStore) -> Result<(), StoreError> {
+        let looked = tokio::time::timeout(PATIENCE, self.look(store)).await;
+        looked.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!(
+                "no answer within {PATIENCE:?}"
+            )))
+        })
+    }
+
+    async fn look(&self, store: &dyn SegmentStore) -> Result<(), StoreError> {
         let mut after = "v1/".to_owned();
         loop {
             let page = store.list("v1/", &after).await?;

@@ -73,7 +73,12 @@ impl Store {
     pub async fn probe_until_answered(self, clock: SharedClock, stop: CancellationToken) {
         let mut backoff = Backoff::standard();
         loop {
-            match self.probe().await {
+            // A store that hangs must not delay a stop.
+            let probed = tokio::select! {
+                () = stop.cancelled() => return,
+                probed = self.probe() => probed,
+            };
+            match probed {
                 Ok(remarks) => {
                     for remark in remarks.iter().filter(|remark| remark.alarm) {
                         tracing::error!(store = self.told, "{}", remark.words);

@@ -29,7 +29,12 @@ impl Usage {
         stop: CancellationToken,
     ) {
         loop {
-            match measure(&*store, &stop).await {
+            // A store that hangs must not delay a stop.
+            let measured = tokio::select! {
+                () = stop.cancelled() => return,
+                measured = measure(&*store) => measured,
+            };
+            match measured {
                 Ok(bytes) => self.0.store(bytes, Ordering::Relaxed),
                 Err(error) => tracing::debug!(%error, "what recordings take is not known"),
             }
@@ -40,15 +45,14 @@ impl Usage {
     }
 }
 
-async fn measure(store: &dyn SegmentStore, stop: &CancellationToken) -> Result<u64, StoreError> {
+async fn measure(store: &dyn SegmentStore) -> Result<u64, StoreError> {
     let (mut bytes, mut after) = (0, String::new());
-    while !stop.is_cancelled() {
+    loop {
         let page = store.list("v1/", &after).await?;
         bytes += page.objects.iter().map(|object| object.bytes).sum::<u64>();
         match page.objects.last() {
             Some(last) if page.more => after.clone_from(&last.key),
-            _ => break,
+            _ => return Ok(bytes),
         }
     }
-    Ok(bytes)
 }

@@ -8,7 +8,7 @@ use moorline_base::backoff::{Backoff, Jitter};
 use moorline_base::clock::Clock;
 
 /// From the first try to the last.
-const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(120);
 
@@ -37,13 +37,17 @@ impl Failure {
     }
 }
 
-/// Tries until it succeeds, fails for good, or the time is over.
-pub(crate) async fn retry<F, Fut>(clock: &dyn Clock, mut attempt: F) -> Result<(), String>
+/// Tries until it succeeds, fails for good, or `limit` is over; zero: one try.
+pub(crate) async fn retry<F, Fut>(
+    clock: &dyn Clock,
+    limit: Duration,
+    mut attempt: F,
+) -> Result<(), String>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    let end = clock.monotonic() + LIMIT;
+    let end = clock.monotonic() + limit;
     let mut backoff = Backoff::new(SHORTEST, LONGEST, LIMIT, Jitter::Equal)
         .unwrap_or_else(|_| Backoff::standard());
     let mut tries = 0_u32;
@@ -54,7 +58,7 @@ where
             Err(failure) => failure,
         };
         let next = clock.monotonic() + backoff.next_delay();
-        if !failure.passes {
+        if !failure.passes || limit.is_zero() {
             return Err(failure.why);
         }
         if next > end {

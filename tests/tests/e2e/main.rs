@@ -8,6 +8,7 @@
 
 mod alarm;
 mod backup;
+mod browser;
 mod command_line;
 mod demo;
 mod faults_camera;

@@ -249,6 +249,12 @@ impl Moorline {
         Arc::clone(&self.place)
     }
 
+    /// The same, and gives its log.
+    pub(crate) async fn stop_and_tell(mut self) -> String {
+        self.terminate().await;
+        self.child.lines().join("\n")
+    }
+
     /// The same, and starts it again on the same data and ports.
     pub(crate) async fn restart(mut self) -> Self {
         self.terminate().await;

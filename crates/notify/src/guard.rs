@@ -76,13 +76,7 @@ impl Guard {
 
     /// Checks a URL of the configuration, as far as that goes without a resolver.
     pub(crate) fn parse(&self, field: &'static str, text: &str) -> Result<Url, ConfigError> {
-        // The rest of a webhook's URL is its password.
-        let shown: String = text
-            .chars()
-            .take_while(|sign| *sign != '@')
-            .take(24)
-            .collect();
-        let wrong = |expected: &str| ConfigError::new(field, &shown, expected);
+        let wrong = |expected: &str| ConfigError::new(field, shown(text), expected);
         let url = Url::parse(text)
             .map_err(|_| wrong("use a whole URL, such as https://example.com/hook"))?;
         match url.scheme() {
@@ -137,6 +131,21 @@ impl Guard {
     pub(crate) fn allows_http(&self) -> bool {
         self.http
     }
+}
+
+/// Scheme and host of what was given as a URL (promise P10): what stands before `@`, and a webhook's path and query, are its password.
+fn shown(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    scheme
+        .chars()
+        .take(16)
+        .chain(host.chars().take(80))
+        .collect()
 }
 
 impl std::fmt::Debug for Guard {

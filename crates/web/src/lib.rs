@@ -11,6 +11,7 @@ mod page;
 pub mod password;
 pub mod problem;
 pub mod route;
+mod seats;
 pub mod serve;
 pub mod site;
 
@@ -27,7 +28,8 @@ const LARGEST_BODY: usize = 64 << 10;
 pub fn router(site: Site) -> Router {
     let api = route::router()
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY));
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(axum::Extension(seats::Seats::default()));
     Router::new()
         .nest("/api/v1", api)
         .merge(page::router())

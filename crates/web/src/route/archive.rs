@@ -1,10 +1,10 @@
 //! The archive: coverage, segments, export, verify.
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::stream;
 use moorline_core::camera::Camera;
 use moorline_core::coverage::{Coverage, Held, Row, RowKind, SHORTEST_GAP};
@@ -19,6 +19,7 @@ use crate::access::Access;
 use crate::api::{CoverageView, SegmentView, VerifyView};
 use crate::extract::Asked;
 use crate::problem::Problem;
+use crate::seats::{Seat, Seats};
 use crate::site::Site;
 
 /// Longest stretch of one coverage answer.
@@ -243,12 +244,14 @@ pub(super) async fn segments(
 pub(super) async fn export(
     State(site): State<Site>,
     access: Access,
+    Extension(seats): Extension<Seats>,
     Path((tenant, name)): Path<(String, String)>,
     stretch: Result<Asked<Stretch>, Problem>,
 ) -> Result<Response, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let Asked(stretch) = stretch?;
     let range = stretch.range()?;
+    let seat = seats.sit(&access)?;
     let export = site
         .recordings
         .export(&camera.id, stretch.tier(&camera), range)
@@ -266,7 +269,8 @@ pub(super) async fn export(
         range.from.to_string().replace(':', "")
     );
     let estimate = export.estimated_bytes();
-    let mut response = Body::from_stream(stream::unfold(Some(export), piece)).into_response();
+    let mut response =
+        Body::from_stream(stream::unfold(Some((export, seat)), piece)).into_response();
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
@@ -279,11 +283,11 @@ pub(super) async fn export(
 }
 
 async fn piece(
-    export: Option<Box<dyn Export>>,
-) -> Option<(std::io::Result<Bytes>, Option<Box<dyn Export>>)> {
-    let mut export = export?;
+    export: Option<(Box<dyn Export>, Seat)>,
+) -> Option<(std::io::Result<Bytes>, Option<(Box<dyn Export>, Seat)>)> {
+    let (mut export, seat) = export?;
     match export.next().await {
-        Ok(Some(bytes)) => Some((Ok(bytes), Some(export))),
+        Ok(Some(bytes)) => Some((Ok(bytes), Some((export, seat)))),
         Ok(None) => None,
         Err(error) => {
             tracing::warn!(%error, "export ended early");

@@ -4,12 +4,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::camera::{Access as Reach, Camera, CameraKey, Enabled, Record, Source};
-use moorline_core::port::{AuditEntry, AuditEvent};
+use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError};
 use moorline_core::segment::Tier;
 use moorline_core::status::{CameraStatus, RelayState};
 use moorline_core::user::Role;
 use moorline_core::{CameraId, PublicKey};
 use serde::Deserialize;
+use std::sync::Arc;
 
 use super::patch;
 use crate::access::Access;
@@ -156,13 +157,36 @@ pub(super) async fn remove(
     if removal.erase {
         access.camera(&tenant, &camera, Role::Admin)?;
     }
-    site.admin.remove(&id).await?;
-    audit(&site, &access, AuditEvent::CameraChange, &id);
+    let removed = site.admin.remove(&id).await;
+    let was_there = removed.is_ok();
+    match removed {
+        Ok(()) => audit(&site, &access, AuditEvent::CameraChange, &id),
+        // It may have been removed by a try whose erasing failed.
+        Err(CameraAdminError::Unknown(_)) if removal.erase => {}
+        Err(error) => return Err(error.into()),
+    }
     if removal.erase {
-        audit(&site, &access, AuditEvent::Erase, &id);
-        site.operations.erase(&id).await?;
+        let erased = erase(&site, &access, id).await?;
+        if !was_there && erased == 0 {
+            return Err(Problem::unknown("camera"));
+        }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Erases in a task of its own: a browser that goes away leaves nothing half erased.
+async fn erase(site: &Site, access: &Access, id: CameraId) -> Result<u64, Problem> {
+    audit(site, access, AuditEvent::Erase, &id);
+    let operations = Arc::clone(&site.operations);
+    let erasing = tokio::spawn(async move {
+        let erased = operations.erase(&id).await;
+        if erased.is_err() {
+            tracing::error!(camera = %id, "not all recordings were erased: erase the camera again");
+        }
+        erased
+    });
+    let erased = erasing.await.map_err(|error| Problem::internal(&error))?;
+    erased.map_err(|problem| problem.hint("what was erased stays erased: erase the camera again"))
 }
 
 /// `POST …/hang-up`
@@ -202,17 +226,14 @@ pub(super) async fn add_key(
             .parse()
             .map_err(|error| invalid("key", &request.key, &error))?,
     };
+    let added = CameraKey {
+        key: key.clone(),
+        added: site.now(),
+        comment: request.comment,
+    };
+    site.admin.add_key(&id, added).await?;
+    // Only now: who could not be added still waits to be.
     site.strangers.forget(&key);
-    site.admin
-        .add_key(
-            &id,
-            CameraKey {
-                key,
-                added: site.now(),
-                comment: request.comment,
-            },
-        )
-        .await?;
     audit(&site, &access, AuditEvent::KeyChange, &id);
     current(&site, &id).map(Json)
 }

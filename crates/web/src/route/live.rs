@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
@@ -28,6 +29,7 @@ use super::archive::{camera, instant, tier_of};
 use crate::access::{Access, token};
 use crate::extract::Asked;
 use crate::problem::Problem;
+use crate::seats::Seats;
 use crate::site::Site;
 
 /// Largest message from a browser: it only sends credit.
@@ -132,6 +134,7 @@ pub(super) struct From {
 pub(super) async fn play(
     State(site): State<Site>,
     access: Access,
+    Extension(seats): Extension<Seats>,
     headers: HeaderMap,
     Path((tenant, name)): Path<(String, String)>,
     from: Result<Asked<From>, Problem>,
@@ -140,11 +143,13 @@ pub(super) async fn play(
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let (Asked(from), upgrade) = (from?, upgrade.map_err(no_socket)?);
     let from: Timestamp = from.from.parse().map_err(|_| instant("from", &from.from))?;
+    let seat = seats.sit(&access)?;
     let guest = Guest::new(&site, &access, &headers);
     view(&site, &access, format!("{} {from}", camera.id));
     Ok(upgrade
         .max_message_size(LARGEST_MESSAGE)
         .on_upgrade(move |mut socket| async move {
+            let _seat = seat;
             let mut playback = match site
                 .recordings
                 .play(&camera.id, tier_of(&camera), from)

@@ -283,3 +283,19 @@ fn the_openapi_document_has_every_route() {
     }
     assert_eq!(document["openapi"], "3.1.0");
 }
+
+#[tokio::test]
+async fn a_camera_whose_erasing_failed_can_be_erased_again() {
+    let house = scene::house().await;
+    let gate = "/tenants/home/cameras/gate?erase=true";
+    for _ in 0..2 {
+        let answer = send(&house, "DELETE", gate, None).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    }
+    assert_eq!(
+        house.operations.erased.lock().unwrap().as_slice(),
+        [id("gate"), id("gate")]
+    );
+    let again = send(&house, "DELETE", "/tenants/home/cameras/gate", None).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+}

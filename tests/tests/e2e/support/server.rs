@@ -255,12 +255,6 @@ impl Moorline {
         self.child.lines().join("\n")
     }
 
-    /// The same, and starts it again on the same data and ports.
-    pub(crate) async fn restart(mut self) -> Self {
-        self.terminate().await;
-        Self::begin(Arc::clone(&self.place), self.public_host, Some(&self.ready)).await
-    }
-
     async fn terminate(&mut self) {
         self.child.signal(Signal::TERM);
         let status = self.child.wait(Duration::from_secs(60)).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use moorline_testkit::{child::Signal, eventually};
 
-use crate::support::{Dbclient, Moorline, Player, SOON, ffmpeg, listening, quick};
+use crate::support::{Dbclient, Moorline, Player, SOON, assert_in_order, ffmpeg, listening, quick};
 
 /// Longer than what is only a hole in a recording (1 s).
 const A_GAP: Duration = Duration::from_millis(2500);
@@ -112,4 +112,40 @@ async fn a_killed_dbclient_that_returns_within_grace_costs_one_gap_and_no_viewer
         .collect();
     assert_eq!(gaps, [("gap", Some("tunnel_down"))], "{rows:#?}");
     moorline.stop().await;
+}
+
+/// A player that was started too early gets its picture as soon as there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_who_came_before_the_camera_gets_its_pictures() {
+    let moorline = Moorline::start().await;
+    let added = moorline
+        .cli(&["camera", "add", "yard", "--path", "/main"])
+        .await;
+    let player = ffmpeg(&["-rtsp_transport", "tcp"], &moorline.url("rtsp", "yard"));
+    let (_source, address) = listening(quick(1));
+    let _camera = Dbclient::start(&added, address);
+    assert_in_order(&player.pictures(20).await, 1);
+}
+
+/// A hang-up on order of the operator ends the tunnel at once, without grace; the camera may come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_hangs_up_and_the_camera_returns() {
+    let moorline = Moorline::with_short_segments().await;
+    let added = moorline
+        .cli(&["camera", "add", "yard", "--path", "/main"])
+        .await;
+    let (_source, address) = listening(quick(1));
+    let mut first = Dbclient::start(&added, address);
+    moorline.until_recording("yard").await;
+    moorline.cli(&["camera", "hang-up", "yard"]).await;
+    first.child.wait(SOON).await.unwrap();
+    let view = moorline
+        .until("yard", "absent", |view| {
+            view["status"]["link"]["state"] == "absent"
+        })
+        .await;
+    let gap = view["status"]["gaps"].as_array().unwrap().last().unwrap();
+    assert_eq!(gap[0]["cause"], "hung_up", "{view:#}");
+    let _second = Dbclient::start(&added, address);
+    moorline.until_recording("yard").await;
 }

@@ -35,14 +35,27 @@ pub struct Global {
         global = true,
         value_name = "DIR",
         default_value = "./moorline-data",
-        env = "MOORLINE_DATA"
+        env = "MOORLINE_DATA",
+        display_order = 900
     )]
     pub data: PathBuf,
     /// Configuration file; without it, DIR/moorline.toml if it exists.
-    #[arg(long, global = true, value_name = "FILE", env = "MOORLINE_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MOORLINE_CONFIG",
+        display_order = 901
+    )]
     pub config: Option<PathBuf>,
     /// How results are printed.
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Output::Text,
+        display_order = 902
+    )]
     pub output: Output,
 }
 
@@ -357,7 +370,7 @@ pub enum Role {
 /// A stretch of time.
 #[derive(Debug, Clone, Args)]
 pub struct Stretch {
-    /// Its first instant: 2026-11-20T21:10:05Z, "2026-11-20 21:10" in the camera's time zone, or an age such as 2h.
+    /// Its first instant: 2026-11-20T21:10:05Z, "2026-11-20 21:10" in the camera's time zone, 21:10 today, or an age such as 2h.
     #[arg(long)]
     pub from: String,
     /// Its end, written likewise; default: now.
@@ -448,7 +461,7 @@ pub struct Restore {
 pub enum Config {
     /// Say everything that is wrong, each with its field.
     Check,
-    /// Print the settings in force, secrets masked.
+    /// Print file and defaults, secrets masked; options of `serve` come on top.
     Show,
 }
 

@@ -162,6 +162,12 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// `1 day`, `2 days`: a number and what it counts.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// `2h 5m`: the two largest units.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -197,6 +203,7 @@ mod tests {
             [bytes(0), bytes(999), bytes(1_500), bytes(21_600_000_000)],
             ["0 B", "999 B", "1.5 kB", "21.6 GB"]
         );
+        assert_eq!([count(1, "day"), count(2, "day")], ["1 day", "2 days"]);
         let told = |seconds| duration(Duration::from_secs(seconds));
         assert_eq!(
             [told(5), told(65), told(3_700), told(90_000)],

@@ -203,7 +203,11 @@ async fn keys(client: &Client, command: CameraKey, format: Output) -> anyhow::Re
                 .json(Method::POST, &path, Some(&KeyAdd { key, comment }))
                 .await?;
             output::print(format, &view, || {
-                format!("camera {} has {} keys", view.id, view.keys.len())
+                format!(
+                    "camera {} has {}",
+                    view.id,
+                    output::count(view.keys.len() as u64, "key")
+                )
             })
         }
         CameraKey::Revoke {
@@ -213,11 +217,11 @@ async fn keys(client: &Client, command: CameraKey, format: Output) -> anyhow::Re
             let path = format!("{}/keys/{}", camera_path(&camera)?, segment(&fingerprint));
             let view: CameraView = client.json(Method::DELETE, &path, None::<&()>).await?;
             output::print(format, &view, || {
-                format!(
-                    "key revoked; camera {} has {} keys",
-                    view.id,
-                    view.keys.len()
-                )
+                let left = match view.keys.len() {
+                    0 => "has no key left and cannot come in".to_owned(),
+                    left => format!("has {}", output::count(left as u64, "key")),
+                };
+                format!("key revoked; camera {} {left}", view.id)
             })
         }
     }

@@ -108,6 +108,7 @@ pub async fn add(
 ) -> anyhow::Result<()> {
     let id: CameraId = add.name.parse()?;
     let is_lan = add.fields.rtsp.is_some();
+    let change = camera::patch(&add.fields, true)?;
     let mut written = None;
     let keys = match (&add.key, &add.pending) {
         (Some(key), _) => vec![public_key(key)?.to_string()],
@@ -124,7 +125,7 @@ pub async fn add(
         name: id.name().to_owned(),
         keys,
         title: add.fields.title.clone(),
-        change: camera::patch(&add.fields, true)?,
+        change,
     };
     let path = format!("/tenants/{}/cameras", segment(id.tenant().as_str()));
     let view: CameraView = match client.json(Method::POST, &path, Some(&request)).await {
@@ -166,7 +167,10 @@ fn make_key(
         Path::to_owned,
     );
     if path.exists() {
-        let hint = "move it away, or choose another place with --key-file";
+        let hint = format!(
+            "if {0} was added before, moorline camera show {0} shows it; else move the file away, or choose another with --key-file",
+            id.name()
+        );
         bail!(Hinted::new(
             format!("{} exists already", path.display()),
             hint
@@ -262,9 +266,15 @@ fn text(added: &Added) -> String {
     ));
     if let Some(estimate) = &added.recording {
         let rate = estimate.assumed_bits_per_second / 1_000_000;
-        let days = estimate.disk_days.map_or_else(String::new, |days| {
-            format!("; the disk has room for {days} days of it")
-        });
+        let days = estimate
+            .disk_days
+            .map_or_else(String::new, |days| match days {
+                0 => "; the disk has room for less than a day of it".to_owned(),
+                days => format!(
+                    "; the disk has room for {} of it",
+                    output::count(days, "day")
+                ),
+            });
         text.push_str(&format!(
             "Records:   {} a day at {rate} Mbit/s{days}\n",
             output::bytes(estimate.bytes_per_day)

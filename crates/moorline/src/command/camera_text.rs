@@ -1,7 +1,5 @@
 //! Cameras as people read them.
 
-use std::time::Duration;
-
 use moorline_core::camera::{Access, Enabled, Record};
 use moorline_core::{Cause, Timestamp};
 use moorline_web::api::{CameraView, SourceView};
@@ -76,7 +74,10 @@ pub fn show(camera: &CameraView) -> String {
     ];
     if let Some(bytes) = camera.bytes_per_day {
         let days = camera.disk_days.map_or_else(String::new, |days| {
-            format!("; the disk holds about {days} days of all cameras")
+            format!(
+                "; the disk holds about {} of all cameras",
+                output::count(u64::from(days), "day")
+            )
         });
         lines.push(("per day", format!("{}{days}", output::bytes(bytes))));
     }
@@ -138,10 +139,10 @@ fn stream(status: &Value) -> String {
             .chain(media)
             .collect();
         format!(
-            "{} ({}, {} readers)",
+            "{} ({}, {})",
             words.join(", "),
             rate_of(relay),
-            relay["readers"]
+            output::count(relay["readers"].as_u64().unwrap_or(0), "reader")
         )
     });
     let told: Vec<String> = told.collect();
@@ -169,9 +170,7 @@ fn record(record: Record) -> &'static str {
 
 fn kept(camera: &CameraView) -> String {
     match camera.retention {
-        moorline_core::segment::Retention::Days(days) => {
-            output::duration(Duration::from_secs(u64::from(days) * 86_400))
-        }
+        moorline_core::segment::Retention::Days(days) => output::count(u64::from(days), "day"),
         moorline_core::segment::Retention::Keep => "until deleted".to_owned(),
     }
 }

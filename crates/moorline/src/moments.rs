@@ -1,13 +1,13 @@
-//! Instants as people type them: an age, a local date and time in the camera's zone, or RFC 3339.
+//! Instants as people type them: an age, a time of today or a date and time in the camera's zone, or RFC 3339.
 
 use anyhow::bail;
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
 use moorline_core::Timestamp;
 
-/// Reads `2h` (ago), `now`, `2026-11-20 21:10[:05]` in `zone`, or `2026-11-20T21:10:05Z`.
+/// Reads `2h` (ago), `now`, `21:10[:05]` (today) or `2026-11-20 21:10[:05]` in `zone`, or `2026-11-20T21:10:05Z`.
 ///
 /// # Errors
 /// It is none of these, or does not exist in that zone.
@@ -21,17 +21,27 @@ pub fn parse(text: &str, zone: &str, now: Timestamp) -> anyhow::Result<Timestamp
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp::from_millis(instant.as_millisecond()));
     }
-    let civil = text.parse::<DateTime>();
     let Ok(zone) = TimeZone::get(zone) else {
         bail!("the camera's time zone {zone:?} is unknown here")
     };
+    let civil = match (text.contains(':'), text.parse::<Time>()) {
+        (true, Ok(time)) if text.len() <= "21:10:05".len() => {
+            today(&zone, now).map(|date| date.to_datetime(time))
+        }
+        _ => text.parse::<DateTime>().ok(),
+    };
     match civil.map(|civil| civil.to_zoned(zone)) {
-        Ok(Ok(zoned)) => Ok(Timestamp::from_millis(zoned.timestamp().as_millisecond())),
+        Some(Ok(zoned)) => Ok(Timestamp::from_millis(zoned.timestamp().as_millisecond())),
         _ => bail!(Hinted::new(
             format!("{text:?} is not an instant"),
-            "write an age (2h), a local time (\"2026-11-20 21:10\") or 2026-11-20T21:10:05Z",
+            "write an age (2h), a local time (21:10 or \"2026-11-20 21:10\") or 2026-11-20T21:10:05Z",
         )),
     }
+}
+
+fn today(zone: &TimeZone, now: Timestamp) -> Option<jiff::civil::Date> {
+    let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?;
+    Some(now.to_zoned(zone.clone()).date())
 }
 
 /// An instant as people read it, in a zone.
@@ -71,6 +81,10 @@ mod tests {
         assert_eq!(
             told("2026-11-20T21:10:05+01:00", "UTC").unwrap(),
             "2026-11-20T20:10:05.000Z"
+        );
+        assert_eq!(
+            told("21:10", "Europe/Berlin").unwrap(),
+            "2026-11-20T20:10:00.000Z"
         );
         assert!(told("yesterday", "UTC").is_err());
         assert_eq!(local(now, "Europe/Berlin"), "2026-11-20 23:00:00 CET");

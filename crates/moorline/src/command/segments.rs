@@ -138,13 +138,11 @@ async fn save(response: Response<Body>, file: &Path, label: &'static str) -> any
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .unwrap_or(0);
     if file == Path::new("-") {
-        return copy(
-            response.into_body(),
-            &mut std::io::stdout().lock(),
-            whole,
-            label,
-        )
-        .await;
+        let out = &mut std::io::stdout().lock();
+        return match copy(response.into_body(), out, whole, label).await {
+            Err(error) if is_broken_pipe(&error) => Ok(0),
+            copied => copied,
+        };
     }
     let partial = PathBuf::from(format!("{}.part", file.display()));
     let mut out = std::fs::File::create(&partial)
@@ -159,6 +157,12 @@ async fn save(response: Response<Body>, file: &Path, label: &'static str) -> any
         let _ = std::fs::remove_file(&partial);
     }
     finished
+}
+
+/// The program that reads our standard output has enough: no error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 async fn copy(
@@ -243,7 +247,11 @@ async fn verify(
         whole.findings.extend(found.findings);
     }
     output::print(format, &whole, || {
-        let mut text = format!("{} objects, {} of them read\n", whole.objects, whole.read);
+        let mut text = format!(
+            "{}, {} of them read\n",
+            output::count(whole.objects, "object"),
+            whole.read
+        );
         if whole.findings.is_empty() {
             text.push_str("nothing is missing or damaged\n");
         } else {

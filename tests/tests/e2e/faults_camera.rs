@@ -101,7 +101,7 @@ async fn a_login_or_path_that_is_missing_is_told_and_setting_it_is_the_cure() {
 }
 
 #[tokio::test]
-async fn mp3_sound_is_left_out_and_said_so() {
+async fn mp3_sound_is_left_out_and_said_so_and_an_sdp_without_control_is_read() {
     let server = Server::start(SHORT).await;
     let _dafang = server
         .device("dafang", SourceConfig::clip(2), &[Fault::Mp3Audio])

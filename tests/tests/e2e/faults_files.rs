@@ -136,7 +136,7 @@ async fn a_full_disk_pauses_recording_and_room_resumes_it() {
     let data = disk.path.join("data");
     let config = "[archive]\nsegment = \"2s\"\ndisk_percent = 100\ndisk_free = \"4MiB\"\nspool = \"40MiB\"\n";
     let server = Server::start_in(&data, config).await;
-    let _yard = server.healthy("yard", 2).await;
+    let yard = server.healthy("yard", 2).await;
     let before = frames(&server).await;
 
     // Somebody else fills the disk, but for some pages.
@@ -169,6 +169,12 @@ async fn a_full_disk_pauses_recording_and_room_resumes_it() {
         "viewers lose nothing"
     );
 
+    // Long enough for a gap of its own: what is shorter than a second is a hole.
+    let filmed = yard.source.counters().pictures;
+    eventually("the camera films nothing more", SOON, || async {
+        (yard.source.counters().pictures > filmed + 30).then_some(())
+    })
+    .await;
     std::fs::remove_file(&ballast).unwrap();
     server
         .until("yard", "recording does not resume", |camera| {

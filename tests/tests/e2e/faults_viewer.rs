@@ -36,7 +36,8 @@ async fn a_stalled_viewer_is_closed_and_the_other_misses_no_picture() {
         Shape {
             fps: 10,
             gop: 10,
-            bitrate: 8_000_000,
+            bitrate: 6_000_000,
+            idr_weight: 2,
             ..Shape::default()
         },
     );

@@ -23,6 +23,18 @@ pub const FILES: [&str; 7] = [
     "moorline.toml",
 ];
 
+/// The database among [`FILES`].
+const REGISTRY: &str = "registry.sqlite";
+
+/// What a restore that fails may leave beside [`FILES`].
+const STAGED: [&str; 5] = [
+    "registry.restored",
+    "registry.restored-wal",
+    "registry.restored-shm",
+    "registry.sqlite.restored",
+    "registry.sqlite.restored.new",
+];
+
 /// The file whose age says when the last backup was made.
 pub const MARK: &str = "last-backup";
 
@@ -37,12 +49,13 @@ pub fn pack(data: &Path, registry: &Path) -> anyhow::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     archive.mode(tar::HeaderMode::Deterministic);
     for name in FILES {
-        let path = if name == "registry.sqlite" {
+        let path = if name == REGISTRY {
             registry.to_owned()
         } else {
             data.join(name)
         };
-        if path.exists() {
+        // Without these two there is nothing to come back to; the others may be named elsewhere by the configuration.
+        if path.exists() || name.starts_with("registry.") {
             archive
                 .append_path_with_name(&path, name)
                 .with_context(|| format!("cannot read {}", path.display()))?;
@@ -71,11 +84,13 @@ pub fn write(packed: &[u8], passphrase: &str, file: &Path) -> anyhow::Result<()>
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Opens a backup and writes its files into a data directory without state. Returns their names.
+/// Opens a backup and puts its files into a data directory without state. Returns their names. The registry is made safe to use:
+/// generations jump past all that were given since the backup, and web sessions end.
 ///
 /// # Errors
-/// The passphrase is wrong, the file is damaged or not a backup, or the directory holds state already: nothing is written then.
-pub fn restore(file: &Path, passphrase: &str, data: &Path) -> anyhow::Result<Vec<String>> {
+/// The passphrase is wrong, the file is damaged, of a newer version or not a backup, or the directory holds state already: nothing is left
+/// there then.
+pub async fn restore(file: &Path, passphrase: &str, data: &Path) -> anyhow::Result<Vec<String>> {
     let encrypted =
         std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let files =
@@ -88,9 +103,11 @@ pub fn restore(file: &Path, passphrase: &str, data: &Path) -> anyhow::Result<Vec
             hint
         ));
     }
-    for (name, content) in &files {
-        write_atomic(&data.join(name), content, Access::Private)
-            .with_context(|| format!("cannot write {}", name.display()))?;
+    if let Err(error) = put(&files, data).await {
+        for name in FILES.iter().chain(&STAGED) {
+            let _ = std::fs::remove_file(data.join(name));
+        }
+        return Err(error);
     }
     Ok(files
         .into_iter()
@@ -98,16 +115,24 @@ pub fn restore(file: &Path, passphrase: &str, data: &Path) -> anyhow::Result<Vec
         .collect())
 }
 
-/// Makes a restored registry safe to use: generations jump past all that were given since the backup, and web sessions end.
-///
-/// # Errors
-/// The registry of the backup is damaged or of a newer version.
-pub async fn bump(data: &Path) -> anyhow::Result<()> {
-    let (restored, path) = (data.join("registry.restored"), data.join("registry.sqlite"));
-    std::fs::rename(&path, &restored)?;
-    let now = moorline_base::clock::Clock::wall_ms(&moorline_base::clock::SystemClock);
-    moorline_registry::import(&restored, &path, now).await?;
-    std::fs::remove_file(&restored)?;
+/// The registry comes first: should the power fail in between, a server that finds it without its key refuses to start, while one that
+/// finds a key alone would begin with an empty registry.
+async fn put(files: &[(PathBuf, Vec<u8>)], data: &Path) -> anyhow::Result<()> {
+    let write = |name: &Path, content: &[u8]| {
+        write_atomic(&data.join(name), content, Access::Private)
+            .with_context(|| format!("cannot write {}", name.display()))
+    };
+    let is_registry = |name: &Path| name == Path::new(REGISTRY);
+    for (_, content) in files.iter().filter(|(name, _)| is_registry(name)) {
+        let staged = Path::new("registry.restored");
+        write(staged, content)?;
+        let now = moorline_base::clock::Clock::wall_ms(&moorline_base::clock::SystemClock);
+        moorline_registry::import(&data.join(staged), &data.join(REGISTRY), now).await?;
+        std::fs::remove_file(data.join(staged))?;
+    }
+    for (name, content) in files.iter().filter(|(name, _)| !is_registry(name)) {
+        write(name, content)?;
+    }
     Ok(())
 }
 
@@ -142,10 +167,7 @@ fn open(encrypted: &[u8], passphrase: &str) -> anyhow::Result<Vec<(PathBuf, Vec<
             .context("the backup is damaged")?;
         files.push((name, content));
     }
-    if !files
-        .iter()
-        .any(|(name, _)| name == Path::new("registry.sqlite"))
-    {
+    if !files.iter().any(|(name, _)| name == Path::new(REGISTRY)) {
         bail!("the backup holds no registry");
     }
     Ok(files)
@@ -153,43 +175,74 @@ fn open(encrypted: &[u8], passphrase: &str) -> anyhow::Result<Vec<(PathBuf, Vec<
 
 #[cfg(test)]
 mod tests {
+    use moorline_registry::Registry;
+
     use super::*;
 
-    fn backup_of(content: &str) -> (tempfile::TempDir, PathBuf) {
+    /// A backup of a registry without cameras, or of something else in its place.
+    async fn backup_of(registry: Option<&str>) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("copy.sqlite"), content).unwrap();
-        std::fs::write(dir.path().join("registry.key"), "key").unwrap();
-        let packed = pack(dir.path(), &dir.path().join("copy.sqlite")).unwrap();
+        let (live, copy) = (
+            dir.path().join("live.sqlite"),
+            dir.path().join("copy.sqlite"),
+        );
+        match registry {
+            Some(content) => {
+                std::fs::write(&copy, content).unwrap();
+                std::fs::write(dir.path().join("registry.key"), "key").unwrap();
+            }
+            None => {
+                let clock = moorline_base::clock::SystemClock::shared();
+                let key = dir.path().join("registry.key");
+                let registry = Registry::open(&live, &key, clock).await.unwrap();
+                registry.export(&copy).await.unwrap();
+                registry.close().await.unwrap();
+            }
+        }
+        let packed = pack(dir.path(), &copy).unwrap();
         let file = dir.path().join("backup.age");
         write(&packed, "correct horse", &file).unwrap();
         (dir, file)
     }
 
-    #[test]
-    fn a_backup_comes_back_whole_into_an_empty_directory_only() {
-        let (dir, file) = backup_of("cameras");
+    fn names(data: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(data).unwrap();
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries
+            .map(|entry| name(entry).into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_backup_comes_back_whole_into_an_empty_directory_only() {
+        let (dir, file) = backup_of(None).await;
         let data = dir.path().join("new");
-        assert_eq!(
-            restore(&file, "correct horse", &data).unwrap(),
-            ["registry.sqlite", "registry.key"]
-        );
-        assert_eq!(
-            std::fs::read_to_string(data.join("registry.sqlite")).unwrap(),
-            "cameras"
-        );
-        assert!(
-            restore(&file, "correct horse", &data)
-                .unwrap_err()
-                .to_string()
-                .contains("already")
-        );
+        let restored = restore(&file, "correct horse", &data).await.unwrap();
+        assert_eq!(restored, ["registry.sqlite", "registry.key"]);
+        assert_eq!(names(&data), ["lock", "registry.key", "registry.sqlite"]);
+        let clock = moorline_base::clock::SystemClock::shared();
+        let (path, key) = (data.join(REGISTRY), data.join("registry.key"));
+        let registry = Registry::open(&path, &key, clock).await.unwrap();
+        registry.close().await.unwrap();
+        let again = restore(&file, "correct horse", &data).await.unwrap_err();
+        assert!(again.to_string().contains("already"), "{again:#}");
     }
 
     #[test]
-    fn a_wrong_passphrase_or_a_damaged_file_writes_nothing() {
-        let (dir, file) = backup_of("cameras");
+    fn a_backup_without_a_registry_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("registry.key"), "key").unwrap();
+        let error = pack(dir.path(), &dir.path().join("gone.sqlite")).unwrap_err();
+        assert!(error.to_string().contains("gone.sqlite"), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_passphrase_or_a_damaged_file_writes_nothing() {
+        let (dir, file) = backup_of(None).await;
         let data = dir.path().join("new");
-        let wrong = restore(&file, "wrong horse!", &data).unwrap_err();
+        let wrong = restore(&file, "wrong horse!", &data).await.unwrap_err();
         assert!(
             format!("{wrong:#}").contains("passphrase is wrong"),
             "{wrong:#}"
@@ -198,7 +251,15 @@ mod tests {
         let last = bytes.len() - 20;
         bytes[last] ^= 1;
         std::fs::write(&file, &bytes).unwrap();
-        assert!(restore(&file, "correct horse", &data).is_err());
-        assert!(!data.join("registry.sqlite").exists());
+        assert!(restore(&file, "correct horse", &data).await.is_err());
+        assert!(!data.exists());
+    }
+
+    #[tokio::test]
+    async fn a_backup_whose_registry_cannot_be_used_leaves_nothing() {
+        let (dir, file) = backup_of(Some("no database")).await;
+        let data = dir.path().join("new");
+        assert!(restore(&file, "correct horse", &data).await.is_err());
+        assert_eq!(names(&data), ["lock"]);
     }
 }

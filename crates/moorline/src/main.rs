@@ -94,8 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
                 restore.passphrase_file.as_deref(),
                 "passphrase of the backup",
             )?;
-            let files = backup::restore(&restore.file, &passphrase, &global.data)?;
-            backup::bump(&global.data).await?;
+            let files = backup::restore(&restore.file, &passphrase, &global.data).await?;
             let told = json!({"data": global.data, "files": files});
             output::print(format, &told, || {
                 format!(

@@ -168,13 +168,20 @@ impl Operations for Operator {
     }
 
     async fn backup(&self) -> Result<Bytes, Problem> {
-        let copy = self.data.join("backup.sqlite.part");
+        // A name of its own: two backups at once do not spoil each other.
+        let copy = self
+            .data
+            .join(format!("backup-{:016x}.part", rand::random::<u64>()));
         let packed = async {
             self.registry
                 .export(&copy)
                 .await
                 .map_err(|error| Problem::internal(&error))?;
-            backup::pack(&self.data, &copy).map_err(|error| Problem::internal(&error))
+            let (data, copy) = (self.data.clone(), copy.clone());
+            tokio::task::spawn_blocking(move || backup::pack(&data, &copy))
+                .await
+                .map_err(|error| Problem::internal(&error))?
+                .map_err(|error| Problem::internal(&format!("{error:#}")))
         };
         let packed = packed.await;
         let _ = std::fs::remove_file(&copy);

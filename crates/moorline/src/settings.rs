@@ -1,5 +1,6 @@
 //! The configuration file: every field with its default and its meaning. The reference page is made of this text.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -174,6 +175,16 @@ pub fn file(data: &Path, given: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| usual.exists().then_some(usual))
 }
 
+/// The environment as text: what others put there need not be any, and `std::env::vars` panics then.
+fn readable(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    variables
+        .map(move |(name, value)| (text(name), text(value)))
+        .filter(|(name, _)| name != "MOORLINE_DATA" && name != "MOORLINE_CONFIG")
+}
+
 /// Reads the configuration.
 ///
 /// # Errors
@@ -189,8 +200,7 @@ pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
         clippy::disallowed_methods,
         reason = "the binary alone reads the environment, here"
     )]
-    let environment =
-        std::env::vars().filter(|(name, _)| name != "MOORLINE_DATA" && name != "MOORLINE_CONFIG");
+    let environment = readable(std::env::vars_os());
     let settings: Settings = config::load(file.as_ref(), environment)?;
     Ok(check(&settings).or(settings)?)
 }
@@ -245,4 +255,27 @@ fn check(settings: &Settings) -> ConfigErrors {
         );
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_variable_that_is_no_text_hurts_nobody() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let variable = |name: &str, value: &[u8]| {
+            let value = OsString::from_vec(value.to_vec());
+            (OsString::from(name), value)
+        };
+        let environment = [
+            variable("LESSOPEN", b"\xff\xfe"),
+            variable("MOORLINE_DATA", b"/srv"),
+            variable("MOORLINE_SERVER__LOG", b"debug"),
+        ];
+        let mut read = readable(environment.into_iter());
+        assert_eq!(read.next().unwrap().0, "LESSOPEN");
+        let log = ("MOORLINE_SERVER__LOG".to_owned(), "debug".to_owned());
+        assert_eq!(read.collect::<Vec<_>>(), [log]);
+    }
 }

@@ -147,7 +147,7 @@ pub struct SourceView {
 }
 
 /// `POST /tenants/{tenant}/cameras`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraAdd {
     /// Its name: a DNS label.
@@ -164,7 +164,7 @@ pub struct CameraAdd {
 }
 
 /// `PATCH /tenants/{tenant}/cameras/{camera}`: only the fields that are given change.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraPatch {
     /// What people call it.

@@ -80,9 +80,16 @@ impl Source {
         if let Some(bytes) = self.try_read(range.clone()).await? {
             return Ok(Some(bytes));
         }
-        if !self.refresh().await? {
-            return Ok(None);
+        if self.refresh().await?
+            && let Some(bytes) = self.try_read(range.clone()).await?
+        {
+            return Ok(Some(bytes));
         }
+        // The spool forgets a segment a moment after its file has left for the store.
+        let Some(key) = self.view.stored(place(&self.key), self.key.start).await? else {
+            return Ok(None);
+        };
+        self.location = Location::Store(key.to_string());
         self.try_read(range).await
     }
 

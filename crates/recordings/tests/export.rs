@@ -4,6 +4,7 @@
 mod common;
 
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use common::*;
 use moorline_core::coverage::{Held, RowKind};
@@ -177,6 +178,26 @@ async fn coverage_joins_store_spool_and_markers() {
         .await
         .unwrap();
     assert_eq!(late.rows[0].kind, RowKind::Expired);
+}
+
+/// The rename into the store comes before the spool's forgetting.
+#[tokio::test]
+async fn an_export_follows_a_segment_that_has_just_left_the_spool() {
+    let world = World::new(TEN + 61_000);
+    let mut take = Take::new(1, 1, init(0x1f));
+    (0..60).for_each(|second| take.record(TEN + i64::from(second) * 1000, second * FRAMES));
+    take.seal_into(&world.spool, 0);
+    let export = world
+        .archive
+        .export(&camera(), Tier::Full, span(0, 61_000))
+        .await;
+    let mut export = export.unwrap();
+    for (open, bytes) in world.spool.segments.lock().unwrap().iter() {
+        world.store.put(&open.key, bytes.clone());
+    }
+    world.spool.left.store(true, Ordering::SeqCst);
+    let pictures = numbers(&whole(&mut *export).await);
+    assert_eq!(pictures, (0..60 * FRAMES).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -134,6 +134,8 @@ impl SegmentStore for MemoryStore {
 #[derive(Default)]
 pub(crate) struct MemorySpool {
     pub(crate) segments: Mutex<Vec<(OpenSegment, Vec<u8>)>>,
+    /// Sealed files have left for the store, and are still listed.
+    pub(crate) left: AtomicBool,
     pub(crate) gaps: Mutex<Vec<GapKey>>,
 }
 
@@ -155,9 +157,10 @@ impl OpenSegments for MemorySpool {
         let same = |open: &OpenSegment| {
             (open.key.take, open.key.sequence) == (segment.key.take, segment.key.sequence)
         };
+        let left = self.left.load(Ordering::SeqCst);
         let (_, bytes) = segments
             .iter()
-            .find(|(open, _)| same(open))
+            .find(|(open, _)| same(open) && !(left && open.held == Held::Spool))
             .ok_or_else(|| StoreError::Missing(segment.key.to_string()))?;
         let end = (range.end as usize).min(bytes.len());
         Ok(Bytes::copy_from_slice(

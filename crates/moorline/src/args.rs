@@ -378,6 +378,15 @@ pub struct Stretch {
     pub to: Option<String>,
 }
 
+/// Which of a camera's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// The full picture.
+    Main,
+    /// The smaller stream.
+    Sub,
+}
+
 /// `moorline segments`
 #[derive(Debug, Subcommand)]
 pub enum Segments {
@@ -391,6 +400,9 @@ pub enum Segments {
         /// Its end; default: now.
         #[arg(long)]
         to: Option<String>,
+        /// Which recordings: of the main or of the sub stream; default: what the camera is recorded from now.
+        #[arg(long, value_enum)]
+        source: Option<Source>,
     },
     /// Fetch one stored segment by its key.
     Get {
@@ -407,6 +419,9 @@ pub enum Segments {
         /// The stretch.
         #[command(flatten)]
         stretch: Stretch,
+        /// Which recordings: of the main or of the sub stream; default: what the camera is recorded from now.
+        #[arg(long, value_enum)]
+        source: Option<Source>,
         /// File to write to; - for standard output.
         #[arg(long, short = 'f', value_name = "FILE")]
         file: PathBuf,
@@ -424,6 +439,9 @@ pub enum Segments {
         /// Read every object instead of a sample.
         #[arg(long)]
         full: bool,
+        /// Which recordings: of the main or of the sub stream; default: what the camera is recorded from now.
+        #[arg(long, value_enum)]
+        source: Option<Source>,
     },
 }
 

@@ -43,7 +43,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let camera: CameraView = client
                 .json(Method::PATCH, &camera_path(&set.camera)?, Some(&change))
                 .await?;
-            output::print(format, &camera, || format!("camera {} changed", camera.id))
+            output::print(format, &camera, || changed(&camera, set.fields.record))
         }
         Camera::Disable { camera, stolen } => {
             let enabled = if stolen {
@@ -75,6 +75,20 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             output::print(format, &strangers, || pending(&strangers))
         }
     }
+}
+
+/// Says where older recordings are found when another stream is recorded from now on.
+fn changed(camera: &CameraView, record: Option<args::Record>) -> String {
+    let before = match record {
+        Some(args::Record::Main) => "sub",
+        Some(args::Record::Sub) => "main",
+        Some(args::Record::Off) | None => return format!("camera {} changed", camera.id),
+    };
+    format!(
+        "camera {} changed\nWhat was recorded of {before} stays: moorline segments list {} --source {before}",
+        camera.id,
+        camera.id.trim_start_matches("home/"),
+    )
 }
 
 fn id(camera: &str) -> anyhow::Result<CameraId> {

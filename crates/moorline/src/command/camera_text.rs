@@ -207,5 +207,5 @@ fn trouble(camera: &CameraView) -> String {
         .as_str()
         .and_then(|cause| cause.parse::<Cause>().ok());
     let why = cause.map_or("unknown", Cause::explanation);
-    format!("{why} since {}", at(camera, &gap["since"]))
+    format!("{why}, since {}", at(camera, &gap["since"]))
 }

@@ -12,7 +12,7 @@ use moorline_core::Timestamp;
 use moorline_web::api::{CameraView, SegmentView, VerifyView};
 use serde_json::json;
 
-use crate::args::{Output, Segments};
+use crate::args::{Output, Segments, Source};
 use crate::client::{Client, camera_path, segment};
 use crate::moments;
 use crate::output::{self, Progress, Table};
@@ -23,8 +23,13 @@ use crate::output::{self, Progress, Table};
 /// What the server refuses, or a file that cannot be written; a half-written file is removed.
 pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::Result<bool> {
     match command {
-        Segments::List { camera, from, to } => {
-            let stretch = Stretch::of(client, &camera, &from, to.as_deref()).await?;
+        Segments::List {
+            camera,
+            from,
+            to,
+            source,
+        } => {
+            let stretch = Stretch::of(client, &camera, &from, to.as_deref(), source).await?;
             let rows: Vec<SegmentView> = client
                 .get(&format!(
                     "{}/segments?{}",
@@ -48,10 +53,11 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
         Segments::Export {
             camera,
             stretch,
+            source,
             file,
         } => {
-            let stretch =
-                Stretch::of(client, &camera, &stretch.from, stretch.to.as_deref()).await?;
+            let (from, to) = (&stretch.from, stretch.to.as_deref());
+            let stretch = Stretch::of(client, &camera, from, to, source).await?;
             let path = camera_path(&camera)?;
             let rows: Vec<SegmentView> = client
                 .get(&format!("{path}/segments?{}", stretch.query()))
@@ -72,7 +78,11 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
             from,
             to,
             full,
-        } => verify(client, camera, from, to, full, format).await,
+            source,
+        } => {
+            let stretch = (from.as_deref(), to.as_deref());
+            verify(client, camera, stretch, source, full, format).await
+        }
     }
 }
 
@@ -80,6 +90,7 @@ struct Stretch {
     from: Timestamp,
     to: Timestamp,
     zone: String,
+    source: Option<Source>,
 }
 
 impl Stretch {
@@ -88,6 +99,7 @@ impl Stretch {
         camera: &str,
         from: &str,
         to: Option<&str>,
+        source: Option<Source>,
     ) -> anyhow::Result<Self> {
         let view: CameraView = client.get(&camera_path(camera)?).await?;
         let now = Timestamp::from_millis(SystemClock.wall_ms());
@@ -100,14 +112,20 @@ impl Stretch {
             from,
             to,
             zone: view.timezone,
+            source,
         })
     }
 
     fn query(&self) -> String {
         format!(
-            "from={}&to={}",
+            "from={}&to={}{}",
             segment(&self.from.to_string()),
-            segment(&self.to.to_string())
+            segment(&self.to.to_string()),
+            match self.source {
+                None => "",
+                Some(Source::Main) => "&tier=full",
+                Some(Source::Sub) => "&tier=low",
+            }
         )
     }
 }
@@ -216,8 +234,8 @@ fn exported(file: &Path, written: u64, gaps: &[&SegmentView], zone: &str) -> Str
 async fn verify(
     client: &Client,
     camera: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
+    (from, to): (Option<&str>, Option<&str>),
+    source: Option<Source>,
     full: bool,
     format: Output,
 ) -> anyhow::Result<bool> {
@@ -228,16 +246,15 @@ async fn verify(
     let now = Timestamp::from_millis(SystemClock.wall_ms());
     let mut whole = VerifyView::default();
     for camera in &cameras {
-        let from = from.as_deref().map_or(Ok(camera.created), |from| {
+        let from = from.map_or(Ok(camera.created), |from| {
             moments::parse(from, &camera.timezone, now)
         })?;
-        let to = to
-            .as_deref()
-            .map_or(Ok(now), |to| moments::parse(to, &camera.timezone, now))?;
+        let to = to.map_or(Ok(now), |to| moments::parse(to, &camera.timezone, now))?;
         let query = Stretch {
             from,
             to,
             zone: String::new(),
+            source,
         }
         .query();
         let path = format!("{}/verify?{query}&full={full}", camera_path(&camera.id)?);

@@ -55,7 +55,12 @@ impl Client {
                 hint
             ));
         }
-        Ok(Self::Offline(Box::new(Offline::open(data, config).await?)))
+        let offline = Offline::open(data, config).await?;
+        crate::output::say(&format!(
+            "no server runs on {}: this is done on its files",
+            data.display()
+        ));
+        Ok(Self::Offline(Box::new(offline)))
     }
 
     /// The running server only: for what makes no sense without one.

@@ -273,6 +273,9 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     assert!(notice.ends_with("Moorline was restarted"), "{notice}");
     shows(&browser, start + 240_000, start + 260_000).await;
     moving(&browser).await;
+    // What was jumped over left no hole on the video's own time line, on which the clock rests.
+    let ranges = "const { buffered } = document.querySelector('video'); return [buffered.length, buffered.start(0)];";
+    assert_eq!(browser.script(ranges).await.unwrap(), json!([1, 0]));
     quiet(&browser).await;
 
     // Back to live.

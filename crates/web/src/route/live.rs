@@ -7,7 +7,8 @@
 //! Live pictures come as they come; a browser that does not keep up skips to the next key frame (P5). Recorded pictures wait for credit:
 //! the browser sends `{"want": n}` for n more fragments, so that it holds seconds and not days.
 //!
-//! How a stream ends: the browser closes, the relay ends, the user is removed or signed out (checked every second: rule S15).
+//! How a stream ends: the browser closes, the relay ends, the user is removed or signed out (checked every second: rule
+//! S15), or nothing was heard for 60 s, not even the answer to a ping.
 
 use std::time::Duration;
 
@@ -47,6 +48,12 @@ pub(super) struct Which {
     #[serde(default)]
     source: Option<SourceName>,
 }
+
+/// Looks after which a browser that said nothing is asked whether it is there: 20 s.
+const ASKED_AFTER: u32 = 40;
+/// Looks after which one that still said nothing is gone: 60 s. A paused player asks for nothing, and a phone that left its network says no
+/// goodbye.
+const GONE_AFTER: u32 = 120;
 
 /// `GET …/poster`
 pub(super) async fn poster(
@@ -89,14 +96,23 @@ pub(super) async fn live(
             match site.relays.live(&camera.id, source, &login).await {
                 Ok(mut feed) => {
                     let mut recheck = interval(RECHECK);
+                    let mut pulse = Pulse::default();
                     loop {
                         let item = tokio::select! {
                             item = feed.next() => item,
                             message = socket.recv() => match message {
-                                Some(Ok(_)) => continue,
+                                Some(Ok(_)) => {
+                                    pulse = Pulse::default();
+                                    continue;
+                                }
                                 _ => return,
                             },
-                            _ = recheck.tick() => if guest.may_stay() { continue } else { return },
+                            _ = recheck.tick() => {
+                                if guest.may_stay() && pulse.look(&mut socket).await {
+                                    continue;
+                                }
+                                return;
+                            }
                         };
                         let sent = match item {
                             Ok(item) => send_live(&mut socket, item).await,
@@ -160,14 +176,18 @@ pub(super) async fn play(
             };
             let mut recheck = interval(RECHECK);
             let (mut credit, mut at_end) = (0, false);
+            let mut pulse = Pulse::default();
             loop {
                 tokio::select! {
                     message = socket.recv() => match message {
-                        Some(Ok(message)) => credit = (credit + wanted(&message)).min(MOST_CREDIT),
+                        Some(Ok(message)) => {
+                            pulse = Pulse::default();
+                            credit = (credit + wanted(&message)).min(MOST_CREDIT);
+                        }
                         _ => return,
                     },
                     _ = recheck.tick() => {
-                        if !guest.may_stay() {
+                        if !guest.may_stay() || !pulse.look(&mut socket).await {
                             return;
                         }
                         at_end = false;
@@ -262,6 +282,38 @@ fn view(site: &Site, access: &Access, subject: String) {
     });
 }
 
+/// How long a browser has said nothing, in looks.
+#[derive(Debug, Default)]
+struct Pulse(u32);
+
+/// What is to be done about a silence.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Ping,
+    Leave,
+}
+
+impl Pulse {
+    fn due(&mut self) -> Due {
+        self.0 += 1;
+        match self.0 {
+            GONE_AFTER.. => Due::Leave,
+            looks if looks.is_multiple_of(ASKED_AFTER) => Due::Ping,
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Looks once more; `false`: nobody is there.
+    async fn look(&mut self, socket: &mut WebSocket) -> bool {
+        match self.due() {
+            Due::Nothing => true,
+            Due::Ping => send(socket, Message::Ping(Bytes::new())).await,
+            Due::Leave => false,
+        }
+    }
+}
+
 /// Somebody who watches: they leave when their session or account does.
 struct Guest {
     site: Site,
@@ -282,5 +334,23 @@ impl Guest {
         self.token
             .as_ref()
             .is_none_or(|token| self.site.sessions.user(token).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_browser_is_asked_after_20_s_and_gone_after_60() {
+        let mut pulse = Pulse::default();
+        let due: Vec<Due> = (0..120).map(|_| pulse.due()).collect();
+        let at = |look: usize| RECHECK * u32::try_from(look + 1).unwrap();
+        let told = (0..).zip(&due).filter(|(_, due)| **due != Due::Nothing);
+        let told: Vec<_> = told.map(|(look, due)| (at(look).as_secs(), due)).collect();
+        assert_eq!(
+            told,
+            [(20, &Due::Ping), (40, &Due::Ping), (60, &Due::Leave)]
+        );
     }
 }

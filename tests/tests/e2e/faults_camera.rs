@@ -5,7 +5,8 @@ use std::process::Stdio;
 use moorline_simcam::{Event, Fault, Login, SourceConfig, video::Stamp};
 use serde_json::Value;
 
-use crate::faults_rig::{SHORT, Server, fault_of, missing, notes, small};
+use crate::faults_device::{missing, small};
+use crate::faults_rig::{SHORT, Server, fault_of, notes};
 
 /// Waits until `camera show` names this fault and this cure, in the API and as text.
 async fn told(server: &Server, camera: &str, fault: &str, cure: &str) {
@@ -245,7 +246,7 @@ async fn other_parameters_begin_another_recording_and_an_export_names_the_instan
                 "segments", "export", "yard", "--from", from, "--to", to, "-f", path,
             ])
             .await;
-        let part = crate::faults_rig::stamps(&std::fs::read(&file).unwrap());
+        let part = crate::faults_device::stamps(&std::fs::read(&file).unwrap());
         assert!(!part.is_empty(), "nothing from {from} to {to}");
         frames.extend(part.iter().map(|stamp| stamp.frame));
     }

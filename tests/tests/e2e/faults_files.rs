@@ -6,7 +6,8 @@ use moorline_testkit::{child::run, eventually};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tokio::process::Command;
 
-use crate::faults_rig::{SHORT, SOON, Server, missing, said, serve};
+use crate::faults_device::missing;
+use crate::faults_rig::{SHORT, SOON, Server, said, serve};
 
 /// A directory that has recorded a little, with its server stopped.
 async fn recorded(data: &Path) -> Vec<u64> {

@@ -4,7 +4,8 @@ use moorline_simcam::Key;
 use moorline_testkit::eventually;
 use serde_json::Value;
 
-use crate::faults_rig::{SHORT, SOON, Server, small};
+use crate::faults_device::small;
+use crate::faults_rig::{SHORT, SOON, Server};
 
 async fn pending(server: &Server) -> Vec<Value> {
     let list = server.cli(&["camera", "pending"]).await;
@@ -90,7 +91,7 @@ async fn a_revoked_key_ends_its_session_and_keeps_its_recordings() {
         .map(|stamp| stamp.frame)
         .collect();
     assert!(frames.len() > 5, "{frames:?}");
-    assert_eq!(crate::faults_rig::missing(&frames), Vec::<u64>::new());
+    assert_eq!(crate::faults_device::missing(&frames), Vec::<u64>::new());
     server.nothing_lost("well", 1).await;
     server.stop().await;
 }

@@ -9,50 +9,26 @@ use std::{
 
 use moorline_base::clock::SystemClock;
 use moorline_simcam::{
-    Fault, Key, KnownHosts, Source, SourceConfig, Tunnel, TunnelConfig, TunnelState,
-    video::{Shape, Stamp},
+    Fault, Key, KnownHosts, Source, SourceConfig, Tunnel, TunnelConfig, video::Stamp,
 };
 use moorline_testkit::{
     child::{Child, Signal, run},
-    eventually, patience,
+    eventually,
     tempfile::TempDir,
 };
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::faults_http::{Answer, local};
+use crate::{
+    faults_device::{Device, missing, small, stamps},
+    faults_http::{Answer, local},
+};
 
 /// Patience for everything that has to happen; nothing takes so long unless the machine is drowning.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 
 /// Short segments, so that a test sees several.
 pub(crate) const SHORT: &str = "[archive]\nsegment = \"2s\"\n";
-
-/// A simulated camera. It ends when it is dropped.
-pub(crate) struct Device {
-    /// Its SSH client.
-    pub(crate) tunnel: Tunnel,
-    /// What it films, and what is wrong with it.
-    pub(crate) source: Source,
-}
-
-impl Device {
-    /// Waits until its last call was refused for a reason that contains `part`.
-    pub(crate) async fn refused(&self, part: &str) {
-        let mut state = self.tunnel.state();
-        let refused = state.wait_for(
-            |state| matches!(state, TunnelState::Waiting { reason } if reason.contains(part)),
-        );
-        let waited = tokio::time::timeout(patience(SOON), refused).await;
-        waited.expect("no refusal in time").unwrap();
-    }
-
-    /// Waits until its tunnel is up.
-    pub(crate) async fn up(&self) {
-        let up = tokio::time::timeout(patience(SOON), self.tunnel.up()).await;
-        assert!(up.expect("not up in time").is_some());
-    }
-}
 
 /// A running `moorline serve`.
 pub(crate) struct Server {
@@ -323,45 +299,6 @@ pub(crate) fn said(output: &Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     format!("{stdout}{stderr}")
-}
-
-/// A small film with one key frame a second at `/main`, whose parameters can change.
-pub(crate) fn small(number: u32) -> SourceConfig {
-    SourceConfig::generated(
-        number,
-        Shape {
-            width: 320,
-            height: 176,
-            fps: 10,
-            bitrate: 300_000,
-            gop: 10,
-            ..Shape::default()
-        },
-    )
-}
-
-/// The stamps in a stream or file, in their order.
-pub(crate) fn stamps(bytes: &[u8]) -> Vec<Stamp> {
-    let mut mark = vec![6, 5, 36];
-    mark.extend(moorline_simcam::video::STAMP_UUID);
-    let found = bytes
-        .windows(mark.len())
-        .enumerate()
-        .filter(|(_, window)| *window == mark.as_slice());
-    found
-        .filter_map(|(at, _)| Stamp::from_nal(bytes.get(at..)?))
-        .collect()
-}
-
-/// The numbers between first and last that are not there.
-pub(crate) fn missing(frames: &[u64]) -> Vec<u64> {
-    let (Some(first), Some(last)) = (frames.iter().min(), frames.iter().max()) else {
-        return Vec::new();
-    };
-    let there: std::collections::BTreeSet<_> = frames.iter().collect();
-    (*first..=*last)
-        .filter(|frame| !there.contains(frame))
-        .collect()
 }
 
 /// Now, as the API writes instants.

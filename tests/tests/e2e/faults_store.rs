@@ -10,7 +10,8 @@ use moorline_testkit::{
 };
 use serde_json::Value;
 
-use crate::faults_rig::{Device, SOON, Server, missing, notes};
+use crate::faults_device::{Device, missing};
+use crate::faults_rig::{SOON, Server, notes};
 
 fn bucket(endpoint: &str, secret: &str) -> String {
     format!(
@@ -157,7 +158,7 @@ async fn a_wrong_secret_is_told_and_what_waited_is_stored_after_the_right_one() 
     let data = place.path().join("data");
     let server = Server::start_in(&data, &bucket(&s3.endpoint(), "not the secret")).await;
     let camera = server
-        .device("yard", crate::faults_rig::small(2), &[])
+        .device("yard", crate::faults_device::small(2), &[])
         .await;
     server
         .until("yard", "the store's refusal is not shown", |camera| {

@@ -10,7 +10,8 @@ use moorline_testkit::{
 };
 use tokio::process::Command;
 
-use crate::faults_rig::{SHORT, SOON, Server, missing, stamps};
+use crate::faults_device::{missing, stamps};
+use crate::faults_rig::{SHORT, SOON, Server};
 
 fn player(address: std::net::SocketAddr, password: &str, file: &Path) -> Child {
     let url = format!("rtsp://admin:{password}@{address}/yard");

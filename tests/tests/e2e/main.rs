@@ -13,6 +13,7 @@ mod command_line;
 mod demo;
 mod faults_camera;
 mod faults_config;
+mod faults_device;
 mod faults_files;
 mod faults_http;
 mod faults_keys;

@@ -98,6 +98,10 @@ pub enum Command {
     Doctor,
     /// Change what the running server logs, until it is restarted.
     Log(Log),
+    /// Measure this machine: the server, and the real peers beside it.
+    #[cfg(feature = "bench")]
+    #[command(subcommand)]
+    Bench(Bench),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -488,4 +492,35 @@ pub enum Config {
 pub struct Log {
     /// A filter such as info, or info,moorline_tunnel=debug
     pub filter: String,
+}
+
+/// `moorline bench`
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Subcommand)]
+pub enum Bench {
+    /// CPU and memory of the SSH server against sshd, 1,000 cameras at once, takeover. About seven minutes.
+    Ssh(BenchOptions),
+    /// Added latency, first picture, stalled viewers, 60 viewers, against live555ProxyServer. About three minutes.
+    Relay(BenchOptions),
+    /// Cameras recorded without a lost picture, against ffmpeg; how soon the first fragment is safe. About six minutes.
+    Archive {
+        /// What all take.
+        #[command(flatten)]
+        options: BenchOptions,
+        /// Numbers of cameras to record, one after another, until pictures are lost. 15 MB per camera and minute are written.
+        #[arg(long, value_delimiter = ',', default_value = "200,300")]
+        cameras: Vec<usize>,
+    },
+}
+
+/// What all benches take.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Args)]
+pub struct BenchOptions {
+    /// Seconds of each single measurement, 1 to 600.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Directory for temporary data; default: the system's. Its disk is part of what is measured.
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
 }

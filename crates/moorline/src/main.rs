@@ -14,6 +14,8 @@
 
 mod args;
 mod backup;
+#[cfg(feature = "bench")]
+mod bench;
 mod client;
 mod command;
 mod demo;
@@ -80,6 +82,8 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             server.run(signals).await?;
         }
         Command::Demo(demo) => demo::run(&global, demo).await?,
+        #[cfg(feature = "bench")]
+        Command::Bench(bench) => return bench::run(&global, bench).await,
         Command::Config(command) => {
             operate::config(&command, &global.data, global.config.as_deref(), format)?
         }

@@ -53,17 +53,30 @@ impl Observation {
     pub fn begin() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let machine = Machine {
-            date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%MZ").to_string(),
+            date: jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%MZ")
+                .to_string(),
             cores,
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
             kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
-            memory_mib: field("/proc/meminfo", "MemTotal").and_then(first_number).unwrap_or(0) / 1024,
-            load_before: text("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+            memory_mib: field("/proc/meminfo", "MemTotal")
+                .and_then(first_number)
+                .unwrap_or(0)
+                / 1024,
+            load_before: text("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or(0.0),
             others_percent: 0.0,
             steal_percent: 0.0,
             noisy: false,
         };
-        Self { machine, began: ticks(), own: own() }
+        Self {
+            machine,
+            began: ticks(),
+            own: own(),
+        }
     }
 
     /// Ends: every process of the run must have been waited for, since only then its time counts as ours.
@@ -83,7 +96,12 @@ impl Observation {
 fn own() -> f64 {
     let stat = text("/proc/self/stat");
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    after_name.split(' ').skip(11).take(4).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
+    after_name
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum()
 }
 
 /// CPU time of a process with all its threads, and of its descendants, living or waited for. Its grain is 10 ms.
@@ -95,7 +113,12 @@ pub fn cpu(pid: u32) -> Duration {
 fn cpu_ticks(pid: u32) -> f64 {
     let stat = text(&format!("/proc/{pid}/stat"));
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    after_name.split(' ').skip(11).take(4).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
+    after_name
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum()
 }
 
 /// Memory of a process and its descendants in KiB, shared pages by their share (PSS).
@@ -123,7 +146,12 @@ fn family(root: u32) -> Vec<u32> {
     let mut family = vec![root];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
-        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     family
@@ -132,11 +160,19 @@ fn family(root: u32) -> Vec<u32> {
 fn ticks() -> Ticks {
     let stat = text("/proc/stat");
     let line = stat.lines().next().unwrap_or_default();
-    let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
     let at = |index: usize| fields.get(index).copied().unwrap_or(0.0);
     // user nice system idle iowait irq softirq steal; guest time is within user time.
     let busy = at(0) + at(1) + at(2) + at(5) + at(6);
-    Ticks { busy, steal: at(7), all: busy + at(3) + at(4) + at(7) }
+    Ticks {
+        busy,
+        steal: at(7),
+        all: busy + at(3) + at(4) + at(7),
+    }
 }
 
 fn text(path: &str) -> String {
@@ -146,7 +182,8 @@ fn text(path: &str) -> String {
 fn field(path: &str, name: &str) -> Option<String> {
     let text = text(path);
     let line = text.lines().find(|line| line.starts_with(name))?;
-    line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    line.split_once(':')
+        .map(|(_, value)| value.trim().to_owned())
 }
 
 fn first_number(text: String) -> Option<u64> {

@@ -44,15 +44,34 @@ pub struct Row {
 
 impl Row {
     /// A number, with the peer's if there is one.
-    pub fn new(what: impl Into<String>, measured: f64, unit: &'static str, peer: Option<f64>, bar: Bar) -> Self {
+    pub fn new(
+        what: impl Into<String>,
+        measured: f64,
+        unit: &'static str,
+        peer: Option<f64>,
+        bar: Bar,
+    ) -> Self {
         let ratio = peer.filter(|peer| *peer > 0.0).map(|peer| measured / peer);
         let (bar, met) = match bar {
             Bar::AtMost(most) => (Some(format!("≤ {}", number(most))), Some(measured <= most)),
-            Bar::AtLeast(least) => (Some(format!("≥ {}", number(least))), Some(measured >= least)),
-            Bar::RatioAtMost(most) => (Some(format!("≤ {most}x")), ratio.map(|ratio| ratio <= most)),
+            Bar::AtLeast(least) => (
+                Some(format!("≥ {}", number(least))),
+                Some(measured >= least),
+            ),
+            Bar::RatioAtMost(most) => {
+                (Some(format!("≤ {most}x")), ratio.map(|ratio| ratio <= most))
+            }
             Bar::None => (None, None),
         };
-        Self { what: what.into(), measured, unit, peer, ratio, bar, met }
+        Self {
+            what: what.into(),
+            measured,
+            unit,
+            peer,
+            ratio,
+            bar,
+            met,
+        }
     }
 }
 
@@ -91,7 +110,12 @@ impl Report {
 
     /// Adds a number, and says it at once: a long run shows what it has.
     pub fn row(&mut self, row: Row) {
-        output::say(&format!("  {}: {} {}", row.what, number(row.measured), row.unit));
+        output::say(&format!(
+            "  {}: {} {}",
+            row.what,
+            number(row.measured),
+            row.unit
+        ));
         self.rows.push(row);
     }
 
@@ -129,12 +153,22 @@ impl Report {
                 row.what.clone(),
                 format!("{} {}", number(row.measured), row.unit),
                 row.peer.map(number).unwrap_or_default(),
-                row.ratio.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default(),
+                row.ratio
+                    .map(|ratio| format!("{ratio:.2}x"))
+                    .unwrap_or_default(),
                 row.bar.clone().unwrap_or_default(),
-                row.met.map(|met| if met { "yes" } else { "NO" }).unwrap_or_default().to_owned(),
+                row.met
+                    .map(|met| if met { "yes" } else { "NO" })
+                    .unwrap_or_default()
+                    .to_owned(),
             ]);
         }
-        let mut text = format!("moorline {} bench {}\n\n{}\n", self.version, self.bench, table.render());
+        let mut text = format!(
+            "moorline {} bench {}\n\n{}\n",
+            self.version,
+            self.bench,
+            table.render()
+        );
         if let Some(machine) = &self.machine {
             text.push_str(&format!(
                 "machine  {}, {} cores, {} MiB, Linux {}, {}\nothers   used {:.1} % of it, steal {:.1} %, load before {}{}\n",
@@ -149,7 +183,11 @@ impl Report {
                 if machine.noisy { ": the machine was BUSY, times and CPU are worse than they would be" } else { "" },
             ));
         }
-        let peers: Vec<String> = self.peers.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let peers: Vec<String> = self
+            .peers
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"))
+            .collect();
         if !peers.is_empty() {
             text.push_str(&format!("peers    {}\n", peers.join(", ")));
         }
@@ -179,7 +217,10 @@ pub fn quantile(samples: &mut [f64], share: f64) -> f64 {
     samples.sort_by(f64::total_cmp);
     let last = samples.len().saturating_sub(1);
     let rank = (samples.len() as f64 * share).ceil() as usize;
-    samples.get(rank.saturating_sub(1).min(last)).copied().unwrap_or(0.0)
+    samples
+        .get(rank.saturating_sub(1).min(last))
+        .copied()
+        .unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -188,13 +229,27 @@ mod tests {
 
     #[test]
     fn bars_are_judged() {
-        assert_eq!(Row::new("a", 2.0, "s", None, Bar::AtMost(2.0)).met, Some(true));
-        assert_eq!(Row::new("a", 2.1, "s", None, Bar::AtMost(2.0)).met, Some(false));
-        assert_eq!(Row::new("a", 1.0, "s", Some(4.0), Bar::RatioAtMost(0.2)).met, Some(false));
+        assert_eq!(
+            Row::new("a", 2.0, "s", None, Bar::AtMost(2.0)).met,
+            Some(true)
+        );
+        assert_eq!(
+            Row::new("a", 2.1, "s", None, Bar::AtMost(2.0)).met,
+            Some(false)
+        );
+        assert_eq!(
+            Row::new("a", 1.0, "s", Some(4.0), Bar::RatioAtMost(0.2)).met,
+            Some(false)
+        );
         // Without the peer nothing is judged.
-        assert_eq!(Row::new("a", 1.0, "s", None, Bar::RatioAtMost(0.2)).met, None);
+        assert_eq!(
+            Row::new("a", 1.0, "s", None, Bar::RatioAtMost(0.2)).met,
+            None
+        );
         let mut report = Report::new("ssh");
-        report.rows.push(Row::new("a", 2.1, "s", None, Bar::AtMost(2.0)));
+        report
+            .rows
+            .push(Row::new("a", 2.1, "s", None, Bar::AtMost(2.0)));
         assert!(!report.is_met());
         assert!(report.text().contains("NO"), "{}", report.text());
     }
@@ -202,7 +257,10 @@ mod tests {
     #[test]
     fn quantiles_take_the_nearest_rank() {
         let mut samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!([0.5, 0.95, 0.99, 1.0].map(|share| quantile(&mut samples, share)), [50.0, 95.0, 99.0, 100.0]);
+        assert_eq!(
+            [0.5, 0.95, 0.99, 1.0].map(|share| quantile(&mut samples, share)),
+            [50.0, 95.0, 99.0, 100.0]
+        );
         assert_eq!(quantile(&mut [], 0.5), 0.0);
     }
 }

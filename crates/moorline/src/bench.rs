@@ -1,0 +1,82 @@
+//! `moorline bench`: numbers of this machine, the real peer in the same run where one exists.
+//!
+//! **Owns** the load and the measuring; the server that is measured is `moorline serve` in a process of its own, and cameras and viewers run in
+//! this one. **Does not own** correctness: that is the tests'. Everything that a bench starts ends with it, and every wait has a deadline.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a stop watch looks at the real clock and waits in real time; nothing here runs in the server"
+)]
+
+mod archive;
+mod machine;
+mod place;
+mod relay;
+mod report;
+mod ssh;
+mod sshd;
+mod viewer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moorline_base::logging::{self, Format};
+
+use crate::args::{Bench, Global};
+use crate::output;
+use machine::Observation;
+use report::Report;
+
+/// How a bench is run.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Where data directories are made: its disk is part of what is measured.
+    pub scratch: PathBuf,
+    /// Seconds of each measurement.
+    pub seconds: u64,
+    /// Numbers of cameras to record, rising.
+    pub cameras: Vec<usize>,
+}
+
+/// Runs a bench; `false` if a bar is not met.
+///
+/// # Errors
+/// A server or a camera does not start; what was measured so far is printed.
+pub async fn run(global: &Global, bench: Bench) -> anyhow::Result<bool> {
+    let _ = logging::init("error", Format::Auto);
+    let _ = moorline_base::net::raise_open_files();
+    let (name, options) = match &bench {
+        Bench::Ssh(options) => ("ssh", options),
+        Bench::Relay(options) => ("relay", options),
+        Bench::Archive { options, .. } => ("archive", options),
+    };
+    let cameras = match &bench {
+        Bench::Archive { cameras, .. } => cameras.clone(),
+        _ => Vec::new(),
+    };
+    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let setting = Setting {
+        scratch,
+        seconds: options.seconds.clamp(1, 600),
+        cameras,
+    };
+    let mut report = Report::new(name);
+    let observation = Observation::begin();
+    let result = match bench {
+        Bench::Ssh(_) => ssh::run(&setting, &mut report).await,
+        Bench::Relay(_) => relay::run(&setting, &mut report).await,
+        Bench::Archive { .. } => archive::run(&setting, &mut report).await,
+    };
+    report.machine = Some(observation.end());
+    report.print(global.output)?;
+    result.map(|()| report.is_met())
+}
+
+/// Waits.
+async fn pause(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// Says what comes, and how long it takes.
+fn progress(what: &str, seconds: u64) {
+    output::say(&format!("{what} (about {seconds} s)"));
+}

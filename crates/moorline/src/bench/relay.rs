@@ -1,0 +1,287 @@
+//! `moorline bench relay`: what the relay adds, and what readers do to each other; live555ProxyServer beside it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use moorline_core::camera::Record;
+use moorline_simcam::Source;
+use moorline_simcam::video::Shape;
+use moorline_testkit::live555::{Live555, LiveProxy};
+use moorline_testkit::netns::Netns;
+
+use super::machine;
+use super::place::{Place, listening};
+use super::report::{Bar, Report, Row, quantile};
+use super::viewer::{Viewer, Watch, all_see};
+use super::{Setting, pause, progress};
+
+/// The film: 4 Mbit/s, 25 pictures a second, a key frame every two seconds.
+const SHAPE: Shape = Shape {
+    width: 1280,
+    height: 720,
+    fps: 25,
+    bitrate: 4_000_000,
+    gop: 50,
+    idr_weight: 5,
+};
+const READERS: usize = 60;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// live555's proxy on the same source, inside a network namespace.
+struct Peer {
+    netns: Netns,
+    proxy: LiveProxy,
+}
+
+impl Peer {
+    async fn start(source: &Source, report: &mut Report) -> anyhow::Result<Self> {
+        let live555 = Live555::get().await?;
+        let netns = Netns::new().await?;
+        let (listener, address) = netns.listen().await?;
+        source.listen(listener);
+        let proxy = live555
+            .proxy(&netns, &format!("rtsp://{address}/main"))
+            .await?;
+        report.peer("live555ProxyServer", live555.version());
+        Ok(Self { netns, proxy })
+    }
+
+    async fn viewer(&self) -> anyhow::Result<Viewer> {
+        let stream = self.netns.connect(self.proxy.address).await?;
+        Ok(Viewer::on(
+            stream,
+            Watch::open(self.proxy.address, self.proxy.path.trim_start_matches('/')),
+        ))
+    }
+}
+
+/// Runs it: about two minutes.
+///
+/// # Errors
+/// The server or a camera does not start.
+pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+    let place = Place::start(&setting.scratch).await?;
+    let (source, address) = listening(1, SHAPE)?;
+    place.add("yard", None, Some(address), Record::Off).await?;
+    let peer = match Peer::start(&source, report).await {
+        Ok(peer) => Some(peer),
+        Err(error) => {
+            report.note(format!("live555ProxyServer was not measured: {error:#}"));
+            None
+        }
+    };
+    latency(&place, address, setting, report).await?;
+    first_picture(&place, report).await?;
+    freeze(&place, peer.as_ref(), report).await?;
+    readers(&place, peer.as_ref(), setting, report).await?;
+    drop(peer);
+    source.stop().await;
+    place.stop().await?;
+    Ok(())
+}
+
+/// The same camera seen directly and through the relay at the same time; the difference of the distributions is what the relay adds.
+async fn latency(
+    place: &Place,
+    camera: SocketAddr,
+    setting: &Setting,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    progress(
+        "relay: added latency, one direct and one relayed viewer",
+        setting.seconds * 2,
+    );
+    let viewers = [
+        Viewer::start(Watch::open(camera, "main")),
+        Viewer::start(place.watch("yard")),
+    ];
+    all_see(&viewers, 75, PATIENCE).await?;
+    viewers.iter().for_each(Viewer::restart);
+    pause(setting.seconds * 2).await;
+    let [mut direct, mut relayed] = viewers.map(|viewer| viewer.tally().latencies.clone());
+    for (share, label, bar) in [
+        (0.5, "p50", Bar::AtMost(0.3)),
+        (0.95, "p95", Bar::None),
+        (0.99, "p99", Bar::AtMost(3.0)),
+    ] {
+        let (without, with) = (quantile(&mut direct, share), quantile(&mut relayed, share));
+        report.row(Row::new(
+            format!(
+                "latency added by the relay, {label} (direct {without:.2} ms, relayed {with:.2} ms)"
+            ),
+            with - without,
+            "ms",
+            None,
+            bar,
+        ));
+    }
+    Ok(())
+}
+
+async fn first_picture(place: &Place, report: &mut Report) -> anyhow::Result<()> {
+    progress("relay: first picture of a new viewer, 20 times", 8);
+    let mut times = Vec::new();
+    for turn in 0..20 {
+        let began = Instant::now();
+        let viewer = [Viewer::start(place.watch("yard"))];
+        all_see(&viewer, 1, PATIENCE).await?;
+        let [viewer] = viewer;
+        let at = viewer
+            .tally()
+            .first_key
+            .context("the first picture is no key frame")?
+            .0;
+        times.push((at - began).as_secs_f64() * 1000.0);
+        drop(viewer);
+        // Another phase of the group of pictures each time.
+        tokio::time::sleep(Duration::from_millis(130 + turn * 17)).await;
+    }
+    report.row(Row::new(
+        "first picture for a viewer of a running camera, p50 of 20",
+        quantile(&mut times, 0.5),
+        "ms",
+        None,
+        Bar::AtMost(150.0),
+    ));
+    report.row(Row::new(
+        "the same, longest of 20",
+        quantile(&mut times, 1.0),
+        "ms",
+        None,
+        Bar::AtMost(150.0),
+    ));
+    Ok(())
+}
+
+/// The longest gap that three healthy viewers see before and while another one does not read.
+async fn gaps(mut viewers: Vec<Viewer>) -> anyhow::Result<(f64, f64)> {
+    all_see(&viewers, 75, PATIENCE).await?;
+    let stalled = viewers.pop().context("no viewers")?;
+    let longest = |viewers: &[Viewer]| {
+        viewers
+            .iter()
+            .map(Viewer::longest_gap)
+            .max()
+            .unwrap_or_default()
+            .as_secs_f64()
+            * 1000.0
+    };
+    viewers.iter().for_each(Viewer::restart);
+    pause(9).await;
+    let before = longest(&viewers);
+    stalled.stall();
+    viewers.iter().for_each(Viewer::restart);
+    pause(9).await;
+    Ok((before, longest(&viewers)))
+}
+
+async fn freeze(place: &Place, peer: Option<&Peer>, report: &mut Report) -> anyhow::Result<()> {
+    progress(
+        "relay: one stalled viewer beside three healthy ones",
+        if peer.is_some() { 40 } else { 20 },
+    );
+    let (before, during) =
+        gaps((0..4).map(|_| Viewer::start(place.watch("yard"))).collect()).await?;
+    let theirs = match peer {
+        Some(peer) => {
+            let mut viewers = Vec::new();
+            for _ in 0..4 {
+                viewers.push(peer.viewer().await?);
+            }
+            Some(gaps(viewers).await?)
+        }
+        None => None,
+    };
+    report.row(Row::new(
+        "longest gap between pictures, nobody stalled (pictures are 40 ms apart)",
+        before,
+        "ms",
+        theirs.map(|(before, _)| before),
+        Bar::None,
+    ));
+    report.row(Row::new(
+        "the same while one viewer does not read",
+        during,
+        "ms",
+        theirs.map(|(_, during)| during),
+        Bar::None,
+    ));
+    let added = |(before, during): (f64, f64)| (during - before).max(0.0);
+    // Under 20 ms the two runs of 9 s are the same: that is the scheduler.
+    let ours = added((before, during));
+    report.row(Row::new(
+        "freeze that the stalled viewer causes (< 20 ms counts as none)",
+        if ours < 20.0 { 0.0 } else { ours },
+        "ms",
+        theirs.map(added),
+        Bar::AtMost(0.0),
+    ));
+    Ok(())
+}
+
+/// CPU of a process while so many viewers watch, in percent of a core, and the Gbit/s that they got.
+async fn load(pid: u32, viewers: &[Viewer], setting: &Setting) -> anyhow::Result<(f64, f64)> {
+    all_see(viewers, 25, PATIENCE).await?;
+    let bytes = || {
+        viewers
+            .iter()
+            .map(|viewer| viewer.tally().bytes)
+            .sum::<u64>()
+    };
+    let (cpu, got, began) = (machine::cpu(pid), bytes(), Instant::now());
+    pause(setting.seconds).await;
+    let (cpu, got, time) = (machine::cpu(pid) - cpu, bytes() - got, began.elapsed());
+    Ok((
+        cpu.as_secs_f64() / time.as_secs_f64() * 100.0,
+        got as f64 * 8.0 / time.as_secs_f64() / 1e9,
+    ))
+}
+
+async fn readers(
+    place: &Place,
+    peer: Option<&Peer>,
+    setting: &Setting,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    progress("relay: CPU of 60 viewers", setting.seconds * 4 + 4);
+    let ours = |count: usize| {
+        (0..count)
+            .map(|_| Viewer::start(place.watch("yard")))
+            .collect::<Vec<_>>()
+    };
+    let one = load(place.pid()?, &ours(1), setting).await?;
+    let many = load(place.pid()?, &ours(READERS), setting).await?;
+    let mut theirs = (None, None);
+    if let Some(peer) = peer {
+        let pid = peer
+            .proxy
+            .child
+            .pid()
+            .context("live555ProxyServer has ended")?;
+        let mut viewers = vec![peer.viewer().await?];
+        theirs.0 = Some(load(pid, &viewers, setting).await?.0);
+        while viewers.len() < READERS {
+            viewers.push(peer.viewer().await?);
+        }
+        theirs.1 = Some(load(pid, &viewers, setting).await?);
+    }
+    report.row(Row::new(
+        "CPU with 1 viewer of 4 Mbit/s",
+        one.0,
+        "% of a core",
+        theirs.0,
+        Bar::None,
+    ));
+    report.row(Row::new(
+        format!(
+            "CPU with 60 viewers of 4 Mbit/s ({:.2} Gbit/s delivered)",
+            many.1
+        ),
+        many.0,
+        "% of a core",
+        theirs.1.map(|load| load.0),
+        Bar::AtMost(2.0),
+    ));
+    Ok(())
+}

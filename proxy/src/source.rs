@@ -3,8 +3,8 @@
 //! **Owns** what upstream and readers share, behind one short lock that is never held across an await. **Does not own** the connection to the
 //! camera (`upstream`) nor those to readers (`reader`).
 //!
-//! Upstream writes by [`Source::publish`], which wakes readers once per read of the socket; readers look by [`Source::look`] and wait by
-//! [`Source::changed`]. Whoever wants the stream holds a [`Lease`].
+//! Upstream writes by `Source::publish`, which wakes readers once per read of the socket; readers look by [`Source::look`] and wait by
+//! `Source::changed`. Whoever wants the stream holds a [`Lease`].
 
 mod clock_map;
 mod drift;

@@ -1,6 +1,6 @@
 //! Argon2id in a pool of two with a short queue (rule S11): strangers who sign in cannot take the machine's cores or memory.
 //!
-//! Full queue: [`Busy`], at once. An unknown login costs the same as a known one: it is hashed too, and never matches.
+//! Full queue: `UsersError::Busy`, at once. An unknown login costs the same as a known one: it is hashed too, and never matches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! What tests run against: real peers, a network that fails on order, and small servers that remember what they were told.
 //!
 //! **Owns**: finding peers and saying which version was met ([`peer`]), processes that cannot outlive their test ([`child`]), the fault
-//! proxies ([`fault`], [`s3fault`]), an S3 server ([`s3`], feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
+//! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
 //! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), Garage ([`garage`]), a browser ([`chromium`]), network namespaces ([`netns`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its

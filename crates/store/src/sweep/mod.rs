@@ -1,6 +1,6 @@
 //! Retention: what has outlived its class goes, and the oldest goes when the disk gets full.
 //!
-//! Owns: [`plan`], a pure function over what is listed and how full the disk is, and [`Sweeper`], which carries it out. Does not own:
+//! Owns: [`plan()`], a pure function over what is listed and how full the disk is, and [`Sweeper`], which carries it out. Does not own:
 //! the spool, which retention never touches, and lifecycle rules of a bucket.
 //!
 //! An object of class `rNNN` goes NNN days after the end of what it covers; class `keep` never goes. For room, segments go oldest first

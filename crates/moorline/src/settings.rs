@@ -254,7 +254,32 @@ fn check(settings: &Settings) -> ConfigErrors {
             ),
         );
     }
+    check_listen(&settings.server, &mut errors);
+    if let Err(error) = crate::serve::notifier::check(&settings.alert) {
+        errors.add(
+            &format!("alert.{}", error.field),
+            format!("{:?}", error.value),
+            Complaint::new("cannot work", error.expected),
+        );
+    }
     errors
+}
+
+fn check_listen(server: &Server, errors: &mut ConfigErrors) {
+    for (field, value) in [
+        ("server.listen_ssh", &server.listen_ssh),
+        ("server.listen_rtsp", &server.listen_rtsp),
+        ("server.listen_https", &server.listen_https),
+        ("server.listen_admin", &server.listen_admin),
+    ] {
+        if value.parse::<std::net::SocketAddr>().is_err() {
+            errors.add(
+                field,
+                format!("{value:?}"),
+                Complaint::new("no address with a port", "write it like 0.0.0.0:2222"),
+            );
+        }
+    }
 }
 
 #[cfg(test)]

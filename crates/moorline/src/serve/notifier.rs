@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use moorline_base::Secret;
-use moorline_base::clock::SharedClock;
+use moorline_base::clock::{SharedClock, SystemClock};
 use moorline_base::error::Hinted;
 use moorline_core::port::Notifier;
 use moorline_notify::{Config, Heartbeat, Outlets, Security};
@@ -28,6 +28,16 @@ fn config(alert: &Alert) -> Config {
         heartbeat: alert.heartbeat.clone(),
         heartbeat_every: alert.heartbeat_every,
     }
+}
+
+/// Whether channels and heartbeat can be made of the settings. Connects to nobody.
+///
+/// # Errors
+/// The first setting that is wrong.
+pub fn check(alert: &Alert) -> Result<(), moorline_notify::ConfigError> {
+    let clock = SystemClock::shared();
+    Outlets::new(&config(alert), Arc::clone(&clock))?;
+    Heartbeat::new(&config(alert), clock).map(drop)
 }
 
 /// The channels that are configured.

@@ -65,9 +65,26 @@ pub(crate) async fn watch(
             shared.mailbox(&camera).alarmed(since);
         }
         for message in messages {
-            tracing::warn!(alarm = word(&message.kind), ?message, "alarm");
+            tracing::warn!(
+                alarm = word(&message.kind),
+                cameras = subjects(&message.kind),
+                "alarm"
+            );
             queue(&shared.metrics, &alarms, message);
         }
+    }
+}
+
+/// The cameras that a message is about, by id.
+fn subjects(kind: &AlarmKind) -> String {
+    match kind {
+        AlarmKind::RecordingStopped { cameras, .. }
+        | AlarmKind::RecordingResumed { cameras, .. } => {
+            let ids: Vec<String> = cameras.iter().map(|camera| camera.id.to_string()).collect();
+            ids.join(" ")
+        }
+        AlarmKind::KeyInTwoPlaces { camera, .. } => camera.to_string(),
+        AlarmKind::Test => String::new(),
     }
 }
 

@@ -263,17 +263,17 @@ impl Server {
         let sweeper = parts.sweeper(&settings);
         let stop = doors.token();
         doors.spawn("retention", async move { sweeper.run(&stop).await });
-        let probing = parts
-            .store
-            .clone()
-            .probe_until_answered(Arc::clone(&clock), doors.token());
+        let probing = parts.store.clone().probe_until_answered(
+            parts.classes.clone(),
+            Arc::clone(&clock),
+            doors.token(),
+        );
         doors.spawn("store probe", probing);
-        let read = Arc::clone(&parts.store.read);
-        let measuring = parts
-            .usage
-            .clone()
-            .watch(read, Arc::clone(&clock), doors.token());
-        doors.spawn("usage", measuring);
+        if let Some(directory) = parts.store.directory.clone() {
+            let usage = parts.usage.clone();
+            let measuring = usage.watch(Arc::new(directory), Arc::clone(&clock), doors.token());
+            doors.spawn("usage", measuring);
+        }
         if let Some(heartbeat) = heartbeat {
             let stop = doors.token();
             doors.spawn("heartbeat", async move { heartbeat.run(stop).await });

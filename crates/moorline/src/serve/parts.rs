@@ -70,13 +70,23 @@ impl Store {
     }
 
     /// Probes until the store has answered once: until then each object is looked up after its put. Ends when told.
-    pub async fn probe_until_answered(self, clock: SharedClock, stop: CancellationToken) {
+    pub async fn probe_until_answered(
+        self,
+        classes: Classes,
+        clock: SharedClock,
+        stop: CancellationToken,
+    ) {
         let mut backoff = Backoff::standard();
         loop {
             // A store that hangs must not delay a stop.
+            let probe = async {
+                let remarks = self.probe().await?;
+                // A start does not wait for a slow store: only now is it certain which classes it holds.
+                classes.discover(&*self.read).await.map(|()| remarks)
+            };
             let probed = tokio::select! {
                 () = stop.cancelled() => return,
-                probed = self.probe() => probed,
+                probed = probe => probed,
             };
             match probed {
                 Ok(remarks) => {
@@ -153,7 +163,7 @@ impl Parts {
         let cameras = registry.cameras();
         let classes = Classes::default();
         if let Err(error) = classes.discover(&*store.read).await {
-            tracing::warn!(%error, "the store does not answer: recordings of former retention classes are not shown until a restart");
+            tracing::warn!(%error, "the store does not answer: recordings of former retention classes are not shown until it does");
         }
         let (book, expiry) = (classes.clone(), swept.clone());
         let kept = move |camera: &CameraId, now| {

@@ -8,8 +8,8 @@ use moorline_base::CancellationToken;
 use moorline_base::clock::{SharedClock, sleep};
 use moorline_core::port::{SegmentStore, StoreError};
 
-/// How often it is added up: as often as the sweeper looks.
-const EVERY: Duration = Duration::from_secs(600);
+/// How often it is added up: a directory is walked in milliseconds, and a page that says "0 B" for minutes misleads.
+const EVERY: Duration = Duration::from_secs(60);
 
 /// The bytes. Clones are the same number.
 #[derive(Debug, Clone, Default)]

@@ -65,7 +65,7 @@ async fn record(cameras: usize, setting: &Setting, report: &mut Report) -> anyho
     let place = Place::start(&setting.scratch).await?;
     let keys = place.add_all(cameras, Record::Main).await?;
     let before = machine::memory_kib(place.pid()?);
-    let fleet = Fleet::call(&place, &keys, SHAPE).await?;
+    let fleet = Fleet::call(&place, 0, &keys, SHAPE).await?;
     pause(5).await;
     let (cpu, began) = (machine::cpu(place.pid()?), Instant::now());
     pause(seconds).await;

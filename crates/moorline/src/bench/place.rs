@@ -220,14 +220,18 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Calls with all cameras at once and waits until all are up.
+    /// Calls with all cameras from number `first` on at once and waits until all are up.
     ///
     /// # Errors
     /// Not all are within 60 s.
-    pub async fn call(place: &Place, keys: &[Key], shape: Shape) -> anyhow::Result<Self> {
-        let prepared: Vec<_> = keys
-            .iter()
-            .enumerate()
+    pub async fn call(
+        place: &Place,
+        first: usize,
+        keys: &[Key],
+        shape: Shape,
+    ) -> anyhow::Result<Self> {
+        let prepared: Vec<_> = (first..)
+            .zip(keys)
             .map(|(number, key)| (source(number, shape, 1400), place.call(&name(number), key)))
             .collect();
         let began = Instant::now();

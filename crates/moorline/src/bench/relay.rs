@@ -176,6 +176,21 @@ async fn gaps(mut viewers: Vec<Viewer>) -> anyhow::Result<(f64, f64)> {
     Ok((before, longest(&viewers)))
 }
 
+async fn peer_gaps(peer: &Peer) -> anyhow::Result<(f64, f64)> {
+    let mut viewers = Vec::new();
+    for _ in 0..4 {
+        viewers.push(peer.viewer().await?);
+    }
+    gaps(viewers).await
+}
+
+/// A peer that fails costs its own column only.
+fn told<T>(result: anyhow::Result<T>, report: &mut Report) -> Option<T> {
+    result
+        .map_err(|error| report.note(format!("live555ProxyServer failed: {error:#}")))
+        .ok()
+}
+
 async fn freeze(place: &Place, peer: Option<&Peer>, report: &mut Report) -> anyhow::Result<()> {
     progress(
         "relay: one stalled viewer beside three healthy ones",
@@ -184,13 +199,7 @@ async fn freeze(place: &Place, peer: Option<&Peer>, report: &mut Report) -> anyh
     let (before, during) =
         gaps((0..4).map(|_| Viewer::start(place.watch("yard"))).collect()).await?;
     let theirs = match peer {
-        Some(peer) => {
-            let mut viewers = Vec::new();
-            for _ in 0..4 {
-                viewers.push(peer.viewer().await?);
-            }
-            Some(gaps(viewers).await?)
-        }
+        Some(peer) => told(peer_gaps(peer).await, report),
         None => None,
     };
     report.row(Row::new(
@@ -238,6 +247,18 @@ async fn load(pid: u32, viewers: &[Viewer], setting: &Setting) -> anyhow::Result
     ))
 }
 
+async fn peer_readers(peer: &Peer, setting: &Setting) -> anyhow::Result<(f64, f64)> {
+    let ended = "live555ProxyServer has ended";
+    let pid = peer.proxy.child.pid().context(ended)?;
+    let mut viewers = vec![peer.viewer().await?];
+    let (one, _) = load(pid, &viewers, setting).await?;
+    while viewers.len() < READERS {
+        viewers.push(peer.viewer().await?);
+    }
+    let (many, _) = load(pid, &viewers, setting).await?;
+    Ok((one, many))
+}
+
 async fn readers(
     place: &Place,
     peer: Option<&Peer>,
@@ -252,25 +273,15 @@ async fn readers(
     };
     let one = load(place.pid()?, &ours(1), setting).await?;
     let many = load(place.pid()?, &ours(READERS), setting).await?;
-    let mut theirs = (None, None);
-    if let Some(peer) = peer {
-        let pid = peer
-            .proxy
-            .child
-            .pid()
-            .context("live555ProxyServer has ended")?;
-        let mut viewers = vec![peer.viewer().await?];
-        theirs.0 = Some(load(pid, &viewers, setting).await?.0);
-        while viewers.len() < READERS {
-            viewers.push(peer.viewer().await?);
-        }
-        theirs.1 = Some(load(pid, &viewers, setting).await?);
-    }
+    let theirs = match peer {
+        Some(peer) => told(peer_readers(peer, setting).await, report),
+        None => None,
+    };
     report.row(Row::new(
         "CPU with 1 viewer of 4 Mbit/s",
         one.0,
         "% of a core",
-        theirs.0,
+        theirs.map(|(one, _)| one),
         Bar::None,
     ));
     report.row(Row::new(
@@ -280,7 +291,7 @@ async fn readers(
         ),
         many.0,
         "% of a core",
-        theirs.1.map(|load| load.0),
+        theirs.map(|(_, many)| many),
         Bar::AtMost(2.0),
     ));
     Ok(())

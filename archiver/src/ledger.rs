@@ -1,4 +1,4 @@
-//! The account of one camera's time: what is recorded, and why the rest is missing (P4, README §7). Pure: instants are arguments.
+//! The account of one camera's time: what is recorded, and why the rest is missing (P4, docs/design/lifecycle.md). Pure: instants are arguments.
 //!
 //! The archiver alone writes gaps; their causes are the monitor's (rule S27) but for those that only the recorder can see. The cursor is
 //! the instant up to which everything is media or a written gap.

@@ -1,4 +1,4 @@
-//! Why there is no media at this moment (README §7): a pure decision, because only the monitor sees session, relay and orders together.
+//! Why there is no media at this moment (docs/design/lifecycle.md): a pure decision, because only the monitor sees session, relay and orders together.
 //!
 //! The order of the rules is their weight: what the owner wanted, then the process, then the link, then the relay, then the archiver.
 

@@ -92,7 +92,8 @@ impl Default for RelayConfig {
             retry_max: Duration::from_secs(15),
             retry_unauthorized: Duration::from_secs(60),
             readers_per_camera: 200,
-            readers_per_user: 200,
+            // A wall of cameras, and no single user who takes every place of one.
+            readers_per_user: 64,
             // An office behind one address watches a wall of cameras.
             readers_per_address: 400,
         }

@@ -1,7 +1,7 @@
 //! A relay read with retina: DESCRIBE, SETUP of what is recorded, PLAY.
 //!
 //! Owns the choice of tracks: the first H.264 or H.265, and the first sound if it is AAC or G.711. Everything else is left out; of sound
-//! that is left out the report tells (README §7: `audio_note`). Bounds: an SDP of at most 16 KiB and 8 tracks (rule S31).
+//! that is left out the report tells (docs/design/lifecycle.md: `audio_note`). Bounds: an SDP of at most 16 KiB and 8 tracks (rule S31).
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@
 //! place: take and sequence number, and the offsets of its fragments. So a reader goes by place and offset, and asks the spool *before*
 //! the store, since what leaves the one meanwhile is then found in the other. Nothing is lost and nothing comes twice.
 //!
-//! Requests (README §9): one LIST per retention class that the camera used, then at most two reads up to the first picture.
+//! Requests: one LIST per retention class that the camera used, then at most two reads up to the first picture.
 //! Memory: the keys of a window (1,000 per class) and one fragment, or 2 MiB, per reader.
 //!
 //! There are no tasks: everything happens inside the calls, and dropping what they return ends it. Promises: P4 (no second left out).

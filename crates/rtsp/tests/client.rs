@@ -1,4 +1,4 @@
-//! The client session against scripted cameras: each quirk of rtsp.md that concerns it, by name.
+//! The client session against scripted cameras: each quirk of docs/design/relay.md that concerns it, by name.
 #![allow(missing_docs)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Framing of a camera that loses bytes (rtsp.md, Resync). Also the same result however the reads are split.
+//! Framing of a camera that loses bytes (docs/design/relay.md, Resync). Also the same result however the reads are split.
 #![allow(missing_docs)]
 
 mod common;

@@ -5,7 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use moorline_core::user::{Role, User};
-use moorline_core::{CameraId, TenantId};
+use moorline_core::{CameraId, TenantId, Timestamp};
 
 use crate::problem::Problem;
 use crate::serve::Place;
@@ -71,6 +71,16 @@ impl Access {
                 format!("this needs the role {role}, and yours is {}", user.role),
             )),
             Self::User(_) => Ok(asked),
+        }
+    }
+
+    /// From when on recordings of a camera are shown: those from before it was added may be another device's of the same name, and are
+    /// shown to admins only (rule S26).
+    pub fn shown_from(&self, created: Timestamp) -> Timestamp {
+        match self {
+            Self::Local => Timestamp::default(),
+            Self::User(user) if user.role == Role::Admin => Timestamp::default(),
+            Self::User(_) => created,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Our own SSRC, sequence numbers and timestamps, which go on whatever the camera does.
 //!
 //! `out = in + Δ`. A new read of the camera, or a new SSRC of it, chooses Δ anew: the sequence goes on by one and the timestamp by the
-//! time that has passed, so that a viewer sees one stream across a flap (rtsp.md, Continuity).
+//! time that has passed, so that a viewer sees one stream across a flap (docs/design/relay.md, Continuity).
 
 use std::time::Duration;
 

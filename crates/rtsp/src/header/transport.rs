@@ -132,7 +132,7 @@ impl fmt::Display for TransportSpec {
             write!(f, ";client_port={rtp}-{rtcp}")?;
         }
         if let Some(ssrc) = self.ssrc {
-            // Always 8 digits: some clients refuse fewer (rtsp.md, Replies).
+            // Always 8 digits: some clients refuse fewer (docs/design/relay.md, Replies).
             write!(f, ";ssrc={ssrc:08X}")?;
         }
         Ok(())

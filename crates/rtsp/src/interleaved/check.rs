@@ -1,4 +1,4 @@
-//! Is this the start of a frame? (rtsp.md, Resync, steps 1 and 2.)
+//! Is this the start of a frame? (docs/design/relay.md, Resync, steps 1 and 2.)
 
 use crate::message::Method;
 use crate::octets::{from, u8_at, u16_at, u32_at};

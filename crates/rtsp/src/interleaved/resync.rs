@@ -6,7 +6,7 @@
 //!   ▲  ◀── a candidate's end lands on a header or the buffer's end ──┘
 //!   └─▶ InMessage (a request or response) ─▶ InSync
 //! ```
-//! The steps are those of rtsp.md, *Resync*. Memory: the frame that is being read, at most 64 KiB, or the search's 256 KiB.
+//! The steps are those of docs/design/relay.md, *Resync*. Memory: the frame that is being read, at most 64 KiB, or the search's 256 KiB.
 //!
 //! Two departures: an odd frame (step 2) is in step only when a header follows it, not at the buffer's end, since its length may be garbage; and a
 //! frame is not called short when what follows its claimed end begins as a frame does and no header is found inside it: then it is the next one

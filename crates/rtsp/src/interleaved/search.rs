@@ -1,4 +1,4 @@
-//! The search for the next frame after lost bytes (rtsp.md, Resync, steps 4 and 5).
+//! The search for the next frame after lost bytes (docs/design/relay.md, Resync, steps 4 and 5).
 //!
 //! Each byte is looked at once as a possible start; candidates that cannot be decided yet are remembered by place.
 

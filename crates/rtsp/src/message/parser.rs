@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::headers::is_token;
 use super::{Headers, Message, Method, Request, Response};
 
-/// Longest start line plus headers, in bytes (rtsp.md, Limits).
+/// Longest start line plus headers, in bytes (docs/design/relay.md, Limits).
 pub const MAX_HEAD: usize = 16 * 1024;
 /// Most headers of one message.
 pub const MAX_HEADERS: usize = 64;

@@ -1,4 +1,4 @@
-//! What a viewer gets after a loss: nothing until the next IDR, unless nothing referred to what was lost (rtsp.md, Damage; promise P6).
+//! What a viewer gets after a loss: nothing until the next IDR, unless nothing referred to what was lost (docs/design/relay.md, Damage; promise P6).
 
 use super::Marks;
 

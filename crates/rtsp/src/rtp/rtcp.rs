@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::octets::{u8_at, u16_at, u32_at, u64_at};
 
-/// The name of our APP packet: a boundary in a stream that goes on (rtsp.md, The archiver's way in).
+/// The name of our APP packet: a boundary in a stream that goes on (docs/design/relay.md, The archiver's way in).
 pub const APP_MOOR: [u8; 4] = *b"MOOR";
 
 /// Packets of one compound that are read; more are ignored.

@@ -169,7 +169,7 @@ pub(super) async fn once(
             // Orders are for a session that is up.
             while orders.try_recv().is_ok() {}
             state.send_replace(TunnelState::Up { ports });
-            // Stopped, it is cut without a word, as dbclient is by TERM (ssh.md).
+            // Stopped, it is cut without a word, as dbclient is by TERM (docs/design/tunnel.md).
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ended::Stopped,

@@ -78,7 +78,12 @@ pub(super) fn camera(
         .ok_or_else(|| Problem::unknown("camera"))
 }
 
-async fn rows(site: &Site, camera: &Camera, stretch: &Stretch) -> Result<Coverage, Problem> {
+async fn rows(
+    site: &Site,
+    access: &Access,
+    camera: &Camera,
+    stretch: &Stretch,
+) -> Result<Coverage, Problem> {
     let range = stretch.range()?;
     if range.duration().as_secs() > LONGEST_COVERAGE {
         return Err(Problem::invalid(
@@ -88,7 +93,8 @@ async fn rows(site: &Site, camera: &Camera, stretch: &Stretch) -> Result<Coverag
         ));
     }
     let now = site.now();
-    let until = TimeRange::new(range.from, range.to.min(now));
+    let from = range.from.max(access.shown_from(camera.created));
+    let until = TimeRange::new(from, range.to.min(now));
     let mut coverage = site
         .recordings
         .coverage(&camera.id, stretch.tier(camera), until)
@@ -97,7 +103,7 @@ async fn rows(site: &Site, camera: &Camera, stretch: &Stretch) -> Result<Coverag
     Ok(coverage)
 }
 
-/// Draws the stretches that are not yet stored: their causes are the monitor's (README §7).
+/// Draws the stretches that are not yet stored: their causes are the monitor's (docs/design/lifecycle.md).
 fn open_gaps(site: &Site, camera: &Camera, coverage: &mut Coverage, now: Timestamp) {
     let Some(status) = site.statuses.get(&camera.id) else {
         return;
@@ -170,7 +176,7 @@ pub(super) async fn coverage(
 ) -> Result<Json<CoverageView>, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let Asked(stretch) = stretch?;
-    let coverage = rows(&site, &camera, &stretch).await?;
+    let coverage = rows(&site, &access, &camera, &stretch).await?;
     let durable_until = site
         .statuses
         .get(&camera.id)
@@ -210,7 +216,7 @@ pub(super) async fn segments(
 ) -> Result<Json<Vec<SegmentView>>, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let Asked(stretch) = stretch?;
-    let coverage = rows(&site, &camera, &stretch).await?;
+    let coverage = rows(&site, &access, &camera, &stretch).await?;
     let told = coverage.rows.into_iter().map(|row| {
         let (kind, cause, held, key) = match row.kind {
             RowKind::Recorded { key, held } => {
@@ -251,6 +257,7 @@ pub(super) async fn export(
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let Asked(stretch) = stretch?;
     let range = stretch.range()?;
+    let range = TimeRange::new(range.from.max(access.shown_from(camera.created)), range.to);
     let seat = seats.sit(&access)?;
     let export = site
         .recordings
@@ -306,6 +313,14 @@ pub(super) async fn segment(
     access
         .tenant(parsed.place().camera.tenant().as_str(), Role::Viewer)
         .map_err(|_| Problem::unknown("recording"))?;
+    let created = site
+        .cameras
+        .snapshot()
+        .get(&parsed.place().camera)
+        .map_or(Timestamp::from_millis(i64::MAX), |camera| camera.created);
+    if parsed.range().to <= access.shown_from(created) {
+        return Err(Problem::unknown("recording"));
+    }
     let length = site.store.head(&key).await?;
     let pieces = (0..length.div_ceil(PIECE))
         .map(move |piece| piece * PIECE..((piece + 1) * PIECE).min(length));

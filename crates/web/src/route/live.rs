@@ -159,6 +159,7 @@ pub(super) async fn play(
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let (Asked(from), upgrade) = (from?, upgrade.map_err(no_socket)?);
     let from: Timestamp = from.from.parse().map_err(|_| instant("from", &from.from))?;
+    let from = from.max(access.shown_from(camera.created));
     let seat = seats.sit(&access)?;
     let guest = Guest::new(&site, &access, &headers);
     view(&site, &access, format!("{} {from}", camera.id));

@@ -40,8 +40,13 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
     }
     if let Some(url) = patch.rtsp {
         let (access, path) = lan(&url)?;
-        change.access = Some(access);
         main.path = path.or(main.path);
+        // A stored password is for the device that it was given for: another address must not draw it out (S23).
+        if access != camera.access {
+            main.login = None;
+            sub.iter_mut().for_each(|sub| sub.login = None);
+        }
+        change.access = Some(access);
     }
     if let Some(path) = patch.path {
         main.path = checked_path("path", path)?;
@@ -150,6 +155,47 @@ fn lan(url: &str) -> Result<(Access, Option<String>), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_login_does_not_follow_to_another_address() {
+        let login = Login {
+            user: "admin".to_owned(),
+            password: Masked::new("hunter2".to_owned()),
+        };
+        let camera = Camera {
+            id: "hall".parse().unwrap(),
+            title: String::new(),
+            site: None,
+            timezone: "UTC".to_owned(),
+            created: moorline_core::Timestamp::default(),
+            keys: Vec::new(),
+            access: Access::Lan {
+                host: "192.168.1.5".to_owned(),
+                port: 554,
+            },
+            main: Source {
+                path: None,
+                login: Some(login),
+                allow_basic: false,
+            },
+            sub: None,
+            record: moorline_core::camera::Record::Main,
+            retention: Retention::Days(14),
+            enabled: moorline_core::camera::Enabled::Yes,
+        };
+        let moved = |url: &str| {
+            let patch = CameraPatch {
+                rtsp: Some(url.to_owned()),
+                ..CameraPatch::default()
+            };
+            change(&camera, patch).unwrap()
+        };
+        assert_eq!(moved("rtsp://192.168.1.6/").main.unwrap().login, None);
+        assert_eq!(
+            moved("rtsp://192.168.1.5/x").main.unwrap().login,
+            camera.main.login
+        );
+    }
 
     #[test]
     fn a_lan_url_is_taken_apart_and_a_login_in_it_refused() {

@@ -1,9 +1,12 @@
 //! Requests that are wrong get an answer that helps (promise P11), and what is right is carried out.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
+use moorline_core::TimeRange;
 use moorline_core::port::{AuditEvent, CameraDirectory as _};
 use moorline_web::route::{openapi, routes};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::client::Answer;
 use crate::support::scene::{self, ago, id};
@@ -202,6 +205,30 @@ async fn a_question_that_is_wrong_is_refused_with_its_parameter() {
         problem(&send(&house, "GET", &query, None).await, status, field);
     }
     problem(&send(&house, "PUT", path, Some("{}")).await, 405, None);
+}
+
+/// Rule S26: what lies under the name from before this camera may be another device's.
+#[tokio::test]
+async fn recordings_from_before_a_camera_was_added_are_for_admins() {
+    let house = scene::house().await;
+    let (four_days, three_days) = (ago(4 * 86_400), ago(3 * 86_400 - 60));
+    let older = TimeRange::new(four_days, four_days + Duration::from_secs(600));
+    house.archive.record(&id("yard"), older);
+    let path =
+        format!("/api/v1/tenants/home/cameras/yard/coverage?from={four_days}&to={three_days}");
+    for (login, seen) in [("anna", true), ("vera", false)] {
+        let cookie = house.sign_in(login).await;
+        let answer = house
+            .send(house.ask("GET", &path).with_cookie(&cookie))
+            .await;
+        let rows = answer.json()["rows"].clone();
+        let media = |row: &Value| row["kind"] == "recorded";
+        assert_eq!(
+            rows.as_array().unwrap().iter().any(media),
+            seen,
+            "{login}: {rows}"
+        );
+    }
 }
 
 #[tokio::test]

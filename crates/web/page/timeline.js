@@ -60,12 +60,15 @@ export class Timeline {
   setRows(rows, now) {
     this.rows = rows.map((row) => ({ ...row, from: Date.parse(row.from), to: Date.parse(row.to), shade: kindOf(row) }));
     this.now = now;
-    const first = this.rows.find((row) => row.kind === "recorded")?.from ?? -Infinity;
-    if (this.fresh && now < this.to && now - first < YOUNG) {
-      this.zoom = now - first < 7 * 60e3 ? 3 : 2;
-      this.#window(now);
+    const first = this.rows.find((row) => row.kind === "recorded")?.from;
+    // A recording that has just begun would be too narrow to click: the bar zooms in once, unless somebody has chosen a length.
+    if (this.fresh && first !== undefined) {
+      if (now < this.to && now - first < YOUNG) {
+        this.zoom = now - first < 7 * 60e3 ? 3 : 2;
+        this.#window(now);
+      }
+      this.fresh = false;
     }
-    this.fresh = false;
     this.#legend();
     this.#draw();
   }
@@ -101,6 +104,7 @@ export class Timeline {
   }
 
   #zoomTo(index) {
+    this.fresh = false;
     this.zoom = Math.max(0, Math.min(index, ZOOMS.length - 1));
     this.#window(this.cursor);
   }

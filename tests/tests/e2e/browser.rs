@@ -67,7 +67,8 @@ async fn a_person_signs_in_watches_and_clicks_into_the_recording() {
     moves(&browser, "Live").await;
 
     // The first of what the store holds.
-    browser.wait_for(".bar .row.recorded", SOON).await.unwrap();
+    let wide = "return document.querySelector('.bar .row.recorded')?.offsetWidth >= 4;";
+    browser.wait_for_script(wide, SOON).await.unwrap();
     browser.click(".bar .row.recorded").await.unwrap();
     moves(&browser, "Recorded").await;
     // Whether somebody has signed in is asked first, and answered by 401.

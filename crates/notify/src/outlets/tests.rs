@@ -13,11 +13,14 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn test_alarm() -> Alarm {
+fn alarm() -> Alarm {
     Alarm {
         tenant: "home".parse().unwrap(),
         at: Default::default(),
-        kind: AlarmKind::Test,
+        kind: AlarmKind::KeyInTwoPlaces {
+            camera: "yard".parse().unwrap(),
+            peers: Vec::new(),
+        },
     }
 }
 
@@ -52,7 +55,7 @@ async fn the_checked_address_is_the_one_that_is_dialled() {
         resolver,
     )
     .unwrap();
-    assert_eq!(outlets.tell(&test_alarm()).await, [Ok("webhook")]);
+    assert_eq!(outlets.tell(&alarm()).await, [Ok("webhook")]);
     let seen = receiver.wait_for(1, SOON).await.unwrap();
     let host = format!("alarms.example:{}", receiver.address().port());
     assert_eq!(
@@ -90,7 +93,7 @@ async fn a_name_that_leads_inside_is_refused_in_every_disguise() {
             resolver,
         )
         .unwrap();
-        let ended = outlets.tell(&test_alarm()).await;
+        let ended = outlets.tell(&alarm()).await;
         let why = &ended[0].as_ref().unwrap_err().why;
         assert!(
             why.contains("private network") && !why.contains("tried"),
@@ -116,7 +119,7 @@ async fn each_try_asks_and_checks_again() {
         resolver,
     )
     .unwrap();
-    let telling = tokio::spawn(async move { outlets.tell(&test_alarm()).await });
+    let telling = tokio::spawn(async move { outlets.tell(&alarm()).await });
     receiver.wait_for(1, SOON).await.unwrap();
     // Past the first pause, and no further: the second answer leads inside.
     while asked.load(Ordering::Relaxed) < 2 {

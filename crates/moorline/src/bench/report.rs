@@ -110,8 +110,12 @@ impl Report {
 
     /// Adds a number, and says it at once: a long run shows what it has.
     pub fn row(&mut self, row: Row) {
+        let beside = row
+            .peer
+            .map(|peer| format!(" (peer: {})", number(peer)))
+            .unwrap_or_default();
         output::say(&format!(
-            "  {}: {} {}",
+            "  {}: {} {}{beside}",
             row.what,
             number(row.measured),
             row.unit

@@ -174,10 +174,16 @@ async fn against_sshd(
     for _ in 0..ROUNDS {
         let place = Place::start(&setting.scratch).await?;
         let keys = place.add_all(load.cameras, Record::Off).await?;
+        // Half of the viewers a user: one user may not watch them all at once.
+        let logins = [place.user("viewer0").await?, place.user("viewer1").await?];
         let calls = keys.iter().enumerate().map(|(number, key)| {
             let mut config = place.call(&name(number), key);
             config.monitor = false;
-            (config, place.watch(&name(number)))
+            let watch = Watch {
+                login: logins.get(number % logins.len()).cloned(),
+                ..place.watch(&name(number))
+            };
+            (config, watch)
         });
         let (cpu, kib) =
             with_clients(dbclient, load, calls.collect(), place.pid()?, setting).await?;

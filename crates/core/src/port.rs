@@ -5,6 +5,7 @@
 
 mod archive;
 mod cameras;
+mod cluster;
 mod people;
 mod relay;
 mod tell;
@@ -13,6 +14,7 @@ mod workload;
 
 pub use archive::*;
 pub use cameras::*;
+pub use cluster::*;
 pub use people::*;
 pub use relay::*;
 pub use tell::*;

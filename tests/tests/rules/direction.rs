@@ -20,6 +20,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("moorline-registry", &["core", "base"]),
     ("moorline-store", &["core", "base"]),
     ("moorline-notify", &["core", "base"]),
+    ("moorline-kube", &["core", "base"]),
+    ("moorline-gateway", &["core", "base"]),
     ("moorline-web", &["core", "base"]),
     (
         "moorline-simcam",
@@ -44,6 +46,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "registry",
             "store",
             "notify",
+            "kube",
+            "gateway",
             "web",
             "simcam",
             "testkit",
@@ -69,9 +73,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     // No library parses arguments, and none hides its errors' kinds.
     ("clap", &["moorline", "xtask"]),
     ("anyhow", &["moorline", "xtask", "moorline-tests"]),
-    // A cluster's packages own these; there are none yet.
-    ("kube", &[]),
-    ("k8s-openapi", &[]),
+    ("kube", &["moorline-kube"]),
+    ("k8s-openapi", &["moorline-kube"]),
 ];
 
 /// Packages without a runtime, I/O or a service client.

@@ -1,0 +1,1 @@
+//! The tunnel gateway and the signer of a cluster: servers and clients.

@@ -5,7 +5,7 @@ use std::{process::Command, time::Instant};
 use anyhow::Result;
 
 use crate::{
-    generate,
+    fuzz, generate,
     process::{cargo, root, succeed},
     report::{Report, Verdict},
     setup,
@@ -27,7 +27,8 @@ fn check(report: &mut Report, name: &str, work: impl FnOnce() -> Result<()>) {
 /// Format, lints and docs.
 pub(crate) fn source(report: &mut Report) {
     check(report, "format", || {
-        succeed(cargo().args(["fmt", "--all", "--check"]))
+        succeed(cargo().args(["fmt", "--all", "--check"]))?;
+        succeed(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
     });
     let clippy = |selection: &[&str]| {
         let mut command = cargo();
@@ -67,6 +68,30 @@ pub(crate) fn doctests(report: &mut Report) {
     check(report, "examples in docs", || {
         succeed(cargo().args(["test", "--quiet", "--workspace", "--doc"]))
     });
+}
+
+/// A minute of each fuzz target (rule S32).
+pub(crate) fn fuzz(report: &mut Report) {
+    const SECONDS: u64 = 60;
+    let Some(program) = fuzz::program() else {
+        let reason = "cargo-fuzz is not built (cargo xtask setup --long)".to_owned();
+        report.add("fuzz", Verdict::Skipped(reason), std::time::Duration::ZERO);
+        return;
+    };
+    let mut built = false;
+    check(report, "fuzz targets build", || {
+        fuzz::build(&program, None)?;
+        built = true;
+        Ok(())
+    });
+    if !built {
+        return;
+    }
+    for name in fuzz::targets().unwrap_or_default() {
+        check(report, &format!("fuzz {name}"), || {
+            fuzz::one(&program, &name, SECONDS)
+        });
+    }
 }
 
 /// Bans, licences and sources of dependencies. Advisories need a database from the Internet: that is the public CI's.

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod checks;
+mod fuzz;
 mod generate;
 mod process;
 mod report;
@@ -37,9 +38,17 @@ enum Task {
     Test(TestOptions),
     /// Install the Debian packages of the peers that the tests need
     Setup {
-        /// Also build what the long tier needs (Garage, cargo-deny; up to half an hour) into target/peers
+        /// Also build what the long tier needs (Garage, cargo-deny, cargo-fuzz; up to half an hour) into target/peers
         #[arg(long)]
         long: bool,
+    },
+    /// Fuzz everything that reads strangers' bytes; needs what `setup --long` builds
+    Fuzz {
+        /// Only this target (a file of fuzz/fuzz_targets) [default: all, one after another]
+        target: Option<String>,
+        /// How long each runs
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
     },
     /// Make the generated files again (docs/reference)
     Generate {
@@ -51,7 +60,7 @@ enum Task {
 
 #[derive(Args)]
 struct TestOptions {
-    /// The long tier: also tests marked `#[ignore = "long: …"]`, and cargo-deny
+    /// The long tier: also tests marked `#[ignore = "long: …"]`, cargo-deny and a minute of each fuzz target
     #[arg(long)]
     long: bool,
     /// Only the tests of this package; leaves out the checks (may be repeated)
@@ -69,6 +78,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(options) => suite::run(&options),
         Task::Setup { long } => setup::run(long).map(|()| true),
+        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(|()| true),
         Task::Generate { check } => generate::run(check).map(|()| true),
     };
     match outcome {

@@ -1,4 +1,4 @@
-//! What building and testing need: Debian packages, and for the long tier two programs from crates.io.
+//! What building and testing need: Debian packages, and for the long tier three programs from crates.io.
 
 use std::{
     path::PathBuf,
@@ -44,6 +44,7 @@ const BUILT: &[(&str, &str, Option<&str>)] = &[
     // The S3 server that people run at home. AGPL: only ever a separate process.
     ("garage", "garage", Some("2.5.0")),
     ("cargo-deny", "cargo-deny", None),
+    ("cargo-fuzz", "cargo-fuzz", None),
 ];
 
 /// Installs what is missing; for the long tier also what has to be built. Asks nothing.

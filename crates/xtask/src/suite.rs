@@ -43,6 +43,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<bool> {
         checks::doctests(&mut report);
         if options.long {
             checks::dependencies(&mut report);
+            checks::fuzz(&mut report);
         }
     }
     println!("==> tests");

@@ -5,6 +5,9 @@ use std::fs;
 use moorline_tests::repository;
 use toml::{Table, Value};
 
+/// Of the workspace, and of the fuzz targets, which are one of their own.
+const LOCKS: &[&str] = &["Cargo.lock", "fuzz/Cargo.lock"];
+
 fn parse(name: &str) -> Table {
     fs::read_to_string(repository().join(name))
         .unwrap()
@@ -56,7 +59,7 @@ fn every_ban_and_every_exception_has_its_reason() {
 
 #[test]
 fn nothing_that_is_banned_is_in_the_lock_file() {
-    let (deny, lock) = (parse("deny.toml"), parse("Cargo.lock"));
+    let deny = parse("deny.toml");
     let banned: Vec<_> = list(&deny, "bans", "deny")
         .iter()
         .map(|entry| text(entry, "crate"))
@@ -68,35 +71,41 @@ fn nothing_that_is_banned_is_in_the_lock_file() {
             .iter()
             .any(|entry| text(entry, "crate") == name && entry.get("wrappers").is_some())
     };
-    let packages = lock["package"].as_array().unwrap();
-    let found: Vec<_> = packages
-        .iter()
-        .map(|package| text(package, "name"))
-        .filter(|name| banned.contains(name) && !conditional(name))
-        .collect();
-    assert_eq!(
-        found,
-        Vec::<&str>::new(),
-        "banned by deny.toml, which says why"
-    );
+    for name in LOCKS {
+        let lock = parse(name);
+        let packages = lock["package"].as_array().unwrap();
+        let found: Vec<_> = packages
+            .iter()
+            .map(|package| text(package, "name"))
+            .filter(|name| banned.contains(name) && !conditional(name))
+            .collect();
+        assert_eq!(
+            found,
+            Vec::<&str>::new(),
+            "{name}: banned by deny.toml, which says why"
+        );
+    }
 }
 
 #[test]
 fn every_dependency_comes_from_the_registry() {
-    let (deny, lock) = (parse("deny.toml"), parse("Cargo.lock"));
+    let deny = parse("deny.toml");
     assert_eq!(deny["sources"]["unknown-registry"].as_str(), Some("deny"));
     assert_eq!(deny["sources"]["unknown-git"].as_str(), Some("deny"));
-    let foreign: Vec<_> = lock["package"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|package| {
-            !matches!(
-                text(package, "source"),
-                "" | "registry+https://github.com/rust-lang/crates.io-index"
-            )
-        })
-        .map(|package| text(package, "name"))
-        .collect();
-    assert_eq!(foreign, Vec::<&str>::new());
+    for name in LOCKS {
+        let lock = parse(name);
+        let foreign: Vec<_> = lock["package"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|package| {
+                !matches!(
+                    text(package, "source"),
+                    "" | "registry+https://github.com/rust-lang/crates.io-index"
+                )
+            })
+            .map(|package| text(package, "name"))
+            .collect();
+        assert_eq!(foreign, Vec::<&str>::new(), "{name}");
+    }
 }

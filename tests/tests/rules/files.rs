@@ -9,7 +9,11 @@ use moorline_tests::repository;
 
 /// Directories that hold nothing of ours.
 fn is_foreign(name: &str) -> bool {
-    name.starts_with("target") || matches!(name, ".git" | "moorline-data" | "node_modules")
+    // What cargo-fuzz leaves in fuzz/ is not committed either.
+    let fuzzing = matches!(name, "corpus" | "artifacts" | "coverage");
+    name.starts_with("target")
+        || fuzzing
+        || matches!(name, ".git" | "moorline-data" | "node_modules")
 }
 
 /// A file of the repository with its text.

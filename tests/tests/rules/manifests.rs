@@ -14,7 +14,21 @@ fn parse(path: &str) -> Table {
         .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The packages of the workspace; [`independent`] are those that are workspaces of their own.
 fn packages() -> Vec<(String, Table)> {
+    let all = manifests().into_iter();
+    all.filter(|(_, manifest)| !manifest.contains_key("workspace"))
+        .collect()
+}
+
+/// Packages that are workspaces of their own, since another toolchain or a sanitizer builds them (the fuzz targets).
+fn independent() -> Vec<(String, Table)> {
+    let all = manifests().into_iter();
+    all.filter(|(_, manifest)| manifest.contains_key("workspace"))
+        .collect()
+}
+
+fn manifests() -> Vec<(String, Table)> {
     let manifests = texts(&["toml"])
         .into_iter()
         .filter(|file| file.path.ends_with("/Cargo.toml"));
@@ -98,16 +112,74 @@ fn every_member_is_a_directory_and_every_package_a_member() {
         .into_iter()
         .map(|(path, _)| path.trim_end_matches("/Cargo.toml").to_owned())
         .collect();
-    // An independent workspace (a fuzz target, the agent's toolchain) says so itself.
-    found.retain(|path| {
-        parse(&format!("{path}/Cargo.toml"))
-            .get("workspace")
-            .is_none()
-    });
     let mut expected: Vec<_> = members.into_iter().map(str::to_owned).collect();
     expected.sort();
     found.sort();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn an_independent_package_agrees_with_the_root_and_locks_its_own_dependencies() {
+    let root = parse("Cargo.toml");
+    let shared = &root["workspace"]["package"];
+    let mut wrong = Vec::new();
+    for (path, manifest) in independent() {
+        for key in ["version", "edition", "license", "publish"] {
+            if manifest["package"].get(key) != shared.get(key) {
+                wrong.push(format!("{path}: {key} is not the root's"));
+            }
+        }
+        let lock = path.replace("Cargo.toml", "Cargo.lock");
+        if !repository().join(&lock).is_file() {
+            wrong.push(format!("{lock} is missing"));
+        }
+        for (name, value) in manifest["dependencies"].as_table().into_iter().flatten() {
+            let version = |value: &Value| {
+                let text = value.as_str().or_else(|| value.get("version")?.as_str());
+                text.map(str::to_owned)
+            };
+            let central = root["workspace"]["dependencies"].get(name);
+            let agrees = match name.strip_prefix("moorline-") {
+                // Foreign bytes reach these; a runtime would only slow the fuzzer down.
+                Some(part) => {
+                    matches!(part, "control" | "core" | "fmp4" | "rtsp")
+                        && value.get("path").is_some()
+                }
+                None => central.is_none_or(|central| version(central) == version(value)),
+            };
+            if !agrees {
+                wrong.push(format!(
+                    "{path}: {name} is not what the root says, or not to be fuzzed"
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_fuzz_target_is_built_and_every_program_is_a_target() {
+    let manifest = parse("fuzz/Cargo.toml");
+    let mut built: Vec<String> = manifest["bin"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bin| {
+            let (name, path) = (bin["name"].as_str().unwrap(), bin["path"].as_str().unwrap());
+            assert_eq!(path, format!("fuzz_targets/{name}.rs"));
+            name.to_owned()
+        })
+        .collect();
+    let mut found: Vec<String> = texts(&["rs"])
+        .into_iter()
+        .filter_map(|file| {
+            let name = file.path.strip_prefix("fuzz/fuzz_targets/")?;
+            Some(name.trim_end_matches(".rs").to_owned())
+        })
+        .collect();
+    built.sort();
+    found.sort();
+    assert_eq!(built, found);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl ServerAuth {
     }
 
     /// Reads an `Authorization` value. `None` for what cannot be right whatever the password: another nonce, realm or algorithm, a `uri` of another
-    /// request, Basic without TLS.
+    /// request, Basic without TLS, control characters in the name (base64 carries any, and the name is logged).
     #[must_use]
     pub fn attempt(
         &self,
@@ -109,7 +109,7 @@ impl ServerAuth {
             None => None,
         };
         Some(AuthAttempt {
-            user: credentials.get("username")?.to_owned(),
+            user: plain(credentials.get("username")?)?,
             realm: self.realm.clone(),
             proof: Proof::Digest {
                 method: method.to_owned(),
@@ -128,11 +128,17 @@ impl ServerAuth {
         let pair = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
         let (user, password) = pair.split_once(':')?;
         Some(AuthAttempt {
-            user: user.to_owned(),
+            user: plain(user)?,
             realm: self.realm.clone(),
             proof: Proof::Password(password.to_owned()),
         })
     }
+}
+
+/// A name as it may be logged: no login has a control character.
+fn plain(user: &str) -> Option<String> {
+    let is_plain = !user.chars().any(char::is_control);
+    is_plain.then(|| user.to_owned())
 }
 
 impl AuthAttempt {
@@ -214,6 +220,24 @@ mod tests {
             "rtsp://h/camera-1",
             "rtsp://h/camera-1?start=gop"
         ));
+    }
+
+    /// Found by the fuzz target `digest`.
+    #[test]
+    fn a_name_with_control_characters_is_no_attempt() {
+        let server = ServerAuth::new("realm", "nonce", true);
+        let digest = |name: &str| {
+            format!(
+                "Digest username=\"{name}\", realm=\"realm\", nonce=\"nonce\", uri=\"rtsp://h/p\", response=\"0\""
+            )
+        };
+        let basic = |name: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:x")));
+        let attempt = |text: String| server.attempt(&text, "PLAY", "rtsp://h/p").is_some();
+        assert!(attempt(digest("anna")) && attempt(basic("anna")));
+        for name in ["\0anna", "anna\r\nnobody", "\u{1b}[31manna", "anna\u{85}"] {
+            assert!(!attempt(digest(name)), "{name:?}");
+            assert!(!attempt(basic(name)), "{name:?}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) struct Account {
     stretches: Vec<(OpenGap, Option<Timestamp>)>,
     own: Option<Own>,
     durable_until: Option<Timestamp>,
+    recorded_from: Option<Timestamp>,
     started: Timestamp,
 }
 
@@ -85,6 +86,7 @@ impl Account {
             stretches: spec.gaps.clone(),
             own: None,
             durable_until: spec.durable_until,
+            recorded_from: spec.recorded_from,
         }
     }
 
@@ -212,6 +214,8 @@ impl Account {
             .or_else(|| stored.max(self.durable_until))
             .or_else(|| earliest.into_iter().flatten().min())
             .unwrap_or(self.started);
+        // Before that another stream was recorded: this one was off, which is nobody's gap.
+        let origin = self.recorded_from.map_or(origin, |from| origin.max(from));
         let mut ledger = Ledger::new(origin, &self.stretches);
         if let Some(own) = self.own.take() {
             ledger.own(own);

@@ -29,6 +29,7 @@ pub(crate) fn word(kind: &AlarmKind) -> &'static str {
         AlarmKind::RecordingStopped { .. } => "recording_stopped",
         AlarmKind::RecordingResumed { .. } => "recording_resumed",
         AlarmKind::KeyInTwoPlaces { .. } => "key_in_two_places",
+        AlarmKind::Notice { .. } => "notice",
         AlarmKind::Test => "test",
     }
 }
@@ -83,7 +84,9 @@ fn subjects(kind: &AlarmKind) -> String {
             let ids: Vec<String> = cameras.iter().map(|camera| camera.id.to_string()).collect();
             ids.join(" ")
         }
-        AlarmKind::KeyInTwoPlaces { camera, .. } => camera.to_string(),
+        AlarmKind::KeyInTwoPlaces { camera, .. } | AlarmKind::Notice { camera, .. } => {
+            camera.to_string()
+        }
         AlarmKind::Test => String::new(),
     }
 }

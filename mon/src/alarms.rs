@@ -19,12 +19,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
+use moorline_core::alarm::{Alarm, AlarmCamera, AlarmCause, AlarmKind};
 use moorline_core::camera::Record;
-use moorline_core::{Camera, CameraId, Cause, TenantId, Timestamp};
+use moorline_core::{Camera, CameraId, TenantId, Timestamp};
 
 use crate::board::Entry;
 use crate::settings::Settings;
+
+/// Characters of what the store said.
+const DETAIL: usize = 200;
 
 /// What a camera's memory is to hold from now on.
 pub(crate) type Change = (CameraId, Option<Timestamp>);
@@ -44,7 +47,7 @@ struct Watched {
     /// Since when it moves again.
     moving_since: Option<Duration>,
     /// Since when recording stood still, as was told.
-    told: Option<(Timestamp, Cause)>,
+    told: Option<(Timestamp, AlarmCause)>,
     last_stopped: Option<Duration>,
     last_resumed: Option<Duration>,
     pending: Option<(Pending, Duration)>,
@@ -168,8 +171,10 @@ impl Alarms {
             lines.push(AlarmCamera {
                 id: entry.camera.id.clone(),
                 title: entry.camera.title.clone(),
+                timezone: entry.camera.timezone.clone(),
                 since,
                 cause,
+                detail: detail(entry, cause),
             });
         }
         lines
@@ -243,12 +248,18 @@ fn is_watched(entry: &Entry) -> bool {
     camera.enabled.is_yes() && camera.record != Record::Off && entry.seen
 }
 
-/// Since when recording stands still, and why. Without an open gap pictures are taken and wait in the spool, since the store takes nothing:
-/// of the closed list of causes *spool full* comes nearest, being where that leads.
-fn stands_since(entry: &Entry) -> (Timestamp, Cause) {
+/// What the store said, where it takes nothing.
+fn detail(entry: &Entry, cause: AlarmCause) -> Option<String> {
+    let archive = entry.status.archive.as_ref()?;
+    let said = archive.store_error.as_ref()?;
+    (cause == AlarmCause::StoreWaits).then(|| said.chars().take(DETAIL).collect())
+}
+
+/// Since when recording stands still, and why. Without an open gap pictures are taken and wait in the spool, since the store takes nothing.
+fn stands_since(entry: &Entry) -> (Timestamp, AlarmCause) {
     let open = entry.status.open_gap();
     let since = entry.status.durable_until.or(open.map(|gap| gap.since));
-    let cause = open.map_or(Cause::SpoolFull, |gap| gap.cause);
+    let cause = open.map_or(AlarmCause::StoreWaits, |gap| AlarmCause::Gap(gap.cause));
     (since.unwrap_or(entry.camera.created), cause)
 }
 

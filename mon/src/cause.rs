@@ -22,6 +22,8 @@ pub(crate) enum LinkSeen {
     Down,
     /// None does: the last one hung up.
     HungUp,
+    /// None does: the operator ended the last one.
+    Operator,
 }
 
 /// All that the decision looks at.
@@ -50,9 +52,12 @@ pub(crate) fn decide(seen: &Seen) -> Option<Cause> {
     if !seen.wanted {
         return Some(Cause::Disabled);
     }
+    if seen.stopping {
+        return Some(Cause::Restart);
+    }
     match seen.link {
         LinkSeen::HungUp => return Some(Cause::HungUp),
-        _ if seen.stopping => return Some(Cause::Restart),
+        LinkSeen::Operator => return Some(Cause::Operator),
         LinkSeen::Down => return Some(Cause::TunnelDown),
         LinkSeen::Up => {}
     }
@@ -130,12 +135,30 @@ mod tests {
             ..recording()
         };
         assert_eq!(decide(&off), Some(Cause::Disabled));
-        let hung_up = Seen {
-            link: LinkSeen::HungUp,
-            stopping: true,
-            ..recording()
-        };
-        assert_eq!(decide(&hung_up), Some(Cause::HungUp));
+    }
+
+    #[test]
+    fn who_ended_the_tunnel_is_told_apart() {
+        for (link, cause) in [
+            (LinkSeen::HungUp, Cause::HungUp),
+            (LinkSeen::Operator, Cause::Operator),
+            (LinkSeen::Down, Cause::TunnelDown),
+        ] {
+            let gone = Seen {
+                link,
+                ..recording()
+            };
+            assert_eq!(decide(&gone), Some(cause));
+            let stopping = Seen {
+                stopping: true,
+                ..gone
+            };
+            assert_eq!(
+                decide(&stopping),
+                Some(Cause::Restart),
+                "nobody could come in"
+            );
+        }
     }
 
     #[test]

@@ -26,21 +26,37 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// After a restart at `now`: goes on from what was remembered.
+    /// After a restart at `now`: goes on from what was remembered. Also gives the stretch that held when the process ended, if it is one
+    /// that a restart does not end.
     ///
-    /// A stretch that the last stop left open as *restart* ends now. One that means that the camera was away goes on, because nobody
-    /// knows better. Whatever was being recorded when the process died is missing from its last durable instant on, as *restart*: where
-    /// the spool still holds media, media beats the gap.
-    pub(crate) fn restore(memory: Memory, now: Timestamp) -> Self {
+    /// A stretch that the last stop left open as *restart* ends now. Any other one is true up to the process's last sign of life; from
+    /// there on it was a *restart*, since nobody could come in (where no sign of life is known, the stretch is left as it is). A camera
+    /// that is switched off stays so. Whatever was being recorded when the process died is missing from its last durable instant on, as
+    /// *restart*: where the spool still holds media, media beats the gap.
+    pub(crate) fn restore(memory: Memory, now: Timestamp) -> (Self, Option<OpenGap>) {
         let mut ledger = Self {
             stretches: memory.gaps.into(),
             durable_until: memory.durable_until,
         };
-        let last = ledger.stretches.back().copied();
-        match last {
-            Some((gap, None)) if goes_on(gap.cause) => {}
-            Some((_, None)) => ledger.close(now),
-            ended => {
+        let mut stretches = ledger.stretches.iter().rev().copied();
+        let (last, before) = (stretches.next(), stretches.next());
+        let carried = match (last, before) {
+            (Some((restart, None)), Some((gap, end))) if restart.cause == Cause::Restart => {
+                (end == Some(restart.since)).then_some(gap)
+            }
+            (Some((gap, None)), _) => Some(gap),
+            _ => None,
+        };
+        match (last, memory.alive_until) {
+            (Some((gap, None)), _) if gap.cause == Cause::Disabled => {}
+            (Some((gap, None)), Some(alive)) if gap.cause != Cause::Restart => {
+                let died = alive.clamp(gap.since, now.max(gap.since));
+                ledger.set(Some(Cause::Restart), died);
+                ledger.close(now);
+            }
+            (Some((gap, None)), None) if goes_on(gap.cause) => {}
+            (Some((_, None)), _) => ledger.close(now),
+            (ended, _) => {
                 let known = ended.and_then(|(_, end)| end).max(ledger.durable_until);
                 if let Some(since) = known.filter(|known| *known < now) {
                     ledger.open(Cause::Restart, since);
@@ -48,7 +64,7 @@ impl Ledger {
                 }
             }
         }
-        ledger
+        (ledger, carried.filter(|gap| goes_on(gap.cause)))
     }
 
     /// What must be known again after a restart.
@@ -57,6 +73,7 @@ impl Ledger {
             durable_until: self.durable_until,
             gaps: self.stretches(),
             alarmed_since,
+            alive_until: None,
         }
     }
 
@@ -173,7 +190,10 @@ impl Ledger {
 
 /// Causes that a restart of the process does not end.
 pub(crate) fn goes_on(cause: Cause) -> bool {
-    matches!(cause, Cause::TunnelDown | Cause::HungUp | Cause::Disabled)
+    matches!(
+        cause,
+        Cause::TunnelDown | Cause::HungUp | Cause::Operator | Cause::Disabled
+    )
 }
 
 #[cfg(test)]
@@ -252,7 +272,8 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.durable(at(100), at(100));
         ledger.set(Some(Cause::Restart), at(105));
-        let mut ledger = Ledger::restore(ledger.memory(None), at(120));
+        let (mut ledger, carried) = Ledger::restore(ledger.memory(None), at(120));
+        assert_eq!(carried, None, "it was recording");
         ledger.set(Some(Cause::TunnelDown), at(120));
         assert_eq!(
             told(&ledger),
@@ -265,17 +286,91 @@ mod tests {
     fn a_crash_while_recording_is_a_restart_from_the_last_known_instant_on() {
         let mut ledger = Ledger::default();
         ledger.durable(at(100), at(100));
-        let ledger = Ledger::restore(ledger.memory(None), at(130));
+        let (ledger, _) = Ledger::restore(ledger.memory(None), at(130));
         assert_eq!(told(&ledger), [(100, 130, Cause::Restart)]);
     }
 
     #[test]
-    fn a_camera_that_was_away_before_a_crash_is_still_away() {
+    fn what_held_at_a_crash_ends_with_the_last_sign_of_life() {
+        for cause in [
+            Cause::HungUp,
+            Cause::TunnelDown,
+            Cause::Operator,
+            Cause::RtspError,
+        ] {
+            let mut ledger = Ledger::default();
+            ledger.set(Some(cause), at(50));
+            let memory = Memory {
+                alive_until: Some(at(90)),
+                ..ledger.memory(None)
+            };
+            let (mut ledger, carried) = Ledger::restore(memory, at(130));
+            let goes_on = carried.map(|gap| (gap.since, gap.cause));
+            let away = cause != Cause::RtspError;
+            assert_eq!(goes_on, away.then_some((at(50), cause)));
+            ledger.set(Some(Cause::TunnelDown), at(130));
+            assert_eq!(
+                told(&ledger),
+                [
+                    (50, 90, cause),
+                    (90, 130, Cause::Restart),
+                    (130, -1, Cause::TunnelDown)
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_sign_of_life_before_the_stretch_or_after_now_leaves_no_second_out() {
+        for (alive, died) in [(10, 50), (500, 130)] {
+            let mut ledger = Ledger::default();
+            ledger.set(Some(Cause::TunnelDown), at(50));
+            let memory = Memory {
+                alive_until: Some(at(alive)),
+                ..ledger.memory(None)
+            };
+            let (mut ledger, _) = Ledger::restore(memory, at(130));
+            ledger.set(Some(Cause::TunnelDown), at(130));
+            let stretches = told(&ledger);
+            assert_eq!((stretches[0].0, stretches.last().unwrap().1), (50, -1));
+            assert!(stretches.windows(2).all(|pair| pair[0].1 == pair[1].0));
+            assert!(
+                stretches
+                    .iter()
+                    .any(|(from, _, _)| *from == died || died == 130)
+            );
+        }
+    }
+
+    #[test]
+    fn a_camera_that_is_switched_off_stays_so_over_a_crash_and_a_stop() {
+        let mut ledger = Ledger::default();
+        ledger.set(Some(Cause::Disabled), at(50));
+        let memory = Memory {
+            alive_until: Some(at(90)),
+            ..ledger.memory(None)
+        };
+        let (ledger, _) = Ledger::restore(memory, at(130));
+        assert_eq!(told(&ledger), [(50, -1, Cause::Disabled)]);
+    }
+
+    #[test]
+    fn who_hung_up_is_known_after_a_clean_stop() {
         let mut ledger = Ledger::default();
         ledger.set(Some(Cause::HungUp), at(50));
-        let mut ledger = Ledger::restore(ledger.memory(None), at(130));
-        assert!(!ledger.set(Some(Cause::HungUp), at(130)));
-        assert_eq!(told(&ledger), [(50, -1, Cause::HungUp)]);
+        ledger.set(Some(Cause::Restart), at(70));
+        let (mut ledger, carried) = Ledger::restore(ledger.memory(None), at(130));
+        let gap = carried.unwrap();
+        assert_eq!((gap.since, gap.cause), (at(50), Cause::HungUp));
+        ledger.set(Some(Cause::HungUp), at(130));
+        assert_eq!(
+            told(&ledger),
+            [
+                (50, 70, Cause::HungUp),
+                (70, 130, Cause::Restart),
+                (130, -1, Cause::HungUp)
+            ]
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! budget is over (P8).
 //!
 //! Promises kept here: P1 (the newest tunnel serves; nothing is served before its claim), P4 (each missing second has a cause), P7 (no
-//! call of the tunnel blocks: all of them put something into a bounded mailbox), P8. Rules: S4 and S5 (claims are damped), S33 (what a
+//! call of the tunnel blocks: all of them put something into a bounded mailbox), P8. Rules: S4 (notices), S5 (claims are damped per camera, tenant and process), S33 (what a
 //! camera says is escaped before it is logged).
 
 #![cfg_attr(
@@ -34,6 +34,7 @@ mod cause;
 mod conversation;
 mod damper;
 mod driver;
+mod gates;
 mod ledger;
 mod mailbox;
 mod metrics;

@@ -4,6 +4,7 @@
 //! and [`LINES`] unread lines. Reports replace unread ones; crash and drain are one flag per instance and role.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_core::lifecycle::Role;
@@ -54,6 +55,8 @@ pub(crate) struct Mail {
     pub(crate) instances: BTreeMap<InstanceId, InstanceMail>,
     pub(crate) record: Option<RecordMail>,
     pub(crate) hang_up: bool,
+    /// The last call of the camera's key while it is reported stolen: from where, with which client.
+    pub(crate) stolen: Option<(SocketAddr, String)>,
     pub(crate) stopping: bool,
     /// Since when recording stands still, as somebody was told; `Some(None)`: cleared.
     pub(crate) alarmed: Option<Option<Timestamp>>,
@@ -199,6 +202,11 @@ impl Mailbox {
     /// The operator hangs up.
     pub(crate) fn hang_up(&self) {
         self.with(|inbox| inbox.mail.hang_up = true);
+    }
+
+    /// The key of the stolen camera called; a later call replaces one that was not read.
+    pub(crate) fn stolen(&self, peer: SocketAddr, client: &str) {
+        self.with(|inbox| inbox.mail.stolen = Some((peer, client.to_owned())));
     }
 
     /// The process stops.

@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     restarts: Family<Label, Counter>,
     pub(crate) alarms_dropped: Counter,
     pub(crate) claims_lost: Counter,
+    pub(crate) claims_waited: Counter,
+    pub(crate) notices_held_back: Counter,
     pub(crate) lines_dropped: Counter,
 }
 
@@ -67,6 +69,16 @@ impl Metrics {
             "claims_lost",
             "Tunnels ended because their claim failed",
             metrics.claims_lost.clone(),
+        );
+        registry.register(
+            "claims_waited",
+            "Claims that had to wait for the turn of their tenant or of the process",
+            metrics.claims_waited.clone(),
+        );
+        registry.register(
+            "notices_held_back",
+            "Notices about cameras that were logged and shown, but not sent: too many of them",
+            metrics.notices_held_back.clone(),
         );
         registry.register(
             "control_lines_dropped",
@@ -159,11 +171,19 @@ impl Collector for BoardMetrics {
 
 /// How many cameras are in each state of the link.
 fn links(encoder: &mut DescriptorEncoder<'_>, entries: &[Arc<Entry>]) -> fmt::Result {
-    let mut counts = BTreeMap::from([("absent", 0_i64), ("grace", 0), ("up", 0)]);
+    let mut counts = BTreeMap::from([
+        ("absent", 0_i64),
+        ("connecting", 0),
+        ("grace", 0),
+        ("idle", 0),
+        ("up", 0),
+    ]);
     for entry in entries {
         let state = match entry.status.link {
             LinkStatus::Absent => "absent",
             LinkStatus::Grace { .. } => "grace",
+            LinkStatus::Connecting { .. } => "connecting",
+            LinkStatus::Idle { .. } => "idle",
             LinkStatus::Up { .. } => "up",
         };
         *counts.entry(state).or_default() += 1;

@@ -3,6 +3,7 @@
 //! Owns: which mailbox a session's events go to. Does not own: what follows from them (the camera's task).
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::board::Board;
+use crate::gates::Gates;
 use crate::mailbox::Mailbox;
 use crate::metrics::{BoardMetrics, Metrics};
 use crate::roster::Watch;
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Stores of memory under way: claims of a thousand cameras must not stand behind a thousand of them.
     pub(crate) stores: Semaphore,
+    /// What all cameras share of claims and notices (S4, S5).
+    pub(crate) gates: Mutex<Gates>,
     /// There is a mailbox whose camera has no task yet.
     pub(crate) strange: Notify,
     routes: Mutex<Routes>,
@@ -81,6 +85,11 @@ impl Shared {
     /// The wall clock.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.wall_ms())
+    }
+
+    /// Draws from what all cameras share.
+    pub(crate) fn gate<T>(&self, draw: impl FnOnce(&mut Gates) -> T) -> T {
+        draw(&mut self.gates.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The mailbox of a camera; made if there is none.
@@ -148,6 +157,7 @@ pub fn monitor(
         board: Arc::clone(&board),
         strange: Notify::new(),
         stores: Semaphore::new(STORES),
+        gates: Mutex::new(Gates::new(clock.monotonic())),
         routes: Mutex::default(),
         clock: Arc::clone(&clock),
     });
@@ -179,6 +189,15 @@ impl TunnelEvents for Monitor {
             }
             taken
         })
+    }
+
+    fn stolen(&self, camera: &CameraId, peer: SocketAddr, client: &str) {
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        if let Some(mailbox) = mailbox {
+            mailbox.stolen(peer, client);
+        }
     }
 
     fn ended(&self, session: SessionId, end: TunnelEnd) {

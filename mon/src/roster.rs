@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moorline_base::CancellationToken;
-use moorline_base::clock::timeout;
+use moorline_base::clock::{sleep, timeout};
 use moorline_core::alarm::Alarm;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{Memory, TunnelUp};
@@ -27,6 +27,9 @@ use crate::mailbox::{RecordMail, SessionMail};
 use crate::monitor::{Ports, Shared};
 
 const LOAD_DEADLINE: Duration = Duration::from_secs(30);
+/// How often the process says that it lives: a crash is dated so exactly.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const ALIVE_DEADLINE: Duration = Duration::from_secs(5);
 /// The message that is under way when the process stops gets so long.
 const LAST_ALARM: Duration = Duration::from_secs(5);
 
@@ -83,9 +86,11 @@ impl Watch {
         let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports), queue);
         let watching = tokio::spawn(watching.in_current_span());
         let telling = tokio::spawn(telling.in_current_span());
+        let living = live(Arc::clone(&self.shared), Arc::clone(&ports), cancel.clone());
+        let living = tokio::spawn(living.in_current_span());
         roster.run(&cancel).await;
         let report = roster.stop().await;
-        let _ = watching.await;
+        let _ = (watching.await, living.await);
         // All senders are gone: the task ends after what is queued.
         let mut telling = telling;
         let last = timeout(&*self.shared.clock, LAST_ALARM, &mut telling).await;
@@ -107,6 +112,22 @@ async fn load(shared: &Shared, ports: &Ports) -> HashMap<CameraId, Memory> {
         Err(error) => {
             tracing::error!(%error, "what was known before the restart is lost: gaps begin now");
             HashMap::new()
+        }
+    }
+}
+
+/// Says that the process lives, until `cancel` is cancelled: what is remembered was true up to then (P4).
+async fn live(shared: Arc<Shared>, ports: Arc<Ports>, cancel: CancellationToken) {
+    let clock = &*shared.clock;
+    loop {
+        let said = ports.memories.alive(shared.now());
+        match timeout(clock, ALIVE_DEADLINE, said).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a crash now would be dated back"),
+            Err(error) => tracing::warn!(%error, "a crash now would be dated back"),
+        }
+        if sleep(clock, ALIVE_EVERY, &cancel).await.is_cancelled() {
+            return;
         }
     }
 }
@@ -171,6 +192,7 @@ impl Roster {
                 durable_until: shown.status.durable_until,
                 gaps: shown.status.gaps.clone(),
                 alarmed_since: shown.alarmed_since,
+                alive_until: None,
             })
         });
         let driver = Driver::new(

@@ -111,7 +111,7 @@ impl Upstream {
                         .inc();
                     tracing::warn!(
                         source = %self.source.name, reason, error = %Untrusted::new(text), ?retry_in,
-                        hint = fault.hint(), "the camera's stream cannot be read"
+                        hint = fault.hint(&self.source.camera.typed()), "the camera's stream cannot be read"
                     );
                     self.source.set_state(RelayState::Refused { fault });
                     self.pause(retry_in, approach.record()).await;

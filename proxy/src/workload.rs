@@ -240,13 +240,14 @@ impl Watched {
         }
         self.told = true;
         let (state, since, readers) = now;
-        let (media, counts) = self
+        let (media, path, counts) = self
             .source
-            .look(|inner| (inner.media.clone(), inner.counts));
+            .look(|inner| (inner.media.clone(), inner.path.clone(), inner.counts));
         control.report(WorkloadReport::Relay(RelayReport {
             source: self.source.name,
             state,
             since,
+            path,
             media,
             bits_per_second: self.bits_per_second,
             readers,

@@ -246,6 +246,7 @@ pub(crate) fn spec() -> WorkloadSpec {
         generation: Generation(7),
         gaps: Vec::new(),
         durable_until: None,
+        recorded_from: None,
     }
 }
 

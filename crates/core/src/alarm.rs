@@ -1,6 +1,9 @@
 //! What somebody is told.
 
-use serde::Serialize;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Serialize, Serializer};
 
 use crate::cause::Cause;
 use crate::id::{CameraId, TenantId};
@@ -13,10 +16,101 @@ pub struct AlarmCamera {
     pub id: CameraId,
     /// What people call it.
     pub title: String,
+    /// IANA name of the camera's time zone: people read its instants in it.
+    pub timezone: String,
     /// Since when recording stands still (or stood still, in an all-clear).
     pub since: Timestamp,
     /// Why.
-    pub cause: Cause,
+    pub cause: AlarmCause,
+    /// What the store said last, where it is the store; foreign text, at most 200 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Why nothing new of a camera is durable: mostly the cause of a gap, but pictures may also be taken and not be stored, which is no gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlarmCause {
+    /// There are no pictures.
+    Gap(Cause),
+    /// Pictures are taken and wait in the spool: the store takes nothing.
+    StoreWaits,
+}
+
+impl AlarmCause {
+    /// The text in the webhook: that of the cause, or `store_waits`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap(cause) => cause.as_str(),
+            Self::StoreWaits => "store_waits",
+        }
+    }
+
+    /// What a person reads.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Gap(cause) => cause.explanation(),
+            Self::StoreWaits => {
+                "the camera is fine, but the store takes nothing: its recordings wait on the server's disk"
+            }
+        }
+    }
+}
+
+impl fmt::Display for AlarmCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for AlarmCause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What is new about a camera's connections (rule S4): nothing is wrong yet, but its owner may know better.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: NoticeKind,
+    /// From where; `None` where the address is not known.
+    pub peer: Option<SocketAddr>,
+    /// The SSH client's version line, untrusted, at most 255 bytes.
+    pub client: String,
+}
+
+/// What is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// The camera connects from a network from which it never did since the server started.
+    NewNetwork,
+    /// Its SSH client has another version.
+    NewClient,
+    /// The key of a camera that was reported stolen was offered, and refused.
+    StolenKey,
+}
+
+impl NoticeKind {
+    /// The text in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NewNetwork => "new_network",
+            Self::NewClient => "new_client",
+            Self::StolenKey => "stolen_key",
+        }
+    }
+
+    /// What a person reads.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::NewNetwork => "connected from a new network",
+            Self::NewClient => "connected with a new SSH client",
+            Self::StolenKey => "reported stolen, and its key called",
+        }
+    }
 }
 
 /// One message.
@@ -55,6 +149,21 @@ pub enum AlarmKind {
         camera: CameraId,
         /// Both addresses, untrusted only in that NAT may stand before them.
         peers: Vec<String>,
+    },
+    /// Something about a camera's connections is new (rule S4).
+    Notice {
+        /// Which camera.
+        camera: CameraId,
+        /// What people call it.
+        title: String,
+        /// IANA name of its time zone.
+        timezone: String,
+        /// What.
+        what: NoticeKind,
+        /// From where; `None` where the address is not known.
+        peer: Option<SocketAddr>,
+        /// The SSH client's version line, untrusted, at most 255 bytes.
+        client: String,
     },
     /// `moorline alert test`.
     Test,

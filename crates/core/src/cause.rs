@@ -12,6 +12,9 @@ pub enum Cause {
     TunnelDown,
     /// Between a hang-up and the next start, by design.
     HungUp,
+    /// Between an order of the operator (the tunnel ended, or settings that start the stream anew) and the next media: neither the camera's
+    /// doing nor the server's.
+    Operator,
     /// Camera or recording switched off.
     Disabled,
     /// Node and spool disk vanished.
@@ -38,9 +41,10 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TunnelDown,
         Self::HungUp,
+        Self::Operator,
         Self::Disabled,
         Self::NodeLost,
         Self::StoreLost,
@@ -59,6 +63,7 @@ impl Cause {
         match self {
             Self::TunnelDown => "tunnel_down",
             Self::HungUp => "hung_up",
+            Self::Operator => "operator",
             Self::Disabled => "disabled",
             Self::NodeLost => "node_lost",
             Self::StoreLost => "store_lost",
@@ -78,6 +83,7 @@ impl Cause {
         match self {
             Self::TunnelDown => "the camera's tunnel was down",
             Self::HungUp => "the camera hung up on purpose",
+            Self::Operator => "the operator ended its tunnel or changed its settings",
             Self::Disabled => "the camera or its recording was switched off",
             Self::NodeLost => "the machine and its disk were lost",
             Self::StoreLost => "the store lost it after acknowledging it",
@@ -85,7 +91,7 @@ impl Cause {
             Self::CameraSilent => "the camera was connected but sent no pictures",
             Self::Overrun => "the recorder fell behind",
             Self::NoIdr => "the camera sent no key frame",
-            Self::Restart => "Moorline was restarted",
+            Self::Restart => "Moorline or its recorder was restarted",
             Self::SpoolFull => "the disk for recordings was full",
             Self::CrashRecovered => "the end was cut off by a crash",
             Self::ClockStep => "a clock jumped",

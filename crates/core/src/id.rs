@@ -129,6 +129,15 @@ impl CameraId {
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
+
+    /// What a person types: the name alone where the tenant is the embedded default's.
+    pub fn typed(&self) -> String {
+        if self.tenant.as_str() == TenantId::HOME {
+            self.name().to_owned()
+        } else {
+            self.to_string()
+        }
+    }
 }
 
 impl FromStr for CameraId {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::alarm::Notice;
 use crate::cause::Cause;
 use crate::id::{CameraId, Generation, SessionId, SourceName};
 use crate::time::Timestamp;
@@ -14,7 +15,7 @@ use crate::time::Timestamp;
 pub enum LinkStatus {
     /// No tunnel.
     Absent,
-    /// A tunnel serves.
+    /// A tunnel serves; a camera of our own network plays.
     Up {
         /// Its generation.
         generation: Generation,
@@ -22,6 +23,16 @@ pub enum LinkStatus {
         session: SessionId,
         /// Where it comes from. `None` for a LAN camera.
         peer: Option<SocketAddr>,
+    },
+    /// A camera of our own network is to be read, and has not played yet, or no longer plays.
+    Connecting {
+        /// Its generation.
+        generation: Generation,
+    },
+    /// A camera of our own network that nobody reads: whether it would answer is not known.
+    Idle {
+        /// Its generation.
+        generation: Generation,
     },
     /// Its tunnel was lost a moment ago; relay and archiver wait for it.
     Grace {
@@ -76,6 +87,21 @@ pub enum RtspFault {
 }
 
 impl RtspFault {
+    /// What is wrong, in words.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::RefusedByCamera => "nothing listens behind the tunnel",
+            Self::NotRtsp => "what listens there does not speak RTSP",
+            Self::Unauthorized => "the camera wants a login, or another one",
+            Self::NotFound => "the camera has no stream at that path, nor at a known one",
+            Self::Status => "the camera refuses the stream",
+            Self::NoMedia => "the camera offers no stream that can be read",
+            Self::Timeout => "the camera's RTSP server does not answer",
+            Self::FramingLost => "the camera's stream is garbled",
+            Self::Closed => "the camera closes the connection",
+        }
+    }
+
     /// The text in metrics, logs and the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,9 +117,9 @@ impl RtspFault {
         }
     }
 
-    /// What to do about it.
-    pub fn hint(self) -> &'static str {
-        match self {
+    /// What to do about it. `camera` is the name to type in a command.
+    pub fn hint(self, camera: &str) -> String {
+        let text = match self {
             Self::RefusedByCamera => {
                 "nothing listens at the forwarded port: check the camera's RTSP server and the last part of -R"
             }
@@ -113,7 +139,8 @@ impl RtspFault {
             Self::Closed => {
                 "the camera's RTSP server closes the connection: restart it, or lower its bitrate"
             }
-        }
+        };
+        text.replace("CAMERA", camera)
     }
 }
 
@@ -126,6 +153,8 @@ pub struct RelayReport {
     pub state: RelayState,
     /// Since when.
     pub since: Timestamp,
+    /// The RTSP path that was found or set, once the camera has answered at it.
+    pub path: Option<String>,
     /// Codecs in words (`H.264 1920x1080`, `PCMA 8 kHz`), once known.
     pub media: Vec<String>,
     /// Media received over the last seconds, in bits per second.
@@ -203,6 +232,8 @@ pub struct CameraStatus {
     pub said: Vec<(String, String)>,
     /// The SSH client's version line, untrusted.
     pub client: Option<String>,
+    /// What was new about its connections since the server started (rule S4), oldest first; the last 8.
+    pub notices: Vec<Notice>,
 }
 
 impl CameraStatus {

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use moorline_base::config::{self, ByteSize, Complaint, ConfigErrors, ConfigFile, HumanDuration};
+use moorline_base::config::{
+    self, ByteSize, Complaint, ConfigErrors, ConfigFile, HumanDuration, SecretUrl,
+};
 use moorline_base::{Secret, config_choice, config_root, config_section};
 
 config_section! {
@@ -115,7 +117,7 @@ config_section! {
         /// How long nothing new may become durable before somebody is told.
         pub after: HumanDuration = HumanDuration::from_secs(180),
         /// URL that gets each alarm as JSON by POST. Empty: none.
-        pub webhook: String = String::new(),
+        pub webhook: SecretUrl = SecretUrl::default(),
         /// Networks that webhook and heartbeat may lie in although they are private, such as 192.168.1.0/24.
         pub webhook_private: Vec<String> = Vec::new(),
         /// Whether webhook and heartbeat may be plain http.
@@ -133,7 +135,7 @@ config_section! {
         /// Its password.
         pub smtp_password: Secret<String> = Secret::new(String::new()),
         /// URL that is fetched again and again while the server lives, so that somebody else notices its death. Empty: none.
-        pub heartbeat: String = String::new(),
+        pub heartbeat: SecretUrl = SecretUrl::default(),
         /// How often.
         pub heartbeat_every: HumanDuration = HumanDuration::from_secs(60),
     }

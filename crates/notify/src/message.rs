@@ -4,8 +4,9 @@
 
 use std::fmt::Write as _;
 
+use jiff::tz::TimeZone;
 use moorline_base::Untrusted;
-use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
+use moorline_core::alarm::{Alarm, AlarmCamera, AlarmCause, AlarmKind, NoticeKind};
 use moorline_core::{Cause, Timestamp};
 
 /// Cameras that are named in one message; of the others the number is told.
@@ -28,14 +29,25 @@ impl Message {
                 let subject = format!("Recording has stopped: {}", whom(site.as_deref(), cameras));
                 let mut text = format!("{subject}\n");
                 for camera in cameras.iter().take(NAMED) {
+                    let what = match camera.cause {
+                        AlarmCause::Gap(_) => "nothing recorded",
+                        AlarmCause::StoreWaits => "nothing stored",
+                    };
                     let _ = write!(
                         text,
-                        "\n{} ({})\n  nothing recorded since {}\n  why: {}\n  what to do: {}\n",
+                        "\n{} ({})\n  {what} since {}\n  why: {}\n",
                         title(camera),
                         camera.id,
-                        instant(camera.since),
+                        local(camera.since, &camera.timezone),
                         camera.cause.explanation(),
-                        advice(camera.cause),
+                    );
+                    if let Some(detail) = &camera.detail {
+                        let _ = writeln!(text, "  the store says: {}", Untrusted::new(detail));
+                    }
+                    let _ = writeln!(
+                        text,
+                        "  what to do: {}",
+                        advice(camera.cause, &camera.id.typed())
                     );
                 }
                 others(&mut text, cameras);
@@ -46,13 +58,23 @@ impl Message {
                 let subject = format!("Recording again: {}", whom(site.as_deref(), cameras));
                 let mut text = format!("{subject}\n");
                 for camera in cameras.iter().take(NAMED) {
+                    let (since, until) = (
+                        local(camera.since, &camera.timezone),
+                        local(alarm.at, &camera.timezone),
+                    );
+                    let what = match camera.cause {
+                        AlarmCause::Gap(_) => {
+                            format!("nothing was recorded from {since} on, until about {until}")
+                        }
+                        AlarmCause::StoreWaits => format!(
+                            "nothing was stored from {since} on, until about {until}; what waited is being stored now"
+                        ),
+                    };
                     let _ = write!(
                         text,
-                        "\n{} ({})\n  nothing was recorded from {} on, until about {}\n  why: {}\n",
+                        "\n{} ({})\n  {what}\n  why: {}\n",
                         title(camera),
                         camera.id,
-                        instant(camera.since),
-                        instant(alarm.at),
                         camera.cause.explanation(),
                     );
                 }
@@ -70,14 +92,42 @@ impl Message {
                 let _ = write!(
                     text,
                     "\nwhat to do: if two devices carry the same image, give each a key of its own.\n\
-                     If you know only one of these places, somebody may have copied the key: moorline camera disable --stolen {camera}\n"
+                     If you know only one of these places, somebody may have copied the key: moorline camera disable {camera} --stolen\n"
+                );
+                Self { subject, text }
+            }
+            AlarmKind::Notice {
+                camera,
+                title,
+                timezone,
+                what,
+                peer,
+                client,
+            } => {
+                let name = shown_title(title, camera.name());
+                let subject = match what {
+                    NoticeKind::StolenKey => format!("A stolen camera calls: {name}"),
+                    _ => format!("A camera {}: {name}", what.explanation()),
+                };
+                let mut text = format!("{subject}\n\n{name} ({camera})\n");
+                let _ = writeln!(text, "  when: {}", local(alarm.at, timezone));
+                if let Some(peer) = peer {
+                    let _ = writeln!(text, "  from: {peer}");
+                }
+                if !client.is_empty() {
+                    let _ = writeln!(text, "  SSH client: {}", Untrusted::new(client));
+                }
+                let _ = write!(
+                    text,
+                    "\nwhat to do: {}\n",
+                    what_to_do(*what, &camera.typed())
                 );
                 Self { subject, text }
             }
             AlarmKind::Test => {
                 let text = format!(
                     "Test alarm from Moorline, sent at {}\n\nIf you read this, alarms reach you.\n",
-                    instant(alarm.at)
+                    local(alarm.at, "UTC")
                 );
                 Self {
                     subject: "Test alarm from Moorline".into(),
@@ -89,10 +139,14 @@ impl Message {
 }
 
 fn title(camera: &AlarmCamera) -> String {
-    if camera.title.trim().is_empty() {
-        camera.id.name().to_owned()
+    shown_title(&camera.title, camera.id.name())
+}
+
+fn shown_title(title: &str, name: &str) -> String {
+    if title.trim().is_empty() {
+        name.to_owned()
     } else {
-        Untrusted::new(camera.title.trim()).to_string()
+        Untrusted::new(title.trim()).to_string()
     }
 }
 
@@ -114,20 +168,52 @@ fn others(text: &mut String, cameras: &[AlarmCamera]) {
     }
 }
 
-/// `2026-11-21 03:20:05 UTC`: an alarm goes to people in any zone.
-fn instant(at: Timestamp) -> String {
-    let whole = at.to_string();
-    let seconds = whole.split('.').next().unwrap_or(&whole);
-    format!("{} UTC", seconds.replacen('T', " ", 1))
+/// `2026-11-21 04:20:05 CET (03:20:05 UTC)`: in the camera's own zone, since whoever is told at night thinks in it; and in UTC, since the
+/// message may be read anywhere. A zone that this machine does not know is UTC.
+fn local(at: Timestamp, zone: &str) -> String {
+    let Ok(stamp) = jiff::Timestamp::from_millisecond(at.as_millis()) else {
+        return at.to_string();
+    };
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let there = stamp.to_zoned(zone);
+    let text = there.strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
+    if there.offset().is_zero() {
+        return text;
+    }
+    let utc = stamp.to_zoned(TimeZone::UTC);
+    format!("{text} ({} UTC)", utc.strftime("%H:%M:%S"))
 }
 
-fn advice(cause: Cause) -> &'static str {
-    match cause {
+fn what_to_do(what: NoticeKind, name: &str) -> String {
+    match what {
+        NoticeKind::NewNetwork => format!(
+            "nothing, if the camera was moved or its provider changed its address. If not, somebody may have copied its key: moorline camera disable {name} --stolen"
+        ),
+        NoticeKind::NewClient => format!(
+            "nothing, if its firmware was changed. If not, somebody may have copied its key: moorline camera disable {name} --stolen"
+        ),
+        NoticeKind::StolenKey => {
+            "it was refused; its address may help to find it. You get at most one such message an hour".to_owned()
+        }
+    }
+}
+
+fn advice(cause: AlarmCause, name: &str) -> String {
+    let cause = match cause {
+        AlarmCause::Gap(cause) => cause,
+        AlarmCause::StoreWaits => {
+            return "see whether the bucket or the disk of the store can be reached and has room: run moorline doctor".to_owned();
+        }
+    };
+    let text = match cause {
+        Cause::Operator => {
+            "if that was not meant, see what became of the camera with moorline camera show CAMERA"
+        }
         Cause::TunnelDown => "see whether the camera has power and its network reaches this server",
         Cause::HungUp => "see why the camera ends its connection: it was told to, or it restarts",
-        Cause::Disabled => "enable the camera, if that was not meant",
+        Cause::Disabled => "if that was not meant: moorline camera enable CAMERA",
         Cause::RtspError => {
-            "see whether the camera's RTSP server runs, and check path, user and password with moorline camera show"
+            "see whether the camera's RTSP server runs, and check path, user and password with moorline camera show CAMERA"
         }
         Cause::CameraSilent | Cause::NoIdr => {
             "restart the camera; if it comes again, look at its encoder settings"
@@ -141,7 +227,8 @@ fn advice(cause: Cause) -> &'static str {
             "look into the server's log; if it does not go on by itself, run moorline doctor"
         }
         Cause::ClockStep => "check the clock of the server (NTP)",
-    }
+    };
+    text.replace("CAMERA", name)
 }
 
 #[cfg(test)]
@@ -152,8 +239,10 @@ mod tests {
         AlarmCamera {
             id: id.parse().unwrap(),
             title: title.into(),
+            timezone: "Europe/Berlin".into(),
             since: "2026-11-21T03:20:05.5Z".parse().unwrap(),
-            cause,
+            cause: AlarmCause::Gap(cause),
+            detail: None,
         }
     }
 
@@ -177,12 +266,93 @@ mod tests {
             "Recording has stopped: Einfahrt Süd\n\
              \n\
              Einfahrt Süd (home/yard)\n  \
-             nothing recorded since 2026-11-21 03:20:05 UTC\n  \
+             nothing recorded since 2026-11-21 04:20:05 CET (03:20:05 UTC)\n  \
              why: the camera's tunnel was down\n  \
              what to do: see whether the camera has power and its network reaches this server\n\
              \n\
              You get one more message when recording goes on.\n"
         );
+    }
+
+    #[test]
+    fn a_store_that_takes_nothing_is_not_called_a_full_disk() {
+        let mut waits = camera("yard", "Yard", Cause::SpoolFull);
+        waits.cause = AlarmCause::StoreWaits;
+        waits.detail = Some("503 SlowDown\r\nBcc: x".into());
+        let message = Message::of(&alarm(AlarmKind::RecordingStopped {
+            site: None,
+            cameras: vec![waits.clone()],
+        }));
+        for line in [
+            "  nothing stored since 2026-11-21 04:20:05 CET (03:20:05 UTC)\n",
+            "  why: the camera is fine, but the store takes nothing: its recordings wait on the server's disk\n",
+            "  the store says: 503 SlowDown",
+            "moorline doctor\n",
+        ] {
+            assert!(message.text.contains(line), "{line}\n{}", message.text);
+        }
+        assert!(!message.text.lines().any(|line| line.starts_with("Bcc")));
+        let resumed = Message::of(&alarm(AlarmKind::RecordingResumed {
+            site: None,
+            cameras: vec![waits],
+        }));
+        assert!(
+            resumed.text.contains("nothing was stored from"),
+            "{}",
+            resumed.text
+        );
+    }
+
+    #[test]
+    fn an_instant_is_told_in_the_cameras_zone_and_in_utc() {
+        let at = "2026-11-21T23:30:00Z".parse().unwrap();
+        assert_eq!(
+            local(at, "Asia/Tokyo"),
+            "2026-11-22 08:30:00 JST (23:30:00 UTC)"
+        );
+        assert_eq!(local(at, "UTC"), "2026-11-21 23:30:00 UTC");
+        assert_eq!(local(at, "Mars/Olympus"), "2026-11-21 23:30:00 UTC");
+    }
+
+    #[test]
+    fn s4_a_notice_says_what_is_new_and_forges_nothing() {
+        let notice = |what| {
+            Message::of(&alarm(AlarmKind::Notice {
+                camera: "acme/yard".parse().unwrap(),
+                title: "Yard\r\nBcc: x".into(),
+                timezone: "Europe/Berlin".into(),
+                what,
+                peer: Some("198.51.100.7:4000".parse().unwrap()),
+                client: "SSH-2.0-x\nBcc: y".into(),
+            }))
+        };
+        let moved = notice(NoticeKind::NewNetwork);
+        assert!(
+            moved
+                .subject
+                .starts_with("A camera connected from a new network: Yard")
+        );
+        for part in [
+            "when: 2026-11-21 04:23:05 CET",
+            "from: 198.51.100.7:4000",
+            "camera disable acme/yard --stolen",
+        ] {
+            assert!(moved.text.contains(part), "{part}\n{}", moved.text);
+        }
+        let stolen = notice(NoticeKind::StolenKey);
+        assert!(
+            stolen.subject.starts_with("A stolen camera calls: Yard"),
+            "{}",
+            stolen.subject
+        );
+        for message in [moved, stolen, notice(NoticeKind::NewClient)] {
+            assert!(!message.subject.chars().any(char::is_control));
+            assert!(
+                !message.text.lines().any(|line| line.starts_with("Bcc")),
+                "{}",
+                message.text
+            );
+        }
     }
 
     #[test]

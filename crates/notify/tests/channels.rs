@@ -11,7 +11,7 @@ use moorline_base::clock::{Clock, Sleeping};
 use moorline_base::config::HumanDuration;
 use moorline_base::{CancellationToken, Secret, SimulatedClock, SystemClock};
 use moorline_core::Cause;
-use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
+use moorline_core::alarm::{Alarm, AlarmCamera, AlarmCause, AlarmKind, NoticeKind};
 use moorline_core::port::Notifier;
 use moorline_notify::{Config, Heartbeat, Outlets, Security};
 use moorline_testkit::http::{Answer, Receiver};
@@ -29,8 +29,10 @@ fn stopped(title: &str) -> Alarm {
             cameras: vec![AlarmCamera {
                 id: "yard".parse().unwrap(),
                 title: title.into(),
+                timezone: "Europe/Berlin".into(),
                 since: "2026-11-21T03:20:05Z".parse().unwrap(),
-                cause: Cause::TunnelDown,
+                cause: AlarmCause::Gap(Cause::TunnelDown),
+                detail: None,
             }],
         },
     }
@@ -85,6 +87,7 @@ async fn a_webhook_gets_the_alarm_and_the_sentence() {
     assert_eq!(body["cameras"][0]["title"], "Gate \"north\" <b>");
     assert_eq!(body["cameras"][0]["since"], "2026-11-21T03:20:05.000Z");
     assert_eq!(body["cameras"][0]["cause"], "tunnel_down");
+    assert_eq!(body["cameras"][0]["timezone"], "Europe/Berlin");
     assert_eq!(
         body["subject"],
         "Recording has stopped: Gate \"north\" <b> at Farm"
@@ -127,7 +130,7 @@ async fn a_mail_is_readable_and_goes_to_each() {
             "{header}"
         );
         assert!(
-            text.contains("nothing recorded since 2026-11-21 03:20:05 UTC"),
+            text.contains("nothing recorded since 2026-11-21 04:20:05 CET (03:20:05 UTC)"),
             "{text}"
         );
         assert!(text.contains("why: the camera's tunnel was down"), "{text}");
@@ -529,5 +532,38 @@ async fn without_tls_nothing_is_said() {
             why.starts_with("anna@example.com: ") && !why.contains("secret"),
             "{why}"
         );
+    }
+}
+
+#[tokio::test]
+async fn s4_a_webhook_gets_a_notice_with_its_facts() {
+    let receiver = Receiver::start().await.unwrap();
+    let notice = Alarm {
+        tenant: "home".parse().unwrap(),
+        at: "2026-11-21T03:23:05Z".parse().unwrap(),
+        kind: AlarmKind::Notice {
+            camera: "yard".parse().unwrap(),
+            title: "Yard".into(),
+            timezone: "Europe/Berlin".into(),
+            what: NoticeKind::StolenKey,
+            peer: Some("198.51.100.7:4000".parse().unwrap()),
+            client: "SSH-2.0-dropbear_2022.83".into(),
+        },
+    };
+    assert_eq!(
+        outlets(&hook(&receiver)).tell(&notice).await,
+        [Ok("webhook")]
+    );
+    let seen = receiver.wait_for(1, SOON).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&seen[0].body).unwrap();
+    for (field, value) in [
+        ("alarm", "notice"),
+        ("camera", "home/yard"),
+        ("what", "stolen_key"),
+        ("peer", "198.51.100.7:4000"),
+        ("at", "2026-11-21T03:23:05.000Z"),
+        ("subject", "A stolen camera calls: Yard"),
+    ] {
+        assert_eq!(body[field], value, "{body}");
     }
 }

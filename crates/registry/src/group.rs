@@ -37,6 +37,8 @@ pub(crate) enum Write {
     },
     /// A memory as JSON.
     Remember { camera: CameraId, body: String },
+    /// The process lives at this instant, in milliseconds since the Unix epoch.
+    Alive { at: i64 },
 }
 
 type Answer = Result<Option<Generation>, String>;
@@ -172,6 +174,16 @@ async fn one(
             .bind(camera.tenant().as_str())
             .bind(camera.name())
             .bind(body)
+            .execute(connection)
+            .await?;
+            Ok(None)
+        }
+        Write::Alive { at } => {
+            sqlx::query(
+                "INSERT INTO meta (name, value) VALUES ('alive', ?)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )
+            .bind(at.to_string())
             .execute(connection)
             .await?;
             Ok(None)

@@ -43,7 +43,30 @@ impl Memories for MemoryBook {
                 .fetch_all(&self.reader)
                 .await
                 .map_err(failed("read the memories of cameras"))?;
-        Ok(rows.iter().filter_map(read).collect())
+        let alive = sqlx::query("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'alive'")
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(failed("read when the process lived last"))?;
+        let alive = alive
+            .and_then(|row| row.try_get::<i64, _>(0).ok())
+            .map(Timestamp::from_millis);
+        let memories = rows.iter().filter_map(read);
+        let with_alive = |(camera, memory)| {
+            let memory = Memory {
+                alive_until: alive,
+                ..memory
+            };
+            (camera, memory)
+        };
+        Ok(memories.map(with_alive).collect())
+    }
+
+    async fn alive(&self, at: Timestamp) -> Result<(), PortError> {
+        let write = Write::Alive { at: at.as_millis() };
+        self.group
+            .write("note that the process lives", write)
+            .await
+            .map(|_| ())
     }
 
     async fn store(&self, camera: &CameraId, memory: &Memory) -> Result<(), PortError> {
@@ -113,5 +136,6 @@ fn from_stored(stored: Stored) -> Memory {
         durable_until: stored.durable_until.map(Timestamp::from_millis),
         gaps: stored.gaps.into_iter().map(gap).collect(),
         alarmed_since: stored.alarmed_since.map(Timestamp::from_millis),
+        alive_until: None,
     }
 }

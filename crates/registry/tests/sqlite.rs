@@ -85,6 +85,11 @@ async fn memories_keep_their_contract() {
     let place = Place::new();
     let registry = place.open().await;
     memories::the_last_memory_stays(&*registry.cameras(), &*registry.memories()).await;
+    memories::the_last_sign_of_life_comes_with_every_memory(
+        &*registry.cameras(),
+        &*registry.memories(),
+    )
+    .await;
     memories::too_many_gaps_merge(&*registry.cameras(), &*registry.memories()).await;
 }
 

@@ -4,7 +4,7 @@ import { call, cameraPath, serverNow } from "./api.js";
 import { addresses, copyText } from "./address.js";
 import { h, iconButton } from "./dom.js";
 import { duration, Zone } from "./format.js";
-import { isTight, keptWords, linkWords, list, notes, pill, safeWords, silenceWords, streamWords } from "./facts.js";
+import { foundPath, isTight, keptWords, linkWords, list, notes, notices, pill, safeWords, silenceWords, streamWords } from "./facts.js";
 import { repeat, report } from "./repeat.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
@@ -75,6 +75,7 @@ class View {
     const pairs = [
       ["Connection", linkWords(camera, this.zone, now)],
       ["Stream", streamWords(camera)],
+      ["Path", foundPath(camera)],
       ["Recording", safeWords(camera, this.zone, now)],
       ["Kept", isTight(camera) ? h("span", { class: "tight" }, kept) : kept],
       ["Place", camera.site],
@@ -82,11 +83,11 @@ class View {
       ["From", link?.state === "up" && link.peer ? link.peer : null],
       ["Camera says", said],
     ];
-    const key = JSON.stringify([pairs.map(([, value]) => (typeof value === "string" ? value : kept)), silence, camera.notes, camera.enabled]);
+    const key = JSON.stringify([pairs.map(([, value]) => (typeof value === "string" ? value : kept)), silence, camera.notes, camera.status?.notices, camera.enabled]);
     if (key === this.shownState) return;
     this.shownState = key;
     this.pills.replaceChildren(pill(camera));
-    this.facts.replaceChildren(h("h2", {}, "Now"), ...(silence ? [h("p", { class: "note bad" }, silence)] : []), ...notes(camera), list(pairs));
+    this.facts.replaceChildren(h("h2", {}, "Now"), ...(silence ? [h("p", { class: "note bad" }, silence)] : []), ...notes(camera), ...notices(camera, this.zone, now), list(pairs));
   }
 
   /** Shows a day's coverage. */

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { bitrate, bytes, duration } from "./format.js";
-import { causeWords, mainRelay, openGap, stateOf } from "./words.js";
+import { causeWords, mainRelay, noticeWords, openGap, stateOf } from "./words.js";
 
 /** The state as a coloured word. */
 export function pill(camera) {
@@ -16,6 +16,8 @@ export function linkWords({ status, enabled }, zone, now) {
   const since = Date.parse(status.link_since);
   const time = duration(now - since);
   if (status.link.state === "up") return `Up for ${time}`;
+  if (status.link.state === "connecting") return `Connecting for ${time}`;
+  if (status.link.state === "idle") return null;
   return `${status.link.state === "grace" ? "Lost" : "Away"} since ${zone.moment(since, now)} (${time})`;
 }
 
@@ -39,6 +41,18 @@ export function streamWords(camera) {
   const relay = mainRelay(camera);
   if (!relay || relay.state.state !== "playing") return null;
   return [bitrate(relay.bits_per_second), ...relay.media].join(" · ");
+}
+
+/** The path at which the camera was found, where none is set. */
+export function foundPath(camera) {
+  const relay = mainRelay(camera);
+  const set = relay && camera[relay.source]?.path;
+  return relay?.path && !set ? `${relay.path}, found among the known paths` : null;
+}
+
+/** What was new about its connections. */
+export function notices({ status }, zone, now) {
+  return (status?.notices ?? []).map((notice) => h("p", { class: "note warn" }, noticeWords(notice, zone.moment(Date.parse(notice.at), now))));
 }
 
 /** What is wrong and what to do about it. */

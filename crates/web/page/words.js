@@ -4,6 +4,7 @@
 export const CAUSES = {
   tunnel_down: ["away", "the camera's tunnel was down", "the camera's tunnel is down"],
   hung_up: ["purpose", "the camera hung up on purpose", "the camera hung up on purpose"],
+  operator: ["purpose", "the operator ended its tunnel or changed its settings", "the operator ended its tunnel or changed its settings"],
   disabled: ["purpose", "the camera or its recording was switched off", "the camera or its recording is switched off"],
   node_lost: ["server", "the machine and its disk were lost", "the machine and its disk were lost"],
   store_lost: ["server", "the store lost it after acknowledging it", "the store lost it after acknowledging it"],
@@ -11,7 +12,7 @@ export const CAUSES = {
   camera_silent: ["camera", "the camera was connected but sent no pictures", "the camera is connected but sends no pictures"],
   overrun: ["server", "the recorder fell behind", "the recorder fell behind"],
   no_idr: ["camera", "the camera sent no key frame", "the camera sends no key frame"],
-  restart: ["server", "Moorline was restarted", "Moorline is starting"],
+  restart: ["server", "Moorline or its recorder was restarted", "Moorline or its recorder is starting"],
   spool_full: ["server", "the disk for recordings was full", "the disk for recordings is full"],
   crash_recovered: ["server", "the end was cut off by a crash", "the end was cut off by a crash"],
   clock_step: ["server", "a clock jumped", "a clock jumped"],
@@ -23,7 +24,7 @@ export const KINDS = {
   open: "being written",
   away: "camera away",
   camera: "camera connected, no pictures",
-  purpose: "switched off",
+  purpose: "on purpose",
   server: "server, disk or restart",
   expired: "no longer kept",
   unexplained: "nobody knows why",
@@ -66,6 +67,22 @@ const RELAY = {
 /** What is most telling of several streams comes first. */
 const TELLING = ["playing", "silent", "refused", "connecting", "no_landing"];
 
+/** A camera of our own network of which no stream says anything. */
+const LINK = { connecting: ["warn", "Connecting"], idle: ["off", "Not watched"] };
+
+/** What was new about a camera's connections. */
+const NOTICES = {
+  new_network: "connected from a new network",
+  new_client: "connected with a new SSH client",
+  stolen_key: "reported stolen, and its key called",
+};
+
+/** A notice in words; `moment`: its time. */
+export function noticeWords({ what, peer, client }, moment) {
+  const from = [peer && `from ${peer}`, client].filter(Boolean).join(", ");
+  return `${moment}: ${NOTICES[what] ?? what}${from ? ` (${from})` : ""}`;
+}
+
 /** What a camera is doing: `level` (good, warn, bad, off) and `label`. */
 export function stateOf({ enabled, status }) {
   if (enabled === "stolen") return { level: "bad", label: "Reported stolen" };
@@ -74,7 +91,7 @@ export function stateOf({ enabled, status }) {
   if (status.link.state === "absent") return { level: "bad", label: "Away" };
   if (status.link.state === "grace") return { level: "warn", label: "Reconnecting" };
   const relay = TELLING.find((state) => status.relays.some((relay) => relay.state.state === state));
-  const [level, label] = RELAY[relay] ?? ["good", "Connected"];
+  const [level, label] = RELAY[relay] ?? LINK[status.link.state] ?? ["good", "Connected"];
   return { level, label };
 }
 

@@ -2,6 +2,7 @@
 
 mod archive;
 mod cameras;
+mod coverage;
 mod live;
 mod operations;
 mod patch;

@@ -7,12 +7,12 @@ use moorline_base::clock::timeout;
 use moorline_core::camera::Record;
 use moorline_core::lifecycle::Link;
 use moorline_core::port::{Memory, WorkloadOrder};
-use moorline_core::status::{CameraStatus, LinkStatus, RelayReport};
+use moorline_core::status::{CameraStatus, LinkStatus, RelayReport, RelayState};
 use moorline_core::{Cause, Timestamp};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::Driver;
+use super::{By, Driver};
 use crate::board::Entry;
 use crate::cause::{LinkSeen, Seen, decide};
 
@@ -93,7 +93,8 @@ impl Driver {
             wanted: self.camera.enabled.is_yes() && self.camera.record != Record::Off,
             stopping: self.stopping,
             link: match self.table.link() {
-                _ if self.hung_up => LinkSeen::HungUp,
+                _ if self.hung_up == Some(By::Camera) => LinkSeen::HungUp,
+                _ if self.hung_up == Some(By::Operator) => LinkSeen::Operator,
                 Link::Up { .. } => LinkSeen::Up,
                 Link::Grace { .. } | Link::Absent => LinkSeen::Down,
             },
@@ -209,6 +210,7 @@ impl Driver {
             gaps: self.ledger.stretches(),
             said: self.said(),
             client: self.client.clone(),
+            notices: self.notices.all(),
         };
         self.shared.board.publish(Entry {
             camera: Arc::clone(&self.camera),
@@ -218,10 +220,33 @@ impl Driver {
         });
     }
 
+    /// Whether any stream of the camera plays; `None`: nobody reads it.
+    fn reading(&self) -> Option<bool> {
+        let running = self.table.running()?;
+        let instance = self.instances.get(&running)?;
+        let mut relays = instance.relays.values().peekable();
+        let recorded = self.camera.record != Record::Off;
+        if relays.peek().is_none() {
+            return recorded.then_some(false);
+        }
+        let read: Vec<RelayState> = relays
+            .map(|relay| relay.state)
+            .filter(|state| *state != RelayState::Idle)
+            .collect();
+        let plays = |state: &RelayState| matches!(state, RelayState::Playing | RelayState::Silent);
+        (!read.is_empty()).then(|| read.iter().any(plays))
+    }
+
     fn link_status(&self) -> LinkStatus {
         match self.table.link() {
             Link::Absent => LinkStatus::Absent,
             Link::Grace { generation } => LinkStatus::Grace { generation },
+            Link::Up { generation, .. } if self.is_lan() && self.reading().is_none() => {
+                LinkStatus::Idle { generation }
+            }
+            Link::Up { generation, .. } if self.is_lan() && self.reading() == Some(false) => {
+                LinkStatus::Connecting { generation }
+            }
             Link::Up {
                 generation,
                 session,

@@ -1,17 +1,27 @@
-//! Where a camera was seen and with which client (S4): a first appearance from a new network or with a new client version is a notice.
+//! Where a camera was seen and with which client (S4): a first appearance from a new network or with a new client version is a notice,
+//! and so is each call of a stolen camera's key.
 //!
-//! Pure, and bounded to the last [`KNOWN`] of each. It begins anew with the process: the first tunnel after a start is no notice.
+//! Pure, and bounded to the last [`KNOWN`] of each. It begins anew with the process: the first tunnel after a start is no notice. One
+//! kind of notice about one camera is sent once an hour; what is the same as an earlier one of that hour is not even shown again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
+use moorline_base::Untrusted;
 use moorline_base::rate::Prefix;
+use moorline_core::alarm::{Alarm, AlarmKind, Notice, NoticeKind};
+
+use super::Driver;
 
 const KNOWN: usize = 8;
 
+/// One kind of notice about one camera is sent once in so long.
+const EVERY: Duration = Duration::from_secs(3_600);
+
 /// What is new about a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Notice {
+pub(super) struct News {
     pub(super) network: bool,
     pub(super) client: bool,
 }
@@ -25,11 +35,103 @@ pub(super) struct Appearances {
 
 impl Appearances {
     /// A tunnel serves from there, with that client.
-    pub(super) fn seen(&mut self, address: Option<IpAddr>, client: &str) -> Notice {
+    pub(super) fn seen(&mut self, address: Option<IpAddr>, client: &str) -> News {
         let network =
             address.is_some_and(|address| note(&mut self.networks, Prefix::wide(address)));
         let client = !client.is_empty() && note(&mut self.clients, client.to_owned());
-        Notice { network, client }
+        News { network, client }
+    }
+}
+
+/// What is done with a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The same was noticed within the hour.
+    Known,
+    /// It is shown.
+    Shown,
+    /// It is shown, and somebody is to be told.
+    Told,
+}
+
+/// The notices of a camera.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    last: VecDeque<(Instant, Notice)>,
+    told: BTreeMap<NoticeKind, Instant>,
+}
+
+impl Notices {
+    /// Takes a notice.
+    pub(super) fn add(&mut self, notice: Notice, now: Instant) -> Fate {
+        let lately = |at: Instant| now.saturating_duration_since(at) < EVERY;
+        let ip = |notice: &Notice| notice.peer.map(|peer| peer.ip().to_canonical());
+        let same = |other: &Notice| {
+            (other.what, ip(other), &other.client) == (notice.what, ip(&notice), &notice.client)
+        };
+        if self
+            .last
+            .iter()
+            .any(|(at, other)| lately(*at) && same(other))
+        {
+            return Fate::Known;
+        }
+        let what = notice.what;
+        if self.last.len() >= KNOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back((now, notice));
+        if self.told.get(&what).copied().is_some_and(lately) {
+            return Fate::Shown;
+        }
+        self.told.insert(what, now);
+        Fate::Told
+    }
+
+    /// The last of them, oldest first.
+    pub(super) fn all(&self) -> Vec<Notice> {
+        self.last.iter().map(|(_, notice)| notice.clone()).collect()
+    }
+}
+
+impl Driver {
+    /// Logs a notice, shows it, and tells its owner unless there are too many.
+    pub(super) fn notice(
+        &mut self,
+        what: NoticeKind,
+        peer: Option<std::net::SocketAddr>,
+        client: String,
+    ) {
+        let now = self.shared.clock.monotonic();
+        let notice = Notice {
+            at: self.shared.now(),
+            what,
+            peer,
+            client,
+        };
+        let fate = self.notices.add(notice.clone(), now);
+        if fate == Fate::Known {
+            return;
+        }
+        let client = Untrusted::new(&notice.client);
+        tracing::warn!(what = what.as_str(), ?peer, %client, "notice");
+        if fate != Fate::Told || !self.shared.gate(|gates| gates.notice(now)) {
+            self.shared.metrics.notices_held_back.inc();
+            return;
+        }
+        let alarm = Alarm {
+            tenant: self.camera.id.tenant().clone(),
+            at: notice.at,
+            kind: AlarmKind::Notice {
+                camera: self.camera.id.clone(),
+                title: self.camera.title.clone(),
+                timezone: self.camera.timezone.clone(),
+                what,
+                peer,
+                client: notice.client,
+            },
+        };
+        crate::alarm_task::queue(&self.shared.metrics, &self.alarms, alarm);
     }
 }
 
@@ -63,5 +165,33 @@ mod tests {
         assert_eq!(seen("198.51.100.1", "OpenSSH_9.2"), (false, true));
         assert_eq!(seen("192.0.2.1", "OpenSSH_9.2"), (false, false));
         assert_eq!(seen("", ""), (false, false), "a LAN camera has neither");
+    }
+
+    #[test]
+    fn s4_a_notice_is_told_once_an_hour_and_shown_while_it_is_new() {
+        let (mut notices, start) = (Notices::default(), Instant::now());
+        let mut add = |what, peer: &str, minutes: u64| {
+            let notice = Notice {
+                at: moorline_core::Timestamp::default(),
+                what,
+                peer: peer.parse().ok(),
+                client: "SSH-2.0-dropbear".to_owned(),
+            };
+            notices.add(notice, start + Duration::from_secs(minutes * 60))
+        };
+        let stolen = NoticeKind::StolenKey;
+        assert_eq!(add(stolen, "192.0.2.1:1000", 0), Fate::Told);
+        assert_eq!(
+            add(stolen, "192.0.2.1:2000", 1),
+            Fate::Known,
+            "another port"
+        );
+        assert_eq!(add(stolen, "198.51.100.1:1000", 2), Fate::Shown);
+        assert_eq!(add(NoticeKind::NewNetwork, "192.0.2.1:1000", 3), Fate::Told);
+        assert_eq!(add(stolen, "192.0.2.1:3000", 61), Fate::Told);
+        for host in 0..50 {
+            add(stolen, &format!("203.0.113.{host}:1"), 62);
+        }
+        assert_eq!(notices.all().len(), KNOWN);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moorline_core::SessionId;
 use moorline_core::lifecycle::{EndReason, Event, Link};
 
-use super::Driver;
+use super::{By, Driver};
 use crate::conversation::{Conversation, Outcome};
 
 impl Driver {
@@ -38,13 +38,13 @@ impl Driver {
             .get(&session)
             .and_then(|tunnel| tunnel.generation);
         match generation {
-            Some(generation) => self.hung_up(generation),
+            Some(generation) => self.hung_up(generation, By::Camera),
             None => {
                 if self.claiming.waiting == Some(session) {
                     self.claiming.waiting = None;
                 }
                 if self.tunnels.contains_key(&session) && self.table.link() == Link::Absent {
-                    self.hung_up = true;
+                    self.hung_up = Some(By::Camera);
                 }
                 self.end_session(session, EndReason::HungUp);
             }

@@ -16,7 +16,7 @@ use moorline_core::{Camera, Generation, SessionId};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::{Driver, Timer};
+use super::{By, Driver, Timer};
 
 /// As `Claims::claim` says.
 pub(super) const CLAIM_DEADLINE: Duration = Duration::from_secs(5);
@@ -41,6 +41,8 @@ pub(super) struct Tunnel {
 pub(super) struct Claiming {
     pub(super) waiting: Option<SessionId>,
     not_before: Instant,
+    /// Its turn at the gate of the tenant has been given, and at that of the process (S5).
+    turns: (bool, bool),
     session: Option<SessionId>,
     pub(super) task: Option<JoinHandle<Result<Generation, String>>>,
 }
@@ -50,6 +52,7 @@ impl Claiming {
         Self {
             waiting: None,
             not_before: now,
+            turns: (false, false),
             session: None,
             task: None,
         }
@@ -106,6 +109,7 @@ impl Driver {
                 let since = now.saturating_duration_since(self.origin);
                 let delay = self.damper.wanted(since);
                 self.claiming.not_before = now + delay;
+                self.claiming.turns = (false, false);
                 if !delay.is_zero() {
                     tracing::warn!(%session, ?delay, "the camera's claims are damped: too many within a minute");
                     self.tell_two_places(session, now);
@@ -154,7 +158,7 @@ impl Driver {
     /// Begins the waiting claim when its time has come and none is under way.
     pub(super) fn claim_if_due(&mut self) {
         let now = self.shared.clock.monotonic();
-        if self.claiming.due().is_none_or(|due| due > now) {
+        if self.claiming.due().is_none_or(|due| due > now) || !self.has_turn(now) {
             return;
         }
         let Some(session) = self.claiming.waiting.take() else {
@@ -174,6 +178,28 @@ impl Driver {
         self.claiming.task = Some(tokio::spawn(claim.in_current_span()));
     }
 
+    /// Whether the waiting claim has its turn among the others (S5): first its tenant's, then the process's. If not, it waits for it.
+    fn has_turn(&mut self, now: Instant) -> bool {
+        let tenant = self.camera.id.tenant();
+        if !std::mem::replace(&mut self.claiming.turns.0, true) {
+            let wait = self.shared.gate(|gates| gates.tenant(tenant, now));
+            if !wait.is_zero() {
+                self.shared.metrics.claims_waited.inc();
+                self.claiming.not_before = now + wait;
+                return false;
+            }
+        }
+        if !std::mem::replace(&mut self.claiming.turns.1, true) {
+            let wait = self.shared.gate(|gates| gates.process(now));
+            if !wait.is_zero() {
+                self.shared.metrics.claims_waited.inc();
+                self.claiming.not_before = now + wait;
+                return false;
+            }
+        }
+        true
+    }
+
     /// A claim is back.
     pub(super) fn claimed(&mut self, result: Result<Generation, String>) {
         let Some(session) = self.claiming.session.take() else {
@@ -188,7 +214,7 @@ impl Driver {
                     generation,
                     session,
                 });
-                self.hung_up = false;
+                self.hung_up = None;
             }
             // It ended meanwhile; where a newer one waits, its claim supersedes this one.
             (Ok(generation), None) if self.claiming.waiting.is_none() => self.release(generation),
@@ -220,29 +246,31 @@ impl Driver {
         if let Some(generation) = tunnel.generation {
             match end {
                 TunnelEnd::Lost => self.step(Event::Lost { generation }),
-                TunnelEnd::HungUp => self.hung_up(generation),
+                TunnelEnd::HungUp => self.hung_up(generation, By::Camera),
             }
         }
     }
 
     /// The tunnel of that generation was ended on purpose.
-    pub(super) fn hung_up(&mut self, generation: Generation) {
+    pub(super) fn hung_up(&mut self, generation: Generation, by: By) {
         let present = match self.table.link() {
             Link::Up { generation, .. } | Link::Grace { generation } => Some(generation),
             Link::Absent => None,
         };
         if present == Some(generation) {
-            self.hung_up = true;
+            self.hung_up = Some(by);
             self.step(Event::HungUp { generation });
         }
     }
 
-    /// The present link is ended on purpose, whoever wishes it.
+    /// The operator ends the present link.
     pub(super) fn hang_up(&mut self, why: &'static str) {
         tracing::info!(why, "hang-up");
         self.drop_claim(EndReason::HungUp);
         match self.table.link() {
-            Link::Up { generation, .. } | Link::Grace { generation } => self.hung_up(generation),
+            Link::Up { generation, .. } | Link::Grace { generation } => {
+                self.hung_up(generation, By::Operator);
+            }
             Link::Absent => {}
         }
     }

@@ -24,23 +24,23 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use moorline_base::Backoff;
-use moorline_core::alarm::Alarm;
+use moorline_core::alarm::{Alarm, NoticeKind};
 use moorline_core::camera::Access;
 use moorline_core::lifecycle::{Event, Lifecycle, Link, Role};
 use moorline_core::port::Memory;
-use moorline_core::{Camera, Generation, InstanceId, SessionId, Timestamp};
+use moorline_core::{Camera, Cause, Generation, InstanceId, SessionId, SourceName, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Span;
 
 use crate::conversation::Conversation;
 use crate::damper::Damper;
-use crate::ledger::{Ledger, goes_on};
+use crate::ledger::Ledger;
 use crate::mailbox::{Mail, Mailbox, RecordMail, SessionMail};
 use crate::monitor::{Ports, Shared};
 
 use account::{Counted, Keeper};
-use appearance::Appearances;
+use appearance::{Appearances, Notices};
 use link::{Claiming, Tunnel};
 use perform::Instance;
 
@@ -54,6 +54,13 @@ enum Timer {
     Overdue(InstanceId),
     Restart(InstanceId, Role),
     ClaimLan,
+}
+
+/// Who ended a link on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Camera,
+    Operator,
 }
 
 /// One camera.
@@ -78,15 +85,19 @@ pub(crate) struct Driver {
     timers: Vec<(Instant, Timer)>,
     releases: JoinSet<()>,
 
-    /// The last link was ended on purpose.
-    hung_up: bool,
+    /// The last link was ended on purpose, and by whom.
+    hung_up: Option<By>,
     /// There was a tunnel since the process started.
     seen: bool,
     link_before: Link,
     link_since: Timestamp,
     client: Option<String>,
     appearances: Appearances,
+    notices: Notices,
     ledger: Ledger,
+    /// The stream that was recorded last, and since when it is another one than before.
+    recorded: Option<SourceName>,
+    recorded_from: Option<Timestamp>,
     alarmed_since: Option<Timestamp>,
     gap_counted: Counted,
     keeper: Keeper,
@@ -108,9 +119,12 @@ impl Driver {
         let now = shared.clock.monotonic();
         let wall = shared.now();
         let alarmed_since = memory.alarmed_since;
-        let keeper = Keeper::new(memory.clone(), now);
-        let ledger = Ledger::restore(memory, wall);
-        let carried = ledger.open_gap().filter(|gap| goes_on(gap.cause));
+        let stored = Memory {
+            alive_until: None,
+            ..memory.clone()
+        };
+        let keeper = Keeper::new(stored, now);
+        let (ledger, carried) = Ledger::restore(memory, wall);
         let table = Lifecycle::new(shared.settings.grace);
         Self {
             span: tracing::info_span!(parent: None, "camera", camera = %camera.id, generation = tracing::field::Empty),
@@ -126,13 +140,20 @@ impl Driver {
             instances: BTreeMap::new(),
             timers: Vec::new(),
             releases: JoinSet::new(),
-            hung_up: carried.is_some_and(|gap| gap.cause == moorline_core::Cause::HungUp),
+            hung_up: carried.and_then(|gap| match gap.cause {
+                Cause::HungUp => Some(By::Camera),
+                Cause::Operator => Some(By::Operator),
+                _ => None,
+            }),
             seen: false,
             link_before: Link::Absent,
             link_since: carried.map_or(wall, |gap| gap.since),
             client: None,
             appearances: Appearances::default(),
+            notices: Notices::default(),
             ledger,
+            recorded: camera.record.source(),
+            recorded_from: None,
             alarmed_since,
             gap_counted: None,
             keeper,
@@ -235,6 +256,9 @@ impl Driver {
         }
         if mail.hang_up {
             self.hang_up("the operator hung up");
+        }
+        if let Some((peer, client)) = mail.stolen {
+            self.notice(NoticeKind::StolenKey, Some(peer), client);
         }
         if let Some(alarmed) = mail.alarmed {
             self.alarmed_since = alarmed;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moorline_base::clock::timeout;
 use moorline_base::{Backoff, Untrusted};
+use moorline_core::alarm::NoticeKind;
 use moorline_core::lifecycle::{Action, Event, Role};
 use moorline_core::port::{WorkloadOrder, WorkloadSpec};
 use moorline_core::status::{ArchiveReport, RelayReport};
@@ -92,14 +93,14 @@ impl Driver {
         let client = tunnel
             .map(|tunnel| tunnel.client.clone())
             .unwrap_or_default();
-        let notice = self.appearances.seen(peer.map(|peer| peer.ip()), &client);
+        let news = self.appearances.seen(peer.map(|peer| peer.ip()), &client);
         let shown = Untrusted::new(&client);
         tracing::info!(%session, ?peer, client = %shown, "camera up");
-        if notice.network {
-            tracing::warn!(%session, ?peer, "the camera appears from a new network");
+        if news.network {
+            self.notice(NoticeKind::NewNetwork, peer, client.clone());
         }
-        if notice.client {
-            tracing::warn!(%session, client = %shown, "the camera appears with a new client");
+        if news.client {
+            self.notice(NoticeKind::NewClient, peer, client.clone());
         }
         self.client = Some(client).filter(|client| !client.is_empty());
     }
@@ -125,6 +126,7 @@ impl Driver {
             generation,
             gaps: self.ledger.stretches(),
             durable_until: self.ledger.durable_until(),
+            recorded_from: self.recorded_from,
         }
     }
 

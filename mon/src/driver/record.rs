@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moorline_core::camera::Access;
 use moorline_core::lifecycle::{EndReason, Event};
 use moorline_core::port::TunnelUp;
-use moorline_core::{Camera, SessionId};
+use moorline_core::{Camera, Cause, SessionId, SourceName};
 
 use super::Driver;
 use crate::roster::next_lan_session;
@@ -32,6 +32,7 @@ impl Driver {
     /// The owner changed the record.
     pub(super) fn record_changed(&mut self, camera: Arc<Camera>) {
         let old = std::mem::replace(&mut self.camera, Arc::clone(&camera));
+        self.note_recorded(camera.record.source());
         self.end_revoked();
         match (old.enabled.is_yes(), camera.enabled.is_yes()) {
             (true, false) => {
@@ -44,12 +45,30 @@ impl Driver {
         }
         let was_lan = matches!(old.access, Access::Lan { .. });
         if was_lan != self.is_lan() {
+            self.by_operator();
             self.hang_up("the way to the camera was changed");
-            self.hung_up = false;
         } else if restarts_workloads(&old, &camera) {
+            self.by_operator();
             self.step(Event::Changed);
         }
         self.claim_lan();
+    }
+
+    /// Another stream than before is recorded from now on, or from the beginning of what is missing now.
+    fn note_recorded(&mut self, source: Option<SourceName>) {
+        let before = self.recorded;
+        self.recorded = source.or(before);
+        if source.is_some() && before.is_some() && before != source {
+            let open = self.ledger.open_gap().map(|gap| gap.since);
+            self.recorded_from = Some(open.unwrap_or_else(|| self.shared.now()));
+        }
+    }
+
+    /// What is missing from now on until there is media again is the operator's doing, unless something was missing already.
+    fn by_operator(&mut self) {
+        if self.ledger.open_gap().is_none() && !self.stopping {
+            self.ledger.set(Some(Cause::Operator), self.shared.now());
+        }
     }
 
     /// Ends every session whose key may have been revoked. The port does not say which key proved a session, only which keys the camera

@@ -128,6 +128,97 @@ async fn between_hang_up_and_the_next_tunnel_the_cause_is_hung_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_operator_ends_is_not_told_as_the_cameras_doing() {
+    let world = recording().await;
+    world.monitor.hang_up(&yard());
+    world.settle().await;
+    let cause = |world: &World| world.status("yard").open_gap().map(|gap| gap.cause);
+    assert_eq!(cause(&world), Some(Cause::Operator));
+    world.pass(5).await;
+    world.up(2, "yard").await;
+    assert_eq!(cause(&world), Some(Cause::Operator), "until there is media");
+    let second = instance(2, 0);
+    world.relay("yard", second, RelayState::Playing).await;
+    world.archive("yard", second, START).await;
+    assert_eq!(cause(&world), None);
+    world.ended(2, TunnelEnd::Lost).await;
+    assert_eq!(cause(&world), Some(Cause::TunnelDown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_that_starts_the_stream_anew_is_the_operators_doing() {
+    let world = recording().await;
+    world.fakes.cameras([Camera {
+        record: Record::Sub,
+        sub: Some(moorline_core::camera::Source::default()),
+        ..record("yard")
+    }]);
+    world.pass(2).await;
+    let second = instance(1, 1);
+    let spec = world.fakes.specs.lock().unwrap().pop().unwrap();
+    assert_eq!(spec.instance, second);
+    assert_eq!(
+        stretches(&spec.gaps),
+        [(10, None, Cause::Operator)],
+        "the archiver knows from its start on"
+    );
+    assert_eq!(
+        spec.recorded_from.map(|from| from.since(START).as_secs()),
+        Some(10),
+        "what lies before is not the other stream's to explain"
+    );
+    world.relay("yard", second, RelayState::Connecting).await;
+    world.pass(1).await;
+    let gap = world.status("yard").open_gap().unwrap();
+    assert_eq!(gap.cause, Cause::Operator);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_of_a_camera_that_is_away_changes_no_cause() {
+    let world = recording().await;
+    world.ended(1, TunnelEnd::Lost).await;
+    let mut changed = record("yard");
+    changed.main.path = Some("/other".to_owned());
+    world.fakes.cameras([changed]);
+    world.pass(1).await;
+    assert_eq!(
+        stretches(&world.status("yard").gaps),
+        [(10, None, Cause::TunnelDown)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_crash_while_the_camera_is_away_is_a_restart_from_the_last_sign_of_life_on() {
+    let world = recording().await;
+    world.ended(1, TunnelEnd::HungUp).await;
+    world.pass(95).await;
+    let alive = world.fakes.alive.lock().unwrap().unwrap();
+    let age = world.now().since(alive).as_secs();
+    assert!(age <= 10, "the last sign of life is {age} s old");
+    let mut memories = world.fakes.memories.lock().unwrap().clone();
+    memories.get_mut(&yard()).unwrap().alive_until = Some(alive);
+    drop(world);
+    let later = START + Duration::from_secs(300);
+    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    world.settle().await;
+    let died = alive.since(START).as_secs();
+    let status = world.status("yard");
+    assert_eq!(
+        stretches(&status.gaps),
+        [
+            (10, Some(died), Cause::HungUp),
+            (died, Some(300), Cause::Restart),
+            (300, None, Cause::HungUp)
+        ]
+    );
+    assert_eq!(
+        status.link_since.since(START).as_secs(),
+        10,
+        "it is away since then"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_camera_of_which_nothing_is_recorded_is_switched_off_on_purpose() {
     let world = World::new([Camera {
         record: Record::Off,

@@ -50,6 +50,7 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
         gaps: Vec::new(),
         said: Vec::new(),
         client: None,
+        notices: Vec::new(),
     };
     Simulated {
         entry: Entry {
@@ -302,6 +303,38 @@ fn pictures_that_the_store_does_not_take_are_an_alarm_too() {
     assert_eq!(sim.told(), ["stopped yard"]);
 }
 
+/// Pictures are taken, and the store takes none of them: that is no gap, and no full disk.
+#[test]
+fn a_store_that_takes_nothing_is_told_as_such_with_its_words_and_the_cameras_zone() {
+    use moorline_core::alarm::AlarmCause;
+    use moorline_core::status::{ArchiveReport, ArchiveState};
+    let mut yard = simulated("yard", None, 0);
+    yard.recording = false;
+    yard.entry.status.archive = Some(ArchiveReport {
+        state: ArchiveState::Recording,
+        synced_until: Some(START),
+        durable_until: Some(START),
+        silent_since: None,
+        spool_bytes: 9_000_000,
+        audio_note: None,
+        store_error: Some("503 SlowDown".repeat(100)),
+    });
+    let entry = Arc::new(yard.entry);
+    let mut alarms = Alarms::new(Settings::default());
+    let look = |alarms: &mut Alarms, seconds| {
+        let now = Duration::from_secs(seconds);
+        alarms.look(&[Arc::clone(&entry)], now, at(seconds)).0
+    };
+    assert_eq!(look(&mut alarms, 0), []);
+    let told = look(&mut alarms, 185);
+    let AlarmKind::RecordingStopped { cameras, .. } = &told[0].kind else {
+        panic!("{told:?}")
+    };
+    assert_eq!(cameras[0].cause, AlarmCause::StoreWaits);
+    assert_eq!(cameras[0].timezone, entry.camera.timezone);
+    assert_eq!(cameras[0].detail.as_ref().unwrap().len(), 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
     let first = instance(1, 0);
@@ -321,7 +354,10 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
     };
     assert_eq!(
         (cameras[0].since, cameras[0].cause),
-        (START, Cause::TunnelDown)
+        (
+            START,
+            moorline_core::alarm::AlarmCause::Gap(Cause::TunnelDown)
+        )
     );
     assert_eq!(alarms.len(), 1);
 

@@ -346,6 +346,141 @@ async fn a_lan_camera_is_up_from_the_start_and_again_after_enabling() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lan_camera_is_connecting_until_it_plays_and_when_it_no_longer_does() {
+    use moorline_core::status::{LinkStatus, RelayState, RtspFault};
+    let lan = |record_of| Camera {
+        access: Access::Lan {
+            host: "192.168.1.5".to_owned(),
+            port: 554,
+        },
+        record: record_of,
+        ..record("shed")
+    };
+    let world = World::new([lan(Record::Main)]);
+    world.settle().await;
+    let state = || match world.status("shed").link {
+        LinkStatus::Connecting { .. } => "connecting",
+        LinkStatus::Idle { .. } => "idle",
+        LinkStatus::Up { .. } => "up",
+        _ => "other",
+    };
+    assert_eq!(state(), "connecting", "nothing has answered");
+    let fault = RtspFault::Timeout;
+    for (relay, shown) in [
+        (RelayState::Connecting, "connecting"),
+        (RelayState::Playing, "up"),
+        (RelayState::Silent, "up"),
+        (RelayState::Refused { fault }, "connecting"),
+        (RelayState::NoLanding, "connecting"),
+        (RelayState::Idle, "idle"),
+    ] {
+        world.relay("shed", I1, relay).await;
+        assert_eq!(state(), shown, "{relay:?}");
+    }
+    let mut shown = String::new();
+    prometheus_client::encoding::text::encode(&mut shown, &world.registry).unwrap();
+    assert!(
+        shown.contains("moorline_cameras{state=\"idle\"} 1"),
+        "{shown}"
+    );
+    let unread = World::new([lan(Record::Off)]);
+    unread.settle().await;
+    let link = unread.status("shed").link;
+    assert!(matches!(link, LinkStatus::Idle { .. }), "{link:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s4_what_is_new_about_a_camera_is_shown_and_told_once() {
+    use moorline_core::alarm::{AlarmKind, NoticeKind};
+    let world = World::new([record("yard")]);
+    world.settle().await;
+    world.up(1, "yard").await;
+    let camera = world.fakes.snapshot().iter().next().unwrap().clone();
+    for (session, peer) in [
+        (2, "198.51.100.7:4000"),
+        (3, "192.0.2.9:4000"),
+        (4, "198.51.100.8:1"),
+    ] {
+        let up = TunnelUp {
+            session: SessionId(session),
+            camera: camera.clone(),
+            peer: Some(peer.parse().unwrap()),
+            client: "SSH-2.0-OpenSSH_9.2".to_owned(),
+        };
+        assert!(world.monitor.up(up));
+        world.pass(30).await;
+    }
+    let shown: Vec<_> = world
+        .status("yard")
+        .notices
+        .iter()
+        .map(|notice| notice.what)
+        .collect();
+    assert_eq!(shown, [NoticeKind::NewNetwork, NoticeKind::NewClient]);
+    let told = || -> Vec<NoticeKind> {
+        let alarms = world.fakes.alarms.lock().unwrap();
+        let kinds = alarms.iter().filter_map(|alarm| match &alarm.kind {
+            AlarmKind::Notice { camera, what, .. } => {
+                assert_eq!(camera.name(), "yard");
+                Some(*what)
+            }
+            _ => None,
+        });
+        kinds.collect()
+    };
+    assert_eq!(told(), [NoticeKind::NewNetwork, NoticeKind::NewClient]);
+    world.fakes.cameras([Camera {
+        enabled: Enabled::Stolen,
+        ..record("yard")
+    }]);
+    world.settle().await;
+    for port in 1..50 {
+        let peer = format!("203.0.113.5:{port}").parse().unwrap();
+        world.monitor.stolen(&camera.id, peer, "SSH-2.0-dropbear");
+        world.settle().await;
+    }
+    assert_eq!(told().last(), Some(&NoticeKind::StolenKey));
+    assert_eq!(told().len(), 3, "a key that calls without end is told once");
+    assert_eq!(world.status("yard").notices.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s5_claims_of_a_tenant_wait_for_their_turn_and_all_come_in() {
+    let names: Vec<String> = (0..2_300).map(|index| format!("c{index}")).collect();
+    let world = World::new(names.iter().map(|name| record(name)));
+    // A yield gives a turn to some sixty tasks; there are thousands.
+    let calm = async || {
+        for _ in 0..100 {
+            world.settle().await;
+        }
+    };
+    calm().await;
+    for (session, name) in names.iter().enumerate() {
+        let set = world.fakes.snapshot();
+        let camera = set.get(&name.parse().unwrap()).unwrap();
+        assert!(
+            world
+                .monitor
+                .up(super::world::tunnel(SessionId(session as u64 + 1), camera))
+        );
+    }
+    let served = || {
+        let done = world.fakes.done.lock().unwrap();
+        done.iter()
+            .filter(|done| matches!(done, Done::Serve(..)))
+            .count()
+    };
+    calm().await;
+    assert_eq!(served(), 2_000, "the burst");
+    world.pass(1).await;
+    calm().await;
+    assert_eq!(served(), 2_200, "200 a second from then on");
+    world.pass(1).await;
+    calm().await;
+    assert_eq!(served(), 2_300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crashed_workload_is_started_again_with_backoff() {
     let world = running().await;
     let crash = WorkloadEvent::Crashed {

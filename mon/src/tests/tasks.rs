@@ -62,6 +62,7 @@ fn spec(camera: Camera) -> WorkloadSpec {
         generation: Generation(1),
         gaps: Vec::new(),
         durable_until: None,
+        recorded_from: None,
     }
 }
 

@@ -100,6 +100,7 @@ pub(crate) struct Fakes {
     claims: watch::Sender<ClaimMode>,
     generations: Mutex<BTreeMap<CameraId, Generation>>,
     pub(crate) memories: Mutex<BTreeMap<CameraId, Memory>>,
+    pub(crate) alive: Mutex<Option<Timestamp>>,
     pub(crate) stores: Mutex<u32>,
     pub(crate) alarms: Mutex<Vec<Alarm>>,
     pub(crate) specs: Mutex<Vec<WorkloadSpec>>,
@@ -194,6 +195,11 @@ impl Memories for Fakes {
             .lock()
             .unwrap()
             .insert(camera.clone(), memory.clone());
+        Ok(())
+    }
+
+    async fn alive(&self, at: Timestamp) -> Result<(), PortError> {
+        *self.alive.lock().unwrap() = Some(at);
         Ok(())
     }
 }
@@ -298,6 +304,7 @@ impl World {
             claims: watch::Sender::new(ClaimMode::Grant),
             generations: Mutex::default(),
             memories: Mutex::new(memories),
+            alive: Mutex::default(),
             stores: Mutex::default(),
             alarms: Mutex::default(),
             specs: Mutex::default(),
@@ -370,6 +377,7 @@ impl World {
             source: SourceName::Main,
             state,
             since: self.now(),
+            path: None,
             media: Vec::new(),
             bits_per_second: 2_000_000,
             readers: 1,

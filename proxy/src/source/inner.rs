@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) since: Timestamp,
     pub(crate) generation: Generation,
     pub(crate) media: Vec<String>,
+    /// The path at which the camera played last.
+    pub(crate) path: Option<String>,
     pub(crate) counts: Counts,
     pub(crate) last_media: Duration,
     /// When media began to flow without a break of layout or reader's interest.
@@ -72,6 +74,7 @@ impl Inner {
             since: wall,
             generation: Generation::default(),
             media: Vec::new(),
+            path: None,
             counts: Counts::default(),
             last_media: Duration::ZERO,
             played_since: Duration::ZERO,

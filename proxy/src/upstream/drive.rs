@@ -29,6 +29,8 @@ struct Driver<'a> {
     heard: bool,
     played: Option<Duration>,
     path_index: usize,
+    /// What `path_index` counts.
+    paths: Vec<String>,
     closed: Option<Result<(), ClientError>>,
     resyncs: u64,
 }
@@ -44,8 +46,10 @@ pub(super) async fn drive(
     let source = std::sync::Arc::clone(&upstream.source);
     let cancel = upstream.cancel.clone();
     let mut least = upstream.least.clone();
+    let config = approach.config(authority);
     let mut driver = Driver {
-        session: ClientSession::new(approach.config(authority), source.now()),
+        paths: config.paths.clone(),
+        session: ClientSession::new(config, source.now()),
         publisher: Publisher::new(&source, generation),
         events: Vec::new(),
         heard: false,
@@ -152,6 +156,8 @@ impl Driver<'_> {
     fn plays(&mut self, tracks: usize, now: Duration) {
         self.played = Some(now);
         self.path_index = self.session.path_index();
+        let path = self.paths.get(self.path_index).cloned();
+        self.source().note(|inner| inner.path = path);
         self.upstream.metrics.upstream_plays.inc();
         tracing::info!(source = %self.source().name, tracks, "the camera plays");
     }

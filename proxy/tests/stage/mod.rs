@@ -197,6 +197,7 @@ impl Stage {
             generation,
             gaps: Vec::new(),
             durable_until: None,
+            recorded_from: None,
         };
         let landings = Arc::clone(&self.yard) as Arc<dyn Landings>;
         let kill = CancellationToken::new();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::secret_url::SecretUrl;
 use super::units::{ByteSize, Complaint, HumanDuration};
 use crate::secret::{MASKED, Secret};
 
@@ -258,7 +259,31 @@ impl FieldType for Secret<String> {
     }
 
     fn show(&self) -> String {
-        quoted(MASKED)
+        if self.expose().is_empty() {
+            String::new()
+        } else {
+            quoted(MASKED)
+        }
+    }
+}
+
+impl FieldType for SecretUrl {
+    const SECRET: bool = true;
+
+    fn type_name() -> String {
+        "secret URL".into()
+    }
+
+    fn read(raw: &Raw) -> Result<Self, Complaint> {
+        text(raw, "a URL", "https://example.com/hook").map(SecretUrl::new)
+    }
+
+    fn show(&self) -> String {
+        if self.is_empty() {
+            String::new()
+        } else {
+            quoted(&self.to_string())
+        }
     }
 }
 

@@ -36,6 +36,7 @@
 mod field;
 mod problem;
 mod reference;
+mod secret_url;
 mod section;
 mod source;
 mod units;
@@ -43,6 +44,7 @@ mod units;
 pub use field::{FieldType, Raw};
 pub use problem::{ConfigErrors, Problem};
 pub use reference::{effective_toml, reference_markdown};
+pub use secret_url::SecretUrl;
 pub use section::{FieldDoc, Section, SectionDoc, Settings};
 pub use source::{ConfigFile, ENVIRONMENT_PREFIX, Source, load};
 pub use units::{ByteSize, Complaint, HumanDuration};

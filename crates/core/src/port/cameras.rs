@@ -177,6 +177,9 @@ pub struct Memory {
     pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
     /// The alarm that was raised and not yet cleared: since when recording stood still.
     pub alarmed_since: Option<Timestamp>,
+    /// Up to when this is known to be true: the last sign of life before the process ended. Given by [`Memories::load`] from
+    /// [`Memories::alive`]; `None` if there was none. Not stored with the memory itself.
+    pub alive_until: Option<Timestamp>,
 }
 
 /// Keeps [`Memory`].
@@ -193,4 +196,10 @@ pub trait Memories: Send + Sync {
     /// # Errors
     /// [`PortError`]; the caller tries again with the next change.
     async fn store(&self, camera: &CameraId, memory: &Memory) -> Result<(), PortError>;
+
+    /// The process lives at this instant: whatever is stored was true up to it. One small write for all cameras. Idempotent. Deadline: 5 s.
+    ///
+    /// # Errors
+    /// [`PortError`]; the caller goes on, and the next one counts.
+    async fn alive(&self, at: Timestamp) -> Result<(), PortError>;
 }

@@ -46,6 +46,10 @@ pub trait TunnelEvents: Send + Sync {
     #[must_use]
     fn up(&self, up: TunnelUp) -> bool;
 
+    /// The key of a camera that was reported stolen was offered and refused (rule S4). `client`: the SSH client's version line, untrusted, at
+    /// most 255 bytes. May be told as often as it happens: whoever listens damps it.
+    fn stolen(&self, camera: &CameraId, peer: SocketAddr, client: &str);
+
     /// A tunnel that was `up` ended; told exactly once, at the end of the session future at the latest. Never refused: the mailbox keeps
     /// room for the end of every session that it took.
     fn ended(&self, session: SessionId, end: TunnelEnd);

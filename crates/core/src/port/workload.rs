@@ -22,6 +22,8 @@ pub struct WorkloadSpec {
     pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
     /// The archiver's: up to where the archive is durable or explained, as the monitor knows it.
     pub durable_until: Option<Timestamp>,
+    /// The archiver's: since when this stream is the one to be recorded, where another was before. Nothing earlier is its to explain.
+    pub recorded_from: Option<Timestamp>,
 }
 
 /// An order to a workload.

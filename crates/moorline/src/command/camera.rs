@@ -2,9 +2,10 @@
 
 use anyhow::bail;
 use hyper::Method;
+use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::error::Hinted;
-use moorline_core::CameraId;
 use moorline_core::camera::{Enabled, Record};
+use moorline_core::{CameraId, Timestamp};
 use moorline_web::api::{CameraPatch, CameraView, KeyAdd, StrangerView};
 use serde_json::json;
 
@@ -23,7 +24,8 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         Camera::Add(add) => camera_add::add(client, *add, format).await,
         Camera::List => {
             let cameras: Vec<CameraView> = client.get("/cameras").await?;
-            output::print(format, &cameras, || camera_text::list(&cameras))
+            let now = Timestamp::from_millis(SystemClock.wall_ms());
+            output::print(format, &cameras, || camera_text::list(&cameras, now))
         }
         Camera::Show(name) => {
             let camera: CameraView = client.get(&camera_path(&name.camera)?).await?;

@@ -1,41 +1,55 @@
 //! Cameras as people read them.
 
+use moorline_core::alarm::NoticeKind;
 use moorline_core::camera::{Access, Enabled, Record};
-use moorline_core::{Cause, Timestamp};
+use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_web::api::{CameraView, SourceView};
 use serde_json::Value;
 
 use crate::moments;
 use crate::output::{self, Table};
 
-/// One line per camera.
-pub fn list(cameras: &[CameraView]) -> String {
+/// One line per camera, short enough for a terminal of 80 columns unless names and titles are long; `--output json` has everything.
+pub fn list(cameras: &[CameraView], now: Timestamp) -> String {
     if cameras.is_empty() {
         return "no cameras yet\nAdd one: moorline camera add NAME\n".to_owned();
     }
-    let mut table = Table::new(&[
-        "CAMERA",
-        "TITLE",
-        "LINK",
-        "SINCE",
-        "RATE",
-        "RECORD",
-        "DURABLE UNTIL",
-        "TROUBLE",
-    ]);
+    let mut table = Table::new(&["CAMERA", "TITLE", "LINK", "RATE", "STORED", "TROUBLE"]);
     for camera in cameras {
+        let since = |value: &Value| {
+            instant(value).map_or_else(String::new, |at| format!(" {}", age(now, at)))
+        };
+        let stored = match camera.record {
+            Record::Off => "off".to_owned(),
+            _ => instant(&camera.status["durable_until"])
+                .map_or_else(|| "-".to_owned(), |at| format!("{} ago", age(now, at))),
+        };
+        let trouble = open_gap(camera).map_or_else(
+            || "-".to_owned(),
+            |(cause, gap)| format!("{}{}", cause.replace('_', " "), since(&gap["since"])),
+        );
         table.row([
-            camera.id.clone(),
+            typed(camera),
             camera.title.clone(),
-            link(camera),
-            at(camera, &camera.status["link_since"]),
+            format!("{}{}", link(camera), since(&camera.status["link_since"])),
             rate(&camera.status),
-            record(camera.record).to_owned(),
-            at(camera, &camera.status["durable_until"]),
-            trouble(camera),
+            stored,
+            trouble,
         ]);
     }
     table.render()
+}
+
+/// The name that a person types.
+fn typed(camera: &CameraView) -> String {
+    let id = camera.id.parse::<CameraId>();
+    id.map_or_else(|_| camera.id.clone(), |id| id.typed())
+}
+
+/// The largest unit alone: `3h`.
+fn age(now: Timestamp, at: Timestamp) -> String {
+    let whole = output::duration(now.since(at));
+    whole.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// Everything of one camera.
@@ -50,10 +64,13 @@ pub fn show(camera: &CameraView) -> String {
         ("time zone", camera.timezone.clone()),
         ("added", moments::local(camera.created, &camera.timezone)),
         ("reached", access(&camera.access)),
-        ("main", source(&camera.main)),
+        ("main", source(camera, "main", &camera.main)),
         (
             "sub",
-            camera.sub.as_ref().map_or_else(|| "-".to_owned(), source),
+            camera
+                .sub
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |sub| source(camera, "sub", sub)),
         ),
         (
             "record",
@@ -84,6 +101,9 @@ pub fn show(camera: &CameraView) -> String {
     for key in &camera.keys {
         lines.push(("key", format!("{} {}", key.fingerprint, key.comment)));
     }
+    for notice in camera.status["notices"].as_array().into_iter().flatten() {
+        lines.push(("notice", told(camera, notice)));
+    }
     for note in &camera.notes {
         lines.push(("note", note.clone()));
     }
@@ -94,11 +114,36 @@ pub fn show(camera: &CameraView) -> String {
     table.render().trim_start().to_owned()
 }
 
+fn instant(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// What was new about the camera's connections (rule S4).
+fn told(camera: &CameraView, notice: &Value) -> String {
+    let what = notice["what"].as_str().and_then(|what| {
+        [
+            NoticeKind::NewNetwork,
+            NoticeKind::NewClient,
+            NoticeKind::StolenKey,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == what)
+    });
+    let mut text = format!(
+        "{}: {}",
+        at(camera, &notice["at"]),
+        what.map_or("unknown", NoticeKind::explanation)
+    );
+    for (field, word) in [("peer", "from"), ("client", "with")] {
+        if let Some(value) = notice[field].as_str().filter(|value| !value.is_empty()) {
+            text.push_str(&format!(", {word} {value}"));
+        }
+    }
+    text
+}
+
 fn at(camera: &CameraView, value: &Value) -> String {
-    let instant = value
-        .as_str()
-        .and_then(|text| text.parse::<Timestamp>().ok());
-    instant.map_or_else(
+    instant(value).map_or_else(
         || "-".to_owned(),
         |instant| moments::local(instant, &camera.timezone),
     )
@@ -138,6 +183,19 @@ fn stream(status: &Value) -> String {
         let words: Vec<&str> = std::iter::once(relay["source"].as_str().unwrap_or("-"))
             .chain(media)
             .collect();
+        let state = relay["state"]["state"].as_str().unwrap_or("-");
+        if state != "playing" {
+            let fault = relay["state"]["fault"].as_str();
+            let words = std::iter::once(state)
+                .chain(fault)
+                .map(|word| word.replace('_', " "));
+            let words: Vec<String> = words.collect();
+            return format!(
+                "{}: {}",
+                relay["source"].as_str().unwrap_or("-"),
+                words.join(", ")
+            );
+        }
         format!(
             "{} ({}, {})",
             words.join(", "),
@@ -186,26 +244,127 @@ fn access(access: &Access) -> String {
     }
 }
 
-fn source(source: &SourceView) -> String {
-    let path = source.path.as_deref().unwrap_or("known paths are tried");
+fn source(camera: &CameraView, name: &str, source: &SourceView) -> String {
+    let mut relays = camera.status["relays"].as_array().into_iter().flatten();
+    let relay = relays.find(|relay| relay["source"].as_str() == Some(name));
+    let found = relay.and_then(|relay| relay["path"].as_str());
+    let path = match (&source.path, found) {
+        (Some(path), _) => path.clone(),
+        (None, Some(found)) => format!("{found}, found among the known paths"),
+        (None, None) => "known paths are tried".to_owned(),
+    };
     source
         .user
         .as_ref()
-        .map_or_else(|| path.to_owned(), |user| format!("{path}, as {user}"))
+        .map_or_else(|| path.clone(), |user| format!("{path}, as {user}"))
 }
 
 /// Why nothing is recorded now, in words.
 fn trouble(camera: &CameraView) -> String {
-    let gaps = camera.status["gaps"].as_array();
-    let last = gaps
-        .and_then(|gaps| gaps.last())
-        .filter(|gap| gap[1].is_null());
-    let Some(gap) = last.map(|gap| &gap[0]) else {
+    let Some((cause, gap)) = open_gap(camera) else {
         return "-".to_owned();
     };
-    let cause = gap["cause"]
-        .as_str()
-        .and_then(|cause| cause.parse::<Cause>().ok());
-    let why = cause.map_or("unknown", Cause::explanation);
-    format!("{why}, since {}", at(camera, &gap["since"]))
+    let known = cause.parse::<Cause>().ok();
+    let why = known.map_or("unknown", Cause::explanation);
+    format!("{why} ({cause}), since {}", at(camera, &gap["since"]))
+}
+
+/// The stretch without media that goes on: its cause, and all of it.
+fn open_gap(camera: &CameraView) -> Option<(&str, &Value)> {
+    let last = camera.status["gaps"].as_array()?.last()?;
+    let gap = last.get(0).filter(|_| last[1].is_null())?;
+    Some((gap["cause"].as_str()?, gap))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn camera(id: &str, title: &str, status: Value) -> CameraView {
+        let view = json!({
+            "id": id, "title": title, "site": null, "timezone": "Europe/Berlin", "created": "2026-11-20T20:00:00Z", "keys": [],
+            "access": {"kind": "tunnel", "forwards": []}, "main": {"path": null, "user": null, "allow_basic": false}, "sub": null,
+            "record": "main", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": null, "disk_days": null,
+            "status": status, "rtsp_url": "rtsp://h:8554/yard", "notes": [],
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    fn status(link: &str, relay: Value, gap: Option<&str>) -> Value {
+        let gaps =
+            gap.map(|cause| json!([{"since": "2026-11-20T10:01:00Z", "cause": cause}, null]));
+        json!({
+            "link": {"state": link}, "link_since": "2026-11-20T10:00:00Z", "relays": [relay], "durable_until": "2026-11-20T20:59:00Z",
+            "gaps": gaps.into_iter().collect::<Vec<_>>(),
+            "notices": [{"at": "2026-11-20T20:30:00Z", "what": "new_network", "peer": "198.51.100.7:4000", "client": "SSH-2.0-x"}],
+        })
+    }
+
+    fn playing() -> Value {
+        json!({"source": "main", "state": {"state": "playing"}, "path": "/ch0", "media": ["H.264 1920x1080"], "bits_per_second": 1_900_000, "readers": 2})
+    }
+
+    #[test]
+    fn the_list_fits_a_terminal_of_80_columns() {
+        let refused = json!({"source": "main", "state": {"state": "refused", "fault": "unauthorized"}, "path": null, "media": [], "bits_per_second": 0, "readers": 1});
+        let cameras = [
+            camera(
+                "home/front-door",
+                "Front door",
+                status("up", playing(), None),
+            ),
+            camera(
+                "home/yard",
+                "Back yard",
+                status("up", refused, Some("camera_silent")),
+            ),
+            camera(
+                "acme/gate",
+                "Gate",
+                status("connecting", playing(), Some("tunnel_down")),
+            ),
+        ];
+        let now = "2026-11-20T21:00:00Z".parse().unwrap();
+        let text = list(&cameras, now);
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines[1].starts_with("front-door  Front door  up 11h"),
+            "{text}"
+        );
+        assert!(
+            lines[1].contains("1.9 Mbit/s") && lines[1].contains("1m ago"),
+            "{text}"
+        );
+        assert!(lines[2].ends_with("camera silent 10h"), "{text}");
+        assert!(lines[3].starts_with("acme/gate"), "{text}");
+    }
+
+    #[test]
+    fn one_camera_is_shown_with_its_fault_and_the_path_that_was_found() {
+        let text = show(&camera("home/yard", "Yard", status("up", playing(), None)));
+        for part in [
+            "/ch0, found among the known paths",
+            "main, H.264 1920x1080 (1.90 Mbit/s, 2 readers)",
+            "2026-11-20 21:30:00 CET: connected from a new network, from 198.51.100.7:4000, with SSH-2.0-x",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let refused = json!({"source": "main", "state": {"state": "refused", "fault": "unauthorized"}, "path": null, "media": [], "bits_per_second": 0, "readers": 1});
+        let text = show(&camera(
+            "home/yard",
+            "Yard",
+            status("up", refused, Some("rtsp_error")),
+        ));
+        assert!(text.contains("main: refused, unauthorized"), "{text}");
+        assert!(text.contains("known paths are tried"), "{text}");
+        assert!(
+            text.contains("refused the stream (rtsp_error), since"),
+            "{text}"
+        );
+    }
 }

@@ -209,11 +209,11 @@ fn cameras(operator: &Operator) -> DoctorFinding {
     let keyless = set
         .iter()
         .filter(|camera| camera.keys.is_empty() && matches!(camera.access, Access::Tunnel { .. }));
-    let names: Vec<&str> = keyless.map(|camera| camera.id.name()).collect();
-    if names.is_empty() {
+    let names: Vec<String> = keyless.map(|camera| camera.id.typed()).collect();
+    let Some(first) = names.first() else {
         return ok("cameras", format!("{} known", set.len()));
-    }
-    let hint = "give each a key: moorline camera key add CAMERA KEY";
+    };
+    let hint = format!("give each a key: moorline camera key add {first} KEY");
     warning(
         "cameras",
         format!(

@@ -12,7 +12,7 @@ use crate::settings::{Alert, SmtpSecurity};
 
 fn config(alert: &Alert) -> Config {
     Config {
-        webhook: alert.webhook.clone(),
+        webhook: alert.webhook.expose().to_owned(),
         webhook_private: alert.webhook_private.clone(),
         webhook_http: alert.webhook_http,
         email_to: alert.email_to.clone(),
@@ -25,7 +25,7 @@ fn config(alert: &Alert) -> Config {
         },
         smtp_user: alert.smtp_user.clone(),
         smtp_password: Secret::new(alert.smtp_password.expose().clone()),
-        heartbeat: alert.heartbeat.clone(),
+        heartbeat: alert.heartbeat.expose().to_owned(),
         heartbeat_every: alert.heartbeat_every,
     }
 }

@@ -22,6 +22,25 @@ pub(crate) fn memory(seed: i64) -> Memory {
             (gap(seed + 5, Cause::CameraSilent), None),
         ],
         alarmed_since: Some(at(seed + 7)),
+        alive_until: None,
+    }
+}
+
+pub(crate) async fn the_last_sign_of_life_comes_with_every_memory(
+    admin: &dyn CameraAdmin,
+    memories: &dyn Memories,
+) {
+    let names = ["alive-1", "alive-2"].map(id);
+    for (name, key) in ["alive-1", "alive-2"].into_iter().zip([123, 124]) {
+        admin.add(camera(name, &[key])).await.unwrap();
+        memories.store(&id(name), &memory(1)).await.unwrap();
+    }
+    for instant in [500, 900] {
+        memories.alive(at(instant)).await.unwrap();
+        for name in &names {
+            let read = of(memories, name).await.unwrap();
+            assert_eq!(read.alive_until, Some(at(instant)));
+        }
     }
 }
 

@@ -60,6 +60,10 @@ impl TunnelEvents for Notes {
         true
     }
 
+    fn stolen(&self, camera: &CameraId, _: SocketAddr, _: &str) {
+        self.note(format!("stolen {camera}"));
+    }
+
     fn ended(&self, _session: SessionId, end: TunnelEnd) {
         self.note(format!("ended {end:?}"));
     }

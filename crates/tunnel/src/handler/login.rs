@@ -58,6 +58,9 @@ impl CameraHandler {
         if let Refusal::Stolen(camera) = refusal {
             let client = Untrusted::new(self.session.client());
             tracing::warn!(%camera, %peer, %key, %user, %client, "a stolen camera called");
+            self.monitor
+                .events
+                .stolen(camera, peer, self.session.client());
         } else {
             tracing::info!(%peer, %key, %user, reason = refusal.reason(), "login refused");
         }

@@ -69,6 +69,13 @@ async fn name_and_key_must_agree_and_the_camera_be_enabled() {
         assert_eq!(client.wait(SOON).await.unwrap().code(), Some(1), "{name}");
         assert_eq!(rig.tunnel.pending()[0].reason, reason);
     }
+    rig.told("S4: that the stolen camera called", |seen| {
+        let lost = "lost".parse().unwrap();
+        seen.iter()
+            .any(|seen| matches!(seen, crate::support::Seen::Stolen(id, client) if *id == lost && client.contains("dropbear")))
+            .then_some(())
+    })
+    .await;
     let _client = rig.dbclient(&gate, "root", &TUNNEL, &[]);
     rig.told("the gate by its key alone", |seen| {
         let gate = "acme/gate".parse().unwrap();

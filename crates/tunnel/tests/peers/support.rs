@@ -69,6 +69,7 @@ impl CameraDirectory for Directory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Up(SessionId, CameraId),
+    Stolen(CameraId, String),
     Ended(SessionId, TunnelEnd),
     Opened(SessionId),
     Line(SessionId, String),
@@ -112,6 +113,10 @@ impl TunnelEvents for FakeMonitor {
             self.serve(up.session, &up.camera.id);
         }
         true
+    }
+
+    fn stolen(&self, camera: &CameraId, _: SocketAddr, client: &str) {
+        self.note(Seen::Stolen(camera.clone(), client.to_owned()));
     }
 
     fn ended(&self, session: SessionId, end: TunnelEnd) {

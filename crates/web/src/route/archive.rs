@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::stream;
 use moorline_core::camera::Camera;
-use moorline_core::coverage::{Coverage, Held, Row, RowKind, SHORTEST_GAP};
+use moorline_core::coverage::{Coverage, Held, Row, RowKind};
 use moorline_core::port::{AuditEntry, AuditEvent, Export, StoreError};
 use moorline_core::segment::{ObjectKey, Tier};
 use moorline_core::user::Role;
@@ -15,6 +15,7 @@ use moorline_core::{TimeRange, Timestamp};
 use serde::Deserialize;
 use std::sync::Arc;
 
+use super::coverage::{explain_by_other, open_gaps, other_of, settle, unexplained};
 use crate::access::Access;
 use crate::api::{CoverageView, SegmentView, VerifyView};
 use crate::extract::Asked;
@@ -95,76 +96,25 @@ async fn rows(
     let now = site.now();
     let from = range.from.max(access.shown_from(camera.created));
     let until = TimeRange::new(from, range.to.min(now));
-    let mut coverage = site
-        .recordings
-        .coverage(&camera.id, stretch.tier(camera), until)
-        .await?;
-    open_gaps(site, camera, &mut coverage, now);
-    Ok(coverage)
-}
-
-/// Draws the stretches that are not yet stored: their causes are the monitor's (docs/design/lifecycle.md).
-fn open_gaps(site: &Site, camera: &Camera, coverage: &mut Coverage, now: Timestamp) {
-    let Some(status) = site.statuses.get(&camera.id) else {
-        return;
+    // Before the listing: what becomes durable meanwhile is then seen twice, and not left out.
+    let status = site.statuses.get(&camera.id);
+    let tier = stretch.tier(camera);
+    let mut coverage = site.recordings.coverage(&camera.id, tier, until).await?;
+    let finish = |coverage: &mut Coverage| {
+        if let Some(status) = &status {
+            open_gaps(status, coverage, now);
+            settle(coverage, camera, status, now);
+        }
     };
-    let mut drawn = Vec::with_capacity(coverage.rows.len());
-    for row in std::mem::take(&mut coverage.rows) {
-        if row.kind != RowKind::Unexplained {
-            drawn.push(row);
-            continue;
-        }
-        let mut at = row.range.from;
-        for (gap, end) in &status.gaps {
-            let known = TimeRange::new(gap.since, end.unwrap_or(now))
-                .intersection(&TimeRange::new(at, row.range.to));
-            if known.is_empty() {
-                continue;
-            }
-            if known.from > at {
-                drawn.push(Row {
-                    range: TimeRange::new(at, known.from),
-                    kind: RowKind::Unexplained,
-                });
-            }
-            drawn.push(Row {
-                range: known,
-                kind: RowKind::Gap {
-                    cause: gap.cause,
-                    open: end.is_none(),
-                },
-            });
-            at = known.to;
-        }
-        if at < row.range.to {
-            drawn.push(Row {
-                range: TimeRange::new(at, row.range.to),
-                kind: RowKind::Unexplained,
-            });
-        }
+    finish(&mut coverage);
+    if let Some(missing) = unexplained(&coverage) {
+        let other = other_of(tier);
+        let mut other = site.recordings.coverage(&camera.id, other, missing).await?;
+        finish(&mut other);
+        explain_by_other(&mut coverage, &other);
+        finish(&mut coverage);
     }
-    coverage.rows = drawn;
-    settle(coverage, camera, now);
-}
-
-/// What is not recorded yet is no bug: before the camera was added there was nothing, and the last seconds are still on their way. What is
-/// too short for a gap belongs to the row after it.
-fn settle(coverage: &mut Coverage, camera: &Camera, now: Timestamp) {
-    let fresh = now - std::time::Duration::from_secs(10);
-    let mut carried = None;
-    coverage.rows.retain_mut(|row| {
-        if row.kind != RowKind::Unexplained {
-            row.range.from = carried.take().unwrap_or(row.range.from);
-            return true;
-        }
-        row.range.from = row.range.from.max(camera.created).min(row.range.to);
-        if row.range.duration() < SHORTEST_GAP {
-            carried = Some(row.range.from);
-            return false;
-        }
-        let on_its_way = row.range.to >= now && row.range.from >= fresh;
-        !on_its_way
-    });
+    Ok(coverage)
 }
 
 /// `GET …/coverage`

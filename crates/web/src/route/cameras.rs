@@ -317,7 +317,7 @@ pub(super) fn view(site: &Site, camera: &Camera) -> CameraView {
         enabled: camera.enabled,
         bytes_per_day,
         disk_days: disk_days(site),
-        notes: notes(status.as_ref()),
+        notes: notes(camera, status.as_ref()),
         status: CameraView::status_value(status.as_ref()),
         rtsp_url: format!(
             "rtsp://{}:{}/{}",
@@ -352,14 +352,20 @@ fn disk_days(site: &Site) -> Option<u32> {
 }
 
 /// What is wrong, and what to do about it.
-fn notes(status: Option<&CameraStatus>) -> Vec<String> {
+fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
     let Some(status) = status else {
         return Vec::new();
     };
     let mut notes = Vec::new();
     for relay in &status.relays {
         if let RelayState::Refused { fault } = relay.state {
-            notes.push(format!("{} stream: {}", relay.source, fault.hint()));
+            notes.push(format!(
+                "{} stream: {} ({}): {}",
+                relay.source,
+                fault.explanation(),
+                fault.as_str(),
+                fault.hint(&camera.id.typed())
+            ));
         }
     }
     if let Some(archive) = &status.archive {

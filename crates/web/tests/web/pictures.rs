@@ -138,7 +138,7 @@ async fn recorded_pictures_wait_for_credit_and_a_gap_is_told() {
     };
     let gap = gap.expect("the gap is told before what follows it");
     assert_eq!(gap["cause"], "restart");
-    assert_eq!(gap["words"], "Moorline was restarted");
+    assert_eq!(gap["words"], "Moorline or its recorder was restarted");
     assert_eq!(after - walls[1], 241_000, "the pictures behind the gap");
 }
 

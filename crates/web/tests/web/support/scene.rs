@@ -66,6 +66,7 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
             source: SourceName::Main,
             state: RelayState::Playing,
             since: ago(3 * 3600),
+            path: Some("/ch0".to_owned()),
             media: vec!["H.264 640x360".to_owned()],
             bits_per_second: 1_870_000,
             readers: 2,
@@ -86,6 +87,7 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
         gaps: Vec::new(),
         said: vec![("temp".to_owned(), "41".to_owned())],
         client: Some("SSH-2.0-dropbear_2022.83".to_owned()),
+        notices: Vec::new(),
     }
 }
 

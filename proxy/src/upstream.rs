@@ -109,9 +109,12 @@ impl Upstream {
                         .upstream_faults
                         .get_or_create(&Reason { reason })
                         .inc();
+                    let cameras = self.directory.snapshot();
+                    let camera = cameras.get(&self.source.camera);
+                    let hint = camera.map_or_else(String::new, |camera| fault.hint(camera));
                     tracing::warn!(
                         source = %self.source.name, reason, error = %Untrusted::new(text), ?retry_in,
-                        hint = fault.hint(&self.source.camera.typed()), "the camera's stream cannot be read"
+                        hint, "the camera's stream cannot be read"
                     );
                     self.source.set_state(RelayState::Refused { fault });
                     self.pause(retry_in, approach.record()).await;

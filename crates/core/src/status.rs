@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::alarm::Notice;
+use crate::camera::{Access, Camera};
 use crate::cause::Cause;
 use crate::id::{CameraId, Generation, SessionId, SourceName};
 use crate::time::Timestamp;
@@ -87,21 +88,6 @@ pub enum RtspFault {
 }
 
 impl RtspFault {
-    /// What is wrong, in words.
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::RefusedByCamera => "nothing listens behind the tunnel",
-            Self::NotRtsp => "what listens there does not speak RTSP",
-            Self::Unauthorized => "the camera wants a login, or another one",
-            Self::NotFound => "the camera has no stream at that path, nor at a known one",
-            Self::Status => "the camera refuses the stream",
-            Self::NoMedia => "the camera offers no stream that can be read",
-            Self::Timeout => "the camera's RTSP server does not answer",
-            Self::FramingLost => "the camera's stream is garbled",
-            Self::Closed => "the camera closes the connection",
-        }
-    }
-
     /// The text in metrics, logs and the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -117,9 +103,16 @@ impl RtspFault {
         }
     }
 
-    /// What to do about it. `camera` is the name to type in a command.
-    pub fn hint(self, camera: &str) -> String {
+    /// What to do about it, by the name to type in a command and the way on which the camera is reached.
+    pub fn hint(self, camera: &Camera) -> String {
+        let is_lan = matches!(camera.access, Access::Lan { .. });
         let text = match self {
+            Self::RefusedByCamera if is_lan => {
+                "nothing listens at its address: check host and port, moorline camera set CAMERA --rtsp rtsp://HOST:PORT/PATH"
+            }
+            Self::NotRtsp if is_lan => {
+                "what listens at its address does not speak RTSP: check the port, moorline camera set CAMERA --rtsp rtsp://HOST:PORT/PATH"
+            }
             Self::RefusedByCamera => {
                 "nothing listens at the forwarded port: check the camera's RTSP server and the last part of -R"
             }
@@ -140,7 +133,7 @@ impl RtspFault {
                 "the camera's RTSP server closes the connection: restart it, or lower its bitrate"
             }
         };
-        text.replace("CAMERA", camera)
+        text.replace("CAMERA", &camera.id.typed())
     }
 }
 

@@ -360,11 +360,10 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
     for relay in &status.relays {
         if let RelayState::Refused { fault } = relay.state {
             notes.push(format!(
-                "{} stream: {} ({}): {}",
+                "{} stream ({}): {}",
                 relay.source,
-                fault.explanation(),
                 fault.as_str(),
-                fault.hint(&camera.id.typed())
+                fault.hint(camera)
             ));
         }
     }

@@ -731,3 +731,28 @@ fn replies_with_odd_cseqs() {
         [ClientEvent::Described { .. }]
     ));
 }
+
+#[test]
+fn a_camera_that_is_live_by_its_own_words_is_asked_for_the_present() {
+    for (attribute, range) in [
+        ("", "npt=0.000-"),
+        ("a=range:npt=0-\r\n", "npt=0.000-"),
+        ("a=range:npt=now-\r\n", "npt=now-"),
+        ("a=range: npt = NOW -\r\n", "npt=now-"),
+    ] {
+        let sdp = SDP.replacen("a=control", &format!("{attribute}a=control"), 1);
+        let mut session = ClientSession::new(config(), NOW);
+        let mut camera = Camera::new();
+        let play = loop {
+            let request = camera.request(&mut session);
+            let response = match request.method.as_str() {
+                "DESCRIBE" => described(&request, &sdp),
+                "PLAY" => break request,
+                _ => ok(&request).header("Session", "77"),
+            };
+            give(&mut session, &response);
+            events(&mut session, NOW);
+        };
+        assert_eq!(play.headers.get("Range"), Some(range), "{attribute}");
+    }
+}

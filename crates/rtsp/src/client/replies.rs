@@ -203,6 +203,7 @@ impl ClientSession {
             response.headers.get("Content-Location"),
         );
         self.aggregate_url = control::resolve(&base, sdp.control.as_deref());
+        self.is_live = sdp.is_live;
         // An absolute control of the session is the base of its tracks, as ffmpeg has it.
         let track_base = if sdp.control.as_deref().is_some_and(|c| c.contains("://")) {
             &self.aggregate_url
@@ -307,8 +308,14 @@ impl ClientSession {
         self.demux.set_channels(map);
         self.phase = Phase::PlaySent;
         self.wanted.clear();
-        let request =
-            Request::new(Method::Play, self.aggregate_url.clone()).header("Range", "npt=0.000-");
+        // To GStreamer's server a beginning is a seek: it flushes a stream that others watch, and its RTP time starts anew for all of them. A
+        // camera that says `now-` of itself is asked for just that, as GStreamer's own client does; all others for what ffmpeg asks for.
+        let range = if self.is_live {
+            "npt=now-"
+        } else {
+            "npt=0.000-"
+        };
+        let request = Request::new(Method::Play, self.aggregate_url.clone()).header("Range", range);
         self.send(request, now, self.config.request_timeout);
     }
 

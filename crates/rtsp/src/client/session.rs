@@ -112,6 +112,8 @@ pub struct ClientSession {
     pub(super) redirects: u8,
     pub(super) request_url: String,
     pub(super) aggregate_url: String,
+    /// The camera's description says that it plays the present alone.
+    pub(super) is_live: bool,
     /// Control URLs of the tracks to set up, with their index in the SDP.
     pub(super) wanted: Vec<(usize, Media, String)>,
     pub(super) tracks: Vec<TrackReader>,
@@ -152,6 +154,7 @@ impl ClientSession {
             redirects: 0,
             request_url: String::new(),
             aggregate_url: String::new(),
+            is_live: false,
             wanted: Vec::new(),
             tracks: Vec::new(),
             session_id: None,

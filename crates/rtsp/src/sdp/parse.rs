@@ -114,6 +114,8 @@ pub struct Sdp {
     pub title: Option<String>,
     /// `a=control` before the first `m=`.
     pub control: Option<String>,
+    /// `a=range:npt=now-` before the first `m=`: there is only the present to be played.
+    pub is_live: bool,
     /// Media sections in their order.
     pub media: Vec<Media>,
     /// `a=x-moorline-*` before the first `m=`, names without the prefix `x-`: what our own relay tells the archiver.
@@ -133,6 +135,7 @@ impl Sdp {
         let mut sdp = Self {
             title: None,
             control: None,
+            is_live: false,
             media: Vec::new(),
             extras: Vec::new(),
         };
@@ -174,6 +177,9 @@ impl Sdp {
         let (name, value) = split_attribute(attribute);
         if name.eq_ignore_ascii_case("control") {
             self.control = Some(value.to_owned());
+        } else if name.eq_ignore_ascii_case("range") {
+            let words: String = value.split_ascii_whitespace().collect();
+            self.is_live = words.to_ascii_lowercase().starts_with("npt=now");
         } else if let Some(extra) = name
             .strip_prefix("x-")
             .filter(|n| n.starts_with("moorline-"))

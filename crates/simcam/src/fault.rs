@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -146,6 +147,8 @@ pub enum Event {
     SequenceJump,
     /// Video's timestamps jump by an hour.
     TimestampJump,
+    /// Video's timestamps jump back by this, as GStreamer's server's do when another client plays "from the beginning".
+    TimestampBack(Duration),
     /// The other film begins, with parameter sets of its own; again: back. Nothing happens on a stream without another film.
     Parameters,
     /// The clock of sender reports jumps an hour back.

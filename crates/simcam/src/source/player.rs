@@ -215,6 +215,7 @@ impl Player {
                 video.sender.sequence = video.sender.sequence.wrapping_add(40_000)
             }
             Event::TimestampJump => video.sender.jump(HOUR),
+            Event::TimestampBack(by) => video.sender.jump_back(by),
             Event::ClockJump => self.clock_back += HOUR,
             Event::Parameters => video.change_film(),
             Event::Close | Event::Request | Event::Nonce => {}

@@ -70,6 +70,11 @@ impl Sender {
         self.origin = self.timestamp(by);
     }
 
+    pub(super) fn jump_back(&mut self, by: Duration) {
+        let forward = self.timestamp(by).wrapping_sub(self.origin);
+        self.origin = self.origin.wrapping_sub(forward);
+    }
+
     /// Appends one packet.
     pub(super) fn packet(
         &mut self,

@@ -369,6 +369,19 @@ async fn events_happen_once_to_whoever_is_connected() {
         }
     }
 
+    source
+        .faults()
+        .fire(Event::TimestampBack(std::time::Duration::from_secs(10)));
+    loop {
+        let next = reader.video().await.unwrap().0;
+        let step = next.timestamp.wrapping_sub(last.timestamp);
+        last = next;
+        if step > 90_000 {
+            assert_eq!(step, 3000_u32.wrapping_sub(10 * 90_000));
+            break;
+        }
+    }
+
     source.faults().fire(Event::Close);
     let end = loop {
         if let Err(end) = reader.frame().await {

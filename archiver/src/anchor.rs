@@ -13,6 +13,8 @@ const HALF_WINDOW: i64 = 30 * MICROS;
 const SLEW_PPM: i64 = 500;
 /// RTP and monotonic time part by more than this: the take ends (S31).
 const DIVERGED: i64 = 5 * MICROS;
+/// The longest step back of one picture that may be a picture out of order, and the earliest that media may be.
+const JUMP: i64 = MICROS;
 /// The monotonic time in which queueing may hold a whole stream back before it counts as divergence.
 const QUEUEING: i64 = 120 * MICROS;
 /// The wall clock stepped by more than this, in milliseconds: the take ends.
@@ -123,21 +125,36 @@ impl WallAnchor {
 pub(crate) struct Divergence {
     envelope: Option<Lowest>,
     reference: Option<i64>,
+    /// The latest media time.
+    highest: i64,
+    /// The least difference so far, which rises as fast as the slew, and when that was.
+    floor: (i64, i64),
 }
 
 impl Divergence {
     /// A picture of media time `media` arrived at monotonic time `monotonic`, both in microseconds from anywhere. `true`: the take ends.
     ///
-    /// A stream that runs ahead cannot be queueing. One that lags may be, until it has lagged for two minutes on end.
+    /// A stream that runs ahead cannot be queueing, nor can one that goes back. One that lags may be, until it has lagged for two minutes on
+    /// end.
     pub(crate) fn observe(&mut self, media: i64, monotonic: i64) -> bool {
         let difference = monotonic.saturating_sub(media);
         let Some(envelope) = &mut self.envelope else {
             self.envelope = Some(Lowest::new(QUEUEING, monotonic, difference));
             self.reference = Some(difference);
+            self.highest = media;
+            self.floor = (difference, monotonic);
             return false;
         };
-        if difference < envelope.get().saturating_sub(DIVERGED) {
+        let back = media < self.highest.saturating_sub(JUMP);
+        let (floor, at) = self.floor;
+        let rise = monotonic.saturating_sub(at).max(0) / MICROS * SLEW_PPM;
+        let ahead = difference < floor.saturating_add(rise).saturating_sub(JUMP);
+        if back || ahead || difference < envelope.get().saturating_sub(DIVERGED) {
             return true;
+        }
+        self.highest = self.highest.max(media);
+        if difference <= floor.saturating_add(rise) {
+            self.floor = (difference, monotonic);
         }
         match envelope.push(monotonic, difference) {
             Some(lowest) => {
@@ -255,11 +272,35 @@ mod tests {
         assert!(divergence.observe(110 * MICROS, 101 * MICROS));
     }
 
+    proptest! {
+        /// Whatever the tunnel held back before: a jump of more than a second ends the take at its first picture, and a stall never does.
+        #[test]
+        fn rtp_that_jumps_ends_the_take_at_once_and_a_stall_does_not(
+            delays in proptest::collection::vec(0_i64..4_000, 1..200), jump in 1_001_i64..3_600_000,
+        ) {
+            let mut divergence = Divergence::default();
+            let (mut arrival, mut media) = (i64::MIN, 0);
+            for (picture, delay) in (0_i64..).zip(&delays) {
+                media = picture * 40_000;
+                // a stream arrives in order
+                arrival = (media + delay * 1_000).max(arrival);
+                // some are shown before the one that came first
+                let shown = media + if picture % 3 == 1 { 400_000 } else { 0 };
+                prop_assert!(!divergence.observe(shown, arrival));
+            }
+            let mut other = divergence.clone();
+            prop_assert!(divergence.observe(media + 40_000 - jump * 1_000 - 40_000, arrival + 40_000));
+            // ahead of the most punctual picture so far, which the first may have been late for
+            prop_assert!(other.observe(media + 40_000 + (jump + 4_400) * 1_000, arrival + 40_000));
+        }
+    }
+
     #[test]
     fn rtp_that_lags_for_minutes_ends_the_take() {
         let mut divergence = Divergence::default();
         let ended = (0..600).find(|second| {
-            let media = if *second < 100 { *second } else { *second - 6 };
+            // the camera's clock stands still for six seconds
+            let media = (*second).min(100).max(*second - 6);
             divergence.observe(media * MICROS, second * MICROS)
         });
         assert!(

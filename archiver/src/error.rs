@@ -37,8 +37,10 @@ pub(crate) enum Ended {
     Boundary,
     /// The connection ended.
     Closed,
-    /// A clock stepped, or RTP and monotonic time parted (S31).
+    /// Our clock stepped.
     ClockStep,
+    /// The camera's did: RTP time jumped, or parted from monotonic time (S31).
+    Parted,
     /// An order: drain, or the token.
     Stopped,
     /// An error; it is in the log.
@@ -51,6 +53,7 @@ impl Ended {
             Self::Boundary => "boundary",
             Self::Closed => "closed",
             Self::ClockStep => "clock_step",
+            Self::Parted => "rtp_time_parted",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
         }

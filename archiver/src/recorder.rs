@@ -163,6 +163,7 @@ impl Recorder {
             self.parts.account.place(),
             self.parts.account.generation,
             playing.clock_rate,
+            playing.has_closed_groups(),
             playing.sound.clone(),
         );
         let result = self.read(playing, &mut take).await;
@@ -171,9 +172,12 @@ impl Recorder {
             true => Ok(()),
             false => take.finish(&mut self.parts.account).await,
         };
-        if matches!(result, Ok(Ended::ClockStep)) {
-            // after the seal: it is the cause of what follows
-            self.parts.account.own(Own::Certain(Cause::ClockStep));
+        // after the seal: it is the cause of what follows
+        match result {
+            Ok(Ended::ClockStep) => self.parts.account.own(Own::Certain(Cause::ClockStep)),
+            // what the monitor sees from now on goes before: the camera may be away
+            Ok(Ended::Parted) => self.parts.account.own(Own::Likely(Cause::ClockStep)),
+            _ => {}
         }
         self.synced = take.synced().or(self.synced);
         let kept = take.synced().is_some();
@@ -223,7 +227,7 @@ impl Recorder {
                         last_key = last_picture;
                     }
                     if verdict == Verdict::Diverged {
-                        return Ok(Ended::ClockStep);
+                        return Ok(Ended::Parted);
                     }
                     self.after_picture(take).await?;
                 }
@@ -241,6 +245,7 @@ impl Recorder {
                 Some(Ok(CodecItem::Rtcp(packet))) => {
                     match mark(&packet) {
                         Some(Mark::Boundary) => return Ok(Ended::Boundary),
+                        Some(Mark::ClockStep) => return Ok(Ended::Parted),
                         Some(Mark::Overrun) => take.overrun(),
                         None => {}
                     }

@@ -80,3 +80,75 @@ async fn a_wall_clock_that_steps_ends_the_take() {
     assert!((29.0..32.0).contains(&seconds), "{seconds}");
     archive.shutdown(Duration::from_secs(5)).await;
 }
+
+/// The camera's RTP time goes back, and nobody says so before its pictures do.
+async fn goes_back(by: Duration) {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("two segments are stored", || store.segments().len() >= 2).await;
+    let ticks = by.as_micros() as u64 * 9 / 100;
+    camera.back.store(ticks, Ordering::Relaxed);
+    common::eventually("it was asked again", || {
+        camera.opened.load(Ordering::Relaxed) == 2
+    })
+    .await;
+    let before = store.segments().len();
+    common::eventually("segments of the next take", || {
+        store.segments().len() >= before + 2
+    })
+    .await;
+    running.drain(Duration::from_secs(10)).await;
+    archive.shutdown(Duration::from_secs(5)).await;
+
+    let frames = store.frames();
+    let holes: Vec<u64> = frames
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + 1)
+        .map(|pair| pair[1] - pair[0])
+        .collect();
+    // The group in which time goes back, and what comes while the relay is asked again, up to the next key frame.
+    assert!(
+        holes.len() <= 1 && holes.iter().all(|hole| (1..50).contains(hole)),
+        "{by:?}: {holes:?}"
+    );
+    assert_eq!(store.gaps(), [], "{by:?}: less than a second is no gap");
+    let segments = store.segments();
+    let mut takes: Vec<_> = segments.iter().map(|(key, _)| key.take).collect();
+    takes.dedup();
+    assert_eq!(takes.len(), 2, "{by:?}");
+    for (key, bytes) in &segments {
+        let pictures = common::frames(bytes).len() as u64;
+        let said = key.duration.as_millis() as u64;
+        assert!(
+            said.abs_diff(pictures * 20) <= 1,
+            "{by:?}: {pictures} pictures of 20 ms in {key}"
+        );
+    }
+    for pair in segments.windows(2) {
+        let apart = pair[1].0.start.as_millis() - pair[0].0.range().to.as_millis();
+        assert!(
+            (-200..1_000).contains(&apart),
+            "{by:?}: {apart} ms from {} to {}",
+            pair[0].0,
+            pair[1].0
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rtp_time_that_goes_back_costs_a_group_of_pictures() {
+    for by in [
+        Duration::from_millis(300),
+        Duration::from_secs(5),
+        Duration::from_secs(7_200),
+    ] {
+        goes_back(by).await;
+    }
+}

@@ -109,6 +109,8 @@ pub struct DoorConfig {
     pub strangers: usize,
     /// The same of one /24, /64 or /48.
     pub strangers_per_prefix: usize,
+    /// Connections of one user, from the login on, whatever they do. Beyond it 503.
+    pub connections_per_user: usize,
     /// How often it is looked whether a user is still there and has the same stream password (S15 allows 1 s).
     pub recheck: Duration,
     /// The socket's send buffer in bytes: what a slow viewer lags behind in the kernel. The system doubles it.
@@ -123,6 +125,8 @@ impl Default for DoorConfig {
             login_timeout: Duration::from_secs(20),
             strangers: 512,
             strangers_per_prefix: 64,
+            // Twice the streams: a wall that connects again before its old connections are seen to have ended.
+            connections_per_user: 128,
             recheck: Duration::from_millis(500),
             // 20 Mbit/s over 100 ms need 256 KiB.
             send_buffer: 256 * 1024,

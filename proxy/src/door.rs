@@ -69,7 +69,7 @@ impl FrontDoor {
                 config.strangers_per_prefix,
                 hub.metrics().clone(),
             )),
-            guests: Guests::default(),
+            guests: Guests::new(config.connections_per_user),
             config,
             hub,
             users,

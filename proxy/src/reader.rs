@@ -68,6 +68,8 @@ pub(crate) enum End {
     RelayEnded,
     /// The archiver's take is over.
     Boundary,
+    /// The same: the camera's clock jumped.
+    ClockStep,
     /// The camera's stream has changed in a way that the reader cannot follow.
     LayoutChanged,
     /// The user is gone or has another stream password (S15), the place was needed, or the door closes.
@@ -82,6 +84,7 @@ impl End {
             Self::Stalled => "stalled",
             Self::RelayEnded => "relay_ended",
             Self::Boundary => "boundary",
+            Self::ClockStep => "clock_step",
             Self::LayoutChanged => "layout_changed",
             Self::Dismissed => "dismissed",
         }

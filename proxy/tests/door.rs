@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use moorline_core::camera::Source;
 use moorline_proxy::{DoorConfig, RelayConfig};
-use moorline_rtsp::auth::AuthError;
+use moorline_rtsp::auth::{AuthError, ClientAuth, Credentials};
 use moorline_rtsp::client::ClientError;
 use stage::viewer::{Seen, Viewer};
 use stage::{Fault, PATIENCE, Script, Stage, record};
@@ -382,4 +382,66 @@ async fn a_mute_camera_is_described_and_plays_nothing() {
     viewer.plays().await;
     let early = tokio::time::timeout(Duration::from_millis(300), viewer.next()).await;
     assert!(early.is_err(), "{early:?}");
+}
+
+/// Connects and logs in without asking for anything that plays; what is answered to the DESCRIBE that carries the login.
+async fn logged_in(stage: &Stage, path: &str, login: (&str, &str)) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(stage.address).await.unwrap();
+    let challenge = ask(&mut stream, &request("DESCRIBE", stage.address, path, "")).await;
+    let challenge = challenge.split("WWW-Authenticate: ").nth(1).unwrap();
+    let (user, password) = login;
+    let credentials = Credentials {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    };
+    let mut auth = ClientAuth::new(Some(credentials), false, [7; 16]);
+    auth.challenge(challenge.lines().take(1)).unwrap();
+    let uri = format!("rtsp://{}/{path}", stage.address);
+    let header = auth.authorize("DESCRIBE", &uri).unwrap();
+    let header = format!("Authorization: {header}\r\n");
+    let answer = ask(
+        &mut stream,
+        &request("DESCRIBE", stage.address, path, &header),
+    )
+    .await;
+    (stream, answer)
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_connections_and_no_more_whatever_they_do() {
+    let door = DoorConfig {
+        connections_per_user: 3,
+        ..DoorConfig::default()
+    };
+    let stage = Stage::with(vec![record("yard")], RelayConfig::default(), door, None).await;
+    stage.people.add("bob", "home", "another-secret");
+    stage.yard.up("yard", Script::clip(1));
+    let _relay = stage.relay("yard");
+    // Neither of a camera nor playing: no limit on readers counts them.
+    let ann = ("ann", "stream-secret");
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let (stream, answer) = logged_in(&stage, "nothing", ann).await;
+        assert!(answer.starts_with("RTSP/1.0 404"), "{answer}");
+        held.push(stream);
+    }
+    let (mut refused, answer) = logged_in(&stage, "yard", ann).await;
+    assert!(answer.starts_with("RTSP/1.0 503"), "{answer}");
+    assert!(answer.contains("Retry-After: 5"), "{answer}");
+    let mut reason = String::new();
+    let read = tokio::time::timeout(PATIENCE, refused.read_to_string(&mut reason)).await;
+    read.expect("it is closed").unwrap();
+    let told = answer + &reason;
+    assert!(told.contains("close one"), "{told}");
+    // A wrong password is told nothing of it, another user has places of their own, and a place that is left can be taken.
+    let (_, answer) = logged_in(&stage, "yard", ("ann", "wrong")).await;
+    assert!(answer.starts_with("RTSP/1.0 401"), "{answer}");
+    let (_, answer) = logged_in(&stage, "yard", ("bob", "another-secret")).await;
+    assert!(answer.starts_with("RTSP/1.0 200"), "{answer}");
+    held.pop();
+    moorline_testkit::eventually("there is room again", PATIENCE, || async {
+        let (_, answer) = logged_in(&stage, "yard", ann).await;
+        answer.starts_with("RTSP/1.0 200").then_some(())
+    })
+    .await;
 }

@@ -109,19 +109,21 @@ pub(crate) struct Take {
 }
 
 impl Take {
-    /// A take of `place` under `generation`, of pictures with this clock rate.
+    /// A take of `place` under `generation`, of pictures with this clock rate; in closed groups nothing is shown before a key frame that
+    /// comes after it.
     pub(crate) fn new(
         spool: &Arc<Spool>,
         place: &Place,
         generation: Generation,
         timescale: u32,
+        closed_groups: bool,
         track: Option<SoundTrack>,
     ) -> Self {
         let settings = &spool.settings;
         let longest = settings.fragment.as_millis() as u64 * u64::from(timescale) / 1_000;
         Self {
             stagger: crate::cut::stagger(&place.camera, settings.segment),
-            gatherer: Gatherer::new(VIDEO, timescale, longest),
+            gatherer: Gatherer::new(VIDEO, timescale, longest, closed_groups),
             spool: Arc::clone(spool),
             place: place.clone(),
             generation,
@@ -200,9 +202,17 @@ impl Take {
             (picture.time, elapsed.saturating_sub(shift))
         });
         let Ok(time) = u64::try_from(picture.time.saturating_sub(zero)) else {
-            // a picture of before the beginning: its decoding needs what was not kept
-            return Ok(Verdict::NoKey);
+            // a picture of before the beginning: its decoding needs what was not kept; but nothing is shown before a key frame
+            let wrong = picture.key && !self.waiting_for_key;
+            return Ok(if wrong {
+                Verdict::Diverged
+            } else {
+                Verdict::NoKey
+            });
         };
+        if self.gatherer.is_behind(time, picture.key) {
+            return Ok(Verdict::Diverged);
+        }
         let absence = self.gatherer.absence(time);
         let absent = absence * 1_000 / u64::from(self.timescale) >= ABSENCE_MS;
         if self.file.is_some() || !self.gatherer.is_empty() {

@@ -43,12 +43,15 @@ pub(crate) struct Gatherer {
     bytes: usize,
     reordered: bool,
     last: Option<u64>,
+    /// Where the last fragment ends.
+    given: u64,
+    closed_groups: bool,
     intervals: VecDeque<u64>,
 }
 
 impl Gatherer {
-    /// For track `track`; fragments last at most `longest` ticks.
-    pub(crate) fn new(track: u32, timescale: u32, longest: u64) -> Self {
+    /// For track `track`; fragments last at most `longest` ticks. In closed groups nothing is shown before a key frame that comes after it.
+    pub(crate) fn new(track: u32, timescale: u32, longest: u64, closed_groups: bool) -> Self {
         Self {
             track,
             timescale,
@@ -57,8 +60,18 @@ impl Gatherer {
             bytes: 0,
             reordered: false,
             last: None,
+            given: 0,
+            closed_groups,
             intervals: VecDeque::new(),
         }
+    }
+
+    /// Whether a picture at `time` cannot belong here: it lies where a fragment is written already, or is a key frame that would be shown
+    /// before what came before it. Media time has jumped then, however little: a file in which it goes back is longer than its key says.
+    pub(crate) fn is_behind(&self, time: u64, key: bool) -> bool {
+        // the end of a fragment may be a guess, and cameras' stamps tremble: by less than a picture
+        let behind = |limit: u64| time.saturating_add(self.interval()) <= limit;
+        (key && self.last.is_some_and(behind)) || (self.closed_groups && behind(self.given))
     }
 
     /// The usual time from one picture to the next.
@@ -100,6 +113,11 @@ impl Gatherer {
 
     /// Takes a picture.
     pub(crate) fn push(&mut self, time: u64, data: Bytes, key: bool) {
+        let time = if self.closed_groups {
+            time.max(self.given)
+        } else {
+            time
+        };
         match self.last {
             Some(last) if time < last => self.reordered = true,
             Some(last) => {
@@ -131,6 +149,7 @@ impl Gatherer {
         let end = next
             .filter(|next| *next >= last)
             .unwrap_or(last + self.interval());
+        self.given = self.given.max(end);
         let ends = times.iter().skip(1).chain([&end]).copied();
         let samples = pending
             .into_iter()
@@ -162,12 +181,14 @@ fn offset(shown: u64, decoded: u64) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PICTURE: u64 = 6_000;
 
     fn gatherer() -> Gatherer {
-        Gatherer::new(1, 90_000, 180_000)
+        Gatherer::new(1, 90_000, 180_000, true)
     }
 
     /// Pushes pictures and returns the fragments as (start, end, key, pictures).
@@ -241,6 +262,57 @@ mod tests {
             })
             .collect();
         assert_eq!((shown, at), (vec![0, 18_000, 6_000, 12_000], 24_000));
+    }
+
+    proptest! {
+        /// Media time jumps by anything, anywhere: of what is kept every fragment begins where the last one ended or later, and lasts as long
+        /// as its pictures. So a file's key, which counts from the first to the last, agrees with what is in it.
+        #[test]
+        fn fragments_never_overlap_however_media_time_jumps(
+            steps in proptest::collection::vec((prop_oneof![
+                8 => Just(6_000_i64), 2 => 5_000_i64..7_000, 1 => -90_000_i64..90_000,
+            ], prop_oneof![9 => Just(false), 1 => Just(true)]), 1..300),
+            cut in 1_usize..40,
+        ) {
+            let mut gatherer = gatherer();
+            let (mut time, mut end) = (900_000_i64, 0);
+            let mut check = |pictures: Option<Pictures>| {
+                let Some(pictures) = pictures else { return Ok(()) };
+                let lasts: u64 = pictures.run.samples.iter().map(|sample| u64::from(sample.duration)).sum();
+                prop_assert_eq!(pictures.start + lasts, pictures.end);
+                prop_assert!(pictures.start >= end, "{} after {}", pictures.start, end);
+                end = pictures.end;
+                Ok(())
+            };
+            for (n, (step, key)) in steps.into_iter().enumerate() {
+                time += step;
+                let Ok(at) = u64::try_from(time) else { break };
+                if gatherer.is_behind(at, key) {
+                    break;
+                }
+                if gatherer.is_complete(at, key) {
+                    check(gatherer.take(Some(at)))?;
+                } else if n % cut == 0 {
+                    // nothing came for a while
+                    check(gatherer.take(None))?;
+                }
+                gatherer.push(at, Bytes::from_static(b"x"), key);
+            }
+            check(gatherer.take(None))?;
+        }
+    }
+
+    #[test]
+    fn a_key_frame_that_goes_back_by_a_tenth_of_a_second_is_behind_and_a_trembling_one_is_not() {
+        let mut gatherer = gatherer();
+        for n in 0..15 {
+            gatherer.push(n * PICTURE, Bytes::new(), n == 0);
+        }
+        assert!(gatherer.is_behind(13 * PICTURE, true));
+        assert!(!gatherer.is_behind(13 * PICTURE + 1, true));
+        assert!(!gatherer.is_behind(13 * PICTURE, false), "out of order");
+        gatherer.take(Some(15 * PICTURE));
+        assert!(gatherer.is_behind(14 * PICTURE, false), "written already");
     }
 
     #[test]

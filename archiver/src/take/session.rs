@@ -116,6 +116,11 @@ impl Playing {
         }
     }
 
+    /// Whether every picture that comes after a key frame is shown after it. H.265 knows key frames whose leading pictures come later.
+    pub(crate) fn has_closed_groups(&self) -> bool {
+        !self.hevc
+    }
+
     /// Whether decoding can begin at this picture. retina says so of IDRs alone; encoders with open GOPs (x265's default) send one IDR and
     /// then CRAs, at which decoding can begin as well.
     pub(crate) fn is_key(&self, frame: &VideoFrame) -> bool {
@@ -142,6 +147,8 @@ fn is_irap(mut data: &[u8]) -> bool {
 pub(crate) enum Mark {
     /// Media is not continuous any more, or the relay ends: so does the take.
     Boundary,
+    /// The same because the camera's clock jumped.
+    ClockStep,
     /// We were too slow and were moved to a later key frame: the take goes on.
     Overrun,
 }
@@ -151,9 +158,10 @@ pub(crate) fn mark(packet: &ReceivedCompoundPacket) -> Option<Mark> {
     let mut marks = packet.pkts().filter_map(|packet| {
         let ours = packet.payload_type() == 204 && packet.raw().get(8..12) == Some(b"MOOR");
         let text = packet.raw().get(12..).filter(|_| ours)?;
-        Some(match text.starts_with(b"overrun") {
-            true => Mark::Overrun,
-            false => Mark::Boundary,
+        Some(match text {
+            _ if text.starts_with(b"overrun") => Mark::Overrun,
+            _ if text.starts_with(b"clock_step") => Mark::ClockStep,
+            _ => Mark::Boundary,
         })
     });
     marks.next()

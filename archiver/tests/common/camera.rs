@@ -54,6 +54,8 @@ pub(crate) struct FakeCamera {
     first_sent: Mutex<Option<u64>>,
     /// Packets of this picture are lost.
     pub(crate) lose: AtomicU64,
+    /// RTP time lies so many ticks back.
+    pub(crate) back: AtomicU64,
 }
 
 impl FakeCamera {
@@ -69,6 +71,7 @@ impl FakeCamera {
             last_sent: AtomicU64::new(0),
             first_sent: Mutex::new(None),
             lose: AtomicU64::new(u64::MAX),
+            back: AtomicU64::new(0),
         })
     }
 
@@ -169,6 +172,7 @@ impl FakeCamera {
             }
             started = true;
             let time = (number * 90_000 / u64::from(self.film.fps)) as u32;
+            let time = time.wrapping_sub(self.back.load(Ordering::Relaxed) as u32);
             let mut packets = Vec::new();
             for (nal, last) in [(sei(number), false), (slice(key, self.film.size), true)] {
                 for (payload, end) in fragments(&nal) {

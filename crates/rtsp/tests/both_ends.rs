@@ -34,7 +34,7 @@ fn a_renumbered_stream_with_a_boundary_and_an_end() {
         while let Some(event) = server.poll(NOW) {
             match &event {
                 ServerEvent::Authenticate { .. } => {
-                    server.secret(Some(Ha1::new("ann", "Moorline", "pw")))
+                    server.secret(Some(Ha1::new("ann", "Moorline", "pw")), || true)
                 }
                 ServerEvent::Describe(request) => {
                     assert_eq!(request.target.parameter("start"), Some("idr"));

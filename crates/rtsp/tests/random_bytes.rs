@@ -97,7 +97,7 @@ fn sessions(bytes: &[u8], split: usize) {
         server.buffer().extend_from_slice(read);
         while server.poll(Duration::ZERO).is_some() {
             server.reject(404, None);
-            server.secret(None);
+            server.secret(None, || true);
         }
         for session in [&mut client, &mut playing] {
             session.buffer().extend_from_slice(read);

@@ -47,7 +47,7 @@ fn exchange(session: &mut ServerSession, text: &[u8]) -> (Vec<ServerEvent>, Vec<
             ),
             ServerEvent::Authenticate { user } => {
                 let ha1 = Ha1::new("ann", "Moorline", "pw");
-                session.secret((user == "ann").then_some(ha1));
+                session.secret((user == "ann").then_some(ha1), || true);
             }
             _ => {}
         }

@@ -36,22 +36,68 @@ struct Known {
     dismissed: CancellationToken,
 }
 
-/// All authenticated connections, so that one look at each user suffices (S15).
 #[derive(Default)]
+struct Present {
+    next: u64,
+    known: HashMap<u64, Known>,
+    /// Connections by login.
+    logins: HashMap<String, usize>,
+}
+
+/// All authenticated connections, so that one look at each user suffices (S15), and their number by user, which is bounded (P9: a login that
+/// leaked costs no more than a user may).
 pub(crate) struct Guests {
-    known: Mutex<(u64, HashMap<u64, Known>)>,
+    present: Mutex<Present>,
+    per_user: usize,
 }
 
 impl Guests {
-    fn with<T>(&self, change: impl FnOnce(&mut (u64, HashMap<u64, Known>)) -> T) -> T {
-        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn new(per_user: usize) -> Self {
+        Self {
+            present: Mutex::default(),
+            per_user: per_user.max(1),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Present) -> T) -> T {
+        change(&mut self.present.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a place for a user; `None` when all of theirs are taken.
+    fn enter(&self, guest: Known) -> Option<u64> {
+        self.with(|present| {
+            let login = guest.secret.user.login.as_str().to_owned();
+            let count = present.logins.entry(login).or_default();
+            if *count >= self.per_user {
+                return None;
+            }
+            *count += 1;
+            present.next += 1;
+            present.known.insert(present.next, guest);
+            Some(present.next)
+        })
+    }
+
+    fn leave(&self, id: u64) {
+        self.with(|present| {
+            let Some(guest) = present.known.remove(&id) else {
+                return;
+            };
+            let login = guest.secret.user.login.as_str();
+            if let Some(count) = present.logins.get_mut(login) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    present.logins.remove(login);
+                }
+            }
+        });
     }
 
     /// Dismisses whoever is gone, has another stream password or another tenant.
     pub(super) fn recheck(&self, users: &dyn Users) {
-        self.with(|(_, known)| {
+        self.with(|present| {
             let mut looked: HashMap<&str, Option<StreamSecret>> = HashMap::new();
-            for guest in known.values() {
+            for guest in present.known.values() {
                 let login = guest.secret.user.login.as_str();
                 let now = looked
                     .entry(login)
@@ -108,36 +154,35 @@ impl Visitor {
         Some(Ha1::from_bytes(bytes))
     }
 
-    /// The login was right.
-    pub(crate) fn welcome(&mut self, login: &str) {
+    /// The login was right. `false`: the user has too many connections.
+    pub(crate) fn welcome(&mut self, login: &str) -> bool {
         let Some(secret) = self
             .claimed
             .take()
             .filter(|secret| secret.user.login.as_str() == login)
         else {
-            return;
+            return false;
+        };
+        let user = secret.user.clone();
+        let guest = Known {
+            secret,
+            dismissed: self.dismissed.clone(),
+        };
+        let Some(id) = self.door.guests.enter(guest) else {
+            return false;
         };
         self.place = None;
-        let user = secret.user.clone();
-        let id = self.door.guests.with(|(next, known)| {
-            *next += 1;
-            let guest = Known {
-                secret,
-                dismissed: self.dismissed.clone(),
-            };
-            known.insert(*next, guest);
-            *next
-        });
         self.guest = Some(Guest {
             door: Arc::clone(&self.door),
             id,
             user,
         });
+        true
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.door.guests.with(|(_, known)| known.remove(&self.id));
+        self.door.guests.leave(self.id);
     }
 }

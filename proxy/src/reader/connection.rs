@@ -75,9 +75,16 @@ async fn answered(describing: &mut Option<Describing>) -> Result<Described, Refu
     }
 }
 
-async fn cancelled(token: Option<&CancellationToken>) {
+async fn cancelled(token: Option<CancellationToken>) {
     match token {
         Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(described: &mut Option<Described>) {
+    match described.as_mut().and_then(|held| held.ending.as_mut()) {
+        Some(ending) => ending.await,
         None => std::future::pending().await,
     }
 }
@@ -107,21 +114,28 @@ impl Connection {
             Desk::Public(visitor) => Some(visitor.dismissed()),
             _ => None,
         };
+        // Made once: a turn of the loop per picture would enter and leave lists that all readers share.
+        let mut dismissed = std::pin::pin!(cancelled(dismissed));
+        let mut cancelled = std::pin::pin!(cancel.cancelled());
         loop {
-            self.take_events();
-            self.fill();
+            let now = self.now();
+            self.take_events(now);
+            self.fill(now);
+            if !self.outbox.is_done() {
+                let wrote = self.outbox.write_now(&mut writer).await;
+                self.wrote(wrote);
+                if self.outbox.is_done() && self.feed.as_ref().is_some_and(|feed| feed.behind) {
+                    continue;
+                }
+            }
             if let Some((end, since)) = self.end
-                && (self.outbox.is_done() || self.now() >= since + GOODBYE)
+                && (self.outbox.is_done() || now >= since + GOODBYE)
             {
                 return end;
             }
             let due = self.deadline().map(|due| self.started + due);
             alarm.set(due);
             let running = self.end.is_none();
-            let ending = self
-                .described
-                .as_ref()
-                .and_then(|held| held.ending.as_ref());
             let queued = self.outbox.bytes();
             let wants_media = self.feed.as_ref().is_some_and(|feed| feed.wants(queued));
             let wants_read = running && self.session.wants_read();
@@ -129,26 +143,31 @@ impl Connection {
                 self.session.buffer().reserve(READ);
             }
             tokio::select! {
-                () = cancelled(dismissed.as_ref()), if running => self.ends(End::Dismissed),
-                () = cancel.cancelled(), if running => self.ends(End::RelayEnded),
-                () = cancelled(ending), if running => self.ends(End::RelayEnded),
+                () = &mut dismissed, if running => self.ends(End::Dismissed),
+                () = &mut cancelled, if running => self.ends(End::RelayEnded),
+                () = ended(&mut self.described), if running => self.ends(End::RelayEnded),
                 read = reader.read_buf(self.session.buffer()), if wants_read => match read {
                     Ok(count) if count > 0 => (),
                     _ => self.session.on_end(),
                 },
-                wrote = self.outbox.write(&mut writer), if !self.outbox.is_done() => match wrote {
-                    Ok(count) => {
-                        self.environment.metrics.sent.inc_by(count as u64);
-                        self.progress = self.now();
-                    }
-                    Err(_) => {
-                        self.outbox.clear();
-                        self.ends(End::Broken);
-                    }
-                },
+                wrote = self.outbox.write(&mut writer), if !self.outbox.is_done() => self.wrote(wrote),
                 answer = answered(&mut self.describing) => self.answer(answer),
                 () = new_media(&mut self.feed), if wants_media => (),
                 () = alarm.wait() => self.on_time(),
+            }
+        }
+    }
+
+    fn wrote(&mut self, wrote: std::io::Result<usize>) {
+        match wrote {
+            Ok(0) => (),
+            Ok(count) => {
+                self.environment.metrics.sent.inc_by(count as u64);
+                self.progress = self.now();
+            }
+            Err(_) => {
+                self.outbox.clear();
+                self.ends(End::Broken);
             }
         }
     }
@@ -189,8 +208,7 @@ impl Connection {
     }
 
     /// Answers of the session, then media: both whole, in this order.
-    fn fill(&mut self) {
-        let now = self.now();
+    fn fill(&mut self, now: Duration) {
         if self.outbox.is_done() {
             self.progress = now;
         }
@@ -218,6 +236,7 @@ impl Connection {
             Ok(true) => self.session.media_sent(now),
             Ok(false) => (),
             Err(Over::Boundary) => self.ends(End::Boundary),
+            Err(Over::ClockStep) => self.ends(End::ClockStep),
             Err(Over::Layout) => self.ends(End::LayoutChanged),
             Err(Over::Ended) => self.ends(End::RelayEnded),
         }
@@ -231,6 +250,7 @@ impl Connection {
         self.describing = None;
         let event = match end {
             End::RelayEnded => "end",
+            End::ClockStep => "clock_step",
             _ => "boundary",
         };
         if let Some(mut feed) = self.feed.take()
@@ -245,8 +265,7 @@ impl Connection {
         self.end = Some((end, self.now()));
     }
 
-    fn take_events(&mut self) {
-        let now = self.now();
+    fn take_events(&mut self, now: Duration) {
         while let Some(event) = self.session.poll(now) {
             match event {
                 ServerEvent::Authenticate { user } => self.authenticate(&user),
@@ -264,7 +283,7 @@ impl Connection {
                     self.feed = None;
                     self.described = None;
                 }
-                // Receiver reports refresh the session, which has seen them; nothing is forwarded (decision 8).
+                // Receiver reports refresh the session, which has seen them; nothing is forwarded (docs/design/relay.md, decision 6).
                 ServerEvent::Rtcp { .. } => {}
                 ServerEvent::Closed(end) => {
                     self.feed = None;
@@ -276,13 +295,25 @@ impl Connection {
 
     fn authenticate(&mut self, login: &str) {
         let Desk::Public(visitor) = &mut self.desk else {
-            self.session.secret(None);
+            self.session.secret(None, || false);
             return;
         };
         let secret = visitor.secret(login);
-        self.session.secret(secret);
-        if self.session.user() == Some(login) {
-            visitor.welcome(login);
+        let mut crowded = false;
+        self.session.secret(secret, || {
+            crowded = !visitor.welcome(login);
+            !crowded
+        });
+        if crowded {
+            self.environment
+                .metrics
+                .refusals
+                .get_or_create(&Status { status: 503 })
+                .inc();
+            tracing::warn!(
+                user = %Untrusted::new(login), reason = "too_many_connections",
+                "a user has as many connections open as are allowed"
+            );
         }
     }
 

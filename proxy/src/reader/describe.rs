@@ -4,11 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use moorline_base::CancellationToken;
 use moorline_core::port::RelayError;
 use moorline_core::{CameraId, SourceName};
 use moorline_rtsp::sdp::Rewrite;
 use moorline_rtsp::server::{DescribeRequest, Description};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Desk;
 use super::start::Wanted;
@@ -20,8 +20,8 @@ pub(super) struct Described {
     pub(super) lease: Lease,
     pub(super) layout: Arc<Layout>,
     pub(super) wanted: Wanted,
-    /// Cancelled when the relay ends.
-    pub(super) ending: Option<CancellationToken>,
+    /// Comes when the relay ends.
+    pub(super) ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     title: String,
     _seat: Option<Seat>,
 }
@@ -141,7 +141,7 @@ async fn of_viewer(
         lease,
         layout,
         wanted,
-        ending: Some(ending),
+        ending: Some(Box::pin(ending.cancelled_owned())),
         title,
         _seat: seat,
     })

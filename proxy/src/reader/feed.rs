@@ -27,6 +27,8 @@ const PICTURE: usize = 2 << 20;
 pub(super) enum Over {
     /// Media is no longer continuous: the archiver's take ends.
     Boundary,
+    /// The same because the camera's clock jumped: nobody else knows of it.
+    ClockStep,
     /// Other tracks.
     Layout,
     /// The relay ended.
@@ -52,6 +54,8 @@ pub(super) struct Feed {
     archiver: bool,
     /// The last picture that was fetched is not yet whole.
     open: bool,
+    /// There is more than the outbox had room for.
+    pub(super) behind: bool,
     sent: Vec<Sent>,
     /// Times that the reader fell behind.
     pub(super) jumps: u64,
@@ -83,6 +87,7 @@ impl Feed {
             sieve: Sieve::new(layout, tracks, &beginning, archiver),
             archiver,
             open: false,
+            behind: false,
             sent: vec![Sent::default(); layout.media.len()],
             jumps: 0,
             scratch: BytesMut::new(),
@@ -142,18 +147,25 @@ impl Feed {
     pub(super) fn fill(&mut self, outbox: &mut Outbox) -> Result<bool, Over> {
         self.changes.borrow_and_update();
         let mut filled = false;
+        self.behind = true;
         while outbox.bytes() < QUEUED || (self.open && outbox.bytes() < PICTURE) {
-            let (fetch, epoch, layout, stage) = self.source.look(|inner| {
+            let (fetch, epoch, layout, stage, jumped) = self.source.look(|inner| {
                 let layout = inner.layout.as_ref().map(|layout| layout.id);
                 let fetch = inner.ring.fetch(self.cursor.chunk);
-                (fetch, inner.ring.epoch(), layout, inner.stage)
+                let jumped = inner.jumped.is_some_and(|jumped| jumped > self.epoch);
+                (fetch, inner.ring.epoch(), layout, inner.stage, jumped)
             });
+            let boundary = if jumped {
+                Over::ClockStep
+            } else {
+                Over::Boundary
+            };
             let other_layout = layout != Some(self.layout.id);
             match fetch {
                 Fetch::Chunk(chunk) => {
                     if chunk.epoch != self.epoch {
                         if self.archiver {
-                            return Err(Over::Boundary);
+                            return Err(boundary);
                         }
                         if other_layout {
                             return Err(Over::Layout);
@@ -178,12 +190,15 @@ impl Feed {
                     return Err(if stage == Stage::Ended {
                         Over::Ended
                     } else {
-                        Over::Boundary
+                        boundary
                     });
                 }
                 Fetch::NotYet if stage == Stage::Ended => return Err(Over::Ended),
                 Fetch::NotYet if other_layout => return Err(Over::Layout),
-                Fetch::NotYet => break,
+                Fetch::NotYet => {
+                    self.behind = false;
+                    break;
+                }
             }
         }
         Ok(filled)

@@ -1,10 +1,13 @@
 //! What is to be written to one reader.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWrite;
 
 /// Slices of one write.
 const SLICES: usize = 64;
@@ -41,25 +44,53 @@ impl Outbox {
         self.unflushed = false;
     }
 
+    /// Writes what the peer takes without waiting, and flushes; how many bytes were taken. Cancel-safe.
+    ///
+    /// This is the usual way of a picture: one call, since the socket has room. Only a reader that is behind waits by [`Outbox::write`].
+    pub(super) async fn write_now<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+    ) -> io::Result<usize> {
+        let mut written = 0;
+        poll_fn(|context| {
+            while !self.is_done() {
+                match self.poll_write(writer, context) {
+                    Poll::Ready(Ok(count)) => written += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(written))
+        })
+        .await
+    }
+
     /// Writes what one call takes, or flushes; how many bytes were taken. Cancel-safe.
     pub(super) async fn write<W: AsyncWrite + Unpin>(
         &mut self,
         writer: &mut W,
     ) -> io::Result<usize> {
+        poll_fn(|context| self.poll_write(writer, context)).await
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.queue.is_empty() {
-            writer.flush().await?;
+            ready!(Pin::new(writer).poll_flush(context))?;
             self.unflushed = false;
-            return Ok(0);
+            return Poll::Ready(Ok(0));
         }
-        let slices: Vec<IoSlice<'_>> = self
-            .queue
-            .iter()
-            .take(SLICES)
-            .map(|bytes| IoSlice::new(bytes))
-            .collect();
-        let count = writer.write_vectored(&slices).await?;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(bytes);
+        }
+        let slices = slices.get(..self.queue.len()).unwrap_or(&slices);
+        let count = ready!(Pin::new(writer).poll_write_vectored(context, slices))?;
         if count == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.unflushed = true;
         self.bytes = self.bytes.saturating_sub(count);
@@ -72,7 +103,7 @@ impl Outbox {
             left -= front.len();
             self.queue.pop_front();
         }
-        Ok(count)
+        Poll::Ready(Ok(count))
     }
 }
 
@@ -91,6 +122,8 @@ mod tests {
         }
         let writing = tokio::spawn(async move {
             while !outbox.is_done() {
+                // what fits without waiting, then what does not
+                outbox.write_now(&mut ours).await.unwrap();
                 outbox.write(&mut ours).await.unwrap();
             }
             assert_eq!(outbox.bytes(), 0);

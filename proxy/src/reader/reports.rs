@@ -30,7 +30,8 @@ pub(super) fn bye(track: SetUpTrack, ssrc: u32) -> Bytes {
     framed(track.rtcp, &compound)
 }
 
-/// APP `MOOR` for the archiver: `event` is `boundary` (media is no longer continuous: the take ends), `end` (the relay ends) or `overrun`
+/// APP `MOOR` for the archiver: `event` is `boundary` (media is no longer continuous: the take ends), `clock_step` (the same: the camera's clock jumped),
+/// `end` (the relay ends) or `overrun`
 /// (the archiver was moved to a later key frame; the take goes on).
 pub(super) fn event(track: SetUpTrack, ssrc: u32, event: &str) -> Bytes {
     let mut compound = BytesMut::new();

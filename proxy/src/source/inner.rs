@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) numbering: Vec<Numbering>,
     pub(crate) clocks: ClockMap,
     pub(crate) drift: Option<DriftWatch>,
+    /// The last epoch that began because the camera's clock jumped.
+    pub(crate) jumped: Option<u64>,
     /// Per track, the camera's last sender report of this epoch with our timestamp.
     pub(crate) reports: Vec<Option<SenderReport>>,
     /// Sender reports that came before the first packet of their track.
@@ -81,6 +83,7 @@ impl Inner {
             numbering: Vec::new(),
             clocks: ClockMap::default(),
             drift: None,
+            jumped: None,
             reports: Vec::new(),
             early_reports: Vec::new(),
             archived: Position { chunk: 0, frame: 0 },

@@ -152,9 +152,10 @@ impl Inner {
         {
             tracing::warn!(
                 reason = "clock_step",
-                "the camera's media time and ours have parted: a new take begins"
+                "the camera's media time does not go on as ours: a new take begins"
             );
             self.boundary(now);
+            self.jumped = Some(self.ring.epoch());
         }
         let Some(numbering) = self.numbering.get_mut(track) else {
             return;

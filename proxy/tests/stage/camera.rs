@@ -200,7 +200,7 @@ pub async fn serve(stream: DuplexStream, script: Script) {
             match event {
                 ServerEvent::Authenticate { .. } => {
                     let (user, password) = script.login.expect("a login");
-                    session.secret(Some(Ha1::new(user, "camera", password)));
+                    session.secret(Some(Ha1::new(user, "camera", password)), || true);
                 }
                 ServerEvent::Describe(request) => {
                     let known = request.target.path == script.path;

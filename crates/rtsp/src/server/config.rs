@@ -145,6 +145,9 @@ pub enum ServerEnd {
     /// Too many wrong passwords.
     #[error("too many wrong passwords")]
     TooManyFailures,
+    /// The user has too many connections already.
+    #[error("too many connections of one user")]
+    TooManyConnections,
     /// Neither a request nor a receiver report within the timeout, although media was sent.
     #[error("no sign of life from the reader")]
     Idle,
@@ -159,6 +162,7 @@ impl ServerEnd {
             Self::Garbage(_) => "garbage",
             Self::LoginTimeout => "login_timeout",
             Self::TooManyFailures => "too_many_failures",
+            Self::TooManyConnections => "too_many_connections",
             Self::Idle => "idle",
         }
     }

@@ -111,6 +111,9 @@ impl ServerSession {
 
     /// What is to be written, whole messages only, and is then forgotten here.
     pub fn take_output(&mut self) -> Bytes {
+        if self.output.is_empty() {
+            return Bytes::new();
+        }
         self.output.split().freeze()
     }
 
@@ -262,22 +265,39 @@ impl ServerSession {
         }
     }
 
-    /// The answer to [`ServerEvent::Authenticate`]: the user's HA1, or `None` for an unknown one. Ignored if nothing waits for it.
-    pub fn secret(&mut self, secret: Option<Ha1>) {
+    /// The answer to [`ServerEvent::Authenticate`]: the user's HA1, or `None` for an unknown one. Where the login is right, `admit` says whether
+    /// there is room for one more connection of this user: if not, the request is answered by 503 and the session ends. Ignored if nothing
+    /// waits for it.
+    pub fn secret(&mut self, secret: Option<Ha1>, admit: impl FnOnce() -> bool) {
         match self.waiting.take() {
             Some(Waiting::Secret(request, attempt)) => {
                 // An unknown user costs the same computation (S11).
                 let right = attempt.verify(&secret.unwrap_or(Ha1::from_bytes([0; 16])));
                 match secret.filter(|_| right) {
                     Some(ha1) => {
-                        self.user = Some((attempt.user().to_owned(), ha1));
-                        self.authenticated(request);
+                        if admit() {
+                            self.user = Some((attempt.user().to_owned(), ha1));
+                            self.authenticated(request);
+                        } else {
+                            self.crowded(&request);
+                        }
                     }
                     None => self.failed(&request, &attempt),
                 }
             }
             other => self.waiting = other,
         }
+    }
+
+    fn crowded(&mut self, request: &Request) {
+        let mut response = Response::new(503)
+            .header("Retry-After", "5")
+            .header("Connection", "close")
+            .header("Content-Type", "text/plain");
+        response.body =
+            "this user has as many connections open as are allowed: close one\r\n".into();
+        self.respond(request, response);
+        self.close(ServerEnd::TooManyConnections);
     }
 
     fn failed(&mut self, request: &Request, attempt: &AuthAttempt) {

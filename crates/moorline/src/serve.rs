@@ -171,9 +171,13 @@ impl Server {
         ));
 
         parts.archive.register(&mut metrics.registry);
+        let streams = settings.rtsp.streams_per_user as usize;
+        let defaults = RelayConfig::default();
         let relay_config = RelayConfig {
             candidates: candidates(),
-            ..RelayConfig::default()
+            readers_per_user: streams,
+            readers_per_address: defaults.readers_per_address.max(streams),
+            ..defaults
         };
         let proxy_metrics = ProxyMetrics::register(&mut metrics.registry);
         let hub = Hub::new(
@@ -246,7 +250,10 @@ impl Server {
             hub.clone(),
             parts.registry.users(),
             Some(rtsp_tls),
-            DoorConfig::default(),
+            DoorConfig {
+                connections_per_user: 2 * streams,
+                ..DoorConfig::default()
+            },
         );
         let stop = doors.token();
         doors.spawn("rtsp", async move { front_door.run(rtsp, stop).await });

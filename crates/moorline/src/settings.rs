@@ -49,6 +49,15 @@ config_section! {
     }
 }
 
+config_section! {
+    /// Players.
+    pub struct Rtsp in "rtsp" {
+        /// How many streams one login may watch at once, in players and in browsers, 1 to 4096: a wall of cameras needs one for each. The
+        /// login may hold twice as many connections.
+        pub streams_per_user: u32 = 64,
+    }
+}
+
 config_choice! {
     /// Where recordings go.
     pub enum StoreKind {
@@ -160,6 +169,8 @@ config_root! {
         pub server: Server,
         /// The cameras' tunnels.
         pub tunnel: Tunnel,
+        /// Players.
+        pub rtsp: Rtsp,
         /// Recording.
         pub archive: Archive,
         /// The bucket.
@@ -244,6 +255,14 @@ fn check(settings: &Settings) -> ConfigErrors {
                 "out of range",
                 "write 256KiB to 4MiB; 1MiB is right for most",
             ),
+        );
+    }
+    let streams = settings.rtsp.streams_per_user;
+    if !(1..=4096).contains(&streams) {
+        errors.add(
+            "rtsp.streams_per_user",
+            streams,
+            Complaint::new("out of range", "write 1 to 4096; 64 is right for most"),
         );
     }
     if archive.store == StoreKind::S3 && settings.s3.bucket.is_empty() {

@@ -82,6 +82,15 @@ pub(crate) fn camera(camera: &Camera) -> Result<(), CameraAdminError> {
     source(&camera.main, ["main.path", "main.user", "main.password"])?;
     if let Some(sub) = &camera.sub {
         source(sub, ["sub.path", "sub.user", "sub.password"])?;
+        if let (Some(main), Some(path)) = (&camera.main.path, &sub.path)
+            && main.trim_end_matches('/') == path.trim_end_matches('/')
+        {
+            return Err(invalid(
+                "sub.path",
+                path.as_str(),
+                "this is the path of main, and the camera would be read twice for one picture: name its second stream, or leave sub out",
+            ));
+        }
     }
     if camera.record == Record::Sub && camera.sub.is_none() {
         return Err(invalid(

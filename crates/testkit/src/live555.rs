@@ -90,13 +90,14 @@ impl Live555 {
         self.arguments(netns.command(&self.loader), program)
     }
 
-    /// Starts live555's proxy for one source, inside a namespace.
+    /// Starts live555's proxy for one source, inside a namespace. It reads over TCP (`-t`): a source that refuses UDP it describes, and then
+    /// gives no picture for ever.
     ///
     /// # Errors
     /// When it does not say within 10 s where it serves, or has no description of the source 20 s later.
     pub async fn proxy(&self, netns: &Netns, source: &str) -> Result<LiveProxy, Error> {
         let mut command = self.command_in(netns, "live555ProxyServer");
-        command.arg(source);
+        command.arg("-t").arg(source);
         let child = Child::spawn("live555ProxyServer", command)?;
         let url = child
             .wait_for_after(0, "its URL", Duration::from_secs(10), |line| {

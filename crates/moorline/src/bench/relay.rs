@@ -71,8 +71,8 @@ pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
             None
         }
     };
-    latency(&place, address, setting, report).await?;
-    first_picture(&place, report).await?;
+    latency(&place, address, peer.as_ref(), setting, report).await?;
+    first_picture(&place, peer.as_ref(), report).await?;
     freeze(&place, peer.as_ref(), report).await?;
     readers(&place, peer.as_ref(), setting, report).await?;
     drop(peer);
@@ -81,10 +81,11 @@ pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same camera seen directly and through the relay at the same time; the difference of the distributions is what the relay adds.
+/// The same camera seen directly, through the relay and through the peer at the same time; the difference of the distributions is what is added.
 async fn latency(
     place: &Place,
     camera: SocketAddr,
+    peer: Option<&Peer>,
     setting: &Setting,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -92,63 +93,122 @@ async fn latency(
         "relay: added latency, one direct and one relayed viewer",
         setting.seconds * 2,
     );
-    let viewers = [
+    let mut viewers = vec![
         Viewer::start(Watch::open(camera, "main")),
         Viewer::start(place.watch("yard")),
     ];
     all_see(&viewers, 75, PATIENCE).await?;
+    if let Some(peer) = peer
+        && let Some(viewer) = told(seen(peer, 75).await, report)
+    {
+        viewers.push(viewer);
+    }
     viewers.iter().for_each(Viewer::restart);
     pause(setting.seconds * 2).await;
-    let [mut direct, mut relayed] = viewers.map(|viewer| viewer.tally().latencies.clone());
+    let mut latencies: Vec<Vec<f64>> = viewers
+        .iter()
+        .map(|viewer| viewer.tally().latencies.clone())
+        .collect();
+    drop(viewers);
     for (share, label, bar) in [
         (0.5, "p50", Bar::AtMost(0.3)),
         (0.95, "p95", Bar::None),
         (0.99, "p99", Bar::AtMost(3.0)),
     ] {
-        let (without, with) = (quantile(&mut direct, share), quantile(&mut relayed, share));
+        let [without, with, theirs @ ..] = &mut latencies[..] else {
+            break;
+        };
+        let (without, with) = (quantile(without, share), quantile(with, share));
+        let theirs = theirs.first_mut().map(|theirs| quantile(theirs, share));
         report.row(Row::new(
             format!(
                 "latency added by the relay, {label} (direct {without:.2} ms, relayed {with:.2} ms)"
             ),
             with - without,
             "ms",
-            None,
+            theirs.map(|theirs| theirs - without),
             bar,
         ));
     }
     Ok(())
 }
 
-async fn first_picture(place: &Place, report: &mut Report) -> anyhow::Result<()> {
+/// A viewer of the peer that has seen so many pictures.
+async fn seen(peer: &Peer, pictures: u64) -> anyhow::Result<Viewer> {
+    let viewer = [peer.viewer().await?];
+    all_see(&viewer, pictures, PATIENCE).await?;
+    let [viewer] = viewer;
+    Ok(viewer)
+}
+
+/// How long a viewer waits for its first whole key frame, in ms.
+async fn until_first(began: Instant, viewer: Viewer) -> anyhow::Result<f64> {
+    let viewer = [viewer];
+    // A picture is known to be whole when the next begins.
+    all_see(&viewer, 1, PATIENCE).await?;
+    let [viewer] = viewer;
+    let first = viewer.tally().first_key;
+    let (at, _) = first.context("the first picture is no key frame")?;
+    Ok((at - began).as_secs_f64() * 1000.0)
+}
+
+async fn peer_first_picture(peer: &Peer) -> anyhow::Result<Vec<f64>> {
+    // It lets the camera go when nobody watches: here somebody does.
+    let watching = seen(peer, 1).await?;
+    let mut times = Vec::new();
+    for turn in 0..10 {
+        let began = Instant::now();
+        let viewer = peer.viewer().await?;
+        // It begins with whatever picture comes next: the first that can be decoded is the next key frame.
+        let key = async {
+            loop {
+                if let Some((at, _)) = viewer.tally().first_key {
+                    return at;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let at = tokio::time::timeout(PATIENCE, key)
+            .await
+            .context("no key frame")?;
+        times.push((at - began).as_secs_f64() * 1000.0);
+        drop(viewer);
+        tokio::time::sleep(Duration::from_millis(130 + turn * 17)).await;
+    }
+    drop(watching);
+    Ok(times)
+}
+
+async fn first_picture(
+    place: &Place,
+    peer: Option<&Peer>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     progress("relay: first picture of a new viewer, 20 times", 8);
     let mut times = Vec::new();
     for turn in 0..20 {
         let began = Instant::now();
-        let viewer = [Viewer::start(place.watch("yard"))];
-        all_see(&viewer, 1, PATIENCE).await?;
-        let [viewer] = viewer;
-        let at = viewer
-            .tally()
-            .first_key
-            .context("the first picture is no key frame")?
-            .0;
-        times.push((at - began).as_secs_f64() * 1000.0);
-        drop(viewer);
+        times.push(until_first(began, Viewer::start(place.watch("yard"))).await?);
         // Another phase of the group of pictures each time.
         tokio::time::sleep(Duration::from_millis(130 + turn * 17)).await;
     }
+    let mut theirs = match peer {
+        Some(peer) => told(peer_first_picture(peer).await, report),
+        None => None,
+    };
+    let mut peers = |share| theirs.as_mut().map(|times| quantile(times, share));
     report.row(Row::new(
-        "first picture for a viewer of a running camera, p50 of 20",
+        "first key frame for a viewer of a running camera, p50 of 20 (peer: of 10)",
         quantile(&mut times, 0.5),
         "ms",
-        None,
+        peers(0.5),
         Bar::AtMost(150.0),
     ));
     report.row(Row::new(
-        "the same, longest of 20",
+        "the same, longest",
         quantile(&mut times, 1.0),
         "ms",
-        None,
+        peers(1.0),
         Bar::AtMost(150.0),
     ));
     Ok(())

@@ -59,7 +59,10 @@ pub struct Tally {
     pub longest_gap: Duration,
     /// When the first whole key frame was there, and its latency in ms.
     pub first_key: Option<(Instant, f64)>,
+    /// When the last whole picture came.
     last: Option<Instant>,
+    /// When the last packet came: of a picture that is not yet known to be whole.
+    heard: Option<Instant>,
 }
 
 /// A viewer.
@@ -134,7 +137,7 @@ impl Viewer {
         let tally = self.tally();
         tally
             .longest_gap
-            .max(tally.last.map_or(Duration::ZERO, |last| last.elapsed()))
+            .max(tally.heard.map_or(Duration::ZERO, |heard| heard.elapsed()))
     }
 }
 
@@ -197,7 +200,7 @@ async fn run(
     let started = Instant::now();
     let mut session = ClientSession::new(config, Duration::ZERO);
     let mut output = Bytes::new();
-    let mut picture = Picture::default();
+    let mut picture: Option<Picture> = None;
     loop {
         let arrived = Instant::now();
         while let Some(event) = session.poll(started.elapsed()) {
@@ -207,16 +210,24 @@ async fn run(
                     packet,
                     marks,
                 } => {
+                    let mut tally = lock(tally);
+                    tally.bytes += packet.len() as u64;
+                    tally.heard = Some(arrived);
+                    // Not by the marker: live555 sets it on the slice, before the filler that makes a picture as large as it is.
+                    if marks.au_start
+                        && let Some(whole) = picture.replace(Picture::default())
+                    {
+                        tally.picture(&whole);
+                    }
+                    let Some(picture) = &mut picture else {
+                        continue;
+                    };
+                    picture.last = Some((arrived, micros_since_1970()));
                     picture.idr |= marks.idr;
                     if let Some(header) = RtpHeader::parse(&packet) {
                         picture.stamp = picture
                             .stamp
                             .or_else(|| Stamp::from_nal(header.payload(&packet)));
-                    }
-                    let mut tally = lock(tally);
-                    tally.bytes += packet.len() as u64;
-                    if marks.au_end {
-                        tally.picture(&std::mem::take(&mut picture), arrived);
                     }
                 }
                 ClientEvent::Closed(_) => return,
@@ -248,10 +259,21 @@ async fn run(
 struct Picture {
     idr: bool,
     stamp: Option<Stamp>,
+    /// When its last packet came, by both clocks.
+    last: Option<(Instant, f64)>,
+}
+
+fn micros_since_1970() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_micros() as f64
 }
 
 impl Tally {
-    fn picture(&mut self, picture: &Picture, at: Instant) {
+    /// A picture is whole: the next one begins.
+    fn picture(&mut self, picture: &Picture) {
+        let Some((at, now)) = picture.last else {
+            return;
+        };
         self.pictures += 1;
         if let Some(last) = self.last.replace(at) {
             self.longest_gap = self.longest_gap.max(at.saturating_duration_since(last));
@@ -261,10 +283,6 @@ impl Tally {
             return;
         };
         self.cameras.entry(stamp.camera).or_insert((0, at)).0 += 1;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros() as f64;
         let latency = (now - stamp.sent_us as f64) / 1000.0;
         self.latencies.push(latency);
         if picture.idr && self.first_key.is_none() {

@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         server.buffer().extend_from_slice(read);
         while server.poll(now).is_some() {
             server.reject(404, None);
-            server.secret(None);
+            server.secret(None, || true);
         }
         client.buffer().extend_from_slice(read);
         while let Some(event) = client.poll(now) {

@@ -1,6 +1,8 @@
 //! Claims of one camera, damped (P1, S5): two live devices with one key would supersede each other without end.
 //!
-//! Pure: instants are arguments. From the fourth claim within 60 s on, each waits 5 s more, at most 60 s.
+//! Pure: instants are arguments. From the fourth claim within 60 s on, each waits 5 s more, at most 60 s. A camera that claims again as soon
+//! as it is served waits 0, 0, 0, 5, 10, 15, 20, 25, 0, 5, 10 s, … and settles at 10 to 15 s: at about five claims a minute. 60 s are only
+//! reached by a device that calls while its last call still waits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -57,6 +59,27 @@ mod tests {
     #[test]
     fn the_wait_has_a_longest() {
         assert_eq!(delays(std::iter::repeat_n(7, 40)).last(), Some(&60));
+    }
+
+    /// What one camera sees that claims again at once, each time that it is served: its waits in order.
+    fn waits_of_a_restless_camera(claims: usize, between: Duration) -> Vec<Duration> {
+        let (mut damper, mut now) = (Damper::default(), Duration::ZERO);
+        let claim = |_| {
+            let wait = damper.wanted(now);
+            now += wait + between;
+            wait
+        };
+        (0..claims).map(claim).collect()
+    }
+
+    #[test]
+    fn a_camera_that_takes_over_from_itself_without_end_waits_25_s_at_most_and_10_to_15_s_in_the_long_run()
+     {
+        let waits = waits_of_a_restless_camera(30, Duration::from_millis(500));
+        let waits: Vec<u64> = waits.iter().map(Duration::as_secs).collect();
+        assert_eq!(waits[..8], [0, 0, 0, 5, 10, 15, 20, 25], "{waits:?}");
+        assert_eq!(waits.iter().max(), Some(&25), "{waits:?}");
+        assert_eq!(waits[20..], [15, 10, 10, 10, 10, 15, 15, 10, 10, 10]);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! MOORLINE/1 on the monitor's channels of this camera's sessions: every session is greeted and pinged, also one without a tunnel.
 
-use std::sync::Arc;
-
 use moorline_core::SessionId;
 use moorline_core::lifecycle::{EndReason, Event, Link};
 
@@ -14,7 +12,7 @@ impl Driver {
         let now = self.shared.clock.monotonic();
         let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
         let (talk, lines) = Conversation::open(&self.camera.id, unix, now);
-        self.talks.insert(session, (talk, Arc::clone(&self.camera)));
+        self.talks.insert(session, talk);
         for line in lines {
             self.ports.control.send(session, &line.to_string());
         }
@@ -23,7 +21,7 @@ impl Driver {
     /// The camera said a line.
     pub(super) fn channel_line(&mut self, session: SessionId, line: &[u8]) {
         let now = self.shared.clock.monotonic();
-        let Some((talk, _)) = self.talks.get_mut(&session) else {
+        let Some(talk) = self.talks.get_mut(&session) else {
             return;
         };
         if talk.line(line, now) == Outcome::Bye {
@@ -55,7 +53,7 @@ impl Driver {
     pub(super) fn conversations_due(&mut self) {
         let now = self.shared.clock.monotonic();
         let mut silent = Vec::new();
-        for (session, (talk, _)) in &mut self.talks {
+        for (session, talk) in &mut self.talks {
             match talk.tick(now) {
                 (Outcome::Silent, _) => silent.push(*session),
                 (_, Some(ping)) => {
@@ -78,7 +76,7 @@ impl Driver {
             _ => None,
         };
         let talk = serving.or_else(|| self.talks.values().next_back());
-        talk.map(|(talk, _)| talk.said()).unwrap_or_default()
+        talk.map(Conversation::said).unwrap_or_default()
     }
 
     /// A session that served or waited is gone although its connection may still look alive.

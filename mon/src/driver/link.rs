@@ -12,7 +12,7 @@ use moorline_base::clock::timeout;
 use moorline_core::alarm::{Alarm, AlarmKind};
 use moorline_core::lifecycle::{EndReason, Event, Link};
 use moorline_core::port::{TunnelEnd, TunnelUp};
-use moorline_core::{Camera, Generation, SessionId};
+use moorline_core::{Generation, PublicKey, SessionId};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -26,8 +26,8 @@ const TWO_PLACES_EVERY: Duration = Duration::from_secs(3600);
 /// A live tunnel.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    /// The record at its authentication: its key is one of these.
-    pub(super) camera: Arc<Camera>,
+    /// The key that proved it; none for a LAN camera.
+    pub(super) key: Option<PublicKey>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) client: String,
     /// Since its claim.
@@ -74,7 +74,7 @@ impl Driver {
         self.tunnels.insert(
             session,
             Tunnel {
-                camera: up.camera,
+                key: up.key,
                 peer: up.peer,
                 client: up.client,
                 generation: None,

@@ -80,7 +80,7 @@ pub(crate) struct Driver {
     damper: Damper,
     lan_backoff: Backoff,
     two_places_told: Option<Instant>,
-    talks: BTreeMap<SessionId, (Conversation, Arc<Camera>)>,
+    talks: BTreeMap<SessionId, Conversation>,
     instances: BTreeMap<InstanceId, Instance>,
     timers: Vec<(Instant, Timer)>,
     releases: JoinSet<()>,
@@ -320,7 +320,7 @@ impl Driver {
 
     fn next_due(&self) -> Instant {
         let timers = self.timers.iter().map(|(at, _)| *at);
-        let talks = self.talks.values().map(|(talk, _)| talk.due());
+        let talks = self.talks.values().map(Conversation::due);
         let own = [
             Some(self.last_tick + TICK),
             self.claiming.due(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moorline_core::camera::Access;
 use moorline_core::lifecycle::{EndReason, Event};
 use moorline_core::port::TunnelUp;
-use moorline_core::{Camera, Cause, SessionId, SourceName};
+use moorline_core::{Camera, Cause, PublicKey, SessionId, SourceName};
 
 use super::Driver;
 use crate::roster::next_lan_session;
@@ -23,6 +23,7 @@ impl Driver {
             self.tunnel_up(TunnelUp {
                 session: next_lan_session(&self.lan_sessions),
                 camera: Arc::clone(&self.camera),
+                key: None,
                 peer: None,
                 client: String::new(),
             });
@@ -71,27 +72,28 @@ impl Driver {
         }
     }
 
-    /// Ends every session whose key may have been revoked. The port does not say which key proved a session, only which keys the camera
-    /// had then: a session of a camera with several keys is ended too, and comes back at once if it may.
+    /// Ends the tunnels whose own key was revoked; those of the camera's other keys go on. A session without a tunnel is the tunnel's to end
+    /// (see `TunnelEvents`).
     fn end_revoked(&mut self) {
         let present = &self.camera.keys;
-        let revoked = |record: &Arc<Camera>| {
-            let gone = |key| !present.iter().any(|kept| kept.key == key);
-            record.keys.iter().any(|held| gone(held.key.clone()))
-        };
+        let revoked = |key: &PublicKey| !present.iter().any(|kept| kept.key == *key);
         let tunnels = self.tunnels.iter();
-        let mut sessions: Vec<SessionId> = tunnels
-            .filter(|(_, tunnel)| revoked(&tunnel.camera))
-            .map(|(session, _)| *session)
-            .collect();
-        let talks = self.talks.iter().filter(|(_, (_, record))| revoked(record));
-        sessions.extend(talks.map(|(session, _)| *session));
-        sessions.sort_unstable();
-        sessions.dedup();
+        let of_revoked = tunnels.filter(|(_, tunnel)| tunnel.key.as_ref().is_some_and(revoked));
+        let sessions: Vec<SessionId> = of_revoked.map(|(session, _)| *session).collect();
         for session in sessions {
-            if session.0 < crate::FIRST_LAN_SESSION {
-                tracing::warn!(%session, "a key of the camera was revoked");
+            tracing::warn!(%session, "the key of the session was revoked");
+            if self.claiming.waiting == Some(session) {
+                self.claiming.waiting = None;
+            }
+            let claimed = self
+                .tunnels
+                .get(&session)
+                .is_some_and(|tunnel| tunnel.generation.is_some());
+            if claimed {
+                // Its end is heard as a loss: the workloads wait for the camera, which may come back with another key.
                 self.ports.sessions.end(session, EndReason::Removed);
+            } else {
+                self.end_session(session, EndReason::Removed);
             }
         }
     }

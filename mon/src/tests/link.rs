@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use moorline_core::camera::{Access, Enabled, Record};
+use moorline_core::camera::{Access, CameraKey, Enabled, Record};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
 use moorline_core::status::LinkStatus;
@@ -281,6 +281,44 @@ async fn a_revoked_key_ends_its_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn revoking_one_key_of_a_camera_leaves_the_session_of_its_other_key() {
+    let mut both = record("yard");
+    both.keys.push(CameraKey {
+        key: key(2),
+        ..both.keys[0].clone()
+    });
+    let world = World::new([both.clone()]);
+    world.settle().await;
+    world.up(1, "yard").await;
+    world.fakes.take();
+    // The session of the first key serves, one of the second waits for its claim.
+    world.fakes.claims(ClaimMode::Hold);
+    let second = std::sync::Arc::new(both.clone());
+    assert!(world.monitor.up(TunnelUp {
+        key: Some(key(2)),
+        ..super::world::tunnel(S2, &second)
+    }));
+    world.settle().await;
+    let mut without_second = both.clone();
+    without_second.keys.truncate(1);
+    world.fakes.cameras([without_second]);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::End(S2, EndReason::Removed)]);
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Release(G2)],
+        "its claim comes back too late to serve"
+    );
+    let mut without_first = both;
+    without_first.keys.remove(0);
+    world.fakes.cameras([without_first]);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::End(S1, EndReason::Removed)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_camera_is_drained_and_its_name_may_come_back() {
     let world = running().await;
     world.fakes.cameras([]);
@@ -404,6 +442,7 @@ async fn s4_what_is_new_about_a_camera_is_shown_and_told_once() {
         let up = TunnelUp {
             session: SessionId(session),
             camera: camera.clone(),
+            key: camera.keys.first().map(|key| key.key.clone()),
             peer: Some(peer.parse().unwrap()),
             client: "SSH-2.0-OpenSSH_9.2".to_owned(),
         };

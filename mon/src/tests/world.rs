@@ -60,6 +60,7 @@ pub(crate) fn tunnel(session: SessionId, camera: &Arc<Camera>) -> TunnelUp {
     TunnelUp {
         session,
         camera: Arc::clone(camera),
+        key: camera.keys.first().map(|key| key.key.clone()),
         peer: Some(
             format!("192.0.2.{}:5{:04}", 1 + session.0 % 2, session.0 % 5_000)
                 .parse()

@@ -23,8 +23,10 @@ pub type ByteStream = Box<dyn Duplex>;
 pub struct TunnelUp {
     /// The session.
     pub session: SessionId,
-    /// The camera that the key proved.
+    /// The camera that the key proved, as its record stood then.
     pub camera: Arc<Camera>,
+    /// The key that proved it; `None` for a LAN camera. The session lives no longer than this key belongs to the camera.
+    pub key: Option<PublicKey>,
     /// Where it comes from; `None` for a LAN camera.
     pub peer: Option<SocketAddr>,
     /// The SSH client's version line, untrusted, at most 255 bytes.
@@ -41,6 +43,9 @@ pub enum TunnelEnd {
 }
 
 /// What the tunnel tells the monitor. No call blocks or awaits (P7).
+///
+/// A revoked key ends the sessions that it proved, and no other: the tunnel ends every such session, also one without a forward, as soon as its
+/// directory says so; the monitor ends those that it knows, so that none of them serves when its claim comes back.
 pub trait TunnelEvents: Send + Sync {
     /// A tunnel is there and wants a claim. `false`: the monitor's mailbox is full, and the session is to be ended.
     #[must_use]

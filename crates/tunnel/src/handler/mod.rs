@@ -370,6 +370,7 @@ impl Handler for CameraHandler {
         let up = TunnelUp {
             session: self.session.id,
             camera: Arc::clone(&proved.camera),
+            key: Some(proved.key.clone()),
             peer: Some(self.session.peer),
             client: self.session.client().to_owned(),
         };

@@ -10,7 +10,7 @@ use moorline_tunnel::keyfile::PrivateKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Rig, SOON, camera, config};
+use crate::support::{Rig, SOON, Seen, assert_echo, camera, config, echo_server};
 
 fn ed25519() -> PrivateKey {
     PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap()
@@ -80,7 +80,7 @@ async fn name_and_key_must_agree_and_the_camera_be_enabled() {
     rig.told("the gate by its key alone", |seen| {
         let gate = "acme/gate".parse().unwrap();
         seen.iter()
-            .any(|seen| matches!(seen, crate::support::Seen::Up(_, id) if *id == gate))
+            .any(|seen| matches!(seen, Seen::Up(_, id) if *id == gate))
             .then_some(())
     })
     .await;
@@ -101,6 +101,41 @@ async fn a_revoked_key_and_a_disabled_camera_end_their_sessions_at_once() {
     let mut off = camera("yard", &[key.public()]);
     off.enabled = Enabled::Disabled;
     rig.directory.set(vec![off]);
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+}
+
+#[tokio::test]
+async fn revoking_one_key_of_a_camera_leaves_the_session_of_its_other_key() {
+    let (tunnel_key, check_key) = (ed25519(), ed25519());
+    let both = camera("yard", &[tunnel_key.public(), check_key.public()]);
+    let rig = Rig::new(config(), vec![both]).await;
+    let echo = echo_server("rtsp").await;
+    let forward = format!("0:127.0.0.1:{}", echo.port());
+    let _client = rig.dbclient(&tunnel_key, "yard", &["-N", "-R", &forward], &[]);
+    let session = rig.up(0).await;
+    // Each client has its key in memory before the next one's file takes its place.
+    let mut check = rig.dbclient(&check_key, "yard", &["-T"], &[]);
+    let opened = |seen: &[Seen]| {
+        seen.iter().find_map(|seen| match seen {
+            Seen::Opened(session) => Some(*session),
+            _ => None,
+        })
+    };
+    let other = rig.told("the check's channel", opened).await;
+
+    rig.directory
+        .set(vec![camera("yard", &[tunnel_key.public()])]);
+    rig.told("the end of the check", move |seen| {
+        seen.contains(&Seen::Closed(other)).then_some(())
+    })
+    .await;
+    check.wait(SOON).await.unwrap();
+    let (mut stream, generation) = rig.connect("yard").await.unwrap();
+    assert_eq!(generation.0, 1);
+    assert_echo(&mut stream, "rtsp").await;
+
+    rig.directory
+        .set(vec![camera("yard", &[check_key.public()])]);
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
 }
 

@@ -32,7 +32,8 @@ pub(super) async fn run(
     let handler = CameraHandler::new(Arc::clone(&inner), monitor, Arc::clone(&session));
     let ssh = Arc::clone(&inner.ssh);
     // russh returns from the first only after the client's version line.
-    let running = async { run_stream(ssh, wire, handler).await?.await };
+    // Boxed, since what it needs until then is much and is needed no longer than that.
+    let running = async { Box::pin(run_stream(ssh, wire, handler)).await?.await };
     let attending = async {
         tokio::join!(
             login_grace(&inner, &session),

@@ -1,36 +1,33 @@
-//! live555's own tools, unpacked from Debian sid into a cache beside cargo's target directory. Nothing is installed on the system.
+//! live555's own tools, from Debian sid. Nothing is installed on the system.
 //!
-//! Debian 12's packages are years behind what cameras and clients of today run, so the newest is fetched through a private apt root:
-//! sid's package list, the closure of `livemedia-utils` with sid's own libc, unpacked by `dpkg-deb -x`, run by sid's own loader. It
-//! costs 17 MB of lists and 7 MB of packages once; the lists are removed. The version is whatever sid has, and is told at run time.
-//!
-//! An optional peer: without a mirror within reach it is [`Error::Unavailable`], and for ten minutes nobody tries again.
+//! Debian 12's packages are years behind what cameras and clients of today run, so the newest is fetched (`debian`): it costs 17 MB of lists
+//! and 7 MB of packages once. An optional peer.
 
-use std::{
-    fs::{self, File},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::Command,
 };
 
-use crate::{Error, child::Child, netns::Netns, patience, peer};
+use crate::{
+    Error,
+    child::Child,
+    debian::{Unpacked, Wanted},
+    netns::Netns,
+    patience,
+};
 
-/// How long a failure is remembered.
-const FAILED_FOR: Duration = Duration::from_secs(600);
+const TOOLS: Wanted = Wanted {
+    peer: "live555",
+    suite: "sid",
+    package: "livemedia-utils",
+    program: "openRTSP",
+};
 
 /// The unpacked tools.
 #[derive(Debug, Clone)]
-pub struct Live555 {
-    version: String,
-    loader: PathBuf,
-    libraries: PathBuf,
-    programs: PathBuf,
-}
+pub struct Live555(Unpacked);
 
 impl Live555 {
     /// The tools, from the cache or fetched now. Tests that ask at once wait for one fetch.
@@ -38,42 +35,13 @@ impl Live555 {
     /// # Errors
     /// [`Error::Unavailable`] when they cannot be fetched here.
     pub async fn get() -> Result<Self, Error> {
-        let cache = peer::directory()?.join("live555");
-        let ours = cache.clone();
-        // The lock is taken on a thread: it may be held by another test process for as long as a fetch takes.
-        let lock = tokio::task::spawn_blocking(move || {
-            fs::create_dir_all(&ours)?;
-            let file = File::create(ours.join("lock"))?;
-            file.lock()?;
-            Ok::<_, std::io::Error>(file)
-        });
-        let _lock = match lock.await {
-            Ok(Ok(lock)) => lock,
-            Ok(Err(source)) => return Err(Error::io(format!("lock {}", cache.display()), source)),
-            Err(error) => return Err(unavailable(error.to_string())),
-        };
-        if let Some(found) = Self::cached(&cache) {
-            peer::announce("live555", &found.version);
-            return Ok(found);
-        }
-        let failure = cache.join("failed");
-        if let Some(reason) = recent_failure(&failure) {
-            return Err(unavailable(reason));
-        }
-        if let Err(error) = fetch::fetch(&cache).await {
-            let _ = fs::write(&failure, error.to_string());
-            return Err(unavailable(error.to_string()));
-        }
-        let found = Self::cached(&cache)
-            .ok_or_else(|| unavailable("the packages hold no loader".to_owned()))?;
-        peer::announce("live555", &found.version);
-        Ok(found)
+        TOOLS.get().await.map(Self)
     }
 
     /// The version of the package: `2026.10.24-2`.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.version
+        self.0.version()
     }
 
     /// A command that runs `program` (`openRTSP`, `live555ProxyServer`, `live555MediaServer`) here.
@@ -81,13 +49,13 @@ impl Live555 {
     /// The servers listen on all interfaces: run them by [`Live555::command_in`].
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        self.arguments(Command::new(&self.loader), program)
+        self.0.command(program)
     }
 
     /// A command that runs `program` inside a network namespace.
     #[must_use]
     pub fn command_in(&self, netns: &Netns, program: &str) -> Command {
-        self.arguments(netns.command(&self.loader), program)
+        self.0.arguments(netns.command(self.0.loader()), program)
     }
 
     /// Starts live555's proxy for one source, inside a namespace. It reads over TCP (`-t`): a source that refuses UDP it describes, and then
@@ -134,39 +102,6 @@ impl Live555 {
             }),
         }
     }
-
-    fn arguments(&self, mut command: Command, program: &str) -> Command {
-        command
-            .arg("--library-path")
-            .arg(&self.libraries)
-            .arg(self.programs.join(program));
-        command
-    }
-
-    fn cached(cache: &Path) -> Option<Self> {
-        let version = fs::read_to_string(cache.join("version"))
-            .ok()?
-            .trim()
-            .to_owned();
-        let root = cache.join("root");
-        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
-        let libraries = root.join("usr/lib").join(triplet);
-        let loader = fs::read_dir(&libraries)
-            .ok()?
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"))
-            })?;
-        let programs = root.join("usr/bin");
-        programs.join("openRTSP").is_file().then_some(Self {
-            version,
-            loader,
-            libraries,
-            programs,
-        })
-    }
 }
 
 /// A running live555ProxyServer, inside the namespace in which it was started.
@@ -201,20 +136,6 @@ async fn describes(netns: &Netns, proxy: &LiveProxy) -> Result<bool, Error> {
     stream.read_exact(&mut answer).await.map_err(failed)?;
     Ok(answer == b"RTSP/1.0 200")
 }
-
-fn unavailable(reason: String) -> Error {
-    Error::Unavailable {
-        peer: "live555",
-        reason,
-    }
-}
-
-fn recent_failure(file: &Path) -> Option<String> {
-    let age = fs::metadata(file).ok()?.modified().ok()?.elapsed().ok()?;
-    (age < FAILED_FOR).then(|| fs::read_to_string(file).unwrap_or_default())
-}
-
-mod fetch;
 
 #[cfg(test)]
 mod tests;

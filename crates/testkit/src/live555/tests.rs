@@ -1,26 +1,10 @@
-use super::{fetch::mirror_in, *};
+use std::fs;
+
+use super::*;
 use crate::{
     gst::{GstCamera, GstOptions},
     or_skip, temp_dir,
 };
-
-#[test]
-fn the_mirror_is_read_from_both_formats_of_sources() {
-    let deb822 = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n";
-    let one_line = "# deb http://x/debian sid\ndeb [arch=amd64] https://mirror.example/debian/ bookworm main\n";
-    assert_eq!(
-        mirror_in(deb822).as_deref(),
-        Some("http://mirror.example/debian")
-    );
-    assert_eq!(
-        mirror_in(one_line).as_deref(),
-        Some("https://mirror.example/debian/")
-    );
-    assert_eq!(
-        mirror_in("URIs: http://mirror.example/debian-security\n"),
-        None
-    );
-}
 
 /// The proxy that Moorline replaces, between a GStreamer camera and openRTSP, all three inside a namespace.
 #[tokio::test]

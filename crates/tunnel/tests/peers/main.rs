@@ -8,6 +8,7 @@ mod dropbear;
 mod hostile;
 mod lan;
 mod openssh;
+mod releases;
 mod storm;
 mod strangers;
 mod support;

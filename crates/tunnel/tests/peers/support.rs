@@ -262,9 +262,21 @@ impl Rig {
         options: &[&str],
         run: &[&str],
     ) -> Child {
+        self.dbclient_by(self.command(&peer::DBCLIENT), key, user, options, run)
+    }
+
+    /// Any dbclient, with the server's keys pinned.
+    pub(crate) fn dbclient_by(
+        &self,
+        mut command: tokio::process::Command,
+        key: &PrivateKey,
+        user: &str,
+        options: &[&str],
+        run: &[&str],
+    ) -> Child {
         let file = self.write("key.dropbear", key.to_dropbear().unwrap().expose());
-        let mut command = self.command(&peer::DBCLIENT);
         command
+            .env("HOME", self.home.path())
             .arg("-i")
             .arg(file)
             .args(["-p", &self.address.port().to_string()])

@@ -498,8 +498,15 @@ pub struct Log {
 #[cfg(feature = "bench")]
 #[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
-    /// CPU and memory of the SSH server against sshd, 1,000 cameras at once, takeover. About seven minutes.
-    Ssh(BenchOptions),
+    /// CPU and memory of the SSH server against sshd, 1,000 cameras at once, takeover. About five minutes.
+    Ssh {
+        /// What all take.
+        #[command(flatten)]
+        options: BenchOptions,
+        /// Only these parts.
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+        only: Vec<SshPart>,
+    },
     /// Added latency, first picture, stalled viewers, 60 viewers, against live555ProxyServer. About three minutes.
     Relay(BenchOptions),
     /// Cameras recorded without a lost picture, against ffmpeg; how soon the first fragment is safe. About six minutes.
@@ -511,6 +518,39 @@ pub enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "200,300")]
         cameras: Vec<usize>,
     },
+    /// A process of `bench ssh`: the SSH server with readers that count.
+    #[command(hide = true)]
+    Alone {
+        /// Public keys, one a line.
+        #[arg(long)]
+        keys: PathBuf,
+    },
+    /// A child of any bench: becomes the command, and is killed when its parent ends.
+    #[command(hide = true)]
+    Leash {
+        /// The parent's process id.
+        #[arg(long)]
+        parent: u32,
+        /// What to become.
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+/// A part of `moorline bench ssh`.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SshPart {
+    /// Memory of idle sessions.
+    Idle,
+    /// 1,000 cameras at once.
+    Storm,
+    /// Takeover from a hanging session.
+    Takeover,
+    /// The SSH server alone against sshd.
+    Alone,
+    /// SSH, relay and viewer beside sshd's bare forwarding.
+    Path,
 }
 
 /// What all benches take.

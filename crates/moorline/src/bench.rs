@@ -1,13 +1,17 @@
 //! `moorline bench`: numbers of this machine, the real peer in the same run where one exists.
 //!
 //! **Owns** the load and the measuring; the server that is measured is `moorline serve` in a process of its own, and cameras and viewers run in
-//! this one. **Does not own** correctness: that is the tests'. Everything that a bench starts ends with it, and every wait has a deadline.
+//! this one. **Does not own** correctness: that is the tests'. Everything that a bench starts ends with it, also when it
+//! is killed (`leash`), and every wait has a deadline.
 #![allow(
     clippy::disallowed_methods,
     reason = "a stop watch looks at the real clock and waits in real time; nothing here runs in the server"
 )]
 
+mod against;
+mod alone;
 mod archive;
+mod leash;
 mod machine;
 mod place;
 mod relay;
@@ -21,7 +25,7 @@ use std::time::Duration;
 
 use moorline_base::logging::{self, Format};
 
-use crate::args::{Bench, Global};
+use crate::args::{Bench, BenchOptions, Global};
 use crate::output;
 use machine::Observation;
 use report::Report;
@@ -42,30 +46,53 @@ pub struct Setting {
 /// # Errors
 /// A server or a camera does not start; what was measured so far is printed.
 pub async fn run(global: &Global, bench: Bench) -> anyhow::Result<bool> {
+    match bench {
+        Bench::Leash { parent, command } => leash::run(parent, &command).map(|()| true),
+        Bench::Alone { keys } => {
+            prepare();
+            alone::serve(&keys).await.map(|()| true)
+        }
+        Bench::Ssh { options, only } => {
+            let work = async |setting: &Setting, report: &mut Report| {
+                ssh::run(&only, setting, report).await
+            };
+            observed("ssh", global, &options, Vec::new(), work).await
+        }
+        Bench::Relay(options) => {
+            let work =
+                async |setting: &Setting, report: &mut Report| relay::run(setting, report).await;
+            observed("relay", global, &options, Vec::new(), work).await
+        }
+        Bench::Archive { options, cameras } => {
+            let work =
+                async |setting: &Setting, report: &mut Report| archive::run(setting, report).await;
+            observed("archive", global, &options, cameras, work).await
+        }
+    }
+}
+
+fn prepare() {
     let _ = logging::init("error", Format::Auto);
     let _ = moorline_base::net::raise_open_files();
-    let (name, options) = match &bench {
-        Bench::Ssh(options) => ("ssh", options),
-        Bench::Relay(options) => ("relay", options),
-        Bench::Archive { options, .. } => ("archive", options),
-    };
-    let cameras = match &bench {
-        Bench::Archive { cameras, .. } => cameras.clone(),
-        _ => Vec::new(),
-    };
-    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+}
+
+/// Measures, watches the machine meanwhile, and prints.
+async fn observed(
+    name: &'static str,
+    global: &Global,
+    options: &BenchOptions,
+    cameras: Vec<usize>,
+    work: impl AsyncFnOnce(&Setting, &mut Report) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    prepare();
     let setting = Setting {
-        scratch,
+        scratch: options.scratch.clone().unwrap_or_else(std::env::temp_dir),
         seconds: options.seconds.clamp(1, 600),
         cameras,
     };
     let mut report = Report::new(name);
     let observation = Observation::begin();
-    let result = match bench {
-        Bench::Ssh(_) => ssh::run(&setting, &mut report).await,
-        Bench::Relay(_) => relay::run(&setting, &mut report).await,
-        Bench::Archive { .. } => archive::run(&setting, &mut report).await,
-    };
+    let result = work(&setting, &mut report).await;
     report.machine = Some(observation.end());
     report.print(global.output)?;
     result.map(|()| report.is_met())

@@ -38,16 +38,28 @@ impl DbclientTunnel {
         let listener = moorline_base::net::listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
         source.listen(listener);
+        Self::start_by(Command::new(program), config, address).await
+    }
+
+    /// Starts the `dbclient` that `command` runs, which forwards to whatever listens at `source`.
+    ///
+    /// # Errors
+    /// No temporary directory, or no such program.
+    pub async fn start_by(
+        command: Command,
+        config: &TunnelConfig,
+        source: SocketAddr,
+    ) -> Result<Self, CameraError> {
         let key = config.key.to_dropbear()?;
         let known_hosts = config.known_hosts.lines(config.server.ip());
         let home = tokio::task::spawn_blocking(move || furnish(&key, &known_hosts))
             .await
             .map_err(io::Error::other)??;
-        let child = command(program, config, home.path(), address).spawn()?;
+        let child = call(command, config, home.path(), source).spawn()?;
         Ok(Self {
             child,
             home,
-            source: address,
+            source,
         })
     }
 
@@ -96,8 +108,7 @@ fn key_file(home: &Path) -> PathBuf {
     home.join(".ssh/id_dropbear")
 }
 
-fn command(program: &Path, config: &TunnelConfig, home: &Path, source: SocketAddr) -> Command {
-    let mut command = Command::new(program);
+fn call(mut command: Command, config: &TunnelConfig, home: &Path, source: SocketAddr) -> Command {
     command
         .env("HOME", home)
         .arg("-i")

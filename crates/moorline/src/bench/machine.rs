@@ -110,6 +110,22 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_secs_f64(ticks / TICKS)
 }
 
+/// On-CPU time of a process with all its threads and of its living descendants, exact to the microsecond. Whatever ended takes its time along:
+/// for measurements during which nothing of the family ends.
+pub fn on_cpu(pid: u32) -> Duration {
+    let threads = family(pid)
+        .into_iter()
+        .filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok())
+        .flatten()
+        .flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let path = thread.path().join("schedstat");
+        let text = fs::read_to_string(path).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
 fn cpu_ticks(pid: u32) -> f64 {
     let stat = text(&format!("/proc/{pid}/stat"));
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -199,6 +215,7 @@ mod tests {
         let pid = std::process::id();
         assert!(family(pid).contains(&pid));
         assert!(memory_kib(pid) > 100, "{}", memory_kib(pid));
+        assert!(on_cpu(pid) > Duration::ZERO);
         let machine = Observation::begin().end();
         assert!(machine.cores > 0 && machine.memory_mib > 0, "{machine:?}");
         assert!(!machine.kernel.is_empty());

@@ -15,8 +15,8 @@ use moorline_testkit::child::Child;
 use moorline_web::api::{CameraAdd, CameraPatch, Credentials, UserAdd};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
 
+use super::leash::leashed;
 use super::viewer::Watch;
 use crate::client::Client;
 use crate::serve::first_user;
@@ -49,7 +49,7 @@ impl Place {
             b"[server]\nlog = \"warn\"\n",
             Access::Private,
         )?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = leashed(&std::env::current_exe()?)?;
         command
             .args(["--output", "json", "--data"])
             .arg(dir.path())

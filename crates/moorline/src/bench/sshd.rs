@@ -1,4 +1,5 @@
-//! OpenSSH's server as the peer: its own configuration and host key, on loopback, in front of the same dbclient.
+//! OpenSSH's server as the peer: its own configuration and host key, on loopback, in front of the same dbclient. Compression is off, as in
+//! ours: with it dbclient of Debian 12 would compress, and servers would be compared by that.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,6 +13,7 @@ use moorline_testkit::peer;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::leash::leashed;
 use super::report::Report;
 
 /// A running sshd.
@@ -50,7 +52,7 @@ impl Sshd {
         let config = format!(
             "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 2000\n\
-             AllowTcpForwarding yes\nCiphers chacha20-poly1305@openssh.com\nLogLevel ERROR\n",
+             AllowTcpForwarding yes\nCompression no\nCiphers chacha20-poly1305@openssh.com\nLogLevel ERROR\n",
             at("host"),
             at("authorized_keys"),
         );
@@ -59,7 +61,7 @@ impl Sshd {
             config.as_bytes(),
             Access::Private,
         )?;
-        let mut command = Command::new(sshd.path);
+        let mut command = leashed(&sshd.path)?;
         command.args(["-D", "-e", "-f", &at("sshd_config")]);
         let child = Child::spawn("sshd", command)?;
         let deadline = Instant::now() + Duration::from_secs(10);

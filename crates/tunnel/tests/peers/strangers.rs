@@ -72,7 +72,7 @@ async fn name_and_key_must_agree_and_the_camera_be_enabled() {
     rig.told("S4: that the stolen camera called", |seen| {
         let lost = "lost".parse().unwrap();
         seen.iter()
-            .any(|seen| matches!(seen, crate::support::Seen::Stolen(id, client) if *id == lost && client.contains("dropbear")))
+            .any(|seen| matches!(seen, Seen::Stolen(id, client) if *id == lost && client.contains("dropbear")))
             .then_some(())
     })
     .await;

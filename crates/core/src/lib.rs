@@ -8,6 +8,7 @@
 pub mod alarm;
 pub mod camera;
 pub mod cause;
+pub mod check;
 pub mod coverage;
 pub mod id;
 pub mod key;

@@ -1,1 +1,57 @@
 //! Cameras as Kubernetes resources: the only user of kube and k8s-openapi.
+//!
+//! Owns: the resources of `moorline.dev` ([`resource`]), the watch of them in memory ([`Cache`]), and the cluster's adapters of the ports of
+//! `core`. Does not own: the tunnel gateway and the signer (`gateway`), and no decision of a camera's lifecycle (`mon`).
+//!
+//! ```text
+//! watch ─▶ Cache ─▶ KubeDirectory (records) ─▶ tunnel, mon
+//!            │  └─▶ KubeHolders ─▶ gateway; fence ─▶ Sessions::end
+//! mon ─▶ KubeClaims ─▶ StatusWriter ─▶ PUT Camera.status, always with the version that was read
+//! ```
+//! Every adapter is made of a `kube::Client`; every call has a deadline of its own, and one whose outcome is unknown is read again.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests may write files and look at the real clock"
+    )
+)]
+
+mod admin;
+mod cache;
+mod call;
+mod claim;
+pub mod connect;
+mod convert;
+mod directory;
+mod holders;
+mod identities;
+mod janitor;
+mod lease;
+mod memories;
+pub mod names;
+mod owned;
+mod places;
+mod pods;
+pub mod resource;
+mod status;
+mod tenant;
+
+pub use admin::KubeAdmin;
+pub use cache::{Cache, Known};
+pub use call::Fault;
+pub use claim::{KubeClaims, SessionEvents};
+pub use convert::{FieldError, to_record, to_spec};
+pub use directory::KubeDirectory;
+pub use holders::{Gone, KubeHolders};
+pub use identities::{FrontDoorAccount, KubeIdentities};
+pub use janitor::Janitor;
+pub use lease::Leases;
+pub use memories::KubeMemories;
+pub use owned::{Own, Owned, Replica};
+pub use places::KubePlaces;
+pub use pods::{
+    GATEWAY_AUDIENCE, PodCache, PodSettings, PodView, Pods, RELAY_PORT, SIGNER_AUDIENCE, Trouble,
+};
+pub use status::{Note, StatusWriter};
+pub use tenant::{CLASSES, MAX_RETENTION_DAYS, TenantSettings, Tenants};

@@ -11,7 +11,7 @@ use moorline_core::camera::{Camera, CameraKey, CameraSet};
 use moorline_core::port::{
     CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, PortError,
 };
-use moorline_core::{CameraId, PublicKey};
+use moorline_core::{CameraId, PublicKey, check};
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, watch};
 
@@ -19,7 +19,6 @@ use crate::cameras::{WriteError, read_all, write};
 use crate::database::Database;
 use crate::envelope::Envelope;
 use crate::error::{OpenError, detached, failed};
-use crate::validate;
 
 const OPERATION: &str = "change the camera registry";
 
@@ -194,7 +193,7 @@ impl CameraAdmin for Cameras {
             if present.get(&camera.id).is_some() {
                 return Err(CameraAdminError::Exists(camera.id));
             }
-            validate::camera(&camera)?;
+            check::camera(&camera, is_timezone)?;
             inner.put(&present, camera, true).await
         })
         .await
@@ -212,7 +211,7 @@ impl CameraAdmin for Cameras {
                 ..before.clone()
             };
             if camera != switched {
-                validate::camera(&camera)?;
+                check::camera(&camera, is_timezone)?;
             }
             if camera != before {
                 inner.put(&present, camera.clone(), false).await?;
@@ -258,7 +257,7 @@ impl CameraAdmin for Cameras {
                 return Ok(());
             }
             camera.keys.push(key);
-            validate::keys(&camera.keys)?;
+            check::keys(&camera.keys)?;
             inner.put(&present, camera, false).await
         })
         .await
@@ -281,6 +280,10 @@ impl CameraAdmin for Cameras {
         })
         .await
     }
+}
+
+fn is_timezone(name: &str) -> bool {
+    jiff::tz::db().get(name).is_ok()
 }
 
 fn apply(camera: &mut Camera, change: CameraChange) {

@@ -43,7 +43,6 @@ mod sessions;
 mod stream_password;
 mod throttle;
 mod users;
-mod validate;
 
 pub use audit::AuditLog;
 pub use backup::import;

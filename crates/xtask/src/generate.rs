@@ -1,4 +1,4 @@
-//! Files that have a source: made by the binary itself, checked in, and compared.
+//! Files that have a source: made by the binary itself or by a library, checked in, and compared.
 
 use std::{
     collections::BTreeSet,
@@ -10,25 +10,56 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process::{cargo, root, succeed};
 
-/// Where the binary's own reference lies.
-const REFERENCE: &str = "docs/reference";
+/// Folders of generated files, and the command of cargo that makes each; it is given the folder as its last argument.
+const GENERATED: [(&str, &[&str]); 2] = [
+    (
+        "docs/reference",
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "moorline",
+            "--",
+            "generate",
+            "reference",
+            "--out",
+        ],
+    ),
+    (
+        "charts/moorline-crds/templates",
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "moorline-kube",
+            "--example",
+            "definitions",
+            "--",
+        ],
+    ),
+];
 
-/// Makes `docs/reference` again, or says which of its files differ. Files there that the binary does not make are left alone.
+/// Makes all generated files again, or says which of them differ. Files beside them that are not generated are left alone.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let reference = root().join(REFERENCE);
     if !check {
-        return make(&reference);
+        for (folder, command) in GENERATED {
+            make(command, &root().join(folder))?;
+        }
+        return Ok(());
     }
     let fresh = root().join("target").join("generated");
     if fresh.exists() {
         fs::remove_dir_all(&fresh).with_context(|| format!("cannot empty {}", fresh.display()))?;
     }
-    make(&fresh)?;
-    let stale: Vec<String> = files(&fresh)?
-        .into_iter()
-        .filter(|file| fs::read(fresh.join(file)).ok() != fs::read(reference.join(file)).ok())
-        .map(|file| format!("{REFERENCE}/{}", file.display()))
-        .collect();
+    let mut stale = Vec::new();
+    for (folder, command) in GENERATED {
+        let (made, kept) = (fresh.join(folder), root().join(folder));
+        make(command, &made)?;
+        let differ = files(&made)?
+            .into_iter()
+            .filter(|file| fs::read(made.join(file)).ok() != fs::read(kept.join(file)).ok());
+        stale.extend(differ.map(|file| format!("{folder}/{}", file.display())));
+    }
     if !stale.is_empty() {
         bail!(
             "not as generated: {}\nhint: run `cargo xtask generate`",
@@ -38,21 +69,10 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-fn make(into: &Path) -> Result<()> {
+fn make(arguments: &[&str], into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
     let mut command = cargo();
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "moorline",
-            "--",
-            "generate",
-            "reference",
-            "--out",
-        ])
-        .arg(into);
+    command.args(arguments).arg(into);
     succeed(&mut command)
 }
 

@@ -1,17 +1,17 @@
-//! What a camera's fields may be (promise P11): each refusal names the field, the value and what would be right.
+//! What a camera's fields may be (promise P11), in every adapter: each refusal names the field, the value and what would be right.
 
 use std::net::IpAddr;
 
-use moorline_core::camera::{Access, Camera, CameraKey, Record, Source};
-use moorline_core::port::CameraAdminError;
-use moorline_core::segment::Retention;
+use crate::camera::{Access, Camera, CameraKey, Record, Source};
+use crate::port::CameraAdminError;
+use crate::segment::Retention;
 
 /// The longest title, site, comment, user or password, in characters.
 const TEXT: usize = 200;
 /// The longest path of a source, in bytes: what fits one RTSP request line everywhere.
 const PATH: usize = 1_024;
 /// More keys than a camera has firmware slots for.
-pub(crate) const KEYS: usize = 16;
+const KEYS: usize = 16;
 /// More forwards than a camera has services.
 const FORWARDS: usize = 8;
 
@@ -31,8 +31,14 @@ fn is_text(text: &str) -> bool {
     text.chars().count() <= TEXT && !text.chars().any(char::is_control)
 }
 
-/// Checks a whole record.
-pub(crate) fn camera(camera: &Camera) -> Result<(), CameraAdminError> {
+/// Checks a whole record. `is_timezone` tells whether a text names a zone of the IANA database, which is a file of the system's.
+///
+/// # Errors
+/// [`CameraAdminError::Invalid`] for the first field that is wrong.
+pub fn camera(
+    camera: &Camera,
+    is_timezone: impl FnOnce(&str) -> bool,
+) -> Result<(), CameraAdminError> {
     const PLAIN: &str = "use at most 200 characters on one line";
     if !is_text(&camera.title) {
         return Err(invalid("title", camera.title.as_str(), PLAIN));
@@ -46,7 +52,7 @@ pub(crate) fn camera(camera: &Camera) -> Result<(), CameraAdminError> {
             "use 1 to 200 characters on one line",
         ));
     }
-    if jiff::tz::db().get(&camera.timezone).is_err() {
+    if !is_timezone(&camera.timezone) {
         let expected = "use a name of the IANA time zone database, such as Europe/Berlin or UTC";
         return Err(invalid("timezone", camera.timezone.as_str(), expected));
     }
@@ -112,7 +118,10 @@ pub(crate) fn camera(camera: &Camera) -> Result<(), CameraAdminError> {
 }
 
 /// Checks the keys of a record.
-pub(crate) fn keys(keys: &[CameraKey]) -> Result<(), CameraAdminError> {
+///
+/// # Errors
+/// [`CameraAdminError::Invalid`]: too many, or a comment that is no text.
+pub fn keys(keys: &[CameraKey]) -> Result<(), CameraAdminError> {
     if keys.len() > KEYS {
         return Err(invalid(
             "keys",

@@ -1,0 +1,338 @@
+//! `CameraAdmin` over Camera resources: what `moorline camera` and the web API do in a cluster, with the errors of an embedded server.
+//!
+//! Every change is a compare-and-swap on the version that the API server has, not on the cache; its answer goes into the cache, so that the
+//! caller sees it at once. Passwords are written to the Secret `<camera>-rtsp` before the Camera that names them, and never read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Resource as _};
+use moorline_base::{CancellationToken, SharedClock};
+use moorline_core::camera::{Camera, CameraKey, Source};
+use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange};
+use moorline_core::{CameraId, PublicKey, check};
+
+use crate::call::{CALL, Connection, Fault, call};
+use crate::convert::{is_timezone, to_record, to_spec};
+use crate::directory::KubeDirectory;
+use crate::names;
+use crate::resource::{self, ARCHIVE_FINALIZER, MANAGED_BY, MANAGED_BY_LABEL};
+
+const OPERATION: &str = "change the cameras of the cluster";
+/// A change that meets another one is tried again so often.
+const CONFLICTS: usize = 16;
+/// A name whose camera is still draining is waited for so long.
+const DRAINING: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(250);
+/// The field manager of what is applied.
+const MANAGER: &str = "moorline-admin";
+
+/// `CameraAdmin` of a cluster. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct KubeAdmin {
+    client: Connection,
+    directory: KubeDirectory,
+    clock: SharedClock,
+    class: String,
+}
+
+impl KubeAdmin {
+    /// New cameras get this class.
+    pub fn new(directory: KubeDirectory, clock: SharedClock, class: impl Into<String>) -> Self {
+        Self {
+            client: Connection(directory.client().clone()),
+            directory,
+            clock,
+            class: class.into(),
+        }
+    }
+
+    fn api(&self, camera: &CameraId) -> Api<resource::Camera> {
+        Api::namespaced(self.client.0.clone(), &names::namespace(camera.tenant()))
+    }
+
+    async fn get(&self, id: &CameraId) -> Result<resource::Camera, CameraAdminError> {
+        let api = self.api(id);
+        match call(&*self.clock, CALL, api.get(id.name())).await {
+            Ok(camera) if camera.metadata.deletion_timestamp.is_none() => Ok(camera),
+            Ok(_) | Err(Fault::Missing) => Err(CameraAdminError::Unknown(id.clone())),
+            Err(fault) => Err(fault.port(OPERATION).into()),
+        }
+    }
+
+    /// Reads, changes and writes the record, again if another one came between. `Ok(None)` from `change`: nothing to write.
+    async fn change(
+        &self,
+        id: &CameraId,
+        change: impl Fn(&mut Camera) -> Result<bool, CameraAdminError> + Send + Sync,
+    ) -> Result<Camera, CameraAdminError> {
+        for _ in 0..CONFLICTS {
+            let mut object = self.get(id).await?;
+            let before = to_record(&object).map_err(|error| {
+                CameraAdminError::Port(Fault::Invalid(error.to_string()).port(OPERATION))
+            })?;
+            let mut record = before.clone();
+            if !change(&mut record)? {
+                return Ok(record);
+            }
+            self.free(&record)?;
+            let mut spec = to_spec(&record, &object.spec.class)?;
+            keep_references(&object.spec, &mut spec, &record);
+            let owner = object.controller_owner_ref(&());
+            self.write_passwords(&record, owner).await?;
+            object.spec = spec;
+            let (api, parameters) = (self.api(id), PostParams::default());
+            let replaced = api.replace(id.name(), &parameters, &object);
+            match call(&*self.clock, CALL, replaced).await {
+                Ok(object) => {
+                    self.directory.cache().saw_camera(object);
+                    return Ok(record);
+                }
+                Err(Fault::Conflict) => {}
+                Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
+                Err(fault) => return Err(fault.port(OPERATION).into()),
+            }
+        }
+        Err(Fault::Busy("others change this camera all the time".into())
+            .port(OPERATION)
+            .into())
+    }
+
+    /// Keys are unique among the cameras that are known here (rule S2). The API server cannot check it: two that are added at once both
+    /// stand, and the older camera keeps the key.
+    fn free(&self, camera: &Camera) -> Result<(), CameraAdminError> {
+        let present = self.directory.cache().records();
+        for key in &camera.keys {
+            if let Some(owner) = present
+                .having(&key.key)
+                .iter()
+                .find(|owner| **owner != camera.id)
+            {
+                return Err(CameraAdminError::KeyTaken {
+                    fingerprint: key.key.fingerprint(),
+                    // What another tenant's cameras are called is not this one's to know (P10).
+                    owner: if owner.tenant() == camera.id.tenant() {
+                        format!("camera {owner}")
+                    } else {
+                        "a camera of another tenant".into()
+                    },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the passwords that are given into the camera's Secret, owned by the Camera once that is there. An empty one is one that this
+    /// record does not know, and stays.
+    async fn write_passwords(
+        &self,
+        camera: &Camera,
+        owner: Option<OwnerReference>,
+    ) -> Result<(), CameraAdminError> {
+        let sources = [("main", Some(&camera.main)), ("sub", camera.sub.as_ref())];
+        let data: BTreeMap<String, ByteString> = sources
+            .into_iter()
+            .filter_map(|(name, source)| Some((name, password(source?)?)))
+            .map(|(name, password)| (name.to_owned(), ByteString(password.as_bytes().to_vec())))
+            .collect();
+        if data.is_empty() {
+            return Ok(());
+        }
+        let namespace = names::namespace(camera.id.tenant());
+        let name = names::password_secret(camera.id.name());
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())].into()),
+                owner_references: owner.map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            data: Some(data),
+            type_: Some("Opaque".into()),
+            ..Secret::default()
+        };
+        let api: Api<Secret> = Api::namespaced(self.client.0.clone(), &namespace);
+        // A merge: a password of the other source stays, and no right to read is needed.
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&secret));
+        let merged = api.patch(&name, &parameters, &patch);
+        match call(&*self.clock, CALL, merged).await {
+            Ok(_) => return Ok(()),
+            Err(Fault::Missing) => {}
+            Err(fault) => return Err(fault.port(OPERATION).into()),
+        }
+        let parameters = PostParams {
+            field_manager: Some(MANAGER.into()),
+            ..PostParams::default()
+        };
+        let created = api.create(&parameters, &secret);
+        let created = call(&*self.clock, CALL, created).await;
+        created
+            .map(|_| ())
+            .map_err(|fault| fault.port(OPERATION).into())
+    }
+
+    /// Makes the resource. A name whose camera is still draining is waited for.
+    async fn create(&self, camera: &Camera) -> Result<resource::Camera, CameraAdminError> {
+        let mut object = resource::Camera::new(camera.id.name(), to_spec(camera, &self.class)?);
+        object.metadata.finalizers = Some(vec![ARCHIVE_FINALIZER.into()]);
+        let until = self.clock.monotonic() + DRAINING;
+        loop {
+            let (api, parameters) = (self.api(&camera.id), PostParams::default());
+            let created = api.create(&parameters, &object);
+            match call(&*self.clock, CALL, created).await {
+                Ok(created) => return Ok(created),
+                Err(Fault::Exists) => {}
+                Err(Fault::Missing) => {
+                    return Err(CameraAdminError::Invalid {
+                        field: "tenant",
+                        value: camera.id.tenant().to_string(),
+                        expected: "there is no such tenant: an operator makes it with `moorline tenant add`",
+                    });
+                }
+                Err(fault) => return Err(fault.port(OPERATION).into()),
+            }
+            let stands = self.get(&camera.id).await;
+            let now = self.clock.monotonic();
+            if !matches!(stands, Err(CameraAdminError::Unknown(_))) || now >= until {
+                return Err(CameraAdminError::Exists(camera.id.clone()));
+            }
+            let never = CancellationToken::new();
+            let _ = moorline_base::clock::sleep(&*self.clock, POLL, &never).await;
+        }
+    }
+}
+
+fn password(source: &Source) -> Option<&str> {
+    let login = source.login.as_ref()?;
+    Some(login.password.reveal().as_str()).filter(|password| !password.is_empty())
+}
+
+/// A login whose password the record does not know keeps the key under which it lies.
+fn keep_references(
+    before: &resource::CameraSpec,
+    after: &mut resource::CameraSpec,
+    record: &Camera,
+) {
+    let keep = |before: Option<&resource::SourceSpec>,
+                after: Option<&mut resource::SourceSpec>,
+                source: Option<&Source>| {
+        let unknown = source.is_some_and(|source| password(source).is_none());
+        if let (Some(before), Some(after), true) = (
+            before.and_then(|source| source.login.as_ref()),
+            after.and_then(|source| source.login.as_mut()),
+            unknown,
+        ) {
+            after.password_secret_ref = before.password_secret_ref.clone();
+        }
+    };
+    keep(
+        Some(&before.sources.main),
+        Some(&mut after.sources.main),
+        Some(&record.main),
+    );
+    keep(
+        before.sources.sub.as_ref(),
+        after.sources.sub.as_mut(),
+        record.sub.as_ref(),
+    );
+}
+
+#[async_trait]
+impl CameraAdmin for KubeAdmin {
+    async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
+        let mut seen = BTreeSet::new();
+        camera.keys.retain(|key| seen.insert(key.key.clone()));
+        if self.directory.cache().records().get(&camera.id).is_some() {
+            return Err(CameraAdminError::Exists(camera.id));
+        }
+        check::camera(&camera, is_timezone)?;
+        self.free(&camera)?;
+        let created = self.create(&camera).await?;
+        let owner = created.controller_owner_ref(&());
+        if let Err(error) = self.write_passwords(&camera, owner).await {
+            // All or nothing: a camera whose password is nowhere would only fail at its relay.
+            let api = self.api(&camera.id);
+            let parameters = DeleteParams::default();
+            let undone = call(
+                &*self.clock,
+                CALL,
+                api.delete(camera.id.name(), &parameters),
+            )
+            .await;
+            if let Err(fault) = undone {
+                tracing::warn!(camera = %camera.id, %fault, "a camera without its password was not taken back");
+            }
+            return Err(error);
+        }
+        self.directory.cache().saw_camera(created);
+        Ok(())
+    }
+
+    async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError> {
+        let given = change;
+        self.change(id, move |camera| {
+            let before = camera.clone();
+            given.clone().apply(camera);
+            // A camera is always switched off, even one with a field that is refused now.
+            let switched = Camera {
+                enabled: camera.enabled,
+                ..before.clone()
+            };
+            if *camera != switched {
+                check::camera(camera, is_timezone)?;
+            }
+            Ok(*camera != before)
+        })
+        .await
+    }
+
+    async fn remove(&self, id: &CameraId) -> Result<(), CameraAdminError> {
+        self.get(id).await?;
+        let api = self.api(id);
+        let parameters = DeleteParams::background();
+        let deleted = call(&*self.clock, CALL, api.delete(id.name(), &parameters)).await;
+        match deleted {
+            // With our finalizer it stays until it has drained; without it, it is gone.
+            Ok(answer) => match answer.left() {
+                Some(object) => self.directory.cache().saw_camera(object),
+                None => self.directory.cache().camera_gone(id, None),
+            },
+            Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
+            Err(fault) => return Err(fault.port(OPERATION).into()),
+        }
+        Ok(())
+    }
+
+    async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {
+        let added = self.change(id, move |camera| {
+            if camera.keys.iter().any(|known| known.key == key.key) {
+                return Ok(false);
+            }
+            camera.keys.push(key.clone());
+            check::keys(&camera.keys)?;
+            Ok(true)
+        });
+        added.await.map(|_| ())
+    }
+
+    async fn revoke_key(&self, id: &CameraId, key: &PublicKey) -> Result<(), CameraAdminError> {
+        let (camera_id, key) = (id.clone(), key.clone());
+        let revoked = self.change(id, move |camera| {
+            let before = camera.keys.len();
+            camera.keys.retain(|known| known.key != key);
+            if camera.keys.len() == before {
+                return Err(CameraAdminError::UnknownKey {
+                    camera: camera_id.clone(),
+                    fingerprint: key.fingerprint(),
+                });
+            }
+            Ok(true)
+        });
+        revoked.await.map(|_| ())
+    }
+}

@@ -1,0 +1,369 @@
+//! `Claims` over `Camera.status`: one compare-and-swap per tunnel.
+//!
+//! Owns: the write that fences, in every branch of [`rule`]; what becomes of a claim whose caller has gone away; the claims that wait while
+//! the API server is away. Does not own: sessions (it hears of them by [`KubeClaims::events`]) and workloads.
+//!
+//! Rules: P1 (the newest connection wins), S5 (claims draw from a bucket per tenant before the one of this replica).
+
+mod book;
+mod provisional;
+mod rule;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use moorline_base::CancellationToken;
+use moorline_base::rate::{Limiter, TokenBucket};
+use moorline_core::port::{ClaimError, Claims, PortError, Sessions, TunnelEvents};
+use moorline_core::{CameraId, Generation, SessionId, TenantId, Timestamp};
+
+pub(crate) use book::Book;
+pub use book::SessionEvents;
+
+use crate::cache::Known;
+use crate::call::Fault;
+use crate::owned::Own;
+use crate::resource::{ConditionKind, GREATEST_GENERATION, Session};
+use crate::status::{Note, StatusWriter};
+use rule::{Intent, Verdict, judge};
+
+const OPERATION: &str = "claim a camera";
+/// All of a claim, its turn in the buckets included: the port says 5 s.
+const DEADLINE: Duration = Duration::from_millis(4_800);
+/// One write: what is left is for reading what became of it.
+const WRITE: Duration = Duration::from_millis(2_500);
+/// A claim that was not taken because the server is busy is tried again after so long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Claims of this replica per second, and at once.
+const RATE: (f64, u32) = (50.0, 100);
+/// Claims of one tenant per second, and at once.
+const TENANT_RATE: (f64, u32) = (25.0, 200);
+/// A lost tunnel is written after so long: a shorter flap writes nothing.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+
+/// `Claims` of this replica. Clones are the same.
+#[derive(Clone)]
+pub struct KubeClaims(Arc<Inner>);
+
+struct Inner {
+    writer: StatusWriter,
+    book: Book,
+    buckets: Mutex<Buckets>,
+    sessions: Arc<dyn Sessions>,
+    stop: CancellationToken,
+}
+
+struct Buckets {
+    all: TokenBucket,
+    tenants: Limiter<TenantId>,
+}
+
+impl std::fmt::Debug for KubeClaims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeClaims")
+            .field("replica", self.0.writer.owned().replica())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a claim ended.
+enum Outcome {
+    Taken(Own),
+    /// The API server is away: served under this generation until it can be written.
+    Provisional(Own),
+}
+
+impl KubeClaims {
+    /// Claims of this replica. `sessions` is told when one is superseded; what is under way when `stop` is cancelled ends.
+    pub fn new(writer: StatusWriter, sessions: Arc<dyn Sessions>, stop: CancellationToken) -> Self {
+        let now = writer.clock().monotonic();
+        Self(Arc::new(Inner {
+            book: Book::default(),
+            buckets: Mutex::new(Buckets {
+                all: TokenBucket::new(RATE.1, RATE.0, now),
+                tenants: Limiter::new(TENANT_RATE.1, TENANT_RATE.0, 10_000),
+            }),
+            writer,
+            sessions,
+            stop,
+        }))
+    }
+
+    /// What stands between the tunnel and the monitor: it passes everything on, and remembers where sessions come from and that they live.
+    pub fn events(&self, next: Arc<dyn TunnelEvents>) -> SessionEvents {
+        SessionEvents::new(self.clone(), next)
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.0.book
+    }
+
+    fn buckets<T>(&self, take: impl FnOnce(&mut Buckets) -> T) -> T {
+        take(
+            &mut self
+                .0
+                .buckets
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Waits for a turn: the tenant's first, then the replica's, so that one tenant's herd waits in its own bucket.
+    async fn turn(&self, camera: &CameraId, until: Instant) -> Result<(), ClaimError> {
+        let of_tenant =
+            |buckets: &mut Buckets, now| buckets.tenants.try_take(camera.tenant().clone(), now);
+        self.wait_for(until, of_tenant).await?;
+        self.wait_for(until, |buckets, now| buckets.all.try_take(now))
+            .await
+    }
+
+    async fn wait_for(
+        &self,
+        until: Instant,
+        take: impl Fn(&mut Buckets, Instant) -> Result<(), Duration>,
+    ) -> Result<(), ClaimError> {
+        loop {
+            let now = self.0.writer.clock().monotonic();
+            let Err(wait) = self.buckets(|buckets| take(buckets, now)) else {
+                return Ok(());
+            };
+            if now + wait >= until {
+                let cause = "too many claims at once; the camera tries again";
+                return Err(PortError::new(OPERATION, cause).into());
+            }
+            self.pause(now + wait.max(Duration::from_millis(1))).await?;
+        }
+    }
+
+    async fn pause(&self, until: Instant) -> Result<(), ClaimError> {
+        let clock = self.0.writer.clock();
+        match moorline_base::clock::sleep_until(&**clock, until, &self.0.stop).await {
+            slept if slept.is_cancelled() => {
+                Err(PortError::new(OPERATION, "the process stops").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The whole claim. Runs to its end whatever becomes of its caller.
+    async fn run(&self, camera: CameraId, session: SessionId) -> Result<Generation, ClaimError> {
+        let clock = Arc::clone(self.0.writer.clock());
+        let until = clock.monotonic() + DEADLINE;
+        self.turn(&camera, until).await?;
+        let lane = self.0.writer.lane(&camera);
+        let _turn = lane.turn.lock().await;
+        let outcome = self.compare_and_swap(&camera, session, until).await?;
+        let owned = self.0.writer.owned();
+        let own = match outcome {
+            Outcome::Taken(own) => own,
+            Outcome::Provisional(own) => {
+                tracing::warn!(%camera, generation = %own.generation, "the API server is away: served under a claim that is still to be written");
+                self.0.writer.cache().gave(&camera, own.generation);
+                self.write_later(camera.clone(), own.clone());
+                own
+            }
+        };
+        let generation = own.generation;
+        owned.put(&camera, own);
+        Ok(generation)
+    }
+
+    async fn compare_and_swap(
+        &self,
+        camera: &CameraId,
+        session: SessionId,
+        until: Instant,
+    ) -> Result<Outcome, ClaimError> {
+        let (writer, clock) = (&self.0.writer, self.0.writer.clock());
+        let facts = self.0.book.facts(session);
+        let now = Timestamp::from_millis(clock.wall_ms());
+        let mut intent = Intent {
+            mon: writer.owned().replica().name.clone(),
+            since: facts.as_ref().map_or(now, |facts| facts.since),
+            peer: facts
+                .as_ref()
+                .and_then(|facts| facts.peer)
+                .map(|peer| peer.to_string()),
+            read: Generation::default(),
+            wanted: Generation::default(),
+        };
+        let lives = || facts.is_none() || self.0.book.facts(session).is_some();
+        let unknown = || ClaimError::Unknown(camera.clone());
+        let served = |known: Option<Known>| {
+            let known = known.filter(|known| !known.is_leaving());
+            known.ok_or_else(unknown)
+        };
+        let mut known = served(writer.cache().camera(camera))?;
+        loop {
+            intent.read = known.generation();
+            intent.wanted = intent.read.max(writer.cache().greatest(camera)).next();
+            if intent.wanted.0 > GREATEST_GENERATION {
+                return Err(PortError::new(
+                    OPERATION,
+                    "the camera has used up its generations: remove it and add it again",
+                )
+                .into());
+            }
+            let own = |provisional| Own {
+                uid: known.uid.clone(),
+                generation: intent.wanted,
+                session: Some(session),
+                since: intent.since,
+                provisional,
+                found_draining: is_draining(&known),
+                released: false,
+            };
+            let left = until.saturating_duration_since(clock.monotonic());
+            let note = connected();
+            let time = writer.now();
+            let written = writer
+                .put(&known, left.min(WRITE), |status| {
+                    status.session = Some(self.session(&intent));
+                    status.away = None;
+                    note.apply(status, time);
+                })
+                .await;
+            let fault = match written {
+                Ok(()) => return Ok(Outcome::Taken(own(false))),
+                Err(Fault::Missing) => {
+                    writer.cache().camera_gone(camera, Some(&known.uid));
+                    return Err(unknown());
+                }
+                Err(fault @ (Fault::Conflict | Fault::Unknown(_) | Fault::Busy(_))) => fault,
+                Err(fault) => return Err(fault.port(OPERATION).into()),
+            };
+            if let Fault::Busy(_) = fault {
+                self.pause((clock.monotonic() + PAUSE).min(until)).await?;
+            }
+            let left = until.saturating_duration_since(clock.monotonic());
+            let read = writer.read(camera, left.min(WRITE)).await;
+            let found = match read {
+                Ok(found) => found,
+                Err(Fault::Missing) => return Err(unknown()),
+                Err(Fault::Unknown(_) | Fault::Busy(_)) if lives() => {
+                    return Ok(Outcome::Provisional(own(true)));
+                }
+                Err(fault) => return Err(fault.port(OPERATION).into()),
+            };
+            let same = found.uid == known.uid;
+            match judge(&intent, found.session().filter(|_| same), lives()) {
+                Verdict::Taken => return Ok(Outcome::Taken(own(false))),
+                Verdict::Again if clock.monotonic() < until => known = served(Some(found))?,
+                Verdict::Again => {
+                    return Err(
+                        PortError::new(OPERATION, "others write this camera all the time").into(),
+                    );
+                }
+                Verdict::Lost => {
+                    return Err(PortError::new(
+                        OPERATION,
+                        "a newer connection of this camera has it",
+                    )
+                    .into());
+                }
+            }
+        }
+    }
+
+    fn session(&self, intent: &Intent) -> Session {
+        Session {
+            generation: intent.wanted.0,
+            mon: Some(intent.mon.clone()),
+            address: Some(self.0.writer.owned().replica().gateway.to_string()),
+            since: Some(intent.since),
+            peer: intent.peer.clone(),
+        }
+    }
+
+    /// A session that was claimed has ended: unless it comes back, it is written after 5 s.
+    pub(crate) fn lost(&self, session: SessionId) {
+        let owned = self.0.writer.owned();
+        let held = owned
+            .all()
+            .into_iter()
+            .find(|(_, own)| own.session == Some(session));
+        let Some((camera, own)) = held else { return };
+        let this = self.clone();
+        tokio::spawn(async move {
+            let clock = this.0.writer.clock();
+            let slept = moorline_base::clock::sleep(&**clock, LOST_AFTER, &this.0.stop).await;
+            let same = this.0.writer.owned().get(&camera);
+            let same = same.is_some_and(|now| now.generation == own.generation && !now.released);
+            if !slept.is_cancelled() && same {
+                let note = Note::condition(
+                    ConditionKind::Connected,
+                    false,
+                    "Lost",
+                    "the tunnel was lost; its pods wait for it",
+                )
+                .and(ConditionKind::Ready, false, "Lost", "the tunnel was lost");
+                this.0.writer.note(&camera, own.generation, note);
+            }
+        });
+    }
+}
+
+/// The condition of a claim.
+fn connected() -> Note {
+    Note::condition(ConditionKind::Connected, true, "Claimed", "")
+}
+
+/// Whether the pods of this camera were told to drain before the claim.
+fn is_draining(known: &Known) -> bool {
+    let conditions = known
+        .object
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions);
+    let mut connected =
+        conditions.filter(|condition| condition.type_ == ConditionKind::Connected.as_str());
+    connected.any(|condition| condition.reason == DRAINING)
+}
+
+/// Why a camera is not connected while its pods are told to drain.
+pub(crate) const DRAINING: &str = "Draining";
+
+#[async_trait]
+impl Claims for KubeClaims {
+    async fn claim(&self, camera: &CameraId, session: SessionId) -> Result<Generation, ClaimError> {
+        let (this, id) = (self.clone(), camera.clone());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A task of its own: a caller that gives up must not leave a claim that nobody knows of.
+        tokio::spawn(async move {
+            let result = this.run(id.clone(), session).await;
+            if let Err(Ok(generation)) = tell.send(result) {
+                tracing::warn!(camera = %id, %generation, "a claim came after its session had gone and is given back");
+                if let Err(error) = this.release(&id, generation).await {
+                    tracing::warn!(camera = %id, %generation, %error, "a claim was not given back");
+                }
+            }
+        });
+        told.await
+            .unwrap_or_else(|_| Err(PortError::new(OPERATION, "the process stops").into()))
+    }
+
+    async fn release(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError> {
+        let owned = self.0.writer.owned();
+        if !owned.change(camera, generation, |own| own.released = true) {
+            return Ok(());
+        }
+        let now = self.0.writer.now();
+        let note = Note::condition(
+            ConditionKind::Connected,
+            false,
+            DRAINING,
+            "the tunnel is over; the archiver uploads what it has",
+        )
+        .and(ConditionKind::Ready, false, DRAINING, "the tunnel is over");
+        let written = self
+            .0
+            .writer
+            .put_own(camera, generation, |status| note.apply(status, now))
+            .await;
+        match written {
+            Ok(()) | Err(Fault::Missing | Fault::Conflict) => Ok(()),
+            Err(fault) => Err(fault.port("release a camera")),
+        }
+    }
+}

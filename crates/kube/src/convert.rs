@@ -1,0 +1,299 @@
+//! A Camera resource as the record that all parts know, and back. Errors name the field as the resource calls it (promise P11).
+
+use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, Source};
+use moorline_core::id::ForwardName;
+use moorline_core::port::CameraAdminError;
+use moorline_core::segment::Retention;
+use moorline_core::{CameraId, Masked, PublicKey, Timestamp, check};
+
+use crate::names;
+use crate::resource::{self, CameraSpec, LoginSpec, PasswordReference, SourceSpec, Sources};
+
+/// A field that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value:?}: {expected}")]
+pub struct FieldError {
+    /// The field, as a path of the resource.
+    pub field: String,
+    /// What stands there, shortened.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl FieldError {
+    fn new(field: impl Into<String>, value: &str, expected: impl std::fmt::Display) -> Self {
+        Self {
+            field: field.into(),
+            value: value.chars().take(80).collect(),
+            expected: expected.to_string(),
+        }
+    }
+}
+
+/// The record of a resource.
+///
+/// Passwords are not in it: they lie in a Secret that only the relay's pod mounts, and stand here empty. A key's time of addition is the
+/// resource's creation, since the resource does not say it.
+///
+/// # Errors
+/// The first field that is wrong.
+pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
+    let metadata = &camera.metadata;
+    let (namespace, name) = (
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    );
+    let id = names::camera(namespace, name).ok_or_else(|| {
+        let full = format!("{namespace}/{name}");
+        FieldError::new(
+            "metadata.name",
+            &full,
+            "a camera is a DNS label in a namespace t-<tenant>",
+        )
+    })?;
+    let created = metadata.creation_timestamp.as_ref();
+    let created = Timestamp::from_millis(created.map_or(0, |time| time.0.as_millisecond()));
+    let spec = &camera.spec;
+    let forwards = spec.forwards.iter().map(|name| {
+        name.parse::<ForwardName>()
+            .map_err(|error| FieldError::new("spec.forwards", name, error))
+    });
+    let keys = spec.keys.iter().map(|line| key(line, created));
+    let record = Camera {
+        title: spec.title.clone().unwrap_or_else(|| name.to_owned()),
+        site: spec.site.clone(),
+        timezone: spec.timezone.clone(),
+        created,
+        keys: keys.collect::<Result<_, _>>()?,
+        access: Access::Tunnel {
+            forwards: forwards.collect::<Result<_, _>>()?,
+        },
+        main: source(&spec.sources.main),
+        sub: spec.sources.sub.as_ref().map(source),
+        record: match spec.record.as_str() {
+            "main" => Record::Main,
+            "sub" => Record::Sub,
+            "off" => Record::Off,
+            other => {
+                return Err(FieldError::new(
+                    "spec.record",
+                    other,
+                    "use main, sub or off",
+                ));
+            }
+        },
+        retention: retention("spec.retention", &spec.retention)?,
+        enabled: match (spec.stolen, spec.enabled) {
+            (true, _) => Enabled::Stolen,
+            (false, true) => Enabled::Yes,
+            (false, false) => Enabled::Disabled,
+        },
+        id,
+    };
+    match check::camera(&record, is_timezone) {
+        Ok(()) => Ok(record),
+        Err(CameraAdminError::Invalid {
+            field,
+            value,
+            expected,
+        }) => Err(FieldError::new(path_of(field), &value, expected)),
+        Err(other) => Err(FieldError::new("spec", "", other)),
+    }
+}
+
+/// Whether a text names a zone of the IANA database.
+pub(crate) fn is_timezone(name: &str) -> bool {
+    jiff::tz::db().get(name).is_ok()
+}
+
+/// Where the resource keeps a field of the record.
+fn path_of(field: &str) -> String {
+    match field.split_once('.') {
+        Some((source, "path")) => format!("spec.sources.{source}.path"),
+        Some((source, "user")) => format!("spec.sources.{source}.login.user"),
+        Some((source, _)) => format!("spec.sources.{source}.login"),
+        None if field == "comment" => "spec.keys".into(),
+        None => format!("spec.{field}"),
+    }
+}
+
+fn key(line: &str, added: Timestamp) -> Result<CameraKey, FieldError> {
+    let key: PublicKey = line
+        .parse()
+        .map_err(|error| FieldError::new("spec.keys", line, error))?;
+    // Two words are the key; the rest, however many words, is the note.
+    let comment = line
+        .trim()
+        .splitn(3, [' ', '\t'])
+        .nth(2)
+        .unwrap_or_default();
+    Ok(CameraKey {
+        key,
+        added,
+        comment: comment.trim().to_owned(),
+    })
+}
+
+fn source(source: &SourceSpec) -> Source {
+    Source {
+        path: source.path.clone(),
+        login: source.login.as_ref().map(|login| Login {
+            user: login.user.clone(),
+            password: Masked::default(),
+        }),
+        allow_basic: source.allow_basic,
+    }
+}
+
+/// `30d` or `keep`, as people write it; stored keys say `r030`.
+pub(crate) fn retention(field: &str, text: &str) -> Result<Retention, FieldError> {
+    let days = text.strip_suffix('d').filter(|days| !days.starts_with('0'));
+    match days.map(str::parse::<u16>) {
+        Some(Ok(days)) if (1..=999).contains(&days) => Ok(Retention::Days(days)),
+        None if text == "keep" => Ok(Retention::Keep),
+        _ => Err(FieldError::new(field, text, "use 1d to 999d, or keep")),
+    }
+}
+
+pub(crate) fn retention_text(retention: Retention) -> String {
+    match retention {
+        Retention::Days(days) => format!("{days}d"),
+        Retention::Keep => "keep".into(),
+    }
+}
+
+/// The spec of a record. Passwords are left to the Secret `<camera>-rtsp`, under the keys `main` and `sub`.
+///
+/// # Errors
+/// [`CameraAdminError::Invalid`] for what a cluster does not have.
+pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminError> {
+    let Access::Tunnel { forwards } = &camera.access else {
+        return Err(CameraAdminError::Invalid {
+            field: "access",
+            value: "lan".into(),
+            expected: "a cluster reaches cameras by their tunnels only; a camera in the local network needs `moorline serve` there",
+        });
+    };
+    let name = camera.id.name();
+    Ok(CameraSpec {
+        enabled: camera.enabled.is_yes(),
+        stolen: camera.enabled == Enabled::Stolen,
+        title: Some(camera.title.clone()).filter(|title| title != name && !title.is_empty()),
+        site: camera.site.clone(),
+        timezone: camera.timezone.clone(),
+        class: class.to_owned(),
+        keys: camera.keys.iter().map(key_line).collect(),
+        forwards: forwards.iter().map(ToString::to_string).collect(),
+        sources: Sources {
+            main: source_spec(name, "main", &camera.main),
+            sub: camera.sub.as_ref().map(|sub| source_spec(name, "sub", sub)),
+        },
+        record: match camera.record {
+            Record::Main => "main",
+            Record::Sub => "sub",
+            Record::Off => "off",
+        }
+        .into(),
+        retention: retention_text(camera.retention),
+    })
+}
+
+fn key_line(key: &CameraKey) -> String {
+    format!("{} {}", key.key, key.comment).trim_end().to_owned()
+}
+
+fn source_spec(camera: &str, name: &str, source: &Source) -> SourceSpec {
+    SourceSpec {
+        path: source.path.clone(),
+        login: source.login.as_ref().map(|login| LoginSpec {
+            user: login.user.clone(),
+            password_secret_ref: PasswordReference {
+                name: names::password_secret(camera),
+                key: name.to_owned(),
+            },
+        }),
+        allow_basic: source.allow_basic,
+    }
+}
+
+/// The id of a resource, if it can be a camera's.
+pub(crate) fn id_of(camera: &resource::Camera) -> Option<CameraId> {
+    let metadata = &camera.metadata;
+    names::camera(metadata.namespace.as_deref()?, metadata.name.as_deref()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+
+    fn camera(change: impl FnOnce(&mut CameraSpec)) -> resource::Camera {
+        let mut spec: CameraSpec = serde_json::from_str("{}").unwrap();
+        change(&mut spec);
+        let mut camera = resource::Camera::new("yard", spec);
+        camera.metadata.namespace = Some("t-acme".into());
+        camera
+    }
+
+    #[test]
+    fn an_empty_spec_is_a_camera_with_the_defaults() {
+        let record = to_record(&camera(|_| ())).unwrap();
+        assert_eq!(record.id.to_string(), "acme/yard");
+        assert_eq!(
+            (record.title.as_str(), record.retention),
+            ("yard", Retention::Days(14))
+        );
+        assert_eq!(record.enabled, Enabled::Yes);
+    }
+
+    #[test]
+    fn a_record_comes_back_from_its_spec() {
+        let mut record = to_record(&camera(|spec| {
+            spec.keys = vec![format!("{KEY} the old board")];
+            spec.title = Some("Einfahrt «Süd»".into());
+            spec.stolen = true;
+            spec.enabled = false;
+            spec.retention = "keep".into();
+            spec.forwards = vec!["http".into()];
+        }))
+        .unwrap();
+        record.main.login = Some(Login {
+            user: "admin".into(),
+            password: Masked::new("hunter2".into()),
+        });
+        let spec = to_spec(&record, "standard").unwrap();
+        assert!(!serde_json::to_string(&spec).unwrap().contains("hunter2"));
+        let back = to_record(&camera(|given| *given = spec)).unwrap();
+        record.main.login.as_mut().unwrap().password = Masked::default();
+        assert_eq!(back, record);
+        assert_eq!(back.keys[0].comment, "the old board");
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_as_the_resource_calls_it() {
+        type Change = fn(&mut CameraSpec);
+        let cases: [(&str, Change); 7] = [
+            ("spec.keys", |spec| spec.keys = vec!["ssh-dss AAAA".into()]),
+            ("spec.retention", |spec| spec.retention = "0d".into()),
+            ("spec.retention", |spec| spec.retention = "030d".into()),
+            ("spec.timezone", |spec| {
+                spec.timezone = "Europe/Nowhere".into()
+            }),
+            ("spec.forwards", |spec| spec.forwards = vec!["RTSP".into()]),
+            ("spec.sources.main.path", |spec| {
+                spec.sources.main.path = Some("a b".into());
+            }),
+            ("spec.record", |spec| spec.record = "everything".into()),
+        ];
+        for (field, change) in cases {
+            let error = to_record(&camera(change)).unwrap_err();
+            assert_eq!(error.field, field, "{error}");
+        }
+        let mut elsewhere = camera(|_| ());
+        elsewhere.metadata.namespace = Some("default".into());
+        assert_eq!(to_record(&elsewhere).unwrap_err().field, "metadata.name");
+    }
+}

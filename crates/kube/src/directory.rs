@@ -1,0 +1,316 @@
+//! `CameraDirectory` over the watch of Cameras, with a copy on disk for when the API server is away at a start.
+//!
+//! Three watches feed the [`Cache`]; each runs until it is cancelled, and begins again by itself after any error. One object that cannot be
+//! read stops none of them. A dead connection shows within 65 s: the server is asked to end each watch after 60 s.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource};
+use moorline_base::files::{Access, write_atomic};
+use moorline_base::{CancellationToken, SharedClock};
+use moorline_core::CameraSet;
+use moorline_core::port::{CameraDirectory, PortError};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::cache::Cache;
+use crate::call::{Connection, chain};
+use crate::names;
+use crate::resource::{Camera, CameraClass, Tenant};
+
+/// The copy on disk is written at most this often.
+const COPY_EVERY: Duration = Duration::from_secs(30);
+
+/// All cameras of the cluster, in memory.
+#[derive(Debug, Clone)]
+pub struct KubeDirectory {
+    client: Connection,
+    cache: Cache,
+    clock: SharedClock,
+    /// Whether each watch has listed once: cameras, tenants, classes.
+    listed: Arc<[watch::Sender<bool>; 3]>,
+}
+
+impl KubeDirectory {
+    /// A directory that knows nothing until [`KubeDirectory::run`] is running.
+    pub fn new(client: Client, clock: SharedClock) -> Self {
+        Self {
+            client: Connection(client),
+            cache: Cache::default(),
+            clock,
+            listed: Arc::new([false, false, false].map(watch::Sender::new)),
+        }
+    }
+
+    /// What the watches have seen.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The client of its watches.
+    pub fn client(&self) -> &Client {
+        &self.client.0
+    }
+
+    /// Returns once cameras, tenants and classes have been listed. Cancel-safe; no deadline.
+    pub async fn listed(&self) {
+        for listed in self.listed.iter() {
+            // The sender is ours, so that waiting cannot fail.
+            let _ = listed.subscribe().wait_for(|listed| *listed).await;
+        }
+    }
+
+    /// Watches until `cancel`.
+    pub async fn run(&self, cancel: CancellationToken) {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.watch_cameras() => {}
+            () = self.watch_tenants() => {}
+            () = self.watch_classes() => {}
+        }
+    }
+
+    async fn watch_cameras(&self) {
+        let cache = &self.cache;
+        let gone = |object: &kube::api::ObjectMeta| {
+            let namespace = object.namespace.as_deref().unwrap_or_default();
+            let name = object.name.as_deref().unwrap_or_default();
+            if let Some(id) = names::camera(namespace, name) {
+                cache.camera_gone(&id, object.uid.as_deref());
+            }
+        };
+        feed::<Camera>(
+            self.client.0.clone(),
+            watcher::Config::default(),
+            &self.listed[0],
+            |change| match change {
+                Change::All(objects) => cache.all_cameras(objects),
+                Change::Now(object) => cache.saw_camera(*object),
+                Change::Gone(metadata) => gone(&metadata),
+            },
+        )
+        .await;
+    }
+
+    async fn watch_tenants(&self) {
+        let cache = &self.cache;
+        feed::<Tenant>(
+            self.client.0.clone(),
+            watcher::Config::default(),
+            &self.listed[1],
+            |change| match change {
+                Change::All(objects) => cache.all_tenants(objects),
+                Change::Now(object) => cache.saw_tenant(*object),
+                Change::Gone(metadata) => cache.tenant_gone(metadata.name.as_deref()),
+            },
+        )
+        .await;
+    }
+
+    async fn watch_classes(&self) {
+        let cache = &self.cache;
+        feed::<CameraClass>(
+            self.client.0.clone(),
+            watcher::Config::default(),
+            &self.listed[2],
+            |change| match change {
+                Change::All(objects) => cache.all_classes(objects),
+                Change::Now(object) => cache.saw_class(*object),
+                Change::Gone(metadata) => cache.class_gone(metadata.name.as_deref()),
+            },
+        )
+        .await;
+    }
+
+    /// Reads the copy that an earlier process left, so that keys are known while the API server is away. What the watch says later is
+    /// newer and wins. Returns how many cameras were read.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not such a copy. A missing file is none: 0.
+    pub fn load_copy(&self, path: &std::path::Path) -> Result<usize, PortError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            PortError::new(
+                "read the copy of the cameras",
+                format!("{}: {error}", path.display()),
+            )
+        };
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(failed(&error)),
+        };
+        let cameras: Vec<Camera> = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        let count = cameras.len();
+        cameras
+            .into_iter()
+            .for_each(|camera| self.cache.saw_camera(camera));
+        Ok(count)
+    }
+
+    /// Keeps a copy of the cameras in this file, written after a change and at most every 30 s, until `cancel`. It holds public keys and
+    /// no password; its mode is 0600 all the same.
+    pub async fn keep_copy(&self, path: PathBuf, cancel: CancellationToken) {
+        let mut changes = self.cache.changes();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            // Before the first list, the copy on disk is better than what is known.
+            if *self.listed[0].borrow()
+                && let Err(error) = self.write_copy(&path).await
+            {
+                tracing::warn!(%error, path = %path.display(), "the copy of the cameras was not written");
+            }
+            if moorline_base::clock::sleep(&*self.clock, COPY_EVERY, &cancel)
+                .await
+                .is_cancelled()
+            {
+                return;
+            }
+        }
+    }
+
+    async fn write_copy(&self, path: &std::path::Path) -> std::io::Result<()> {
+        let known = self.cache.cameras();
+        let cameras: Vec<_> = known.iter().map(|(_, known)| &*known.object).collect();
+        let text = serde_json::to_vec(&cameras)?;
+        let path = path.to_owned();
+        let written =
+            tokio::task::spawn_blocking(move || write_atomic(&path, &text, Access::Private));
+        written.await.map_err(std::io::Error::other)?
+    }
+}
+
+#[async_trait]
+impl CameraDirectory for KubeDirectory {
+    fn snapshot(&self) -> Arc<CameraSet> {
+        self.cache.records()
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut version = self.cache.version();
+        let changed = version.wait_for(|version| *version != seen).await;
+        match changed.map(|version| *version).ok() {
+            Some(version) => version,
+            // The cache is ours and outlives this call.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn version(&self) -> u64 {
+        *self.cache.version().borrow()
+    }
+}
+
+/// What a watch says.
+pub(crate) enum Change<K> {
+    /// The whole list: what is not in it is gone.
+    All(Vec<K>),
+    /// A new version.
+    Now(Box<K>),
+    /// It is gone, or cannot be read any more.
+    Gone(Box<kube::api::ObjectMeta>),
+}
+
+/// Watches for ever. An object that cannot be read counts as gone, and is told.
+pub(crate) async fn feed<K>(
+    client: Client,
+    config: watcher::Config,
+    listed: &watch::Sender<bool>,
+    tell: impl FnMut(Change<K>),
+) where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    guarded(
+        Api::<DeserializeGuard<K>>::all(client),
+        config,
+        listed,
+        tell,
+    )
+    .await;
+}
+
+/// As [`feed`], of one namespace.
+pub(crate) async fn feed_in<K>(
+    client: Client,
+    namespace: &str,
+    config: watcher::Config,
+    listed: &watch::Sender<bool>,
+    tell: impl FnMut(Change<K>),
+) where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    guarded(
+        Api::<DeserializeGuard<K>>::namespaced(client, namespace),
+        config,
+        listed,
+        tell,
+    )
+    .await;
+}
+
+async fn guarded<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    listed: &watch::Sender<bool>,
+    mut tell: impl FnMut(Change<K>),
+) where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let config = config.timeout(60).any_semantic().page_size(500);
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut list = Vec::new();
+    loop {
+        let event = match events.try_next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(kind = %K::kind(&()), %error, "a watch broke and begins again");
+                continue;
+            }
+        };
+        match event {
+            Event::Init => list.clear(),
+            Event::InitApply(object) => list.extend(readable(object).ok()),
+            Event::InitDone => {
+                tell(Change::All(std::mem::take(&mut list)));
+                listed.send_replace(true);
+            }
+            Event::Apply(object) => match readable(object) {
+                Ok(object) => tell(Change::Now(Box::new(object))),
+                Err(metadata) => tell(Change::Gone(metadata)),
+            },
+            Event::Delete(object) => match object.0 {
+                Ok(object) => tell(Change::Gone(Box::new(object.meta().clone()))),
+                Err(invalid) => tell(Change::Gone(Box::new(invalid.metadata))),
+            },
+        }
+    }
+}
+
+fn readable<K: Resource<DynamicType = ()>>(
+    object: DeserializeGuard<K>,
+) -> Result<K, Box<kube::api::ObjectMeta>> {
+    object.0.map_err(|invalid| {
+        let metadata = &invalid.metadata;
+        tracing::warn!(
+            kind = %K::kind(&()), namespace = ?metadata.namespace, name = ?metadata.name, error = %invalid.error,
+            "an object cannot be read and is left out"
+        );
+        Box::new(invalid.metadata)
+    })
+}

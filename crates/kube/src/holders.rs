@@ -1,0 +1,120 @@
+//! Who holds a camera, from memory; and the fence: a session of this replica that was superseded elsewhere is ended.
+//!
+//! `Here` is only what this process claimed itself: what a predecessor of the same name left is nobody's until it is claimed again or the
+//! janitor takes it. A replica whose Lease has expired is nobody too.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use moorline_base::CancellationToken;
+use moorline_core::CameraId;
+use moorline_core::lifecycle::EndReason;
+use moorline_core::port::{Holder, Holders, Sessions};
+
+use crate::cache::Cache;
+use crate::owned::Owned;
+
+/// The replicas whose Lease has expired, by name. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Gone(Arc<ArcSwap<BTreeSet<String>>>);
+
+impl Gone {
+    /// Whether this replica is gone.
+    pub fn contains(&self, replica: &str) -> bool {
+        self.0.load().contains(replica)
+    }
+
+    /// These are gone now.
+    pub fn set(&self, replicas: BTreeSet<String>) {
+        self.0.store(Arc::new(replicas));
+    }
+}
+
+/// `Holders` of this replica. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct KubeHolders {
+    cache: Cache,
+    owned: Owned,
+    gone: Gone,
+}
+
+impl KubeHolders {
+    /// Over what the watch and this replica's claims say.
+    pub fn new(cache: Cache, owned: Owned, gone: Gone) -> Self {
+        Self { cache, owned, gone }
+    }
+
+    /// Ends the sessions of this replica that were superseded elsewhere: a higher generation, the same under another replica, or another
+    /// resource of that name. Touches no pod and writes nothing. Ends with `cancel`.
+    pub async fn fence(&self, sessions: Arc<dyn Sessions>, cancel: CancellationToken) {
+        let (mut seen, mut claimed) = (self.cache.changes(), self.owned.changes());
+        loop {
+            for (camera, own) in self.owned.all() {
+                let known = self.cache.camera(&camera);
+                if self.owned.still_holds(&own, known.as_ref()) {
+                    continue;
+                }
+                if self.owned.remove(&camera, own.generation).is_some() {
+                    tracing::info!(%camera, generation = %own.generation, "superseded by another replica");
+                    if let Some(session) = own.session {
+                        sessions.end(session, EndReason::Superseded);
+                    }
+                }
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                Ok(()) = seen.changed() => {}
+                Ok(()) = claimed.changed() => {}
+                else => return,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Holders for KubeHolders {
+    fn holder(&self, camera: &CameraId) -> Holder {
+        let known = self.cache.camera(camera);
+        if let Some(own) = self.owned.get(camera)
+            && self.owned.still_holds(&own, known.as_ref())
+        {
+            return Holder::Here(own.generation);
+        }
+        let Some(known) = known else {
+            return Holder::Unknown;
+        };
+        let Some(session) = known.session() else {
+            return Holder::Nobody;
+        };
+        let here = &self.owned.replica().name;
+        let there = session
+            .mon
+            .as_deref()
+            .filter(|mon| mon != here && !self.gone.contains(mon));
+        let address = session.address.as_deref().map(str::parse);
+        match (there, address) {
+            (Some(_), Some(Ok(address))) => Holder::There {
+                address,
+                generation: known.generation(),
+            },
+            _ => Holder::Nobody,
+        }
+    }
+
+    async fn changed(&self, camera: &CameraId, seen: &Holder) -> Holder {
+        let (mut cached, mut claimed) = (self.cache.changes(), self.owned.changes());
+        loop {
+            let holder = self.holder(camera);
+            if holder != *seen {
+                return holder;
+            }
+            tokio::select! {
+                Ok(()) = cached.changed() => {}
+                Ok(()) = claimed.changed() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Who looks after cameras whose holder is gone: each replica after what its predecessor of the same name left, the janitor after all.
+//!
+//! ```text
+//! holder lives                      → nothing
+//! holder gone, or a predecessor     → Grace, in memory: nothing is written, a camera that comes back claims on
+//! Grace over, or nobody's with pods → take over by compare-and-swap under the same generation: a claim meanwhile wins; then drain
+//! deleted, nothing left             → take the finalizer away
+//! made without our finalizer        → add it        a field is wrong → say so
+//! ```
+//! All by state, pass after pass: a change that was missed is seen by the next one.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use moorline_base::CancellationToken;
+use moorline_base::config::HumanDuration;
+use moorline_core::{CameraId, Generation, Timestamp};
+use serde_json::json;
+
+use crate::cache::Known;
+use crate::call::{CALL, Fault, call};
+use crate::claim::DRAINING;
+use crate::holders::Gone;
+use crate::lease::Leases;
+use crate::names;
+use crate::owned::Own;
+use crate::pods::{Pods, remove_finalizer};
+use crate::resource::{ARCHIVE_FINALIZER, Camera, ConditionKind, Session};
+use crate::status::Note;
+
+/// Between two passes.
+const EVERY: Duration = Duration::from_secs(5);
+/// Cameras that one pass takes over: a lost replica with thousands is drained at a pace.
+const AT_ONCE: usize = 50;
+/// Where the class says nothing that can be read.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What a camera needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Nothing.
+    Nothing,
+    /// Its holder is gone, or it is nobody's and has pods: to be drained once its grace is over.
+    Orphan,
+    /// It was deleted and nothing is left of it.
+    Finalizer,
+    /// It was made without our finalizer.
+    Mark,
+    /// A field is wrong, and its status does not say so.
+    Wrong,
+}
+
+/// Judges one camera. `mine`: this process holds it. `all`: this replica is the janitor.
+pub(crate) fn judge(
+    known: &Known,
+    me: &str,
+    mine: bool,
+    all: bool,
+    gone: &Gone,
+    pods: bool,
+) -> Work {
+    if mine {
+        return Work::Nothing;
+    }
+    let mon = known.session().and_then(|session| session.mon.as_deref());
+    match mon {
+        Some(mon) if mon == me => return Work::Orphan,
+        Some(mon) if all && gone.contains(mon) => return Work::Orphan,
+        Some(_) => return Work::Nothing,
+        None if !all => return Work::Nothing,
+        None if pods => return Work::Orphan,
+        None => {}
+    }
+    let metadata = &known.object.metadata;
+    let marked = metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|name| name == ARCHIVE_FINALIZER);
+    match (known.is_leaving(), marked) {
+        (true, true) => Work::Finalizer,
+        (true, false) => Work::Nothing,
+        (false, false) => Work::Mark,
+        (false, true) if known.record.is_err() && !says_wrong(known) => Work::Wrong,
+        (false, true) => Work::Nothing,
+    }
+}
+
+const WRONG: &str = "Invalid";
+
+fn says_wrong(known: &Known) -> bool {
+    let conditions = known
+        .object
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions);
+    let observed = known
+        .object
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation);
+    let mut ready = conditions.filter(|condition| condition.type_ == ConditionKind::Ready.as_str());
+    ready.any(|ready| ready.reason == WRONG) && observed == known.object.metadata.generation
+}
+
+/// The keeper of one replica.
+#[derive(Debug)]
+pub struct Janitor {
+    pods: Pods,
+    leases: Leases,
+    /// Since when a camera has no holder, with the generation that it had then.
+    orphans: HashMap<CameraId, (Generation, Instant)>,
+}
+
+impl Janitor {
+    /// Looks after what the replica of `pods` may have to.
+    pub fn new(pods: Pods, leases: Leases) -> Self {
+        Self {
+            pods,
+            leases,
+            orphans: HashMap::new(),
+        }
+    }
+
+    /// Passes until `cancel`. Begins once the watch of pods has listed.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = self.pods.cache().listed() => {}
+        }
+        loop {
+            self.pass().await;
+            let clock = self.pods.writer().clock();
+            if moorline_base::clock::sleep(&**clock, EVERY, &cancel)
+                .await
+                .is_cancelled()
+            {
+                return;
+            }
+        }
+    }
+
+    async fn pass(&mut self) {
+        let all = *self.leases.leads().borrow();
+        let (writer, me) = (
+            self.pods.writer().clone(),
+            self.pods.writer().owned().replica().name.clone(),
+        );
+        let now = writer.clock().monotonic();
+        let mut taken = 0;
+        let cameras = writer.cache().cameras();
+        self.orphans
+            .retain(|id, _| cameras.iter().any(|(known, _)| known == id));
+        for (id, known) in cameras {
+            let mine = writer.owned().get(&id).is_some();
+            let pods = self
+                .pods
+                .cache()
+                .of(&known.uid)
+                .iter()
+                .any(|pod| !pod.deleting);
+            let work = judge(&known, &me, mine, all, self.leases.gone(), pods);
+            if work != Work::Orphan {
+                self.orphans.remove(&id);
+            }
+            let done = match work {
+                Work::Nothing => Ok(()),
+                Work::Orphan if taken >= AT_ONCE || !self.grace_is_over(&id, &known, now) => Ok(()),
+                Work::Orphan => {
+                    taken += 1;
+                    self.take_over(&id, &known).await
+                }
+                Work::Finalizer => remove_finalizer(&writer, &known).await,
+                Work::Mark => self.mark(&id, &known).await,
+                Work::Wrong => self.say_wrong(&id, &known).await,
+            };
+            if let Err(fault) = done
+                && fault != Fault::Conflict
+            {
+                tracing::warn!(camera = %id, ?work, %fault, "the janitor could not");
+            }
+        }
+    }
+
+    /// Counts a camera's grace. What nobody held and is still there had its grace already.
+    fn grace_is_over(&mut self, id: &CameraId, known: &Known, now: Instant) -> bool {
+        let held = known.session().is_some_and(|session| session.mon.is_some());
+        let class = self.pods.writer().cache().class(&known.object.spec.class);
+        let grace = class.and_then(|class| class.grace.parse::<HumanDuration>().ok());
+        let grace = grace.map_or(GRACE, HumanDuration::get);
+        let generation = known.generation();
+        let since = self.orphans.entry(id.clone()).or_insert((generation, now));
+        if since.0 != generation {
+            *since = (generation, now);
+        }
+        !held || known.is_leaving() || now.saturating_duration_since(since.1) >= grace
+    }
+
+    /// Takes an orphan's draining over, under its own generation.
+    async fn take_over(&mut self, id: &CameraId, known: &Known) -> Result<(), Fault> {
+        let writer = self.pods.writer();
+        let replica = writer.owned().replica().clone();
+        let generation = known.generation();
+        let since = known.session().and_then(|session| session.since);
+        let note = Note::condition(
+            ConditionKind::Connected,
+            false,
+            DRAINING,
+            "its holder is gone; the archiver uploads what it has",
+        )
+        .and(ConditionKind::Ready, false, DRAINING, "its holder is gone");
+        let now = writer.now();
+        let lane = writer.lane(id);
+        let _turn = lane.turn.lock().await;
+        writer
+            .put(known, CALL, |status| {
+                status.session = Some(Session {
+                    generation: generation.0,
+                    mon: Some(replica.name.clone()),
+                    address: Some(replica.gateway.to_string()),
+                    since,
+                    peer: None,
+                });
+                note.apply(status, now);
+            })
+            .await?;
+        tracing::info!(camera = %id, %generation, "taken over, to be drained");
+        let own = Own {
+            uid: known.uid.clone(),
+            generation,
+            session: None,
+            since: since.unwrap_or(Timestamp::from_millis(0)),
+            provisional: false,
+            found_draining: false,
+            released: true,
+        };
+        writer.owned().put(id, own);
+        self.pods.take_over(id);
+        self.orphans.remove(id);
+        Ok(())
+    }
+
+    async fn mark(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {
+        let writer = self.pods.writer();
+        let metadata = &known.object.metadata;
+        let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
+        finalizers.push(ARCHIVE_FINALIZER.into());
+        let patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
+        let api: Api<Camera> =
+            Api::namespaced(writer.client().clone(), &names::namespace(id.tenant()));
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let patched = call(
+            &**writer.clock(),
+            CALL,
+            api.patch(id.name(), &parameters, &patch),
+        )
+        .await?;
+        writer.cache().saw_camera(patched);
+        Ok(())
+    }
+
+    async fn say_wrong(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {
+        let Err(error) = &known.record else {
+            return Ok(());
+        };
+        let writer = self.pods.writer();
+        let note = Note::condition(ConditionKind::Ready, false, WRONG, &error.to_string());
+        let now = writer.now();
+        let lane = writer.lane(id);
+        let _turn = lane.turn.lock().await;
+        writer
+            .put(known, CALL, |status| note.apply(status, now))
+            .await
+    }
+}

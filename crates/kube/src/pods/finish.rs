@@ -1,0 +1,111 @@
+//! The end: nothing of a camera's is left, and the claim is let go.
+
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use moorline_core::{Cause, Timestamp};
+use serde_json::json;
+
+use super::pass::Next;
+use super::{LOOK_AGAIN, Pods, Slot};
+use crate::cache::Known;
+use crate::call::{CALL, Fault, call};
+use crate::names;
+use crate::owned::Own;
+use crate::resource::{ARCHIVE_FINALIZER, Camera, ConditionKind};
+use crate::status::{Note, StatusWriter};
+
+/// After a write that failed, it is tried again in so long.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Pods {
+    /// Nothing stands and nothing is wanted: lets go of the claim, if it was given back.
+    pub(super) async fn finish(&self, slot: &Slot, known: &Known, own: &Own) -> Next {
+        if known.is_leaving() {
+            return match remove_finalizer(self.writer(), known).await {
+                Ok(()) => {
+                    self.writer().owned().remove(&slot.camera, own.generation);
+                    Next::End
+                }
+                Err(fault) => {
+                    tracing::warn!(camera = %slot.camera, %fault, "a deleted camera is kept by its finalizer");
+                    Next::Look(AGAIN)
+                }
+            };
+        }
+        if !own.released && own.session.is_some() {
+            // A tunnel without pods: between two instances, or one that is about to be wanted.
+            return Next::Look(LOOK_AGAIN);
+        }
+        let now = self.writer().now();
+        let away = self.0.memories.away(
+            &slot.camera,
+            Cause::TunnelDown,
+            Timestamp::from_millis(now.as_millisecond()),
+        );
+        let note = Note {
+            relay: Some(None),
+            ..Note::condition(ConditionKind::Connected, false, "Absent", "")
+        }
+        .and(ConditionKind::WorkloadsReady, false, "Absent", "")
+        .and(ConditionKind::RelayReady, false, "Absent", "")
+        .and(ConditionKind::Archiving, false, "Absent", "")
+        .and(ConditionKind::Ready, false, "Absent", "no tunnel");
+        let written = self
+            .writer()
+            .put_own(&slot.camera, own.generation, |status| {
+                if let Some(session) = &mut status.session {
+                    (session.mon, session.address, session.peer) = (None, None, None);
+                }
+                status.away = Some(away.clone());
+                note.apply(status, now);
+            })
+            .await;
+        match written {
+            Ok(()) | Err(Fault::Conflict | Fault::Missing) => {
+                self.writer().owned().remove(&slot.camera, own.generation);
+                Next::End
+            }
+            Err(fault) => {
+                tracing::warn!(camera = %slot.camera, %fault, "the end of a session was not written");
+                Next::Look(AGAIN)
+            }
+        }
+    }
+}
+
+/// Takes our finalizer from a Camera, and nobody else's.
+pub(crate) async fn remove_finalizer(writer: &StatusWriter, known: &Known) -> Result<(), Fault> {
+    let metadata = &known.object.metadata;
+    let ours = metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .position(|name| name == ARCHIVE_FINALIZER);
+    let (Some(index), Some(name)) = (ours, metadata.name.as_deref()) else {
+        return Ok(());
+    };
+    let path = format!("/metadata/finalizers/{index}");
+    let patch = json!([
+        {"op": "test", "path": "/metadata/uid", "value": known.uid},
+        {"op": "test", "path": path, "value": ARCHIVE_FINALIZER},
+        {"op": "remove", "path": path},
+    ]);
+    let patch: json_patch::Patch =
+        serde_json::from_value(patch).map_err(|error| Fault::Invalid(error.to_string()))?;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Camera> = Api::namespaced(writer.client().clone(), namespace);
+    let (parameters, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
+    let patched = api.patch(name, &parameters, &patch);
+    match call(&**writer.clock(), CALL, patched).await {
+        Ok(_) => {
+            if let Some(id) = names::camera(namespace, name) {
+                writer.cache().camera_gone(&id, Some(&known.uid));
+            }
+            Ok(())
+        }
+        Err(Fault::Missing) => Ok(()),
+        Err(fault) => Err(fault),
+    }
+}

@@ -1,0 +1,436 @@
+//! One pass over one camera's pods: look, plan, do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use moorline_base::config::HumanDuration;
+use moorline_core::CameraId;
+use moorline_core::camera::Record;
+use moorline_core::lifecycle::Role;
+use moorline_core::port::{PodUid, WorkloadEvent, WorkloadSpec};
+
+use super::plan::{Plan, Situation, Step, Wanted, plan};
+use super::slot::Set;
+use super::template::{self, shape};
+use super::view::Trouble;
+use super::{LOOK_AGAIN, Pods, Slot};
+use crate::cache::Known;
+use crate::call::{CALL, Fault, call};
+use crate::names;
+use crate::owned::Own;
+use crate::resource::CameraClassSpec;
+
+/// Pods of one namespace that wait for a place or an image: beyond, no more are made.
+const PENDING: usize = 100;
+/// An archiver is waited for so long where the class says nothing that can be read.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// After something was done, to see what came of it.
+const SOON: Duration = Duration::from_millis(20);
+
+/// When to look next.
+pub(super) enum Next {
+    Look(Duration),
+    End,
+}
+
+impl Pods {
+    pub(super) fn patience(&self, camera: &CameraId) -> Duration {
+        let class = self.class_of(camera);
+        let patience = class.and_then(|class| class.drain_patience.parse::<HumanDuration>().ok());
+        patience.map_or(PATIENCE, HumanDuration::get)
+    }
+
+    fn class_of(&self, camera: &CameraId) -> Option<Arc<CameraClassSpec>> {
+        let cache = self.writer().cache();
+        cache.class(&cache.camera(camera)?.object.spec.class)
+    }
+
+    pub(super) async fn pass(&self, slot: &Slot) -> Next {
+        let owned = self.writer().owned();
+        let known = self.writer().cache().camera(&slot.camera);
+        let own = owned
+            .get(&slot.camera)
+            .filter(|own| owned.still_holds(own, known.as_ref()));
+        let (Some(known), Some(own)) = (known, own) else {
+            self.let_go(slot);
+            return Next::End;
+        };
+        let pods = self.0.pods.of(&known.uid);
+        if own.found_draining {
+            // What an earlier holder told to drain is not used again.
+            let standing = pods.iter().filter(|pod| !pod.deleting);
+            let orphans: Vec<_> = standing.map(|pod| (pod.role, pod.uid.clone())).collect();
+            self.orphan(slot, &known, &own, &orphans);
+            owned.change(&slot.camera, own.generation, |own| {
+                own.found_draining = false
+            });
+        }
+        let now = self.clock().monotonic();
+        let patience = self.patience(&slot.camera);
+        let class = self.writer().cache().class(&known.object.spec.class);
+        let spec = slot.with(|state| state.wanted.clone());
+        let shaped = match (&spec, self.shaped(&slot.camera, &known, class.as_deref())) {
+            (None, _) => Ok(None),
+            (Some(spec), Ok(class)) => Ok(Some((spec, class))),
+            (Some(_), Err(trouble)) => Err(trouble),
+        };
+        let wanted = shaped
+            .as_ref()
+            .ok()
+            .copied()
+            .flatten()
+            .map(|(spec, class)| Wanted {
+                shape: shape(&known.object, class),
+                archiver: spec.camera.record != Record::Off,
+            });
+        if let Err(trouble) = shaped {
+            // Nothing is made, and nothing that runs is touched, until somebody has acted.
+            self.trouble(slot, &own, Some(&trouble)).await;
+            return Next::Look(LOOK_AGAIN);
+        }
+        let leaving = slot.with(|state| state.progress(now, patience));
+        let situation = |may_replace| Situation {
+            camera: slot.camera.name(),
+            wanted: wanted.as_ref(),
+            pods: &pods,
+            leaving: &leaving,
+            may_replace,
+        };
+        let mut decided = plan(&situation(false));
+        let permit = decided
+            .outdated
+            .then(|| self.0.replacing.try_acquire().ok())
+            .flatten();
+        if permit.is_some() {
+            decided = plan(&situation(true));
+        }
+        self.leave(slot, &known, &own, &decided);
+        if let Some(spec) = spec {
+            self.assign(slot, &own, spec, &decided);
+        }
+        let done = self
+            .carry_out(slot, &known, class.as_deref(), &decided)
+            .await;
+        drop(permit);
+        self.tell_ended(slot);
+        let incomplete = !decided.steps.is_empty();
+        let (wait, fault) = match done {
+            Ok(()) => (None, None),
+            Err((wait, trouble)) => (Some(wait), Some(trouble)),
+        };
+        let pods = self.0.pods.of(&known.uid);
+        let stuck = pods
+            .iter()
+            .filter(|pod| !pod.deleting)
+            .find_map(|pod| pod.trouble.clone());
+        let trouble = fault.or(stuck);
+        if trouble.is_some() || !incomplete {
+            self.trouble(slot, &own, trouble.as_ref()).await;
+        }
+        if let Some(wait) = wait {
+            return Next::Look(wait);
+        }
+        if incomplete {
+            return Next::Look(SOON);
+        }
+        if !slot.with(|state| state.is_empty()) || !self.nothing_stands(&known) {
+            let overdue = slot.with(|state| state.sets.iter().filter_map(|set| set.leaving).min());
+            let wait = overdue.map_or(LOOK_AGAIN, |since| {
+                (since + patience).saturating_duration_since(now)
+            });
+            return Next::Look(wait.max(Duration::from_millis(100)));
+        }
+        self.finish(slot, &known, &own).await
+    }
+
+    fn nothing_stands(&self, known: &Known) -> bool {
+        self.0.pods.of(&known.uid).iter().all(|pod| pod.deleting)
+    }
+
+    /// The class, if the camera may have it.
+    fn shaped<'a>(
+        &self,
+        camera: &CameraId,
+        known: &Known,
+        class: Option<&'a CameraClassSpec>,
+    ) -> Result<&'a CameraClassSpec, Trouble> {
+        let name = &known.object.spec.class;
+        let tenant = self.writer().cache().tenant(camera.tenant());
+        if let Some(tenant) = tenant
+            && !tenant.spec.classes.contains(name)
+        {
+            return Err(Trouble {
+                reason: "ClassNotAllowed",
+                message: format!(
+                    "class {name} is not among the tenant's: {}",
+                    tenant.spec.classes.join(", ")
+                ),
+            });
+        }
+        class.ok_or_else(|| Trouble {
+            reason: "ClassMissing",
+            message: format!(
+                "there is no CameraClass {name}: an operator makes it, or the camera names another"
+            ),
+        })
+    }
+
+    /// This replica holds the camera no longer: nothing is touched, the monitor hears that its instances are over.
+    fn let_go(&self, slot: &Slot) {
+        let (links, over) = slot.with(|state| {
+            state.wanted = None;
+            let links: Vec<_> = state.sets.drain(..).map(|set| set.link).collect();
+            (links, state.ended())
+        });
+        for link in links {
+            self.0.links.forget(&slot.camera, link);
+        }
+        for instance in over {
+            self.0
+                .events
+                .tell(&slot.camera, instance, WorkloadEvent::Drained);
+        }
+    }
+
+    /// Makes a leaving set of pods that no set has.
+    fn orphan(&self, slot: &Slot, known: &Known, own: &Own, pods: &[(Role, PodUid)]) {
+        let Ok(record) = &known.record else { return };
+        let now = self.clock().monotonic();
+        let made = slot.with(|state| {
+            let free: Vec<_> = pods
+                .iter()
+                .filter(|(_, uid)| state.set_of(uid).is_none())
+                .cloned()
+                .collect();
+            if free.is_empty() {
+                return None;
+            }
+            let link = state.new_link(own.generation);
+            let spec = WorkloadSpec {
+                instance: link,
+                camera: Arc::clone(record),
+                generation: own.generation,
+                gaps: Vec::new(),
+                durable_until: None,
+                recorded_from: None,
+            };
+            state.sets.push(Set {
+                link,
+                instance: None,
+                spec: spec.clone(),
+                pods: free
+                    .iter()
+                    .map(|(role, uid)| (uid.clone(), (*role, false)))
+                    .collect(),
+                leaving: Some(now),
+            });
+            Some((link, spec, free))
+        });
+        if let Some((link, spec, free)) = made {
+            self.0.links.assign(spec, &free);
+            self.order_drain(&slot.camera, [link]);
+        }
+    }
+
+    /// Pods that are not to be used any more leave: with their set, or as orphans.
+    fn leave(&self, slot: &Slot, known: &Known, own: &Own, decided: &Plan) {
+        let now = self.clock().monotonic();
+        let leaving = decided.steps.iter().filter_map(|step| match step {
+            Step::Leave { role, uid } => Some((*role, uid.clone())),
+            Step::Create { .. } | Step::Delete { .. } => None,
+        });
+        let mut orphans = Vec::new();
+        let mut links = Vec::new();
+        slot.with(|state| {
+            for (role, uid) in leaving {
+                match state.set_of(&uid) {
+                    Some(set) if set.leaving.is_none() => {
+                        set.leaving = Some(now);
+                        links.push(set.link);
+                    }
+                    Some(_) => {}
+                    None => orphans.push((role, uid)),
+                }
+            }
+        });
+        self.order_drain(&slot.camera, links);
+        self.orphan(slot, known, own, &orphans);
+    }
+
+    /// Tells the gateway which pods serve the wanted instance.
+    fn assign(&self, slot: &Slot, own: &Own, spec: WorkloadSpec, decided: &Plan) {
+        let assigned = slot.with(|state| {
+            let gone_before = state.sets.iter().any(|set| set.link == spec.instance);
+            let link = match state.current() {
+                Some(current) => current.link,
+                None => {
+                    // A successor of the same instance is ordered under an id of its own.
+                    let link = if gone_before {
+                        state.new_link(own.generation)
+                    } else {
+                        spec.instance
+                    };
+                    state.sets.push(Set {
+                        link,
+                        instance: Some(spec.instance),
+                        spec: WorkloadSpec {
+                            instance: link,
+                            ..spec
+                        },
+                        pods: Default::default(),
+                        leaving: None,
+                    });
+                    link
+                }
+            };
+            let current = state.current().filter(|set| set.link == link)?;
+            let pods = decided.current.iter().map(|(role, uid)| {
+                let drained = current.pods.get(uid).is_some_and(|(_, drained)| *drained);
+                (uid.clone(), (*role, drained))
+            });
+            let pods = pods.collect();
+            if current.pods == pods {
+                return None;
+            }
+            current.pods = pods;
+            Some((current.spec.clone(), decided.current.clone()))
+        });
+        if let Some((spec, pods)) = assigned {
+            self.0.links.assign(spec, &pods);
+        }
+    }
+
+    /// Deletes, then creates: both pods at once. On failure: how long to wait, and why.
+    async fn carry_out(
+        &self,
+        slot: &Slot,
+        known: &Known,
+        class: Option<&CameraClassSpec>,
+        decided: &Plan,
+    ) -> Result<(), (Duration, Trouble)> {
+        let namespace = names::namespace(slot.camera.tenant());
+        let tasks = decided.steps.iter().map(|step| {
+            let api: Api<Pod> = Api::namespaced(self.writer().client().clone(), &namespace);
+            async move {
+                match (step, class) {
+                    (Step::Delete { name, uid }, _) => self.delete(&api, name, uid).await,
+                    (Step::Create { role, name }, Some(class)) => {
+                        self.create(&api, &slot.camera, known, class, *role, name)
+                            .await
+                    }
+                    (Step::Create { .. } | Step::Leave { .. }, _) => Ok(()),
+                }
+            }
+        });
+        let creates = decided
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Create { .. }));
+        if creates {
+            self.may_create(&namespace)?;
+        }
+        let results = futures::future::join_all(tasks).await;
+        match results.into_iter().find_map(Result::err) {
+            None => {
+                if creates {
+                    self.0.teller.succeeded(&namespace);
+                }
+                Ok(())
+            }
+            Some(fault) => {
+                let trouble = Trouble {
+                    reason: fault.reason(),
+                    message: fault.to_string(),
+                };
+                Err((self.0.teller.failed(&namespace), trouble))
+            }
+        }
+    }
+
+    fn may_create(&self, namespace: &str) -> Result<(), (Duration, Trouble)> {
+        if let Some((wait, trouble)) = self.0.teller.waits(namespace) {
+            return Err((wait, trouble));
+        }
+        let pending = self.0.pods.pending(namespace);
+        if pending >= PENDING {
+            let message = format!(
+                "namespace {namespace}: {pending} pods wait for a place or an image already"
+            );
+            let trouble = Trouble {
+                reason: "TooManyPending",
+                message,
+            };
+            return Err((Duration::from_secs(5), trouble));
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        api: &Api<Pod>,
+        id: &CameraId,
+        known: &Known,
+        class: &CameraClassSpec,
+        role: Role,
+        name: &str,
+    ) -> Result<(), Fault> {
+        let _place = self.0.writes.acquire().await;
+        let pod = template::pod(id, &known.object, class, role, name, &self.0.settings)
+            .map_err(Fault::Invalid)?;
+        let parameters = PostParams::default();
+        let created = call(&**self.clock(), CALL, api.create(&parameters, &pod)).await;
+        let found = match created {
+            Err(Fault::Exists | Fault::Unknown(_)) => {
+                call(&**self.clock(), CALL, api.get(name)).await
+            }
+            other => other,
+        }?;
+        let uid = found.metadata.uid.clone().unwrap_or_default();
+        let ours = found
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.uid == known.uid);
+        if !ours {
+            return Err(Fault::Invalid(format!(
+                "pod {name} ({uid}) exists and is not this camera's: delete it"
+            )));
+        }
+        self.0.pods.saw(&found);
+        Ok(())
+    }
+
+    async fn delete(&self, api: &Api<Pod>, name: &str, uid: &PodUid) -> Result<(), Fault> {
+        let _place = self.0.writes.acquire().await;
+        let parameters = DeleteParams::background().preconditions(Preconditions {
+            uid: Some(uid.0.clone()),
+            resource_version: None,
+        });
+        match call(&**self.clock(), CALL, api.delete(name, &parameters)).await {
+            Ok(_) => self.0.pods.deleting(uid),
+            // Another pod has the name, or none: this one is gone.
+            Err(Fault::Missing | Fault::Conflict) => self.0.pods.gone(uid),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Forgets sets whose pods are gone, and tells the monitor of instances that are over.
+    fn tell_ended(&self, slot: &Slot) {
+        let stands = |uid: &PodUid| self.0.pods.get(uid).is_some_and(|pod| !pod.deleting);
+        let (links, over) = slot.with(|state| (state.forget_gone(stands), state.ended()));
+        for link in links {
+            self.0.links.forget(&slot.camera, link);
+        }
+        for instance in over {
+            self.0
+                .events
+                .tell(&slot.camera, instance, WorkloadEvent::Drained);
+        }
+    }
+}

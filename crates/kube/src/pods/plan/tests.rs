@@ -1,0 +1,230 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn shape(image: &str) -> Shape {
+    Shape::new("u-1", [image])
+}
+
+fn pod(role: Role, number: i64, image: &str) -> PodView {
+    PodView {
+        uid: PodUid(format!("{}-{number}", role.as_str())),
+        name: format!("pod-{}-{number}", role.as_str()),
+        namespace: "t-acme".into(),
+        camera: "acme/yard".parse().unwrap(),
+        owner: Some("u-1".into()),
+        role,
+        account: String::new(),
+        shape: Some(shape(image).as_str().to_owned()),
+        created: number,
+        deleting: false,
+        over: false,
+        ready: true,
+        pending: false,
+        address: None,
+        trouble: None,
+    }
+}
+
+fn wanted(image: &str) -> Wanted {
+    Wanted {
+        shape: shape(image),
+        archiver: true,
+    }
+}
+
+struct World {
+    wanted: Option<Wanted>,
+    pods: Vec<Arc<PodView>>,
+    leaving: BTreeMap<PodUid, Progress>,
+    may_replace: bool,
+}
+
+impl World {
+    fn new(wanted: Option<Wanted>, pods: Vec<PodView>) -> Self {
+        let mut pods: Vec<_> = pods.into_iter().map(Arc::new).collect();
+        pods.sort_by_key(|pod| -pod.created);
+        Self {
+            wanted,
+            pods,
+            leaving: BTreeMap::new(),
+            may_replace: false,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&Situation {
+            camera: "yard",
+            wanted: self.wanted.as_ref(),
+            pods: &self.pods,
+            leaving: &self.leaving,
+            may_replace: self.may_replace,
+        })
+    }
+}
+
+#[test]
+fn what_is_found_is_adopted_and_nothing_is_made_twice() {
+    let fresh = World::new(Some(wanted("a")), vec![]).plan();
+    assert_eq!(fresh.steps.len(), 2);
+    let found = World::new(
+        Some(wanted("a")),
+        vec![pod(Role::Relay, 1, "a"), pod(Role::Archiver, 1, "a")],
+    );
+    assert_eq!(found.plan().steps, []);
+    assert_eq!(found.plan().current.len(), 2);
+}
+
+#[test]
+fn an_archiver_is_deleted_only_when_it_has_said_drained_or_is_overdue() {
+    let mut world = World::new(None, vec![pod(Role::Archiver, 1, "a")]);
+    let uid = world.pods[0].uid.clone();
+    let leave = Step::Leave {
+        role: Role::Archiver,
+        uid: uid.clone(),
+    };
+    assert_eq!(world.plan().steps, [leave]);
+    world.leaving.insert(uid.clone(), Progress::default());
+    assert_eq!(world.plan().steps, []);
+    for progress in [(true, false), (false, true)] {
+        let (drained, overdue) = progress;
+        world
+            .leaving
+            .insert(uid.clone(), Progress { drained, overdue });
+        assert!(matches!(&world.plan().steps[..], [Step::Delete { uid: of, .. }] if *of == uid));
+    }
+}
+
+#[test]
+fn a_camera_that_is_back_while_draining_gets_an_archiver_beside_the_old_one() {
+    let mut world = World::new(Some(wanted("a")), vec![pod(Role::Archiver, 1, "a")]);
+    world
+        .leaving
+        .insert(world.pods[0].uid.clone(), Progress::default());
+    let steps = world.plan().steps;
+    let names: Vec<_> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Create {
+                role: Role::Archiver,
+                name,
+            } => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    let first = names::pod("yard", Role::Archiver, &shape("a"), None);
+    assert_eq!(names.len(), 1);
+    assert_ne!(
+        names[0], first,
+        "its name is another one than the predecessor's could be"
+    );
+}
+
+#[test]
+fn another_image_replaces_when_its_turn_has_come_the_relay_first_deleted() {
+    let old = || vec![pod(Role::Relay, 1, "a"), pod(Role::Archiver, 1, "a")];
+    let mut world = World::new(Some(wanted("b")), old());
+    assert_eq!(world.plan().steps, []);
+    assert!(world.plan().outdated);
+    world.may_replace = true;
+    let steps = world.plan().steps;
+    assert!(
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Delete { uid, .. } if uid.0 == "relay-1"))
+    );
+    assert!(!steps.iter().any(|step| matches!(
+        step,
+        Step::Create {
+            role: Role::Relay,
+            ..
+        }
+    )));
+    assert!(steps.iter().any(|step| matches!(
+        step,
+        Step::Create {
+            role: Role::Archiver,
+            ..
+        }
+    )));
+    assert!(
+        !steps
+            .iter()
+            .any(|step| matches!(step, Step::Delete { uid, .. } if uid.0 == "archiver-1"))
+    );
+}
+
+#[test]
+fn an_evicted_pod_is_deleted_and_succeeded() {
+    let mut evicted = pod(Role::Archiver, 1, "a");
+    evicted.over = true;
+    let world = World::new(Some(wanted("a")), vec![pod(Role::Relay, 1, "a"), evicted]);
+    let steps = world.plan().steps;
+    assert!(
+        matches!(
+            &steps[..],
+            [
+                Step::Delete { .. },
+                Step::Create {
+                    role: Role::Archiver,
+                    ..
+                }
+            ]
+        ),
+        "{steps:?}"
+    );
+}
+
+fn any_pod() -> impl Strategy<Value = (bool, u8, bool, bool, bool, Option<(bool, bool)>)> {
+    (
+        any::<bool>(),
+        0_u8..2,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        proptest::option::of((any::<bool>(), any::<bool>())),
+    )
+}
+
+proptest! {
+    /// Whatever is there: no archiver with a spool is deleted, no current pod is touched, at most one pod of a role is current or made.
+    #[test]
+    fn no_plan_loses_a_spool(
+        made in proptest::collection::vec(any_pod(), 0..6),
+        want in proptest::option::of((any::<bool>(), any::<bool>())),
+        may_replace in any::<bool>(),
+    ) {
+        let mut leaving = BTreeMap::new();
+        let pods = made.iter().zip(1..).map(|((relay, image, deleting, over, ready, progress), number)| {
+            let role = if *relay { Role::Relay } else { Role::Archiver };
+            let mut pod = pod(role, number, ["a", "b"][usize::from(*image)]);
+            (pod.deleting, pod.over, pod.ready) = (*deleting, *over, *ready);
+            if let Some((drained, overdue)) = *progress {
+                leaving.insert(pod.uid.clone(), Progress { drained, overdue });
+            }
+            pod
+        }).collect();
+        let wanted = want.map(|(b, archiver)| Wanted {
+            shape: shape(if b { "b" } else { "a" }),
+            archiver,
+        });
+        let mut world = World::new(wanted, pods);
+        (world.leaving, world.may_replace) = (leaving, may_replace);
+        let plan = world.plan();
+        for step in &plan.steps {
+            let (Step::Delete { uid, .. } | Step::Leave { uid, .. }) = step else { continue };
+            prop_assert!(plan.current.iter().all(|(_, current)| current != uid));
+            let pod = world.pods.iter().find(|pod| pod.uid == *uid).unwrap();
+            prop_assert!(!pod.deleting);
+            if let (Step::Delete { .. }, Role::Archiver, false) = (step, pod.role, pod.over) {
+                let progress = world.leaving.get(uid).copied().unwrap_or_default();
+                prop_assert!(progress.drained || progress.overdue);
+            }
+        }
+        for role in [Role::Relay, Role::Archiver] {
+            let current = plan.current.iter().filter(|(of, _)| *of == role).count();
+            let made = plan.steps.iter().filter(|step| matches!(step, Step::Create { role: of, .. } if *of == role)).count();
+            prop_assert!(current + made <= 1);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is remembered of one camera's pods between two passes: sets of pods that are ordered together.
+//!
+//! At most one set is current. A set leaves as a whole, and is forgotten when its pods are being deleted. The monitor's instance is what a
+//! set serves; a set that was found without its monitor serves none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use moorline_core::lifecycle::Role;
+use moorline_core::port::{PodUid, WorkloadSpec};
+use moorline_core::{Generation, InstanceId};
+
+use super::plan::Progress;
+
+/// Pods that are ordered together.
+#[derive(Debug, Clone)]
+pub(super) struct Set {
+    /// Under which id they are ordered.
+    pub(super) link: InstanceId,
+    /// Which instance of the monitor they serve.
+    pub(super) instance: Option<InstanceId>,
+    pub(super) spec: WorkloadSpec,
+    /// Each with whether it has said `drained`.
+    pub(super) pods: BTreeMap<PodUid, (Role, bool)>,
+    /// Since when it leaves.
+    pub(super) leaving: Option<Instant>,
+}
+
+/// One camera's pods.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) wanted: Option<WorkloadSpec>,
+    pub(super) sets: Vec<Set>,
+    /// Instances that the monitor has given up and has not heard the end of.
+    pub(super) ending: BTreeSet<InstanceId>,
+    /// The trouble that was written last.
+    pub(super) said: Option<(String, String)>,
+    links: u32,
+}
+
+/// Ids of sets that are no instance's own: ordinals that the monitor never reaches.
+const OWN_LINKS: u32 = 1 << 31;
+
+impl State {
+    /// The set that is used.
+    pub(super) fn current(&mut self) -> Option<&mut Set> {
+        self.sets.iter_mut().find(|set| set.leaving.is_none())
+    }
+
+    /// An id that no set has had.
+    pub(super) fn new_link(&mut self, generation: Generation) -> InstanceId {
+        self.links += 1;
+        InstanceId {
+            generation,
+            ordinal: OWN_LINKS + self.links,
+        }
+    }
+
+    /// How far the pods of leaving sets are.
+    pub(super) fn progress(&self, now: Instant, patience: Duration) -> BTreeMap<PodUid, Progress> {
+        let leaving = self.sets.iter().filter_map(|set| Some((set, set.leaving?)));
+        leaving
+            .flat_map(|(set, since)| {
+                let overdue = now.saturating_duration_since(since) >= patience;
+                set.pods.iter().map(move |(uid, (_, drained))| {
+                    let drained = *drained;
+                    (uid.clone(), Progress { drained, overdue })
+                })
+            })
+            .collect()
+    }
+
+    /// The set of that pod.
+    pub(super) fn set_of(&mut self, pod: &PodUid) -> Option<&mut Set> {
+        self.sets.iter_mut().find(|set| set.pods.contains_key(pod))
+    }
+
+    /// Forgets leaving sets of which no pod stands any more; returns their ids.
+    pub(super) fn forget_gone(&mut self, stands: impl Fn(&PodUid) -> bool) -> Vec<InstanceId> {
+        let gone = |set: &Set| set.leaving.is_some() && !set.pods.keys().any(&stands);
+        let links = self
+            .sets
+            .iter()
+            .filter(|set| gone(set))
+            .map(|set| set.link)
+            .collect();
+        self.sets.retain(|set| !gone(set));
+        links
+    }
+
+    /// Instances that are over: given up, and no set serves them any more.
+    pub(super) fn ended(&mut self) -> Vec<InstanceId> {
+        let serves = |id: InstanceId| self.sets.iter().any(|set| set.instance == Some(id));
+        let over: Vec<_> = self
+            .ending
+            .iter()
+            .copied()
+            .filter(|id| !serves(*id))
+            .collect();
+        self.ending.retain(|id| !over.contains(id));
+        over
+    }
+
+    /// Whether nothing is wanted and nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_none() && self.sets.is_empty() && self.ending.is_empty()
+    }
+}

@@ -1,0 +1,324 @@
+//! Pods as the watch shows them, cut down to what is decided by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::Client;
+use kube::runtime::watcher;
+use moorline_base::CancellationToken;
+use moorline_core::CameraId;
+use moorline_core::lifecycle::Role;
+use moorline_core::port::PodUid;
+use tokio::sync::watch;
+
+use crate::directory::{Change, feed};
+use crate::names;
+use crate::resource::{CAMERA_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL};
+
+/// The annotation with a pod's shape.
+pub(crate) const SHAPE: &str = "moorline.dev/shape";
+
+/// What keeps a pod from running, for condition and event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// From a closed set.
+    pub reason: &'static str,
+    /// What the cluster says.
+    pub message: String,
+}
+
+/// A pod of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodView {
+    /// Its identity.
+    pub uid: PodUid,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The camera that its label and namespace name.
+    pub camera: CameraId,
+    /// The uid of the Camera that controls it.
+    pub owner: Option<String>,
+    /// Its role, from its label.
+    pub role: Role,
+    /// Its service account.
+    pub account: String,
+    /// What it was made of.
+    pub shape: Option<String>,
+    /// When it was made, in seconds.
+    pub created: i64,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It ran to its end, or was evicted: it will not run again.
+    pub over: bool,
+    /// It is ready.
+    pub ready: bool,
+    /// It has no place yet, or has not started.
+    pub pending: bool,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// What keeps it from running.
+    pub trouble: Option<Trouble>,
+}
+
+impl PodView {
+    /// What of a pod counts; `None` for one that is not a camera's.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let metadata = &pod.metadata;
+        let label = |name: &str| metadata.labels.as_ref()?.get(name).map(String::as_str);
+        let namespace = metadata.namespace.clone()?;
+        let role = match label(ROLE_LABEL)? {
+            "relay" => Role::Relay,
+            "archiver" => Role::Archiver,
+            _ => return None,
+        };
+        let owners = metadata.owner_references.iter().flatten();
+        let mut cameras =
+            owners.filter(|owner| owner.kind == "Camera" && owner.controller == Some(true));
+        let status = pod.status.clone().unwrap_or_default();
+        let phase = status.phase.as_deref().unwrap_or("Pending");
+        let condition = |kind: &str| {
+            let mut all = status.conditions.iter().flatten();
+            all.find(|condition| condition.type_ == kind)
+        };
+        Some(Self {
+            uid: PodUid(metadata.uid.clone()?),
+            name: metadata.name.clone()?,
+            camera: names::camera(&namespace, label(CAMERA_LABEL)?)?,
+            namespace,
+            owner: cameras.next().map(|owner| owner.uid.clone()),
+            role,
+            account: pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.service_account_name.clone())
+                .unwrap_or_default(),
+            shape: metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(SHAPE).cloned()),
+            created: metadata
+                .creation_timestamp
+                .as_ref()
+                .map_or(0, |time| time.0.as_second()),
+            deleting: metadata.deletion_timestamp.is_some(),
+            over: matches!(phase, "Succeeded" | "Failed"),
+            ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
+            pending: phase == "Pending",
+            address: status
+                .pod_ip
+                .as_deref()
+                .and_then(|address| address.parse().ok()),
+            trouble: trouble(
+                condition("PodScheduled").filter(|scheduled| scheduled.status == "False"),
+                status.container_statuses.as_deref().unwrap_or_default(),
+            ),
+        })
+    }
+}
+
+fn trouble(
+    unscheduled: Option<&k8s_openapi::api::core::v1::PodCondition>,
+    containers: &[ContainerStatus],
+) -> Option<Trouble> {
+    if let Some(unscheduled) = unscheduled
+        && unscheduled.reason.as_deref() == Some("Unschedulable")
+    {
+        return Some(Trouble {
+            reason: "Unschedulable",
+            message: unscheduled.message.clone().unwrap_or_default(),
+        });
+    }
+    containers.iter().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let killed = container
+            .last_state
+            .as_ref()
+            .and_then(|last| last.terminated.as_ref());
+        let reason = match waiting.reason.as_deref()? {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+                "ImageMissing"
+            }
+            "CreateContainerConfigError" => "ConfigMissing",
+            "CrashLoopBackOff"
+                if killed.is_some_and(|last| last.reason.as_deref() == Some("OOMKilled")) =>
+            {
+                "OutOfMemory"
+            }
+            "CrashLoopBackOff" => "Crashing",
+            _ => return None,
+        };
+        Some(Trouble {
+            reason,
+            message: waiting.message.clone().unwrap_or_default(),
+        })
+    })
+}
+
+/// Pods by uid and by owner. What an owner's pods are is counted, so that whoever waits for them looks only when it concerns him.
+#[derive(Debug, Default)]
+struct Index {
+    pods: BTreeMap<PodUid, Arc<PodView>>,
+    owned: BTreeMap<String, (BTreeSet<PodUid>, u64)>,
+    count: u64,
+}
+
+impl Index {
+    fn put(&mut self, view: Arc<PodView>) {
+        if self.pods.get(&view.uid) == Some(&view) {
+            return;
+        }
+        self.drop(&view.uid.clone());
+        if let Some(owner) = &view.owner {
+            self.count += 1;
+            let owned = self.owned.entry(owner.clone()).or_default();
+            owned.0.insert(view.uid.clone());
+            owned.1 = self.count;
+        }
+        self.pods.insert(view.uid.clone(), view);
+    }
+
+    fn drop(&mut self, uid: &PodUid) {
+        let Some(view) = self.pods.remove(uid) else {
+            return;
+        };
+        if let Some(owner) = &view.owner
+            && let Some(owned) = self.owned.get_mut(owner)
+        {
+            self.count += 1;
+            owned.0.remove(uid);
+            owned.1 = self.count;
+        }
+    }
+
+    /// The whole list. Owners without pods are forgotten: whoever waits for one looks every minute anyway.
+    fn replace(&mut self, views: Vec<Arc<PodView>>) {
+        let listed: BTreeSet<PodUid> = views.iter().map(|view| view.uid.clone()).collect();
+        let gone: Vec<PodUid> = self
+            .pods
+            .keys()
+            .filter(|uid| !listed.contains(*uid))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|uid| self.drop(uid));
+        views.into_iter().for_each(|view| self.put(view));
+        self.owned.retain(|_, (pods, _)| !pods.is_empty());
+    }
+}
+
+/// All pods of ours, in memory. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct PodCache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pods: RwLock<Index>,
+    changes: watch::Sender<u64>,
+    listed: watch::Sender<bool>,
+}
+
+impl Default for PodCache {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            pods: RwLock::default(),
+            changes: watch::Sender::new(0),
+            listed: watch::Sender::new(false),
+        }))
+    }
+}
+
+impl PodCache {
+    /// Watches until `cancel`.
+    pub async fn run(&self, client: Client, cancel: CancellationToken) {
+        let ours = watcher::Config::default()
+            .labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY},{ROLE_LABEL}"));
+        let watching = feed::<Pod>(client, ours, &self.0.listed, |change| match change {
+            Change::All(pods) => {
+                let views = pods.iter().filter_map(PodView::of).map(Arc::new).collect();
+                self.change(|all| all.replace(views));
+            }
+            Change::Now(pod) => self.saw(&pod),
+            Change::Gone(metadata) => self.gone(&PodUid(metadata.uid.unwrap_or_default())),
+        });
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = watching => {}
+        }
+    }
+
+    /// Returns once pods have been listed. Cancel-safe; no deadline.
+    pub async fn listed(&self) {
+        let _ = self.0.listed.subscribe().wait_for(|listed| *listed).await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Index)) {
+        change(&mut self.0.pods.write().unwrap_or_else(PoisonError::into_inner));
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A pod was seen.
+    pub(crate) fn saw(&self, pod: &Pod) {
+        if let Some(view) = PodView::of(pod) {
+            self.change(|all| all.put(Arc::new(view)));
+        }
+    }
+
+    /// A deletion of this pod was accepted: the watch will say so too.
+    pub(crate) fn deleting(&self, uid: &PodUid) {
+        self.change(|all| {
+            if let Some(pod) = all.pods.get(uid) {
+                let mut pod = PodView::clone(pod);
+                pod.deleting = true;
+                all.put(Arc::new(pod));
+            }
+        });
+    }
+
+    /// A pod is gone.
+    pub(crate) fn gone(&self, uid: &PodUid) {
+        self.change(|all| all.drop(uid));
+    }
+
+    /// The pod of that uid.
+    pub fn get(&self, uid: &PodUid) -> Option<Arc<PodView>> {
+        self.read(|all| all.pods.get(uid).cloned())
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.0.pods.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The pods that this Camera controls, the newest first.
+    pub fn of(&self, owner: &str) -> Vec<Arc<PodView>> {
+        let mut pods: Vec<_> = self.read(|all| {
+            let owned = all.owned.get(owner).into_iter().flat_map(|owned| &owned.0);
+            owned.filter_map(|uid| all.pods.get(uid).cloned()).collect()
+        });
+        pods.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
+        pods
+    }
+
+    /// Differs when any pod of this Camera does.
+    pub(crate) fn revision(&self, owner: &str) -> u64 {
+        self.read(|all| all.owned.get(owner).map_or(0, |owned| owned.1))
+    }
+
+    /// How many pods of this namespace wait for a place or an image.
+    pub fn pending(&self, namespace: &str) -> usize {
+        self.read(|all| {
+            let pending = all
+                .pods
+                .values()
+                .filter(|pod| pod.pending && !pod.deleting && pod.namespace == namespace);
+            pending.count()
+        })
+    }
+
+    /// Counts changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+}

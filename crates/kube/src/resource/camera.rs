@@ -1,0 +1,231 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use moorline_core::Timestamp;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// The greatest generation: object keys carry it with ten digits.
+pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
+
+/// A camera, as its owner describes it.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "moorline.dev",
+    version = "v1alpha1",
+    kind = "Camera",
+    namespaced,
+    shortname = "cam",
+    category = "moorline",
+    status = "CameraStatus",
+    derive = "PartialEq",
+    doc = "A camera behind a reverse tunnel, and what becomes of its pictures. Its namespace is t-<tenant>.",
+    selectable = ".status.session.mon",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "MON", type_ = "string", json_path = ".status.session.mon"),
+    printcolumn(name = "ARCHIVING", type_ = "string", json_path = ".status.conditions[?(@.type==\"Archiving\")].status"),
+    printcolumn(name = "SINCE", type_ = "date", json_path = ".status.session.since"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "GENERATION", type_ = "integer", json_path = ".status.session.generation", priority = 1),
+    printcolumn(name = "ADDRESS", type_ = "string", json_path = ".status.session.address", priority = 1),
+    printcolumn(name = "PEER", type_ = "string", json_path = ".status.session.peer", priority = 1),
+    validation = Rule::new("size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')").message("a camera's name is a DNS label of at most 63 characters, without dots"),
+    validation = Rule::new("!has(self.spec.sources.main.login) || self.spec.sources.main.login.passwordSecretRef.name == self.metadata.name + '-rtsp'").message("the password lies in the Secret <camera>-rtsp of the same namespace"),
+    validation = Rule::new("!has(self.spec.sources.sub) || !has(self.spec.sources.sub.login) || self.spec.sources.sub.login.passwordSecretRef.name == self.metadata.name + '-rtsp'").message("the password lies in the Secret <camera>-rtsp of the same namespace"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.session) || (has(self.status) && has(self.status.session) && self.status.session.generation >= oldSelf.status.session.generation)").message("a camera's generation never falls, and its session is never removed"),
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("self.record != 'sub' || has(self.sources.sub)").message("record is sub, and the camera has no sub source"),
+    validation = Rule::new("!self.stolen || !self.enabled").message("a stolen camera is not enabled: set enabled to false too"),
+)]
+pub struct CameraSpec {
+    /// Whether it may connect.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// It was reported stolen: refused, and every call of its key is logged as a warning. Goes with `enabled: false`.
+    #[serde(default)]
+    pub stolen: bool,
+    /// What people call it: any text on one line. Its name, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub title: Option<String>,
+    /// Where it hangs: cameras of one site that fail together make one alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub site: Option<String>,
+    /// The IANA time zone in which its days are shown, such as Europe/Berlin.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64))]
+    pub timezone: String,
+    /// The CameraClass: image, resources and patience of its pods.
+    #[serde(default = "class")]
+    #[schemars(length(min = 1, max = 63))]
+    pub class: String,
+    /// The public keys that prove it, as `dropbearkey -y` prints them; the third word is a note.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 512)))]
+    pub keys: Vec<String>,
+    /// Names of its second and further remote forwards, in order. The first is always rtsp.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
+    pub forwards: Vec<String>,
+    /// Its streams.
+    #[serde(default)]
+    pub sources: Sources,
+    /// What is recorded: the main stream, the sub stream, or nothing.
+    #[serde(default = "main")]
+    #[schemars(schema_with = "record_schema")]
+    pub record: String,
+    /// How long recordings are kept: days from 1d to 999d, or keep.
+    #[serde(default = "retention")]
+    #[schemars(regex(pattern = r"^([1-9][0-9]{0,2}d|keep)$"))]
+    pub retention: String,
+}
+
+/// A camera's streams.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sources {
+    /// The full picture.
+    #[serde(default)]
+    pub main: SourceSpec,
+    /// The camera's smaller second stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<SourceSpec>,
+}
+
+/// One stream.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceSpec {
+    /// Path and query of its RTSP URL, from the first / on. Without one the known paths are tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub path: Option<String>,
+    /// The camera's own login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginSpec>,
+    /// Whether Basic may be answered, which shows the password to whoever listens. Digest always may.
+    #[serde(default)]
+    pub allow_basic: bool,
+}
+
+/// A camera's own login.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoginSpec {
+    /// The user.
+    #[schemars(length(min = 1, max = 200))]
+    pub user: String,
+    /// Where the password lies. The relay's pod mounts it; nothing else reads it.
+    pub password_secret_ref: PasswordReference,
+}
+
+/// A key of a Secret in the Camera's namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PasswordReference {
+    /// The Secret: <camera>-rtsp, no other.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its key.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// What Moorline knows of a camera. Written with the resource version that was read, always.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CameraStatus {
+    /// The metadata.generation that this status belongs to. Has nothing to do with session.generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The newest claim. Without a holder it keeps its generation and loses mon, address and peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+    /// Since when, and why, no tunnel is held; absent while one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
+    /// The relay pod and its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayStatus>,
+    /// Connected, WorkloadsReady, RelayReady, Archiving, Ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A claim.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Counts claims; never falls.
+    #[schemars(range(min = 0, max = 9_999_999_999_u64))]
+    pub generation: u64,
+    /// The replica that holds the tunnel, by its pod's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mon: Option<String>,
+    /// The tunnel gateway of that replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// When it was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "instant_schema")]
+    pub since: Option<Timestamp>,
+    /// Where the camera calls from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
+/// Why there is no tunnel: what a replica that starts anew tells the next archiver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Away {
+    /// The first instant without media.
+    #[schemars(schema_with = "instant_schema")]
+    pub since: Timestamp,
+    /// The cause, from the closed list of gaps.
+    pub cause: String,
+    /// The instant up to which everything was durable or explained when the archiver had drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "instant_schema")]
+    pub durable_until: Option<Timestamp>,
+}
+
+/// The relay in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayStatus {
+    /// The uid of its pod.
+    pub uid: String,
+    /// The SHA-256 of its own TLS key, as sha256: and 64 hex digits.
+    pub spki: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+fn class() -> String {
+    super::DEFAULT_CLASS.into()
+}
+
+fn main() -> String {
+    "main".into()
+}
+
+fn retention() -> String {
+    "14d".into()
+}
+
+fn record_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["main", "sub", "off"]})
+}
+
+fn instant_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}

@@ -1,0 +1,135 @@
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+#[expect(clippy::duplicated_attributes, reason = "columns may be of one type")]
+/// What the pods of a class of cameras are made of. The operator's: cluster-scoped.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "moorline.dev",
+    version = "v1alpha1",
+    kind = "CameraClass",
+    plural = "cameraclasses",
+    shortname = "camclass",
+    category = "moorline",
+    derive = "PartialEq",
+    doc = "Image, resources and patience of the relay and archiver pods of a class of cameras. The operator's.",
+    printcolumn(name = "IMAGE", type_ = "string", json_path = ".spec.image"),
+    printcolumn(name = "SPOOL", type_ = "string", json_path = ".spec.archiver.spool"),
+    printcolumn(
+        name = "AGE",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CameraClassSpec {
+    /// The image of both pods, pinned by digest.
+    #[schemars(length(min = 1, max = 512))]
+    pub image: String,
+    /// When the image is pulled: IfNotPresent, or Never where it is loaded by hand.
+    #[serde(default = "pull")]
+    #[schemars(regex(pattern = r"^(IfNotPresent|Never)$"))]
+    pub image_pull_policy: String,
+    /// How long pods wait for a tunnel that was lost.
+    #[serde(default = "grace")]
+    #[schemars(regex(pattern = r"^[0-9]+(ms|s|m|h|d)$"))]
+    pub grace: String,
+    /// How long an archiver that cannot upload is waited for before its pod is deleted all the same.
+    #[serde(default = "patience")]
+    #[schemars(regex(pattern = r"^[0-9]+(ms|s|m|h|d)$"))]
+    pub drain_patience: String,
+    /// The PriorityClass of both pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class: Option<String>,
+    /// The relay.
+    #[serde(default)]
+    pub relay: RelaySpec,
+    /// The archiver.
+    #[serde(default)]
+    pub archiver: ArchiverSpec,
+}
+
+/// Resources of a relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelaySpec {
+    /// Memory, requested and at most.
+    #[serde(default = "relay_memory")]
+    #[schemars(regex(pattern = r"^[0-9]+(Ki|Mi|Gi)$"))]
+    pub memory: String,
+    /// Processor time that is requested. There is no limit.
+    #[serde(default = "cpu")]
+    #[schemars(regex(pattern = r"^[0-9]+m?$"))]
+    pub cpu: String,
+}
+
+/// Resources of an archiver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArchiverSpec {
+    /// Memory, requested and at most.
+    #[serde(default = "archiver_memory")]
+    #[schemars(regex(pattern = r"^[0-9]+(Ki|Mi|Gi)$"))]
+    pub memory: String,
+    /// Processor time that is requested. There is no limit.
+    #[serde(default = "cpu")]
+    #[schemars(regex(pattern = r"^[0-9]+m?$"))]
+    pub cpu: String,
+    /// The limit of the spool's volume. The archiver's own bound is nine tenths of it: a pod over this limit is evicted, spool and all.
+    #[serde(default = "spool")]
+    #[schemars(regex(pattern = r"^[0-9]+(Mi|Gi)$"))]
+    pub spool: String,
+    /// A directory on the node under which spools lie instead of in the pod, so that they outlive it. PodSecurity restricted refuses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^/[-._/a-zA-Z0-9]+$"), length(max = 200))]
+    pub spool_host_path: Option<String>,
+}
+
+impl Default for RelaySpec {
+    fn default() -> Self {
+        Self {
+            memory: relay_memory(),
+            cpu: cpu(),
+        }
+    }
+}
+
+impl Default for ArchiverSpec {
+    fn default() -> Self {
+        Self {
+            memory: archiver_memory(),
+            cpu: cpu(),
+            spool: spool(),
+            spool_host_path: None,
+        }
+    }
+}
+
+fn pull() -> String {
+    "IfNotPresent".into()
+}
+
+fn grace() -> String {
+    "30s".into()
+}
+
+fn patience() -> String {
+    "24h".into()
+}
+
+fn relay_memory() -> String {
+    "48Mi".into()
+}
+
+fn archiver_memory() -> String {
+    "64Mi".into()
+}
+
+fn cpu() -> String {
+    "10m".into()
+}
+
+fn spool() -> String {
+    "2Gi".into()
+}

@@ -1,0 +1,42 @@
+//! The resources of the group `moorline.dev/v1alpha1`, and the names by which everything of Moorline's in a cluster is found.
+//!
+//! A [`Camera`] is the contract: its spec is the owner's and Moorline never changes it, its status is Moorline's. The YAML of the three
+//! definitions is made from these types by [`definitions`], checked in below `charts/moorline-crds` and compared by CI.
+
+#[expect(unreachable_pub, reason = "what the derive of KubeSchema makes")]
+mod camera;
+#[expect(unreachable_pub, reason = "what the derive of KubeSchema makes")]
+mod class;
+mod conditions;
+mod definitions;
+#[expect(unreachable_pub, reason = "what the derive of KubeSchema makes")]
+mod tenant;
+
+pub(crate) use camera::GREATEST_GENERATION;
+pub use camera::{
+    Away, Camera, CameraSpec, CameraStatus, LoginSpec, PasswordReference, RelayStatus, Session,
+    SourceSpec, Sources,
+};
+pub use class::{ArchiverSpec, CameraClass, CameraClassSpec, RelaySpec};
+pub use conditions::{ConditionKind, set_condition};
+pub use definitions::definitions;
+pub use tenant::{OnDelete, Tenant, TenantSpec, TenantStatus, TenantStore};
+
+/// The API group.
+pub const GROUP: &str = "moorline.dev";
+/// What `app.kubernetes.io/managed-by` says on everything that Moorline makes.
+pub const MANAGED_BY: &str = "moorline";
+/// The label that carries it.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The label of a pod's role: `relay` or `archiver`.
+pub const ROLE_LABEL: &str = "moorline.dev/role";
+/// The label of a pod's camera, by name.
+pub const CAMERA_LABEL: &str = "moorline.dev/camera";
+/// The label of a tenant's namespace.
+pub const TENANT_LABEL: &str = "moorline.dev/tenant";
+/// Keeps a deleted Camera until its archiver has drained.
+pub const ARCHIVE_FINALIZER: &str = "moorline.dev/archive";
+/// Keeps a deleted Tenant until its recordings are gone, or kept on purpose.
+pub const RECORDINGS_FINALIZER: &str = "moorline.dev/recordings";
+/// The class of a Camera that names none.
+pub const DEFAULT_CLASS: &str = "standard";

@@ -1,0 +1,311 @@
+//! The reconciler of Tenants: from a resource to a namespace with all that its cameras need, and back to nothing.
+//!
+//! ```text
+//! made      → finalizer, storage id (once, by compare-and-swap), namespace and what it holds (applied whole) → Ready
+//! suspended → nothing here: every replica's watch disables its cameras; Ready says so
+//! deleted   → its Cameras are deleted, each drains by itself → none left, and recordings erased or kept on purpose → namespace deleted
+//!             → finalizer taken away
+//! ```
+//! A tenant that is made again gets another storage id: objects of the old one are nobody's to read (rule S26).
+//! Only this part's account may make namespaces. By state, each minute and after each change; a failure is a condition and is tried again.
+
+mod objects;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use moorline_base::{CancellationToken, SharedClock};
+use rand::Rng as _;
+use serde_json::json;
+
+pub use objects::{CLASSES, MAX_RETENTION_DAYS, TenantSettings};
+
+use crate::call::{CALL, Connection, Fault, call};
+use crate::directory::KubeDirectory;
+use crate::resource::{
+    Camera, ConditionKind, OnDelete, RECORDINGS_FINALIZER, Tenant, TenantStatus, set_condition,
+};
+use objects::{Made, objects};
+
+/// The field manager of all that is applied here.
+const MANAGER: &str = "moorline-tenants";
+/// Between two passes over all tenants, whether they changed or not: 2,000 tenants are some 24,000 calls.
+const EVERY: Duration = Duration::from_secs(600);
+/// Between two looks at a tenant that is being removed, or that failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Letters and digits of a storage id; 36^12 of them, so that two are never the same.
+const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// How far a tenant is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Done {
+    Ready,
+    /// It is being removed, and waits for this.
+    Waits(&'static str, String),
+    Gone,
+}
+
+fn storage_id() -> String {
+    let mut random = rand::rng();
+    let letter = |_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]);
+    (0..12).map(letter).collect()
+}
+
+/// The reconciler.
+#[derive(Debug)]
+pub struct Tenants {
+    client: Connection,
+    directory: KubeDirectory,
+    settings: TenantSettings,
+    clock: SharedClock,
+}
+
+impl Tenants {
+    /// Over the watch of `directory`.
+    pub fn new(directory: KubeDirectory, settings: TenantSettings, clock: SharedClock) -> Self {
+        Self {
+            client: Connection(directory.client().clone()),
+            directory,
+            settings,
+            clock,
+        }
+    }
+
+    /// Reconciles until `cancel`.
+    pub async fn run(&self, cancel: CancellationToken) {
+        let mut changes = self.directory.cache().tenant_changes();
+        // Which version of each tenant is as it should be.
+        let mut settled: HashMap<String, Option<i64>> = HashMap::new();
+        let mut full = self.clock.monotonic() + EVERY;
+        loop {
+            changes.borrow_and_update();
+            if self.clock.monotonic() >= full {
+                settled.clear();
+                full = self.clock.monotonic() + EVERY;
+            }
+            let mut wait = EVERY;
+            for tenant in self.directory.cache().tenants() {
+                let (name, version) = (tenant.name_any(), tenant.metadata.generation);
+                let leaving = tenant.metadata.deletion_timestamp.is_some();
+                if !leaving && settled.get(&name) == Some(&version) {
+                    continue;
+                }
+                match self.reconcile(&tenant).await {
+                    Ok(Done::Ready) => {
+                        settled.insert(name, version);
+                    }
+                    Ok(Done::Gone) => {
+                        settled.remove(&name);
+                    }
+                    Ok(Done::Waits(..)) => wait = AGAIN,
+                    Err(fault) => {
+                        tracing::warn!(tenant = %name, %fault, "a tenant is not as it should be");
+                        wait = AGAIN;
+                    }
+                }
+                if cancel.is_cancelled() {
+                    return;
+                }
+            }
+            tokio::select! {
+                slept = moorline_base::clock::sleep(&*self.clock, wait, &cancel) => if slept.is_cancelled() { return },
+                Ok(()) = changes.changed() => {}
+            }
+        }
+    }
+
+    async fn reconcile(&self, tenant: &Tenant) -> Result<Done, Fault> {
+        let name = tenant.name_any();
+        let leaving = tenant.metadata.deletion_timestamp.is_some();
+        let ours = tenant
+            .finalizers()
+            .iter()
+            .any(|name| name == RECORDINGS_FINALIZER);
+        if leaving && !ours {
+            return Ok(Done::Gone);
+        }
+        let tenant = if ours {
+            tenant.clone()
+        } else {
+            self.mark(tenant).await?
+        };
+        let tenant = self.with_storage_id(tenant).await?;
+        let done = if leaving {
+            self.remove(&tenant, &name).await
+        } else {
+            self.make(&tenant, &name).await.map(|()| Done::Ready)
+        };
+        if done != Ok(Done::Gone) {
+            self.say(&tenant, &done).await?;
+        }
+        done
+    }
+
+    fn api(&self) -> Api<Tenant> {
+        Api::all(self.client.0.clone())
+    }
+
+    async fn mark(&self, tenant: &Tenant) -> Result<Tenant, Fault> {
+        let mut finalizers = tenant.finalizers().to_vec();
+        finalizers.push(RECORDINGS_FINALIZER.into());
+        self.set_finalizers(tenant, finalizers).await
+    }
+
+    async fn set_finalizers(
+        &self,
+        tenant: &Tenant,
+        finalizers: Vec<String>,
+    ) -> Result<Tenant, Fault> {
+        let patch = json!({"metadata": {"resourceVersion": tenant.resource_version(), "finalizers": finalizers}});
+        let (api, name) = (self.api(), tenant.name_any());
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        call(&*self.clock, CALL, api.patch(&name, &parameters, &patch)).await
+    }
+
+    async fn with_storage_id(&self, tenant: Tenant) -> Result<Tenant, Fault> {
+        let has = tenant
+            .status
+            .as_ref()
+            .is_some_and(|status| status.storage_id.is_some());
+        if has || tenant.metadata.deletion_timestamp.is_some() {
+            return Ok(tenant);
+        }
+        let id = storage_id();
+        self.put_status(&tenant, |status| status.storage_id = Some(id.clone()))
+            .await
+    }
+
+    async fn put_status(
+        &self,
+        tenant: &Tenant,
+        change: impl FnOnce(&mut TenantStatus),
+    ) -> Result<Tenant, Fault> {
+        let mut next = tenant.clone();
+        let generation = next.metadata.generation;
+        let status = next.status.get_or_insert_default();
+        change(status);
+        status.observed_generation = generation;
+        if next.status == tenant.status {
+            return Ok(next);
+        }
+        let (api, name, parameters) = (self.api(), tenant.name_any(), PostParams::default());
+        let put = call(
+            &*self.clock,
+            CALL,
+            api.replace_status(&name, &parameters, &next),
+        )
+        .await?;
+        self.directory.cache().saw_tenant(put.clone());
+        Ok(put)
+    }
+
+    async fn say(&self, tenant: &Tenant, done: &Result<Done, Fault>) -> Result<(), Fault> {
+        let (ready, reason, message) = match done {
+            Ok(Done::Ready) if tenant.spec.suspended => {
+                (false, "Suspended", "no camera of it may connect".to_owned())
+            }
+            Ok(Done::Ready | Done::Gone) => (true, "Ready", String::new()),
+            Ok(Done::Waits(reason, message)) => (false, *reason, message.clone()),
+            Err(fault) => (false, fault.reason(), fault.to_string()),
+        };
+        let now = jiff::Timestamp::from_millisecond(self.clock.wall_ms()).unwrap_or_default();
+        let kind = ConditionKind::Ready.as_str();
+        self.put_status(tenant, |status| {
+            set_condition(&mut status.conditions, kind, ready, reason, &message, now);
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn make(&self, tenant: &Tenant, name: &str) -> Result<(), Fault> {
+        for made in objects(tenant, name, &self.settings) {
+            self.apply(&made).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, made: &Made) -> Result<(), Fault> {
+        let text = |pointer: &str| {
+            made.object
+                .pointer(pointer)
+                .and_then(|text| text.as_str())
+                .unwrap_or_default()
+        };
+        let api_version = text("/apiVersion");
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: text("/kind").to_owned(),
+            plural: made.plural.to_owned(),
+        };
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let api: Api<DynamicObject> = if namespace.is_empty() {
+            Api::all_with(self.client.0.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.0.clone(), namespace, &resource)
+        };
+        // By force: what stands in these fields is ours, whoever wrote there.
+        let parameters = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(&made.object);
+        let applied = api.patch(name, &parameters, &patch);
+        call(&*self.clock, CALL, applied).await.map(|_| ())
+    }
+
+    /// One step of the removal.
+    async fn remove(&self, tenant: &Tenant, name: &str) -> Result<Done, Fault> {
+        let namespace = format!("t-{name}");
+        let cameras: Api<Camera> = Api::namespaced(self.client.0.clone(), &namespace);
+        let parameters = kube::api::ListParams::default();
+        let left = call(&*self.clock, CALL, cameras.list(&parameters))
+            .await?
+            .items;
+        for camera in left
+            .iter()
+            .filter(|camera| camera.metadata.deletion_timestamp.is_none())
+        {
+            let (name, parameters) = (camera.name_any(), DeleteParams::background());
+            match call(&*self.clock, CALL, cameras.delete(&name, &parameters)).await {
+                Ok(_) | Err(Fault::Missing) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        if !left.is_empty() {
+            return Ok(Done::Waits(
+                "Draining",
+                format!("{} cameras still drain", left.len()),
+            ));
+        }
+        let erased = tenant.status.as_ref().is_some_and(|status| status.erased);
+        if tenant.spec.on_delete == OnDelete::Erase && !erased {
+            return Ok(Done::Waits(
+                "Erasing",
+                "the sweeper erases its recordings".into(),
+            ));
+        }
+        let namespaces: Api<Namespace> = Api::all(self.client.0.clone());
+        let parameters = DeleteParams::background();
+        match call(
+            &*self.clock,
+            CALL,
+            namespaces.delete(&namespace, &parameters),
+        )
+        .await
+        {
+            Ok(_) | Err(Fault::Missing) => {}
+            Err(fault) => return Err(fault),
+        }
+        let others = tenant
+            .finalizers()
+            .iter()
+            .filter(|name| *name != RECORDINGS_FINALIZER);
+        match self.set_finalizers(tenant, others.cloned().collect()).await {
+            Ok(_) | Err(Fault::Missing) => Ok(Done::Gone),
+            Err(fault) => Err(fault),
+        }
+    }
+}

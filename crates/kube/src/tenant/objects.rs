@@ -1,0 +1,222 @@
+//! What a Tenant's namespace holds: a pure function of the Tenant and the installation.
+//!
+//! Everything is applied as a whole each time (server-side apply, one field manager), so what is left out is dropped.
+
+use serde_json::{Value, json};
+
+use crate::names;
+use crate::resource::{MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL, TENANT_LABEL, Tenant};
+
+/// The annotation with the classes that a tenant's cameras may name; a policy judges by it.
+pub const CLASSES: &str = "moorline.dev/classes";
+/// The annotation with the greatest retention, in days, 0 for keep.
+pub const MAX_RETENTION_DAYS: &str = "moorline.dev/max-retention-days";
+/// What a rollout and a drain need beyond two pods per camera: so many pods more, and a tenth.
+const SURGE: u32 = 10;
+
+/// What all tenants of the installation share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantSettings {
+    /// The installation's namespace.
+    pub namespace: String,
+    /// mon's service account there.
+    pub mon_account: String,
+    /// The ClusterRole that mon has in each tenant's namespace.
+    pub mon_role: String,
+    /// The ClusterRole of the tenant's own people, bound to the group `moorline:tenant:<id>`.
+    pub owner_role: String,
+    /// What the ConfigMap `moorline` says to pods and to `camera add`: `public_host`, host keys, the gateway's CA. No secrets.
+    pub config: std::collections::BTreeMap<String, String>,
+}
+
+/// An object, and where it is applied.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Made {
+    pub(crate) plural: &'static str,
+    pub(crate) object: Value,
+}
+
+/// The objects of a tenant, the namespace first.
+pub(crate) fn objects(tenant: &Tenant, name: &str, settings: &TenantSettings) -> Vec<Made> {
+    let namespace = format!("t-{name}");
+    let spec = &tenant.spec;
+    let labels = json!({MANAGED_BY_LABEL: MANAGED_BY, TENANT_LABEL: name});
+    let meta = |name: &str| json!({"name": name, "namespace": namespace, "labels": labels});
+    let pods = spec.cameras * 2 + spec.cameras.div_ceil(10) + SURGE;
+    let days = spec.max_retention.strip_suffix('d').unwrap_or("0");
+    let made = |plural, object| Made { plural, object };
+    let mut all = vec![
+        made(
+            "namespaces",
+            json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {
+                    "name": namespace,
+                    "labels": {
+                        MANAGED_BY_LABEL: MANAGED_BY, TENANT_LABEL: name,
+                        "pod-security.kubernetes.io/enforce": "restricted",
+                        "pod-security.kubernetes.io/warn": "restricted",
+                    },
+                    "annotations": {CLASSES: spec.classes.join(","), MAX_RETENTION_DAYS: days},
+                },
+            }),
+        ),
+        made(
+            "resourcequotas",
+            json!({
+                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta("moorline"),
+                "spec": {"hard": {"count/cameras.moorline.dev": spec.cameras.to_string(), "pods": pods.to_string()}},
+            }),
+        ),
+        made(
+            "limitranges",
+            json!({
+                "apiVersion": "v1", "kind": "LimitRange", "metadata": meta("moorline"),
+                "spec": {"limits": [{"type": "Container", "max": {"memory": "512Mi"}, "default": {"memory": "64Mi"}, "defaultRequest": {"memory": "64Mi", "cpu": "10m"}}]},
+            }),
+        ),
+        made(
+            "configmaps",
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("moorline"), "data": settings.config,
+            }),
+        ),
+    ];
+    for role in [
+        moorline_core::lifecycle::Role::Relay,
+        moorline_core::lifecycle::Role::Archiver,
+    ] {
+        all.push(made("serviceaccounts", json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(&names::account(role)),
+            "automountServiceAccountToken": false,
+        })));
+    }
+    let binding = |name: &str, role: &str, subject: Value| {
+        made(
+            "rolebindings",
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta(name),
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [subject],
+            }),
+        )
+    };
+    all.push(binding(
+        "moorline-mon",
+        &settings.mon_role,
+        json!({
+            "kind": "ServiceAccount", "name": settings.mon_account, "namespace": settings.namespace,
+        }),
+    ));
+    all.push(binding("moorline-owner", &settings.owner_role, json!({
+        "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("moorline:tenant:{name}"),
+    })));
+    all.extend(policies(&namespace, &labels, settings));
+    all
+}
+
+/// Nothing reaches a tenant's pods and they reach nothing, but for what they are made for.
+fn policies(namespace: &str, labels: &Value, settings: &TenantSettings) -> Vec<Made> {
+    let system = json!({"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}});
+    let part = |component: &str| json!({"namespaceSelector": system, "podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}});
+    let role = |role: &str| json!({"podSelector": {"matchLabels": {ROLE_LABEL: role}}});
+    let dns = json!({
+        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
+        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+    });
+    let policy = |name: &str, spec: Value| Made {
+        plural: "networkpolicies",
+        object: json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec,
+        }),
+    };
+    let gateway = json!({"to": [part("mon")]});
+    vec![
+        policy(
+            "moorline-deny",
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        ),
+        policy(
+            "moorline-relay",
+            json!({
+                "podSelector": {"matchLabels": {ROLE_LABEL: "relay"}}, "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{"from": [part("frontdoor"), role("archiver")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]}],
+                "egress": [gateway, dns],
+            }),
+        ),
+        policy(
+            "moorline-archiver",
+            json!({
+                "podSelector": {"matchLabels": {ROLE_LABEL: "archiver"}}, "policyTypes": ["Ingress", "Egress"],
+                "ingress": [],
+                // The store's address is not known here and may change: its port is.
+                "egress": [gateway, {"to": [part("signer")]}, {"to": [role("relay")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]}, dns, {"ports": [{"protocol": "TCP", "port": 443}]}],
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> Vec<Made> {
+        let spec = json!({"cameras": 20, "classes": ["standard", "big"], "maxRetention": "90d", "store": {"bucket": "abc", "secret": "s"}});
+        let tenant = Tenant::new("acme", serde_json::from_value(spec).unwrap());
+        objects(
+            &tenant,
+            "acme",
+            &TenantSettings {
+                namespace: "moorline-system".into(),
+                mon_account: "moorline-mon".into(),
+                mon_role: "moorline-mon-workloads".into(),
+                owner_role: "moorline-tenant".into(),
+                config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
+            },
+        )
+    }
+
+    #[test]
+    fn a_namespace_is_restricted_and_says_what_its_cameras_may() {
+        let all = made();
+        let metadata = &all[0].object["metadata"];
+        assert_eq!(metadata["name"], "t-acme");
+        assert_eq!(
+            metadata["labels"]["pod-security.kubernetes.io/enforce"],
+            "restricted"
+        );
+        assert_eq!(metadata["annotations"][CLASSES], "standard,big");
+        assert_eq!(metadata["annotations"][MAX_RETENTION_DAYS], "90");
+        let quota = all
+            .iter()
+            .find(|made| made.plural == "resourcequotas")
+            .unwrap();
+        assert_eq!(
+            quota.object["spec"]["hard"]["count/cameras.moorline.dev"],
+            "20"
+        );
+        assert_eq!(quota.object["spec"]["hard"]["pods"], "52");
+    }
+
+    #[test]
+    fn nothing_may_talk_to_a_pod_but_what_it_is_made_for() {
+        let all = made();
+        let policy = |name: &str| {
+            let found = all.iter().find(|made| {
+                made.plural == "networkpolicies" && made.object["metadata"]["name"] == name
+            });
+            found.unwrap().object["spec"].clone()
+        };
+        assert_eq!(
+            policy("moorline-deny"),
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+        );
+        assert_eq!(policy("moorline-archiver")["ingress"], json!([]));
+        assert!(!policy("moorline-relay").to_string().contains("signer"));
+        assert!(
+            all.iter().all(|made| made.plural == "namespaces"
+                || made.object["metadata"]["namespace"] == "t-acme")
+        );
+    }
+}

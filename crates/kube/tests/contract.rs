@@ -1,0 +1,114 @@
+//! The contract suites of the ports, on Camera resources of an API server in memory.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+#[path = "../../registry/tests/contract/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "the other suites are of ports that are SQL's in a cluster too"
+)]
+mod contract;
+mod support;
+
+use contract::{cameras, claims};
+use serde_json::json;
+use support::{CAMERAS, Mon, server};
+
+/// No LAN, and what a resource does not say is not kept.
+const KEEPS: cameras::Keeps = cameras::Keeps {
+    lan: false,
+    secrets_and_times: false,
+};
+
+/// Whoever has drained a deleted camera takes its finalizer away; here nobody has recorded anything.
+fn nothing_to_drain(api: &support::Api) {
+    let api = api.clone();
+    tokio::spawn(async move {
+        loop {
+            api.until("a deleted camera", |api| {
+                api.list(CAMERAS)
+                    .iter()
+                    .any(|camera| !camera["metadata"]["deletionTimestamp"].is_null())
+            })
+            .await;
+            for camera in api.list(CAMERAS) {
+                let metadata = &camera["metadata"];
+                if let (false, Some(name), Some(namespace)) = (
+                    metadata["deletionTimestamp"].is_null(),
+                    metadata["name"].as_str(),
+                    metadata["namespace"].as_str(),
+                ) {
+                    api.remove(CAMERAS, namespace, name);
+                }
+            }
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn cameras_keep_their_contract() {
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let (directory, admin) = (&mon.directory, &mon.admin);
+    cameras::a_change_is_seen_at_once(directory, admin, KEEPS).await;
+    cameras::fields_change_together_or_not_at_all(directory, admin, KEEPS).await;
+    cameras::a_wrong_field_is_named(directory, admin).await;
+    cameras::a_key_belongs_to_one_camera(directory, admin).await;
+    cameras::keys_are_added_once_and_revoked(directory, admin, KEEPS).await;
+    nothing_to_drain(&api);
+    cameras::what_does_not_exist_is_unknown(admin).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_keep_their_contract() {
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    nothing_to_drain(&api);
+    claims::generations_only_grow(&mon.admin, &mon.claims).await;
+    claims::no_two_claims_are_equal(&mon.admin, &mon.claims).await;
+    claims::a_stranger_among_many_fails_alone(&mon.admin, &mon.claims).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_lies_in_the_cameras_secret_and_nowhere_else() {
+    use moorline_core::port::CameraAdmin as _;
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    mon.admin.add(cameras::full("acme/yard")).await.unwrap();
+    let secret = api.get("/api/v1/secrets", "t-acme", "yard-rtsp").unwrap();
+    assert_eq!(secret["data"]["main"], "aHVudGVyMiAnw7wn");
+    assert_eq!(secret["metadata"]["ownerReferences"][0]["kind"], "Camera");
+    let camera = api.get(CAMERAS, "t-acme", "yard").unwrap();
+    assert_eq!(
+        camera["spec"]["sources"]["main"]["login"],
+        json!({"user": "admin", "passwordSecretRef": {"name": "yard-rtsp", "key": "main"}})
+    );
+    assert!(!camera.to_string().contains("hunter2"));
+    assert!(
+        !api.requests()
+            .iter()
+            .any(|asked| asked.starts_with("GET") && asked.contains("secrets"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_in_the_local_network_is_refused_with_its_reason() {
+    use moorline_core::camera::Access;
+    use moorline_core::port::{CameraAdmin as _, CameraAdminError};
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let mut camera = contract::camera("acme/yard", &[1]);
+    camera.access = Access::Lan {
+        host: "192.168.1.5".into(),
+        port: 554,
+    };
+    match mon.admin.add(camera).await {
+        Err(CameraAdminError::Invalid {
+            field, expected, ..
+        }) => assert!(field == "access" && expected.contains("moorline serve")),
+        other => panic!("{other:?}"),
+    }
+    assert!(api.list(CAMERAS).is_empty());
+}

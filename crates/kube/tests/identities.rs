@@ -1,0 +1,273 @@
+//! Who shows a token: only what the API server and the watch of pods say counts.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use moorline_core::Masked;
+use moorline_core::lifecycle::Role;
+use moorline_core::port::{Audience, Caller, Identities as _, IdentityError, PodUid};
+use moorline_kube::{FrontDoorAccount, KubeIdentities, PodCache};
+use serde_json::{Value, json};
+use support::{Api, CAMERAS, Mon, camera, server, within};
+
+const PODS: &str = "/api/v1/pods";
+const TOKENS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+fn pod(name: &str, namespace: &str, role: &str, owner: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "moorline", "moorline.dev/role": role, "moorline.dev/camera": "yard"},
+            "ownerReferences": [{"apiVersion": "moorline.dev/v1alpha1", "kind": "Camera", "name": "yard", "uid": owner, "controller": true}],
+        },
+        "spec": {"serviceAccountName": format!("moorline-{role}"), "containers": []},
+    })
+}
+
+/// The API server will say this of a token.
+fn token(api: &Api, token: &str, audience: &str, account: &str, pod: &Value) {
+    let extra = json!({
+        "authentication.kubernetes.io/pod-name": [pod["metadata"]["name"]],
+        "authentication.kubernetes.io/pod-uid": [pod["metadata"]["uid"]],
+    });
+    api.put(TOKENS, json!({
+        "metadata": {"name": token},
+        "status": {"authenticated": true, "audiences": [audience], "user": {"username": format!("system:serviceaccount:{account}"), "extra": extra}},
+    }));
+}
+
+struct World {
+    api: Api,
+    mon: Mon,
+    identities: KubeIdentities,
+    owner: Value,
+}
+
+async fn world() -> World {
+    let (api, clock) = server();
+    let owner = api.put(CAMERAS, camera("acme", "yard"))["metadata"]["uid"].clone();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let pods = PodCache::default();
+    let (watch, client, cancel) = (pods.clone(), api.client(), mon.stop.clone());
+    tokio::spawn(async move { watch.run(client, cancel).await });
+    within("the first list of pods", pods.listed()).await;
+    let front_door = FrontDoorAccount {
+        namespace: "moorline-system".into(),
+        name: "moorline-frontdoor".into(),
+    };
+    let identities = KubeIdentities::new(
+        api.client(),
+        mon.directory.cache().clone(),
+        pods,
+        front_door,
+        clock,
+    );
+    World {
+        api,
+        mon,
+        identities,
+        owner,
+    }
+}
+
+impl World {
+    async fn ask(&self, token: &str, audience: Audience) -> Result<Caller, IdentityError> {
+        self.identities
+            .caller(&Masked::new(token.to_owned()), audience)
+            .await
+    }
+
+    fn reviews(&self) -> usize {
+        self.api
+            .requests()
+            .iter()
+            .filter(|asked| asked.contains("tokenreviews"))
+            .count()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relays_token_names_its_camera_and_is_asked_about_once() {
+    let world = world().await;
+    let relay = world
+        .api
+        .put(PODS, pod("r", "t-acme", "relay", &world.owner));
+    token(
+        &world.api,
+        "good",
+        "moorline-gateway",
+        "t-acme:moorline-relay",
+        &relay,
+    );
+    let uid = PodUid(relay["metadata"]["uid"].as_str().unwrap().to_owned());
+    let expected = Caller::Workload {
+        camera: "acme/yard".parse().unwrap(),
+        role: Role::Relay,
+        pod: uid.clone(),
+    };
+    for _ in 0..3 {
+        assert_eq!(
+            world.ask("good", Audience::Gateway).await,
+            Ok(expected.clone())
+        );
+    }
+    assert_eq!(world.reviews(), 1);
+    assert!(
+        !format!("{:?}", world.identities).contains("good"),
+        "the token is kept nowhere"
+    );
+    world.api.remove(PODS, "t-acme", "r");
+    let gone = async {
+        while world.identities.is_alive(&uid) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the watch of pods", gone).await;
+    assert_eq!(
+        world.ask("good", Audience::Gateway).await,
+        Err(IdentityError::Forbidden("pod"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_the_cameras_own_pod_is_refused_with_its_reason() {
+    let world = world().await;
+    let relay = world
+        .api
+        .put(PODS, pod("r", "t-acme", "relay", &world.owner));
+    // A pod that a tenant made in its own namespace, which names a foreign or no camera as its owner.
+    let stolen = world
+        .api
+        .put(PODS, pod("s", "t-evil", "relay", &world.owner));
+    let orphan = world
+        .api
+        .put(PODS, pod("o", "t-acme", "relay", &json!("another-uid")));
+    token(
+        &world.api,
+        "relay",
+        "moorline-gateway",
+        "t-acme:moorline-relay",
+        &relay,
+    );
+    token(
+        &world.api,
+        "as-archiver",
+        "moorline-gateway",
+        "t-acme:moorline-archiver",
+        &relay,
+    );
+    token(
+        &world.api,
+        "default",
+        "moorline-gateway",
+        "t-acme:default",
+        &relay,
+    );
+    token(
+        &world.api,
+        "stolen",
+        "moorline-gateway",
+        "t-evil:moorline-relay",
+        &stolen,
+    );
+    token(
+        &world.api,
+        "orphan",
+        "moorline-gateway",
+        "t-acme:moorline-relay",
+        &orphan,
+    );
+    token(
+        &world.api,
+        "elsewhere",
+        "moorline-gateway",
+        "kube-system:default",
+        &json!({"metadata": {"name": "x", "uid": "x"}}),
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let cases = [
+        ("unknown", IdentityError::Refused("token")),
+        ("as-archiver", IdentityError::Forbidden("role")),
+        ("default", IdentityError::Forbidden("role")),
+        ("stolen", IdentityError::Forbidden("owner")),
+        ("orphan", IdentityError::Forbidden("owner")),
+        ("elsewhere", IdentityError::Forbidden("pod")),
+    ];
+    for (token, expected) in cases {
+        assert_eq!(
+            world.ask(token, Audience::Gateway).await,
+            Err(expected),
+            "{token}"
+        );
+    }
+    assert_eq!(
+        world.ask("relay", Audience::Signer).await,
+        Err(IdentityError::Refused("audience")),
+        "a token for the gateway is worth nothing at the signer"
+    );
+    assert!(world.ask("relay", Audience::Gateway).await.is_ok());
+    world.mon.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_api_server_is_away_known_tokens_hold_and_strangers_wait_at_most_five_seconds() {
+    let world = world().await;
+    let relay = world
+        .api
+        .put(PODS, pod("r", "t-acme", "relay", &world.owner));
+    token(
+        &world.api,
+        "known",
+        "moorline-gateway",
+        "t-acme:moorline-relay",
+        &relay,
+    );
+    token(
+        &world.api,
+        "new",
+        "moorline-gateway",
+        "t-acme:moorline-relay",
+        &relay,
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.ask("known", Audience::Gateway).await.unwrap();
+    world.api.away(true);
+    world.ask("known", Audience::Gateway).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    assert!(matches!(
+        world.ask("new", Audience::Gateway).await,
+        Err(IdentityError::Unavailable(_))
+    ));
+    assert!(begun.elapsed() <= Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_front_doors_account_is_the_front_door_in_its_own_namespace_only() {
+    let world = world().await;
+    let pod = json!({"metadata": {"name": "f", "uid": "f-1"}});
+    token(
+        &world.api,
+        "door",
+        "moorline-signer",
+        "moorline-system:moorline-frontdoor",
+        &pod,
+    );
+    token(
+        &world.api,
+        "false-door",
+        "moorline-signer",
+        "t-acme:moorline-frontdoor",
+        &pod,
+    );
+    let expected = Caller::FrontDoor {
+        pod: PodUid("f-1".into()),
+    };
+    assert_eq!(world.ask("door", Audience::Signer).await, Ok(expected));
+    assert!(world.ask("false-door", Audience::Signer).await.is_err());
+}

@@ -1,0 +1,525 @@
+//! From tunnel to pods on an API server in memory: each write is counted, and no spool is lost.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::Method;
+use moorline_core::id::InstanceId;
+use moorline_core::lifecycle::Role;
+use moorline_core::port::{
+    CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, PodUid,
+    RelayPlaces as _, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder, WorkloadSpec,
+    Workloads as _,
+};
+use moorline_core::{CameraId, Generation, SessionId};
+use moorline_kube::{Janitor, KubeMemories, KubePlaces, Leases, PodCache, PodSettings, Pods};
+use serde_json::{Value, json};
+use support::{Api, CAMERAS, Fault, Mon, camera, condition, server, session, within};
+
+const PODS: &str = "/api/v1/pods";
+const CLASSES: &str = "/apis/moorline.dev/v1alpha1/cameraclasses";
+
+fn yard() -> CameraId {
+    "acme/yard".parse().unwrap()
+}
+
+/// An instance, and the pods that serve it.
+type Assigned = (InstanceId, Vec<(Role, PodUid)>);
+
+/// What the gateway was told, and what the monitor heard.
+#[derive(Default)]
+struct Told {
+    assigned: Mutex<Vec<Assigned>>,
+    orders: Mutex<Vec<(InstanceId, WorkloadOrder)>>,
+    heard: Mutex<Vec<(InstanceId, WorkloadEvent)>>,
+}
+
+impl WorkloadLinks for Told {
+    fn assign(&self, spec: WorkloadSpec, pods: &[(Role, PodUid)]) {
+        self.assigned
+            .lock()
+            .unwrap()
+            .push((spec.instance, pods.to_vec()));
+    }
+
+    fn order(&self, _: &CameraId, instance: InstanceId, order: WorkloadOrder) {
+        self.orders.lock().unwrap().push((instance, order));
+    }
+
+    fn forget(&self, _: &CameraId, _: InstanceId) {}
+}
+
+impl WorkloadEvents for Told {
+    fn tell(&self, _: &CameraId, instance: InstanceId, event: WorkloadEvent) {
+        self.heard.lock().unwrap().push((instance, event));
+    }
+}
+
+impl Told {
+    fn drains(&self) -> usize {
+        let orders = self.orders.lock().unwrap();
+        orders
+            .iter()
+            .filter(|(_, order)| matches!(order, WorkloadOrder::Drain { .. }))
+            .count()
+    }
+
+    fn heard_drained(&self, instance: InstanceId) -> bool {
+        self.heard
+            .lock()
+            .unwrap()
+            .contains(&(instance, WorkloadEvent::Drained))
+    }
+}
+
+struct Replica {
+    mon: Mon,
+    pods: Pods,
+    places: KubePlaces,
+    told: Arc<Told>,
+}
+
+impl Replica {
+    async fn new(api: &Api, clock: &moorline_base::SharedClock, number: u16) -> Self {
+        let mon = Mon::new(api, clock, number).await;
+        let (cache, told) = (PodCache::default(), Arc::new(Told::default()));
+        let (watch, client, cancel) = (cache.clone(), api.client(), mon.stop.clone());
+        tokio::spawn(async move { watch.run(client, cancel).await });
+        within("the first list of pods", cache.listed()).await;
+        let pods = Pods::new(
+            mon.writer.clone(),
+            cache.clone(),
+            told.clone(),
+            told.clone(),
+            KubeMemories::new(mon.directory.clone()),
+            PodSettings {
+                gateway: "moorline-mon.moorline-system:8443".into(),
+                signer: "moorline-signer.moorline-system:8444".into(),
+            },
+            mon.stop.clone(),
+        );
+        Self {
+            places: KubePlaces::of_mon(mon.writer.clone(), cache),
+            mon,
+            pods,
+            told,
+        }
+    }
+
+    async fn claim(&self, number: u64) -> Generation {
+        self.mon
+            .claims
+            .claim(&yard(), SessionId(number))
+            .await
+            .unwrap()
+    }
+
+    fn start(&self, generation: Generation) -> InstanceId {
+        let instance = InstanceId {
+            generation,
+            ordinal: 0,
+        };
+        self.pods.start(WorkloadSpec {
+            instance,
+            camera: self.mon.directory.snapshot().get(&yard()).cloned().unwrap(),
+            generation,
+            gaps: Vec::new(),
+            durable_until: None,
+            recorded_from: None,
+        });
+        instance
+    }
+
+    fn drain(&self, instance: InstanceId) {
+        let budget = Duration::from_secs(60);
+        self.pods
+            .order(&yard(), instance, WorkloadOrder::Drain { budget });
+    }
+
+    fn said_drained(&self, pod: &Value) {
+        let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+        self.pods
+            .said(&yard(), Role::Archiver, &uid, LinkEvent::Drained);
+    }
+}
+
+fn cluster() -> (Api, moorline_base::SharedClock) {
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    api.put(CLASSES, class("a"));
+    (api, clock)
+}
+
+fn class(image: &str) -> Value {
+    json!({"apiVersion": "moorline.dev/v1alpha1", "kind": "CameraClass", "metadata": {"name": "standard"}, "spec": {"image": image}})
+}
+
+fn pods(api: &Api, role: &str) -> Vec<Value> {
+    let mut all = api.list(PODS);
+    all.retain(|pod| pod["metadata"]["labels"]["moorline.dev/role"] == role);
+    all
+}
+
+/// The kubelet's part: the pod runs and is ready.
+fn runs(api: &Api, pod: &Value) {
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let status = json!({"status": {"phase": "Running", "podIP": "10.42.0.7", "conditions": [{"type": "Ready", "status": "True"}]}});
+    api.patch(PODS, "t-acme", name, &status);
+}
+
+async fn both(api: &Api) -> (Value, Value) {
+    api.until("both pods", |api| {
+        !pods(api, "relay").is_empty() && !pods(api, "archiver").is_empty()
+    })
+    .await;
+    (
+        pods(api, "relay").remove(0),
+        pods(api, "archiver").remove(0),
+    )
+}
+
+/// The relay says its key, as at its first CONNECT.
+async fn announced(api: &Api, replica: &Replica) {
+    let (relay, archiver) = both(api).await;
+    runs(api, &relay);
+    runs(api, &archiver);
+    let uid = PodUid(relay["metadata"]["uid"].as_str().unwrap().to_owned());
+    let seen = async {
+        while replica.pods.cache().get(&uid).is_none_or(|pod| !pod.ready) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the watch of pods", seen).await;
+    within(
+        "the announcement",
+        replica.places.announce(&yard(), &uid, KeyPin([7; 32])),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    api.forget_requests();
+    let first = replica.claim(1).await;
+    let instance = replica.start(first);
+    announced(&api, &replica).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(api.writes().len(), 4, "{:#?}", api.writes());
+    for kind in [
+        "Connected",
+        "RelayReady",
+        "WorkloadsReady",
+        "Archiving",
+        "Ready",
+    ] {
+        assert_eq!(
+            condition(&api, "acme", "yard", kind).unwrap().0,
+            "True",
+            "{kind}"
+        );
+    }
+    let place = replica.places.place(&yard()).unwrap();
+    assert_eq!(
+        (place.address.to_string(), place.key),
+        ("10.42.0.7:8554".to_owned(), KeyPin([7; 32]))
+    );
+
+    let before = api.list(PODS);
+    api.forget_requests();
+    let second = replica.claim(2).await;
+    replica.pods.order(
+        &yard(),
+        instance,
+        WorkloadOrder::Rebind { generation: second },
+    );
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(api.writes().len(), 1, "{:#?}", api.writes());
+    assert_eq!(api.list(PODS), before, "a flap touches no pod");
+
+    api.forget_requests();
+    replica.mon.claims.release(&yard(), second).await.unwrap();
+    replica.drain(instance);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    replica.pods.kill(&yard(), instance);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let archivers = pods(&api, "archiver");
+    assert_eq!(
+        archivers.len(),
+        1,
+        "an archiver that has not said drained stays, whatever the monitor's budget"
+    );
+    assert!(!replica.told.heard_drained(instance));
+    replica.said_drained(&archivers[0]);
+    api.until("the end of the session", |api| {
+        session(api, "acme", "yard")["mon"].is_null()
+    })
+    .await;
+    assert!(api.list(PODS).is_empty());
+    assert_eq!(api.writes().len(), 4, "{:#?}", api.writes());
+    assert_eq!(session(&api, "acme", "yard")["generation"], 2);
+    assert!(replica.told.heard_drained(instance));
+    let status = &api.get(CAMERAS, "t-acme", "yard").unwrap()["status"];
+    assert_eq!(status["away"]["cause"], "tunnel_down");
+    assert!(status["relay"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archiver_whose_store_never_comes_back_is_given_up_after_the_classs_patience() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    let instance = replica.start(generation);
+    both(&api).await;
+    replica
+        .mon
+        .claims
+        .release(&yard(), generation)
+        .await
+        .unwrap();
+    replica.drain(instance);
+    tokio::time::sleep(Duration::from_secs(23 * 3_600)).await;
+    assert_eq!(pods(&api, "archiver").len(), 1);
+    tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
+    assert!(api.list(PODS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_comes_back_to_another_replica_keeps_its_pods() {
+    let (api, clock) = cluster();
+    let (left, right) = (
+        Replica::new(&api, &clock, 0).await,
+        Replica::new(&api, &clock, 1).await,
+    );
+    let first = left.claim(1).await;
+    let old = left.start(first);
+    both(&api).await;
+    let before: Vec<_> = api
+        .list(PODS)
+        .iter()
+        .map(|pod| pod["metadata"]["uid"].clone())
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let second = right.claim(2).await;
+    right.start(second);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The old holder's grace ends: it drains what it believes to have, and touches nothing.
+    left.drain(old);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(left.told.heard_drained(old));
+    let after: Vec<_> = api
+        .list(PODS)
+        .iter()
+        .map(|pod| pod["metadata"]["uid"].clone())
+        .collect();
+    assert_eq!(before, after);
+    assert_eq!(left.told.drains() + right.told.drains(), 0);
+    let assigned = right.told.assigned.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(assigned.1.len(), 2, "the found pods serve the new holder");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_is_back_while_draining_gets_new_pods_and_the_old_archiver_drains_on() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let first = replica.claim(1).await;
+    let old = replica.start(first);
+    let (_, draining) = both(&api).await;
+    replica.mon.claims.release(&yard(), first).await.unwrap();
+    replica.drain(old);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let second = replica.claim(2).await;
+    let new = replica.start(second);
+    api.until("the successor", |api| {
+        pods(api, "archiver").len() == 2 && pods(api, "relay").len() == 1
+    })
+    .await;
+    replica.said_drained(&draining);
+    api.until("the old archiver's end", |api| {
+        pods(api, "archiver").len() == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(replica.told.heard_drained(old) && !replica.told.heard_drained(new));
+    assert_eq!(session(&api, "acme", "yard")["mon"], "moorline-mon-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_is_used_up_is_a_condition_and_an_event_and_no_loop() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let quota = "pods \"x\" is forbidden: exceeded quota: moorline, requested: pods=1, used: pods=200, limited: pods=200";
+    api.trap(
+        Method::POST,
+        "/pods",
+        usize::MAX,
+        Fault::Refused(403, "Forbidden", quota.into()),
+    );
+    let generation = replica.claim(1).await;
+    replica.start(generation);
+    api.until("the condition", |api| {
+        condition(api, "acme", "yard", "WorkloadsReady")
+            == Some(("False".into(), "QuotaExceeded".into()))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = api
+        .writes()
+        .iter()
+        .filter(|write| write.starts_with("POST") && write.ends_with("/pods"))
+        .count();
+    assert!((2..40).contains(&tries), "{tries} tries in ten minutes");
+    let deletes = api
+        .writes()
+        .iter()
+        .filter(|write| write.starts_with("DELETE"))
+        .count();
+    assert_eq!(deletes, 0);
+    let events = api.list("/apis/events.k8s.io/v1/events");
+    assert_eq!(events[0]["reason"], "QuotaExceeded");
+    assert!(events.len() <= 11, "at most one a minute: {}", events.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_missing_is_told_and_the_pod_is_kept() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    replica.start(generation);
+    let (relay, _) = both(&api).await;
+    let name = relay["metadata"]["name"].as_str().unwrap();
+    let waiting = json!({"status": {"phase": "Pending", "containerStatuses": [{"name": "relay", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}});
+    api.patch(PODS, "t-acme", name, &waiting);
+    api.until("the condition", |api| {
+        condition(api, "acme", "yard", "WorkloadsReady")
+            == Some(("False".into(), "ImageMissing".into()))
+    })
+    .await;
+    assert_eq!(
+        api.get(PODS, "t-acme", name).unwrap()["metadata"]["uid"],
+        relay["metadata"]["uid"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_image_replaces_both_pods_without_losing_the_spool() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    let instance = replica.start(generation);
+    let (_, old) = both(&api).await;
+    api.put(CLASSES, class("b"));
+    let made_of = |pod: &Value| pod["spec"]["containers"][0]["image"].clone();
+    api.until("the successors", |api| {
+        pods(api, "archiver").len() == 2
+            && pods(api, "relay").iter().all(|pod| made_of(pod) == "b")
+            && !pods(api, "relay").is_empty()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(pods(&api, "archiver").len(), 2);
+    replica.said_drained(&old);
+    api.until("the old archiver's end", |api| {
+        pods(api, "archiver").len() == 1
+    })
+    .await;
+    assert_eq!(made_of(&pods(&api, "archiver")[0]), "b");
+    assert!(
+        !replica.told.heard_drained(instance),
+        "the instance goes on"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_camera_goes_when_its_archiver_has_drained() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    let instance = replica.start(generation);
+    let (_, archiver) = both(&api).await;
+    use moorline_core::port::CameraAdmin as _;
+    replica.mon.admin.remove(&yard()).await.unwrap();
+    assert!(
+        replica.mon.directory.snapshot().get(&yard()).is_none(),
+        "it may not connect any more"
+    );
+    replica
+        .mon
+        .claims
+        .release(&yard(), generation)
+        .await
+        .unwrap();
+    replica.drain(instance);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(api.get(CAMERAS, "t-acme", "yard").is_some());
+    replica.said_drained(&archiver);
+    api.until("the camera's end", |api| {
+        api.get(CAMERAS, "t-acme", "yard").is_none()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_their_grace() {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    let leases = |replica: &Replica| {
+        let gone = moorline_kube::Gone::default();
+        Leases::new(
+            api.client(),
+            "moorline-system",
+            replica.mon.owned.replica().name.clone(),
+            gone,
+            clock.clone(),
+        )
+    };
+    let (first, second) = (leases(&left), leases(&right));
+    let dies = moorline_base::CancellationToken::new();
+    let (task, cancel) = (first.clone(), dies.clone());
+    let holder = tokio::spawn(async move { task.run(cancel).await });
+    within("the first to lead", first.leads().wait_for(|leads| *leads))
+        .await
+        .unwrap();
+    let (task, cancel) = (second.clone(), right.mon.stop.clone());
+    tokio::spawn(async move { task.run(cancel).await });
+    let janitor = Janitor::new(right.pods.clone(), second.clone());
+    let cancel = right.mon.stop.clone();
+    tokio::spawn(async move { janitor.run(cancel).await });
+    let generation = left.claim(1).await;
+    left.start(generation);
+    let (_, archiver) = both(&api).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(session(&api, "acme", "yard")["mon"], "moorline-mon-0");
+
+    // Without a word: its Lease is not given back.
+    holder.abort();
+    left.mon.stop.cancel();
+    let begun = tokio::time::Instant::now();
+    api.until("the taking over", |api| {
+        session(api, "acme", "yard")["mon"] == "moorline-mon-1"
+    })
+    .await;
+    let waited = begun.elapsed();
+    assert!(
+        waited >= Duration::from_secs(45),
+        "a term of the lease and the grace: {waited:?}"
+    );
+    assert_eq!(session(&api, "acme", "yard")["generation"], generation.0);
+    assert_eq!(right.told.drains(), 1);
+    right.said_drained(&archiver);
+    api.until("the end of the session", |api| {
+        session(api, "acme", "yard")["mon"].is_null()
+    })
+    .await;
+    assert!(api.list(PODS).is_empty());
+}

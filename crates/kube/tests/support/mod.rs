@@ -1,0 +1,147 @@
+//! A cluster in memory, and what tests say about it.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test file uses what it needs"
+)]
+
+pub(crate) mod api;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use moorline_base::clock::TokioClock;
+use moorline_base::{CancellationToken, SharedClock};
+use moorline_core::SessionId;
+use moorline_core::lifecycle::EndReason;
+use moorline_core::port::Sessions;
+use moorline_kube::{
+    Gone, KubeAdmin, KubeClaims, KubeDirectory, KubeHolders, Owned, Replica, StatusWriter,
+};
+use serde_json::{Value, json};
+
+pub(crate) use api::{Api, Fault};
+
+/// Where Cameras lie.
+pub(crate) const CAMERAS: &str = "/apis/moorline.dev/v1alpha1/cameras";
+/// The start of all tests: 2026-11-20.
+pub(crate) const START: i64 = 1_795_000_000_000;
+
+/// An API server whose clock is tokio's.
+pub(crate) fn server() -> (Api, SharedClock) {
+    let clock: SharedClock = Arc::new(TokioClock::starting_at(START));
+    let wall = Arc::clone(&clock);
+    (Api::new(move || wall.wall_ms()), clock)
+}
+
+/// Remembers which sessions were ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ended(Mutex<Vec<(SessionId, EndReason)>>);
+
+impl Ended {
+    pub(crate) fn all(&self) -> Vec<(SessionId, EndReason)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Sessions for Ended {
+    fn serve(&self, _: SessionId, _: moorline_core::Generation) {}
+
+    fn end(&self, session: SessionId, reason: EndReason) {
+        self.0.lock().unwrap().push((session, reason));
+    }
+}
+
+/// One mon replica on that server.
+pub(crate) struct Mon {
+    pub(crate) directory: KubeDirectory,
+    pub(crate) admin: KubeAdmin,
+    pub(crate) claims: KubeClaims,
+    pub(crate) holders: KubeHolders,
+    pub(crate) owned: Owned,
+    pub(crate) writer: StatusWriter,
+    pub(crate) ended: Arc<Ended>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Mon {
+    pub(crate) async fn new(api: &Api, clock: &SharedClock, number: u16) -> Self {
+        let stop = CancellationToken::new();
+        let directory = KubeDirectory::new(api.client(), Arc::clone(clock));
+        let owned = Owned::new(Replica {
+            name: format!("moorline-mon-{number}"),
+            gateway: ([10, 0, 0, number as u8 + 1], 8443).into(),
+        });
+        let writer = StatusWriter::new(
+            api.client(),
+            directory.cache().clone(),
+            owned.clone(),
+            Arc::clone(clock),
+            stop.clone(),
+        );
+        let ended = Arc::new(Ended::default());
+        let sessions: Arc<dyn Sessions> = ended.clone();
+        let claims = KubeClaims::new(writer.clone(), sessions, stop.clone());
+        let holders = KubeHolders::new(directory.cache().clone(), owned.clone(), Gone::default());
+        let mon = Self {
+            admin: KubeAdmin::new(directory.clone(), Arc::clone(clock), "standard"),
+            directory,
+            claims,
+            holders,
+            owned,
+            writer,
+            ended,
+            stop,
+        };
+        let (directory, cancel) = (mon.directory.clone(), mon.stop.clone());
+        tokio::spawn(async move { directory.run(cancel).await });
+        let (holders, cancel) = (mon.holders.clone(), mon.stop.clone());
+        let sessions: Arc<dyn Sessions> = mon.ended.clone();
+        tokio::spawn(async move { holders.fence(sessions, cancel).await });
+        within("the first lists", mon.directory.listed()).await;
+        mon
+    }
+}
+
+impl Drop for Mon {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Waits at most 30 s of tokio's time.
+pub(crate) async fn within<T>(what: &str, waiting: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(30), waiting).await {
+        Ok(value) => value,
+        Err(_) => panic!("never came: {what}"),
+    }
+}
+
+/// A Camera as an owner writes it, with a key of its own.
+pub(crate) fn camera(tenant: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "moorline.dev/v1alpha1", "kind": "Camera",
+        "metadata": {"name": name, "namespace": format!("t-{tenant}"), "finalizers": ["moorline.dev/archive"]},
+        "spec": {"keys": []},
+    })
+}
+
+/// The session that the server has for a camera.
+pub(crate) fn session(api: &Api, tenant: &str, name: &str) -> Value {
+    let camera = api.get(CAMERAS, &format!("t-{tenant}"), name);
+    camera.map_or(Value::Null, |camera| camera["status"]["session"].clone())
+}
+
+/// The condition of that type: status and reason.
+pub(crate) fn condition(
+    api: &Api,
+    tenant: &str,
+    name: &str,
+    kind: &str,
+) -> Option<(String, String)> {
+    let camera = api.get(CAMERAS, &format!("t-{tenant}"), name)?;
+    let all = camera["status"]["conditions"].as_array()?;
+    let found = all.iter().find(|condition| condition["type"] == kind)?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason")))
+}

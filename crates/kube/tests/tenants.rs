@@ -1,0 +1,157 @@
+//! Tenants made, suspended, deleted and made again.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+mod support;
+
+use moorline_core::camera::Enabled;
+use moorline_core::port::CameraDirectory as _;
+use moorline_kube::{TenantSettings, Tenants};
+use serde_json::{Value, json};
+use support::{Api, CAMERAS, Mon, camera, server};
+
+const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
+
+async fn world() -> (Api, Mon) {
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let settings = TenantSettings {
+        namespace: "moorline-system".into(),
+        mon_account: "moorline-mon".into(),
+        mon_role: "moorline-mon-workloads".into(),
+        owner_role: "moorline-tenant".into(),
+        config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
+    };
+    let tenants = Tenants::new(mon.directory.clone(), settings, clock);
+    let cancel = mon.stop.clone();
+    tokio::spawn(async move { tenants.run(cancel).await });
+    (api, mon)
+}
+
+fn acme(suspended: bool, on_delete: &str) -> Value {
+    json!({
+        "apiVersion": "moorline.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": "acme"},
+        "spec": {"suspended": suspended, "onDelete": on_delete, "store": {"bucket": "acme", "secret": "acme"}},
+    })
+}
+
+fn ready(api: &Api) -> Option<Value> {
+    let tenant = api.get(TENANTS, "", "acme")?;
+    Some(tenant["status"]["conditions"][0]["reason"].clone())
+}
+
+fn storage_id(api: &Api) -> String {
+    let tenant = api.get(TENANTS, "", "acme").unwrap();
+    tenant["status"]["storageId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_gets_its_namespace_and_keeps_its_storage_id() {
+    let (api, _mon) = world().await;
+    api.put(TENANTS, acme(false, "keep"));
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    assert_eq!(storage_id(&api).len(), 12);
+    assert!(api.get("/api/v1/namespaces", "", "t-acme").is_some());
+    for (collection, name) in [
+        ("/api/v1/resourcequotas", "moorline"),
+        ("/api/v1/serviceaccounts", "moorline-relay"),
+        ("/api/v1/serviceaccounts", "moorline-archiver"),
+        ("/api/v1/configmaps", "moorline"),
+        (
+            "/apis/networking.k8s.io/v1/networkpolicies",
+            "moorline-deny",
+        ),
+        (
+            "/apis/rbac.authorization.k8s.io/v1/rolebindings",
+            "moorline-mon",
+        ),
+    ] {
+        assert!(
+            api.get(collection, "t-acme", name).is_some(),
+            "{collection} {name}"
+        );
+    }
+    let before = storage_id(&api);
+    let writes = api.writes().len();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(
+        api.writes().len(),
+        writes,
+        "a tenant that is as it should be costs nothing"
+    );
+    assert_eq!(storage_id(&api), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_tenants_cameras_are_disabled_until_it_is_resumed() {
+    let (api, mon) = world().await;
+    api.put(TENANTS, acme(false, "keep"));
+    api.put(CAMERAS, camera("acme", "yard"));
+    let enabled = || {
+        mon.directory
+            .snapshot()
+            .get(&"acme/yard".parse().unwrap())
+            .map(|camera| camera.enabled)
+    };
+    let turned = async |wanted| {
+        while enabled() != Some(wanted) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    support::within("the camera", turned(Enabled::Yes)).await;
+    api.patch(
+        TENANTS,
+        "",
+        "acme",
+        &json!({"metadata": {"generation": 2}, "spec": {"suspended": true}}),
+    );
+    support::within("the suspension", turned(Enabled::Disabled)).await;
+    api.until("the condition", |api| {
+        ready(api) == Some(json!("Suspended"))
+    })
+    .await;
+    api.patch(
+        TENANTS,
+        "",
+        "acme",
+        &json!({"metadata": {"generation": 3}, "spec": {"suspended": false}}),
+    );
+    support::within("the resumption", turned(Enabled::Yes)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_tenant_goes_after_its_cameras_and_its_recordings_and_comes_back_as_another() {
+    let (api, _mon) = world().await;
+    api.put(TENANTS, acme(false, "erase"));
+    api.put(CAMERAS, camera("acme", "yard"));
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    let before = storage_id(&api);
+    api.patch(
+        TENANTS,
+        "",
+        "acme",
+        &json!({"metadata": {"deletionTimestamp": "2026-11-20T00:00:00Z"}}),
+    );
+    api.until("the draining", |api| ready(api) == Some(json!("Draining")))
+        .await;
+    let camera = api.get(CAMERAS, "t-acme", "yard").unwrap();
+    assert!(!camera["metadata"]["deletionTimestamp"].is_null());
+    api.remove(CAMERAS, "t-acme", "yard");
+    api.until("the erasing", |api| ready(api) == Some(json!("Erasing")))
+        .await;
+    assert!(api.get("/api/v1/namespaces", "", "t-acme").is_some());
+    api.patch(TENANTS, "", "acme", &json!({"status": {"erased": true}}));
+    api.until("the tenant's end", |api| {
+        api.get(TENANTS, "", "acme").is_none()
+    })
+    .await;
+    assert!(api.get("/api/v1/namespaces", "", "t-acme").is_none());
+    api.put(TENANTS, acme(false, "keep"));
+    api.until("the tenant again", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    assert_ne!(storage_id(&api), before);
+}

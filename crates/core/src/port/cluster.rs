@@ -11,7 +11,7 @@ use super::{PortError, WorkloadOrder, WorkloadReport, WorkloadSpec};
 use crate::id::{CameraId, Generation, InstanceId};
 use crate::lifecycle::Role;
 use crate::masked::Masked;
-use crate::segment::ObjectKey;
+use crate::segment::{ObjectKey, Retention, Tier};
 use crate::time::Timestamp;
 
 /// A pod, by the identity that the API server gave it: never used again, unlike its name and address.
@@ -115,6 +115,12 @@ pub trait Identities: Send + Sync {
 
     /// Whether a pod that was a caller may still be one: not once it is gone. Answers from memory.
     fn is_alive(&self, pod: &PodUid) -> bool;
+
+    /// When the API server made this pod, from memory: of two pods of one role the one made later is the newer. `None` where that is not known,
+    /// and then whoever asks last counts as the newer.
+    fn created(&self, _pod: &PodUid) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Who holds a camera's tunnel.
@@ -143,6 +149,22 @@ pub trait Holders: Send + Sync {
 
     /// Returns once the holder differs from `seen`. Cancel-safe; never returns for a camera that stays as it is.
     async fn changed(&self, camera: &CameraId, seen: &Holder) -> Holder;
+
+    /// Who looks after the camera's pods: its holder, and while nobody holds it the janitor, under the generation that was in force last. The
+    /// pods' control connections go there.
+    fn keeper(&self, camera: &CameraId) -> Holder {
+        self.holder(camera)
+    }
+
+    /// Since when this replica holds it, where it does: of two replicas that claim the same generation the later one has the camera.
+    fn since(&self, _camera: &CameraId) -> Option<Timestamp> {
+        None
+    }
+
+    /// Whether what is told is fresh: not while the API server is away. Then the gateway asks the other replicas too.
+    fn is_current(&self) -> bool {
+        true
+    }
 }
 
 /// Where a camera's relay is reached.
@@ -228,7 +250,8 @@ pub struct SignedPut {
     pub expires_in: Duration,
 }
 
-/// Signs puts to the tenants' stores.
+/// Signs puts to the tenants' stores, and looks into them. Keys name the tenant by its id; the adapter finds the tenant's bucket by it, and puts
+/// the tenant's storage id (rule S26) in its place. Every call has a deadline of 30 s.
 #[async_trait]
 pub trait PutSigner: Send + Sync {
     /// Signs. Whether the caller may put is the signer's business, not this port's.
@@ -242,13 +265,26 @@ pub trait PutSigner: Send + Sync {
     /// # Errors
     /// The store does not answer.
     async fn digest(&self, key: &ObjectKey) -> Result<Option<[u8; 16]>, PortError>;
+
+    /// The end of the newest object of a camera, over these retention classes; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn last_end(
+        &self,
+        camera: &CameraId,
+        classes: &[Retention],
+        tier: Tier,
+    ) -> Result<Option<Timestamp>, PortError>;
 }
 
 /// Limits of a camera that the signer judges puts by (rule S20).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutLimits {
     /// The retention class of the camera.
-    pub retention: crate::segment::Retention,
+    pub retention: Retention,
+    /// Classes that it had before: what still lies in a spool carries them.
+    pub earlier: Vec<Retention>,
     /// The generation in force, and since when.
     pub generation: Generation,
     /// When that generation was claimed: an earlier generation may only put what began before.

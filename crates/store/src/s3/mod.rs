@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod crc32c;
 mod error;
+mod presign;
 mod probe;
 mod put;
 
@@ -26,6 +27,7 @@ use moorline_core::segment::{GapKey, Retention, Tier};
 use moorline_core::{CameraId, Timestamp};
 
 pub use config::{Digest, InvalidS3Config, S3Config, Verify};
+pub use presign::{EXPIRES, FindStore, TenantPuts, TenantStore};
 pub use probe::{EndpointProfile, Problem};
 
 use crate::key_path::{components, folders};
@@ -112,6 +114,7 @@ impl S3Store {
                 bytes: bytes
                     .ok_or_else(|| StoreError::Unavailable("HEAD without a length".to_owned()))?,
                 etag_md5: put::md5_of_etag(answer.e_tag()),
+                signed_md5: presign::signed_md5(answer.metadata()),
             })
         })
         .await
@@ -121,6 +124,8 @@ impl S3Store {
 struct Head {
     bytes: u64,
     etag_md5: Option<[u8; 16]>,
+    /// What a signed put left as metadata.
+    signed_md5: Option<[u8; 16]>,
 }
 
 #[async_trait]

@@ -54,6 +54,9 @@ pub struct RelayConfig {
     pub candidates: Candidates,
     /// What is kept.
     pub ring: RingLimits,
+    /// Whether the landing gives each source under its own name (`main`, `sub`) instead of one server for both (`rtsp`): where what is read is
+    /// another process's relay, as in a cluster's front door.
+    pub landing_per_source: bool,
     /// A source that nobody reads is pulled for so long yet.
     pub linger: Duration,
     /// Media that stays away for so long is silence.
@@ -83,6 +86,7 @@ impl Default for RelayConfig {
         Self {
             candidates: Candidates::default(),
             ring: RingLimits::default(),
+            landing_per_source: false,
             linger: Duration::from_secs(10),
             silent_after: Duration::from_secs(5),
             reconnect_silent_after: Duration::from_secs(60),

@@ -172,7 +172,11 @@ impl Upstream {
             self.source.set_state(RelayState::Connecting);
         }
         let least = *self.least.borrow_and_update();
-        let forward = ForwardName::rtsp();
+        let own = self.source.name.as_str().parse();
+        let forward = own
+            .ok()
+            .filter(|_| self.config.landing_per_source)
+            .unwrap_or_else(ForwardName::rtsp);
         let connecting = self.landings.connect(&self.source.camera, &forward, least);
         let unwanted = unwanted(&self.source, self.recorded, self.config.linger);
         let connected = tokio::select! {

@@ -356,6 +356,27 @@ async fn silence_is_told_and_ends_with_the_next_picture() {
 }
 
 #[tokio::test]
+async fn a_front_door_asks_other_pods_relays_for_each_source_by_its_name() {
+    let mut camera = record("yard");
+    camera.sub = Some(camera.main.clone());
+    for (per_source, expected) in [(true, ["main", "sub"]), (false, ["rtsp", "rtsp"])] {
+        let relay = RelayConfig {
+            landing_per_source: per_source,
+            ..RelayConfig::default()
+        };
+        let cameras = vec![camera.clone()];
+        let stage = Stage::with(cameras, relay, DoorConfig::default(), None).await;
+        stage.yard.up("yard", Script::clip(1));
+        let _running = stage.relay("yard");
+        let mut main = Viewer::open(stage.address, "yard", ANN).await;
+        pictures(&mut main, 2).await;
+        let mut sub = Viewer::open(stage.address, "yard/sub", ANN).await;
+        pictures(&mut sub, 2).await;
+        assert_eq!(*stage.yard.forwards.lock().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn known_paths_and_logins_are_tried_where_the_record_names_none() {
     let candidate = |path: &str, login: Option<(&str, &str)>| Candidate {
         path: path.to_owned(),

@@ -34,6 +34,8 @@ pub struct Yard {
     present: Mutex<HashMap<CameraId, Present>>,
     generations: Mutex<HashMap<CameraId, u64>>,
     version: watch::Sender<u64>,
+    /// What was connected to, in order.
+    pub forwards: Mutex<Vec<String>>,
     /// How often a camera was connected to.
     pub connects: AtomicUsize,
 }
@@ -109,7 +111,7 @@ impl Landings for Yard {
     async fn connect(
         &self,
         camera: &CameraId,
-        _: &ForwardName,
+        forward: &ForwardName,
         least: Generation,
     ) -> Result<(ByteStream, Generation), LandingError> {
         let waiting = self.until_present(camera, least);
@@ -117,6 +119,10 @@ impl Landings for Yard {
             .await
             .map_err(|_| LandingError::Away)?;
         self.connects.fetch_add(1, Ordering::Relaxed);
+        self.forwards
+            .lock()
+            .expect("no panic")
+            .push(forward.to_string());
         let (ours, theirs) = tokio::io::duplex(256 * 1024);
         let gone = present.gone.clone();
         match present.what {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::alarm::Notice;
 use crate::camera::{Access, Camera};
@@ -43,7 +43,7 @@ pub enum LinkStatus {
 }
 
 /// What a relay sees of its camera, one per source that is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum RelayState {
     /// Nobody reads.
@@ -64,7 +64,7 @@ pub enum RelayState {
 }
 
 /// Why a camera's RTSP server does not give its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RtspFault {
     /// Nothing listens behind the tunnel, or it closed at once.
@@ -138,7 +138,7 @@ impl RtspFault {
 }
 
 /// What a relay reports of one source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayReport {
     /// Which stream.
     pub source: SourceName,
@@ -163,7 +163,7 @@ pub struct RelayReport {
 }
 
 /// What an archiver does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArchiveState {
     /// It waits for the relay.
@@ -177,7 +177,7 @@ pub enum ArchiveState {
 }
 
 /// What an archiver reports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveReport {
     /// What it does.
     pub state: ArchiveState,
@@ -196,7 +196,7 @@ pub struct ArchiveReport {
 }
 
 /// A stretch without media that goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenGap {
     /// The first missing instant.
     pub since: Timestamp,

@@ -1,0 +1,367 @@
+//! The pod's end of its control connection: what a workload is told survives every break, and nothing is told twice.
+//!
+//! ```text
+//! dial ─▶ 101 ─▶ spec (the first starts the workload) ─▶ orders in, newest reports out ─▶ broken ─▶ dial …   the workload goes on
+//! ```
+//! Each connection begins with everything that is in force: the holder tells spec and orders, the pod its newest reports and, if it is so, that
+//! it is drained. What the workload knows already is not told it again. The task ends when its token is cancelled; then
+//! [`WorkloadControl::order`] returns `None`, which means: drain with the default budget.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moorline_base::CancellationToken;
+use moorline_base::backoff::{Backoff, Jitter};
+use moorline_base::clock::{sleep, timeout};
+use moorline_core::port::{KeyPin, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec};
+use moorline_core::status::OpenGap;
+use moorline_core::{CameraId, Generation, Masked, SourceName};
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::sync::{Notify, watch};
+
+use super::landings::learn;
+use super::{ClientStream, Dialer};
+use crate::head::Value;
+use crate::reread;
+use crate::ticket::TicketCheck;
+use crate::wire::{BEAT, DEAD, LONGEST_TO_POD, Lines, PROTOCOL, Spec, ToHolder, ToPod, line};
+
+const SHORTEST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(5);
+/// A connection that stood for so long makes the next pause short again.
+const STABLE: Duration = Duration::from_secs(30);
+const WRITE: Duration = Duration::from_secs(10);
+
+/// What a pod tells of itself when it connects, and what it adds to what it is told.
+#[derive(Debug, Default)]
+pub struct ControlSettings {
+    /// A relay's own key (rule S22).
+    pub key: Option<KeyPin>,
+    /// Gets the ticket keys.
+    pub tickets: Option<Arc<TicketCheck>>,
+    /// The mounted file of the camera's password: it never comes over this wire.
+    pub password: Option<PathBuf>,
+}
+
+#[derive(Default)]
+struct Orders {
+    rebind: Option<Generation>,
+    cause: Option<Option<OpenGap>>,
+    drain: Option<Duration>,
+    closed: bool,
+    /// What the workload has been given.
+    generation: Generation,
+    last_cause: Option<Option<OpenGap>>,
+    drain_given: bool,
+}
+
+#[derive(Default)]
+struct Reports {
+    /// Newest of each kind, and whether this connection has still to send it.
+    slots: [Option<(ToHolder, bool)>; 3],
+    drained: bool,
+}
+
+struct Shared {
+    dialer: Dialer,
+    camera: CameraId,
+    settings: ControlSettings,
+    orders: Mutex<Orders>,
+    given: Notify,
+    reports: Mutex<Reports>,
+    said: Notify,
+    spec: watch::Sender<Option<WorkloadSpec>>,
+    seen: watch::Sender<bool>,
+    cancel: CancellationToken,
+}
+
+/// A pod's control connection. Clones are the same.
+#[derive(Clone)]
+pub struct ControlLink(Arc<Shared>);
+
+impl std::fmt::Debug for ControlLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlLink")
+            .field("camera", &self.0.camera)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn orders<T>(&self, change: impl FnOnce(&mut Orders) -> T) -> T {
+        change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reports<T>(&self, change: impl FnOnce(&mut Reports) -> T) -> T {
+        change(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ControlLink {
+    /// Connects, in a task of its own, and stays connected until `cancel` is cancelled.
+    #[must_use]
+    pub fn start(
+        dialer: Dialer,
+        camera: CameraId,
+        settings: ControlSettings,
+        cancel: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            dialer,
+            camera,
+            settings,
+            orders: Mutex::default(),
+            given: Notify::new(),
+            reports: Mutex::default(),
+            said: Notify::new(),
+            spec: watch::Sender::new(None),
+            seen: watch::Sender::new(false),
+            cancel,
+        });
+        let task = Arc::clone(&shared);
+        tokio::spawn(async move {
+            run(&task).await;
+            task.orders(|orders| orders.closed = true);
+            task.given.notify_one();
+        });
+        Self(shared)
+    }
+
+    /// What the workload is started with: the first spec that comes. `None` if the token was cancelled before.
+    pub async fn spec(&self) -> Option<WorkloadSpec> {
+        let mut spec = self.0.spec.subscribe();
+        tokio::select! {
+            biased;
+            found = spec.wait_for(Option::is_some) => found.ok().and_then(|spec| spec.clone()),
+            () = self.0.cancel.cancelled() => None,
+        }
+    }
+
+    /// The workload's end.
+    #[must_use]
+    pub fn control(&self) -> Box<dyn WorkloadControl> {
+        Box::new(Control(Arc::clone(&self.0)))
+    }
+
+    /// Says that the workload has nothing left to do after its order to drain, on every connection until the holder has heard it. Returns then:
+    /// the pod may be deleted at any time, and stays idle until it is. `false` if the token was cancelled before.
+    pub async fn drained(&self) -> bool {
+        self.0.reports(|reports| reports.drained = true);
+        self.0.said.notify_one();
+        let mut seen = self.0.seen.subscribe();
+        tokio::select! {
+            biased;
+            heard = seen.wait_for(|seen| *seen) => heard.is_ok(),
+            () = self.0.cancel.cancelled() => false,
+        }
+    }
+}
+
+async fn run(shared: &Shared) {
+    let clock = Arc::clone(shared.dialer.clock());
+    let mut backoff = Backoff::new(SHORTEST, LONGEST, STABLE, Jitter::Equal)
+        // The bounds above are in order.
+        .unwrap_or_else(|_| Backoff::standard());
+    loop {
+        backoff.started(clock.monotonic());
+        let why = tokio::select! {
+            biased;
+            () = shared.cancel.cancelled() => return,
+            why = connection(shared) => why,
+        };
+        tracing::info!(camera = %shared.camera, reason = why, "the control connection ended; the workload goes on");
+        let pause = backoff.failed(clock.monotonic());
+        if sleep(&*clock, pause, &shared.cancel).await.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn connection(shared: &Shared) -> String {
+    let mut headers = format!("Upgrade: {PROTOCOL}\r\nConnection: Upgrade\r\n");
+    if let Some(key) = shared.settings.key {
+        headers.push_str(&format!("Moorline-Relay-Key: {}\r\n", Value(key)));
+    }
+    let first = format!("GET /v1/control/{}", shared.camera);
+    let (reply, stream) = match shared.dialer.ask(&first, &headers).await {
+        Ok(answered) => answered,
+        Err(error) => return error.to_string(),
+    };
+    if reply.status != 101 {
+        return format!("{} {}", reply.status, reply.reason);
+    }
+    learn(
+        shared.settings.tickets.as_ref(),
+        reply.ticket_keys.as_deref(),
+    );
+    talk(shared, stream).await.to_owned()
+}
+
+async fn talk(shared: &Shared, stream: ClientStream) -> &'static str {
+    let clock = Arc::clone(shared.dialer.clock());
+    let (reading, mut writing) = tokio::io::split(stream);
+    let mut reading = BufReader::with_capacity(1024, reading);
+    let mut lines = Lines::new(LONGEST_TO_POD);
+    let mut heard = clock.monotonic();
+    let mut beat = heard + BEAT;
+    let mut said_drained = false;
+    shared.reports(|reports| {
+        let slots = reports.slots.iter_mut().flatten();
+        slots.for_each(|(_, unsent)| *unsent = true);
+    });
+    let mut out = Vec::new();
+    loop {
+        shared.reports(|reports| {
+            for (message, unsent) in reports.slots.iter_mut().flatten() {
+                if std::mem::take(unsent) {
+                    out.extend(line(message));
+                }
+            }
+            if reports.drained && !said_drained {
+                said_drained = true;
+                out.extend(line(&ToHolder::Drained));
+            }
+        });
+        if !out.is_empty() {
+            let written = async {
+                writing.write_all(&out).await?;
+                writing.flush().await
+            };
+            match timeout(&*clock, WRITE, written).await {
+                Ok(Ok(())) => out.clear(),
+                Ok(Err(_)) => return "peer_closed",
+                Err(_) => return "stalled",
+            }
+        }
+        tokio::select! {
+            biased;
+            told = lines.next::<ToPod, _>(&mut reading) => match told {
+                Ok(told) => {
+                    heard = clock.monotonic();
+                    if let Err(reason) = hear(shared, told) {
+                        return reason;
+                    }
+                }
+                Err(end) => return end.reason(),
+            },
+            () = shared.said.notified() => {}
+            () = clock.sleep_until(beat) => {
+                let now = clock.monotonic();
+                beat = now + BEAT;
+                if now.saturating_duration_since(heard) >= DEAD {
+                    return "silent";
+                }
+                out.extend(line(&ToHolder::Beat));
+                // Not heard yet: once more.
+                said_drained = *shared.seen.borrow();
+            }
+        }
+    }
+}
+
+fn hear(shared: &Shared, told: ToPod) -> Result<(), &'static str> {
+    match told {
+        ToPod::Spec(spec) => hear_spec(shared, *spec)?,
+        ToPod::Rebind { generation } => rebind(shared, generation),
+        ToPod::Cause { gap } => shared.orders(|orders| {
+            if orders.last_cause != Some(gap) {
+                orders.last_cause = Some(gap);
+                orders.cause = Some(gap);
+            }
+        }),
+        ToPod::Drain { budget_ms } => shared.orders(|orders| {
+            if !orders.drain_given {
+                orders.drain_given = true;
+                orders.drain = Some(Duration::from_millis(budget_ms));
+            }
+        }),
+        ToPod::TicketKeys { keys } => learn(shared.settings.tickets.as_ref(), Some(&keys)),
+        ToPod::DrainedSeen => {
+            shared.seen.send_replace(true);
+        }
+        ToPod::Beat | ToPod::Unknown => return Ok(()),
+    }
+    shared.given.notify_one();
+    Ok(())
+}
+
+fn hear_spec(shared: &Shared, spec: Spec) -> Result<(), &'static str> {
+    if *spec.camera() != shared.camera {
+        return Err("another_camera");
+    }
+    if shared.spec.borrow().is_some() {
+        // It runs already: what may be new is the generation.
+        rebind(shared, spec.generation());
+        return Ok(());
+    }
+    let password = shared.settings.password.as_deref().map(|path| {
+        let text = reread::read(path).map(|bytes| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Masked::new(text.trim_end_matches(['\r', '\n']).to_owned())
+        });
+        text.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the camera's password cannot be read");
+            Masked::default()
+        })
+    });
+    shared.orders(|orders| orders.generation = orders.generation.max(spec.generation()));
+    shared
+        .spec
+        .send_replace(Some(spec.into_workload(password.as_ref())));
+    Ok(())
+}
+
+fn rebind(shared: &Shared, generation: Generation) {
+    shared.orders(|orders| {
+        if generation > orders.generation {
+            orders.generation = generation;
+            orders.rebind = Some(generation);
+        }
+    });
+}
+
+/// The workload's end.
+struct Control(Arc<Shared>);
+
+#[async_trait]
+impl WorkloadControl for Control {
+    async fn order(&mut self) -> Option<WorkloadOrder> {
+        loop {
+            let (order, closed) = self.0.orders(|orders| {
+                let rebind = orders
+                    .rebind
+                    .take()
+                    .map(|generation| WorkloadOrder::Rebind { generation });
+                let order = rebind
+                    .or_else(|| orders.cause.take().map(|gap| WorkloadOrder::Cause { gap }))
+                    .or_else(|| {
+                        orders
+                            .drain
+                            .take()
+                            .map(|budget| WorkloadOrder::Drain { budget })
+                    });
+                (order, orders.closed)
+            });
+            if order.is_some() || closed {
+                return order;
+            }
+            self.0.given.notified().await;
+        }
+    }
+
+    fn report(&self, report: WorkloadReport) {
+        let slot = match &report {
+            WorkloadReport::Relay(report) if report.source == SourceName::Main => 0,
+            WorkloadReport::Relay(_) => 1,
+            WorkloadReport::Archive(_) => 2,
+        };
+        self.0.reports(|reports| {
+            if let Some(slot) = reports.slots.get_mut(slot) {
+                *slot = Some((report.into(), true));
+            }
+        });
+        self.0.said.notify_one();
+    }
+}

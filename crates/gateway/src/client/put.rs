@@ -1,0 +1,243 @@
+//! One signed PUT: the request that the signer signed, header by header, with the spool's file as its body.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use http_body_util::{BodyExt as _, Limited, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use moorline_base::Untrusted;
+use moorline_core::port::{SealedFile, StoreError};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::io::ReaderStream;
+use url::Url;
+
+use crate::reread::{self, FileError};
+use crate::signer::protocol::PresignReply;
+use crate::tls::provider;
+
+const CHUNK: usize = 64 * 1024;
+/// For TCP and TLS to the store.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Of an error's body, for its code.
+const ERROR_BODY: usize = 16 * 1024;
+
+/// Whom a pod believes to be its store.
+#[derive(Debug, Clone)]
+pub struct StoreTrust(Arc<ClientConfig>);
+
+impl StoreTrust {
+    /// The system's authorities, and those of a file (PEM) for a store with its own.
+    ///
+    /// # Errors
+    /// [`FileError`]: the file cannot be read or holds no certificate.
+    pub fn load(extra: Option<&Path>) -> Result<Self, FileError> {
+        let mut roots = RootCertStore::empty();
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            tracing::debug!(%error, "an authority of the system cannot be read");
+        }
+        roots.add_parsable_certificates(native.certs);
+        if let Some(path) = extra {
+            let pem = reread::read(path)?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                let added = certificate.map(|certificate| roots.add(certificate));
+                match added {
+                    Ok(Ok(())) => {}
+                    Ok(Err(cause)) => return Err(FileError::new(path, cause)),
+                    Err(cause) => return Err(FileError::new(path, cause)),
+                }
+            }
+        }
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|cause| FileError::new(extra.unwrap_or(Path::new("")), cause))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+fn unavailable(what: &str, cause: impl std::fmt::Display) -> StoreError {
+    // Never the URL: its query is the signature (P10).
+    StoreError::Unavailable(format!("{what}: {}", Untrusted::new(cause.to_string())))
+}
+
+/// Puts a file. The caller has the deadline.
+pub(super) async fn put(
+    trust: &StoreTrust,
+    signed: &PresignReply,
+    file: &SealedFile,
+) -> Result<(), StoreError> {
+    let wrong = || StoreError::Refused("the signer gave no URL of a store".to_owned());
+    let url = Url::parse(&signed.url).map_err(|_| wrong())?;
+    let host = url.host_str().ok_or_else(wrong)?;
+    let port = url.port_or_known_default().ok_or_else(wrong)?;
+    let stream = tokio::time::timeout(CONNECT, connect(trust, &url, host, port)).await;
+    let stream = stream.map_err(|late| unavailable("connecting to the store", late))??;
+    let opened = tokio::fs::File::open(&file.path).await;
+    let source = opened
+        .map_err(|cause| unavailable("the spool's file", cause))?
+        .take(file.bytes);
+    let body = ReaderStream::with_capacity(source, CHUNK).map_ok(Frame::data);
+    let path = url.query().map_or_else(
+        || url.path().to_owned(),
+        |query| format!("{}?{query}", url.path()),
+    );
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let mut request = Request::builder()
+        .method(Method::PUT)
+        .uri(path)
+        .header("Host", authority);
+    let carries_length = signed
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    for (name, value) in signed
+        .headers
+        .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case("host"))
+    {
+        request = request.header(name, value);
+    }
+    if !carries_length {
+        request = request.header("Content-Length", file.bytes);
+    }
+    let request = request.body(StreamBody::new(body)).map_err(|_| wrong())?;
+    let shaken = http1::handshake::<_, StreamBody<_>>(TokioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(|cause| unavailable("the store", cause))?;
+    let answered = async {
+        let answer = sender.send_request(request).await?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, ERROR_BODY).collect().await;
+        Ok::<_, hyper::Error>((
+            head.status,
+            body.map(|body| body.to_bytes()).unwrap_or_default(),
+        ))
+    };
+    tokio::pin!(connection);
+    let (status, body) = tokio::select! {
+        answered = answered => answered.map_err(|cause| unavailable("the store", cause))?,
+        // The connection's own end without an answer is told by the request.
+        ended = &mut connection => {
+            return Err(unavailable("the store", ended.err().map_or_else(|| "it closed".to_owned(), |cause| cause.to_string())));
+        }
+    };
+    judge(status, &body, &file.key.to_string())
+}
+
+async fn connect(
+    trust: &StoreTrust,
+    url: &Url,
+    host: &str,
+    port: u16,
+) -> Result<Box<dyn Stream>, StoreError> {
+    let bare = host.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((bare, port)).await;
+    let stream = stream.map_err(|cause| unavailable("connecting to the store", cause))?;
+    let _ = stream.set_nodelay(true);
+    if url.scheme() == "http" {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(bare.to_owned());
+    let name = name.map_err(|_| StoreError::Refused("the store's host is no name".to_owned()))?;
+    let stream = TlsConnector::from(Arc::clone(&trust.0))
+        .connect(name, stream)
+        .await;
+    let stream = stream.map_err(|cause| unavailable("TLS with the store", cause))?;
+    Ok(Box::new(stream))
+}
+
+/// What a store's answer means: codes go before the status, since stores agree on codes more than on numbers.
+fn judge(status: StatusCode, body: &Bytes, key: &str) -> Result<(), StoreError> {
+    if status.is_success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(body);
+    let code = text
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"))
+        .map_or("", |(code, _)| code);
+    let told = Untrusted::new(format!("{} {code}", status.as_u16())).to_string();
+    let told = format!("{key}: {told}");
+    Err(match (code, status.as_u16()) {
+        ("BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch", _) => {
+            StoreError::Digest(key.to_owned())
+        }
+        (code, _) if code.contains("Quota") || code.contains("StorageFull") => {
+            StoreError::Full(told)
+        }
+        (_, 507) => StoreError::Full(told),
+        // Signed too long ago: the next try has a fresh signature.
+        (
+            "RequestTimeTooSkewed"
+            | "SlowDown"
+            | "RequestTimeout"
+            | "InternalError"
+            | "ExpiredToken",
+            _,
+        ) => StoreError::Unavailable(told),
+        (_, 408 | 425 | 429 | 500..) => StoreError::Unavailable(told),
+        ("AccessDenied", _) if text.contains("expired") => StoreError::Unavailable(told),
+        _ => StoreError::Refused(told),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stores_answer_is_told_by_what_the_waiting_one_can_do() {
+        let kind = |status: u16, body: &'static str| match judge(
+            StatusCode::from_u16(status).unwrap(),
+            &Bytes::from_static(body.as_bytes()),
+            "k",
+        ) {
+            Ok(()) => "ok",
+            Err(StoreError::Missing(_)) => "missing",
+            Err(StoreError::Full(_)) => "full",
+            Err(StoreError::Refused(_)) => "refused",
+            Err(StoreError::Digest(_)) => "digest",
+            Err(StoreError::Unavailable(_)) => "unavailable",
+        };
+        for (status, body, expected) in [
+            (200, "", "ok"),
+            (400, "<Error><Code>BadDigest</Code></Error>", "digest"),
+            (
+                403,
+                "<Error><Code>SignatureDoesNotMatch</Code></Error>",
+                "refused",
+            ),
+            (
+                403,
+                "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
+                "unavailable",
+            ),
+            (403, "<Error><Code>QuotaExceeded</Code></Error>", "full"),
+            (404, "<Error><Code>NoSuchBucket</Code></Error>", "refused"),
+            (503, "<Error><Code>SlowDown</Code></Error>", "unavailable"),
+            (500, "", "unavailable"),
+            (507, "", "full"),
+            (403, "\u{1b}[2J", "refused"),
+        ] {
+            assert_eq!(kind(status, body), expected, "{status} {body}");
+        }
+    }
+}

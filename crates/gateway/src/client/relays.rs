@@ -1,0 +1,337 @@
+//! The port `Relays` of archiver pods and of the front door: a ticket from the signer, then TLS to the relay by its key.
+//!
+//! ```text
+//! POST /v1/ticket ─▶ address, key, ticket ─▶ TLS, pinned ─▶ CONNECT tenant/camera ─▶ RTSP, or frames
+//!        ▲                                       │
+//!        └──────── any miss: a new ticket ───────┘     for 10 s
+//! ```
+//! A relay that was restarted, replaced or moved is found with the next ticket; nothing is looked up in DNS or the API, and no relay is shown a token.
+//!
+//! Live pictures come as the relay's own fragments: its ring has the last key frame, so a browser starts at once, and the front door needs neither
+//! ring nor muxer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use moorline_base::SharedClock;
+use moorline_base::clock::timeout;
+use moorline_core::port::{
+    ByteStream, KeyPin, LiveFeed, LiveItem, Poster, ReaderRole, RelayError, Relays,
+};
+use moorline_core::{CameraId, Generation, SourceName};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+
+use super::{ClientStream, DialError, Dialer, Reply};
+use crate::head::{self, Value};
+use crate::relay::frame::{Frame, error_of};
+use crate::signer::protocol::{TICKET, TicketBody, TicketReply};
+use crate::tls::pinned;
+
+/// How long a relay that is starting is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(250);
+/// For TCP and TLS to a relay.
+const DIAL: Duration = Duration::from_secs(3);
+/// For a relay to open what is wanted: it waits for its camera.
+const OPEN: Duration = Duration::from_secs(15);
+/// Items of a feed that wait for a browser: the relay's ring keeps the others.
+const FEED: usize = 4;
+/// A poster is asked for again after this.
+const POSTER: Duration = Duration::from_secs(10);
+/// Posters that are kept, and that are fetched at once.
+const POSTERS: usize = 1024;
+const FETCHES: usize = 8;
+
+type PosterKey = (CameraId, SourceName);
+
+#[derive(Default)]
+struct Posters {
+    kept: HashMap<PosterKey, (Instant, Option<Poster>)>,
+    fetching: HashSet<PosterKey>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    signer: Dialer,
+    posters: Arc<Mutex<Posters>>,
+}
+
+/// Relays in other pods. Clones are the same.
+#[derive(Clone)]
+pub struct TicketRelays(Inner);
+
+impl std::fmt::Debug for TicketRelays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TicketRelays")
+            .field("signer", &self.0.signer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why one try failed.
+enum Miss {
+    /// Another will not help.
+    Final(RelayError),
+    /// The next may succeed.
+    Again(String),
+}
+
+impl From<DialError> for Miss {
+    fn from(error: DialError) -> Self {
+        Self::Again(error.to_string())
+    }
+}
+
+impl TicketRelays {
+    /// Relays by way of this signer.
+    #[must_use]
+    pub fn new(signer: Dialer) -> Self {
+        Self(Inner {
+            signer,
+            posters: Arc::default(),
+        })
+    }
+
+    pub(super) fn clock(&self) -> &SharedClock {
+        self.0.signer.clock()
+    }
+
+    pub(super) async fn reach(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        login: Option<&str>,
+        want: &str,
+    ) -> Result<(ClientStream, Generation), RelayError> {
+        self.0.reach(camera, source, login, want).await
+    }
+}
+
+impl Inner {
+    fn posters<T>(&self, change: impl FnOnce(&mut Posters) -> T) -> T {
+        change(&mut self.posters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens a stream; tries again for [`PATIENCE`].
+    async fn reach(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        login: Option<&str>,
+        want: &str,
+    ) -> Result<(ClientStream, Generation), RelayError> {
+        let clock = self.signer.clock();
+        let deadline = clock.monotonic() + PATIENCE;
+        loop {
+            let why = match self.once(camera, source, login, want).await {
+                Ok(reached) => return Ok(reached),
+                Err(Miss::Final(error)) => return Err(error),
+                Err(Miss::Again(why)) => why,
+            };
+            let now = clock.monotonic();
+            if now >= deadline {
+                tracing::info!(%camera, reason = why, "the relay is not to be had");
+                return Err(RelayError::Away);
+            }
+            tracing::debug!(%camera, reason = why, "asking for another ticket");
+            clock.sleep_until(deadline.min(now + AGAIN)).await;
+        }
+    }
+
+    async fn once(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        login: Option<&str>,
+        want: &str,
+    ) -> Result<(ClientStream, Generation), Miss> {
+        let clock = self.signer.clock();
+        let body = TicketBody {
+            camera: camera.clone(),
+            source,
+            login: login.map(str::to_owned),
+        };
+        let body = serde_json::to_vec(&body).map_err(|error| Miss::Again(error.to_string()))?;
+        let (reply, body) = self.signer.post(TICKET, &body).await?;
+        if reply.status != 200 {
+            return Err(refused(&reply));
+        }
+        let unreadable = || Miss::Again("the signer's answer cannot be read".to_owned());
+        let ticket: TicketReply = serde_json::from_slice(&body).map_err(|_| unreadable())?;
+        let pin: KeyPin = ticket.key.parse().map_err(|_| unreadable())?;
+        let config = pinned(pin).map_err(|error| Miss::Again(error.to_string()))?;
+        let dialled = async {
+            let stream = TcpStream::connect(ticket.address).await?;
+            stream.set_nodelay(true)?;
+            // Its key is verified, not its name.
+            let name = ServerName::IpAddress(ticket.address.ip().into());
+            TlsConnector::from(config).connect(name, stream).await
+        };
+        let stream = timeout(&**clock, DIAL, dialled)
+            .await
+            .map_err(DialError::from)?;
+        let mut stream = BufReader::with_capacity(2 * 1024, stream.map_err(DialError::from)?);
+        let text = format!(
+            "CONNECT {camera} HTTP/1.1\r\nHost: relay\r\nAuthorization: Ticket {}\r\nMoorline-Want: {want}\r\n\r\n",
+            Value(&ticket.ticket)
+        );
+        let asked = async {
+            stream.write_all(text.as_bytes()).await?;
+            stream.flush().await?;
+            let bytes = head::read(&mut stream).await?;
+            Ok::<_, DialError>(Reply::parse(&bytes)?)
+        };
+        let reply = timeout(&**clock, OPEN, asked)
+            .await
+            .map_err(DialError::from)??;
+        match reply.status {
+            200 => Ok((stream, ticket.generation)),
+            415 => {
+                let mut codec = String::new();
+                let mut rest = (&mut stream).take(200);
+                let read = rest.read_to_string(&mut codec);
+                let _ = timeout(&**clock, DIAL, read).await;
+                let codec = codec
+                    .chars()
+                    .filter(|letter| !letter.is_control())
+                    .collect();
+                Err(Miss::Final(RelayError::NotPlayable(codec)))
+            }
+            429 => Err(Miss::Final(RelayError::TooMany)),
+            _ => Err(match error_of(&reply.reason) {
+                // The relay has waited for its camera already.
+                Some(RelayError::Away) => Miss::Final(RelayError::Away),
+                Some(RelayError::Unknown) => Miss::Final(RelayError::Unknown),
+                // A relay that ends, another's ticket, a reused address: the next ticket tells.
+                _ => Miss::Again(format!("{} {}", reply.status, reply.reason)),
+            }),
+        }
+    }
+
+    async fn fetch_poster(&self, key: &PosterKey) -> Option<Poster> {
+        let reached = self.reach(&key.0, key.1, Some(POSTER_LOGIN), "poster");
+        let (mut stream, _) = reached.await.ok()?;
+        let clock = self.signer.clock();
+        match timeout(&**clock, OPEN, Frame::read(&mut stream)).await {
+            Ok(Some(Frame::Poster(poster))) => Some(poster),
+            _ => None,
+        }
+    }
+}
+
+/// A still picture is shown to whoever may see the camera: it is nobody's in particular.
+const POSTER_LOGIN: &str = "poster";
+
+/// What the signer's refusal means.
+fn refused(reply: &Reply) -> Miss {
+    match (reply.status, reply.reason.as_str()) {
+        (403 | 404, "unknown" | "camera" | "role") => Miss::Final(RelayError::Unknown),
+        (status, reason) => Miss::Again(format!("the signer: {status} {reason}")),
+    }
+}
+
+#[async_trait]
+impl Relays for TicketRelays {
+    async fn open(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        role: ReaderRole,
+    ) -> Result<ByteStream, RelayError> {
+        let login = match &role {
+            ReaderRole::Archiver => None,
+            ReaderRole::Viewer { login } => Some(login.as_str()),
+        };
+        let (stream, _) = self.0.reach(camera, source, login, "rtsp").await?;
+        Ok(Box::new(stream))
+    }
+
+    async fn live(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        login: &str,
+    ) -> Result<Box<dyn LiveFeed>, RelayError> {
+        let (mut stream, _) = self.0.reach(camera, source, Some(login), "live").await?;
+        let (items, received) = mpsc::channel(FEED);
+        // A read of a frame cannot be cancelled in its middle, and `next` can: so a task reads, and ends with the feed.
+        tokio::spawn(async move {
+            loop {
+                let frame = tokio::select! {
+                    () = items.closed() => return,
+                    frame = Frame::read(&mut stream) => frame,
+                };
+                let (item, last) = match frame {
+                    Some(Frame::Item(item)) => (Ok(item), false),
+                    Some(Frame::End(error)) => (Err(error), true),
+                    _ => (Err(RelayError::Ended), true),
+                };
+                if items.send(item).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Ok(Box::new(Feed {
+            received,
+            over: RelayError::Ended,
+        }))
+    }
+
+    /// The last one that was fetched; a newer one is fetched meanwhile, for the next time that somebody looks.
+    fn poster(&self, camera: &CameraId, source: SourceName) -> Option<Poster> {
+        let key = (camera.clone(), source);
+        let now = self.0.signer.clock().monotonic();
+        let (kept, fetch) = self.0.posters(|posters| {
+            let kept = posters.kept.get(&key);
+            let fresh = kept.is_some_and(|(at, _)| now.saturating_duration_since(*at) < POSTER);
+            let poster = kept.and_then(|(_, poster)| poster.clone());
+            let fetch =
+                !fresh && posters.fetching.len() < FETCHES && posters.fetching.insert(key.clone());
+            (poster, fetch)
+        });
+        if fetch {
+            let inner = self.0.clone();
+            tokio::spawn(async move {
+                let poster = inner.fetch_poster(&key).await;
+                let now = inner.signer.clock().monotonic();
+                inner.posters(|posters| {
+                    posters.fetching.remove(&key);
+                    if posters.kept.len() >= POSTERS && !posters.kept.contains_key(&key) {
+                        let oldest = posters.kept.iter().min_by_key(|(_, (at, _))| *at);
+                        if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                            posters.kept.remove(&oldest);
+                        }
+                    }
+                    posters.kept.insert(key, (now, poster));
+                });
+            });
+        }
+        kept
+    }
+}
+
+struct Feed {
+    received: mpsc::Receiver<Result<LiveItem, RelayError>>,
+    over: RelayError,
+}
+
+#[async_trait]
+impl LiveFeed for Feed {
+    async fn next(&mut self) -> Result<LiveItem, RelayError> {
+        match self.received.recv().await {
+            Some(Ok(item)) => Ok(item),
+            Some(Err(error)) => {
+                self.over = error.clone();
+                Err(error)
+            }
+            None => Err(self.over.clone()),
+        }
+    }
+}

@@ -46,6 +46,7 @@ pub use directory::KubeDirectory;
 pub use holders::{Gone, KubeHolders};
 pub use identities::{FrontDoorAccount, KubeIdentities};
 pub use janitor::Janitor;
+pub use kube::Client;
 pub use lease::Leases;
 pub use memories::KubeMemories;
 pub use owned::{Own, Owned, Replica};

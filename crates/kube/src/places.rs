@@ -12,6 +12,7 @@ use moorline_core::{CameraId, Timestamp};
 
 use crate::cache::{Cache, Known};
 use crate::call::Fault;
+use crate::convert::retention;
 use crate::pods::{PodCache, RELAY_PORT};
 use crate::resource::{ConditionKind, RelayStatus};
 use crate::status::{Note, StatusWriter};
@@ -153,6 +154,14 @@ impl PutPolicy for KubePlaces {
         let record = known.record.as_ref().ok()?;
         Some(PutLimits {
             retention: record.retention,
+            earlier: known
+                .object
+                .status
+                .iter()
+                .flat_map(|status| &status.classes)
+                .filter_map(|class| retention("status.classes", class).ok())
+                .filter(|class| *class != record.retention)
+                .collect(),
             generation: known.generation(),
             since: known
                 .session()

@@ -189,6 +189,7 @@ impl StatusWriter {
         let mut object = Camera::clone(&base.object);
         let status = object.status.get_or_insert_default();
         change(status);
+        status.records_under(&object.spec.retention);
         status.observed_generation = object.metadata.generation;
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<Camera> = Api::namespaced(self.0.client.0.clone(), &namespace);

@@ -104,8 +104,11 @@ pub(crate) fn pod(
         json!({"name": "config", "configMap": {"name": "moorline"}}),
         json!({"name": "scratch", "emptyDir": {"sizeLimit": "16Mi"}}),
     ];
-    let mut environment =
-        vec![json!({"name": "MOORLINE_WORKLOAD__GATEWAY", "value": settings.gateway})];
+    let mut environment = vec![
+        json!({"name": "MOORLINE_WORKLOAD__GATEWAY", "value": settings.gateway}),
+        // A ticket names the pod that it is for.
+        json!({"name": "MOORLINE_WORKLOAD__POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}),
+    ];
     let mut ports = vec![json!({"name": "admin", "containerPort": ADMIN_PORT})];
     let (command, grace) = match role {
         Role::Relay => {
@@ -125,7 +128,7 @@ pub(crate) fn pod(
             requests["ephemeral-storage"] = class.archiver.spool.clone().into();
             environment
                 .push(json!({"name": "MOORLINE_WORKLOAD__SIGNER", "value": settings.signer}));
-            environment.push(json!({"name": "MOORLINE_WORKLOAD__SPOOL_BYTES", "value": spool_bytes(&class.archiver.spool)?.to_string()}));
+            environment.push(json!({"name": "MOORLINE_WORKLOAD__SPOOL_BYTES", "value": format!("{}B", spool_bytes(&class.archiver.spool)?)}));
             // A ceiling, not a wait: sealing and uploading take seconds while the store answers.
             ("archive", 600)
         }

@@ -149,10 +149,30 @@ pub struct CameraStatus {
     /// The relay pod and its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayStatus>,
+    /// The retention classes under which it has recorded, the newest last: what waits in a spool carries the class of its day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 4)))]
+    pub classes: Vec<String>,
     /// Connected, WorkloadsReady, RelayReady, Archiving, Ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+impl CameraStatus {
+    /// Most classes that are kept; the oldest leaves first.
+    const CLASSES: usize = 16;
+
+    /// The camera records under this class from now on.
+    pub(crate) fn records_under(&mut self, retention: &str) {
+        if self.classes.last().is_some_and(|last| last == retention) {
+            return;
+        }
+        self.classes.retain(|class| class != retention);
+        self.classes.push(retention.to_owned());
+        let surplus = self.classes.len().saturating_sub(Self::CLASSES);
+        self.classes.drain(..surplus);
+    }
 }
 
 /// A claim.

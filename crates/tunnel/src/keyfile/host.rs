@@ -82,6 +82,19 @@ impl HostKeys {
         Ok(HostKeys { keys })
     }
 
+    /// Reads the keys of a mounted Secret. Its files are the group's to read, and missing ones are not made: each replica would have others.
+    ///
+    /// # Errors
+    /// [`HostKeyError`], which names the file.
+    pub fn load_mounted(directory: &Path) -> Result<Self, HostKeyError> {
+        let mut keys = Vec::with_capacity(FILES.len());
+        for (algorithm, name) in FILES {
+            let path = directory.join(name);
+            keys.push(parse(&Secret::from_file(&path)?, &path, algorithm)?);
+        }
+        Ok(HostKeys { keys })
+    }
+
     /// New keys that are written nowhere: for `demo`, `bench` and tests.
     ///
     /// # Errors
@@ -98,6 +111,17 @@ impl HostKeys {
     /// The files that make up the keys in a directory: for backup and restore.
     pub fn files(directory: &Path) -> Vec<PathBuf> {
         FILES.iter().map(|(_, name)| directory.join(name)).collect()
+    }
+
+    /// The keys as files of a directory that [`HostKeys::load_or_create`] reads: name and content.
+    ///
+    /// # Errors
+    /// [`KeyError::Library`].
+    pub fn to_files(&self) -> Result<Vec<(&'static str, Secret<String>)>, KeyError> {
+        let named = FILES.iter().zip(&self.keys);
+        named
+            .map(|((_, name), key)| Ok((*name, key.to_openssh()?)))
+            .collect()
     }
 
     /// The public keys, ed25519 first.
@@ -129,17 +153,23 @@ fn line(host: &str, key: &PublicKey) -> String {
     format!("{host} {} {encoded}", key.algorithm().as_str())
 }
 
+fn parse(
+    text: &Secret<String>,
+    path: &Path,
+    algorithm: KeyAlgorithm,
+) -> Result<PrivateKey, HostKeyError> {
+    let key = PrivateKey::from_openssh(text).ok();
+    let right = key.filter(|key| key.public().algorithm() == algorithm);
+    right.ok_or_else(|| HostKeyError::Content {
+        path: path.into(),
+        algorithm,
+    })
+}
+
 fn load_or_create(path: &Path, algorithm: KeyAlgorithm) -> Result<PrivateKey, HostKeyError> {
     let missing = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
     match Secret::from_private_file(path) {
-        Ok(text) => {
-            let key = PrivateKey::from_openssh(&text).ok();
-            let right = key.filter(|key| key.public().algorithm() == algorithm);
-            right.ok_or_else(|| HostKeyError::Content {
-                path: path.into(),
-                algorithm,
-            })
-        }
+        Ok(text) => parse(&text, path, algorithm),
         Err(SecretFileError::Read { source, .. }) if missing(&source) => {
             let key = PrivateKey::generate(algorithm)?;
             let text = key.to_openssh()?;
@@ -170,6 +200,22 @@ mod tests {
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_mounted_secret_is_read_and_nothing_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(HostKeys::load_mounted(directory.path()).is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        let keys = HostKeys::generate().unwrap();
+        for (name, text) in keys.to_files().unwrap() {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text.expose()).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o440);
+            std::fs::set_permissions(&path, mode).unwrap();
+        }
+        let read = HostKeys::load_mounted(directory.path()).unwrap();
+        assert!(read.public().eq(keys.public()));
     }
 
     #[test]

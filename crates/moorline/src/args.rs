@@ -98,6 +98,25 @@ pub enum Command {
     Doctor,
     /// Change what the running server logs, until it is restarted.
     Log(Log),
+    /// In a cluster: the SSH server, which makes a camera's pods when its tunnel comes up.
+    #[cfg(feature = "kube")]
+    Mon,
+    /// In a cluster: signs puts and tickets for pods.
+    #[cfg(feature = "kube")]
+    Signer,
+    /// In a cluster: makes a namespace with all that it needs of each Tenant.
+    #[cfg(feature = "kube")]
+    Tenants,
+    /// Keys of a cluster's installation.
+    #[cfg(feature = "kube")]
+    #[command(subcommand)]
+    Keys(Keys),
+    /// In a cluster: relay of one camera, as a pod that the monitor starts.
+    #[cfg(feature = "kube")]
+    Proxy(Box<crate::cluster::args::ProxyArgs>),
+    /// In a cluster: archiver of one camera, as a pod that the monitor starts.
+    #[cfg(feature = "kube")]
+    Archive(Box<crate::cluster::args::ArchiveArgs>),
     /// Measure this machine: the server, and the real peers beside it.
     #[cfg(feature = "bench")]
     #[command(subcommand)]
@@ -110,6 +129,14 @@ pub enum Command {
     /// Write the generated pages of the documentation.
     #[command(subcommand, hide = true)]
     Generate(Generate),
+}
+
+/// `moorline keys`
+#[cfg(feature = "kube")]
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make the Secrets that the chart asks for: SSH host keys, authority and certificates of the inside, ticket key.
+    Init(crate::cluster::keys::KeysInit),
 }
 
 /// `moorline generate`

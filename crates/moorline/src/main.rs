@@ -17,6 +17,8 @@ mod backup;
 #[cfg(feature = "bench")]
 mod bench;
 mod client;
+#[cfg(feature = "kube")]
+mod cluster;
 mod command;
 mod demo;
 mod generate;
@@ -82,6 +84,21 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             server.run(signals).await?;
         }
         Command::Demo(demo) => demo::run(&global, demo).await?,
+        #[cfg(feature = "kube")]
+        Command::Mon => cluster::mon::run(&global).await?,
+        #[cfg(feature = "kube")]
+        Command::Signer => cluster::signer::run(&global).await?,
+        #[cfg(feature = "kube")]
+        Command::Tenants => cluster::tenants::run(&global).await?,
+        #[cfg(feature = "kube")]
+        Command::Keys(args::Keys::Init(keys)) => {
+            let made = cluster::keys::init(&keys)?;
+            output::print(format, &made, || made.to_string())?;
+        }
+        #[cfg(feature = "kube")]
+        Command::Proxy(proxy) => cluster::proxy::run(*proxy).await?,
+        #[cfg(feature = "kube")]
+        Command::Archive(archive) => cluster::archive::run(*archive).await?,
         #[cfg(feature = "bench")]
         Command::Bench(bench) => return bench::run(&global, bench).await,
         Command::Config(command) => {

@@ -11,7 +11,7 @@
 mod classes;
 pub mod doctor;
 pub mod first_user;
-mod metrics;
+pub(crate) mod metrics;
 pub mod notifier;
 pub mod operations;
 pub mod parts;
@@ -407,7 +407,7 @@ fn workloads(
     )
 }
 
-fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig> {
+pub(crate) fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig> {
     let window = settings.tunnel.window.bytes();
     Ok(TunnelConfig {
         window: u32::try_from(window).context("tunnel.window is too large")?,
@@ -418,7 +418,7 @@ fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig> {
 }
 
 /// The known streams of camera firmware, tried where the owner gave no path.
-fn candidates() -> Candidates {
+pub(crate) fn candidates() -> Candidates {
     let candidate = |path: &str, logins: &[moorline_control::Login]| Candidate {
         path: path.to_owned(),
         login: logins.first().map(|login| Login {

@@ -150,6 +150,40 @@ config_section! {
     }
 }
 
+config_section! {
+    /// The roles of a cluster (`mon`, `signer`, `tenants`); the chart writes these, and `serve` does not read them.
+    pub struct Cluster in "cluster" {
+        /// Namespace of the installation.
+        pub namespace: String = "moorline-system".to_owned(),
+        /// Name of the release: accounts and roles begin with it.
+        pub release: String = "moorline".to_owned(),
+        /// Name of this replica: that of its pod.
+        pub replica: String = String::new(),
+        /// Address of this pod, as other pods reach it.
+        pub address: String = String::new(),
+        /// The tunnel gateway of `mon`, for pods.
+        pub listen_gateway: String = "0.0.0.0:8443".to_owned(),
+        /// Service of the tunnel gateway, name:port. Its certificate names it.
+        pub gateway: String = "moorline-mon.moorline-system.svc:8443".to_owned(),
+        /// Headless Service at which other replicas are asked while the API server is away, name:port. Empty: nobody is asked.
+        pub peers: String = String::new(),
+        /// The signer, for pods.
+        pub listen_signer: String = "0.0.0.0:8444".to_owned(),
+        /// Service of the signer, name:port.
+        pub signer: String = "moorline-signer.moorline-system.svc:8444".to_owned(),
+        /// Directory with `tls.crt`, `tls.key` and the authority `ca.crt`: a mounted Secret, read again when it changes.
+        pub tls: String = "/etc/moorline/tls".to_owned(),
+        /// Directory with the SSH host keys: a mounted Secret.
+        pub host_keys: String = "/etc/moorline/host-keys".to_owned(),
+        /// File with the public ticket keys, one a line.
+        pub ticket_publics: String = "/etc/moorline/tickets/public".to_owned(),
+        /// File with the private ticket key; the signer's alone.
+        pub ticket_key: String = "/etc/moorline/ticket-key/key.pem".to_owned(),
+        /// Service account of the front door.
+        pub frontdoor_account: String = "moorline-frontdoor".to_owned(),
+    }
+}
+
 config_choice! {
     /// How the mail server is spoken to.
     pub enum SmtpSecurity {
@@ -177,6 +211,8 @@ config_root! {
         pub s3: S3,
         /// Who is told when recording stops.
         pub alert: Alert,
+        /// The roles of a cluster.
+        pub cluster: Cluster,
     }
 }
 

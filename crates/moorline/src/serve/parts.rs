@@ -251,8 +251,15 @@ fn open_store(data: &Path, settings: &Settings, clock: &SharedClock) -> anyhow::
     }
 }
 
+/// The bucket of the settings.
+///
+/// # Errors
+/// The setting that is wrong.
 #[cfg(feature = "s3")]
-fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
+pub fn s3_store(
+    settings: &Settings,
+    clock: &SharedClock,
+) -> anyhow::Result<moorline_store::S3Store> {
     use moorline_store::s3::{Digest, Verify};
     let s3 = &settings.s3;
     let verify = match s3.verify {
@@ -269,6 +276,18 @@ fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
         digest: Digest::Md5,
         verify,
     };
+    let store = moorline_store::S3Store::new(config, Arc::clone(clock));
+    Ok(store.map_err(|error| {
+        Hinted::new(
+            format!("s3.{error}"),
+            "set it in moorline.toml, section [s3]",
+        )
+    })?)
+}
+
+#[cfg(feature = "s3")]
+fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
+    let s3 = &settings.s3;
     let told = format!(
         "bucket {} at {}",
         s3.bucket,
@@ -278,13 +297,7 @@ fn bucket(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {
             &s3.endpoint
         }
     );
-    let store = moorline_store::S3Store::new(config, Arc::clone(clock));
-    let store = Arc::new(store.map_err(|error| {
-        Hinted::new(
-            format!("s3.{error}"),
-            "set it in moorline.toml, section [s3]",
-        )
-    })?);
+    let store = Arc::new(s3_store(settings, clock)?);
     Ok(Store {
         read: Arc::clone(&store) as _,
         sink: Arc::clone(&store) as _,

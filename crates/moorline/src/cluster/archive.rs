@@ -1,0 +1,76 @@
+//! `moorline archive`: the archiver of one camera as a pod.
+//!
+//! Reads its relay by ticket, keeps what the store has not taken in its spool, puts by presigned requests: it holds no key of the store. It says
+//! `drained` only when the spool is empty, and rests until the cluster deletes it. A container that was killed finds its spool again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use moorline_archiver::Archive;
+use moorline_base::CancellationToken;
+use moorline_gateway::{ControlSettings, SignedSink, StoreTrust, TicketRelays};
+
+use super::args::ArchiveArgs;
+use super::pod::{Pod, rest, until_stopped};
+
+/// How long a drained recorder's spool is uploaded: the holder deletes the pod earlier when its own patience ends.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// What stays free on the volume beyond the spool's bound: the file system's own needs.
+const FREE: u64 = 16 << 20;
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// A file or an address is wrong, the spool is in use; the workload failed.
+pub async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
+    let goodbye = args.goodbye.get();
+    let mut pod = Pod::new(&args.pod, goodbye)?;
+    let signer = pod
+        .dialer(&args.signer, &args.signer_token)
+        .context("--signer cannot be used")?;
+    let trust = StoreTrust::load(args.store_authority.as_deref())
+        .context("--store-authority cannot be used")?;
+    let sink = Arc::new(SignedSink::new(signer.clone(), trust));
+    let relays = Arc::new(TicketRelays::new(signer));
+    let settings = moorline_archiver::Settings {
+        segment: args.segment.get(),
+        spool_bytes: args.spool_bytes.bytes(),
+        min_free_bytes: FREE,
+        ..moorline_archiver::Settings::default()
+    };
+    let archive = Archive::open(args.spool.clone(), sink, Arc::clone(&pod.clock), settings).await?;
+    archive.register(&mut pod.metrics.registry);
+    let link = pod.link(&args.pod, ControlSettings::default());
+    let stop = pod.work.token();
+    let work = async move {
+        let spec = tokio::select! {
+            spec = link.spec() => spec,
+            () = stop.cancelled() => None,
+        };
+        if let Some(spec) = spec {
+            // Nothing kills a recorder but the kernel: SIGTERM is an order to drain.
+            let kill = CancellationToken::new();
+            let control = until_stopped(&link, &stop, goodbye);
+            let recorder = archive.recorder_workload(spec, control, relays, kill);
+            recorder
+                .await
+                .map_err(|why| anyhow!("the recorder failed: {why}"))?;
+        }
+        if stop.is_cancelled() {
+            archive.shutdown(goodbye).await;
+            return Ok(());
+        }
+        tokio::select! {
+            () = archive.shutdown(PATIENCE) => {}
+            () = stop.cancelled() => {
+                archive.shutdown(goodbye).await;
+                return Ok(());
+            }
+        }
+        link.drained().await;
+        rest(&stop).await;
+        Ok(())
+    };
+    pod.run(&args.pod, work).await
+}

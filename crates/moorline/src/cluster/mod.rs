@@ -1,0 +1,18 @@
+//! The roles of a cluster: `moorline mon`, `proxy`, `archive` and `signer`. They wire the parts of `serve` with the adapters of a cluster.
+//!
+//! ```text
+//!  camera ─SSH─▶ mon (claims, pods, tunnel gateway) ◀─TLS─ proxy (relay pod) ◀─ticket─ archive (archiver pod) ─presigned PUT─▶ store
+//!                                    ▲── control ── proxy, archive                             └─ presign, ticket ─▶ signer
+//! ```
+//! **Owns** composition only: which adapter stands behind a port in which role. Each role opens its listener, tells `/readyz`, and drains on
+//! SIGTERM (P8).
+
+pub mod archive;
+pub mod args;
+pub mod keys;
+pub mod mon;
+mod pod;
+pub mod proxy;
+mod role;
+pub mod signer;
+pub mod tenants;

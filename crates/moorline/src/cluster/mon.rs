@@ -1,0 +1,224 @@
+//! `moorline mon`: the SSH server of a cluster, whose monitor makes a camera's pods when its tunnel comes up and ends them when it goes.
+//!
+//! ```text
+//! camera ─SSH─▶ tunnel ─ events ─▶ claims' book ─▶ monitor ─▶ claims (PUT Camera.status) · pods (POST, DELETE)
+//!                  └─ landings ─▶ tunnel gateway ◀─ CONNECT, control ─ relay and archiver pods
+//! ```
+//! Any replica takes any camera. What ends first at SIGTERM are the tunnels: cameras call again and another replica claims them; no pod is touched.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use moorline_base::error::{Hinted, WithHint as _};
+use moorline_base::{CancellationToken, net};
+use moorline_core::port::{Landings, Sessions, WorkloadEvents};
+use moorline_gateway::{
+    Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
+};
+use moorline_kube::{
+    FrontDoorAccount, Gone, Janitor, KubeClaims, KubeHolders, KubeIdentities, KubeMemories,
+    KubePlaces, Leases, Owned, PodSettings, Pods, Replica, StatusWriter,
+};
+use moorline_tunnel::Tunnel;
+use moorline_tunnel::keyfile::HostKeys;
+
+use super::role::{Role, address, service};
+use crate::args::Global;
+use crate::serve;
+
+/// What tunnels get to end.
+const END_TUNNELS: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// A setting or a file is wrong, or the API server cannot be reached at all.
+pub async fn run(global: &Global) -> anyhow::Result<()> {
+    let mut role = Role::new(global, Duration::from_secs(60)).await?;
+    role.watch_pods();
+    let settings = role.settings.clone();
+    let cluster = &settings.cluster;
+    let clock = Arc::clone(&role.clock);
+    let replica = Replica {
+        name: named("cluster.replica", &cluster.replica)?,
+        gateway: own_gateway(&cluster.address, &cluster.listen_gateway)?,
+    };
+    let keys = HostKeys::load_mounted(Path::new(&cluster.host_keys))
+        .hint(|| "moorline keys init makes the Secret that is mounted at cluster.host_keys")?;
+    let ssh = net::listen(address("server.listen_ssh", &settings.server.listen_ssh)?)?;
+    let inside = net::listen(address("cluster.listen_gateway", &cluster.listen_gateway)?)?;
+
+    let copy = global.data.join("cameras.json");
+    if !role.listed(true).await {
+        let known = role.directory.load_copy(&copy).unwrap_or(0);
+        tracing::warn!(
+            cameras = known,
+            "the API server does not answer: cameras are known from the copy on disk"
+        );
+    }
+    let (keeping, stop) = (role.directory.clone(), role.doors.token());
+    role.doors.spawn("copy of cameras", async move {
+        keeping.keep_copy(copy, stop).await
+    });
+
+    let monitor_settings = moorline_mon::Settings {
+        grace: settings.tunnel.grace.get(),
+        drain_budget: settings.archive.drain.get(),
+        alarm_after: settings.alert.after.get(),
+        ..moorline_mon::Settings::default()
+    };
+    let (monitor, watch) = moorline_mon::monitor(
+        monitor_settings,
+        Arc::clone(&clock),
+        &mut role.metrics.registry,
+    );
+    let tunnel_metrics = moorline_tunnel::TunnelMetrics::register(&mut role.metrics.registry);
+    let tunnel = Tunnel::new(
+        serve::tunnel_config(&settings)?,
+        &keys,
+        Arc::new(role.directory.clone()),
+        Arc::clone(&clock),
+        tunnel_metrics,
+    )
+    .map_err(|error| {
+        Hinted::new(
+            format!("tunnel.{error}"),
+            "see docs/reference/configuration.md",
+        )
+    })?;
+    let sessions: Arc<dyn Sessions> = Arc::new(tunnel.clone());
+
+    let owned = Owned::new(replica.clone());
+    let cache = role.directory.cache().clone();
+    let writer = StatusWriter::new(
+        role.client.clone(),
+        cache.clone(),
+        owned.clone(),
+        Arc::clone(&clock),
+        role.doors.token(),
+    );
+    let gone = Gone::default();
+    let leases = Leases::new(
+        role.client.clone(),
+        cluster.namespace.clone(),
+        replica.name.clone(),
+        gone.clone(),
+        Arc::clone(&clock),
+    );
+    let claims = KubeClaims::new(writer.clone(), Arc::clone(&sessions), role.doors.token());
+    let memories = KubeMemories::new(role.directory.clone());
+    let links = Links::new();
+    let pods = Pods::new(
+        writer.clone(),
+        role.pods.clone(),
+        Arc::new(links.clone()),
+        Arc::clone(&monitor) as Arc<dyn WorkloadEvents>,
+        memories.clone(),
+        PodSettings {
+            gateway: cluster.gateway.clone(),
+            signer: cluster.signer.clone(),
+        },
+        role.doors.token(),
+    );
+    let holders = KubeHolders::new(cache.clone(), owned, gone);
+    let identities = KubeIdentities::new(
+        role.client.clone(),
+        cache,
+        role.pods.clone(),
+        FrontDoorAccount {
+            namespace: cluster.namespace.clone(),
+            name: cluster.frontdoor_account.clone(),
+        },
+        Arc::clone(&clock),
+    );
+    let tickets = TicketPublics::load((&cluster.ticket_publics).into(), Arc::clone(&clock))
+        .context("cluster.ticket_publics cannot be used: moorline keys init makes it")?;
+    let mut gateway_config = GatewayConfig::new(service("cluster.gateway", &cluster.gateway)?.name);
+    gateway_config.peers = Some(cluster.peers.clone())
+        .filter(|peers| !peers.is_empty())
+        .into_iter()
+        .collect();
+    let gateway = Gateway::new(
+        GatewayParts {
+            clock: Arc::clone(&clock),
+            identities: Arc::new(identities),
+            holders: Arc::new(holders.clone()),
+            landings: Arc::new(tunnel.clone()) as Arc<dyn Landings>,
+            places: Arc::new(KubePlaces::of_mon(writer, role.pods.clone())),
+            links,
+            events: Arc::new(pods.clone()),
+            tickets: Arc::new(tickets),
+            tls: role.tls()?,
+            metrics: GatewayMetrics::register(&mut role.metrics.registry),
+        },
+        gateway_config,
+    )?;
+
+    let notifier = serve::notifier::of(&settings.alert, &clock)?;
+    let mon = moorline_tunnel::Monitor {
+        events: Arc::new(claims.events(Arc::clone(&monitor) as _)),
+        lines: Arc::clone(&monitor) as _,
+    };
+    let (accepting, stop) = (tunnel.clone(), role.work.token());
+    role.work
+        .spawn("ssh", async move { accepting.accept(ssh, mon, stop).await });
+    let ports = moorline_mon::Ports {
+        directory: Arc::new(role.directory.clone()),
+        claims: Arc::new(claims),
+        memories: Arc::new(memories),
+        workloads: Arc::new(pods.clone()),
+        sessions: Arc::clone(&sessions),
+        control: Arc::new(tunnel.clone()),
+        notifier,
+    };
+    // The monitor is never told to stop, which would drain every camera's pods: its tunnels end, cameras call another replica, and what does not
+    // come back is the janitor's. It ends with the process.
+    let never = CancellationToken::new();
+    tokio::spawn(async move { watch.run(ports, never).await });
+    let (stop, ending) = (role.work.token(), tunnel);
+    role.work.spawn("tunnels", async move {
+        stop.cancelled().await;
+        ending.shutdown(END_TUNNELS).await;
+    });
+    let stop = role.doors.token();
+    role.doors
+        .spawn("gateway", async move { gateway.run(inside, stop).await });
+    let stop = role.doors.token();
+    role.doors
+        .spawn("fence", async move { holders.fence(sessions, stop).await });
+    let janitor = Janitor::new(pods, leases.clone());
+    let stop = role.doors.token();
+    role.doors
+        .spawn("janitor", async move { janitor.run(stop).await });
+    let stop = role.doors.token();
+    role.doors
+        .spawn("leases", async move { leases.run(stop).await });
+    role.run().await
+}
+
+fn named(field: &str, text: &str) -> anyhow::Result<String> {
+    if text.is_empty() {
+        anyhow::bail!(Hinted::new(
+            format!("{field} is empty"),
+            "the chart sets it from the pod's own fields"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Where other pods reach this replica's gateway.
+fn own_gateway(pod: &str, listen: &str) -> anyhow::Result<SocketAddr> {
+    let ip: IpAddr = pod.parse().map_err(|_| {
+        Hinted::new(
+            format!("cluster.address = {pod:?}: no address"),
+            "the chart sets it from the pod's own fields",
+        )
+    })?;
+    Ok(SocketAddr::new(
+        ip,
+        address("cluster.listen_gateway", listen)?.port(),
+    ))
+}

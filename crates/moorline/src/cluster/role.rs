@@ -1,0 +1,151 @@
+//! What the roles with a Deployment of their own have in common: settings, log, the API server, TLS, metrics, the order of the stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use moorline_base::clock::SystemClock;
+use moorline_base::error::{Hinted, WithHint as _};
+use moorline_base::logging::{self, Format};
+use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
+use moorline_base::{SharedClock, admin, net};
+use moorline_gateway::{ServerTls, TlsFiles};
+use moorline_kube::{Client, KubeDirectory, PodCache, connect};
+
+use super::args::ServiceAddress;
+use crate::args::Global;
+use crate::serve::metrics::Metrics;
+use crate::settings::{self, Settings};
+
+/// How long the watches may take to list everything once.
+const LISTED: Duration = Duration::from_secs(60);
+/// Listeners, watches and Leases get so long at the end.
+const CLOSE: Duration = Duration::from_secs(8);
+
+/// A role while it is put together.
+pub(super) struct Role {
+    pub(super) settings: Settings,
+    pub(super) clock: SharedClock,
+    pub(super) client: Client,
+    pub(super) directory: KubeDirectory,
+    pub(super) pods: PodCache,
+    pub(super) metrics: Metrics,
+    pub(super) signals: Signals,
+    pub(super) drain: Drain,
+    /// What ends first.
+    pub(super) work: Phase,
+    /// Watches and connections: they outlive the work.
+    pub(super) doors: Phase,
+}
+
+impl Role {
+    /// Reads the settings, begins to log, connects to the API server, starts the watches. `budget` is what the work gets after SIGTERM.
+    pub(super) async fn new(global: &Global, budget: Duration) -> anyhow::Result<Self> {
+        let settings = settings::load(&global.data, global.config.as_deref())?;
+        logging::init(&settings.server.log, Format::Json)?;
+        let signals = Signals::install()?;
+        let clock = SystemClock::shared();
+        let client = connect::in_cluster().hint(|| "this role runs as a pod of the chart")?;
+        let directory = KubeDirectory::new(client.clone(), Arc::clone(&clock));
+        let pods = PodCache::default();
+        let mut drain = Drain::new();
+        let work = drain.phase("drain", budget);
+        let doors = drain.phase("close connections", CLOSE);
+        let (watching, stop) = (directory.clone(), doors.token());
+        doors.spawn("watch of cameras", async move { watching.run(stop).await });
+        Ok(Self {
+            settings,
+            clock,
+            client,
+            directory,
+            pods,
+            metrics: Metrics::new(),
+            signals,
+            drain,
+            work,
+            doors,
+        })
+    }
+
+    /// Watches the pods of all cameras.
+    pub(super) fn watch_pods(&self) {
+        let (pods, client, stop) = (self.pods.clone(), self.client.clone(), self.doors.token());
+        self.doors
+            .spawn("watch of pods", async move { pods.run(client, stop).await });
+    }
+
+    /// Waits until cameras, and pods if they are watched, are known. An API server that does not answer is no reason to stay down: `ready` says
+    /// what was learnt in time.
+    pub(super) async fn listed(&self, pods: bool) -> bool {
+        let listed = async {
+            self.directory.listed().await;
+            if pods {
+                self.pods.listed().await;
+            }
+        };
+        moorline_base::clock::timeout(&*self.clock, LISTED, listed)
+            .await
+            .is_ok()
+    }
+
+    /// Certificate, key and authority of the cluster's inside.
+    pub(super) fn tls(&self) -> anyhow::Result<Arc<ServerTls>> {
+        let directory = Path::new(&self.settings.cluster.tls);
+        let files = TlsFiles {
+            certificate: directory.join("tls.crt"),
+            key: directory.join("tls.key"),
+            authority: directory.join("ca.crt"),
+        };
+        let tls = ServerTls::load(files, Arc::clone(&self.clock))
+            .context("cluster.tls cannot be used: moorline keys init makes the Secret")?;
+        Ok(Arc::new(tls))
+    }
+
+    /// Serves metrics and health, and runs until SIGTERM.
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self {
+            settings,
+            clock,
+            metrics,
+            mut signals,
+            drain,
+            doors,
+            ..
+        } = self;
+        let readiness = admin::Readiness::new();
+        let ready = readiness.check("running");
+        let listener = net::listen(address(
+            "server.listen_admin",
+            &settings.server.listen_admin,
+        )?)?;
+        let router = admin::router(metrics.finish(), readiness);
+        let stop = doors.token();
+        doors.spawn("admin", async move {
+            admin::serve(listener, router, clock, stop).await
+        });
+        ready.ready();
+        while signals.next().await == Stop::Reload {}
+        ready.not_ready("stopping");
+        tracing::info!("draining");
+        let report = drain.run_with(&mut signals).await;
+        anyhow::ensure!(report.is_clean(), "not everything was drained in time");
+        Ok(())
+    }
+}
+
+/// An address of the settings.
+pub(super) fn address(field: &str, text: &str) -> anyhow::Result<std::net::SocketAddr> {
+    text.parse().map_err(|_| {
+        anyhow::Error::from(Hinted::new(
+            format!("{field} = {text:?}: no address with a port"),
+            "write it like 0.0.0.0:8443",
+        ))
+    })
+}
+
+/// A Service of the settings.
+pub(super) fn service(field: &str, text: &str) -> anyhow::Result<ServiceAddress> {
+    text.parse()
+        .map_err(|why: String| anyhow::anyhow!("{field}: {why}"))
+}

@@ -1,0 +1,50 @@
+{{- define "moorline.keys" -}}{{ .Values.keys | default .Release.Name }}{{- end }}
+{{- define "moorline.image" -}}{{ .Values.image.name }}{{ with .Values.image.tag }}:{{ . }}{{ end }}{{- end }}
+{{- define "moorline.gateway" -}}{{ .Release.Name }}-mon.{{ .Release.Namespace }}.svc:8443{{- end }}
+{{- define "moorline.signer" -}}{{ .Release.Name }}-signer.{{ .Release.Namespace }}.svc:8444{{- end }}
+
+{{- define "moorline.labels" -}}
+app.kubernetes.io/name: moorline
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{- define "moorline.selector" -}}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- /* PodSecurity restricted, for a pod and its one container. */ -}}
+{{- define "moorline.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+{{- define "moorline.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "moorline.placement" -}}
+enableServiceLinks: false
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "moorline.probes" -}}
+startupProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 1, failureThreshold: 90}
+readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 3, failureThreshold: 2}
+livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, failureThreshold: 6}
+{{- end }}
+
+{{- /* A rollout when the settings change. */ -}}
+{{- define "moorline.checksum" -}}checksum/config: {{ include (print $.Template.BasePath "/config.yaml") . | sha256sum }}{{- end }}

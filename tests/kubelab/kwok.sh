@@ -1,0 +1,34 @@
+#!/bin/bash
+# kwok.sh up NODES | down: nodes without machines beside the real ones, for scale. They are tainted: only pods that tolerate
+# kwok.x-k8s.io/node go there, and "run" at once.
+. "$(dirname "$0")/lab.sh"
+need_inside
+case ${1:-} in
+up)
+    [[ ${2:-} =~ ^[0-9]+$ ]] || die "usage: kwok.sh up NODES"
+    # kwok has no stages of its own ("no stages found"); fetch.sh kept those of its module.
+    for file in "$MOORLINE_LAB"/kwok/{node/fast,node/heartbeat-with-lease,"pod/$LAB_KWOK_PODS"}/*.yaml; do
+        [ "${file##*/}" = kustomization.yaml ] || { echo --- && cat "$file"; }
+    done >"$STATE/kwok.yaml"
+    daemon kwok kwok --config "$STATE/kwok.yaml" --kubeconfig "$KUBECONFIG" --manage-all-nodes=false \
+        --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake --node-lease-duration-seconds=40 \
+        --cidr 10.97.0.0/16 --server-address 127.0.0.1:10247
+    for ((i = 0; i < $2; i++)); do
+        cat <<END
+---
+apiVersion: v1
+kind: Node
+metadata: {name: fake-$i, annotations: {kwok.x-k8s.io/node: fake}, labels: {type: kwok, kubernetes.io/hostname: fake-$i}}
+spec: {taints: [{key: kwok.x-k8s.io/node, value: fake, effect: NoSchedule}]}
+status: {allocatable: {cpu: "32", memory: 256Gi, pods: "110"}, capacity: {cpu: "32", memory: 256Gi, pods: "110"}}
+END
+    done | kubectl create -f - >/dev/null
+    all_ready() { [ "$(kubectl get nodes -l type=kwok --no-headers | grep -cw Ready)" = "$1" ]; }
+    until_true 60 "kwok's nodes are Ready" all_ready "$2"
+    ;;
+down)
+    kubectl delete nodes -l type=kwok --wait=false >/dev/null
+    kill_daemon kwok
+    ;;
+*) die "usage: kwok.sh up NODES | down" ;;
+esac

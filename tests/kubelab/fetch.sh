@@ -12,7 +12,10 @@ GO=1.26
 mkdir -p "$MOORLINE_LAB"/{bin,img,root,tools,versions,labs}
 cd "$MOORLINE_LAB"
 exec 9>lock
-flock 9
+flock -n 9 || {
+    log "another fetch runs: waiting for it"
+    flock 9
+}
 have() { [ "$(cat "versions/$1" 2>/dev/null)" = "$2" ]; }
 got() { echo "$2" >"versions/$1"; }
 

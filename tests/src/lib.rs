@@ -1,8 +1,9 @@
 //! What tests of the whole share: where the repository lies, and the binary under test.
 //!
-//! Two test programs hang on it, so that only two are linked:
+//! Three test programs hang on it, so that only three are linked:
 //! - `tests/rules/`: rules of the repository, a file per kind of rule;
-//! - `tests/e2e/`: the whole system with real peers. A theme (`tunnel`, `page`, …) is a file there and one `mod` line in its `main.rs`.
+//! - `tests/e2e/`: the whole system with real peers. A theme (`tunnel`, `page`, …) is a file there and one `mod` line in its `main.rs`;
+//! - `tests/cluster/`: the same on Kubernetes. Built and run by `cargo xtask test --cluster` alone.
 #![allow(clippy::disallowed_methods, reason = "this package is tests only")]
 
 use std::{

@@ -242,10 +242,23 @@ impl Drop for Child {
 ///
 /// # Errors
 /// When it cannot be started or does not end in time. A bad exit status is the caller's to judge.
-pub async fn run(name: &str, mut command: Command, deadline: Duration) -> Result<Output, Error> {
+pub async fn run(name: &str, command: Command, deadline: Duration) -> Result<Output, Error> {
+    run_fed(name, command, Stdio::null(), deadline).await
+}
+
+/// [`run`] with a standard input: an open file.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_fed(
+    name: &str,
+    mut command: Command,
+    input: Stdio,
+    deadline: Duration,
+) -> Result<Output, Error> {
     let deadline = patience(deadline);
     command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);

@@ -11,7 +11,7 @@ use s3s_fs::FileSystem;
 
 use crate::{
     Error,
-    serving::{Task, loopback, serve},
+    serving::{Task, listen_on, serve},
     temp_dir,
 };
 
@@ -41,6 +41,14 @@ impl S3Server {
     /// # Errors
     /// When no directory or socket can be had.
     pub async fn start() -> Result<Self, Error> {
+        Self::start_on(std::net::Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// The same on a free port of another address: of a network namespace without a way out.
+    ///
+    /// # Errors
+    /// When no directory or socket can be had.
+    pub async fn start_on(address: std::net::IpAddr) -> Result<Self, Error> {
         let directory = temp_dir()?;
         std::fs::create_dir(directory.path().join(Self::BUCKET))
             .map_err(|source| Error::io("make the bucket", source))?;
@@ -51,7 +59,7 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(Self::ACCESS_KEY, Self::SECRET_KEY));
         let service = builder.build();
-        let (listener, address) = loopback().await?;
+        let (listener, address) = listen_on(address).await?;
         let serving = serve(listener, move |stream| {
             let service = service.clone();
             async move {
@@ -74,7 +82,7 @@ impl S3Server {
         self.address
     }
 
-    /// `http://127.0.0.1:port`, for path-style requests.
+    /// `http://address:port`, for path-style requests.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)

@@ -1,6 +1,6 @@
 //! An accept loop that ends, with all its connections, when its value is dropped.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -27,9 +27,14 @@ impl Drop for Task {
 
 /// Listens on 127.0.0.1:0.
 pub(crate) async fn loopback() -> Result<(TcpListener, SocketAddr), Error> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))
+    listen_on(Ipv4Addr::LOCALHOST.into()).await
+}
+
+/// Listens on a free port of an address.
+pub(crate) async fn listen_on(address: IpAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listener = TcpListener::bind((address, 0))
         .await
-        .map_err(|source| Error::io("listen on loopback", source))?;
+        .map_err(|source| Error::io(format!("listen on {address}"), source))?;
     let address = listener
         .local_addr()
         .map_err(|source| Error::io("read the listener's address", source))?;

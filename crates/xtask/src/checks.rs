@@ -5,7 +5,7 @@ use std::{process::Command, time::Instant};
 use anyhow::Result;
 
 use crate::{
-    fuzz, generate,
+    fuzz, generate, image, lab,
     process::{cargo, root, succeed},
     report::{Report, Verdict},
     setup,
@@ -45,6 +45,14 @@ pub(crate) fn source(report: &mut Report) {
     check(report, "clippy, no default features", || {
         clippy(&["--no-default-features", "-p", "moorline"])
     });
+    check(report, "shell scripts", || {
+        let mut command = Command::new("shellcheck");
+        command
+            .current_dir(root())
+            .args(["--external-sources", "--source-path=SCRIPTDIR", ".ci/run"])
+            .args(scripts()?);
+        succeed(&mut command)
+    });
     check(report, "docs", || {
         let mut command = cargo();
         command.args([
@@ -58,6 +66,19 @@ pub(crate) fn source(report: &mut Report) {
     });
 }
 
+/// The scripts of the cluster lab.
+fn scripts() -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(lab::scripts())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sh") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Generated files are what would be generated. Needs the binary, so it comes after the build.
 pub(crate) fn generated(report: &mut Report) {
     check(report, "generated files", || generate::run(true));
@@ -67,6 +88,13 @@ pub(crate) fn generated(report: &mut Report) {
 pub(crate) fn doctests(report: &mut Report) {
     check(report, "examples in docs", || {
         succeed(cargo().args(["test", "--quiet", "--workspace", "--doc"]))
+    });
+}
+
+/// The image is the same when it is built again from nothing.
+pub(crate) fn image(report: &mut Report) {
+    check(report, "image, built twice", || {
+        image::run(None, true).map(|_| ())
     });
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask`: what a contributor and the CI run.
 //!
-//! **Owns**: the test tiers, the packages that the tests need, and the files that are generated. **Does not own**: the rules of the
+//! **Owns**: the test tiers, the packages that the tests need, the cluster lab, the image, and the files that are generated. **Does not own**: the rules of the
 //! repository, which are tests (`tests/tests/rules`), and anything of the product.
 #![expect(
     clippy::print_stdout,
@@ -12,13 +12,17 @@
     reason = "the bans keep the product's time and environment injectable; this is a build tool"
 )]
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
 mod checks;
+mod cluster;
 mod fuzz;
 mod generate;
+mod image;
+mod lab;
+mod oci;
 mod process;
 mod report;
 mod runner;
@@ -56,6 +60,20 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the binary statically and write it as an OCI image into target/image; needs no container daemon
+    Image {
+        /// Name of the image; the version becomes its tag
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Build it again from nothing in another directory and fail unless the digest is the same
+        #[arg(long)]
+        twice: bool,
+    },
+    /// A Kubernetes cluster of real nodes on this machine, in namespaces without a way out. Needs root
+    Lab {
+        #[command(subcommand)]
+        task: lab::Task,
+    },
 }
 
 #[derive(Args)]
@@ -63,6 +81,18 @@ struct TestOptions {
     /// The long tier: also tests marked `#[ignore = "long: …"]`, cargo-deny and a minute of each fuzz target
     #[arg(long)]
     long: bool,
+    /// Only the cluster tests, on the lab, or on a cluster of your own
+    #[arg(long, conflicts_with_all = ["long", "package"])]
+    cluster: bool,
+    /// Also the cluster tests, at the end
+    #[arg(long, conflicts_with_all = ["cluster", "package", "filter"])]
+    with_cluster: bool,
+    /// The cluster tests run on the cluster of this file instead of the lab (docs/design/cluster-lab.md says what it needs)
+    #[arg(long, value_name = "FILE", requires_all = ["cluster", "image"])]
+    kubeconfig: Option<PathBuf>,
+    /// The image that the nodes of that cluster can pull
+    #[arg(long, value_name = "REFERENCE", requires = "kubeconfig")]
+    image: Option<String>,
     /// Only the tests of this package; leaves out the checks (may be repeated)
     #[arg(long, short, value_name = "NAME")]
     package: Vec<String>,
@@ -80,6 +110,8 @@ fn main() -> ExitCode {
         Task::Setup { long } => setup::run(long).map(|()| true),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(|()| true),
         Task::Generate { check } => generate::run(check).map(|()| true),
+        Task::Image { name, twice } => image::run(name.as_deref(), twice).map(|_| true),
+        Task::Lab { task } => lab::run(&task).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,11 +1,13 @@
 //! Running cargo, and ending a test that hangs with everything it started.
 
 use std::{
+    io::BufReader,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
+use cargo_metadata::{Artifact, Message, MetadataCommand};
 
 /// The repository's root, which is where every command runs.
 pub(crate) fn root() -> PathBuf {
@@ -21,6 +23,36 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).stdin(Stdio::null());
     command
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let metadata = MetadataCommand::new()
+        .current_dir(root())
+        .no_deps()
+        .exec()
+        .context("cannot read the workspace")?;
+    Ok(metadata.target_directory.into_std_path_buf())
+}
+
+/// Runs a build of cargo's and hands on what it made.
+pub(crate) fn compile(command: &mut Command, take: &mut impl FnMut(Artifact)) -> Result<()> {
+    command
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        if let Message::CompilerArtifact(artifact) =
+            message.context("cannot read cargo's messages")?
+        {
+            take(artifact);
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("{} failed", describe(command));
+    }
+    Ok(())
 }
 
 /// Runs it with its output shown.

@@ -61,6 +61,11 @@ impl Report {
         !self.failed.is_empty()
     }
 
+    /// How much failed so far.
+    pub(crate) fn failures(&self) -> usize {
+        self.failed.len()
+    }
+
     /// The end of the run's output. Nothing may be printed after it.
     pub(crate) fn summary(&self) -> String {
         use std::fmt::Write as _;

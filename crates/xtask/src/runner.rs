@@ -5,9 +5,9 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs::File,
     io::Read as _,
-    path::Path,
     process::{Command, Stdio},
     sync::{
         atomic::{AtomicUsize, Ordering},
@@ -39,6 +39,17 @@ pub(crate) struct Limits {
     pub(crate) long: Option<Duration>,
 }
 
+/// How tests are run.
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    /// How many run at once.
+    pub(crate) jobs: usize,
+    pub(crate) limits: Limits,
+    /// A program and its arguments that start the test; empty where it is started as it is.
+    pub(crate) through: Vec<OsString>,
+    pub(crate) environment: Vec<(&'static str, OsString)>,
+}
+
 /// The names of a program's tests.
 pub(crate) fn list(program: &Program) -> Result<Vec<String>> {
     let output = Command::new(&program.executable)
@@ -57,16 +68,10 @@ pub(crate) fn list(program: &Program) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Runs all of them, `jobs` at once, and tells how each program fared.
-pub(crate) fn run(
-    cases: &[Case],
-    jobs: usize,
-    limits: Limits,
-    binary: Option<&Path>,
-    report: &mut Report,
-) {
+/// Runs all of them and tells how each program fared.
+pub(crate) fn run(cases: &[Case], conditions: &Conditions, report: &mut Report) {
     let next = AtomicUsize::new(0);
-    let (done, results) = mpsc::sync_channel(jobs);
+    let (done, results) = mpsc::sync_channel(conditions.jobs);
     let mut left: BTreeMap<&str, (usize, usize, Duration)> = BTreeMap::new();
     for case in cases {
         let entry = left.entry(&case.program.name).or_default();
@@ -74,13 +79,13 @@ pub(crate) fn run(
         entry.1 += 1;
     }
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..conditions.jobs {
             let done = done.clone();
             let next = &next;
             scope.spawn(move || {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let start = Instant::now();
-                    let outcome = judge(case, limits, binary);
+                    let outcome = judge(case, conditions);
                     if done.send((case, outcome, start.elapsed())).is_err() {
                         return;
                     }
@@ -117,14 +122,15 @@ pub(crate) fn run(
 }
 
 /// Runs one test, in the long tier also if it is marked for it.
-fn judge(case: &Case, limits: Limits, binary: Option<&Path>) -> Result<(Verdict, Vec<String>)> {
-    let first = execute(case, &[], limits.test, binary)?;
+fn judge(case: &Case, conditions: &Conditions) -> Result<(Verdict, Vec<String>)> {
+    let limits = conditions.limits;
+    let first = execute(case, &[], limits.test, conditions)?;
     let Some(reason) = first.ignored_because() else {
         return Ok(first.verdict());
     };
     match limits.long {
         Some(long) if reason.starts_with("long") => {
-            Ok(execute(case, &["--ignored"], long, binary)?.verdict())
+            Ok(execute(case, &["--ignored"], long, conditions)?.verdict())
         }
         _ => Ok((Verdict::Skipped(reason), Vec::new())),
     }
@@ -138,21 +144,25 @@ struct Ended {
     output: String,
 }
 
-fn execute(case: &Case, extra: &[&str], limit: Duration, binary: Option<&Path>) -> Result<Ended> {
+fn execute(case: &Case, extra: &[&str], limit: Duration, conditions: &Conditions) -> Result<Ended> {
     // One file for both streams keeps them in order and cannot block the test.
     let mut output = tempfile()?;
-    let mut command = Command::new(&case.program.executable);
+    let mut words = conditions.through.iter().cloned().chain([case
+        .program
+        .executable
+        .clone()
+        .into()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
     command
+        .args(words)
         .args(["--exact", &case.test, "--nocapture", "--color=never"])
         .args(extra)
         .current_dir(&case.program.directory)
         .env("CARGO_MANIFEST_DIR", &case.program.directory)
+        .envs(conditions.environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output.try_clone()?);
-    if let Some(binary) = binary {
-        command.env("MOORLINE_BIN", binary);
-    }
     let mut child = command.spawn().context("cannot start the test")?;
     let pid = child.id();
     // The guardian waits for the end of the test or for the limit, whichever comes first.

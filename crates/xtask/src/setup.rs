@@ -5,16 +5,16 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
-use cargo_metadata::MetadataCommand;
+use anyhow::{Result, bail};
 
-use crate::process::{cargo, root, succeed};
+use crate::process::{cargo, succeed, target_directory};
 
 /// What Debian 12 has itself. Where systemd runs, `openssh-server` starts its service, as Debian's packages do.
 const PACKAGES: &[&str] = &[
     // To build: the C parts of SQLite and of the cryptography.
     "build-essential",
     "ca-certificates",
+    "musl-tools",
     // The camera, the SSH clients, and the server to compare with.
     "dropbear-bin",
     "openssh-client",
@@ -32,10 +32,12 @@ const PACKAGES: &[&str] = &[
     // The browser.
     "chromium",
     "chromium-driver",
-    // Network namespaces, and unpacking live555 from Debian sid.
+    // Network namespaces, the cluster lab, and unpacking packages of Debian sid.
     "iproute2",
     "util-linux",
     "procps",
+    "openssl",
+    "shellcheck",
     "debian-archive-keyring",
 ];
 
@@ -55,15 +57,7 @@ pub(crate) fn run(long: bool) -> Result<()> {
 
 /// Where [`BUILT`] programs go: beside what cargo builds, never into the system.
 pub(crate) fn built_programs() -> Result<PathBuf> {
-    let metadata = MetadataCommand::new()
-        .current_dir(root())
-        .no_deps()
-        .exec()
-        .context("cannot read the workspace")?;
-    Ok(metadata
-        .target_directory
-        .join("peers/cargo/bin")
-        .into_std_path_buf())
+    Ok(target_directory()?.join("peers/cargo/bin"))
 }
 
 fn built() -> Result<()> {

@@ -2,20 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    io::BufReader,
     path::PathBuf,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use cargo_metadata::{Artifact, Message, MetadataCommand, PackageId};
+use anyhow::{Context as _, Result};
+use cargo_metadata::{Artifact, MetadataCommand, PackageId};
 
 use crate::{
-    TestOptions, checks,
-    process::{cargo, root},
+    TestOptions, checks, cluster,
+    process::{cargo, compile, root},
     report::Report,
-    runner::{self, Case, Limits},
+    runner::{self, Case, Conditions, Limits},
 };
 
 /// A compiled test program.
@@ -32,23 +30,60 @@ pub(crate) struct Program {
 pub(crate) fn run(options: &TestOptions) -> Result<bool> {
     let start = Instant::now();
     let mut report = Report::default();
+    if !options.cluster {
+        here(options, &mut report)?;
+    }
+    if options.cluster || options.with_cluster {
+        cluster::run(options, &mut report)?;
+    }
+    println!("\nafter {:.0} s", start.elapsed().as_secs_f64());
+    print!("{}", report.summary());
+    Ok(!report.has_failures())
+}
+
+/// The checks, and the tests that need no cluster.
+fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
     let whole = options.package.is_empty() && options.filter.is_none();
     if whole {
-        checks::source(&mut report);
+        checks::source(report);
     }
     println!("==> build");
     let (programs, binary) = build(options)?;
     if whole {
-        checks::generated(&mut report);
-        checks::doctests(&mut report);
+        checks::generated(report);
+        checks::doctests(report);
         if options.long {
-            checks::dependencies(&mut report);
-            checks::fuzz(&mut report);
+            checks::dependencies(report);
+            checks::image(report);
+            checks::fuzz(report);
         }
     }
     println!("==> tests");
+    let cases = cases(&programs, options)?;
+    let jobs = options
+        .jobs
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, usize::from);
+    let conditions = Conditions {
+        jobs,
+        limits: Limits {
+            test: Duration::from_secs(120),
+            long: options.long.then(|| Duration::from_secs(2 * 3600)),
+        },
+        through: Vec::new(),
+        environment: binary
+            .into_iter()
+            .map(|binary| ("MOORLINE_BIN", binary.into()))
+            .collect(),
+    };
+    runner::run(&cases, &conditions, report);
+    Ok(())
+}
+
+/// The tests of these programs that `options` select.
+pub(crate) fn cases(programs: &[Program], options: &TestOptions) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for program in &programs {
+    for program in programs {
         let filter = options.filter.as_deref().unwrap_or_default();
         let names = runner::list(program)
             .with_context(|| format!("cannot list the tests of {}", program.name))?;
@@ -58,46 +93,95 @@ pub(crate) fn run(options: &TestOptions) -> Result<bool> {
             test,
         }));
     }
-    let limits = Limits {
-        test: Duration::from_secs(120),
-        long: options.long.then(|| Duration::from_secs(2 * 3600)),
-    };
-    let jobs = options
-        .jobs
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, usize::from);
-    runner::run(&cases, jobs, limits, binary.as_deref(), &mut report);
-    println!("\nafter {:.0} s", start.elapsed().as_secs_f64());
-    print!("{}", report.summary());
-    Ok(!report.has_failures())
+    Ok(cases)
 }
 
 /// Builds tests and binaries; gives the test programs and the `moorline` binary.
 fn build(options: &TestOptions) -> Result<(Vec<Program>, Option<PathBuf>)> {
-    let packages: BTreeMap<PackageId, PathBuf> = MetadataCommand::new()
-        .current_dir(root())
-        .no_deps()
-        .exec()
-        .context("cannot read the workspace")?
-        .packages
-        .into_iter()
-        .filter_map(|package| {
-            let directory = package.manifest_path.parent()?.as_std_path().to_path_buf();
-            Some((package.id, directory))
+    let mut built = Built::new()?;
+    if options.package.is_empty() {
+        // All targets but benches, so that the binary itself is built in the same pass.
+        built.add(&[
+            "test",
+            "--no-run",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--examples",
+        ])?;
+    } else {
+        let selected = options
+            .package
+            .iter()
+            .flat_map(|package| ["--package", package.as_str()]);
+        let arguments: Vec<_> = ["test", "--no-run"].into_iter().chain(selected).collect();
+        built.add(&arguments)?;
+        if options
+            .package
+            .iter()
+            .any(|package| package == "moorline-tests")
+        {
+            // What they test.
+            built.add(&["build", "--package", "moorline", "--bin", "moorline"])?;
+        }
+    }
+    let Built {
+        mut programs,
+        binary,
+        ..
+    } = built;
+    // End-to-end tests last: they take longest and fail for whatever failed before.
+    programs.sort_by_key(|program| (program.name.starts_with("tests"), program.name.clone()));
+    Ok((programs, binary))
+}
+
+/// What cargo has built.
+pub(crate) struct Built {
+    pub(crate) programs: Vec<Program>,
+    /// `moorline`.
+    binary: Option<PathBuf>,
+    /// The workspace's packages and where they lie.
+    packages: BTreeMap<PackageId, PathBuf>,
+}
+
+impl Built {
+    pub(crate) fn new() -> Result<Self> {
+        let packages = MetadataCommand::new()
+            .current_dir(root())
+            .no_deps()
+            .exec()
+            .context("cannot read the workspace")?
+            .packages
+            .into_iter()
+            .filter_map(|package| {
+                let directory = package.manifest_path.parent()?.as_std_path().to_path_buf();
+                Some((package.id, directory))
+            })
+            .collect();
+        Ok(Self {
+            programs: Vec::new(),
+            binary: None,
+            packages,
         })
-        .collect();
-    let mut programs = Vec::new();
-    let mut binary = None;
-    let mut take = |artifact: Artifact| {
+    }
+
+    /// Runs cargo with these arguments and keeps what it made.
+    pub(crate) fn add(&mut self, arguments: &[&str]) -> Result<()> {
+        compile(cargo().args(arguments), &mut |artifact| self.take(artifact))
+            .context("no test was run")
+    }
+
+    fn take(&mut self, artifact: Artifact) {
         let Some(executable) = artifact.executable.map(PathBuf::from) else {
             return;
         };
-        let Some(directory) = packages.get(&artifact.package_id) else {
+        let Some(directory) = self.packages.get(&artifact.package_id) else {
             return;
         };
         if !artifact.profile.test {
             if artifact.target.name == "moorline" {
-                binary = Some(executable);
+                self.binary = Some(executable);
             }
             return;
         }
@@ -112,68 +196,10 @@ fn build(options: &TestOptions) -> Result<(Vec<Program>, Option<PathBuf>)> {
         } else {
             package
         };
-        programs.push(Program {
+        self.programs.push(Program {
             name,
             executable,
             directory: directory.clone(),
         });
-    };
-    if options.package.is_empty() {
-        // All targets but benches, so that the binary itself is built in the same pass.
-        compile(
-            &[
-                "test",
-                "--no-run",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--examples",
-            ],
-            &mut take,
-        )?;
-    } else {
-        let selected = options
-            .package
-            .iter()
-            .flat_map(|package| ["--package", package.as_str()]);
-        let arguments: Vec<_> = ["test", "--no-run"].into_iter().chain(selected).collect();
-        compile(&arguments, &mut take)?;
-        if options
-            .package
-            .iter()
-            .any(|package| package == "moorline-tests")
-        {
-            // What they test.
-            compile(
-                &["build", "--package", "moorline", "--bin", "moorline"],
-                &mut take,
-            )?;
-        }
     }
-    // End-to-end tests last: they take longest and fail for whatever failed before.
-    programs.sort_by_key(|program| (program.name.starts_with("tests"), program.name.clone()));
-    Ok((programs, binary))
-}
-
-/// Runs cargo and hands on what it made.
-fn compile(arguments: &[&str], take: &mut impl FnMut(Artifact)) -> Result<()> {
-    let mut command = cargo();
-    command
-        .args(arguments)
-        .arg("--message-format=json-render-diagnostics")
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("cargo has no output")?;
-    for message in Message::parse_stream(BufReader::new(stdout)) {
-        if let Message::CompilerArtifact(artifact) =
-            message.context("cannot read cargo's messages")?
-        {
-            take(artifact);
-        }
-    }
-    if !child.wait()?.success() {
-        bail!("the build failed: no test was run");
-    }
-    Ok(())
 }

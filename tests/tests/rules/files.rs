@@ -65,7 +65,8 @@ fn paths() -> Vec<PathBuf> {
                 if !is_foreign(&name) {
                     open.push(path);
                 }
-            } else {
+            } else if name != ".git" {
+                // In a worktree `.git` is a file.
                 found.push(path);
             }
         }

@@ -1,0 +1,126 @@
+//! The cluster tests: on the lab, which is made for them, or on a cluster that the caller names.
+
+use std::{
+    ffi::OsString,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    TestOptions, image,
+    lab::{self, Lab},
+    report::{Report, Verdict},
+    runner::{self, Case, Conditions, Limits},
+    suite::{self, Built},
+};
+
+/// Losing a node and getting it back takes half a minute, an outage of the API server minutes.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs the cluster tests that `options` select.
+pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
+    println!("==> build of the cluster tests");
+    let mut built = Built::new()?;
+    // Of the whole workspace, so that dependencies have the features with which the other tests were built.
+    built.add(&[
+        "test",
+        "--no-run",
+        "--workspace",
+        "--test",
+        "cluster",
+        "--features",
+        "moorline-tests/cluster",
+    ])?;
+    let cases = suite::cases(&built.programs, options)?;
+    match (&options.kubeconfig, &options.image) {
+        (Some(kubeconfig), Some(image)) => {
+            println!(
+                "==> cluster tests on the cluster of {}",
+                kubeconfig.display()
+            );
+            let kubeconfig = std::path::absolute(kubeconfig)?;
+            let conditions = conditions(&kubeconfig, image);
+            runner::run(&cases, &conditions, report);
+            Ok(())
+        }
+        _ => on_the_lab(&cases, report),
+    }
+}
+
+/// How the tests run on any cluster. One at a time: some take a node away from under the others.
+fn conditions(kubeconfig: &Path, image: &str) -> Conditions {
+    Conditions {
+        jobs: 1,
+        limits: Limits {
+            test: LIMIT,
+            long: None,
+        },
+        through: Vec::new(),
+        environment: vec![
+            ("MOORLINE_CLUSTER_KUBECONFIG", kubeconfig.into()),
+            ("MOORLINE_CLUSTER_IMAGE", image.into()),
+        ],
+    }
+}
+
+fn on_the_lab(cases: &[Case], report: &mut Report) -> Result<()> {
+    if let Some(reason) = lab::impossible() {
+        skip(
+            cases,
+            &format!("the cluster lab cannot run here: {reason}"),
+            report,
+        );
+        return Ok(());
+    }
+    println!("==> programs of the cluster lab");
+    let start = Instant::now();
+    if let Err(error) = lab::fetch() {
+        skip(
+            cases,
+            &format!("the cluster lab cannot be had here: {error:#}"),
+            report,
+        );
+        return Ok(());
+    }
+    println!("    {:.0} s", start.elapsed().as_secs_f64());
+    println!("==> image");
+    let start = Instant::now();
+    let image = image::run(None, false)?;
+    println!("    {:.0} s", start.elapsed().as_secs_f64());
+
+    println!("==> cluster tests on the lab");
+    let start = Instant::now();
+    let lab = Lab::up(&image.file)?;
+    println!("    up after {:.1} s", start.elapsed().as_secs_f64());
+    let failures = report.failures();
+    let mut conditions = conditions(&lab.kubeconfig()?, &image.reference);
+    let (through, setting) = lab.through();
+    conditions.through = vec![through.into()];
+    conditions.environment.extend([
+        (setting.0, OsString::from(setting.1)),
+        ("MOORLINE_CLUSTER_LAB", lab::scripts().into()),
+        ("MOORLINE_BIN", image.binary.into()),
+    ]);
+    runner::run(cases, &conditions, report);
+    if report.failures() > failures {
+        let kept = lab.keep_logs().context("cannot keep the logs of the lab")?;
+        println!("    logs of the lab: {}", kept.display());
+    }
+    let start = Instant::now();
+    let verdict = match lab.down() {
+        Ok(()) => Verdict::Passed,
+        Err(error) => Verdict::Failed(format!("{error:#}")),
+    };
+    println!("    down after {:.1} s", start.elapsed().as_secs_f64());
+    report.add("the lab leaves nothing behind", verdict, Duration::ZERO);
+    Ok(())
+}
+
+fn skip(cases: &[Case], reason: &str, report: &mut Report) {
+    for case in cases {
+        let name = format!("{} {}", case.program.name, case.test);
+        report.add(&name, Verdict::Skipped(reason.to_owned()), Duration::ZERO);
+    }
+}

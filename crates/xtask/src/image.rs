@@ -1,0 +1,266 @@
+//! `cargo xtask image`: the binary, linked statically, in an OCI image. No container daemon, no base image.
+//!
+//! The image holds `/usr/bin/moorline`, the user 65532, `/tmp`, and the root certificates of the web. The S3 client and the webhooks
+//! verify by the system's certificates, and there is no system: so the image brings Mozilla's, from a crate that `Cargo.lock` pins.
+//! An own authority is mounted and named by `SSL_CERT_FILE`.
+//!
+//! **Static**: musl, if rustup has or gets that target and `musl-gcc` is there; else glibc linked statically. Both ask DNS as
+//! `/etc/resolv.conf` says. **Reproducible**: no path of the machine stands in the binary; `--twice` proves it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::{
+    oci::{Entry, Image},
+    process::{cargo, compile, root, target_directory},
+};
+
+/// The user of every pod (PodSecurity `restricted` refuses root).
+const USER: u32 = 65532;
+/// What a node pulls before the first camera of a new version is recorded.
+const LIMIT: usize = 40_000_000;
+
+/// A finished image.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) file: PathBuf,
+    /// What is in it; it runs on this machine too.
+    pub(crate) binary: PathBuf,
+    /// `localhost/moorline:0.1.0`.
+    pub(crate) reference: String,
+    /// Of the manifest.
+    pub(crate) digest: String,
+}
+
+/// Builds the binary and writes the image into `<target>/image`.
+pub(crate) fn run(name: Option<&str>, twice: bool) -> Result<Made> {
+    let version = env!("CARGO_PKG_VERSION");
+    let reference = format!("{}:{version}", name.unwrap_or("localhost/moorline"));
+    let target = Target::choose();
+    let directory = target_directory()?;
+    let made = make(&target, &directory, &reference, &directory.join("image"))?;
+    if twice {
+        let fresh = directory.join("image-again");
+        let again = make(&target, &fresh, &reference, &fresh)?;
+        std::fs::remove_dir_all(&fresh)?;
+        if again.digest != made.digest {
+            bail!(
+                "built again from nothing, the image is another one: {} and {}",
+                made.digest,
+                again.digest
+            );
+        }
+        println!("built again from nothing: the same digest");
+    }
+    Ok(made)
+}
+
+fn make(target: &Target, build: &Path, reference: &str, out: &Path) -> Result<Made> {
+    let binary = target.build(build)?;
+    let bytes = std::fs::read(&binary)?;
+    let size = bytes.len();
+    let image = image(target.architecture, bytes);
+    std::fs::create_dir_all(out)?;
+    let file = out.join(format!(
+        "moorline-{}-{}.tar",
+        env!("CARGO_PKG_VERSION"),
+        target.architecture
+    ));
+    let digest = image.write(reference, &file)?;
+    println!("{} ({}, {})", file.display(), reference, target.triple);
+    println!("{digest}, the binary has {:.1} MB", size as f64 / 1e6);
+    if size > LIMIT {
+        bail!("the binary is larger than {} MB", LIMIT / 1_000_000);
+    }
+    Ok(Made {
+        file,
+        binary,
+        reference: reference.to_owned(),
+        digest,
+    })
+}
+
+fn image(architecture: &'static str, binary: Vec<u8>) -> Image {
+    let passwd = format!(
+        "root:x:0:0:root:/:/sbin/nologin\nmoorline:x:{USER}:{USER}:moorline:/tmp:/sbin/nologin\n"
+    );
+    let group = format!("root:x:0:\nmoorline:x:{USER}:\n");
+    let entries = [
+        ("usr/bin/moorline", Entry::program(binary)),
+        ("etc/passwd", Entry::file(passwd)),
+        ("etc/group", Entry::file(group)),
+        (
+            "etc/ssl/certs/ca-certificates.crt",
+            Entry::file(root_certificates()),
+        ),
+        ("tmp", Entry::directory(0o1777)),
+    ];
+    let label = |name, text: &str| (name, text.to_owned());
+    Image {
+        architecture,
+        user: format!("{USER}:{USER}"),
+        entrypoint: "/usr/bin/moorline".to_owned(),
+        environment: vec!["PATH=/usr/bin".to_owned(), "HOME=/tmp".to_owned()],
+        labels: BTreeMap::from([
+            label("org.opencontainers.image.title", "moorline"),
+            label(
+                "org.opencontainers.image.version",
+                env!("CARGO_PKG_VERSION"),
+            ),
+            label(
+                "org.opencontainers.image.source",
+                env!("CARGO_PKG_REPOSITORY"),
+            ),
+            label(
+                "org.opencontainers.image.licenses",
+                env!("CARGO_PKG_LICENSE"),
+            ),
+        ]),
+        entries: entries
+            .into_iter()
+            .map(|(path, entry)| (path.to_owned(), entry))
+            .collect(),
+    }
+}
+
+/// Mozilla's root certificates as PEM.
+fn root_certificates() -> String {
+    let mut text = String::new();
+    for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = STANDARD.encode(certificate);
+        for line in encoded.as_bytes().chunks(64) {
+            text.extend(line.iter().map(|&byte| char::from(byte)));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+/// How the binary is linked.
+struct Target {
+    /// As OCI names it.
+    architecture: &'static str,
+    triple: String,
+}
+
+impl Target {
+    fn choose() -> Self {
+        let rust = std::env::consts::ARCH;
+        let architecture = match rust {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let musl = format!("{rust}-unknown-linux-musl");
+        let triple = match musl_is_there(&musl) {
+            Ok(()) => musl,
+            Err(error) => {
+                println!("no {musl}: {error:#}; glibc is linked statically instead");
+                format!("{rust}-unknown-linux-gnu")
+            }
+        };
+        Self {
+            architecture,
+            triple,
+        }
+    }
+
+    /// Builds the binary in `directory`, which is cargo's target directory.
+    fn build(&self, directory: &Path) -> Result<PathBuf> {
+        let home = std::env::var("CARGO_HOME")
+            .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
+            .context("neither CARGO_HOME nor HOME is set")?;
+        // No path of this machine may stand in the binary, neither from Rust nor from the C parts.
+        let maps = [
+            (home.as_str(), "/cargo"),
+            (&root().display().to_string(), "/moorline"),
+            (&directory.display().to_string(), "/target"),
+        ];
+        let flags = |option: &str| {
+            let flags = maps.map(|(from, to)| format!("{option}={from}={to}"));
+            flags.join(" ")
+        };
+        let variable = self.triple.to_uppercase().replace('-', "_");
+        let mut command = cargo();
+        command
+            .args(["build", "--locked", "--release", "--package", "moorline"])
+            .args(["--bin", "moorline", "--target", &self.triple])
+            .env("CARGO_TARGET_DIR", directory)
+            .env(
+                format!("CARGO_TARGET_{variable}_RUSTFLAGS"),
+                format!(
+                    "-C target-feature=+crt-static {}",
+                    flags("--remap-path-prefix")
+                ),
+            )
+            .env(
+                format!("CFLAGS_{}", self.triple.replace('-', "_")),
+                flags("-ffile-prefix-map"),
+            )
+            .env_remove("RUSTFLAGS");
+        let mut binary = None;
+        compile(&mut command, &mut |artifact| {
+            if artifact.target.name == "moorline" {
+                binary = artifact.executable.map(PathBuf::from).or(binary.take());
+            }
+        })?;
+        binary.context("cargo named no executable")
+    }
+}
+
+/// Whether musl can be built for; asks rustup for the target if it is missing.
+fn musl_is_there(triple: &str) -> Result<()> {
+    let succeeds = |command: &mut Command| -> Result<()> {
+        let output = command.output()?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            bail!("{}", text.lines().last().unwrap_or_default().trim());
+        }
+        Ok(())
+    };
+    succeeds(Command::new("musl-gcc").arg("-dumpversion"))
+        .context("musl-gcc (package musl-tools)")?;
+    let library = Command::new("rustc")
+        .current_dir(root())
+        .args(["--print", "target-libdir", "--target", triple])
+        .output()?;
+    if Path::new(String::from_utf8_lossy(&library.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    succeeds(
+        Command::new("rustup")
+            .current_dir(root())
+            .args(["target", "add", triple]),
+    )
+    .context("rustup")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_certificates_are_pem() {
+        let text = root_certificates();
+        let begins = text.matches("-----BEGIN CERTIFICATE-----\n").count();
+        assert!(begins > 100, "{begins} certificates");
+        assert_eq!(begins, text.matches("-----END CERTIFICATE-----\n").count());
+        assert!(text.lines().all(|line| line.len() <= 64));
+    }
+
+    #[test]
+    fn the_image_runs_the_binary_as_a_user_that_is_not_root() {
+        let image = image("amd64", b"binary".to_vec());
+        assert_eq!(image.user, "65532:65532");
+        assert!(image.entries.contains_key("usr/bin/moorline"));
+        assert_eq!(image.entrypoint, "/usr/bin/moorline");
+    }
+}

@@ -1,0 +1,20 @@
+//! The whole system on Kubernetes: `cargo xtask test --cluster`. One theme, one file.
+//!
+//! Every test begins with [`cluster`]. It runs alone, inside the lab, on nodes that are whole; what it makes lies in namespaces of its
+//! own. What touches nodes or the control plane asks for the lab (`or_skip(cluster.lab())`), so that it is skipped on somebody's own cluster.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind, write and look at the real clock"
+)]
+
+mod image;
+mod lab;
+mod node_loss;
+mod restricted;
+
+use moorline_testkit::{cluster::Cluster, or_skip};
+
+/// The cluster of this run, or `None` where there is none and the test is skipped.
+async fn cluster() -> Option<Cluster> {
+    or_skip(Cluster::find().await)
+}

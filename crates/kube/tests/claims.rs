@@ -49,6 +49,7 @@ fn up(mon: &Mon, number: u64) -> SessionId {
         .expect("the camera");
     let taken = mon.claims.events(Arc::new(Nobody)).up(TunnelUp {
         session,
+        key: record.keys.first().map(|key| key.key.clone()),
         camera: record,
         peer: Some(([203, 0, 113, 9], 40_000 + number as u16).into()),
         client: String::new(),

@@ -210,8 +210,10 @@ impl Account {
             self.stretches.first().map(|(gap, _)| gap.since),
             first,
         ];
+        // The monitor's word reaches further than ours where the camera was recorded in another tier meanwhile.
         let origin = cursor
-            .or_else(|| stored.max(self.durable_until))
+            .max(stored)
+            .max(self.durable_until)
             .or_else(|| earliest.into_iter().flatten().min())
             .unwrap_or(self.started);
         // Before that another stream was recorded: this one was off, which is nobody's gap.

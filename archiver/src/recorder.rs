@@ -434,8 +434,8 @@ impl Recorder {
     fn report(&mut self) {
         let spool = &self.parts.spool;
         let lane = self.parts.account.lane();
-        let (durable, bytes) =
-            spool.stock(|stock| (stock.durable_until(lane), stock.bytes_of(lane)));
+        let durable = spool.durable_until(lane);
+        let bytes = spool.stock(|stock| stock.bytes_of(lane));
         let report = ArchiveReport {
             state: self.state,
             synced_until: self.synced,

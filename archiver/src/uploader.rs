@@ -19,6 +19,7 @@ use moorline_base::clock::timeout;
 use moorline_core::port::{SealedFile, SegmentSink, StoreError};
 
 use crate::breaker::Breaker;
+use crate::disk::Disk;
 use crate::spool::{Item, ItemId, Spool};
 
 /// The sink's own deadline is 30 s and 1 s per 100 kB; it gets a little more before its call is given up.
@@ -166,8 +167,8 @@ impl Uploader {
                 reason = "missing",
                 "an object of the spool was removed by another hand"
             );
-            spool.stock(|stock| stock.remove(done.id));
-            spool.tell();
+            let spool = Arc::clone(spool);
+            Disk::submit(move || spool.vanished(done.id));
             return;
         }
         let put_off = match error {

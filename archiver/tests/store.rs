@@ -184,6 +184,37 @@ async fn a_full_spool_gives_up_the_oldest_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_hand_removed_from_the_spool_is_a_gap_before_anything_behind_it_is_durable() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let sealed = spool.path().join(".sealed");
+    common::eventually("three segments wait", || {
+        common::files(&sealed, ".mp4").len() >= 3
+    })
+    .await;
+    let mut waiting = common::files(&sealed, ".mp4");
+    waiting.sort();
+    std::fs::remove_file(&waiting[1]).unwrap();
+    store.mood.send_replace(Mood::Takes);
+    let last = running.drain(Duration::from_secs(40)).await.unwrap();
+    let gaps = store.gaps();
+    let causes: Vec<_> = gaps.iter().map(|gap| gap.cause).collect();
+    assert_eq!(causes, [Cause::NodeLost], "{gaps:?}");
+    let mut explained: Vec<_> = store.keys().iter().map(ObjectKey::range).collect();
+    explained.sort();
+    let mut end = explained[0].from;
+    for range in explained {
+        assert!(range.from.since(end) < Duration::from_secs(1), "{range:?}");
+        end = end.max(range.to);
+    }
+    assert_eq!(last.durable_until, Some(end));
+    archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);

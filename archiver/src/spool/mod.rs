@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_base::SharedClock;
 use moorline_base::files::{Access, DataDir, LockError, write_atomic};
-use moorline_core::TimeRange;
 use moorline_core::segment::{GapKey, ObjectKey};
+use moorline_core::{TimeRange, Timestamp};
 use tokio::sync::watch;
 
 use crate::disk::Disk;
@@ -138,6 +138,17 @@ impl Spool {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// Up to where everything of a camera is acknowledged by the store, or is a gap that is: [`Stock::durable_until`], but not beyond a
+    /// gap that is known and could not be written yet.
+    pub(crate) fn durable_until(&self, lane: &Lane) -> Option<Timestamp> {
+        self.with(|state| {
+            let known = state.stock.durable_until(lane)?;
+            let of_camera = |gap: &&GapKey| gap.place.camera == lane.camera;
+            let unwritten = state.unwritten.iter().filter(of_camera);
+            Some(unwritten.map(|gap| gap.start).fold(known, Timestamp::min))
+        })
+    }
+
     /// What the start-up scan found of a recording, oldest first: given once.
     pub(crate) fn take_found(&self, lane: &Lane) -> Vec<Found> {
         self.with(|state| {
@@ -192,17 +203,23 @@ impl Spool {
 
     /// Seals and writes what could not be sealed or written before. Blocks.
     pub(crate) fn mend(self: &Arc<Self>) {
-        let (unsealed, unwritten) = self.with(|state| {
-            (
-                std::mem::take(&mut state.unsealed),
-                std::mem::take(&mut state.unwritten),
-            )
-        });
-        for key in unwritten {
-            self.write_gap(key);
-        }
+        self.write_unwritten();
+        let unsealed = self.with(|state| std::mem::take(&mut state.unsealed));
         for body in unsealed {
             body.seal_or_keep(self);
+        }
+    }
+
+    /// Writes the markers that could not be written before. Each stays noted until it is in the account, so that nothing behind it is
+    /// called durable meanwhile. Blocks.
+    pub(crate) fn write_unwritten(&self) {
+        for key in self.with(|state| state.unwritten.clone()) {
+            if let Err(error) = self.try_write_gap(&key) {
+                tracing::debug!(camera = %key.place.camera, %error, "a gap marker still cannot be written");
+                return;
+            }
+            self.with(|state| state.unwritten.retain(|other| *other != key));
+            self.tell();
         }
     }
 
@@ -231,7 +248,10 @@ impl Spool {
                 }
             }
         }
-        self.with(|state| state.found.retain(|(lane, _)| lane.camera != *camera));
+        self.with(|state| {
+            state.found.retain(|(lane, _)| lane.camera != *camera);
+            state.unwritten.retain(|gap| gap.place.camera != *camera);
+        });
         self.tell();
         Ok(bytes)
     }

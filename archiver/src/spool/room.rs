@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use moorline_base::files::disk_space;
 use moorline_core::Cause;
-use moorline_core::segment::{GapKey, SegmentKey};
+use moorline_core::segment::{GapKey, ObjectKey, SegmentKey};
 
-use super::Spool;
+use super::{ItemId, Spool};
 use crate::settings::WhenFull;
 
 /// The file system is asked so often at most.
@@ -45,17 +45,21 @@ impl Spool {
         if self.settings.when_full == WhenFull::StopNew {
             return false;
         }
-        let Some((id, key)) = self.stock(|stock| stock.evictable()) else {
+        // Held, so that no upload of it begins, and in the account until its gap is: until then nothing behind it is durable.
+        let held = self.stock(|stock| {
+            let (id, key) = stock.evictable()?;
+            stock.hold(id);
+            Some((id, key))
+        });
+        let Some((id, key)) = held else {
             return false;
         };
-        // taken out of the account first, so that no upload of it begins
+        for marker in markers(&key, Cause::SpoolFull) {
+            self.write_gap(marker);
+        }
         let Some(item) = self.stock(|stock| stock.remove(id)) else {
             return true;
         };
-        let markers = markers(&key);
-        for marker in &markers {
-            self.write_gap(marker.clone());
-        }
         match std::fs::remove_file(&item.path) {
             Ok(()) => {
                 self.metrics.evicted();
@@ -66,8 +70,27 @@ impl Spool {
             }
         }
         self.with(|state| state.room.at = None);
+        // On a disk that was full to the last byte there is room for the marker only now.
+        self.write_unwritten();
         self.tell();
         true
+    }
+
+    /// Somebody else removed the file of a segment or a marker that waited, and the store does not have it: what it covered is missing.
+    /// Blocks.
+    pub(crate) fn vanished(&self, id: ItemId) {
+        let key = self.stock(|stock| stock.item(id).map(|item| item.key.clone()));
+        let gaps = match key {
+            Some(ObjectKey::Segment(key)) => markers(&key, Cause::NodeLost),
+            // the same marker again
+            Some(ObjectKey::Gap(key)) => vec![key],
+            None => return,
+        };
+        // Noted before it leaves the account, so that nothing behind it is durable meanwhile.
+        self.with(|state| state.unwritten.extend(gaps));
+        self.stock(|stock| stock.remove(id));
+        self.write_unwritten();
+        self.tell();
     }
 
     fn available(&self) -> io::Result<u64> {
@@ -93,8 +116,8 @@ impl Spool {
     }
 }
 
-/// What stands for a segment that was given up.
-fn markers(key: &SegmentKey) -> Vec<GapKey> {
+/// What stands for a segment that is gone.
+fn markers(key: &SegmentKey, cause: Cause) -> Vec<GapKey> {
     // however short: its neighbours may be given up as well
     key.range()
         .cut_at_hours()
@@ -103,7 +126,7 @@ fn markers(key: &SegmentKey) -> Vec<GapKey> {
             start: range.from,
             duration: range.duration(),
             generation: key.generation,
-            cause: Cause::SpoolFull,
+            cause,
         })
         .collect()
 }

@@ -184,15 +184,21 @@ impl Stock {
         self.shelves.get(lane)?.cursor
     }
 
-    /// Up to where everything of a recording is acknowledged or is a gap that is: the start of the first thing that is not, else the end
-    /// of what is accounted for. `None` until a recorder accounts for it: before that an unwritten gap may lie anywhere.
+    /// Up to where everything of a camera is acknowledged or is a gap that is: the start of the first thing that is not, whatever its tier
+    /// (what was recorded before a change of tier may still wait), else the end of what this recording accounts for. `None` until a
+    /// recorder accounts for it: before that an unwritten gap may lie anywhere.
     pub(crate) fn durable_until(&self, lane: &Lane) -> Option<Timestamp> {
-        let shelf = self.shelves.get(lane)?;
-        let known = shelf.cursor?;
-        let open = shelf.open.values().map(|open| open.key.start).min();
-        let sealed = shelf.items.first().map(|(start, _)| *start);
-        let first = [open, sealed].into_iter().flatten().min();
-        Some(first.map_or(known, |first| first.min(known)))
+        let known = self.shelves.get(lane)?.cursor?;
+        let of_camera = Tier::ALL.into_iter().filter_map(|tier| {
+            let camera = lane.camera.clone();
+            self.shelves.get(&Lane { camera, tier })
+        });
+        let first = of_camera.flat_map(|shelf| {
+            let open = shelf.open.values().map(|open| open.key.start).min();
+            let sealed = shelf.items.first().map(|(start, _)| *start);
+            [open, sealed].into_iter().flatten()
+        });
+        Some(first.min().map_or(known, |first| first.min(known)))
     }
 
     /// A camera drains: its objects go first, until that many calls with `false`.
@@ -229,6 +235,14 @@ impl Stock {
             item.uploading = true;
         }
         Some(order.1)
+    }
+
+    /// Nobody uploads it from now on: its holder removes it.
+    pub(crate) fn hold(&mut self, id: ItemId) {
+        if let Some(item) = self.items.get_mut(&id) {
+            item.uploading = true;
+            self.waiting.remove(&(item.key.range().from, id));
+        }
     }
 
     /// Objects that wait for a place among the uploads.
@@ -390,6 +404,20 @@ mod tests {
         assert_eq!(stock.durable_until(&lane("yard")), Some(at(180)));
         assert_eq!(stock.durable_until(&lane("door")), None);
         assert_eq!((stock.bytes(), stock.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_of_the_former_tier_is_not_durable() {
+        let mut stock = stock("yard", 1);
+        let low = Lane {
+            tier: Tier::Low,
+            ..lane("yard")
+        };
+        stock.set_cursor(&low, at(180));
+        assert_eq!(stock.durable_until(&low), Some(at(0)));
+        let first = stock.pick(false).unwrap();
+        stock.remove(first);
+        assert_eq!(stock.durable_until(&low), Some(at(180)));
     }
 
     #[test]

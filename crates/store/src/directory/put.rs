@@ -60,15 +60,20 @@ pub(super) fn sealed(tree: &Tree, file: &SealedFile) -> Result<(), StoreError> {
     sync_directory(spool).map_err(|cause| failed(&key, &cause))
 }
 
-/// A put whose caller was cancelled after the rename comes again, without a file.
+/// A put whose caller was cancelled after the rename, or whose fsync failed, comes again without a file.
 fn put_before(tree: &Tree, file: &SealedFile, key: &str) -> Result<(), StoreError> {
+    let parts = components(key)?;
+    let (_, folders) = split(&parts);
     match tree.length(key) {
-        Ok(length) if length == file.bytes => Ok(()),
-        _ => Err(StoreError::Refused(format!(
-            "neither the spool has {} nor the store {key}",
-            file.path.display()
-        ))),
+        Ok(length) if length == file.bytes => {}
+        Ok(_) => return Err(StoreError::Digest(key.to_owned())),
+        Err(cause) => return Err(cause),
     }
+    tree.folder(folders)
+        .and_then(|folder| fsync(&folder))
+        .map_err(|cause| failed(key, &cause.into()))?;
+    let spool = file.path.parent().unwrap_or(Path::new("."));
+    sync_directory(spool).map_err(|cause| failed(key, &cause))
 }
 
 /// Writes a few bytes under a key.

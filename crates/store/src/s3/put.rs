@@ -66,10 +66,7 @@ pub(super) async fn sealed(store: &S3Store, file: &SealedFile) -> Result<(), Sto
 async fn put_before(store: &S3Store, file: &SealedFile, key: &str) -> Result<(), StoreError> {
     match store.head_object(key).await {
         Ok(head) if head.bytes == file.bytes => Ok(()),
-        Ok(_) | Err(StoreError::Missing(_)) => Err(StoreError::Refused(format!(
-            "neither the spool has {} nor the store {key}",
-            file.path.display()
-        ))),
+        Ok(_) => Err(StoreError::Digest(key.to_owned())),
         Err(cause) => Err(cause),
     }
 }

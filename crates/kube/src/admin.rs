@@ -277,6 +277,14 @@ impl CameraAdmin for KubeAdmin {
         let given = change;
         self.change(id, move |camera| {
             let before = camera.clone();
+            // Asked anew in each round: the record may have been changed between two.
+            if given
+                .decided_on
+                .as_deref()
+                .is_some_and(|seen| *seen != before)
+            {
+                return Err(CameraAdminError::Changed(before.id));
+            }
             given.clone().apply(camera);
             // A camera is always switched off, even one with a field that is refused now.
             let switched = Camera {

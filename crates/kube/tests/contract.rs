@@ -55,6 +55,7 @@ async fn cameras_keep_their_contract() {
     cameras::a_change_is_seen_at_once(directory, admin, KEEPS).await;
     cameras::fields_change_together_or_not_at_all(directory, admin, KEEPS).await;
     cameras::a_wrong_field_is_named(directory, admin).await;
+    cameras::of_two_changes_decided_on_one_record_the_later_is_told(directory, admin).await;
     cameras::a_key_belongs_to_one_camera(directory, admin).await;
     cameras::keys_are_added_once_and_revoked(directory, admin, KEEPS).await;
     nothing_to_drain(&api);

@@ -271,7 +271,7 @@ impl Server {
         let stop = doors.token();
         doors.spawn("retention", async move { sweeper.run(&stop).await });
         let probing = parts.store.clone().probe_until_answered(
-            parts.classes.clone(),
+            parts.registry.used_classes(),
             Arc::clone(&clock),
             doors.token(),
         );

@@ -9,6 +9,7 @@ use sqlx::{Connection, SqliteConnection};
 use crate::database::{self, beside, check, copy_to, migrations, version};
 use crate::error::OpenError;
 use crate::registry::Registry;
+use crate::used_classes::SEARCHED;
 
 /// How far generations jump when a copy is put in place: claims that were made after the copy must not be made again, since object keys
 /// carry the generation (ten digits: room for thousands of restores).
@@ -34,8 +35,8 @@ impl Registry {
 }
 
 /// Puts a copy in the place of the database at `path`, which must not be open. What stood there is kept as
-/// `registry-replaced-<now_ms>.sqlite`. The copy is checked first; its web sessions end, and its generations jump past all that were
-/// given since. The key file is the caller's to put back.
+/// `registry-replaced-<now_ms>.sqlite`. The copy is checked first; its web sessions end, its generations jump past all that were
+/// given since, and the store is to be searched for classes anew. The key file is the caller's to put back.
 ///
 /// # Errors
 /// [`OpenError`]: the copy is damaged or of a newer Moorline; nothing was changed then.
@@ -79,6 +80,11 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     .execute(&mut *transaction)
     .await?;
     sqlx::query("DELETE FROM web_sessions")
+        .execute(&mut *transaction)
+        .await?;
+    // What was recorded after the copy was made lies in the store and not in it: the next start searches.
+    sqlx::query("DELETE FROM meta WHERE name = ?")
+        .bind(SEARCHED)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await

@@ -26,11 +26,18 @@ const READERS: u32 = 2;
 
 /// The schema's history. A migration that was released is never changed.
 pub(crate) fn migrations() -> Vec<Migration> {
-    vec![migration(
-        1,
-        "cameras and people",
-        include_str!("../migrations/0001_cameras_and_people.sql"),
-    )]
+    vec![
+        migration(
+            1,
+            "cameras and people",
+            include_str!("../migrations/0001_cameras_and_people.sql"),
+        ),
+        migration(
+            2,
+            "used classes",
+            include_str!("../migrations/0002_used_classes.sql"),
+        ),
+    ]
 }
 
 pub(crate) fn migration(version: i64, description: &'static str, sql: &'static str) -> Migration {
@@ -312,6 +319,7 @@ mod tests {
     use std::sync::Arc;
 
     use moorline_base::SimulatedClock;
+    use moorline_core::port::UsedClasses as _;
 
     use super::*;
     use crate::registry::Registry;
@@ -349,11 +357,11 @@ mod tests {
             "a new file needs no copy"
         );
         let later = with(&[
-            (2, "CREATE TABLE groups (name TEXT) STRICT"),
-            (3, "ALTER TABLE cameras ADD COLUMN colour TEXT"),
+            (3, "CREATE TABLE groups (name TEXT) STRICT"),
+            (4, "ALTER TABLE cameras ADD COLUMN colour TEXT"),
         ]);
         open(path, &later).await.unwrap().close().await.unwrap();
-        let copy = path.join("registry-before-2.sqlite");
+        let copy = path.join("registry-before-3.sqlite");
         assert_eq!(
             fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
             0o600
@@ -363,20 +371,64 @@ mod tests {
             matches!(
                 error,
                 OpenError::Newer {
-                    found: 3,
-                    known: 1,
+                    found: 4,
+                    known: 2,
                     ..
                 }
             ),
             "{error}"
         );
         assert!(
-            error.hint().contains("registry-before-2.sqlite"),
+            error.hint().contains("registry-before-3.sqlite"),
             "{}",
             error.hint()
         );
         fs::rename(&copy, path.join("registry.sqlite")).unwrap();
         open(path, &migrations()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cameras_record_is_noted_when_an_older_registry_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let first = &migrations()[..1];
+        // This version's parts want its tables, so the older file is made and filled by hand.
+        let key_file = path.join("registry.key");
+        crate::envelope::Envelope::create(&key_file).unwrap();
+        let key = crate::envelope::Envelope::read(&key_file).unwrap().id();
+        let file = path.join("registry.sqlite");
+        Database::create(&file, &key, first).await.unwrap();
+        let mut connection = options(&file).connect().await.unwrap();
+        for (name, record, retention) in [
+            ("yard", "main", "r030"),
+            ("door", "sub", "keep"),
+            ("shed", "off", "r014"),
+        ] {
+            sqlx::query(
+                "INSERT INTO cameras VALUES ('home', ?, '', NULL, 'UTC', 0, '{\"kind\":\"tunnel\",\"forwards\":[]}', ?, ?, 'yes')",
+            )
+            .bind(name)
+            .bind(record)
+            .bind(retention)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        }
+        connection.close().await.unwrap();
+        let registry = open(path, &migrations()).await.unwrap();
+        assert!(path.join("registry-before-2.sqlite").exists());
+        let used = registry.used_classes();
+        let told = |name: &str| -> Vec<String> {
+            let classes = used.of(&name.parse().unwrap());
+            let told = classes
+                .iter()
+                .map(|class| format!("{} {}", class.retention, class.tier));
+            told.collect()
+        };
+        assert_eq!(told("yard"), ["r030 full"]);
+        assert_eq!(told("door"), ["keep low"]);
+        assert!(told("shed").is_empty());
+        assert!(!used.is_complete(), "the store is still to be searched");
     }
 
     #[tokio::test]
@@ -390,13 +442,13 @@ mod tests {
             .await
             .unwrap();
         let broken = with(&[(
-            2,
+            3,
             "CREATE TABLE half (name TEXT); INSERT INTO nowhere VALUES (1)",
         )]);
         let error = open(path, &broken).await.unwrap_err();
         assert!(matches!(error, OpenError::Migration { .. }), "{error}");
         assert!(
-            error.hint().contains("registry-before-2.sqlite"),
+            error.hint().contains("registry-before-3.sqlite"),
             "{}",
             error.hint()
         );

@@ -19,6 +19,7 @@ use crate::cameras::{WriteError, read_all, write};
 use crate::database::Database;
 use crate::envelope::Envelope;
 use crate::error::{OpenError, detached, failed};
+use crate::used_classes::{self, UsedBook};
 
 const OPERATION: &str = "change the camera registry";
 
@@ -30,6 +31,7 @@ pub struct Cameras(Arc<Inner>);
 struct Inner {
     writer: SqlitePool,
     envelope: Arc<Envelope>,
+    used: UsedBook,
     snapshot: ArcSwap<CameraSet>,
     version: watch::Sender<u64>,
     changing: Mutex<()>,
@@ -39,6 +41,7 @@ impl Cameras {
     pub(crate) async fn load(
         database: &Database,
         envelope: Arc<Envelope>,
+        used: UsedBook,
     ) -> Result<Self, OpenError> {
         let sql = |error: sqlx::Error| OpenError::sql("read", &database.path, &error);
         let mut connection = database.reader.acquire().await.map_err(sql)?;
@@ -48,6 +51,7 @@ impl Cameras {
         Ok(Self(Arc::new(Inner {
             writer: database.writer.clone(),
             envelope,
+            used,
             snapshot: ArcSwap::from_pointee(CameraSet::new(cameras)),
             version: watch::Sender::new(1),
             changing: Mutex::new(()),
@@ -84,6 +88,8 @@ impl Inner {
             self.is_free(present, &camera.id, &key.key)?;
         }
         let operation = failed(OPERATION);
+        let used = used_classes::present(&camera);
+        let _turn = self.used.turn().await;
         let mut transaction = self
             .writer
             .begin_with("BEGIN IMMEDIATE")
@@ -92,7 +98,15 @@ impl Inner {
         write(&mut transaction, &self.envelope, &camera, new)
             .await
             .map_err(|error| refused(error, &camera))?;
+        if let Some(class) = used {
+            used_classes::write(&mut transaction, &camera.id, class)
+                .await
+                .map_err(&operation)?;
+        }
         transaction.commit().await.map_err(&operation)?;
+        if let Some(class) = used {
+            self.used.show(&camera.id, class);
+        }
         self.show(present, &camera.id, Some(camera.clone()));
         Ok(())
     }
@@ -199,12 +213,20 @@ impl CameraAdmin for Cameras {
         .await
     }
 
-    async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError> {
+    async fn set(
+        &self,
+        id: &CameraId,
+        mut change: CameraChange,
+    ) -> Result<Camera, CameraAdminError> {
         let id = id.clone();
         self.change(|inner, present| async move {
             let before = known(&present, &id)?;
+            // Changes go one after another, so nothing comes between this look and the commit.
+            if change.decided_on.take().is_some_and(|seen| *seen != before) {
+                return Err(CameraAdminError::Changed(id));
+            }
             let mut camera = before.clone();
-            apply(&mut camera, change);
+            change.apply(&mut camera);
             // A camera is always switched off, even one that an older version let in with a field that is refused now.
             let switched = Camera {
                 enabled: camera.enabled,
@@ -284,33 +306,4 @@ impl CameraAdmin for Cameras {
 
 fn is_timezone(name: &str) -> bool {
     jiff::tz::db().get(name).is_ok()
-}
-
-fn apply(camera: &mut Camera, change: CameraChange) {
-    let CameraChange {
-        title,
-        site,
-        timezone,
-        access,
-        main,
-        sub,
-        record,
-        retention,
-        enabled,
-    } = change;
-    set(&mut camera.title, title);
-    set(&mut camera.site, site);
-    set(&mut camera.timezone, timezone);
-    set(&mut camera.access, access);
-    set(&mut camera.main, main);
-    set(&mut camera.sub, sub);
-    set(&mut camera.record, record);
-    set(&mut camera.retention, retention);
-    set(&mut camera.enabled, enabled);
-}
-
-fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
-    }
 }

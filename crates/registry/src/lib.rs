@@ -1,5 +1,5 @@
-//! Cameras, people and claims in SQLite: the embedded adapter of the ports `CameraDirectory`, `CameraAdmin`, `Claims`, `Memories`,
-//! `Users`, `WebSessions` and `Audit`.
+//! Cameras, people and claims in SQLite: the embedded adapter of the ports `CameraDirectory`, `CameraAdmin`, `UsedClasses`, `Claims`,
+//! `Memories`, `Users`, `WebSessions` and `Audit`.
 //!
 //! Owns: one database file, the key file of its envelope, and what of both is kept in memory. Does not own: who may change what (web and
 //! the command line decide), the lock on the data directory (`base`), sessions of cameras (`tunnel`, `mon`).
@@ -42,6 +42,7 @@ mod registry;
 mod sessions;
 mod stream_password;
 mod throttle;
+mod used_classes;
 mod users;
 
 pub use audit::AuditLog;
@@ -52,4 +53,5 @@ pub use error::OpenError;
 pub use memories::MemoryBook;
 pub use registry::Registry;
 pub use sessions::SessionBook;
+pub use used_classes::UsedBook;
 pub use users::UserBook;

@@ -21,6 +21,7 @@ use crate::group::GroupCommit;
 use crate::memories::MemoryBook;
 use crate::people::People;
 use crate::sessions::SessionBook;
+use crate::used_classes::UsedBook;
 use crate::users::UserBook;
 
 /// How often used sessions are written and old entries removed.
@@ -33,6 +34,7 @@ pub struct Registry {
     database: Database,
     key_file: PathBuf,
     cameras: Arc<Cameras>,
+    used: UsedBook,
     claims: Arc<ClaimBook>,
     memories: Arc<MemoryBook>,
     users: Arc<UserBook>,
@@ -93,7 +95,9 @@ impl Registry {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let group = GroupCommit::start(database.writer.clone(), clock.clone(), &stop, &tasks);
-        let cameras = Arc::new(Cameras::load(&database, Arc::clone(&envelope)).await?);
+        let used = UsedBook::load(&database).await?;
+        let cameras =
+            Arc::new(Cameras::load(&database, Arc::clone(&envelope), used.clone()).await?);
         let people = Arc::new(People::load(&database, &envelope).await?);
         let sessions = Arc::new(SessionBook::load(&database, &people, clock.clone()).await?);
         let users = UserBook::new(
@@ -109,6 +113,7 @@ impl Registry {
             database,
             key_file: key_file.into(),
             cameras,
+            used,
             claims: Arc::new(ClaimBook::new(group.clone())),
             memories: Arc::new(MemoryBook::new(group, reader)),
             users: Arc::new(users),
@@ -146,6 +151,11 @@ impl Registry {
     /// Cameras: `CameraDirectory` and `CameraAdmin`.
     pub fn cameras(&self) -> Arc<Cameras> {
         Arc::clone(&self.cameras)
+    }
+
+    /// `UsedClasses`.
+    pub fn used_classes(&self) -> UsedBook {
+        self.used.clone()
     }
 
     /// `Claims`.

@@ -9,12 +9,12 @@ mod contract;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{audit, camera, cameras, claims, id, memories, sessions, users, word};
+use contract::{audit, camera, cameras, claims, id, memories, sessions, used_classes, users, word};
 use moorline_base::{SharedClock, SimulatedClock};
 use moorline_core::SessionId;
 use moorline_core::port::{
     Audit, AuditEntry, AuditEvent, CameraAdmin, CameraAdminError, CameraDirectory, Claims,
-    Memories, Users, WebSessions,
+    Memories, UsedClasses as _, Users, WebSessions,
 };
 use moorline_core::user::Role;
 use moorline_registry::{OpenError, Registry};
@@ -64,6 +64,7 @@ async fn cameras_keep_their_contract() {
     cameras::a_change_is_seen_at_once(&*all, &*all, EVERYTHING).await;
     cameras::fields_change_together_or_not_at_all(&*all, &*all, EVERYTHING).await;
     cameras::a_wrong_field_is_named(&*all, &*all).await;
+    cameras::of_two_changes_decided_on_one_record_the_later_is_told(&*all, &*all).await;
     cameras::a_key_belongs_to_one_camera(&*all, &*all).await;
     cameras::keys_are_added_once_and_revoked(&*all, &*all, EVERYTHING).await;
     cameras::what_does_not_exist_is_unknown(&*all).await;
@@ -75,6 +76,21 @@ async fn cameras_keep_their_contract() {
         after.iter().collect::<Vec<_>>(),
         "the same after a restart"
     );
+}
+
+#[tokio::test]
+async fn used_classes_keep_their_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let used = registry.used_classes();
+    used_classes::what_a_camera_records_is_noted_with_its_record(&*registry.cameras(), &used).await;
+    used_classes::what_the_store_holds_is_added_once(&used).await;
+    let gone = id("gone-camera");
+    let before = used.of(&gone);
+    registry.close().await.unwrap();
+    let used = place.open().await.used_classes();
+    assert_eq!(used.of(&gone), before, "the same after a restart");
+    assert!(used.is_complete());
 }
 
 #[tokio::test]
@@ -466,7 +482,7 @@ async fn a_newer_schema_is_refused_with_the_way_back() {
     assert!(
         error
             .to_string()
-            .ends_with("has schema 7, and this Moorline knows schema 1"),
+            .ends_with("has schema 7, and this Moorline knows schema 2"),
         "{error}"
     );
     assert!(

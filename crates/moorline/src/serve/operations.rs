@@ -1,5 +1,6 @@
 //! What only the whole process can do: the port behind the operator's routes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use moorline_base::files::{Access, disk_space, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_core::alarm::{Alarm, AlarmKind};
 use moorline_core::camera::Camera;
-use moorline_core::port::{CameraDirectory as _, Notifier};
-use moorline_core::segment::{Tier, camera_prefix};
+use moorline_core::port::{Notifier, UsedClass, UsedClasses as _};
+use moorline_core::segment::{Retention, Tier, camera_prefix};
 use moorline_core::{CameraId, TenantId, TimeRange, Timestamp};
 use moorline_registry::Registry;
 use moorline_store::SweepState;
@@ -21,7 +22,7 @@ use moorline_web::Operations;
 use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyFinding, VerifyView};
 use moorline_web::problem::Problem;
 
-use super::classes::Classes;
+use super::classes::{self, SearchError};
 use super::doctor::{self, Facts};
 use super::parts::Store;
 use super::usage::Usage;
@@ -43,8 +44,6 @@ pub struct Operator {
     pub registry: Arc<Registry>,
     /// Segments.
     pub store: Store,
-    /// Which retention classes the store holds.
-    pub classes: Classes,
     /// What went for room.
     pub swept: SweepState,
     /// What recordings take.
@@ -62,6 +61,16 @@ pub struct Operator {
 impl Operator {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.wall_ms())
+    }
+
+    /// Where recordings of a camera lie: all of it, or none. A registry that does not know yet searches first.
+    async fn used(&self, camera: &CameraId) -> Result<Vec<UsedClass>, Problem> {
+        let used = self.registry.used_classes();
+        match classes::search_soon(&*self.store.read, &used).await {
+            Ok(()) => Ok(used.of(camera)),
+            Err(SearchError::Store(error)) => Err(error.into()),
+            Err(SearchError::Registry(error)) => Err(error.into()),
+        }
     }
 }
 
@@ -89,30 +98,41 @@ impl Operations for Operator {
     async fn verify(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        wanted: Option<Tier>,
         range: TimeRange,
         full: bool,
     ) -> Result<VerifyView, Problem> {
-        let request = verify::Request {
-            camera,
-            classes: &self.classes.with(&self.registry.cameras().snapshot()),
-            tier,
-            range,
-            depth: if full {
-                Depth::Whole
-            } else {
-                Depth::Heads { every: SAMPLE }
-            },
-            spool: Some(&self.archive),
-            digests: self.store.digests.as_deref(),
-        };
-        let report = verify::verify(&*self.store.read, &request).await?;
-        report.mark(&*self.store.markers).await?;
-        Ok(VerifyView {
-            objects: report.segments + report.gaps,
-            read: report.read,
-            findings: report.findings.iter().map(told).collect(),
-        })
+        let used = self.used(camera).await?;
+        let mut whole = VerifyView::default();
+        for tier in Tier::ALL {
+            let classes: Vec<Retention> = used
+                .iter()
+                .filter(|class| class.tier == tier && tier == wanted.unwrap_or(tier))
+                .map(|class| class.retention)
+                .collect();
+            if classes.is_empty() {
+                continue;
+            }
+            let request = verify::Request {
+                camera,
+                classes: &classes,
+                tier,
+                range,
+                depth: if full {
+                    Depth::Whole
+                } else {
+                    Depth::Heads { every: SAMPLE }
+                },
+                spool: Some(&self.archive),
+                digests: self.store.digests.as_deref(),
+            };
+            let report = verify::verify(&*self.store.read, &request).await?;
+            report.mark(&*self.store.markers).await?;
+            whole.objects += report.segments + report.gaps;
+            whole.read += report.read;
+            whole.findings.extend(report.findings.iter().map(told));
+        }
+        Ok(whole)
     }
 
     async fn erase(&self, camera: &CameraId) -> Result<u64, Problem> {
@@ -120,8 +140,10 @@ impl Operations for Operator {
             .erase(camera)
             .await
             .map_err(|error| Problem::internal(&error))?;
+        let used = self.used(camera).await?;
+        let classes: BTreeSet<Retention> = used.iter().map(|class| class.retention).collect();
         let mut erased = 0;
-        for class in self.classes.with(&self.registry.cameras().snapshot()) {
+        for class in classes {
             let prefix = camera_prefix(camera, class);
             let mut after = String::new();
             loop {
@@ -136,6 +158,7 @@ impl Operations for Operator {
                 }
             }
         }
+        self.registry.used_classes().forget(camera).await?;
         Ok(erased)
     }
 

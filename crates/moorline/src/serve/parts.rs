@@ -1,6 +1,7 @@
 //! The parts that need no listener: registry, store, spool, recordings. The server builds on them, and so does a command that answers
 //! itself while no server runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,14 +12,16 @@ use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::DataDir;
 use moorline_base::{Backoff, CancellationToken};
 use moorline_core::CameraId;
-use moorline_core::port::{CameraDirectory as _, SegmentSink, SegmentStore, StoreError};
+use moorline_core::port::{
+    CameraDirectory as _, SegmentSink, SegmentStore, StoreError, UsedClasses as _,
+};
 use moorline_core::segment::Retention;
 use moorline_recordings::{Archive as Reader, Kept};
-use moorline_registry::Registry;
+use moorline_registry::{Registry, UsedBook};
 use moorline_store::verify::Digests;
 use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
 
-use super::classes::Classes;
+use super::classes;
 use super::usage::Usage;
 use crate::settings::{Settings, StoreKind};
 
@@ -72,7 +75,7 @@ impl Store {
     /// Probes until the store has answered once: until then each object is looked up after its put. Ends when told.
     pub async fn probe_until_answered(
         self,
-        classes: Classes,
+        used: UsedBook,
         clock: SharedClock,
         stop: CancellationToken,
     ) {
@@ -81,8 +84,9 @@ impl Store {
             // A store that hangs must not delay a stop.
             let probe = async {
                 let remarks = self.probe().await?;
-                // A start does not wait for a slow store: only now is it certain which classes it holds.
-                classes.discover(&*self.read).await.map(|()| remarks)
+                // A start does not wait for a slow store: only now is it certain where recordings lie.
+                classes::search(&*self.read, &used).await?;
+                Ok::<_, classes::SearchError>(remarks)
             };
             let probed = tokio::select! {
                 () = stop.cancelled() => return,
@@ -119,8 +123,6 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Segments.
     pub store: Store,
-    /// Which retention classes the store holds.
-    pub classes: Classes,
     /// What the sweeper took for room.
     pub swept: SweepState,
     /// What recordings take.
@@ -161,18 +163,23 @@ impl Parts {
         )
         .await?;
         let cameras = registry.cameras();
-        let classes = Classes::default();
-        if let Err(error) = classes.discover(&*store.read).await {
-            tracing::warn!(%error, "the store does not answer: recordings of former retention classes are not shown until it does");
+        let used = registry.used_classes();
+        if let Err(error) = classes::search_soon(&*store.read, &used).await {
+            tracing::warn!(%error, "recordings from before this registry was made or restored are not all shown until the store was searched");
         }
-        let (book, expiry) = (classes.clone(), swept.clone());
+        let expiry = swept.clone();
         let kept = move |camera: &CameraId, now| {
             let set = cameras.snapshot();
             let retention = set
                 .get(camera)
                 .map_or(Retention::Keep, |camera| camera.retention);
+            let classes: BTreeSet<Retention> = used
+                .of(camera)
+                .iter()
+                .map(|class| class.retention)
+                .collect();
             Kept {
-                classes: book.with(&set),
+                classes: classes.into_iter().collect(),
                 expired_before: expiry.expired_before(retention, now),
             }
         };
@@ -187,7 +194,6 @@ impl Parts {
             clock,
             registry,
             store,
-            classes,
             swept,
             usage: Usage::default(),
             archive,

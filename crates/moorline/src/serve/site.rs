@@ -68,7 +68,6 @@ pub fn site(
         clock: Arc::clone(&parts.clock),
         registry: Arc::clone(&parts.registry),
         store: parts.store.clone(),
-        classes: parts.classes.clone(),
         swept: parts.swept.clone(),
         usage: parts.usage.clone(),
         archive: parts.archive.clone(),

@@ -120,6 +120,7 @@ pub(crate) async fn fields_change_together_or_not_at_all(
         record: Some(Record::Sub),
         retention: Some(Retention::Days(7)),
         enabled: Some(Enabled::Disabled),
+        decided_on: None,
     };
     let now = admin.set(&id("fields"), change).await.unwrap();
     assert_eq!(now, present());
@@ -160,6 +161,38 @@ pub(crate) async fn fields_change_together_or_not_at_all(
         .await
         .unwrap();
     assert_eq!(directory.version(), version, "a change of nothing is none");
+}
+
+pub(crate) async fn of_two_changes_decided_on_one_record_the_later_is_told(
+    directory: &dyn CameraDirectory,
+    admin: &dyn CameraAdmin,
+) {
+    let both = id("both");
+    admin.add(camera("both", &[12])).await.unwrap();
+    let seen = Camera::clone(directory.snapshot().get(&both).unwrap());
+    let source = |change: fn(&mut Source)| {
+        let mut main = seen.main.clone();
+        change(&mut main);
+        CameraChange {
+            main: Some(main),
+            decided_on: Some(Box::new(seen.clone())),
+            ..CameraChange::default()
+        }
+    };
+    let path = source(|main| main.path = Some("/stream".into()));
+    let basic = source(|main| main.allow_basic = true);
+    let (one, other) = tokio::join!(admin.set(&both, path), admin.set(&both, basic.clone()));
+    let lost = [&one, &other].into_iter().filter(|set| set.is_err());
+    assert_eq!(lost.count(), 1, "{one:?} {other:?}");
+    let lost = one.and(other).unwrap_err();
+    assert!(matches!(lost, CameraAdminError::Changed(id) if id == both));
+    let now = Camera::clone(directory.snapshot().get(&both).unwrap());
+    assert_ne!(now.main, seen.main, "the first stands");
+    let again = CameraChange {
+        decided_on: Some(Box::new(now)),
+        ..basic
+    };
+    admin.set(&both, again).await.unwrap();
 }
 
 pub(crate) async fn a_wrong_field_is_named(

@@ -5,6 +5,7 @@ pub(crate) mod cameras;
 pub(crate) mod claims;
 pub(crate) mod memories;
 pub(crate) mod sessions;
+pub(crate) mod used_classes;
 pub(crate) mod users;
 
 use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, Source};

@@ -47,7 +47,7 @@ async fn keeps_the_contract() {
         store,
         spool,
     } = setup();
-    suite(&store, &spool, store.path()).await;
+    suite(&store, &spool, Seed::Files(store.path())).await;
 }
 
 /// A folder on another file system than the store's; `None` after the skip was told.
@@ -70,7 +70,8 @@ async fn keeps_the_contract_when_the_spool_is_on_another_file_system() {
         store,
         spool: _,
     } = setup();
-    suite(&store, &Spool::at(&far.path().join("spool")), store.path()).await;
+    let far = Spool::at(&far.path().join("spool"));
+    suite(&store, &far, Seed::Files(store.path())).await;
     assert_eq!(names(&store.path().join(".incoming")), Vec::<String>::new());
 }
 

@@ -52,7 +52,7 @@ async fn keeps_the_contract() {
         spool,
         ..
     } = &setup;
-    suite(store, spool, &server.object_file("")).await;
+    suite(store, spool, Seed::Files(&server.object_file(""))).await;
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn keeps_the_contract_with_crc32c_and_a_trusted_etag() {
         };
         let store = S3Store::new(config, SystemClock::shared()).unwrap();
         store.probe().await.unwrap();
-        suite(&store, spool, &server.object_file("")).await;
+        suite(&store, spool, Seed::Files(&server.object_file(""))).await;
         std::fs::remove_dir_all(server.object_file("v1")).unwrap();
     }
 }

@@ -131,6 +131,44 @@ async fn a_number_that_is_missing_inside_a_take_was_lost_by_the_store() {
 }
 
 #[tokio::test]
+async fn a_loss_at_the_seam_of_two_stretches_is_found_once() {
+    let archive = Archive::new();
+    archive.hold(&minute(57, 0)).await;
+    archive.hold(&minute(59, 2)).await;
+    let camera = camera();
+    let seam = at("2026-11-20T10:58:30Z");
+    let mut found = Vec::new();
+    for range in [
+        TimeRange::new(at("2026-11-20T10:00:00Z"), seam),
+        TimeRange::new(seam, at("2026-11-20T12:00:00Z")),
+    ] {
+        let request = Request {
+            camera: &camera,
+            classes: &CLASSES,
+            tier: Tier::Full,
+            range,
+            depth: Depth::Listing,
+            spool: None,
+            digests: None,
+        };
+        let report = verify(&archive.store, &request).await.unwrap();
+        assert_eq!(report.segments, 1, "each is counted once");
+        found.extend(report.findings);
+    }
+    assert!(
+        matches!(
+            found[..],
+            [Finding::Lost {
+                first: 1,
+                last: 1,
+                ..
+            }]
+        ),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_the_spool_holds_or_a_marker_explains_is_not_lost() {
     let archive = Archive::new();
     archive.hold(&minute(0, 0)).await;

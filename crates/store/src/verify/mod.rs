@@ -21,8 +21,9 @@ use serde::Serialize;
 
 pub use boxes::Torn;
 
-/// Nothing of ours is longer, so what reaches into a range begins at most this long before it.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// How far before the stretch takes are followed, so that what is missing at its beginning shows: two stretches that touch find what one
+/// would, unless more than a day was lost there.
+const BEFORE: Duration = Duration::from_secs(86_400);
 
 /// How closely objects are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +226,7 @@ impl Search {
         class: Retention,
     ) -> Result<(), StoreError> {
         let prefix = moorline_core::segment::camera_prefix(request.camera, class);
-        let mut after = start_after(request.camera, class, request.range.from - LONGEST);
+        let mut after = start_after(request.camera, class, request.range.from - BEFORE);
         loop {
             let page = store.list(&prefix, &after).await?;
             for object in &page.objects {
@@ -236,13 +237,17 @@ impl Search {
                 if key.range().from >= request.range.to {
                     return Ok(());
                 }
-                if key.place().tier != request.tier || key.range().to <= request.range.from {
+                if key.place().tier != request.tier {
                     continue;
                 }
+                let is_before = key.range().to <= request.range.from;
                 match key {
                     ObjectKey::Gap(gap) => {
-                        self.report.gaps += 1;
+                        self.report.gaps += u64::from(!is_before);
                         self.gaps.push(Gap::from(&gap));
+                    }
+                    ObjectKey::Segment(key) if is_before => {
+                        self.newest.insert(key.take, key);
                     }
                     ObjectKey::Segment(key) => {
                         self.segment(store, request, &object.key, object.bytes, key)

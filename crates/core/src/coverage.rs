@@ -1,13 +1,14 @@
 //! Coverage: every second of a stretch of time is recorded, in a gap with a cause, expired, or a bug (promise P4).
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::cause::Cause;
 use crate::id::Generation;
-use crate::segment::{GapKey, SegmentKey};
+use crate::segment::{GapKey, SegmentKey, Tier};
 use crate::time::{TimeRange, Timestamp};
 
 /// An absence shorter than this is a hole, noted inside a segment, and not a gap.
@@ -75,8 +76,8 @@ pub struct Row {
 pub enum RowKind {
     /// Media.
     Recorded {
-        /// The segment. Its own range may reach beyond the row.
-        #[serde(skip)]
+        /// The segment. Its own range may reach beyond the row. Of it the tier is shown.
+        #[serde(rename = "tier", serialize_with = "tier_of")]
         key: Box<SegmentKey>,
         /// Where it lies.
         held: Held,
@@ -94,6 +95,10 @@ pub enum RowKind {
     Unexplained,
 }
 
+fn tier_of<S: Serializer>(key: &SegmentKey, serializer: S) -> Result<S::Ok, S::Error> {
+    key.place.tier.serialize(serializer)
+}
+
 /// The ordered rows of a stretch: they touch each other and leave no second out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Coverage {
@@ -104,18 +109,21 @@ pub struct Coverage {
 impl Coverage {
     /// Computes the rows of `range`. What lies before `expired` was removed by retention (or is about to be), unless media is still there.
     ///
-    /// Where segments overlap, the highest generation is shown; a segment beats a marker, and a newer marker an older one. Less than
-    /// [`SHORTEST_GAP`] between two rows belongs to the first, and so does whatever lies between segment *n* and *n+1* of one take,
-    /// because media time is continuous inside a take and only the wall anchor moves.
+    /// Where segments overlap, the best tier is shown, then the highest generation; a segment beats a marker, and a newer marker an older
+    /// one. Less than [`SHORTEST_GAP`] between two rows belongs to the first, and so does whatever lies between segment *n* and *n+1* of
+    /// one take, because media time is continuous inside a take and only the wall anchor moves. A lesser tier shows where a better one is
+    /// missing for at least as long.
     pub fn compute(
         range: TimeRange,
         recorded: &[Recorded],
         gaps: &[Gap],
         expired: Timestamp,
     ) -> Self {
+        let ranges = bridged(recorded, gaps);
         let sources: Vec<Source<'_>> = recorded
             .iter()
-            .map(Source::Media)
+            .zip(ranges)
+            .map(|(recorded, range)| Source::Media(recorded, range))
             .chain(gaps.iter().map(Source::Gap))
             .filter(|source| !source.range().intersection(&range).is_empty())
             .collect();
@@ -155,7 +163,8 @@ impl Coverage {
         media.map(|row| row.range.duration()).sum()
     }
 
-    /// Gives what is too short for a gap, or lies inside a take, to the row before it (or after it, at the beginning).
+    /// Gives what is too short for a gap, or lies inside a take, to the row before it (or after it, at the beginning). So is a scrap of a
+    /// lesser tier beside a better one.
     fn absorb_jitter(&mut self) {
         let rows = std::mem::take(&mut self.rows);
         let mut rows = rows.into_iter().peekable();
@@ -164,6 +173,15 @@ impl Coverage {
             if let Some(from) = carried.take() {
                 row.range.from = from;
             }
+            let is_lesser = |beside: Option<&RowKind>| match (beside, &row.kind) {
+                (Some(RowKind::Recorded { key: beside, .. }), RowKind::Recorded { key, .. }) => {
+                    key.place.tier > beside.place.tier
+                }
+                _ => false,
+            };
+            let is_scrap = row.range.duration() < SHORTEST_GAP
+                && (is_lesser(self.rows.last().map(|row| &row.kind))
+                    || is_lesser(rows.peek().map(|row| &row.kind)));
             let inside_take = match (
                 self.rows.last().map(|row| &row.kind),
                 rows.peek().map(|row| &row.kind),
@@ -171,14 +189,12 @@ impl Coverage {
                 (
                     Some(RowKind::Recorded { key: before, .. }),
                     Some(RowKind::Recorded { key: after, .. }),
-                ) => {
-                    before.take == after.take
-                        && before.sequence.checked_add(1) == Some(after.sequence)
-                }
+                ) => before.precedes(after),
                 _ => false,
             };
-            let jitter = row.kind == RowKind::Unexplained
-                && (inside_take || row.range.duration() < SHORTEST_GAP);
+            let jitter = is_scrap
+                || row.kind == RowKind::Unexplained
+                    && (inside_take || row.range.duration() < SHORTEST_GAP);
             match self.rows.last_mut() {
                 Some(last) if jitter => last.range.to = row.range.to,
                 None if jitter && rows.peek().is_some() => carried = Some(row.range.from),
@@ -188,31 +204,68 @@ impl Coverage {
     }
 }
 
+/// The range of each segment, drawn out to the next one of its tier over what is no gap, so that a lesser tier does not shine through.
+fn bridged(recorded: &[Recorded], gaps: &[Gap]) -> Vec<TimeRange> {
+    let mut ranges: Vec<TimeRange> = recorded.iter().map(|one| one.key.range()).collect();
+    let tiers: BTreeSet<Tier> = recorded.iter().map(|one| one.key.place.tier).collect();
+    if tiers.len() < 2 {
+        return ranges;
+    }
+    let mut order: Vec<(usize, &SegmentKey)> =
+        recorded.iter().map(|one| &one.key).enumerate().collect();
+    order.sort_by_key(|(_, key)| (key.place.tier, key.start));
+    let mut furthest: Option<(usize, &SegmentKey, Timestamp)> = None;
+    for (index, key) in order {
+        if let Some((before, earlier, end)) = furthest
+            && earlier.place.tier == key.place.tier
+        {
+            let hole = TimeRange::new(end, key.start.max(end));
+            let explained = || {
+                gaps.iter()
+                    .any(|gap| !gap.range.intersection(&hole).is_empty())
+            };
+            let is_jitter = hole.duration() < SHORTEST_GAP || earlier.precedes(key) && !explained();
+            if let (true, Some(range)) = (is_jitter, ranges.get_mut(before)) {
+                range.to = range.to.max(hole.to);
+            }
+            if key.range().to < end {
+                continue;
+            }
+        }
+        furthest = Some((index, key, key.range().to));
+    }
+    ranges
+}
+
 enum Source<'a> {
-    Media(&'a Recorded),
+    /// With the stretch that it stands for.
+    Media(&'a Recorded, TimeRange),
     Gap(&'a Gap),
 }
 
 impl Source<'_> {
     fn range(&self) -> TimeRange {
         match self {
-            Self::Media(recorded) => recorded.key.range(),
+            Self::Media(_, range) => *range,
             Self::Gap(gap) => gap.range,
         }
     }
 
-    /// Which of two that overlap is shown: media before markers, newer before older; then the later start, so that a take's next
-    /// segment is not hidden by the jitter of the one before it.
-    fn rank(&self) -> (bool, Generation, Timestamp) {
+    /// Which of two that overlap is shown: media before markers, a better tier before a lesser, newer before older; then the later start,
+    /// so that a take's next segment is not hidden by the jitter of the one before it.
+    fn rank(&self) -> Rank {
         match self {
-            Self::Media(recorded) => (true, recorded.key.generation, recorded.key.start),
-            Self::Gap(gap) => (false, gap.generation, gap.range.from),
+            Self::Media(recorded, _) => {
+                let key = &recorded.key;
+                (Some(Reverse(key.place.tier)), key.generation, key.start)
+            }
+            Self::Gap(gap) => (None, gap.generation, gap.range.from),
         }
     }
 
     fn row(&self) -> RowKind {
         match self {
-            Self::Media(recorded) => RowKind::Recorded {
+            Self::Media(recorded, _) => RowKind::Recorded {
                 key: Box::new(recorded.key.clone()),
                 held: recorded.held,
             },
@@ -259,7 +312,8 @@ fn sweep<'a>(
     pieces
 }
 
-type Rank = (bool, Generation, Timestamp);
+/// The greatest is shown. [`Tier`] is ordered from the best on.
+type Rank = (Option<Reverse<Tier>>, Generation, Timestamp);
 
 fn best<'a>(active: &BTreeSet<(Rank, usize)>, sources: &'a [Source<'a>]) -> Option<&'a Source<'a>> {
     active.last().and_then(|(_, index)| sources.get(*index))
@@ -419,14 +473,89 @@ mod tests {
         );
     }
 
+    fn of_tier(tier: Tier, mut recorded: Recorded) -> Recorded {
+        recorded.key.place.tier = tier;
+        recorded
+    }
+
+    fn tiers(coverage: &Coverage) -> Vec<(i64, i64, Option<Tier>)> {
+        let tier = |row: &Row| match &row.kind {
+            RowKind::Recorded { key, .. } => Some(key.place.tier),
+            _ => None,
+        };
+        let rows = coverage.rows.iter();
+        rows.map(|row| {
+            (
+                row.range.from.as_millis(),
+                row.range.to.as_millis(),
+                tier(row),
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_better_tier_is_shown_and_the_lesser_where_it_is_missing() {
+        let low = |from, to| of_tier(Tier::Low, segment(from, to, 9, 9, 0));
+        let media = [
+            segment(0, 60_000, 1, 1, 0),
+            segment(60_030, 120_000, 1, 1, 1),
+            segment(122_000, 180_000, 1, 1, 2),
+            segment(180_700, 200_000, 1, 2, 0),
+            low(0, 250_000),
+        ];
+        let full = Some(Tier::Full);
+        let shown = |gaps: &[Gap]| tiers(&Coverage::compute(span(0, 260_000), &media, gaps, at(0)));
+        assert_eq!(
+            shown(&[]),
+            [
+                (0, 60_030, full),
+                (60_030, 122_000, full),
+                (122_000, 180_700, full),
+                (180_700, 200_000, full),
+                (200_000, 250_000, Some(Tier::Low)),
+                (250_000, 260_000, None),
+            ],
+            "jitter of a take, and less than a second, is no reason to show the lesser"
+        );
+        let missing = shown(&[gap(120_000, 122_000, Cause::Overrun)]);
+        assert!(
+            missing.contains(&(120_000, 122_000, Some(Tier::Low))),
+            "what a marker calls missing is shown from the other: {missing:?}"
+        );
+    }
+
+    #[test]
+    fn a_scrap_of_a_lesser_tier_beside_a_better_one_is_not_shown() {
+        let media = [
+            segment(0, 60_000, 1, 1, 0),
+            of_tier(Tier::Low, segment(50_000, 60_400, 2, 2, 0)),
+        ];
+        assert_eq!(
+            tiers(&Coverage::compute(span(0, 70_000), &media, &[], at(0))),
+            [(0, 60_400, Some(Tier::Full)), (60_400, 70_000, None)]
+        );
+    }
+
+    #[test]
+    fn a_row_tells_its_tier() {
+        let media = [of_tier(Tier::Low, segment(0, 1_000, 1, 1, 0))];
+        let coverage = Coverage::compute(span(0, 1_000), &media, &[], at(0));
+        let told = serde_json::to_value(&coverage.rows).unwrap();
+        assert_eq!(
+            (&told[0]["kind"], &told[0]["tier"], &told[0]["held"]),
+            (&"recorded".into(), &"low".into(), &"store".into())
+        );
+    }
+
     proptest! {
         #[test]
         fn rows_touch_and_leave_no_second_out(
-            media in proptest::collection::vec((0_i64..10_000, 1_i64..3_000, 1_u64..4, 0_u32..3, 0_u32..4), 0..12),
+            media in proptest::collection::vec((0_i64..10_000, 1_i64..3_000, 1_u64..4, 0_u32..3, 0_u32..4, 0_usize..3), 0..12),
             gaps in proptest::collection::vec((0_i64..10_000, 1_i64..3_000), 0..6),
             from in 0_i64..5_000, length in 1_i64..9_000, expired in 0_i64..9_000,
         ) {
-            let media: Vec<_> = media.into_iter().map(|(from, length, generation, take, sequence)| segment(from, from + length, generation, take, sequence)).collect();
+            let media: Vec<_> = media.into_iter().map(|(from, length, generation, take, sequence, tier)| of_tier(Tier::ALL[tier], segment(from, from + length, generation, take, sequence))).collect();
             let gaps: Vec<_> = gaps.into_iter().map(|(from, length)| gap(from, from + length, Cause::Restart)).collect();
             let range = span(from, from + length);
             let coverage = Coverage::compute(range, &media, &gaps, at(expired));

@@ -56,7 +56,7 @@ impl FromStr for Retention {
 
 text_serde!(Retention);
 
-/// Which quality a recording has.
+/// Which quality a recording has; ordered from the best on.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -71,6 +71,9 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// All, from the best on.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Low, Self::Idr];
+
     /// `full`, `low` or `idr`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,9 +92,7 @@ impl Tier {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Full, Self::Low, Self::Idr]
-            .into_iter()
-            .find(|tier| tier.as_str() == text)
+        Self::ALL.into_iter().find(|tier| tier.as_str() == text)
     }
 }
 
@@ -170,6 +171,12 @@ impl SegmentKey {
     /// What it covers.
     pub fn range(&self) -> TimeRange {
         TimeRange::new(self.start, self.start + self.duration)
+    }
+
+    /// Whether `next` is the segment after it in one take of one tier: then no media lies between, whatever the milliseconds say.
+    pub fn precedes(&self, next: &Self) -> bool {
+        (self.take, self.place.tier) == (next.take, next.place.tier)
+            && self.sequence.checked_add(1) == Some(next.sequence)
     }
 }
 

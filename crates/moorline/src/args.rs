@@ -431,7 +431,7 @@ pub enum Segments {
         /// Its end; default: now.
         #[arg(long)]
         to: Option<String>,
-        /// Which recordings: of the main or of the sub stream; default: what the camera is recorded from now.
+        /// Recordings of one stream alone, main or sub; default: the best at each instant.
         #[arg(long, value_enum)]
         source: Option<Source>,
     },
@@ -447,10 +447,10 @@ pub enum Segments {
     Export {
         /// The camera.
         camera: String,
-        /// The stretch.
+        /// The stretch, at most 25 hours.
         #[command(flatten)]
         stretch: Stretch,
-        /// Which recordings: of the main or of the sub stream; default: what the camera is recorded from now.
+        /// Recordings of one stream alone, main or sub; default: the best at each instant.
         #[arg(long, value_enum)]
         source: Option<Source>,
         /// File to write to; - for standard output.
@@ -470,7 +470,7 @@ pub enum Segments {
         /// Read every object instead of a sample.
         #[arg(long)]
         full: bool,
-        /// Which recordings: of the main or of the sub stream; default: what the camera is recorded from now.
+        /// Recordings of one stream alone, main or sub; default: of both.
         #[arg(long, value_enum)]
         source: Option<Source>,
     },
@@ -544,6 +544,9 @@ pub enum Bench {
         /// Numbers of cameras to record, one after another, until pictures are lost. 15 MB per camera and minute are written.
         #[arg(long, value_delimiter = ',', default_value = "200,300")]
         cameras: Vec<usize>,
+        /// Leave out first pictures, first fragments and ffmpeg.
+        #[arg(long)]
+        only_recording: bool,
     },
     /// A process of `bench ssh`: the SSH server with readers that count.
     #[command(hide = true)]

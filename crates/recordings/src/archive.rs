@@ -66,7 +66,7 @@ impl Archive {
         (self.kept)(camera, self.now())
     }
 
-    fn view(&self, camera: &CameraId, tier: Tier) -> View {
+    fn view(&self, camera: &CameraId, tier: Option<Tier>) -> View {
         View {
             archive: self.clone(),
             camera: camera.clone(),
@@ -80,7 +80,7 @@ impl Recordings for Archive {
     async fn coverage(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         range: TimeRange,
     ) -> Result<Coverage, RecordingsError> {
         let range = TimeRange::new(range.from, range.to.min(self.now()));
@@ -91,7 +91,7 @@ impl Recordings for Archive {
     async fn play(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         from: Timestamp,
     ) -> Result<Box<dyn Playback>, RecordingsError> {
         Ok(Box::new(
@@ -102,7 +102,7 @@ impl Recordings for Archive {
     async fn export(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         range: TimeRange,
     ) -> Result<Box<dyn Export>, RecordingsError> {
         let range = TimeRange::new(range.from, range.to.min(self.now()));

@@ -36,13 +36,9 @@ impl Exporter {
         let window = view.range(range).await?;
         let mut planned = VecDeque::from(pieces(window.coverage.clone()));
         planned.retain(|piece| matches!(piece, Piece::Media { .. }));
-        let mut init = None;
-        for piece in &planned {
-            if let Piece::Media { key, range, .. } = piece
-                && *init.get_or_insert(key.init) != key.init
-            {
-                return Err(RecordingsError::FormatChange { at: range.from });
-            }
+        let at = format_changes(&planned);
+        if !at.is_empty() {
+            return Err(RecordingsError::FormatChange { at });
         }
         if planned.is_empty() {
             return Err(RecordingsError::Nothing);
@@ -104,9 +100,27 @@ impl Exporter {
     }
 }
 
+/// Where another init, or another tier, begins: one file holds one of each.
+fn format_changes(planned: &VecDeque<Piece>) -> Vec<Timestamp> {
+    let mut before = None;
+    let mut changes = Vec::new();
+    for piece in planned {
+        if let Piece::Media { key, range, .. } = piece {
+            let format = (key.init, key.place.tier);
+            if before
+                .replace(format)
+                .is_some_and(|before| before != format)
+            {
+                changes.push(range.from);
+            }
+        }
+    }
+    changes
+}
+
 fn refused(key: &SegmentKey, why: JoinError, at: Timestamp) -> RecordingsError {
     match why {
-        JoinError::InitChanged { .. } => RecordingsError::FormatChange { at },
+        JoinError::InitChanged { .. } => RecordingsError::FormatChange { at: vec![at] },
         why => damaged(key, why),
     }
 }

@@ -5,27 +5,29 @@ use std::time::Duration;
 
 use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
 use moorline_core::port::StoreError;
-use moorline_core::segment::{ObjectKey, Retention, SegmentKey, Tier, camera_prefix, start_after};
-use moorline_core::{CameraId, TakeId, TimeRange, Timestamp};
+use moorline_core::segment::{
+    GapKey, ObjectKey, Retention, SegmentKey, Tier, camera_prefix, start_after,
+};
+use moorline_core::{CameraId, Cause, Generation, TakeId, TimeRange, Timestamp};
 
 use crate::archive::Archive;
 
 /// No segment and no marker is longer, so what reaches into a stretch begins at most this long before it.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// What never changes of a segment while it moves from being open to the store: its take and its number in it.
-pub(crate) type Place = (TakeId, u32);
+/// What never changes of a segment while it moves from being open to the store: its tier, its take and its number in it.
+pub(crate) type Place = (Tier, TakeId, u32);
 
 pub(crate) fn place(key: &SegmentKey) -> Place {
-    (key.take, key.sequence)
+    (key.place.tier, key.take, key.sequence)
 }
 
-/// One camera's recordings of one tier.
+/// One camera's recordings, of one tier or of all.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     pub(crate) archive: Archive,
     pub(crate) camera: CameraId,
-    pub(crate) tier: Tier,
+    pub(crate) tier: Option<Tier>,
 }
 
 /// The keys of a stretch, as rows.
@@ -53,7 +55,46 @@ struct Found {
     gaps: Vec<Gap>,
 }
 
+impl Found {
+    /// A segment; the later word of one counts. Where one tier is wanted, what another has is why it is missing there: it was not to be
+    /// recorded.
+    fn segment(&mut self, view: &View, recorded: Recorded, bytes: u64) {
+        if view.wants(recorded.key.place.tier) {
+            self.segments
+                .insert(place(&recorded.key), (recorded, bytes));
+        } else {
+            self.gaps.push(Gap {
+                range: recorded.key.range(),
+                cause: Cause::Disabled,
+                generation: BESIDE,
+                open: false,
+            });
+        }
+    }
+
+    /// A marker. Another tier's speaks of the camera too, where the wanted one has no word.
+    fn gap(&mut self, view: &View, key: &GapKey) {
+        let mut gap = Gap::from(key);
+        if !view.wants(key.place.tier) {
+            gap.generation = BESIDE;
+        }
+        self.gaps.push(gap);
+    }
+}
+
+/// Older than any: what another tier tells gives way to what the wanted one does.
+const BESIDE: Generation = Generation(0);
+
 impl View {
+    fn wants(&self, tier: Tier) -> bool {
+        self.tier.is_none_or(|wanted| wanted == tier)
+    }
+
+    /// The tiers to look at.
+    pub(crate) fn tiers(&self) -> impl Iterator<Item = Tier> + '_ {
+        Tier::ALL.into_iter().filter(move |tier| self.wants(*tier))
+    }
+
     /// Everything in `range`.
     pub(crate) async fn range(&self, range: TimeRange) -> Result<Window, StoreError> {
         self.look(range, Extent::Whole).await
@@ -85,17 +126,17 @@ impl View {
     async fn look(&self, range: TimeRange, extent: Extent) -> Result<Window, StoreError> {
         let mut found = Found::default();
         // The spool first: what leaves it from now on is in the listing, and the listing wins.
-        let (open, gaps) = self.archive.spool.of(&self.camera, self.tier);
-        for segment in open {
-            let recorded = Recorded {
-                key: segment.key,
-                held: segment.held,
-            };
-            found
-                .segments
-                .insert(place(&recorded.key), (recorded, segment.bytes));
+        for tier in Tier::ALL {
+            let (open, gaps) = self.archive.spool.of(&self.camera, tier);
+            for segment in open {
+                let recorded = Recorded {
+                    key: segment.key,
+                    held: segment.held,
+                };
+                found.segment(self, recorded, segment.bytes);
+            }
+            gaps.iter().for_each(|gap| found.gap(self, gap));
         }
-        found.gaps.extend(gaps.iter().map(Gap::from));
         let kept = self.archive.kept(&self.camera);
         let mut to = range.to;
         for class in kept.classes {
@@ -140,19 +181,11 @@ impl View {
                 if seen >= range.to {
                     return Ok(range.to);
                 }
-                if key.place().tier != self.tier {
-                    continue;
-                }
                 match key {
-                    ObjectKey::Gap(gap) => found.gaps.push(Gap::from(&gap)),
+                    ObjectKey::Gap(gap) => found.gap(self, &gap),
                     ObjectKey::Segment(key) => {
-                        let recorded = Recorded {
-                            key,
-                            held: Held::Store,
-                        };
-                        found
-                            .segments
-                            .insert(place(&recorded.key), (recorded, object.bytes));
+                        let held = Held::Store;
+                        found.segment(self, Recorded { key, held }, object.bytes);
                     }
                 }
             }

@@ -45,16 +45,14 @@ pub(crate) fn pieces(coverage: Coverage) -> Vec<Piece> {
         let range = row.range;
         match row.kind {
             RowKind::Recorded { key, held } => {
-                let follows_on = before
-                    .as_ref()
-                    .is_some_and(|before| continues(before, &key));
+                let follows_on = before.as_ref().is_some_and(|before| before.precedes(&key));
                 let begin = match () {
                     () if follows_on || range.from <= key.start => Begin::Start,
                     () if pieces.is_empty() => Begin::AtOrBefore(range.from),
                     () => Begin::AtOrAfter(range.from),
                 };
                 let goes_on = rows.peek().is_some_and(|next| match &next.kind {
-                    RowKind::Recorded { key: after, .. } => continues(&key, after),
+                    RowKind::Recorded { key: after, .. } => key.precedes(after),
                     _ => false,
                 });
                 let whole = goes_on || range.to >= key.range().to;
@@ -78,10 +76,6 @@ pub(crate) fn pieces(coverage: Coverage) -> Vec<Piece> {
         }
     }
     pieces
-}
-
-fn continues(before: &SegmentKey, after: &SegmentKey) -> bool {
-    before.take == after.take && before.sequence.checked_add(1) == Some(after.sequence)
 }
 
 /// Takes away what stands at the end and may still become something else: nothing is known of it yet.

@@ -189,7 +189,7 @@ impl Player {
     /// did not begin there.
     fn begin(&self, before: Option<&SegmentKey>, key: &SegmentKey, begin: Begin) -> Begin {
         match (before, begin) {
-            (Some(before), _) if before.take == key.take => Begin::Start,
+            (Some(before), _) if is_same_take(before, key) => Begin::Start,
             (Some(_), Begin::AtOrBefore(at)) if key.start + SHORTEST_GAP >= at => Begin::Start,
             (Some(_), Begin::AtOrBefore(at)) => Begin::AtOrAfter(at),
             _ => begin,
@@ -257,7 +257,7 @@ impl Player {
         };
         // Where time is missing between the two, the listing knows why.
         let soon = |key: &SegmentKey| key.start < self.cursor + SHORTEST_GAP;
-        let Some(open) = in_spool(&self.view, |key| follows(&before, key) && soon(key)) else {
+        let Some(open) = in_spool(&self.view, |key| before.precedes(key) && soon(key)) else {
             return Ok(None);
         };
         let reader = Reader::open(&self.view, &open.key, open.held, Begin::Start).await?;
@@ -275,13 +275,13 @@ impl Player {
     }
 }
 
-fn follows(before: &SegmentKey, key: &SegmentKey) -> bool {
-    before.take == key.take && before.sequence.checked_add(1) == Some(key.sequence)
+fn is_same_take(one: &SegmentKey, other: &SegmentKey) -> bool {
+    (one.take, one.place.tier) == (other.take, other.place.tier)
 }
 
 /// Whether it was played already.
 fn is_past(before: &SegmentKey, key: &SegmentKey) -> bool {
-    before.take == key.take && place(key) <= place(before)
+    is_same_take(before, key) && place(key) <= place(before)
 }
 
 #[async_trait]

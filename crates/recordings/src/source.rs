@@ -117,6 +117,8 @@ async fn locate(view: &View, key: &SegmentKey) -> Result<Option<Location>, Store
 
 /// The first segment of the spool that fits.
 pub(crate) fn in_spool(view: &View, fits: impl Fn(&SegmentKey) -> bool) -> Option<OpenSegment> {
-    let (open, _) = view.archive.spool.of(&view.camera, view.tier);
-    open.into_iter().find(|segment| fits(&segment.key))
+    let mut open = view
+        .tiers()
+        .flat_map(|tier| view.archive.spool.of(&view.camera, tier).0);
+    open.find(|segment| fits(&segment.key))
 }

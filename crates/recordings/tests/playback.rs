@@ -86,7 +86,7 @@ async fn any_instant_is_three_requests_away_from_its_first_picture() {
     let world = ten_minutes(50_000);
     let mut playback = world
         .archive
-        .play(&camera(), Tier::Full, at(TEN + 247_600))
+        .play(&camera(), None, at(TEN + 247_600))
         .await
         .unwrap();
     assert!(matches!(
@@ -121,11 +121,7 @@ async fn any_instant_is_three_requests_away_from_its_first_picture() {
 #[tokio::test]
 async fn reads_are_bounded_and_segments_are_crossed() {
     let world = ten_minutes(50_000);
-    let mut playback = world
-        .archive
-        .play(&camera(), Tier::Full, at(TEN))
-        .await
-        .unwrap();
+    let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
     let seen = watch(&mut *playback).await;
     assert_eq!(
         seen,
@@ -150,7 +146,7 @@ async fn takes_and_gaps_are_told() {
     world.gap(TEN + 60_000, TEN + 90_000, Cause::TunnelDown);
     let mut playback = world
         .archive
-        .play(&camera(), Tier::Full, at(TEN - 5_000_000))
+        .play(&camera(), None, at(TEN - 5_000_000))
         .await
         .unwrap();
     let pictures = |from: u32| Seen::Pictures((from * FRAMES..(from + 60) * FRAMES).collect());
@@ -168,16 +164,16 @@ async fn takes_and_gaps_are_told() {
     // From inside a gap: the next key frame, at once.
     let mut playback = world
         .archive
-        .play(&camera(), Tier::Full, at(TEN + 70_000))
+        .play(&camera(), None, at(TEN + 70_000))
         .await
         .unwrap();
     assert_eq!(watch(&mut *playback).await, expected[3..]);
+    let nothing = world.archive.play(&camera(), None, at(TEN + 300_000)).await;
+    assert!(matches!(nothing, Err(RecordingsError::Nothing)));
     let nothing = world
         .archive
-        .play(&camera(), Tier::Full, at(TEN + 300_000))
+        .play(&camera(), Some(Tier::Low), at(TEN))
         .await;
-    assert!(matches!(nothing, Err(RecordingsError::Nothing)));
-    let nothing = world.archive.play(&camera(), Tier::Low, at(TEN)).await;
     assert!(matches!(nothing, Err(RecordingsError::Nothing)));
 }
 
@@ -198,7 +194,7 @@ async fn an_archive_of_many_pages_is_played_through() {
     }
     let mut playback = world
         .archive
-        .play(&camera(), Tier::Full, at(TEN - 100 * 24 * 3_600_000))
+        .play(&camera(), None, at(TEN - 100 * 24 * 3_600_000))
         .await
         .unwrap();
     let seen = watch(&mut *playback).await;
@@ -225,11 +221,7 @@ async fn the_newer_generation_is_shown_where_two_overlap() {
         let (key, file) = take.seal(0);
         world.store.put(&key, file);
     }
-    let mut playback = world
-        .archive
-        .play(&camera(), Tier::Full, at(TEN))
-        .await
-        .unwrap();
+    let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
     let seen = watch(&mut *playback).await;
     let old = Seen::Pictures((0..20 * FRAMES).collect());
     let new = Seen::Pictures((1000..1000 + 60 * FRAMES).collect());
@@ -261,11 +253,7 @@ async fn a_damaged_segment_is_told_and_passed() {
         bytes[last] ^= 1;
     });
     spoil(7, &|bytes| bytes.fill(0));
-    let mut playback = world
-        .archive
-        .play(&camera(), Tier::Full, at(TEN))
-        .await
-        .unwrap();
+    let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
     let (mut pictures, mut damaged) = (Vec::new(), Vec::new());
     loop {
         match playback.next().await {
@@ -301,7 +289,7 @@ async fn the_live_edge_costs_no_request_while_the_spool_knows() {
     world.clock.set_wall_ms(TEN + 1_500);
     let mut playback = world
         .archive
-        .play(&camera(), Tier::Full, at(TEN + 500))
+        .play(&camera(), None, at(TEN + 500))
         .await
         .unwrap();
     assert_eq!(
@@ -341,11 +329,7 @@ async fn a_segment_that_is_too_large_for_one_read_moves_while_it_is_read() {
             true => take.seal_into(&world.spool, 0),
             false => take.sync(&world.spool),
         }
-        let mut playback = world
-            .archive
-            .play(&camera(), Tier::Full, at(TEN))
-            .await
-            .unwrap();
+        let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
         let mut pictures = Vec::new();
         for _ in 0..20 {
             if let PlayItem::Fragment { bytes, .. } = playback.next().await.unwrap() {
@@ -385,11 +369,7 @@ async fn what_vanished_in_the_middle_is_told_and_passed() {
         .keys()
         .cloned()
         .collect();
-    let mut playback = world
-        .archive
-        .play(&camera(), Tier::Full, at(TEN))
-        .await
-        .unwrap();
+    let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
     playback.next().await.unwrap();
     // Retention, or a person, removed two: the one that is played, and the one after it.
     for key in &keys[..2] {
@@ -415,11 +395,7 @@ async fn calls_that_are_cancelled_lose_nothing() {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
     let world = ten_minutes(9_000);
-    let mut playback = world
-        .archive
-        .play(&camera(), Tier::Full, at(TEN))
-        .await
-        .unwrap();
+    let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
     let mut context = Context::from_waker(Waker::noop());
     let (mut pictures, mut cancelled) = (Vec::new(), 0);
     'items: for patience in (0_usize..).map(|index| index % 4) {
@@ -480,7 +456,7 @@ proptest! {
             take.sync(&world.spool);
             world.clock.set_wall_ms(wall + 1_200);
             let mut empty = false;
-            let mut playback = world.archive.play(&camera(), Tier::Full, at(TEN + 700)).await.unwrap();
+            let mut playback = world.archive.play(&camera(), None, at(TEN + 700)).await.unwrap();
             let mut seen = Vec::new();
             let note = |item: PlayItem, seen: &mut Vec<u32>| if let PlayItem::Fragment { bytes, .. } = item { seen.extend(numbers(&bytes)) };
             for act in acts {
@@ -546,7 +522,7 @@ proptest! {
             }
             (0..uploaded).for_each(|_| { upload(&world.spool, &world.store); });
             let from = at(TEN + i64::from(second) * 1000 + within);
-            let mut playback = world.archive.play(&camera(), Tier::Full, from).await.unwrap();
+            let mut playback = world.archive.play(&camera(), None, from).await.unwrap();
             let seen = watch(&mut *playback).await;
             assert_eq!(seen, [Seen::Init, Seen::Pictures((second * FRAMES..120 * FRAMES).collect())]);
         });

@@ -161,7 +161,13 @@ class View {
     const minutes = h("select", { "aria-label": "Length" }, [[1, "1 minute"], [5, "5 minutes"], [15, "15 minutes"], [60, "1 hour"]].map(([value, name]) => h("option", { value }, name)));
     const save = () => {
       const from = this.stage.isLive ? serverNow() - minutes.value * 60e3 : this.stage.wall();
-      const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(from + minutes.value * 60e3).toISOString() });
+      const to = from + minutes.value * 60e3;
+      const [change] = this.timeline.changes(from, to);
+      if (change !== undefined) {
+        this.stage.announce(`The picture format changes at ${this.zone.time(change)}: save a clip up to there, and one from there on`);
+        return;
+      }
+      const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString() });
       const link = h("a", { href: `/api/v1${this.path}/export?${query}`, download: true });
       document.body.append(link);
       link.click();

@@ -30,6 +30,9 @@ export const KINDS = {
   unexplained: "nobody knows why",
 };
 
+/** What is recorded, where it is less than the camera's full picture. */
+const TIERS = { low: "recorded in the smaller picture", idr: "recorded in key frames only" };
+
 /** The kind of a coverage row: what colours it. */
 export function kindOf(row) {
   if (row.kind === "recorded") return row.held === "store" ? "recorded" : "open";
@@ -40,8 +43,10 @@ export function kindOf(row) {
 /** What a coverage row says, in words. */
 export function rowWords(row) {
   switch (row.kind) {
-    case "recorded":
-      return { store: "recorded", spool: "recorded, on its way to the store", open: "recorded, being written" }[row.held] ?? "recorded";
+    case "recorded": {
+      const what = TIERS[row.tier] ?? "recorded";
+      return { spool: `${what}, on its way to the store`, open: `${what}, being written` }[row.held] ?? what;
+    }
     case "gap":
       return causeWords(row.cause, row.open);
     case "expired":

@@ -326,6 +326,9 @@ pub struct SegmentView {
     /// `store`, `spool` or `open`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// The tier that was recorded: `full`, `low` or `idr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// Its key, for `segments get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod api;
+pub mod bounds;
 mod extract;
 mod guard;
 mod page;
@@ -29,7 +30,7 @@ pub fn router(site: Site) -> Router {
     let api = route::router()
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(axum::Extension(seats::Seats::default()));
+        .layer(axum::Extension(seats::House::new()));
     Router::new()
         .nest("/api/v1", api)
         .merge(page::router())

@@ -109,6 +109,8 @@ impl From<CameraAdminError> for Problem {
             CameraAdminError::Exists(_) => Self::new(StatusCode::CONFLICT, "exists", title)
                 .field("name")
                 .hint("choose another name, or change that camera"),
+            CameraAdminError::Changed(_) => Self::new(StatusCode::CONFLICT, "changed", title)
+                .hint("look at it again, and change it then"),
             CameraAdminError::KeyTaken { .. } => {
                 Self::new(StatusCode::CONFLICT, "key_taken", title)
                     .field("key")
@@ -175,9 +177,14 @@ impl From<RecordingsError> for Problem {
         match error {
             RecordingsError::Nothing => Self::new(StatusCode::NOT_FOUND, "nothing_recorded", title)
                 .hint("moorline segments list shows what is recorded"),
-            RecordingsError::FormatChange { .. } => {
-                Self::new(StatusCode::CONFLICT, "format_change", title)
-            }
+            RecordingsError::FormatChange { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "format_change",
+                title,
+            )
+            .hint(
+                "export each piece by itself, or choose one stream (--source main, or tier=full)",
+            ),
             RecordingsError::Damaged { .. } => Self::new(StatusCode::BAD_GATEWAY, "damaged", title)
                 .hint("moorline segments verify tells what else is damaged"),
             RecordingsError::Store(error) => error.into(),

@@ -3,6 +3,7 @@
 mod archive;
 mod cameras;
 mod coverage;
+mod export;
 mod live;
 mod operations;
 mod patch;
@@ -166,7 +167,7 @@ pub fn routes() -> Vec<Route> {
         route(
             "GET",
             "/tenants/{tenant}/cameras/{camera}/coverage",
-            "What is recorded in ?from=&to=, and why what is missing is missing",
+            "What is recorded in ?from=&to= (at most 32 days), and why what is missing is missing; the best tier at each instant, or ?tier= alone",
             AtLeast(Viewer),
             get(archive::coverage),
         ),
@@ -180,23 +181,23 @@ pub fn routes() -> Vec<Route> {
         route(
             "GET",
             "/tenants/{tenant}/cameras/{camera}/export",
-            "One MP4 of ?from=&to=",
+            "One MP4 of ?from=&to= (at most 25 hours, in one picture format), of one ?tier= or the best",
             AtLeast(Viewer),
-            get(archive::export),
+            get(export::export),
         ),
         route(
             "POST",
             "/tenants/{tenant}/cameras/{camera}/verify",
-            "Find what the store lost in ?from=&to=; ?full=true reads every object",
+            "Find what the store lost in ?from=&to= (at most 32 days); ?full=true reads every object (at most 25 hours)",
             AtLeast(Operator),
-            post(archive::verify),
+            post(export::verify),
         ),
         route(
             "GET",
             "/segments/{key}",
             "One stored segment",
             AtLeast(Viewer),
-            get(archive::segment),
+            get(export::segment),
         ),
         route(
             "GET",

@@ -1,5 +1,5 @@
-//! How much of the archive one user may read at once: each stream reads the store and holds fragments, so a viewer may not open them
-//! without end. Live streams are bounded by their relays.
+//! How much of the archive may be read at once: each stream reads the store and holds fragments, so nobody may open them without end. Live
+//! streams are bounded by their relays.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,66 +9,98 @@ use axum::http::StatusCode;
 use crate::access::Access;
 use crate::problem::Problem;
 
-/// Playbacks and exports of one user at once: many pages side by side.
-const PER_USER: usize = 16;
+/// The places of one server. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct House {
+    /// Playbacks: many pages side by side. They wait for credit of a browser that shows pictures, so the machine bounds them by its users.
+    pub(crate) playbacks: Seats,
+    /// Exports read as fast as the connection takes it: 16 of them hold at most 0.3 GB and fill a gigabit line.
+    pub(crate) exports: Seats,
+    /// A verify asks the store without pause, and nobody waits for its end: two are enough for anybody.
+    pub(crate) verifies: Seats,
+}
 
-/// Who reads the archive. Clones are the same book.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<HashMap<String, usize>>>);
+impl House {
+    pub(crate) fn new() -> Self {
+        Self {
+            playbacks: Seats::new("recordings are played", 16, usize::MAX),
+            exports: Seats::new("exports run", 4, 16),
+            verifies: Seats::new("verifies run", 1, 2),
+        }
+    }
+}
+
+/// The places of one kind. Clones are the same book.
+#[derive(Debug, Clone)]
+pub(crate) struct Seats {
+    what: &'static str,
+    per_user: usize,
+    in_all: usize,
+    taken: Arc<Mutex<HashMap<String, usize>>>,
+}
 
 /// A place; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Seats,
-    login: Option<String>,
+    login: String,
 }
 
 impl Seats {
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, usize>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn new(what: &'static str, per_user: usize, in_all: usize) -> Self {
+        Self {
+            what,
+            per_user,
+            in_all,
+            taken: Arc::default(),
+        }
     }
 
-    /// Takes a place. The machine's operator needs none.
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, usize>) -> T) -> T {
+        change(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a place. The machine's operator is bound by the places in all alone.
     ///
     /// # Errors
-    /// 429: the user has them all.
+    /// 429: the user has as many as one may have, or all are taken.
     pub(crate) fn sit(&self, access: &Access) -> Result<Seat, Problem> {
-        let login = match access {
-            Access::Local => None,
-            Access::User(user) => Some(user.login.to_string()),
+        // No login is empty.
+        let (login, most) = match access {
+            Access::Local => (String::new(), self.in_all),
+            Access::User(user) => (user.login.to_string(), self.per_user),
         };
-        if let Some(login) = &login {
-            self.with(|taken| {
-                let count = taken.entry(login.clone()).or_default();
-                if *count >= PER_USER {
-                    return Err(too_many());
-                }
-                *count += 1;
-                Ok(())
-            })?;
-        }
+        self.with(|taken| {
+            if taken.values().sum::<usize>() >= self.in_all {
+                return Err(self.too_many("in all", self.in_all));
+            }
+            let count = taken.get(&login).copied().unwrap_or(0);
+            if count >= most {
+                return Err(self.too_many("for one user", most));
+            }
+            taken.insert(login.clone(), count + 1);
+            Ok(())
+        })?;
         Ok(Seat {
             seats: self.clone(),
             login,
         })
     }
-}
 
-fn too_many() -> Problem {
-    let title = format!("a user plays and exports at most {PER_USER} recordings at once");
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_readers", title)
+    fn too_many(&self, whose: &str, most: usize) -> Problem {
+        let title = format!("at most {most} {} at once {whose}", self.what);
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_readers", title)
+            .hint("try again when one of them has ended")
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some(login) = &self.login else {
-            return;
-        };
         self.seats.with(|taken| {
-            if let Some(count) = taken.get_mut(login) {
+            if let Some(count) = taken.get_mut(&self.login) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
-                    taken.remove(login);
+                    taken.remove(&self.login);
                 }
             }
         });
@@ -93,8 +125,8 @@ mod tests {
 
     #[test]
     fn one_user_is_bounded_and_no_other_is() {
-        let seats = Seats::default();
-        let taken: Vec<_> = (0..PER_USER).map(|_| seats.sit(&user("vera"))).collect();
+        let seats = House::new().playbacks;
+        let taken: Vec<_> = (0..16).map(|_| seats.sit(&user("vera"))).collect();
         assert!(taken.iter().all(Result::is_ok));
         assert!(seats.sit(&user("vera")).is_err());
         assert!(seats.sit(&user("anna")).is_ok());
@@ -102,5 +134,24 @@ mod tests {
         drop(taken);
         assert!(seats.sit(&user("vera")).is_ok());
         assert!(seats.with(|taken| taken.is_empty()), "nobody is remembered");
+    }
+
+    #[test]
+    fn all_together_are_bounded_too() {
+        let seats = House::new().exports;
+        let names = ["vera", "anna", "olga", "nina"];
+        let mut taken: Vec<_> = names
+            .iter()
+            .flat_map(|name| (0..4).map(|_| seats.sit(&user(name)).unwrap()))
+            .collect();
+        for access in [user("zoe"), Access::Local] {
+            let problem = format!("{:?}", seats.sit(&access).unwrap_err());
+            assert!(
+                problem.contains("at most 16 exports run at once in all"),
+                "{problem}"
+            );
+        }
+        taken.pop();
+        assert!(seats.sit(&Access::Local).is_ok());
     }
 }

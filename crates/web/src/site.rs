@@ -83,14 +83,14 @@ pub trait Operations: Send + Sync {
     /// What a camera's media was expired before, by retention.
     fn expired_before(&self, camera: &Camera) -> Timestamp;
 
-    /// Looks for what the store lost or spoiled in a stretch; `full` reads every object.
+    /// Looks for what the store lost or spoiled in a stretch, of one tier or of all that the camera has used; `full` reads every object.
     ///
     /// # Errors
     /// The store fails.
     async fn verify(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         range: TimeRange,
         full: bool,
     ) -> Result<VerifyView, Problem>;

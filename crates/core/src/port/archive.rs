@@ -108,7 +108,7 @@ pub trait SegmentSink: Send + Sync {
     /// key has the same bytes. Deadline: 30 s and 1 s per 100 kB. Cancelling may leave the object stored and the file in place.
     ///
     /// # Errors
-    /// [`StoreError`]; the file is still in the spool then.
+    /// [`StoreError`]; the file is still in the spool then. [`StoreError::Missing`]: neither the spool nor the store has it.
     async fn put(&self, file: &SealedFile) -> Result<(), StoreError>;
 
     /// Whether [`SealedFile::md5`] is wanted. A directory on the spool's file system wants none: a rename is the put.
@@ -160,11 +160,14 @@ pub enum RecordingsError {
     /// Nothing was recorded in that stretch.
     #[error("nothing was recorded in that stretch")]
     Nothing,
-    /// The stretch joins recordings that one file cannot hold.
-    #[error("the camera changed its picture format at {at}: export up to there, and from there on")]
+    /// The stretch joins recordings that one file cannot hold: another picture format, or another tier.
+    #[error(
+        "the picture format changes at {}: export up to there, and from there on",
+        listed(at)
+    )]
     FormatChange {
-        /// The first instant with the other format.
-        at: Timestamp,
+        /// The first instant of each further format, in order; never empty.
+        at: Vec<Timestamp>,
     },
     /// A stored object is not what its key says.
     #[error("{key} is damaged: {why}")]
@@ -182,7 +185,24 @@ pub enum RecordingsError {
     Port(#[from] PortError),
 }
 
+/// The first few of these instants, and how many follow.
+fn listed(instants: &[Timestamp]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = instants
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
+    match instants.len().checked_sub(SHOWN) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} times more", shown.join(", ")),
+    }
+}
+
 /// The read side of the archive. The caller has checked that the user may see the camera.
+///
+/// `tier` chooses one recording of the camera. Without it all its tiers are one archive: at each instant the best that was recorded is
+/// shown, and a change of tier is a change of format.
 #[async_trait]
 pub trait Recordings: Send + Sync {
     /// The rows of a stretch, clipped to now. The open gap is not in it: the monitor knows it.
@@ -192,7 +212,7 @@ pub trait Recordings: Send + Sync {
     async fn coverage(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         range: TimeRange,
     ) -> Result<Coverage, RecordingsError>;
 
@@ -204,7 +224,7 @@ pub trait Recordings: Send + Sync {
     async fn play(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         from: Timestamp,
     ) -> Result<Box<dyn Playback>, RecordingsError>;
 
@@ -215,7 +235,7 @@ pub trait Recordings: Send + Sync {
     async fn export(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         range: TimeRange,
     ) -> Result<Box<dyn Export>, RecordingsError>;
 }

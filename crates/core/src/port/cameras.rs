@@ -6,7 +6,7 @@ use super::PortError;
 use crate::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
 use crate::id::{CameraId, Generation, SessionId};
 use crate::key::PublicKey;
-use crate::segment::Retention;
+use crate::segment::{Retention, Tier};
 use crate::status::OpenGap;
 use crate::time::Timestamp;
 
@@ -36,7 +36,7 @@ pub trait CameraAdmin: Send + Sync {
     /// Changes the fields that are given; all or none. Returns the record as it is now.
     ///
     /// # Errors
-    /// [`CameraAdminError::Unknown`].
+    /// [`CameraAdminError::Unknown`], [`CameraAdminError::Changed`].
     async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError>;
 
     /// Removes the record; its recordings stay. Its claims are forgotten, but its generation goes on should the name return.
@@ -79,6 +79,9 @@ pub struct CameraChange {
     pub retention: Option<Retention>,
     /// Whether it may connect.
     pub enabled: Option<Enabled>,
+    /// The record on which the change was decided, if it depends on it: if the record is another one by now, nothing is changed
+    /// ([`CameraAdminError::Changed`]), and the caller decides anew. So two changes at once both stay.
+    pub decided_on: Option<Box<Camera>>,
 }
 
 impl CameraChange {
@@ -118,6 +121,9 @@ pub enum CameraAdminError {
         /// The key's fingerprint.
         fingerprint: String,
     },
+    /// The record is not the one on which the change was decided.
+    #[error("camera {0} was changed by somebody else meanwhile")]
+    Changed(CameraId),
     /// Keys are unique (rule S2).
     #[error("the key {fingerprint} belongs to {owner} already")]
     KeyTaken {
@@ -139,6 +145,45 @@ pub enum CameraAdminError {
     /// The adapter failed.
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+/// A class and a tier in which something of a camera was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UsedClass {
+    /// The retention class: where a LIST begins.
+    pub retention: Retention,
+    /// The tier.
+    pub tier: Tier,
+}
+
+/// Where recordings of a camera may lie: one LIST per class, and none elsewhere. Adding and changing a camera notes what it records from
+/// then on, together with the record; the list outlives the record, as recordings do.
+#[async_trait]
+pub trait UsedClasses: Send + Sync {
+    /// All that a camera has used, ascending. It may name one in which nothing is stored (any more); it leaves none out, once
+    /// [`UsedClasses::is_complete`]. In memory, never blocks.
+    fn of(&self, camera: &CameraId) -> Vec<UsedClass>;
+
+    /// Notes what the store was found to hold. Idempotent; all or nothing. The cameras need not exist (any more).
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn note(&self, found: &[(CameraId, UsedClass)]) -> Result<(), PortError>;
+
+    /// Everything of a camera was erased: what is left is what it records now. Idempotent.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn forget(&self, camera: &CameraId) -> Result<(), PortError>;
+
+    /// Whether the store was searched for what may have been recorded before this registry was made, or restored. Never blocks.
+    fn is_complete(&self) -> bool;
+
+    /// It was. Idempotent.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn completed(&self) -> Result<(), PortError>;
 }
 
 /// Who may serve a camera: a compare-and-swap per tunnel, persisted, strictly increasing.

@@ -8,8 +8,10 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::{Method, Response};
 use moorline_base::clock::{Clock as _, SystemClock};
-use moorline_core::Timestamp;
+use moorline_core::segment::Tier;
+use moorline_core::{TimeRange, Timestamp};
 use moorline_web::api::{CameraView, SegmentView, VerifyView};
+use moorline_web::bounds;
 use serde_json::json;
 
 use crate::args::{Output, Segments, Source};
@@ -59,11 +61,12 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
             let (from, to) = (&stretch.from, stretch.to.as_deref());
             let stretch = Stretch::of(client, &camera, from, to, source).await?;
             let path = camera_path(&camera)?;
-            let rows: Vec<SegmentView> = client
-                .get(&format!("{path}/segments?{}", stretch.query()))
-                .await?;
+            // The export first: what it refuses is told before anything else is asked.
             let response = client
                 .stream(Method::GET, &format!("{path}/export?{}", stretch.query()))
+                .await?;
+            let rows: Vec<SegmentView> = client
+                .get(&format!("{path}/segments?{}", stretch.query()))
                 .await?;
             let written = save(response, &file, "exporting").await?;
             let gaps: Vec<&SegmentView> =
@@ -134,7 +137,12 @@ fn table(rows: &[SegmentView], zone: &str) -> String {
     let mut table = Table::new(&["FROM", "LENGTH", "WHAT", "WHERE OR WHY"]);
     for row in rows {
         let why = row.cause.map(|cause| cause.explanation().to_owned());
-        let place = why.or_else(|| row.held.clone()).unwrap_or_default();
+        let lesser = row.tier.filter(|tier| *tier != Tier::Full);
+        let held = row.held.clone().map(|held| match lesser {
+            Some(tier) => format!("{held}, {tier}"),
+            None => held,
+        });
+        let place = why.or(held).unwrap_or_default();
         let length = output::duration(row.to.since(row.from));
         table.row([
             moments::local(row.from, zone),
@@ -250,18 +258,25 @@ async fn verify(
             moments::parse(from, &camera.timezone, now)
         })?;
         let to = to.map_or(Ok(now), |to| moments::parse(to, &camera.timezone, now))?;
-        let query = Stretch {
-            from,
-            to,
-            zone: String::new(),
-            source,
+        let most = if full {
+            bounds::VERIFY_WHOLE
+        } else {
+            bounds::VERIFY
+        };
+        for piece in bounds::pieces(TimeRange::new(from, to), most) {
+            let query = Stretch {
+                from: piece.from,
+                to: piece.to,
+                zone: String::new(),
+                source,
+            }
+            .query();
+            let path = format!("{}/verify?{query}&full={full}", camera_path(&camera.id)?);
+            let found: VerifyView = client.json(Method::POST, &path, None::<&()>).await?;
+            whole.objects += found.objects;
+            whole.read += found.read;
+            whole.findings.extend(found.findings);
         }
-        .query();
-        let path = format!("{}/verify?{query}&full={full}", camera_path(&camera.id)?);
-        let found: VerifyView = client.json(Method::POST, &path, None::<&()>).await?;
-        whole.objects += found.objects;
-        whole.read += found.read;
-        whole.findings.extend(found.findings);
     }
     output::print(format, &whole, || {
         let mut text = format!(

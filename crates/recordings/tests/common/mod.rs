@@ -146,9 +146,11 @@ impl OpenSegments for MemorySpool {
         let of_tier = segments
             .iter()
             .filter(|(open, _)| open.key.place.tier == tier);
+        let gaps = self.gaps.lock().unwrap();
+        let gaps = gaps.iter().filter(|gap| gap.place.tier == tier);
         (
             of_tier.map(|(open, _)| open.clone()).collect(),
-            self.gaps.lock().unwrap().clone(),
+            gaps.cloned().collect(),
         )
     }
 

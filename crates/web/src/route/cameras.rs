@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::camera::{Access as Reach, Camera, CameraKey, Enabled, Record, Source};
-use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError};
+use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange};
 use moorline_core::segment::Tier;
 use moorline_core::status::{CameraStatus, RelayState};
 use moorline_core::user::Role;
@@ -18,6 +18,9 @@ use crate::api::{CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView
 use crate::extract::{Asked, Sent};
 use crate::problem::Problem;
 use crate::site::Site;
+
+/// How often a change is decided anew because another one came between.
+const TRIES: usize = 16;
 
 /// `GET /cameras`
 pub(super) async fn all(State(site): State<Site>, access: Access) -> Json<Vec<CameraView>> {
@@ -124,18 +127,28 @@ pub(super) async fn change(
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
     let Sent(request) = request?;
-    let present = site
-        .cameras
-        .snapshot()
-        .get(&id)
-        .cloned()
-        .ok_or_else(|| Problem::unknown("camera"))?;
-    let changed = site
-        .admin
-        .set(&id, patch::change(&present, request)?)
-        .await?;
+    let changed = carry_out(&site, &id, request).await?;
     audit(&site, &access, AuditEvent::CameraChange, &id);
     Ok(Json(view(&site, &changed)))
+}
+
+/// Decides a change on the record as it is, and again if somebody else's change came between: each such time one of them is done, so only
+/// more of them at once than [`TRIES`] can leave one undone.
+async fn carry_out(site: &Site, id: &CameraId, request: CameraPatch) -> Result<Camera, Problem> {
+    let mut tries = 0;
+    loop {
+        let present = site.cameras.snapshot().get(id).cloned();
+        let present = present.ok_or_else(|| Problem::unknown("camera"))?;
+        let change = CameraChange {
+            decided_on: Some(Box::new(Camera::clone(&present))),
+            ..patch::change(&present, request.clone())?
+        };
+        tries += 1;
+        match site.admin.set(id, change).await {
+            Err(CameraAdminError::Changed(_)) if tries < TRIES => {}
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// What `DELETE …/{camera}` takes.

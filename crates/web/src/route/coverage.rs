@@ -4,66 +4,11 @@ use std::time::Duration;
 
 use moorline_core::camera::Camera;
 use moorline_core::coverage::{Coverage, Row, RowKind, SHORTEST_GAP};
-use moorline_core::segment::Tier;
 use moorline_core::status::CameraStatus;
-use moorline_core::{Cause, TimeRange, Timestamp};
+use moorline_core::{TimeRange, Timestamp};
 
 /// So late the monitor may hear of what happened, and a fragment may be synced: silence is told after 5 s.
 const SEEN_LATE: Duration = Duration::from_secs(10);
-
-/// The tier of the camera's other stream.
-pub(super) fn other_of(tier: Tier) -> Tier {
-    match tier {
-        Tier::Full => Tier::Low,
-        Tier::Low | Tier::Idr => Tier::Full,
-    }
-}
-
-/// From the first instant that nothing explains to the last.
-pub(super) fn unexplained(coverage: &Coverage) -> Option<TimeRange> {
-    let missing = coverage.unexplained();
-    let (first, last) = (missing.first()?, missing.last()?);
-    Some(TimeRange::new(first.from, last.to))
-}
-
-/// Where the camera's other stream was recorded, this one was switched off; where that one has a gap, this one has it too.
-pub(super) fn explain_by_other(coverage: &mut Coverage, other: &Coverage) {
-    let mut rows = Vec::with_capacity(coverage.rows.len());
-    for row in std::mem::take(&mut coverage.rows) {
-        if row.kind != RowKind::Unexplained {
-            rows.push(row);
-            continue;
-        }
-        let pieces = other.rows.iter().filter_map(|of| {
-            let range = of.range.intersection(&row.range);
-            let kind = match &of.kind {
-                RowKind::Recorded { .. } => RowKind::Gap {
-                    cause: Cause::Disabled,
-                    open: false,
-                },
-                other => other.clone(),
-            };
-            (!range.is_empty()).then_some(Row { range, kind })
-        });
-        let mut at = row.range.from;
-        for piece in pieces {
-            if piece.range.from > at {
-                rows.push(missing(at, piece.range.from));
-            }
-            at = piece.range.to;
-            match rows.last_mut() {
-                Some(last) if last.kind == piece.kind && last.range.to == piece.range.from => {
-                    last.range.to = piece.range.to;
-                }
-                _ => rows.push(piece),
-            }
-        }
-        if at < row.range.to {
-            rows.push(missing(at, row.range.to));
-        }
-    }
-    coverage.rows = rows;
-}
 
 fn missing(from: Timestamp, to: Timestamp) -> Row {
     Row {
@@ -150,9 +95,9 @@ mod tests {
     use super::*;
     use moorline_core::camera::{Access, Enabled, Record, Source};
     use moorline_core::coverage::{Gap, Held, Recorded};
-    use moorline_core::segment::{InitHash, Place, Retention, SegmentKey};
+    use moorline_core::segment::{InitHash, Place, Retention, SegmentKey, Tier};
     use moorline_core::status::{LinkStatus, OpenGap};
-    use moorline_core::{Generation, TakeId};
+    use moorline_core::{Cause, Generation, TakeId};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1_000)
@@ -289,34 +234,5 @@ mod tests {
         let long = status(60, &[(130, None, Cause::TunnelDown)]);
         let coverage = shown(&[media(0, 100, Tier::Full)], &[], &long, 200);
         assert_eq!(told(&coverage)[1], row(100, 130, "unexplained"));
-    }
-
-    #[test]
-    fn while_the_other_stream_is_recorded_this_one_is_switched_off() {
-        let status = status(500, &[]);
-        let mut full = shown(&[media(300, 400, Tier::Full)], &[], &status, 400);
-        let gap = Gap {
-            range: TimeRange::new(at(200), at(250)),
-            cause: Cause::TunnelDown,
-            generation: Generation(1),
-            open: false,
-        };
-        let low = [media(50, 200, Tier::Low), media(250, 300, Tier::Low)];
-        let low = shown(&low, &[gap], &status, 300);
-        explain_by_other(&mut full, &low);
-        assert_eq!(
-            told(&full),
-            [
-                row(0, 50, "unexplained"),
-                row(50, 200, "disabled"),
-                row(200, 250, "tunnel_down"),
-                row(250, 300, "disabled"),
-                row(300, 400, "recorded")
-            ]
-        );
-        assert_eq!(
-            (other_of(Tier::Full), other_of(Tier::Low)),
-            (Tier::Low, Tier::Full)
-        );
     }
 }

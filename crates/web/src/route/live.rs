@@ -26,11 +26,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{interval, timeout};
 
-use super::archive::{camera, instant, tier_of};
+use super::archive::{camera, instant};
 use crate::access::{Access, token};
 use crate::extract::Asked;
 use crate::problem::Problem;
-use crate::seats::Seats;
+use crate::seats::House;
 use crate::site::Site;
 
 /// Largest message from a browser: it only sends credit.
@@ -150,7 +150,7 @@ pub(super) struct From {
 pub(super) async fn play(
     State(site): State<Site>,
     access: Access,
-    Extension(seats): Extension<Seats>,
+    Extension(house): Extension<House>,
     headers: HeaderMap,
     Path((tenant, name)): Path<(String, String)>,
     from: Result<Asked<From>, Problem>,
@@ -160,18 +160,14 @@ pub(super) async fn play(
     let (Asked(from), upgrade) = (from?, upgrade.map_err(no_socket)?);
     let from: Timestamp = from.from.parse().map_err(|_| instant("from", &from.from))?;
     let from = from.max(access.shown_from(camera.created));
-    let seat = seats.sit(&access)?;
+    let seat = house.playbacks.sit(&access)?;
     let guest = Guest::new(&site, &access, &headers);
     view(&site, &access, format!("{} {from}", camera.id));
     Ok(upgrade
         .max_message_size(LARGEST_MESSAGE)
         .on_upgrade(move |mut socket| async move {
             let _seat = seat;
-            let mut playback = match site
-                .recordings
-                .play(&camera.id, tier_of(&camera), from)
-                .await
-            {
+            let mut playback = match site.recordings.play(&camera.id, None, from).await {
                 Ok(playback) => playback,
                 Err(error) => return farewell(&mut socket, &error.to_string()).await,
             };

@@ -288,6 +288,105 @@ async fn an_export_is_a_file_and_is_audited() {
 }
 
 #[tokio::test]
+async fn a_stretch_that_is_too_long_is_refused_with_where_to_cut_it() {
+    let house = scene::house().await;
+    let camera = "/tenants/home/cameras/front-door";
+    let from = "2026-11-20T00:00:00.000Z";
+    for (method, what, to, most, cut) in [
+        (
+            "GET",
+            "export?",
+            "2026-11-21T01:00:01Z",
+            "25 hours",
+            "2026-11-21T01:00:00.000Z",
+        ),
+        (
+            "POST",
+            "verify?",
+            "2026-12-22T00:00:01Z",
+            "32 days",
+            "2026-12-22T00:00:00.000Z",
+        ),
+        (
+            "POST",
+            "verify?full=true&",
+            "2026-11-21T01:00:01Z",
+            "25 hours",
+            "2026-11-21T01:00:00.000Z",
+        ),
+        (
+            "GET",
+            "coverage?",
+            "2026-12-22T00:00:01Z",
+            "32 days",
+            "2026-12-22T00:00:00.000Z",
+        ),
+    ] {
+        let path = format!("{camera}/{what}from={from}&to={to}");
+        let told = problem(&send(&house, method, &path, None).await, 422, Some("to"));
+        let hint = format!("at most {most} at once: ask up to {cut}, and then from there on");
+        assert!(told.contains(&hint), "{what}: {told}");
+        let path = format!("{camera}/{what}from={from}&to={cut}");
+        let status = send(&house, method, &path, None).await.status;
+        assert_ne!(status, StatusCode::UNPROCESSABLE_ENTITY, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_exports_four_recordings_at_once_and_the_next_when_one_has_ended() {
+    let house = scene::house().await;
+    let cookie = house.sign_in("anna").await;
+    let (from, to) = (ago(1500), ago(1490));
+    let path = format!("/api/v1/tenants/home/cameras/front-door/export?from={from}&to={to}");
+    house.archive.held.send_replace(true);
+    let mut waiting = house.archive.waiting.subscribe();
+    let running = (0..4).map(|_| house.send(house.ask("GET", &path).with_cookie(&cookie)));
+    let running = futures::future::join_all(running);
+    let fifth = async {
+        waiting.wait_for(|count| *count == 4).await.unwrap();
+        let refused = house
+            .send(house.ask("GET", &path).with_cookie(&cookie))
+            .await;
+        let told = problem(&refused, 429, None);
+        assert!(
+            told.contains("at most 4 exports run at once for one user"),
+            "{told}"
+        );
+        house.archive.held.send_replace(false);
+    };
+    let (done, ()) = tokio::join!(running, fifth);
+    assert!(done.iter().all(|answer| answer.status == StatusCode::OK));
+    let again = house
+        .send(house.ask("GET", &path).with_cookie(&cookie))
+        .await;
+    assert_eq!(again.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn two_changes_of_one_camera_at_once_both_stay() {
+    let house = scene::house().await;
+    let yard = "/tenants/home/cameras/yard";
+    let meet = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+    let both = vec![std::sync::Arc::clone(&meet), meet];
+    *house.cameras.together.lock().unwrap() = both;
+    let (one, other) = tokio::join!(
+        send(&house, "PATCH", yard, Some(r#"{"path": "/stream1"}"#)),
+        send(
+            &house,
+            "PATCH",
+            yard,
+            Some(r#"{"user": "admin", "password": "hunter22"}"#)
+        ),
+    );
+    assert_eq!((one.status, other.status), (StatusCode::OK, StatusCode::OK));
+    let set = house.cameras.snapshot();
+    let main = &set.get(&id("yard")).unwrap().main;
+    assert_eq!(main.path.as_deref(), Some("/stream1"));
+    let user = main.login.as_ref().map(|login| login.user.as_str());
+    assert_eq!(user, Some("admin"));
+}
+
+#[tokio::test]
 async fn a_stored_segment_is_given_whole() {
     let house = scene::house().await;
     let key = "v1/r014/home/yard/2026/11/20/211005.250Z_00060033_g0000000007_7f3a9c21_000042_b41d0e_full.mp4";

@@ -13,6 +13,7 @@ use moorline_core::port::{
 };
 use moorline_core::segment::{InitHash, Place, Retention, SegmentKey, Tier};
 use moorline_core::{CameraId, Cause, Generation, TakeId, TimeRange, Timestamp};
+use tokio::sync::watch;
 
 use super::film::{Film, RATE};
 
@@ -40,6 +41,10 @@ struct Tape {
 pub(crate) struct FakeArchive {
     film: Arc<Film>,
     tapes: Mutex<BTreeMap<CameraId, Tape>>,
+    /// Exports give nothing while it is set.
+    pub(crate) held: watch::Sender<bool>,
+    /// How many wait for that.
+    pub(crate) waiting: watch::Sender<usize>,
 }
 
 fn now() -> Timestamp {
@@ -51,6 +56,8 @@ impl FakeArchive {
         Self {
             film,
             tapes: Mutex::default(),
+            held: watch::Sender::new(false),
+            waiting: watch::Sender::new(0),
         }
     }
 
@@ -129,7 +136,7 @@ impl Recordings for FakeArchive {
     async fn coverage(
         &self,
         camera: &CameraId,
-        _: Tier,
+        _: Option<Tier>,
         range: TimeRange,
     ) -> Result<Coverage, RecordingsError> {
         let tape = self.tape(camera);
@@ -150,7 +157,7 @@ impl Recordings for FakeArchive {
     async fn play(
         &self,
         camera: &CameraId,
-        _: Tier,
+        _: Option<Tier>,
         from: Timestamp,
     ) -> Result<Box<dyn Playback>, RecordingsError> {
         let tape = self.tape(camera);
@@ -169,12 +176,14 @@ impl Recordings for FakeArchive {
     async fn export(
         &self,
         camera: &CameraId,
-        tier: Tier,
+        tier: Option<Tier>,
         range: TimeRange,
     ) -> Result<Box<dyn Export>, RecordingsError> {
         let playback = self.play(camera, tier, range.from).await?;
         let coverage = self.coverage(camera, tier, range).await?;
         Ok(Box::new(Clip {
+            held: self.held.subscribe(),
+            waiting: self.waiting.clone(),
             playback,
             coverage,
             to: range.to,
@@ -231,6 +240,8 @@ impl Playback for Player {
 }
 
 struct Clip {
+    held: watch::Receiver<bool>,
+    waiting: watch::Sender<usize>,
     playback: Box<dyn Playback>,
     coverage: Coverage,
     to: Timestamp,
@@ -239,6 +250,10 @@ struct Clip {
 #[async_trait]
 impl Export for Clip {
     async fn next(&mut self) -> Result<Option<Bytes>, RecordingsError> {
+        if *self.held.borrow() {
+            self.waiting.send_modify(|count| *count += 1);
+            self.held.wait_for(|held| !held).await.unwrap();
+        }
         loop {
             match self.playback.next().await? {
                 PlayItem::Init { bytes, .. } => return Ok(Some(bytes)),

@@ -11,7 +11,7 @@ use moorline_core::port::{
 use moorline_core::segment::Retention;
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, PublicKey, TenantId, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Barrier, watch};
 
 /// A key that no other seed gives.
 pub(crate) fn key(seed: u8) -> PublicKey {
@@ -49,6 +49,8 @@ pub(crate) struct FakeCameras {
     set: watch::Sender<(u64, Arc<CameraSet>)>,
     statuses: watch::Sender<(u64, BTreeMap<CameraId, CameraStatus>)>,
     pub(crate) hung_up: Mutex<Vec<CameraId>>,
+    /// The next changes begin together: each was decided on the record from before the others.
+    pub(crate) together: Mutex<Vec<Arc<Barrier>>>,
 }
 
 impl FakeCameras {
@@ -57,6 +59,7 @@ impl FakeCameras {
             set: watch::Sender::new((0, Arc::new(CameraSet::new(cameras)))),
             statuses: watch::Sender::new((0, BTreeMap::new())),
             hung_up: Mutex::default(),
+            together: Mutex::default(),
         }
     }
 
@@ -134,7 +137,15 @@ impl CameraAdmin for FakeCameras {
         Ok(())
     }
 
-    async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError> {
+    async fn set(
+        &self,
+        id: &CameraId,
+        mut change: CameraChange,
+    ) -> Result<Camera, CameraAdminError> {
+        let meet = self.together.lock().unwrap().pop();
+        if let Some(meet) = meet {
+            meet.wait().await;
+        }
         if change
             .timezone
             .as_deref()
@@ -147,6 +158,10 @@ impl CameraAdmin for FakeCameras {
             });
         }
         self.change(id, |cameras, at| {
+            let seen = change.decided_on.take();
+            if seen.is_some_and(|seen| *seen != cameras[at]) {
+                return Err(CameraAdminError::Changed(id.clone()));
+            }
             change.apply(&mut cameras[at]);
             Ok(cameras[at].clone())
         })

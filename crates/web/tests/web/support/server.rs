@@ -169,7 +169,7 @@ impl Operations for FakeOperations {
     async fn verify(
         &self,
         _: &CameraId,
-        _: Tier,
+        _: Option<Tier>,
         _: TimeRange,
         _: bool,
     ) -> Result<VerifyView, Problem> {

@@ -1,0 +1,152 @@
+//! Recordings out of the archive: one file of a stretch, one segment, and whether all of it is still there. Bounded in length (`bounds`) and
+//! in number (`seats`).
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use futures::stream;
+use moorline_core::port::{AuditEntry, AuditEvent, Export, StoreError};
+use moorline_core::segment::ObjectKey;
+use moorline_core::user::Role;
+use moorline_core::{TimeRange, Timestamp};
+
+use super::archive::{Stretch, camera};
+use crate::access::Access;
+use crate::api::VerifyView;
+use crate::bounds;
+use crate::extract::Asked;
+use crate::problem::Problem;
+use crate::seats::{House, Seat};
+use crate::site::Site;
+
+/// One segment is read in pieces of this size.
+const PIECE: u64 = 1 << 20;
+
+/// `GET …/export`
+pub(super) async fn export(
+    State(site): State<Site>,
+    access: Access,
+    Extension(house): Extension<House>,
+    Path((tenant, name)): Path<(String, String)>,
+    stretch: Result<Asked<Stretch>, Problem>,
+) -> Result<Response, Problem> {
+    let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let Asked(stretch) = stretch?;
+    let range = stretch.range()?;
+    bounds::check(range, bounds::EXPORT, "an export")?;
+    let range = TimeRange::new(range.from.max(access.shown_from(camera.created)), range.to);
+    let seat = house.exports.sit(&access)?;
+    let export = site
+        .recordings
+        .export(&camera.id, stretch.tier, range)
+        .await?;
+    let subject = format!("{} {} {}", camera.id, range.from, range.to);
+    site.audit.write(AuditEntry {
+        at: site.now(),
+        actor: access.actor(),
+        event: AuditEvent::Export,
+        subject,
+    });
+    let name = format!(
+        "{}-{}.mp4",
+        camera.id.name(),
+        range.from.to_string().replace(':', "")
+    );
+    let estimate = export.estimated_bytes();
+    let mut response =
+        Body::from_stream(stream::unfold(Some((export, seat)), piece)).into_response();
+    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        disposition.map_err(|error| Problem::internal(&error))?,
+    );
+    headers.insert("x-estimated-length", HeaderValue::from(estimate));
+    Ok(response)
+}
+
+async fn piece(
+    export: Option<(Box<dyn Export>, Seat)>,
+) -> Option<(std::io::Result<Bytes>, Option<(Box<dyn Export>, Seat)>)> {
+    let (mut export, seat) = export?;
+    match export.next().await {
+        Ok(Some(bytes)) => Some((Ok(bytes), Some((export, seat)))),
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!(%error, "export ended early");
+            Some((Err(std::io::Error::other(error.to_string())), None))
+        }
+    }
+}
+
+/// `GET /segments/{key}`
+pub(super) async fn segment(
+    State(site): State<Site>,
+    access: Access,
+    Path(key): Path<String>,
+) -> Result<Response, Problem> {
+    let parsed: ObjectKey = key.parse().map_err(|_| Problem::unknown("recording"))?;
+    access
+        .tenant(parsed.place().camera.tenant().as_str(), Role::Viewer)
+        .map_err(|_| Problem::unknown("recording"))?;
+    let created = site
+        .cameras
+        .snapshot()
+        .get(&parsed.place().camera)
+        .map_or(Timestamp::from_millis(i64::MAX), |camera| camera.created);
+    if parsed.range().to <= access.shown_from(created) {
+        return Err(Problem::unknown("recording"));
+    }
+    let length = site.store.head(&key).await?;
+    let pieces = (0..length.div_ceil(PIECE))
+        .map(move |piece| piece * PIECE..((piece + 1) * PIECE).min(length));
+    let store = Arc::clone(&site.store);
+    let body = stream::unfold(
+        (pieces, store, key),
+        |(mut pieces, store, key)| async move {
+            let range = pieces.next()?;
+            let read: Result<Bytes, StoreError> = store.get(&key, range).await;
+            Some((
+                read.map_err(|error| std::io::Error::other(error.to_string())),
+                (pieces, store, key),
+            ))
+        },
+    );
+    let mut response = Body::from_stream(body).into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    *response.status_mut() = StatusCode::OK;
+    Ok(response)
+}
+
+/// `POST …/verify`
+pub(super) async fn verify(
+    State(site): State<Site>,
+    access: Access,
+    Extension(house): Extension<House>,
+    Path((tenant, name)): Path<(String, String)>,
+    stretch: Result<Asked<Stretch>, Problem>,
+) -> Result<Json<VerifyView>, Problem> {
+    let camera = camera(&site, &access, &tenant, &name, Role::Operator)?;
+    let Asked(stretch) = stretch?;
+    let range = stretch.range()?;
+    let (most, what) = match stretch.full {
+        true => (bounds::VERIFY_WHOLE, "a verify of every byte"),
+        false => (bounds::VERIFY, "a verify"),
+    };
+    bounds::check(range, most, what)?;
+    let _seat = house.verifies.sit(&access)?;
+    let verified = site
+        .operations
+        .verify(&camera.id, stretch.tier, range, stretch.full);
+    verified.await.map(Json)
+}

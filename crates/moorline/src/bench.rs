@@ -63,9 +63,14 @@ pub async fn run(global: &Global, bench: Bench) -> anyhow::Result<bool> {
                 async |setting: &Setting, report: &mut Report| relay::run(setting, report).await;
             observed("relay", global, &options, Vec::new(), work).await
         }
-        Bench::Archive { options, cameras } => {
-            let work =
-                async |setting: &Setting, report: &mut Report| archive::run(setting, report).await;
+        Bench::Archive {
+            options,
+            cameras,
+            only_recording,
+        } => {
+            let work = async |setting: &Setting, report: &mut Report| {
+                archive::run(only_recording, setting, report).await
+            };
             observed("archive", global, &options, cameras, work).await
         }
     }

@@ -36,15 +36,15 @@ const GATE: usize = 200;
 ///
 /// # Errors
 /// A server, camera or recorder does not start.
-pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
-    first_picture(setting, report).await?;
-    first_fragment(setting, report).await?;
-    match peer::FFMPEG.find() {
-        Ok(ffmpeg) => {
-            report.peer("ffmpeg", &ffmpeg.version);
-            against_ffmpeg(&ffmpeg.path, setting, report).await?;
-        }
-        Err(error) => report.note(format!("nothing was compared with ffmpeg: {error}")),
+pub async fn run(
+    only_recording: bool,
+    setting: &Setting,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if !only_recording {
+        first_picture(setting, report).await?;
+        first_fragment(setting, report).await?;
+        beside_ffmpeg(setting, report).await?;
     }
     for &cameras in &setting.cameras {
         if !record(cameras, setting, report).await? {
@@ -52,6 +52,19 @@ pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn beside_ffmpeg(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+    match peer::FFMPEG.find() {
+        Ok(ffmpeg) => {
+            report.peer("ffmpeg", &ffmpeg.version);
+            against_ffmpeg(&ffmpeg.path, setting, report).await
+        }
+        Err(error) => {
+            report.note(format!("nothing was compared with ffmpeg: {error}"));
+            Ok(())
+        }
+    }
 }
 
 /// Records so many cameras; whether no picture was lost.
@@ -102,17 +115,11 @@ async fn record(cameras: usize, setting: &Setting, report: &mut Report) -> anyho
     let dir = place.stop().await?;
     let found = tokio::task::spawn_blocking(move || pictures(&archive)).await??;
     drop(dir);
-    let stored: u64 = found.values().map(|camera| camera.pictures).sum();
-    let holes: u64 = found
-        .values()
-        .map(|camera| camera.last + 1 - camera.first - camera.pictures)
-        .sum();
+    let stored: u64 = found.values().map(Stored::pictures).sum();
+    let holes: u64 = found.values().map(Stored::missing).sum();
+    let twice: u64 = found.values().map(|camera| camera.twice).sum();
     let lost = holes + dropped;
-    let shortest = found
-        .values()
-        .map(|camera| camera.pictures)
-        .min()
-        .unwrap_or(0);
+    let shortest = found.values().map(Stored::pictures).min().unwrap_or(0);
     report.row(Row::new(
         format!(
             "{cameras} cameras × 2 Mbit/s for {} s: lost of {sent} pictures ({stored} stored)",
@@ -126,6 +133,13 @@ async fn record(cameras: usize, setting: &Setting, report: &mut Report) -> anyho
         } else {
             Bar::None
         },
+    ));
+    report.row(Row::new(
+        format!("{cameras} cameras: pictures stored twice"),
+        twice as f64,
+        "pictures",
+        None,
+        Bar::AtMost(0.0),
     ));
     report.row(Row::new(
         format!("{cameras} cameras: cameras with a recording"),
@@ -149,24 +163,66 @@ async fn record(cameras: usize, setting: &Setting, report: &mut Report) -> anyho
         Bar::None,
     ));
     report.row(Row::new(
+        format!("{cameras} cameras: the same per camera"),
+        cpu / cameras as f64,
+        "% of a core",
+        None,
+        Bar::None,
+    ));
+    report.row(Row::new(
         format!("{cameras} cameras: memory per camera"),
         memory as f64 / cameras as f64,
         "KiB",
         None,
         Bar::None,
     ));
-    Ok(lost == 0 && found.len() == cameras)
+    Ok(lost == 0 && twice == 0 && found.len() == cameras)
 }
 
-/// What is stored of a camera.
-#[derive(Debug)]
+/// Which numbers are stored of a camera, each as one bit.
+#[derive(Debug, Default)]
 struct Stored {
-    first: u64,
-    last: u64,
-    pictures: u64,
+    seen: Vec<u64>,
+    twice: u64,
 }
 
-/// Counts the stamped pictures of every camera in all segments below a directory.
+impl Stored {
+    fn add(&mut self, frame: u64) {
+        let (word, bit) = ((frame / 64) as usize, 1 << (frame % 64));
+        if self.seen.len() <= word {
+            self.seen.resize(word + 1, 0);
+        }
+        if let Some(word) = self.seen.get_mut(word) {
+            self.twice += u64::from(*word & bit != 0);
+            *word |= bit;
+        }
+    }
+
+    /// How many different ones.
+    fn pictures(&self) -> u64 {
+        self.seen
+            .iter()
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
+    }
+
+    /// How many between the first and the last are not there.
+    fn missing(&self) -> u64 {
+        let words = || (0_u64..).zip(&self.seen).filter(|(_, word)| **word != 0);
+        let first = words().next();
+        let last = words().last();
+        match (first, last) {
+            (Some((low, first)), Some((high, last))) => {
+                let first = low * 64 + u64::from(first.trailing_zeros());
+                let last = high * 64 + 63 - u64::from(last.leading_zeros());
+                last + 1 - first - self.pictures()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// Collects the stamped pictures of every camera in all segments below a directory.
 fn pictures(archive: &Path) -> anyhow::Result<BTreeMap<u32, Stored>> {
     let mut found: BTreeMap<u32, Stored> = BTreeMap::new();
     let mut directories = vec![archive.to_owned()];
@@ -180,14 +236,7 @@ fn pictures(archive: &Path) -> anyhow::Result<BTreeMap<u32, Stored>> {
                 continue;
             }
             for stamp in stamps(&std::fs::read(&path)?) {
-                let stored = found.entry(stamp.camera).or_insert(Stored {
-                    first: stamp.frame,
-                    last: stamp.frame,
-                    pictures: 0,
-                });
-                stored.first = stored.first.min(stamp.frame);
-                stored.last = stored.last.max(stamp.frame);
-                stored.pictures += 1;
+                found.entry(stamp.camera).or_default().add(stamp.frame);
             }
         }
     }
@@ -449,6 +498,20 @@ async fn first_picture(setting: &Setting, report: &mut Report) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_is_stored_twice_hides_no_missing_one() {
+        let mut stored = Stored::default();
+        for frame in [70, 71, 71, 73, 128, 130] {
+            stored.add(frame);
+        }
+        let expected = (128 - 74) + 1 + 1;
+        assert_eq!(
+            (stored.pictures(), stored.missing(), stored.twice),
+            (5, expected, 1)
+        );
+        assert_eq!(Stored::default().missing(), 0);
+    }
 
     #[test]
     fn stamps_are_found_wherever_they_lie() {

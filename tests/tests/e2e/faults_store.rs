@@ -14,12 +14,15 @@ use crate::faults_device::{Device, missing};
 use crate::faults_rig::{SOON, Server, notes};
 
 fn bucket(endpoint: &str, secret: &str) -> String {
+    let (region, bucket, access) = (S3Server::REGION, S3Server::BUCKET, S3Server::ACCESS_KEY);
+    recorded_to(endpoint, [region, bucket, access, secret])
+}
+
+/// The configuration that records 2 s segments to a bucket.
+pub(crate) fn recorded_to(endpoint: &str, [region, bucket, access, secret]: [&str; 4]) -> String {
     format!(
         "[archive]\nstore = \"s3\"\nsegment = \"2s\"\ndrain = \"5s\"\n\
-         [s3]\nendpoint = \"{endpoint}\"\nregion = \"{}\"\nbucket = \"{}\"\naccess_key = \"{}\"\nsecret_key = \"{secret}\"\n",
-        S3Server::REGION,
-        S3Server::BUCKET,
-        S3Server::ACCESS_KEY,
+         [s3]\nendpoint = \"{endpoint}\"\nregion = \"{region}\"\nbucket = \"{bucket}\"\naccess_key = \"{access}\"\nsecret_key = \"{secret}\"\n",
     )
 }
 
@@ -43,12 +46,12 @@ async fn rig() -> Rig {
     }
 }
 
-fn instant<'a>(camera: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn instant<'a>(camera: &'a Value, name: &str) -> Option<&'a str> {
     camera["status"]["archive"][name].as_str()
 }
 
 /// While the store is in trouble pictures are still synced, and nothing is called durable.
-async fn stands_still(server: &Server) -> String {
+pub(crate) async fn stands_still(server: &Server) -> String {
     let durable = |camera: &Value| {
         camera["status"]["durable_until"]
             .as_str()
@@ -88,7 +91,7 @@ async fn all_there(rig: &Rig) {
     assert!(found["objects"].as_u64().unwrap() > 0);
 }
 
-async fn refusal(server: &Server, part: &str) {
+pub(crate) async fn refusal(server: &Server, part: &str) {
     server
         .until("yard", "the store's refusal is not shown", |camera| {
             let note = notes(camera);

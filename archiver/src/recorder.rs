@@ -409,7 +409,7 @@ impl Recorder {
         let mut changes = spool.changes();
         loop {
             changes.mark_unchanged();
-            if spool.stock(|stock| stock.waiting_of(&lane)) == 0 {
+            if spool.is_settled(&lane) {
                 break;
             }
             let expired = tokio::select! {

@@ -319,11 +319,15 @@ async fn a_disk_that_is_full_is_a_state_with_a_way_out() {
         Arc::new(OneCamera(Arc::clone(&camera))),
         common::spec(),
     );
-    running
+    let full = running
         .until("full", |report| report.state == ArchiveState::DiskFull)
         .await;
     common::eventually("all that is written is sealed", || {
         common::files(disk.path(), ".part").is_empty()
+    })
+    .await;
+    common::eventually("what is missing is long enough for a gap", || {
+        common::now().since(full.silent_since.unwrap()) > Duration::from_millis(1_500)
     })
     .await;
     store.mood.send_replace(Mood::Takes);

@@ -149,6 +149,15 @@ impl Spool {
         })
     }
 
+    /// Whether nothing of a recording waits: no sealed object, and no gap marker that could not be written yet.
+    pub(crate) fn is_settled(&self, lane: &Lane) -> bool {
+        self.with(|state| {
+            let is_its =
+                |gap: &GapKey| gap.place.camera == lane.camera && gap.place.tier == lane.tier;
+            state.stock.waiting_of(lane) == 0 && !state.unwritten.iter().any(is_its)
+        })
+    }
+
     /// What the start-up scan found of a recording, oldest first: given once.
     pub(crate) fn take_found(&self, lane: &Lane) -> Vec<Found> {
         self.with(|state| {

@@ -79,17 +79,23 @@ impl Spool {
     /// Somebody else removed the file of a segment or a marker that waited, and the store does not have it: what it covered is missing.
     /// Blocks.
     pub(crate) fn vanished(&self, id: ItemId) {
-        let key = self.stock(|stock| stock.item(id).map(|item| item.key.clone()));
-        let gaps = match key {
-            Some(ObjectKey::Segment(key)) => markers(&key, Cause::NodeLost),
-            // the same marker again
-            Some(ObjectKey::Gap(key)) => vec![key],
+        match self.stock(|stock| stock.item(id).map(|item| item.key.clone())) {
+            Some(ObjectKey::Segment(key)) => {
+                // It leaves the account after its gap is there, so that nothing behind it is durable, and no drain is over, before.
+                for marker in markers(&key, Cause::NodeLost) {
+                    self.write_gap(marker);
+                }
+                self.stock(|stock| stock.remove(id));
+            }
+            Some(ObjectKey::Gap(key)) => {
+                self.with(|state| {
+                    state.unwritten.push_back(key);
+                    state.stock.remove(id);
+                });
+                self.write_unwritten();
+            }
             None => return,
-        };
-        // Noted before it leaves the account, so that nothing behind it is durable meanwhile.
-        self.with(|state| state.unwritten.extend(gaps));
-        self.stock(|stock| stock.remove(id));
-        self.write_unwritten();
+        }
         self.tell();
     }
 

@@ -187,6 +187,9 @@ impl TunnelEvents for Readers {
     }
 
     fn ended(&self, _: SessionId, _: TunnelEnd) {}
+
+    // No camera of a bench was reported stolen.
+    fn stolen(&self, _: &CameraId, _: SocketAddr, _: &str) {}
 }
 
 impl ControlLines for Readers {

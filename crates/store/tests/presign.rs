@@ -67,6 +67,12 @@ async fn send(
     status
 }
 
+/// The key with another tenant.
+fn in_tenant(key: &ObjectKey, tenant: &str) -> String {
+    let home = format!("/{}/", moorline_core::TenantId::HOME);
+    key.to_string().replace(&home, &format!("/{tenant}/"))
+}
+
 #[tokio::test]
 async fn a_signed_put_stores_that_object_under_the_storage_id_and_its_digest_is_told() {
     let server = S3Server::start().await.unwrap();
@@ -98,7 +104,7 @@ async fn a_signed_put_stores_that_object_under_the_storage_id_and_its_digest_is_
         puts.digest(&key).await.unwrap(),
         Some(Md5::digest(&content).into())
     );
-    let stored = key.to_string().replace("/home/", "/k7q2w9d4/");
+    let stored = in_tenant(&key, "k7q2w9d4");
     assert_eq!(std::fs::read(server.object_file(&stored)).unwrap(), content);
     let classes = [Retention::Days(30)];
     let last = puts
@@ -187,7 +193,7 @@ async fn a_tenant_without_a_store_and_a_store_that_is_away_are_told() {
     let server = S3Server::start().await.unwrap();
     let puts = puts(&server);
     let key = segment("r030", "2026/11/20/211005.250", 7, 1, "full");
-    let foreign: ObjectKey = key.to_string().replace("/home/", "/acme/").parse().unwrap();
+    let foreign: ObjectKey = in_tenant(&key, "acme").parse().unwrap();
     let error = puts.sign_put(&request(&foreign, b"x")).await.unwrap_err();
     assert_eq!(error.to_string(), "sign a put: tenant acme has no store");
     drop(server);

@@ -148,6 +148,13 @@ pub enum Generate {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// The definitions of the cluster's resources.
+    #[cfg(feature = "kube")]
+    Resources {
+        /// Directory to write to.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 /// Where to listen. Each overrides the configuration; port 0 takes a free one.

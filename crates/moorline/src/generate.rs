@@ -45,6 +45,21 @@ pub async fn run(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes the definitions of the cluster's resources into `out`: templates of the chart `moorline-crds`.
+///
+/// # Errors
+/// A file cannot be written.
+#[cfg(feature = "kube")]
+pub fn resources(out: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    for (name, content) in moorline_kube::resource::definitions().map_err(anyhow::Error::msg)? {
+        let path = out.join(name);
+        write_atomic(&path, content.as_bytes(), Access::Public)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn configuration() -> String {
     format!(
         "# Configuration\n\nNo configuration is needed. Settings stand in `moorline.toml` in the data directory, or in the file that \

@@ -110,6 +110,8 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             output::write_all(&text)?;
         }
         Command::Generate(args::Generate::Reference { out }) => generate::run(&out).await?,
+        #[cfg(feature = "kube")]
+        Command::Generate(args::Generate::Resources { out }) => generate::resources(&out)?,
         Command::Restore(restore) => {
             let passphrase = secret(
                 restore.passphrase_file.as_deref(),

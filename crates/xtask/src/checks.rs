@@ -1,6 +1,6 @@
 //! The checks that come before the tests. All of them run, whatever the first says.
 
-use std::{process::Command, time::Instant};
+use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::Result;
 
@@ -80,8 +80,8 @@ fn scripts() -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Generated files are what would be generated. Needs the binary, so it comes after the build.
-pub(crate) fn generated(report: &mut Report) {
-    check(report, "generated files", || generate::run(true));
+pub(crate) fn generated(report: &mut Report, binary: Option<&Path>) {
+    check(report, "generated files", || generate::run(true, binary));
 }
 
 /// Examples in the docs.

@@ -4,46 +4,35 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{cargo, root, succeed};
+use crate::process::{cargo, compile, root, succeed};
 
-/// Folders of generated files, and the command of cargo that makes each; it is given the folder as its last argument.
-const GENERATED: [(&str, &[&str]); 2] = [
-    (
-        "docs/reference",
-        &[
-            "run",
-            "--quiet",
-            "--package",
-            "moorline",
-            "--",
-            "generate",
-            "reference",
-            "--out",
-        ],
-    ),
-    (
-        "charts/moorline-crds/templates",
-        &[
-            "run",
-            "--quiet",
-            "--package",
-            "moorline-kube",
-            "--example",
-            "definitions",
-            "--",
-        ],
-    ),
+/// Folders of generated files, and what the binary is told to make each.
+const GENERATED: [(&str, &str); 2] = [
+    ("docs/reference", "reference"),
+    ("charts/moorline-crds/templates", "resources"),
 ];
 
 /// Makes all generated files again, or says which of them differ. Files beside them that are not generated are left alone.
-pub(crate) fn run(check: bool) -> Result<()> {
+///
+/// `binary` is one that is built already; without it, it is built: of the whole workspace, so that dependencies have the features with which
+/// everything else is built.
+pub(crate) fn run(check: bool, binary: Option<&Path>) -> Result<()> {
+    let built;
+    let binary = match binary {
+        Some(binary) => binary,
+        None => {
+            built = build()?;
+            &built
+        }
+    };
     if !check {
-        for (folder, command) in GENERATED {
-            make(command, &root().join(folder))?;
+        for (folder, what) in GENERATED {
+            make(binary, what, &root().join(folder))?;
         }
         return Ok(());
     }
@@ -52,9 +41,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
         fs::remove_dir_all(&fresh).with_context(|| format!("cannot empty {}", fresh.display()))?;
     }
     let mut stale = Vec::new();
-    for (folder, command) in GENERATED {
+    for (folder, what) in GENERATED {
         let (made, kept) = (fresh.join(folder), root().join(folder));
-        make(command, &made)?;
+        make(binary, what, &made)?;
         let differ = files(&made)?
             .into_iter()
             .filter(|file| fs::read(made.join(file)).ok() != fs::read(kept.join(file)).ok());
@@ -69,11 +58,23 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-fn make(arguments: &[&str], into: &Path) -> Result<()> {
+fn build() -> Result<PathBuf> {
+    let mut binary = None;
+    compile(
+        cargo().args(["build", "--workspace", "--bin", "moorline"]),
+        &mut |artifact| {
+            if artifact.target.name == "moorline" {
+                binary = artifact.executable.map(PathBuf::from).or(binary.take());
+            }
+        },
+    )?;
+    binary.context("cargo built no moorline")
+}
+
+fn make(binary: &Path, what: &str, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
-    let mut command = cargo();
-    command.args(arguments).arg(into);
-    succeed(&mut command)
+    let mut command = Command::new(binary);
+    succeed(command.args(["generate", what, "--out"]).arg(into))
 }
 
 /// All files below, relative, in order.

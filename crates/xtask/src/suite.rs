@@ -50,7 +50,7 @@ fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
     println!("==> build");
     let (programs, binary) = build(options)?;
     if whole {
-        checks::generated(report);
+        checks::generated(report, binary.as_deref());
         checks::doctests(report);
         if options.long {
             checks::dependencies(report);

@@ -125,7 +125,7 @@ pub struct LoginSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordReference {
-    /// The Secret: <camera>-rtsp, no other.
+    /// The Secret: `<camera>-rtsp`, no other.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Its key.

@@ -1,7 +1,7 @@
 //! The resources of the group `moorline.dev/v1alpha1`, and the names by which everything of Moorline's in a cluster is found.
 //!
 //! A [`Camera`] is the contract: its spec is the owner's and Moorline never changes it, its status is Moorline's. The YAML of the three
-//! definitions is made from these types by [`definitions`], checked in below `charts/moorline-crds` and compared by CI.
+//! definitions is made from these types by [`definitions()`], checked in below `charts/moorline-crds` and compared by CI.
 
 #[expect(unreachable_pub, reason = "what the derive of KubeSchema makes")]
 mod camera;

@@ -11,6 +11,7 @@ pub mod archive;
 pub mod args;
 pub mod keys;
 pub mod mon;
+mod own_alarms;
 mod pod;
 pub mod proxy;
 mod role;

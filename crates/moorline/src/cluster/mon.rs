@@ -25,6 +25,7 @@ use moorline_kube::{
 use moorline_tunnel::Tunnel;
 use moorline_tunnel::keyfile::HostKeys;
 
+use super::own_alarms::OwnAlarms;
 use super::role::{Role, address, service};
 use crate::args::Global;
 use crate::serve;
@@ -157,7 +158,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         gateway_config,
     )?;
 
-    let notifier = serve::notifier::of(&settings.alert, &clock)?;
+    let notifier = Arc::new(OwnAlarms::new(
+        Arc::new(holders.clone()),
+        leases.leads(),
+        serve::notifier::of(&settings.alert, &clock)?,
+    ));
     let mon = moorline_tunnel::Monitor {
         events: Arc::new(claims.events(Arc::clone(&monitor) as _)),
         lines: Arc::clone(&monitor) as _,

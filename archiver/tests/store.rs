@@ -187,7 +187,12 @@ async fn a_full_spool_gives_up_the_oldest_and_says_so() {
 async fn what_another_hand_removed_from_the_spool_is_a_gap_before_anything_behind_it_is_durable() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
+    // What is shorter than a second is no gap.
+    let settings = Settings {
+        segment: Duration::from_millis(1_500),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
     let camera = FakeCamera::new(Film::default());
     let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
     let sealed = spool.path().join(".sealed");

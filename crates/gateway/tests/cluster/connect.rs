@@ -23,11 +23,12 @@ fn relay(world: &World, token: &str, uid: &str) {
         .workload(token, Audience::Gateway, YARD, Role::Relay, uid);
 }
 
+/// The tunnel first: a holder is asked for its landing as soon as it is known.
 fn held_here(replica: &Replica, generation: u64) {
+    replica.tunnels.set(YARD, Ok(Generation(generation)));
     replica
         .cameras
         .set(YARD, Holder::Here(Generation(generation)));
-    replica.tunnels.set(YARD, Ok(Generation(generation)));
 }
 
 fn landings(world: &World, token: &str, replica: &Replica) -> GatewayLandings {

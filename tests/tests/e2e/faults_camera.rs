@@ -233,7 +233,7 @@ async fn other_parameters_begin_another_recording_and_an_export_names_the_instan
         ])
         .await;
     let instant = whole
-        .split_once("changed its picture format at ")
+        .split_once("the picture format changes at ")
         .and_then(|(_, rest)| rest.split_once("Z:"))
         .map(|(instant, _)| format!("{instant}Z"))
         .unwrap_or_else(|| panic!("no instant is named: {whole}"));

@@ -145,7 +145,7 @@ async fn the_operator_hangs_up_and_the_camera_returns() {
         })
         .await;
     let gap = view["status"]["gaps"].as_array().unwrap().last().unwrap();
-    assert_eq!(gap[0]["cause"], "hung_up", "{view:#}");
+    assert_eq!(gap[0]["cause"], "operator", "{view:#}");
     let _second = Dbclient::start(&added, address);
     moorline.until_recording("yard").await;
 }

@@ -39,7 +39,9 @@ pub async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
         min_free_bytes: FREE,
         ..moorline_archiver::Settings::default()
     };
-    let archive = Archive::open(args.spool.clone(), sink, Arc::clone(&pod.clock), settings).await?;
+    // The volume's own root belongs to the kubelet, which lets our group write: the spool is a private folder of ours in it.
+    let spool = args.spool.join("spool");
+    let archive = Archive::open(spool, sink, Arc::clone(&pod.clock), settings).await?;
     archive.register(&mut pod.metrics.registry);
     let link = pod.link(&args.pod, ControlSettings::default());
     let stop = pod.work.token();

@@ -19,8 +19,8 @@ use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
 };
 use moorline_kube::{
-    FrontDoorAccount, Gone, Janitor, KubeClaims, KubeHolders, KubeIdentities, KubeMemories,
-    KubePlaces, Leases, Owned, PodSettings, Pods, Replica, StatusWriter,
+    Gone, Janitor, KubeClaims, KubeHolders, KubeMemories, KubePlaces, Leases, Owned, PodSettings,
+    Pods, Replica, StatusWriter,
 };
 use moorline_tunnel::Tunnel;
 use moorline_tunnel::keyfile::HostKeys;
@@ -125,16 +125,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         role.doors.token(),
     );
     let holders = KubeHolders::new(cache.clone(), owned, gone);
-    let identities = KubeIdentities::new(
-        role.client.clone(),
-        cache,
-        role.pods.clone(),
-        FrontDoorAccount {
-            namespace: cluster.namespace.clone(),
-            name: cluster.frontdoor_account.clone(),
-        },
-        Arc::clone(&clock),
-    );
+    let identities = role.identities();
     let tickets = TicketPublics::load((&cluster.ticket_publics).into(), Arc::clone(&clock))
         .context("cluster.ticket_publics cannot be used: moorline keys init makes it")?;
     let mut gateway_config = GatewayConfig::new(service("cluster.gateway", &cluster.gateway)?.name);

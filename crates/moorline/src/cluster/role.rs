@@ -11,7 +11,7 @@ use moorline_base::logging::{self, Format};
 use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
 use moorline_base::{SharedClock, admin, net};
 use moorline_gateway::{ServerTls, TlsFiles};
-use moorline_kube::{Client, KubeDirectory, PodCache, connect};
+use moorline_kube::{Client, FrontDoorAccount, KubeDirectory, KubeIdentities, PodCache, connect};
 
 use super::args::ServiceAddress;
 use crate::args::Global;
@@ -87,6 +87,22 @@ impl Role {
         moorline_base::clock::timeout(&*self.clock, LISTED, listed)
             .await
             .is_ok()
+    }
+
+    /// Who shows a token, by what the watches say.
+    pub(super) fn identities(&self) -> KubeIdentities {
+        let cluster = &self.settings.cluster;
+        let front_door = FrontDoorAccount {
+            namespace: cluster.namespace.clone(),
+            name: cluster.frontdoor_account.clone(),
+        };
+        KubeIdentities::new(
+            self.client.clone(),
+            self.directory.cache().clone(),
+            self.pods.clone(),
+            front_door,
+            Arc::clone(&self.clock),
+        )
     }
 
     /// Certificate, key and authority of the cluster's inside.

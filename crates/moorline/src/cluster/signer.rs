@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use moorline_base::net;
 use moorline_gateway::{Signer, SignerConfig, SignerMetrics, SignerParts, TicketSigner};
-use moorline_kube::{FrontDoorAccount, KubeIdentities, KubePlaces};
+use moorline_kube::KubePlaces;
 use moorline_store::s3::{TenantPuts, TenantStore};
 
 use super::role::{Role, address};
@@ -31,16 +31,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         tracing::warn!("the API server does not answer: pods are refused until it does");
     }
     let cache = role.directory.cache().clone();
-    let identities = KubeIdentities::new(
-        role.client.clone(),
-        cache.clone(),
-        role.pods.clone(),
-        FrontDoorAccount {
-            namespace: cluster.namespace.clone(),
-            name: cluster.frontdoor_account.clone(),
-        },
-        Arc::clone(&clock),
-    );
+    let identities = role.identities();
     let places = KubePlaces::of_signer(cache.clone(), role.pods.clone());
     // Every tenant's recordings lie in the installation's bucket, under its storage id (rule S26).
     let find = Arc::new(move |tenant: &moorline_core::TenantId| {

@@ -205,11 +205,10 @@ fn push(pieces: &mut Vec<Piece>, range: TimeRange, cause: Cause) {
     }
 }
 
-/// The piece cut at full hours. What is too short there is left out: readers give less than a second to its neighbour.
+/// The piece cut at full hours, however short what lies on one side: both sides of a gap of little more than a second may be.
 fn at_hours(range: TimeRange, cause: Cause) -> Vec<Piece> {
     range
         .cut_at_hours()
-        .filter(|range| range.duration() >= SHORTEST_GAP)
         .map(|range| Piece { range, cause })
         .collect()
 }
@@ -353,6 +352,23 @@ mod tests {
             [(52, 100, Cause::Restart)]
         );
         assert_eq!(ledger.cut_by_crash(Timestamp::from_millis(160_500)), []);
+    }
+
+    #[test]
+    fn a_short_gap_around_a_full_hour_is_written_on_both_sides() {
+        let ms = Timestamp::from_millis;
+        let mut ledger = Ledger::new(at(3_500), &[]);
+        ledger.media(TimeRange::new(at(3_500), ms(3_599_300)));
+        let pieces = ledger.media(TimeRange::new(ms(3_600_600), at(3_700)));
+        let ranges: Vec<_> = pieces.iter().map(|piece| piece.range).collect();
+        let hour = at(3_600);
+        assert_eq!(
+            ranges,
+            [
+                TimeRange::new(ms(3_599_300), hour),
+                TimeRange::new(hour, ms(3_600_600))
+            ]
+        );
     }
 
     proptest! {

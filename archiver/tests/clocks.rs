@@ -4,52 +4,20 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use common::camera::{FakeCamera, Film, OneCamera};
-use common::{FakeStore, Mood};
-use moorline_archiver::Archive;
-use moorline_base::clock::Sleeping;
-use moorline_base::{Clock, SharedClock, SystemClock};
-use moorline_core::Cause;
+use common::{FakeStore, Mood, ShiftedClock};
+use moorline_core::{Cause, TimeRange};
 
-#[derive(Debug)]
-struct SteppingClock {
-    real: SharedClock,
-    offset_ms: AtomicI64,
-}
-
-impl Clock for SteppingClock {
-    fn monotonic(&self) -> Instant {
-        self.real.monotonic()
-    }
-
-    fn wall_ms(&self) -> i64 {
-        self.real.wall_ms() + self.offset_ms.load(Ordering::Relaxed)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Sleeping {
-        self.real.sleep_until(deadline)
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wall_clock_that_steps_ends_the_take() {
+/// The wall clock steps by half a minute. Begins at a wall time and returns the markers.
+async fn steps(begin: &str) -> Vec<TimeRange> {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let clock = Arc::new(SteppingClock {
-        real: SystemClock::shared(),
-        offset_ms: AtomicI64::new(0),
-    });
-    let archive = Archive::open(
-        spool.path().to_owned(),
-        Arc::clone(&store) as _,
-        Arc::clone(&clock) as _,
-        common::settings(),
-    )
-    .await
-    .unwrap();
+    let clock = ShiftedClock::at(begin);
+    let shared = Arc::clone(&clock) as _;
+    let archive = common::open_with(spool.path(), &store, common::settings(), shared).await;
     let camera = FakeCamera::new(Film::default());
     let running = common::start(
         &archive,
@@ -57,7 +25,7 @@ async fn a_wall_clock_that_steps_ends_the_take() {
         common::spec(),
     );
     common::eventually("two segments are stored", || store.segments().len() >= 2).await;
-    clock.offset_ms.store(30_000, Ordering::Relaxed);
+    clock.step(30_000);
     common::eventually("it was asked again", || {
         camera.opened.load(Ordering::Relaxed) == 2
     })
@@ -73,12 +41,29 @@ async fn a_wall_clock_that_steps_ends_the_take() {
     let mut takes: Vec<_> = segments.iter().map(|(key, _)| key.take).collect();
     takes.dedup();
     assert_eq!(takes.len(), 2, "one take on each side");
-    let gaps = store.gaps();
+    let gaps = store.stretches();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::ClockStep);
     let seconds = gaps[0].duration.as_secs_f64();
     assert!((29.0..32.0).contains(&seconds), "{seconds}");
     archive.shutdown(Duration::from_secs(5)).await;
+    store.gaps().iter().map(|gap| gap.range()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_that_steps_ends_the_take() {
+    let markers = steps("2026-11-20T12:10:00Z").await;
+    assert_eq!(markers.len(), 1, "{markers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_across_midnight_is_cut_there() {
+    let markers = steps("2026-12-31T23:59:40Z").await;
+    let midnight = "2027-01-01T00:00:00Z".parse().unwrap();
+    assert!(
+        matches!(markers[..], [before, after] if before.to == midnight && after.from == midnight),
+        "{markers:?}"
+    );
 }
 
 /// The camera's RTP time goes back, and nobody says so before its pictures do.

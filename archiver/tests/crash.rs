@@ -6,10 +6,11 @@
 
 mod common;
 
+use std::fs::{File, FileTimes};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use common::camera::{FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood};
@@ -123,9 +124,14 @@ async fn a_torn_tail_is_cut_and_the_time_since_has_its_causes() {
     torn.extend_from_slice(&[0; 4_096]);
     std::fs::write(&part, &torn).unwrap();
     let died = common::now();
+    // the disk keeps its own time
+    let last_write = UNIX_EPOCH + Duration::from_millis(died.as_millis().unsigned_abs());
+    let disk_time = FileTimes::new().set_modified(last_write);
     let recorded = died - Duration::from_secs(4);
     // the pictures are from four seconds before the last write
     shift_walls(&part, -4_000);
+    let file = File::options().write(true).open(&part).unwrap();
+    file.set_times(disk_time).unwrap();
 
     let store = FakeStore::new(Mood::Takes);
     let archive = common::open(spool.path(), &store, common::settings()).await;

@@ -5,12 +5,13 @@ pub(crate) mod camera;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorline_archiver::{Archive, Settings};
-use moorline_base::{CancellationToken, SharedClock, SystemClock};
+use moorline_base::clock::Sleeping;
+use moorline_base::{CancellationToken, Clock, SharedClock, SystemClock};
 use moorline_core::camera::{Access, Camera, Enabled, Record, Source};
 use moorline_core::port::{
     Relays, SealedFile, SegmentSink, StoreError, WorkloadControl, WorkloadOrder, WorkloadReport,
@@ -77,6 +78,20 @@ impl FakeStore {
             ObjectKey::Segment(_) => None,
         });
         gaps.collect()
+    }
+
+    /// The gaps as a reader sees them: markers are cut at full hours, and a test may run across one.
+    pub(crate) fn stretches(&self) -> Vec<GapKey> {
+        let mut joined: Vec<GapKey> = Vec::new();
+        for gap in self.gaps() {
+            match joined.last_mut() {
+                Some(last) if last.cause == gap.cause && last.range().to == gap.start => {
+                    last.duration += gap.duration;
+                }
+                _ => joined.push(gap),
+            }
+        }
+        joined
     }
 
     /// The numbers of all stored pictures, in the order of keys.
@@ -263,7 +278,57 @@ pub(crate) fn clock() -> SharedClock {
     SystemClock::shared()
 }
 
+/// A clock that goes as the real one does and shows another time of day.
+#[derive(Debug)]
+pub(crate) struct ShiftedClock {
+    real: SharedClock,
+    offset_ms: AtomicI64,
+}
+
+impl ShiftedClock {
+    /// It shows this instant now.
+    pub(crate) fn at(instant: &str) -> Arc<Self> {
+        let (shown, real): (Timestamp, _) = (instant.parse().unwrap(), clock());
+        let offset = shown.as_millis() - real.wall_ms();
+        Arc::new(Self {
+            real,
+            offset_ms: AtomicI64::new(offset),
+        })
+    }
+
+    pub(crate) fn step(&self, by_ms: i64) {
+        self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.wall_ms())
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn monotonic(&self) -> Instant {
+        self.real.monotonic()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.real.wall_ms() + self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleeping {
+        self.real.sleep_until(deadline)
+    }
+}
+
 pub(crate) async fn open(spool: &Path, store: &Arc<FakeStore>, settings: Settings) -> Archive {
+    open_with(spool, store, settings, clock()).await
+}
+
+pub(crate) async fn open_with(
+    spool: &Path,
+    store: &Arc<FakeStore>,
+    settings: Settings,
+    clock: SharedClock,
+) -> Archive {
     // what happened stands beside a failure
     let log = tracing_subscriber::fmt().with_env_filter("moorline_archiver=debug,retina=info");
     let _ = log.with_test_writer().try_init();
@@ -271,7 +336,7 @@ pub(crate) async fn open(spool: &Path, store: &Arc<FakeStore>, settings: Setting
     Archive::open(
         spool,
         Arc::clone(store) as Arc<dyn SegmentSink>,
-        clock(),
+        clock,
         settings,
     )
     .await

@@ -147,7 +147,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The markers `store_lost` for what is gone, cut at full hours. A stretch below a second needs none.
+    /// The markers `store_lost` for what is gone, cut at full hours. A stretch below a second needs none; each side of a longer one
+    /// that crosses a full hour does, however short.
     pub fn markers(&self) -> Vec<GapKey> {
         let lost = self.findings.iter().filter_map(|finding| match finding {
             Finding::Lost {
@@ -158,7 +159,8 @@ impl Report {
             } => Some((*range, *generation, place)),
             _ => None,
         });
-        let keys = lost.flat_map(|(range, generation, place)| {
+        let long = lost.filter(|(range, _, _)| range.duration() >= SHORTEST_GAP);
+        let keys = long.flat_map(|(range, generation, place)| {
             range.cut_at_hours().map(move |piece| GapKey {
                 place: place.clone(),
                 start: piece.from,
@@ -167,7 +169,7 @@ impl Report {
                 cause: Cause::StoreLost,
             })
         });
-        keys.filter(|key| key.duration >= SHORTEST_GAP).collect()
+        keys.collect()
     }
 
     /// Writes [`Report::markers`] and tells how many.

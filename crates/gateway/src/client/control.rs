@@ -41,8 +41,8 @@ pub struct ControlSettings {
     pub key: Option<KeyPin>,
     /// Gets the ticket keys.
     pub tickets: Option<Arc<TicketCheck>>,
-    /// The mounted file of the camera's password: it never comes over this wire.
-    pub password: Option<PathBuf>,
+    /// The mounted directory of the camera's passwords, a file per source that has a login: they never come over this wire.
+    pub passwords: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -296,20 +296,21 @@ fn hear_spec(shared: &Shared, spec: Spec) -> Result<(), &'static str> {
         rebind(shared, spec.generation());
         return Ok(());
     }
-    let password = shared.settings.password.as_deref().map(|path| {
-        let text = reread::read(path).map(|bytes| {
+    let passwords = |source: SourceName| {
+        let directory = shared.settings.passwords.as_deref()?;
+        let text = reread::read(&directory.join(source.as_str())).map(|bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             Masked::new(text.trim_end_matches(['\r', '\n']).to_owned())
         });
-        text.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the camera's password cannot be read");
-            Masked::default()
-        })
-    });
+        text.inspect_err(
+            |error| tracing::warn!(%error, %source, "the camera's password cannot be read"),
+        )
+        .ok()
+    };
     shared.orders(|orders| orders.generation = orders.generation.max(spec.generation()));
     shared
         .spec
-        .send_replace(Some(spec.into_workload(password.as_ref())));
+        .send_replace(Some(spec.into_workload(passwords)));
     Ok(())
 }
 

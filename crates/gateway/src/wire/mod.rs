@@ -26,7 +26,7 @@ use moorline_core::camera::{Access, Camera, Enabled, Login, Record, Source};
 use moorline_core::port::{WorkloadReport, WorkloadSpec};
 use moorline_core::segment::Retention;
 use moorline_core::status::{ArchiveReport, OpenGap, RelayReport};
-use moorline_core::{CameraId, Generation, InstanceId, Masked, Timestamp};
+use moorline_core::{CameraId, Generation, InstanceId, Masked, SourceName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use line::Lines;
@@ -143,12 +143,12 @@ impl From<&Source> for WireSource {
 
 impl WireSource {
     /// With the password that the pod has; a login without one stays: the camera will refuse it, and the relay tells why.
-    fn into_source(self, password: Option<&Masked<String>>) -> Source {
+    fn into_source(self, password: impl FnOnce() -> Option<Masked<String>>) -> Source {
         Source {
             path: self.path,
             login: self.user.map(|user| Login {
                 user,
-                password: password.cloned().unwrap_or_default(),
+                password: password().unwrap_or_default(),
             }),
             allow_basic: self.allow_basic,
         }
@@ -197,8 +197,11 @@ impl Spec {
         self.generation
     }
 
-    /// The workload's spec, with the password from the pod's mounted file.
-    pub(crate) fn into_workload(self, password: Option<&Masked<String>>) -> WorkloadSpec {
+    /// The workload's spec, with each source's own password from the pod's mounted files; asked for only where there is a login.
+    pub(crate) fn into_workload(
+        self,
+        passwords: impl Fn(SourceName) -> Option<Masked<String>>,
+    ) -> WorkloadSpec {
         let camera = self.camera;
         WorkloadSpec {
             instance: self.instance,
@@ -210,8 +213,10 @@ impl Spec {
                 created: camera.created,
                 keys: Vec::new(),
                 access: camera.access,
-                main: camera.main.into_source(password),
-                sub: camera.sub.map(|source| source.into_source(password)),
+                main: camera.main.into_source(|| passwords(SourceName::Main)),
+                sub: camera
+                    .sub
+                    .map(|source| source.into_source(|| passwords(SourceName::Sub))),
                 record: camera.record,
                 retention: camera.retention,
                 enabled: camera.enabled,

@@ -1,4 +1,3 @@
-use moorline_core::SourceName;
 use moorline_core::cause::Cause;
 use moorline_core::status::{ArchiveState, RelayState, RtspFault};
 use proptest::prelude::*;
@@ -36,7 +35,13 @@ fn spec(password: &str) -> WorkloadSpec {
                 forwards: vec!["http".parse().unwrap()],
             },
             main: source,
-            sub: Some(Source::default()),
+            sub: Some(Source {
+                login: Some(Login {
+                    user: "viewer".to_owned(),
+                    password: Masked::new(format!("{password} of sub")),
+                }),
+                ..Source::default()
+            }),
             record: Record::Main,
             retention: Retention::Days(30),
             enabled: Enabled::Yes,
@@ -65,8 +70,13 @@ fn a_spec_travels_whole_and_its_password_does_not() {
         panic!("a spec: {text}");
     };
     assert_eq!(received.camera(), &sent.camera.id);
-    let password = Masked::new("hunter2".to_owned());
-    let received = received.into_workload(Some(&password));
+    let received = received.into_workload(|source| {
+        let word = match source {
+            SourceName::Main => "hunter2",
+            SourceName::Sub => "hunter2 of sub",
+        };
+        Some(Masked::new(word.to_owned()))
+    });
     assert_eq!(received.camera, sent.camera);
     assert_eq!(
         (

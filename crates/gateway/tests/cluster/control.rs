@@ -26,9 +26,13 @@ const DRAIN: WorkloadOrder = WorkloadOrder::Drain {
 };
 
 fn spec(generation: u64) -> WorkloadSpec {
-    let login = Login {
-        user: "admin".to_owned(),
-        password: Masked::new("never sent".to_owned()),
+    let source = |user: &str| Source {
+        path: None,
+        login: Some(Login {
+            user: user.to_owned(),
+            password: Masked::new("never sent".to_owned()),
+        }),
+        allow_basic: false,
     };
     let generation = Generation(generation);
     WorkloadSpec {
@@ -46,12 +50,8 @@ fn spec(generation: u64) -> WorkloadSpec {
             access: Access::Tunnel {
                 forwards: Vec::new(),
             },
-            main: Source {
-                path: None,
-                login: Some(login),
-                allow_basic: false,
-            },
-            sub: None,
+            main: source("admin"),
+            sub: Some(source("viewer")),
             record: Record::Main,
             retention: Retention::Days(30),
             enabled: Enabled::Yes,
@@ -117,9 +117,10 @@ fn start(world: &World, address: std::net::SocketAddr) -> Pod {
     world
         .pods
         .workload("t", Audience::Gateway, YARD, Role::Archiver, "archiver-1");
-    std::fs::write(world.path("password"), "hunter2\n").unwrap();
+    std::fs::write(world.path("main"), "hunter2\n").unwrap();
+    std::fs::write(world.path("sub"), "another\n").unwrap();
     let settings = ControlSettings {
-        password: Some(world.path("password")),
+        passwords: Some(world.path("")),
         ..ControlSettings::default()
     };
     let cancel = world.cancel.child_token();
@@ -190,6 +191,12 @@ async fn a_workload_is_told_its_spec_and_orders_and_its_reports_arrive() {
         (login.user.as_str(), login.password.reveal().as_str()),
         ("admin", "hunter2"),
         "the pod's own file"
+    );
+    let sub = told.camera.sub.as_ref().unwrap().login.clone().unwrap();
+    assert_eq!(
+        (sub.user.as_str(), sub.password.reveal().as_str()),
+        ("viewer", "another"),
+        "each source has its own"
     );
     archiver.control.report(report(1));
     replica

@@ -41,7 +41,7 @@ fn size(text: &str) -> Result<ByteSize, String> {
         .map_err(|error: moorline_base::config::Complaint| error.to_string())
 }
 
-fn duration(text: &str) -> Result<HumanDuration, String> {
+pub(super) fn duration(text: &str) -> Result<HumanDuration, String> {
     text.parse()
         .map_err(|error: moorline_base::config::Complaint| error.to_string())
 }
@@ -93,13 +93,9 @@ pub struct ProxyArgs {
     /// Directory that outlives the container: the relay's own key lies there.
     #[arg(long, value_name = "DIR", default_value = "/run/moorline/scratch")]
     pub keys: PathBuf,
-    /// File with the password of the camera's own login, where it has one.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/run/moorline/passwords/main"
-    )]
-    pub password: PathBuf,
+    /// Directory with the passwords of the camera's own logins: the files main and sub, where it has them.
+    #[arg(long, value_name = "DIR", default_value = "/run/moorline/passwords")]
+    pub passwords: PathBuf,
 }
 
 /// `moorline archive`

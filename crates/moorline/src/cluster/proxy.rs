@@ -35,7 +35,7 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     let settings = ControlSettings {
         key: Some(key.pin()),
         tickets: Some(Arc::clone(&check)),
-        password: args.password.exists().then(|| args.password.clone()),
+        passwords: args.passwords.exists().then(|| args.passwords.clone()),
     };
     let link = pod.link(&args.pod, settings);
     let landings = Arc::new(GatewayLandings::new(

@@ -75,6 +75,17 @@ struct State {
     greatest: BTreeMap<CameraId, Generation>,
     tenants: BTreeMap<TenantId, Arc<resource::Tenant>>,
     classes: BTreeMap<String, Arc<CameraClassSpec>>,
+    /// The keys that a camera may not use, since an older one of its tenant has them.
+    duplicates: BTreeMap<CameraId, Vec<DuplicateKey>>,
+}
+
+/// A key that two cameras of a tenant have: the older one keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicateKey {
+    /// The key's fingerprint.
+    pub fingerprint: String,
+    /// The older camera.
+    pub owner: CameraId,
 }
 
 /// The cache. Clones are the same.
@@ -118,7 +129,8 @@ impl Cache {
         }
         // Claims and conditions are most of what comes: they do not touch the set.
         if changed == Changed::Records {
-            let records = records(&state);
+            let (records, duplicates) = records(&state);
+            state.duplicates = duplicates;
             let shown = self.0.records.load();
             let differs = shown.len() != records.len()
                 || records
@@ -249,6 +261,11 @@ impl Cache {
         self.camera(id).filter(|known| known.uid == uid)
     }
 
+    /// The keys of that camera which belong to an older one of its tenant.
+    pub fn duplicates(&self, id: &CameraId) -> Vec<DuplicateKey> {
+        self.read(|state| state.duplicates.get(id).cloned().unwrap_or_default())
+    }
+
     /// The class of that name.
     pub fn class(&self, name: &str) -> Option<Arc<CameraClassSpec>> {
         self.read(|state| state.classes.get(name).cloned())
@@ -365,23 +382,33 @@ fn is_newer(new: Option<&str>, known: Option<&str>) -> bool {
 }
 
 /// The records that are served: not those of deleted cameras; those of a suspended tenant are disabled; a key that two cameras of a tenant
-/// have belongs to the older one.
-fn records(state: &State) -> Vec<Arc<Camera>> {
+/// have belongs to the older one, and is told of the younger.
+fn records(state: &State) -> (Vec<Arc<Camera>>, BTreeMap<CameraId, Vec<DuplicateKey>>) {
     let served = state.cameras.values().filter(|known| !known.is_leaving());
     let mut records: Vec<Arc<Camera>> = served
         .filter_map(|known| known.record.clone().ok())
         .collect();
     records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     let mut owners: BTreeMap<(TenantId, PublicKey), CameraId> = BTreeMap::new();
+    let mut duplicates = BTreeMap::new();
     for record in &mut records {
         let tenant = record.id.tenant().clone();
-        let taken = |key: &PublicKey, owners: &BTreeMap<(TenantId, PublicKey), CameraId>| {
-            owners.contains_key(&(tenant.clone(), key.clone()))
-        };
-        if record.keys.iter().any(|key| taken(&key.key, &owners)) {
+        let of_older = |key: &PublicKey| owners.get(&(tenant.clone(), key.clone()));
+        let taken: Vec<DuplicateKey> = record
+            .keys
+            .iter()
+            .filter_map(|key| {
+                Some(DuplicateKey {
+                    fingerprint: key.key.fingerprint(),
+                    owner: of_older(&key.key)?.clone(),
+                })
+            })
+            .collect();
+        if !taken.is_empty() {
             Arc::make_mut(record)
                 .keys
-                .retain(|key| !taken(&key.key, &owners));
+                .retain(|key| of_older(&key.key).is_none());
+            duplicates.insert(record.id.clone(), taken);
         }
         for key in &record.keys {
             owners.insert((tenant.clone(), key.key.clone()), record.id.clone());
@@ -390,7 +417,7 @@ fn records(state: &State) -> Vec<Arc<Camera>> {
             Arc::make_mut(record).enabled = Enabled::Disabled;
         }
     }
-    records
+    (records, duplicates)
 }
 
 #[cfg(test)]
@@ -467,6 +494,10 @@ mod tests {
         assert_eq!(records.len(), 2);
         assert_eq!(records.get(&id("acme/a")).unwrap().keys.len(), 1);
         assert_eq!(records.get(&id("acme/b")).unwrap().keys.len(), 0);
+        assert_eq!(cache.duplicates(&id("acme/a")), []);
+        assert_eq!(cache.duplicates(&id("acme/b"))[0].owner, id("acme/a"));
+        cache.camera_gone(&id("acme/a"), Some("u1"));
+        assert_eq!(cache.duplicates(&id("acme/b")), [], "it is its own now");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! holder gone, or a predecessor     → Grace, in memory: nothing is written, a camera that comes back claims on
 //! Grace over, or nobody's with pods → take over by compare-and-swap under the same generation: a claim meanwhile wins; then drain
 //! deleted, nothing left             → take the finalizer away
-//! made without our finalizer        → add it        a field is wrong → say so
+//! made without our finalizer        → add it        a field is wrong, a key is an older camera's → say so
 //! ```
 //! All by state, pass after pass: a change that was missed is seen by the next one.
 
@@ -19,7 +19,7 @@ use moorline_base::config::HumanDuration;
 use moorline_core::{CameraId, Generation, Timestamp};
 use serde_json::json;
 
-use crate::cache::Known;
+use crate::cache::{DuplicateKey, Known};
 use crate::call::{CALL, Fault, call};
 use crate::claim::DRAINING;
 use crate::holders::Gone;
@@ -89,6 +89,37 @@ pub(crate) fn judge(
 }
 
 const WRONG: &str = "Invalid";
+
+/// What is to be said of keys that belong to older cameras, if it is not said yet: whether there are any, and the words.
+fn duplicates(known: &Known, taken: &[DuplicateKey]) -> Option<(bool, String)> {
+    let kind = ConditionKind::DuplicateKey.as_str();
+    let conditions = known
+        .object
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions);
+    let said = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == kind);
+    let words: Vec<String> = taken
+        .iter()
+        .map(|key| {
+            format!(
+                "key {} belongs to the older camera {}",
+                key.fingerprint, key.owner
+            )
+        })
+        .collect();
+    let message = match words.len() {
+        0 => String::new(),
+        _ => format!("{}; give this camera a key of its own", words.join(", ")),
+    };
+    let is_said = match said {
+        Some(said) => (said.status == "True") != taken.is_empty() && said.message == message,
+        None => taken.is_empty(),
+    };
+    (!is_said).then_some((!taken.is_empty(), message))
+}
 
 fn says_wrong(known: &Known) -> bool {
     let conditions = known
@@ -161,6 +192,17 @@ impl Janitor {
                 .of(&known.uid)
                 .iter()
                 .any(|pod| !pod.deleting);
+            // Each says it of its own cameras, the janitor of those that nobody holds.
+            let held = known.session().is_some_and(|session| session.mon.is_some());
+            if (mine || (all && !held)) && !known.is_leaving() {
+                let taken = writer.cache().duplicates(&id);
+                if let Some((are, message)) = duplicates(&known, &taken)
+                    && let Err(fault) = self.say_duplicates(&id, &known, mine, are, &message).await
+                    && fault != Fault::Conflict
+                {
+                    tracing::warn!(camera = %id, %fault, "duplicate keys were not told");
+                }
+            }
             let work = judge(&known, &me, mine, all, self.leases.gone(), pods);
             if work != Work::Orphan {
                 self.orphans.remove(&id);
@@ -259,6 +301,35 @@ impl Janitor {
         .await?;
         writer.cache().saw_camera(patched);
         Ok(())
+    }
+
+    /// Says that keys belong to older cameras, or that none does any more.
+    async fn say_duplicates(
+        &self,
+        id: &CameraId,
+        known: &Known,
+        mine: bool,
+        are: bool,
+        message: &str,
+    ) -> Result<(), Fault> {
+        const REASON: [&str; 2] = ["KeysOfItsOwn", "KeyOfOlderCamera"];
+        let writer = self.pods.writer();
+        let note = Note::condition(
+            ConditionKind::DuplicateKey,
+            are,
+            REASON[usize::from(are)],
+            message,
+        );
+        if mine && let Some(own) = writer.owned().get(id) {
+            writer.note(id, own.generation, note);
+            return Ok(());
+        }
+        let now = writer.now();
+        let lane = writer.lane(id);
+        let _turn = lane.turn.lock().await;
+        writer
+            .put(known, CALL, |status| note.apply(status, now))
+            .await
     }
 
     async fn say_wrong(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {

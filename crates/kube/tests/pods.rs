@@ -523,3 +523,55 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
     .await;
     assert!(api.list(PODS).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_younger_of_two_cameras_with_one_key_is_told_so_until_it_has_its_own() {
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let name = replica.mon.owned.replica().name.clone();
+    let gone = moorline_kube::Gone::default();
+    let leases = Leases::new(api.client(), "moorline-system", name, gone, clock.clone());
+    let (task, cancel) = (leases.clone(), replica.mon.stop.clone());
+    tokio::spawn(async move { task.run(cancel).await });
+    let (janitor, cancel) = (
+        Janitor::new(replica.pods.clone(), leases),
+        replica.mon.stop.clone(),
+    );
+    tokio::spawn(async move { janitor.run(cancel).await });
+    for (name, made) in [
+        ("gate", "2026-11-20T01:00:00Z"),
+        ("hall", "2026-11-20T02:00:00Z"),
+    ] {
+        let mut object = camera("acme", name);
+        object["spec"]["keys"] = json!([KEY]);
+        object["metadata"]["creationTimestamp"] = made.into();
+        api.put(CAMERAS, object);
+    }
+    let said = |api: &Api, name| condition(api, "acme", name, "DuplicateKey");
+    api.until("the word to the younger", |api| {
+        said(api, "hall") == Some(("True".into(), "KeyOfOlderCamera".into()))
+    })
+    .await;
+    let hall = api.get(CAMERAS, "t-acme", "hall").unwrap();
+    let message = hall["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("belongs to the older camera acme/gate") && message.contains("SHA256:"),
+        "{message}"
+    );
+    assert_eq!(said(&api, "gate"), None);
+    let writes = api.writes().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // Leases apart, nothing is said twice.
+    let later = api.writes().split_off(writes);
+    assert!(
+        later.iter().all(|write| write.contains("leases")),
+        "{later:?}"
+    );
+    api.patch(CAMERAS, "t-acme", "hall", &json!({"spec": {"keys": []}}));
+    api.until("the end of it", |api| {
+        said(api, "hall") == Some(("False".into(), "KeysOfItsOwn".into()))
+    })
+    .await;
+}

@@ -13,6 +13,8 @@ pub enum ConditionKind {
     Archiving,
     /// All that is wanted is there.
     Ready,
+    /// A key of it belongs to an older camera of its tenant, which keeps it.
+    DuplicateKey,
 }
 
 impl ConditionKind {
@@ -24,6 +26,7 @@ impl ConditionKind {
             Self::RelayReady => "RelayReady",
             Self::Archiving => "Archiving",
             Self::Ready => "Ready",
+            Self::DuplicateKey => "DuplicateKey",
         }
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::{SharedClock, timeout};
+use moorline_base::network::{Network, is_public};
 use url::{Host, Url};
 
 use crate::config::{Config, ConfigError};
-use crate::network::{Network, is_public};
 
 /// How long a name may take.
 const RESOLVING: Duration = Duration::from_secs(5);

@@ -23,7 +23,6 @@ mod email;
 mod guard;
 mod heartbeat;
 mod message;
-mod network;
 mod outlets;
 mod retry;
 mod webhook;

@@ -61,6 +61,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("russh", &["moorline-tunnel", "moorline-simcam"]),
     ("aws-sdk-s3", &["moorline-store"]),
+    ("aws-smithy-http-client", &["moorline-store"]),
+    ("aws-smithy-runtime-api", &["moorline-store"]),
     ("sqlx", &["moorline-registry"]),
     ("retina", &["moorline-archiver"]),
     ("mp4-atom", &["moorline-fmp4"]),

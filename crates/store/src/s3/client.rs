@@ -10,16 +10,18 @@ use aws_sdk_s3::config::{
     Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use bytes::Bytes;
+use moorline_base::network::Outside;
 use moorline_core::port::{Page, StoreError};
 
 use super::config::S3Config;
 use super::error::{invalid_range, stored, unavailable};
+use super::outside::guarded;
 
 /// A host that does not answer at all is away; the whole call has its own deadline.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The client that signs.
-pub(super) fn signed(config: &S3Config) -> Client {
+/// The client that signs. `outside`: it reaches nothing but what this allows.
+pub(super) fn signed(config: &S3Config, outside: Option<&Outside>) -> Client {
     let credentials = Credentials::new(
         config.access_key.clone(),
         config.secret_key.expose().clone(),
@@ -27,15 +29,19 @@ pub(super) fn signed(config: &S3Config) -> Client {
         None,
         "moorline",
     );
-    Client::from_conf(settings(config).credentials_provider(credentials).build())
+    Client::from_conf(
+        settings(config, outside)
+            .credentials_provider(credentials)
+            .build(),
+    )
 }
 
 /// A client without a key, as a stranger has it (S30).
-pub(super) fn anonymous(config: &S3Config) -> Client {
-    Client::from_conf(settings(config).allow_no_auth().build())
+pub(super) fn anonymous(config: &S3Config, outside: Option<&Outside>) -> Client {
+    Client::from_conf(settings(config, outside).allow_no_auth().build())
 }
 
-fn settings(config: &S3Config) -> Builder {
+fn settings(config: &S3Config, outside: Option<&Outside>) -> Builder {
     let mut settings = aws_sdk_s3::Config::builder()
         .behavior_version_latest()
         .region(Region::new(config.region.clone()))
@@ -45,6 +51,7 @@ fn settings(config: &S3Config) -> Builder {
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
     settings.set_endpoint_url(config.endpoint.clone());
+    settings.set_http_client(outside.map(|outside| guarded(outside.clone())));
     settings
 }
 

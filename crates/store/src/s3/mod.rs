@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod crc32c;
 mod error;
+mod outside;
 mod presign;
 mod probe;
 mod put;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
+use moorline_base::network::Outside;
 use moorline_base::{SharedClock, clock};
 use moorline_core::port::{Listed, Page, SealedFile, SegmentSink, SegmentStore, StoreError};
 use moorline_core::segment::{GapKey, Retention, Tier};
@@ -32,6 +34,7 @@ pub use probe::{EndpointProfile, Problem};
 
 use crate::key_path::{components, folders};
 use crate::newest::{Folders, last_end};
+use crate::sweep::{self, Pace, Whose};
 use crate::verify::{Digests, Markers};
 use crate::{MARKER, MAX_RANGE, PAGE, deadline};
 use error::stored;
@@ -52,14 +55,47 @@ impl S3Store {
     /// # Errors
     /// [`InvalidS3Config`] with the field, the value and what would be right (P11).
     pub fn new(config: S3Config, clock: SharedClock) -> Result<Self, InvalidS3Config> {
+        Self::with(config, None, clock)
+    }
+
+    /// A client of a tenant's own bucket (rule S17): its endpoint is one that `outside` allows, each name is resolved once per connection, and
+    /// no address is dialled but an allowed one.
+    ///
+    /// # Errors
+    /// As [`S3Store::new`].
+    pub fn of_tenant(
+        config: S3Config,
+        outside: &Outside,
+        clock: SharedClock,
+    ) -> Result<Self, InvalidS3Config> {
+        if let Some(endpoint) = &config.endpoint {
+            outside.check(endpoint).map_err(|right| InvalidS3Config {
+                field: "endpoint",
+                value: endpoint.clone(),
+                right,
+            })?;
+        }
+        Self::with(config, Some(outside), clock)
+    }
+
+    fn with(
+        config: S3Config,
+        outside: Option<&Outside>,
+        clock: SharedClock,
+    ) -> Result<Self, InvalidS3Config> {
         config.check()?;
         Ok(Self {
-            client: client::signed(&config),
-            anonymous: client::anonymous(&config),
+            client: client::signed(&config, outside),
+            anonymous: client::anonymous(&config, outside),
             config: Arc::new(config),
             profile: Arc::new(OnceLock::new()),
             clock,
         })
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.config.bucket
     }
 
     /// What the probe found, once it has run.
@@ -76,6 +112,25 @@ impl S3Store {
         // Puts go by the first profile of a process; later ones are for the eyes of whoever asked.
         self.profile.get_or_init(|| profile.clone());
         Ok(profile)
+    }
+
+    /// As [`S3Store::probe`], for a key that may put, head and list and nothing else, as a signer has it: what it cannot try counts as good. Under one
+    /// key, since nothing of it can be deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the bucket cannot be written; no profile is remembered then.
+    pub async fn probe_puts(&self) -> Result<EndpointProfile, StoreError> {
+        let profile = probe::puts(self).await?;
+        self.profile.get_or_init(|| profile.clone());
+        Ok(profile)
+    }
+
+    /// Deletes all recordings of a camera or a tenant, and looks whether they are gone. Idempotent; returns how many objects went.
+    ///
+    /// # Errors
+    /// The first [`StoreError`]; what was deleted stays deleted.
+    pub async fn erase(&self, whose: &Whose, pace: &Pace) -> Result<u64, StoreError> {
+        sweep::erase(self, whose, pace).await
     }
 
     /// Stores a few bytes, such as a gap marker that was not in a spool. Overwrites.

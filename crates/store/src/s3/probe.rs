@@ -140,6 +140,32 @@ pub(super) async fn run(store: &S3Store) -> Result<EndpointProfile, StoreError> 
     Ok(profile)
 }
 
+/// The one key of [`puts`].
+const PUTS: &str = ".probe/puts";
+
+pub(super) async fn puts(store: &S3Store) -> Result<EndpointProfile, StoreError> {
+    let sum = |content| super::put::sum(store.config.digest, content);
+    let etag = put(store, PUTS, FIRST, sum(FIRST)).await?;
+    let refuses_wrong_digest = match put(store, PUTS, FIRST, sum(SECOND)).await {
+        Ok(_) => false,
+        Err(StoreError::Unavailable(why)) => return Err(StoreError::Unavailable(why)),
+        Err(_) => true,
+    };
+    put(store, PUTS, SECOND, sum(SECOND)).await?;
+    let overwrites = store.head(PUTS).await? == SECOND.len() as u64;
+    let listed = store.list(".probe/", "").await?;
+    Ok(EndpointProfile {
+        refuses_wrong_digest,
+        etag_is_md5: etag == Some(Md5::digest(FIRST).into()),
+        overwrites,
+        reads_ranges: true,
+        lists_after: listed.objects.iter().any(|object| object.key == PUTS),
+        deletes: true,
+        public_read: public_read(store, PUTS).await,
+        public_list: public_list(store, ".probe/").await,
+    })
+}
+
 async fn look(
     store: &S3Store,
     folder: &str,

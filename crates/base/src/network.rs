@@ -1,16 +1,20 @@
-//! Which addresses the outside calls may reach (rule S17): pure.
+//! Which addresses calls that a tenant can aim may reach (rule S17): pure.
+//!
+//! Owns: what is a public address, networks that the operator lists, and the check of a service's URL. Does not own: resolving and dialling;
+//! whoever does them asks [`Outside::allows`] for each address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An address range that the operator lists: `192.168.1.0/24`, `fd00::/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Network {
+pub struct Network {
     address: IpAddr,
     bits: u8,
 }
 
 impl FromStr for Network {
+    /// It is none.
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -34,7 +38,7 @@ impl FromStr for Network {
 
 impl Network {
     /// Whether an address lies in it. An IPv4 address mapped into IPv6 counts as IPv4.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         let same = |left: u128, right: u128, width: u32| {
             let shift = width.saturating_sub(u32::from(self.bits));
             // A shift by the whole width is the range of everything.
@@ -54,7 +58,7 @@ impl Network {
 
 /// Whether an address belongs to the public Internet: everything that the registries of special addresses (RFC 6890 and its successors)
 /// set aside is not, whatever form it hides in.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -92,6 +96,66 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let special =
         (a == 0x2001 && (b < 0x200 || b == 0xdb8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
     a & 0xe000 == 0x2000 && !special
+}
+
+/// What the operator allows of the outside beside the public Internet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Networks that are no public ones and may be reached.
+    pub private: Vec<Network>,
+    /// Whether plain http may be spoken.
+    pub http: bool,
+}
+
+impl Outside {
+    /// Reads the operator's list.
+    ///
+    /// # Errors
+    /// The first text that is no network.
+    pub fn new(private: &[String], http: bool) -> Result<Self, String> {
+        let parse = |text: &String| text.parse::<Network>().map_err(|()| text.clone());
+        Ok(Self {
+            private: private.iter().map(parse).collect::<Result<_, _>>()?,
+            http,
+        })
+    }
+
+    /// Whether this address may be dialled.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        is_public(address) || self.private.iter().any(|network| network.contains(address))
+    }
+
+    /// Checks the URL of a service, `https://host[:port]`, as far as that goes without a resolver.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn check(&self, url: &str) -> Result<(), &'static str> {
+        let rest = match url.split_once("://") {
+            Some(("https", rest)) => rest,
+            Some(("http", rest)) if self.http => rest,
+            Some(("http", _)) => return Err("use https: the operator allows no plain http"),
+            _ => return Err("write it like https://s3.example.com"),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        if authority.is_empty() || !authority.bytes().all(plain) {
+            return Err("write it like https://s3.example.com, without user, path or bucket");
+        }
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                port.parse::<u16>().map_err(|_| "the port is 1 to 65535")?;
+                host
+            }
+            _ => authority,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) if !self.allows(address) => {
+                Err("that is no public address, and the operator lists no network with it")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +248,41 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Network>(), Err(()), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_services_url_is_checked_before_anybody_is_asked_for_its_name() {
+        let strict = Outside::default();
+        for good in [
+            "https://s3.example.com",
+            "https://s3.example.com:9000/",
+            "https://1.1.1.1",
+        ] {
+            assert_eq!(strict.check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://s3.example.com",
+            "s3.example.com",
+            "ftp://s3.example.com",
+            "https://",
+            "https://key:secret@s3.example.com",
+            "https://s3.example.com/bucket",
+            "https://s3.example.com?x",
+            "https://169.254.169.254",
+            "https://127.0.0.1:9000",
+            "https://[::1]:9000",
+            "https://[fd00::1]",
+            "https://s3.example.com:99999",
+        ] {
+            assert!(strict.check(bad).is_err(), "{bad}");
+        }
+        let lab = Outside::new(&["10.0.0.0/8".to_owned()], true).unwrap();
+        assert_eq!(lab.check("http://10.1.2.3:9000"), Ok(()));
+        assert!(lab.check("http://192.168.1.1").is_err());
+        assert_eq!(
+            Outside::new(&["home".to_owned()], false),
+            Err("home".to_owned())
+        );
     }
 
     proptest! {

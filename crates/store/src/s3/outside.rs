@@ -1,0 +1,42 @@
+//! The SDK's connections to a bucket that a tenant named (rule S17): a name is resolved here, and what may not be reached is left out, so that the
+//! address that was checked is the one that is dialled. The SDK follows no redirect.
+
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use moorline_base::network::Outside;
+
+/// A client that dials allowed addresses only. Literal ones do not come by the resolver: [`Outside::check`] has seen them.
+pub(super) fn guarded(outside: Outside) -> SharedHttpClient {
+    Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build_with_resolver(Guarded(outside))
+}
+
+#[derive(Debug, Clone)]
+struct Guarded(Outside);
+
+/// A name that leads nowhere allowed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} lies in a network that may not be reached: the operator can list it in cluster.store_private"
+)]
+struct Private(String);
+
+impl ResolveDns for Guarded {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        DnsFuture::new(async move {
+            let found = tokio::net::lookup_host((name, 443)).await;
+            let found = found.map_err(ResolveDnsError::new)?;
+            let allowed: Vec<_> = found
+                .map(|address| address.ip())
+                .filter(|address| self.0.allows(*address))
+                .collect();
+            match allowed.is_empty() {
+                true => Err(ResolveDnsError::new(Private(name.to_owned()))),
+                false => Ok(allowed),
+            }
+        })
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use moorline_base::CancellationToken;
 use moorline_base::clock::SharedClock;
 use moorline_base::files::{Access, disk_space, write_atomic};
 use moorline_base::logging::LogHandle;
@@ -17,6 +18,7 @@ use moorline_core::segment::{Retention, Tier, camera_prefix};
 use moorline_core::{CameraId, TenantId, TimeRange, Timestamp};
 use moorline_registry::Registry;
 use moorline_store::SweepState;
+use moorline_store::sweep::{Pace, erase_prefix};
 use moorline_store::verify::{self, Depth, Finding, Torn};
 use moorline_web::Operations;
 use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyFinding, VerifyView};
@@ -143,20 +145,10 @@ impl Operations for Operator {
         let used = self.used(camera).await?;
         let classes: BTreeSet<Retention> = used.iter().map(|class| class.retention).collect();
         let mut erased = 0;
+        // As fast as the store: the caller waits.
+        let pace = Pace::new(0, Arc::clone(&self.clock), CancellationToken::new());
         for class in classes {
-            let prefix = camera_prefix(camera, class);
-            let mut after = String::new();
-            loop {
-                let page = self.store.read.list(&prefix, &after).await?;
-                for object in &page.objects {
-                    self.store.read.delete(&object.key).await?;
-                    erased += 1;
-                }
-                match page.objects.last() {
-                    Some(last) if page.more => after.clone_from(&last.key),
-                    _ => break,
-                }
-            }
+            erased += erase_prefix(&*self.store.read, &camera_prefix(camera, class), &pace).await?;
         }
         self.registry.used_classes().forget(camera).await?;
         Ok(erased)

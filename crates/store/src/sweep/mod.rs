@@ -8,10 +8,14 @@
 //! anything is deleted, since a stretch that is gone without having been called expired is a bug (P4). Gap markers free nothing: they
 //! go with their day, so that what the page still shows of a day keeps its causes.
 
+mod erase;
 mod plan;
 mod run;
 mod state;
 
+#[cfg(feature = "s3")]
+pub(crate) use erase::erase;
+pub use erase::{Pace, Whose, erase_prefix};
 pub use plan::{Object, Plan, Room, plan};
 pub use run::{Sweeper, Swept};
 pub use state::SweepState;

@@ -8,6 +8,7 @@ use moorline_core::Timestamp;
 use moorline_core::port::{SegmentStore, StoreError};
 use moorline_core::segment::{Retention, camera_prefix};
 
+use super::erase::Pace;
 use super::plan::{Object, Plan, Room, plan};
 use super::{SweepPolicy, SweepState};
 use crate::DirectoryStore;
@@ -32,6 +33,7 @@ pub struct Sweeper {
     disk: Option<DirectoryStore>,
     policy: SweepPolicy,
     state: SweepState,
+    pace: Option<Pace>,
     clock: SharedClock,
 }
 
@@ -56,6 +58,7 @@ impl Sweeper {
             disk: Some(store),
             policy,
             state,
+            pace: None,
             clock,
         }
     }
@@ -67,7 +70,17 @@ impl Sweeper {
             disk: None,
             policy,
             state: SweepState::in_memory(),
+            pace: None,
             clock,
+        }
+    }
+
+    /// Deletes at this pace instead of as fast as the store.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        Self {
+            pace: Some(pace),
+            ..self
         }
     }
 
@@ -139,6 +152,13 @@ impl Sweeper {
             written.map_err(|cause| {
                 StoreError::Unavailable(format!("cannot note what expires: {cause}"))
             })?;
+        }
+        if let Some(pace) = &self.pace {
+            let keys = plan.delete.iter().map(|object| object.key.to_string());
+            let keys: Vec<String> = keys.collect();
+            swept.objects += pace.delete(&*self.store, keys).await?;
+            swept.bytes += plan.delete.iter().map(|object| object.bytes).sum::<u64>();
+            return Ok(());
         }
         for object in &plan.delete {
             self.store.delete(&object.key.to_string()).await?;

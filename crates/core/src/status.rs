@@ -227,6 +227,9 @@ pub struct CameraStatus {
     pub client: Option<String>,
     /// What was new about its connections since the server started (rule S4), oldest first; the last 8.
     pub notices: Vec<Notice>,
+    /// What else keeps it from being watched and recorded, in words; in a cluster the conditions of its resource that do not hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
 }
 
 impl CameraStatus {

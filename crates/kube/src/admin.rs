@@ -21,7 +21,9 @@ use crate::call::{CALL, Connection, Fault, call};
 use crate::convert::{is_timezone, to_record, to_spec};
 use crate::directory::KubeDirectory;
 use crate::names;
-use crate::resource::{self, ARCHIVE_FINALIZER, MANAGED_BY, MANAGED_BY_LABEL};
+use crate::resource::{
+    self, ARCHIVE_FINALIZER, MANAGED_BY, MANAGED_BY_LABEL, OnDelete, RECORDINGS_FINALIZER,
+};
 
 const OPERATION: &str = "change the cameras of the cluster";
 /// A change that meets another one is tried again so often.
@@ -61,7 +63,7 @@ impl KubeAdmin {
         match call(&*self.clock, CALL, api.get(id.name())).await {
             Ok(camera) if camera.metadata.deletion_timestamp.is_none() => Ok(camera),
             Ok(_) | Err(Fault::Missing) => Err(CameraAdminError::Unknown(id.clone())),
-            Err(fault) => Err(fault.port(OPERATION).into()),
+            Err(fault) => Err(refused(fault)),
         }
     }
 
@@ -95,12 +97,20 @@ impl KubeAdmin {
                 }
                 Err(Fault::Conflict) => {}
                 Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
-                Err(fault) => return Err(fault.port(OPERATION).into()),
+                Err(fault) => return Err(refused(fault)),
             }
         }
-        Err(Fault::Busy("others change this camera all the time".into())
-            .port(OPERATION)
-            .into())
+        Err(refused(Fault::Busy(
+            "others change this camera all the time".into(),
+        )))
+    }
+
+    /// Whether the directory shows this record as `seen`: without keys that belong to an older camera, disabled while its tenant is suspended.
+    fn is_shown_as(&self, record: &Camera, seen: &Camera) -> bool {
+        let cache = self.directory.cache();
+        let known = cache.camera(&record.id).and_then(|known| known.record.ok());
+        known.as_deref() == Some(record)
+            && cache.records().get(&record.id).map(|shown| &**shown) == Some(seen)
     }
 
     /// Keys are unique among the cameras that are known here (rule S2). The API server cannot check it: two that are added at once both
@@ -163,7 +173,7 @@ impl KubeAdmin {
         match call(&*self.clock, CALL, merged).await {
             Ok(_) => return Ok(()),
             Err(Fault::Missing) => {}
-            Err(fault) => return Err(fault.port(OPERATION).into()),
+            Err(fault) => return Err(refused(fault)),
         }
         let parameters = PostParams {
             field_manager: Some(MANAGER.into()),
@@ -171,9 +181,7 @@ impl KubeAdmin {
         };
         let created = api.create(&parameters, &secret);
         let created = call(&*self.clock, CALL, created).await;
-        created
-            .map(|_| ())
-            .map_err(|fault| fault.port(OPERATION).into())
+        created.map(|_| ()).map_err(refused)
     }
 
     /// Makes the resource. A name whose camera is still draining is waited for.
@@ -194,16 +202,53 @@ impl KubeAdmin {
                         expected: "there is no such tenant: an operator makes it with `moorline tenant add`",
                     });
                 }
-                Err(fault) => return Err(fault.port(OPERATION).into()),
+                // Where the resources are new, the cluster has not counted this tenant's cameras yet.
+                Err(Fault::Forbidden(message))
+                    if message.contains("status unknown for quota")
+                        && self.clock.monotonic() < until =>
+                {
+                    self.pause().await;
+                    continue;
+                }
+                Err(fault) => return Err(refused(fault)),
             }
             let stands = self.get(&camera.id).await;
             let now = self.clock.monotonic();
             if !matches!(stands, Err(CameraAdminError::Unknown(_))) || now >= until {
                 return Err(CameraAdminError::Exists(camera.id.clone()));
             }
-            let never = CancellationToken::new();
-            let _ = moorline_base::clock::sleep(&*self.clock, POLL, &never).await;
+            self.pause().await;
         }
+    }
+
+    async fn pause(&self) {
+        let never = CancellationToken::new();
+        let _ = moorline_base::clock::sleep(&*self.clock, POLL, &never).await;
+    }
+}
+
+/// What the API server refused, in the words that were written for people.
+fn refused(fault: Fault) -> CameraAdminError {
+    match fault {
+        Fault::Forbidden(message) if message.contains("status unknown for quota") => {
+            let words = "the cluster has not counted this tenant's cameras yet, which takes up to five minutes where Moorline's resources are new";
+            CameraAdminError::Unavailable(words.to_owned())
+        }
+        Fault::Forbidden(message) | Fault::Invalid(message) => {
+            let words = message.split_once("denied request: ");
+            CameraAdminError::Refused(
+                words
+                    .map_or(message.as_str(), |(_, words)| words)
+                    .to_owned(),
+            )
+        }
+        Fault::Quota(message) => CameraAdminError::Refused(format!(
+            "the tenant has as many cameras as it may: {message}"
+        )),
+        fault @ (Fault::Busy(_) | Fault::Unknown(_)) => {
+            CameraAdminError::Unavailable(fault.to_string())
+        }
+        fault => fault.port(OPERATION).into(),
     }
 }
 
@@ -212,7 +257,8 @@ fn password(source: &Source) -> Option<&str> {
     Some(login.password.reveal().as_str()).filter(|password| !password.is_empty())
 }
 
-/// A login whose password the record does not know keeps the key under which it lies.
+/// What a record does not say stays: a login whose password it does not know keeps the key under which that lies, and what becomes of the
+/// recordings.
 fn keep_references(
     before: &resource::CameraSpec,
     after: &mut resource::CameraSpec,
@@ -230,6 +276,7 @@ fn keep_references(
             after.password_secret_ref = before.password_secret_ref.clone();
         }
     };
+    after.on_delete = before.on_delete;
     keep(
         Some(&before.sources.main),
         Some(&mut after.sources.main),
@@ -278,11 +325,8 @@ impl CameraAdmin for KubeAdmin {
         self.change(id, move |camera| {
             let before = camera.clone();
             // Asked anew in each round: the record may have been changed between two.
-            if given
-                .decided_on
-                .as_deref()
-                .is_some_and(|seen| *seen != before)
-            {
+            let stands = |seen: &Camera| *seen == before || self.is_shown_as(&before, seen);
+            if !given.decided_on.as_deref().is_none_or(stands) {
                 return Err(CameraAdminError::Changed(before.id));
             }
             given.clone().apply(camera);
@@ -311,9 +355,39 @@ impl CameraAdmin for KubeAdmin {
                 None => self.directory.cache().camera_gone(id, None),
             },
             Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
-            Err(fault) => return Err(fault.port(OPERATION).into()),
+            Err(fault) => return Err(refused(fault)),
         }
         Ok(())
+    }
+
+    async fn erase_with_it(&self, id: &CameraId) -> Result<bool, CameraAdminError> {
+        for _ in 0..CONFLICTS {
+            let mut object = self.get(id).await?;
+            object.spec.on_delete = OnDelete::Erase;
+            let finalizers = object.metadata.finalizers.get_or_insert_default();
+            if !finalizers.iter().any(|name| name == RECORDINGS_FINALIZER) {
+                finalizers.push(RECORDINGS_FINALIZER.into());
+            }
+            let (api, parameters) = (self.api(id), PostParams::default());
+            match call(
+                &*self.clock,
+                CALL,
+                api.replace(id.name(), &parameters, &object),
+            )
+            .await
+            {
+                Ok(object) => {
+                    self.directory.cache().saw_camera(object);
+                    return Ok(true);
+                }
+                Err(Fault::Conflict) => {}
+                Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
+                Err(fault) => return Err(refused(fault)),
+            }
+        }
+        Err(refused(Fault::Busy(
+            "others change this camera all the time".into(),
+        )))
     }
 
     async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {

@@ -34,6 +34,46 @@ pub async fn by_kubeconfig(path: &Path) -> Result<Client, PortError> {
     client(config.map_err(failed)?)
 }
 
+/// A cluster that a person chose, and the namespace of the context.
+#[derive(Clone)]
+pub struct Chosen {
+    /// Its client.
+    pub client: Client,
+    /// The context's namespace; `default` where it names none.
+    pub namespace: String,
+}
+
+/// A client as kubectl chooses it: the file, else `KUBECONFIG`, else the user's own; the context, else the current one. Without a file and
+/// without a context also the cluster in which this pod runs.
+///
+/// # Errors
+/// No file, no such context, or it is not usable.
+pub async fn chosen(file: Option<&Path>, context: Option<&str>) -> Result<Chosen, PortError> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let config = match file {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).map_err(failed)?;
+            Config::from_custom_kubeconfig(file, &options).await
+        }
+        None => Config::from_kubeconfig(&options).await,
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => match Config::incluster() {
+            Ok(config) if file.is_none() && context.is_none() => config,
+            _ => return Err(failed(error)),
+        },
+    };
+    let namespace = config.default_namespace.clone();
+    Ok(Chosen {
+        client: client(config)?,
+        namespace,
+    })
+}
+
 /// A client of this configuration, with the deadlines that the adapters count on. kube's own retries are off: they would hide a refusal for
 /// minutes, and a claim has to know.
 ///

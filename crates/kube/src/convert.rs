@@ -7,7 +7,9 @@ use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp, check};
 
 use crate::names;
-use crate::resource::{self, CameraSpec, LoginSpec, PasswordReference, SourceSpec, Sources};
+use crate::resource::{
+    self, CameraSpec, LoginSpec, OnDelete, PasswordReference, SourceSpec, Sources,
+};
 
 /// A field that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -196,6 +198,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
         }
         .into(),
         retention: retention_text(camera.retention),
+        on_delete: OnDelete::default(),
     })
 }
 
@@ -295,5 +298,26 @@ mod tests {
         let mut elsewhere = camera(|_| ());
         elsewhere.metadata.namespace = Some("default".into());
         assert_eq!(to_record(&elsewhere).unwrap_err().field, "metadata.name");
+    }
+
+    #[test]
+    fn the_camera_of_the_guide_is_one() {
+        let page =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/kubernetes.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
+        let cameras: Vec<&str> = blocks
+            .filter(|block| block.contains("kind: Camera\n"))
+            .collect();
+        assert_eq!(cameras.len(), 1);
+        let camera: resource::Camera = serde_saphyr::from_str(cameras[0]).unwrap();
+        let record = to_record(&camera).unwrap();
+        assert_eq!(
+            (record.id.to_string().as_str(), record.keys.len()),
+            ("acme/gate", 1)
+        );
     }
 }

@@ -59,6 +59,10 @@ impl KubeDirectory {
         &self.client.0
     }
 
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
     /// Returns once cameras, tenants and classes have been listed. Cancel-safe; no deadline.
     pub async fn listed(&self) {
         for listed in self.listed.iter() {
@@ -302,7 +306,7 @@ async fn guarded<K>(
     }
 }
 
-fn readable<K: Resource<DynamicType = ()>>(
+pub(crate) fn readable<K: Resource<DynamicType = ()>>(
     object: DeserializeGuard<K>,
 ) -> Result<K, Box<kube::api::ObjectMeta>> {
     object.0.map_err(|invalid| {

@@ -23,11 +23,14 @@ mod call;
 mod claim;
 pub mod connect;
 mod convert;
+mod credentials;
 mod directory;
+mod erasures;
 mod holders;
 mod identities;
 mod janitor;
 mod lease;
+mod load;
 mod memories;
 pub mod names;
 mod owned;
@@ -35,19 +38,23 @@ mod places;
 mod pods;
 pub mod resource;
 mod status;
+mod statuses;
 mod tenant;
 
 pub use admin::KubeAdmin;
-pub use cache::{Cache, Known};
+pub use cache::{Cache, DuplicateKey, Known};
 pub use call::Fault;
 pub use claim::{KubeClaims, SessionEvents};
 pub use convert::{FieldError, to_record, to_spec};
+pub use credentials::{Credential, Credentials};
 pub use directory::KubeDirectory;
+pub use erasures::{Erasure, Erasures};
 pub use holders::{Gone, KubeHolders};
 pub use identities::{FrontDoorAccount, KubeIdentities};
 pub use janitor::Janitor;
 pub use kube::Client;
 pub use lease::Leases;
+pub use load::LoadError;
 pub use memories::KubeMemories;
 pub use owned::{Own, Owned, Replica};
 pub use places::KubePlaces;
@@ -55,4 +62,8 @@ pub use pods::{
     GATEWAY_AUDIENCE, PodCache, PodSettings, PodView, Pods, RELAY_PORT, SIGNER_AUDIENCE, Trouble,
 };
 pub use status::{Note, StatusWriter};
-pub use tenant::{CLASSES, MAX_RETENTION_DAYS, TenantSettings, Tenants};
+pub use statuses::KubeStatuses;
+pub use tenant::{
+    CLASSES, KubeTenants, MAX_RETENTION_DAYS, TenantAdminError, TenantChange, TenantSettings,
+    Tenants, ready as tenant_ready,
+};

@@ -29,6 +29,9 @@ pub fn account(role: Role) -> String {
     format!("moorline-{role}", role = role.as_str())
 }
 
+/// The ConfigMap of a tenant's namespace that tells pods and people how the installation is reached.
+pub const CONFIG: &str = "moorline";
+
 /// The Secret with a camera's own passwords.
 pub fn password_secret(camera: &str) -> String {
     format!("{camera}-rtsp")

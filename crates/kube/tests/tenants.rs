@@ -23,6 +23,7 @@ async fn world() -> (Api, Mon) {
         mon_role: "moorline-mon-workloads".into(),
         owner_role: "moorline-tenant".into(),
         config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
+        outside: moorline_base::network::Outside::default(),
     };
     let tenants = Tenants::new(mon.directory.clone(), settings, clock);
     let cancel = mon.stop.clone();
@@ -154,4 +155,26 @@ async fn a_deleted_tenant_goes_after_its_cameras_and_its_recordings_and_comes_ba
     api.until("the tenant again", |api| ready(api) == Some(json!("Ready")))
         .await;
     assert_ne!(storage_id(&api), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_must_not_be_reached_is_told_with_what_would_be_right() {
+    let (api, _mon) = world().await;
+    let mut tenant = acme(false, "keep");
+    tenant["spec"]["store"]["endpoint"] = "https://169.254.169.254".into();
+    api.put(TENANTS, tenant);
+    api.until("the refusal", |api| {
+        ready(api) == Some(json!("StoreRefused"))
+    })
+    .await;
+    let said = api.get(TENANTS, "", "acme").unwrap();
+    let message = said["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.store.endpoint") && message.contains("no public address"),
+        "{message}"
+    );
+    let better = json!({"metadata": {"generation": 2}, "spec": {"store": {"endpoint": "https://s3.example.com"}}});
+    api.patch(TENANTS, "", "acme", &better);
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
 }

@@ -76,8 +76,10 @@ pub enum Command {
     /// Run the server with two simulated cameras, to look around; Ctrl-C leaves nothing behind.
     Demo(Demo),
     /// Add, list and change cameras.
-    #[command(subcommand)]
-    Camera(Camera),
+    Camera(CameraCommand),
+    /// Add, list and change the tenants of a cluster.
+    #[cfg(feature = "kube")]
+    Tenant(crate::cluster::tenant_args::TenantCommand),
     /// Add, list and change the people who watch.
     #[command(subcommand)]
     User(User),
@@ -107,6 +109,12 @@ pub enum Command {
     /// In a cluster: makes a namespace with all that it needs of each Tenant.
     #[cfg(feature = "kube")]
     Tenants,
+    /// In a cluster: deletes what has outlived its retention, and what is to be erased.
+    #[cfg(feature = "kube")]
+    Sweeper,
+    /// Try the whole way of a cluster's installation with a simulated camera.
+    #[cfg(feature = "kube")]
+    ClusterCheck(Box<crate::cluster::check::ClusterCheck>),
     /// Keys of a cluster's installation.
     #[cfg(feature = "kube")]
     #[command(subcommand)]
@@ -195,6 +203,18 @@ pub struct Demo {
 }
 
 /// `moorline camera`
+#[derive(Debug, Args)]
+pub struct CameraCommand {
+    /// Which cluster, if any.
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub on: crate::cluster::choice::OnCluster,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Camera,
+}
+
+/// What to do with cameras.
 #[derive(Debug, Subcommand)]
 pub enum Camera {
     /// Add a camera and print what to type on it.

@@ -36,6 +36,9 @@ pub enum Client {
     Server(PathBuf),
     /// Ourselves, while no server runs.
     Offline(Box<Offline>),
+    /// Ourselves, over the cameras of a cluster.
+    #[cfg(feature = "kube")]
+    Cluster(Box<crate::cluster::api::ClusterApi>),
 }
 
 impl Client {
@@ -75,6 +78,24 @@ impl Client {
                 format!("no server runs on {}", data.display()),
                 "start it with moorline serve, or name its directory with --data",
             )),
+        }
+    }
+
+    /// The options by which a cluster was chosen, for a command that is printed; empty otherwise.
+    pub fn typed(&self) -> &str {
+        match self {
+            Self::Server(_) | Self::Offline(_) => "",
+            #[cfg(feature = "kube")]
+            Self::Cluster(cluster) => cluster.typed(),
+        }
+    }
+
+    /// Whether cameras are a cluster's.
+    pub fn is_cluster(&self) -> bool {
+        match self {
+            Self::Server(_) | Self::Offline(_) => false,
+            #[cfg(feature = "kube")]
+            Self::Cluster(_) => true,
         }
     }
 
@@ -154,6 +175,10 @@ impl Client {
             }
             Self::Offline(offline) => {
                 tokio::time::timeout(DEADLINE, in_process(offline.router(), request)).await
+            }
+            #[cfg(feature = "kube")]
+            Self::Cluster(cluster) => {
+                tokio::time::timeout(DEADLINE, in_process(cluster.router(), request)).await
             }
         };
         let response = answered.context("the server did not answer in time")??;

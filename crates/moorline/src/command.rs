@@ -5,12 +5,35 @@ pub mod camera_add;
 pub mod camera_text;
 pub mod operate;
 pub mod segments;
+#[cfg(feature = "kube")]
+pub mod tenant;
 pub mod user;
 
 use std::path::Path;
 
 use anyhow::Context as _;
+use moorline_base::error::Hinted;
 use zeroize::Zeroizing;
+
+use crate::output;
+
+/// Asks at the terminal whether to do what cannot be undone.
+///
+/// # Errors
+/// There is nobody to ask.
+pub fn confirmed(what: &str) -> anyhow::Result<bool> {
+    use std::io::{BufRead as _, IsTerminal as _};
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!(Hinted::new(
+            format!("not asked whether to {what}"),
+            "add --yes where nobody can answer"
+        ));
+    }
+    output::say(&format!("{what}? Type yes to go on:"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim() == "yes")
+}
 
 /// A secret from a file (its first line), or asked for at the terminal.
 ///

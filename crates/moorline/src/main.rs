@@ -12,6 +12,7 @@
     allow(clippy::disallowed_methods, reason = "tests may write plain files")
 )]
 
+mod absent;
 mod args;
 mod backup;
 #[cfg(feature = "bench")]
@@ -91,9 +92,23 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         #[cfg(feature = "kube")]
         Command::Tenants => cluster::tenants::run(&global).await?,
         #[cfg(feature = "kube")]
+        Command::Sweeper => cluster::sweeper::run(&global).await?,
+        #[cfg(feature = "kube")]
+        Command::ClusterCheck(check) => cluster::check::run(&global, *check).await?,
+        #[cfg(feature = "kube")]
         Command::Keys(args::Keys::Init(keys)) => {
             let made = cluster::keys::init(&keys)?;
             output::print(format, &made, || made.to_string())?;
+        }
+        #[cfg(feature = "kube")]
+        Command::Tenant(command) => {
+            let _ = logging::init("warn", Format::Auto);
+            command::tenant::run(command, format).await?;
+        }
+        #[cfg(feature = "kube")]
+        Command::Camera(command) if command.on.is_chosen() => {
+            let _ = logging::init("warn", Format::Auto);
+            command::camera::on_cluster(command, format).await?;
         }
         #[cfg(feature = "kube")]
         Command::Proxy(proxy) => cluster::proxy::run(*proxy).await?,
@@ -143,7 +158,7 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
     let _ = logging::init("warn", Format::Auto);
     let client = Client::connect(&global.data, global.config.as_deref()).await?;
     let result = match command {
-        Command::Camera(command) => command::camera::run(&client, command, format)
+        Command::Camera(command) => command::camera::run(&client, command.command, format)
             .await
             .map(|()| true),
         Command::User(command) => command::user::run(&client, command, format)

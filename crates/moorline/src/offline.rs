@@ -3,16 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::Router;
-use moorline_core::port::{
-    ByteStream, LiveFeed, Poster, ReaderRole, RelayError, Relays, Statuses, Stranger, Strangers,
-};
-use moorline_core::status::CameraStatus;
-use moorline_core::{CameraId, PublicKey, SourceName, TenantId};
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_web::serve::local_router;
 
+use crate::absent::Absent;
 use crate::args::Listen;
 use crate::serve::doctor::Facts;
 use crate::serve::parts::Parts;
@@ -45,9 +40,9 @@ impl Offline {
             self_signed: settings.server.tls_certificate.is_empty(),
         };
         let sources = Sources {
-            statuses: Arc::new(Nothing),
-            relays: Arc::new(Nothing),
-            strangers: Arc::new(Nothing),
+            statuses: Arc::new(Absent),
+            relays: Arc::new(Absent),
+            strangers: Arc::new(Absent),
         };
         let notifier = notifier::of(&settings.alert, &parts.clock)?;
         let place = site::place(&settings, host, addresses, &keys, &parts.store);
@@ -66,61 +61,4 @@ impl Offline {
         drop(self.router);
         self.parts.close().await;
     }
-}
-
-/// No server runs: no camera is connected, nothing is live, nobody knocks.
-struct Nothing;
-
-#[async_trait]
-impl Statuses for Nothing {
-    fn get(&self, _: &CameraId) -> Option<CameraStatus> {
-        None
-    }
-
-    fn list(&self, _: &TenantId) -> Vec<CameraStatus> {
-        Vec::new()
-    }
-
-    async fn changed(&self, _: u64) -> u64 {
-        std::future::pending().await
-    }
-
-    fn version(&self) -> u64 {
-        0
-    }
-
-    fn hang_up(&self, _: &CameraId) {}
-}
-
-#[async_trait]
-impl Relays for Nothing {
-    async fn open(
-        &self,
-        _: &CameraId,
-        _: SourceName,
-        _: ReaderRole,
-    ) -> Result<ByteStream, RelayError> {
-        Err(RelayError::Away)
-    }
-
-    async fn live(
-        &self,
-        _: &CameraId,
-        _: SourceName,
-        _: &str,
-    ) -> Result<Box<dyn LiveFeed>, RelayError> {
-        Err(RelayError::Away)
-    }
-
-    fn poster(&self, _: &CameraId, _: SourceName) -> Option<Poster> {
-        None
-    }
-}
-
-impl Strangers for Nothing {
-    fn pending(&self) -> Vec<Stranger> {
-        Vec::new()
-    }
-
-    fn forget(&self, _: &PublicKey) {}
 }

@@ -175,10 +175,26 @@ config_section! {
         pub tls: String = "/etc/moorline/tls".to_owned(),
         /// Directory with the SSH host keys: a mounted Secret.
         pub host_keys: String = "/etc/moorline/host-keys".to_owned(),
+        /// Directory with the public SSH host keys, which tenants are told: a mounted Secret; of `tenants` alone.
+        pub known_hosts: String = "/etc/moorline/known-hosts".to_owned(),
         /// File with the public ticket keys, one a line.
         pub ticket_publics: String = "/etc/moorline/tickets/public".to_owned(),
         /// File with the private ticket key; the signer's alone.
         pub ticket_key: String = "/etc/moorline/ticket-key/key.pem".to_owned(),
+        /// Namespace of the Secrets with keys of tenants' own buckets that may put, head and list. Empty: tenants have no buckets of their own.
+        pub store_put: String = "moorline-store-put".to_owned(),
+        /// The one with keys that may get and list.
+        pub store_get: String = "moorline-store-get".to_owned(),
+        /// The one with keys that may list and delete.
+        pub store_delete: String = "moorline-store-delete".to_owned(),
+        /// Networks that a tenant's own bucket may lie in although they are private, such as 10.0.0.0/8.
+        pub store_private: Vec<String> = Vec::new(),
+        /// Whether a tenant's own bucket may be reached by plain http.
+        pub store_http: bool = false,
+        /// How often the sweeper looks for what has expired.
+        pub sweep_every: HumanDuration = HumanDuration::from_secs(600),
+        /// How many objects the sweeper deletes per second at most, 1 to 1000.
+        pub sweep_pace: u32 = 100,
         /// Service account of the front door.
         pub frontdoor_account: String = "moorline-frontdoor".to_owned(),
     }
@@ -299,6 +315,23 @@ fn check(settings: &Settings) -> ConfigErrors {
             "rtsp.streams_per_user",
             streams,
             Complaint::new("out of range", "write 1 to 4096; 64 is right for most"),
+        );
+    }
+    for network in &settings.cluster.store_private {
+        if network.parse::<moorline_base::network::Network>().is_err() {
+            errors.add(
+                "cluster.store_private",
+                format!("{network:?}"),
+                Complaint::new("no network", "write it like 10.0.0.0/8"),
+            );
+        }
+    }
+    let pace = settings.cluster.sweep_pace;
+    if !(1..=1000).contains(&pace) {
+        errors.add(
+            "cluster.sweep_pace",
+            pace,
+            Complaint::new("out of range", "write 1 to 1000; 100 is right for most"),
         );
     }
     if archive.store == StoreKind::S3 && settings.s3.bucket.is_empty() {

@@ -121,6 +121,12 @@ impl From<CameraAdminError> for Problem {
                 value,
                 expected,
             } => Self::invalid(field, &value, expected),
+            CameraAdminError::Refused(_) => Self::new(StatusCode::FORBIDDEN, "refused", title)
+                .hint("the cluster's operator allows it, or choose what is allowed"),
+            CameraAdminError::Unavailable(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title)
+                    .hint("it may have been done: look, and try again")
+            }
             CameraAdminError::Port(error) => error.into(),
         }
     }

@@ -211,6 +211,7 @@ impl Driver {
             said: self.said(),
             client: self.client.clone(),
             notices: self.notices.all(),
+            troubles: Vec::new(),
         };
         self.shared.board.publish(Entry {
             camera: Arc::clone(&self.camera),

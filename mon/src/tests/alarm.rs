@@ -51,6 +51,7 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
         said: Vec::new(),
         client: None,
         notices: Vec::new(),
+        troubles: Vec::new(),
     };
     Simulated {
         entry: Entry {

@@ -45,6 +45,16 @@ pub trait CameraAdmin: Send + Sync {
     /// [`CameraAdminError::Unknown`].
     async fn remove(&self, id: &CameraId) -> Result<(), CameraAdminError>;
 
+    /// Before [`CameraAdmin::remove`]: its recordings are to go with it. `true`: whoever keeps the records sees to that by itself from then on
+    /// (in a cluster the sweeper). `false`: nobody does, and the caller erases them. Idempotent.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Unknown`].
+    async fn erase_with_it(&self, id: &CameraId) -> Result<bool, CameraAdminError> {
+        let _ = id;
+        Ok(false)
+    }
+
     /// Adds a key. Adding one that the camera has changes nothing.
     ///
     /// # Errors
@@ -142,6 +152,12 @@ pub enum CameraAdminError {
         /// What would be right.
         expected: &'static str,
     },
+    /// Whoever keeps the records refused: a policy, a quota, the caller's rights, in its own words. Nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// Whoever keeps the records does not answer: it may have been done or not.
+    #[error("{0}")]
+    Unavailable(String),
     /// The adapter failed.
     #[error(transparent)]
     Port(#[from] PortError),

@@ -4,6 +4,8 @@ use moorline_core::Timestamp;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::OnDelete;
+
 /// The greatest generation: object keys carry it with ten digits.
 pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
 
@@ -80,6 +82,10 @@ pub struct CameraSpec {
     #[serde(default = "retention")]
     #[schemars(regex(pattern = r"^([1-9][0-9]{0,2}d|keep)$"))]
     pub retention: String,
+    /// What becomes of its recordings when it is deleted: keep (they go by their age) or erase.
+    #[serde(default)]
+    #[schemars(schema_with = "super::on_delete_schema")]
+    pub on_delete: OnDelete,
 }
 
 /// A camera's streams.
@@ -153,7 +159,7 @@ pub struct CameraStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 4)))]
     pub classes: Vec<String>,
-    /// Connected, WorkloadsReady, RelayReady, Archiving, Ready.
+    /// Connected, WorkloadsReady, RelayReady, Archiving, Ready; DuplicateKey where a key belongs to an older camera.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,

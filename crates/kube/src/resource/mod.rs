@@ -20,6 +20,7 @@ pub use camera::{
 pub use class::{ArchiverSpec, CameraClass, CameraClassSpec, RelaySpec};
 pub use conditions::{ConditionKind, set_condition};
 pub use definitions::definitions;
+use tenant::on_delete_schema;
 pub use tenant::{OnDelete, Tenant, TenantSpec, TenantStatus, TenantStore};
 
 /// The API group.
@@ -36,7 +37,7 @@ pub const CAMERA_LABEL: &str = "moorline.dev/camera";
 pub const TENANT_LABEL: &str = "moorline.dev/tenant";
 /// Keeps a deleted Camera until its archiver has drained.
 pub const ARCHIVE_FINALIZER: &str = "moorline.dev/archive";
-/// Keeps a deleted Tenant until its recordings are gone, or kept on purpose.
+/// Keeps a deleted Tenant until its recordings are gone, or kept on purpose, and a deleted Camera until its recordings are erased.
 pub const RECORDINGS_FINALIZER: &str = "moorline.dev/recordings";
 /// The class of a Camera that names none.
 pub const DEFAULT_CLASS: &str = "standard";

@@ -38,16 +38,30 @@ pub struct TenantSpec {
     #[serde(default = "retention")]
     #[schemars(regex(pattern = r"^([1-9][0-9]{0,2}d|keep)$"))]
     pub max_retention: String,
-    /// Where it records to.
-    pub store: TenantStore,
+    /// A bucket of its own; without one it records to the installation's, under its storage id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<TenantStore>,
     /// What becomes of its recordings when it is deleted: keep or erase.
     #[serde(default)]
     #[schemars(schema_with = "on_delete_schema")]
     pub on_delete: OnDelete,
 }
 
-/// A bucket, maybe the owner's own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+impl Default for TenantSpec {
+    fn default() -> Self {
+        Self {
+            suspended: false,
+            cameras: cameras(),
+            classes: classes(),
+            max_retention: retention(),
+            store: None,
+            on_delete: OnDelete::default(),
+        }
+    }
+}
+
+/// A bucket of the owner's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TenantStore {
     /// The bucket.
@@ -66,7 +80,7 @@ pub struct TenantStore {
     pub secret: String,
 }
 
-/// What becomes of a deleted tenant's recordings.
+/// What becomes of the recordings of a deleted tenant or camera.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDelete {
@@ -108,6 +122,6 @@ fn retention() -> String {
     "30d".into()
 }
 
-fn on_delete_schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn on_delete_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["keep", "erase"]})
 }

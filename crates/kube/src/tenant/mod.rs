@@ -9,6 +9,7 @@
 //! A tenant that is made again gets another storage id: objects of the old one are nobody's to read (rule S26).
 //! Only this part's account may make namespaces. By state, each minute and after each change; a failure is a condition and is tried again.
 
+mod admin;
 mod objects;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use moorline_base::{CancellationToken, SharedClock};
 use rand::Rng as _;
 use serde_json::json;
 
+pub use admin::{KubeTenants, TenantAdminError, TenantChange, ready};
 pub use objects::{CLASSES, MAX_RETENTION_DAYS, TenantSettings};
 
 use crate::call::{CALL, Connection, Fault, call};
@@ -43,6 +45,8 @@ const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Done {
     Ready,
+    /// It is there, and something that it says cannot be: somebody has to act.
+    Wrong(&'static str, String),
     /// It is being removed, and waits for this.
     Waits(&'static str, String),
     Gone,
@@ -94,7 +98,7 @@ impl Tenants {
                     continue;
                 }
                 match self.reconcile(&tenant).await {
-                    Ok(Done::Ready) => {
+                    Ok(Done::Ready | Done::Wrong(..)) => {
                         settled.insert(name, version);
                     }
                     Ok(Done::Gone) => {
@@ -136,12 +140,21 @@ impl Tenants {
         let done = if leaving {
             self.remove(&tenant, &name).await
         } else {
-            self.make(&tenant, &name).await.map(|()| Done::Ready)
+            let made = self.make(&tenant, &name).await;
+            made.map(|()| self.wrong(&tenant).unwrap_or(Done::Ready))
         };
         if done != Ok(Done::Gone) {
             self.say(&tenant, &done).await?;
         }
         done
+    }
+
+    /// What the tenant asks for and does not get (rule S17): its cameras would record to nowhere.
+    fn wrong(&self, tenant: &Tenant) -> Option<Done> {
+        let endpoint = tenant.spec.store.as_ref()?.endpoint.as_ref()?;
+        let right = self.settings.outside.check(endpoint).err()?;
+        let message = format!("spec.store.endpoint = {endpoint:?}: {right}");
+        Some(Done::Wrong("StoreRefused", message))
     }
 
     fn api(&self) -> Api<Tenant> {
@@ -208,7 +221,9 @@ impl Tenants {
                 (false, "Suspended", "no camera of it may connect".to_owned())
             }
             Ok(Done::Ready | Done::Gone) => (true, "Ready", String::new()),
-            Ok(Done::Waits(reason, message)) => (false, *reason, message.clone()),
+            Ok(Done::Wrong(reason, message) | Done::Waits(reason, message)) => {
+                (false, *reason, message.clone())
+            }
             Err(fault) => (false, fault.reason(), fault.to_string()),
         };
         let now = jiff::Timestamp::from_millisecond(self.clock.wall_ms()).unwrap_or_default();

@@ -27,6 +27,8 @@ pub struct TenantSettings {
     pub owner_role: String,
     /// What the ConfigMap `moorline` says to pods and to `camera add`: `public_host`, host keys, the gateway's CA. No secrets.
     pub config: std::collections::BTreeMap<String, String>,
+    /// Where a tenant's own store may lie.
+    pub outside: moorline_base::network::Outside,
 }
 
 /// An object, and where it is applied.
@@ -173,6 +175,7 @@ mod tests {
                 mon_role: "moorline-mon-workloads".into(),
                 owner_role: "moorline-tenant".into(),
                 config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
+                outside: moorline_base::network::Outside::default(),
             },
         )
     }

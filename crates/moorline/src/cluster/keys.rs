@@ -106,6 +106,13 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
             ("tls.key".to_owned(), authority.key.serialize_pem().into()),
         ]),
     ));
+    let lines: Vec<String> = host_keys.public().map(ToString::to_string).collect();
+    secrets.push(secret(
+        args,
+        "known-hosts",
+        "Opaque",
+        Map::from_iter([(KNOWN_HOSTS.to_owned(), (lines.join("\n") + "\n").into())]),
+    ));
     let (ticket_key, public) = moorline_gateway::generate_key()?;
     secrets.push(secret(
         args,
@@ -134,6 +141,29 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
         secrets: secrets.iter().filter_map(name).collect(),
         host_keys: host_keys.public().map(ToString::to_string).collect(),
     })
+}
+
+/// The file with the public host keys, one a line without a host.
+const KNOWN_HOSTS: &str = "keys";
+
+/// The lines for a camera's known_hosts, of a mounted directory that `keys init` made.
+///
+/// # Errors
+/// The file cannot be read, or holds a line that is no key.
+pub(super) fn known_hosts(directory: &Path, host: &str) -> anyhow::Result<Vec<String>> {
+    let path = directory.join(KNOWN_HOSTS);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let line = |key: &str| -> anyhow::Result<String> {
+        let key: moorline_core::PublicKey = key
+            .parse()
+            .with_context(|| format!("{}: {key:?}", path.display()))?;
+        Ok(format!("{host} {key}"))
+    };
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(line)
+        .collect()
 }
 
 fn secret(args: &KeysInit, name: &str, kind: &str, data: Map<String, Value>) -> Value {

@@ -1,4 +1,4 @@
-//! The roles of a cluster: `moorline mon`, `proxy`, `archive` and `signer`. They wire the parts of `serve` with the adapters of a cluster.
+//! The roles of a cluster: `moorline mon`, `proxy`, `archive`, `signer`, `tenants` and `sweeper`. They wire the parts of `serve` with the adapters of a cluster.
 //!
 //! ```text
 //!  camera ─SSH─▶ mon (claims, pods, tunnel gateway) ◀─TLS─ proxy (relay pod) ◀─ticket─ archive (archiver pod) ─presigned PUT─▶ store
@@ -7,8 +7,11 @@
 //! **Owns** composition only: which adapter stands behind a port in which role. Each role opens its listener, tells `/readyz`, and drains on
 //! SIGTERM (P8).
 
+pub mod api;
 pub mod archive;
 pub mod args;
+pub mod check;
+pub mod choice;
 pub mod keys;
 pub mod mon;
 mod own_alarms;
@@ -16,4 +19,9 @@ mod pod;
 pub mod proxy;
 mod role;
 pub mod signer;
+mod stores;
+pub mod sweeper;
+pub mod tenant_args;
 pub mod tenants;
+#[cfg(test)]
+mod testing;

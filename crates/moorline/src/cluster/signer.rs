@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use moorline_base::net;
+use moorline_base::{CancellationToken, Clock};
 use moorline_gateway::{Signer, SignerConfig, SignerMetrics, SignerParts, TicketSigner};
 use moorline_kube::KubePlaces;
-use moorline_store::s3::{TenantPuts, TenantStore};
+use moorline_store::S3Store;
+use moorline_store::s3::TenantPuts;
 
 use super::role::{Role, address};
+use super::stores::{Keys, Stores};
 use crate::args::Global;
-use crate::serve::parts;
 
 /// Runs until SIGTERM.
 ///
@@ -26,22 +28,23 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let listener = net::listen(address("cluster.listen_signer", &cluster.listen_signer)?)?;
     let tickets = TicketSigner::load((&cluster.ticket_key).into(), Arc::clone(&clock))
         .context("cluster.ticket_key cannot be used: moorline keys init makes it")?;
-    let bucket = parts::s3_store(&role.settings, &clock)?;
+    let stores = Stores::new(&role, Keys::Put, &cluster.store_put)?;
+    let (keeping, stop) = (stores.clone(), role.doors.token());
+    role.doors
+        .spawn("tenants' stores", async move { keeping.run(stop).await });
+    let (bucket, stop) = (stores.installation().clone(), role.doors.token());
+    let probing = Arc::clone(&clock);
+    role.doors.spawn("probe of the bucket", async move {
+        probe(&bucket, &*probing, stop).await;
+    });
     if !role.listed(true).await {
         tracing::warn!("the API server does not answer: pods are refused until it does");
     }
     let cache = role.directory.cache().clone();
     let identities = role.identities();
     let places = KubePlaces::of_signer(cache.clone(), role.pods.clone());
-    // Every tenant's recordings lie in the installation's bucket, under its storage id (rule S26).
-    let find = Arc::new(move |tenant: &moorline_core::TenantId| {
-        let known = cache.tenant(tenant)?;
-        let storage_id = known.status.as_ref()?.storage_id.as_deref()?.parse().ok()?;
-        Some(TenantStore {
-            store: bucket.clone(),
-            storage_id,
-        })
-    });
+    // Each tenant's recordings lie under its storage id (rule S26).
+    let find = Arc::new(move |tenant: &moorline_core::TenantId| stores.find(tenant));
     let signer = Signer::new(
         SignerParts {
             clock,
@@ -59,4 +62,30 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     role.work
         .spawn("signer", async move { signer.run(listener, stop).await });
     role.run().await
+}
+
+/// Finds out once what the installation's bucket does: until then an ETag is taken for an MD5, and puts of a store where it is none are not
+/// confirmed and wait in their spools.
+async fn probe(bucket: &S3Store, clock: &dyn Clock, stop: CancellationToken) {
+    let mut backoff = moorline_base::Backoff::standard();
+    loop {
+        match bucket.probe_puts().await {
+            Ok(profile) => {
+                for problem in profile.problems() {
+                    tracing::warn!(?problem, "the bucket: {}", problem.explanation());
+                }
+                return;
+            }
+            Err(error) => {
+                let retry_in = backoff.next_delay();
+                tracing::warn!(%error, ?retry_in, "the bucket cannot be used");
+                if moorline_base::clock::sleep(clock, retry_in, &stop)
+                    .await
+                    .is_cancelled()
+                {
+                    return;
+                }
+            }
+        }
+    }
 }

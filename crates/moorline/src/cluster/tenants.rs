@@ -1,6 +1,5 @@
 //! `moorline tenants`: makes a namespace with all that it needs of each Tenant. Its account alone may make namespaces.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +20,15 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let authority = Path::new(&cluster.tls).join("ca.crt");
     let authority = std::fs::read_to_string(&authority)
         .with_context(|| format!("cannot read {}", authority.display()))?;
-    let config = BTreeMap::from([
-        ("ca.crt".to_owned(), authority),
-        (
-            "public_host".to_owned(),
-            role.settings.server.public_host.clone(),
-        ),
-    ]);
+    let mut config = super::api::tell(&role.settings)?;
+    config.insert("ca.crt".to_owned(), authority);
     let settings = TenantSettings {
         namespace: cluster.namespace.clone(),
         mon_account: format!("{}-mon", cluster.release),
         mon_role: format!("{}-mon-workloads", cluster.release),
         owner_role: format!("{}-tenant", cluster.release),
         config,
+        outside: super::stores::outside(cluster)?,
     };
     let tenants = Tenants::new(role.directory.clone(), settings, Arc::clone(&role.clock));
     let stop = role.work.token();

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
-use crate::command::{camera_add, camera_text, secret};
+use crate::command::{camera_add, camera_text, confirmed, secret};
 use crate::moments;
 use crate::output::{self, Table};
 
@@ -25,7 +25,9 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         Camera::List => {
             let cameras: Vec<CameraView> = client.get("/cameras").await?;
             let now = Timestamp::from_millis(SystemClock.wall_ms());
-            output::print(format, &cameras, || camera_text::list(&cameras, now))
+            output::print(format, &cameras, || {
+                camera_text::list(&cameras, now, client.typed())
+            })
         }
         Camera::Show(name) => {
             let camera: CameraView = client.get(&camera_path(&name.camera)?).await?;
@@ -76,6 +78,64 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let strangers: Vec<StrangerView> = client.get("/strangers").await?;
             output::print(format, &strangers, || pending(&strangers))
         }
+    }
+}
+
+/// Runs a camera command on a cluster.
+///
+/// # Errors
+/// What the cluster refuses, in words.
+#[cfg(feature = "kube")]
+pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow::Result<()> {
+    use crate::cluster::api::ClusterApi;
+    use crate::cluster::choice::whole;
+    let args::CameraCommand { on, mut command } = command;
+    let only_serve = |what: &str, hint: &str| -> anyhow::Result<()> {
+        bail!(Hinted::new(
+            format!(
+                "camera {what} is for moorline serve: on a cluster the replica that holds the tunnel would have to be asked"
+            ),
+            hint
+        ))
+    };
+    match &command {
+        Camera::HangUp(_) => only_serve(
+            "hang-up",
+            "camera disable ends the tunnel, camera enable lets it come back",
+        )?,
+        Camera::Pending => only_serve(
+            "pending",
+            "the log of the mon pods tells who was refused and why",
+        )?,
+        Camera::Add(add) if add.pending.is_some() => {
+            only_serve(
+                "add --pending",
+                "give the key with --key, or let one be made",
+            )?;
+        }
+        _ => {}
+    }
+    let about = name_of(&mut command).cloned();
+    let api = ClusterApi::open(&on, about.as_deref()).await?;
+    if let Some(name) = name_of(&mut command) {
+        *name = whole(name, api.tenant())?;
+    }
+    run(&Client::Cluster(Box::new(api)), command, format).await
+}
+
+/// The camera that a command is about.
+#[cfg(feature = "kube")]
+fn name_of(command: &mut Camera) -> Option<&mut String> {
+    match command {
+        Camera::Add(add) => Some(&mut add.name),
+        Camera::Show(name) | Camera::Enable(name) | Camera::HangUp(name) => Some(&mut name.camera),
+        Camera::Set(set) => Some(&mut set.camera),
+        Camera::Disable { camera, .. }
+        | Camera::Rm { camera, .. }
+        | Camera::Key(CameraKey::Add { camera, .. } | CameraKey::Revoke { camera, .. }) => {
+            Some(camera)
+        }
+        Camera::List | Camera::Pending => None,
     }
 }
 
@@ -168,7 +228,8 @@ async fn remove(
     format: Output,
 ) -> anyhow::Result<()> {
     let path = camera_path(camera)?;
-    if erase && !yes && !confirmed(&format!("delete camera {camera} and all its recordings"))? {
+    let typed = id(camera)?.typed();
+    if erase && !yes && !confirmed(&format!("delete camera {typed} and all its recordings"))? {
         bail!("nothing was removed");
     }
     client
@@ -178,28 +239,14 @@ async fn remove(
             None::<&()>,
         )
         .await?;
-    let told = if erase {
-        "and its recordings removed"
-    } else {
-        "removed; its recordings stay until they expire"
+    let told = match (erase, client.is_cluster()) {
+        (true, false) => "and its recordings removed",
+        (true, true) => "removed; its recordings are erased once it has drained",
+        (false, _) => "removed; its recordings stay until they expire",
     };
     output::print(format, &json!({"id": id(camera)?, "erased": erase}), || {
-        format!("camera {camera} {told}")
+        format!("camera {typed} {told}")
     })
-}
-
-fn confirmed(what: &str) -> anyhow::Result<bool> {
-    use std::io::{BufRead as _, IsTerminal as _};
-    if !std::io::stdin().is_terminal() {
-        bail!(Hinted::new(
-            format!("not asked whether to {what}"),
-            "add --yes where nobody can answer"
-        ));
-    }
-    output::say(&format!("{what}? Type yes to go on:"));
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(line.trim() == "yes")
 }
 
 async fn keys(client: &Client, command: CameraKey, format: Output) -> anyhow::Result<()> {

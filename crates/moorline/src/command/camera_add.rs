@@ -139,7 +139,7 @@ pub async fn add(
     };
     let server: ServerView = client.get("/server").await?;
     let added = answer(id, view, server, written, is_lan);
-    output::print(format, &added, || text(&added))
+    output::print(format, &added, || text(&added, client.typed()))
 }
 
 async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
@@ -233,7 +233,7 @@ fn command(ssh: &Ssh, key: &str) -> String {
     format!("dbclient -N -T -K 15 -p {port} -i {key} -R 0:127.0.0.1:{RTSP_PORT} {user}@{host}")
 }
 
-fn text(added: &Added) -> String {
+fn text(added: &Added, typed_on: &str) -> String {
     let mut text = format!("camera {} added\n", added.id);
     if let Some(ssh) = &added.ssh {
         let mut step = 1..;
@@ -261,8 +261,8 @@ fn text(added: &Added) -> String {
     }
     text.push_str(&format!("\nWatch it:  {}\n", added.rtsp_url));
     text.push_str(&format!(
-        "See it:    moorline camera show {}\n",
-        added.id.name()
+        "See it:    moorline camera show {}{typed_on}\n",
+        added.id.typed()
     ));
     if let Some(estimate) = &added.recording {
         let rate = estimate.assumed_bits_per_second / 1_000_000;

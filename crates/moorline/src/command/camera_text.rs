@@ -10,9 +10,9 @@ use crate::moments;
 use crate::output::{self, Table};
 
 /// One line per camera, short enough for a terminal of 80 columns unless names and titles are long; `--output json` has everything.
-pub fn list(cameras: &[CameraView], now: Timestamp) -> String {
+pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {
     if cameras.is_empty() {
-        return "no cameras yet\nAdd one: moorline camera add NAME\n".to_owned();
+        return format!("no cameras yet\nAdd one: moorline camera add NAME{typed_on}\n");
     }
     let mut table = Table::new(&["CAMERA", "TITLE", "LINK", "RATE", "STORED", "TROUBLE"]);
     for camera in cameras {
@@ -326,7 +326,7 @@ mod tests {
             ),
         ];
         let now = "2026-11-20T21:00:00Z".parse().unwrap();
-        let text = list(&cameras, now);
+        let text = list(&cameras, now, "");
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"

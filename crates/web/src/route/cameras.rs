@@ -170,6 +170,14 @@ pub(super) async fn remove(
     if removal.erase {
         access.camera(&tenant, &camera, Role::Admin)?;
     }
+    let erases_itself = match removal.erase {
+        true => match site.admin.erase_with_it(&id).await {
+            // It may have been removed by a try whose erasing failed.
+            Err(CameraAdminError::Unknown(_)) => false,
+            erases_itself => erases_itself?,
+        },
+        false => false,
+    };
     let removed = site.admin.remove(&id).await;
     let was_there = removed.is_ok();
     match removed {
@@ -178,7 +186,9 @@ pub(super) async fn remove(
         Err(CameraAdminError::Unknown(_)) if removal.erase => {}
         Err(error) => return Err(error.into()),
     }
-    if removal.erase {
+    if erases_itself {
+        audit(&site, &access, AuditEvent::Erase, &id);
+    } else if removal.erase {
         let erased = erase(&site, &access, id).await?;
         if !was_there && erased == 0 {
             return Err(Problem::unknown("camera"));
@@ -369,7 +379,7 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
     let Some(status) = status else {
         return Vec::new();
     };
-    let mut notes = Vec::new();
+    let mut notes = status.troubles.clone();
     for relay in &status.relays {
         if let RelayState::Refused { fault } = relay.state {
             notes.push(format!(

@@ -162,6 +162,7 @@ mod tests {
             said: Vec::new(),
             client: None,
             notices: Vec::new(),
+            troubles: Vec::new(),
         }
     }
 

@@ -88,6 +88,7 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
         said: vec![("temp".to_owned(), "41".to_owned())],
         client: Some("SSH-2.0-dropbear_2022.83".to_owned()),
         notices: Vec::new(),
+        troubles: Vec::new(),
     }
 }
 

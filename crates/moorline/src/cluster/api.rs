@@ -1,0 +1,234 @@
+//! The API's routes over the cameras of a cluster, in the process of the command itself: so that texts, JSON and errors are made by the same
+//! code as against `moorline serve`. The caller's own rights are those of its kubeconfig; the API server checks them at each call.
+//!
+//! **Owns** which adapter stands behind which port of the routes: cameras, their changes and what resources tell of them. Everything else of a
+//! server is [`Absent`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use moorline_base::clock::SystemClock;
+use moorline_base::error::{Hinted, WithHint as _};
+use moorline_core::TenantId;
+use moorline_core::port::CameraDirectory as _;
+use moorline_core::segment::Retention;
+use moorline_kube::resource::DEFAULT_CLASS;
+use moorline_kube::{KubeAdmin, KubeDirectory, KubeStatuses, LoadError};
+use moorline_web::api::Ports;
+use moorline_web::serve::local_router;
+use moorline_web::{Place, Site};
+
+use super::choice::OnCluster;
+use crate::absent::Absent;
+
+/// What the ConfigMap `moorline` of a tenant's namespace says, by key.
+pub mod told {
+    /// The host name that cameras and people know.
+    pub const PUBLIC_HOST: &str = "public_host";
+    /// The port for cameras.
+    pub const SSH_PORT: &str = "ssh_port";
+    /// The port for players.
+    pub const RTSP_PORT: &str = "rtsp_port";
+    /// The port for people.
+    pub const HTTPS_PORT: &str = "https_port";
+    /// Lines for a camera's known_hosts.
+    pub const KNOWN_HOSTS: &str = "known_hosts";
+}
+
+/// Retention of a new camera, as the resource has it.
+const KEEP_DAYS: u16 = 14;
+
+/// The routes over one cluster.
+pub struct ClusterApi {
+    router: Router,
+    /// How it was chosen, to be typed again.
+    typed: String,
+    tenant: Option<TenantId>,
+}
+
+impl ClusterApi {
+    /// Connects, and reads the cameras: of one tenant, where one is named, else of all. `camera` is the one that the command is about.
+    ///
+    /// # Errors
+    /// The cluster cannot be reached, does not have Moorline, or the caller may not read cameras there.
+    pub async fn open(on: &OnCluster, camera: Option<&str>) -> anyhow::Result<Self> {
+        let chosen = on.connect().await?;
+        let named = on.tenant_of(&chosen);
+        let about = match camera {
+            Some(camera) => {
+                let whole = super::choice::whole(camera, named.as_ref())?;
+                Some(whole.parse::<moorline_core::CameraId>()?.tenant().clone())
+            }
+            None => named.clone(),
+        };
+        let clock = SystemClock::shared();
+        let directory = KubeDirectory::new(chosen.client, Arc::clone(&clock));
+        directory.load(about.as_ref()).await.map_err(hinted)?;
+        let any = directory
+            .snapshot()
+            .iter()
+            .next()
+            .map(|camera| camera.id.tenant().clone());
+        let place = match about.or(any) {
+            Some(tenant) => read_place(&directory, &tenant).await?,
+            None => place(&BTreeMap::new()),
+        };
+        let site = Site {
+            cameras: Arc::new(directory.clone()),
+            admin: Arc::new(KubeAdmin::new(
+                directory.clone(),
+                Arc::clone(&clock),
+                DEFAULT_CLASS,
+            )),
+            statuses: Arc::new(KubeStatuses::new(directory.cache().clone())),
+            users: Arc::new(Absent),
+            sessions: Arc::new(Absent),
+            audit: Arc::new(Absent),
+            relays: Arc::new(Absent),
+            recordings: Arc::new(Absent),
+            store: Arc::new(Absent),
+            strangers: Arc::new(Absent),
+            operations: Arc::new(Absent),
+            clock,
+            place: Arc::new(place),
+        };
+        Ok(Self {
+            router: local_router(moorline_web::router(site)),
+            typed: on.typed(),
+            tenant: named,
+        })
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// The options by which this cluster was chosen.
+    pub fn typed(&self) -> &str {
+        &self.typed
+    }
+
+    /// The tenant of cameras that are named without one.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+}
+
+async fn read_place(directory: &KubeDirectory, tenant: &TenantId) -> anyhow::Result<Place> {
+    match directory.place(tenant).await {
+        Ok(says) => Ok(place(&says)),
+        Err(LoadError::NoTenant(tenant)) => Err(Hinted::new(
+            format!("tenant {tenant} has no namespace yet"),
+            format!("moorline tenant show {tenant} says why"),
+        )
+        .into()),
+        Err(error) => Err(hinted(error)),
+    }
+}
+
+fn hinted(error: LoadError) -> anyhow::Error {
+    let result: Result<(), LoadError> = Err(error);
+    let hint = match &result {
+        Err(LoadError::NoTenant(tenant)) => {
+            format!("an operator makes it: moorline tenant add {tenant} --cluster")
+        }
+        Err(LoadError::Forbidden(_)) => {
+            "name your tenant with --tenant TENANT, or ask the operator for the role moorline-tenant in its namespace".to_owned()
+        }
+        Err(LoadError::NotInstalled) => {
+            "an operator installs them first: helm install moorline-crds (docs/guide/kubernetes.md)".to_owned()
+        }
+        _ => "check --kubeconfig and --context: kubectl get cameras --all-namespaces has to work".to_owned(),
+    };
+    match result.hint(|| hint) {
+        Err(error) => error.into(),
+        Ok(()) => anyhow::anyhow!("no error"),
+    }
+}
+
+/// What the installation told the tenant; ports that it did not tell are the chart's.
+fn place(says: &BTreeMap<String, String>) -> Place {
+    let port = |key: &str, usual: u16| {
+        let told = says.get(key).and_then(|text| text.parse().ok());
+        told.filter(|port| *port != 0).unwrap_or(usual)
+    };
+    let host = says.get(told::PUBLIC_HOST).cloned().unwrap_or_default();
+    Place {
+        public_host: crate::serve::place::in_url(&host),
+        hosts: Vec::new(),
+        ports: Ports {
+            ssh: port(told::SSH_PORT, 2222),
+            rtsp: port(told::RTSP_PORT, 8554),
+            https: port(told::HTTPS_PORT, 443),
+        },
+        known_hosts: says
+            .get(told::KNOWN_HOSTS)
+            .map(|text| text.lines().map(str::to_owned).collect())
+            .unwrap_or_default(),
+        store: "s3".to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        retention: Retention::Days(KEEP_DAYS),
+    }
+}
+
+/// What `moorline tenants` tells in each tenant's namespace.
+///
+/// # Errors
+/// The host keys cannot be read.
+pub fn tell(settings: &crate::settings::Settings) -> anyhow::Result<BTreeMap<String, String>> {
+    let server = &settings.server;
+    let lines = super::keys::known_hosts(
+        std::path::Path::new(&settings.cluster.known_hosts),
+        &server.public_host,
+    )
+    .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
+    let port = |public: u16, listened: &str| match public {
+        0 => listened
+            .parse::<std::net::SocketAddr>()
+            .map_or(0, |address| address.port()),
+        public => public,
+    };
+    Ok(BTreeMap::from(
+        [
+            (told::PUBLIC_HOST, server.public_host.clone()),
+            (
+                told::SSH_PORT,
+                port(server.public_ssh_port, &server.listen_ssh).to_string(),
+            ),
+            (
+                told::RTSP_PORT,
+                port(server.public_rtsp_port, &server.listen_rtsp).to_string(),
+            ),
+            (
+                told::HTTPS_PORT,
+                port(server.public_https_port, &server.listen_https).to_string(),
+            ),
+            (told::KNOWN_HOSTS, lines.join("\n")),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tenant_was_told_is_what_a_camera_is_told() {
+        let says = BTreeMap::from([
+            ("public_host".to_owned(), "cctv.example.com".to_owned()),
+            ("ssh_port".to_owned(), "22".to_owned()),
+            (
+                "known_hosts".to_owned(),
+                "cctv.example.com ssh-ed25519 AAAA\ncctv.example.com ecdsa BBBB".to_owned(),
+            ),
+        ]);
+        let place = place(&says);
+        assert_eq!((place.ports.ssh, place.ports.rtsp), (22, 8554));
+        assert_eq!(place.known_hosts.len(), 2);
+        assert_eq!(place.public_host, "cctv.example.com");
+    }
+}

@@ -93,3 +93,66 @@ fn page(text: &mut String, command: &mut clap::Command, name: &str) {
         page(text, child, &child_name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// Every `moorline …` of the shell blocks, as words. Lines that leave something out are no commands to type.
+    fn commands(text: &str) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        let mut shell = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("```") {
+                shell = line == "```sh";
+            } else if shell && line.starts_with("moorline ") && !line.contains('…') {
+                found.push(words(line));
+            }
+        }
+        found
+    }
+
+    /// As a shell splits it: quotes, and a comment at the end.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for letter in line.chars() {
+            match (letter, quote) {
+                (' ', None) if word.is_empty() => {}
+                (' ', None) => words.push(std::mem::take(&mut word)),
+                ('#', None) if word.is_empty() => return words,
+                ('"' | '\'', None) => quote = Some(letter),
+                (letter, Some(open)) if letter == open => quote = None,
+                (letter, _) => word.push(letter),
+            }
+        }
+        if !word.is_empty() {
+            words.push(word);
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_of_the_guides_can_be_typed() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let guides = std::fs::read_dir(root.join("docs/guide")).unwrap();
+        let mut pages: Vec<_> = guides.map(|entry| entry.unwrap().path()).collect();
+        pages.push(root.join("README.md"));
+        let mut wrong = Vec::new();
+        let mut seen = 0;
+        for page in pages {
+            for command in commands(&std::fs::read_to_string(&page).unwrap()) {
+                seen += 1;
+                if let Err(error) = Cli::try_parse_from(&command) {
+                    let name = page.file_name().unwrap().display();
+                    wrong.push(format!("{name}: {}: {error}", command.join(" ")));
+                }
+            }
+        }
+        assert!(seen > 20, "the blocks were not found");
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+}

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, time::Instant};
 use anyhow::Result;
 
 use crate::{
-    fuzz, generate, image, lab,
+    fuzz, generate, helm, image, lab,
     process::{cargo, root, succeed},
     report::{Report, Verdict},
     setup,
@@ -82,6 +82,17 @@ fn scripts() -> Result<Vec<std::path::PathBuf>> {
 /// Generated files are what would be generated. Needs the binary, so it comes after the build.
 pub(crate) fn generated(report: &mut Report, binary: Option<&Path>) {
     check(report, "generated files", || generate::run(true, binary));
+    const MANIFESTS: &str = "manifests of deploy/k8s";
+    match helm::run(true) {
+        Ok(helm::Outcome::Skipped(reason)) => {
+            report.add(
+                MANIFESTS,
+                Verdict::Skipped(reason),
+                std::time::Duration::ZERO,
+            );
+        }
+        done => check(report, MANIFESTS, || done.map(|_| ())),
+    }
 }
 
 /// Examples in the docs.

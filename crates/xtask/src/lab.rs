@@ -121,7 +121,7 @@ fn status() -> Result<()> {
 }
 
 /// Where programs and labs lie, as the scripts say.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let output = Command::new("bash")
         .args(["-c", ". \"$1\" && echo \"$MOORLINE_LAB\"", "bash"])
         .arg(scripts().join("lab.sh"))

@@ -20,6 +20,7 @@ mod checks;
 mod cluster;
 mod fuzz;
 mod generate;
+mod helm;
 mod image;
 mod lab;
 mod oci;
@@ -54,7 +55,7 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u64,
     },
-    /// Make the generated files again (docs/reference, charts/moorline-crds)
+    /// Make the generated files again (docs/reference, charts/moorline-crds, deploy/k8s)
     Generate {
         /// Change nothing; fail if a file is not what would be made
         #[arg(long)]
@@ -109,7 +110,7 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Setup { long } => setup::run(long).map(|()| true),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(|()| true),
-        Task::Generate { check } => generate::run(check, None).map(|()| true),
+        Task::Generate { check } => generated(check),
         Task::Image { name, twice } => image::run(name.as_deref(), twice).map(|_| true),
         Task::Lab { task } => lab::run(&task).map(|()| true),
     };
@@ -121,4 +122,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// All generated files; those of the chart after the definitions that the binary makes.
+fn generated(check: bool) -> anyhow::Result<bool> {
+    generate::run(check, None)?;
+    if let helm::Outcome::Skipped(reason) = helm::run(check)? {
+        println!("deploy/k8s was left as it is: {reason}");
+    }
+    Ok(true)
 }

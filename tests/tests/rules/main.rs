@@ -9,6 +9,7 @@
 mod deny;
 mod direction;
 mod files;
+mod guide;
 mod links;
 mod manifests;
 mod sources;

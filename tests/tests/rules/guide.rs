@@ -1,0 +1,56 @@
+//! What the guide to clusters promises is what the sources say: reasons of conditions, metrics of alarms. That its commands parse is a test of the
+//! command line (`crates/moorline`), that its values render one of `cargo xtask generate`.
+
+use std::fs;
+
+use moorline_tests::repository;
+
+use crate::files::texts;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_condition_that_the_guide_explains_is_one_that_is_said() {
+    let guide = read("docs/guide/kubernetes.md");
+    let sources: String = texts(&["rs"])
+        .into_iter()
+        .filter(|file| {
+            file.path.starts_with("crates/kube/src/")
+                || file.path.starts_with("crates/moorline/src/cluster/")
+        })
+        .map(|file| file.text)
+        .collect();
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for line in guide.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [kinds, reasons, _] = cells[..] else {
+            continue;
+        };
+        let words = kinds.split(", ").chain(reasons.split(", "));
+        for word in words.filter(|word| *word != "condition" && *word != "reason") {
+            seen += 1;
+            if !sources.contains(&format!("\"{word}\"")) {
+                wrong.push(format!("{word}: {line}"));
+            }
+        }
+    }
+    assert!(seen > 20, "the tables were not found");
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn alarms_go_by_metrics_that_there_are() {
+    let rules = read("charts/moorline/templates/alertrules.yaml");
+    let metrics = read("docs/reference/metrics.md");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut wrong: Vec<&str> = rules
+        .split(|c| !is_name(c))
+        .filter(|word| word.starts_with("moorline_"))
+        .filter(|word| !metrics.contains(&format!("| `{word}` |")))
+        .collect();
+    wrong.dedup();
+    assert_eq!(wrong, Vec::<&str>::new());
+}

@@ -121,6 +121,22 @@ impl Account {
         }
     }
 
+    /// A segment begins at `start`: writes the markers of the gap before it. It is sealed a minute later, by the next process if this one
+    /// is killed; the store then says that the archive ends with it, and nobody would look for what is missing before. Where its seal
+    /// dates it a little earlier, media beats the gap. Returns whether that is done: the store's answer is not waited for.
+    pub(crate) async fn begins(&mut self, start: Timestamp) -> bool {
+        if self.is_asking() {
+            return false;
+        }
+        let mut keys = self.settle(Some(start)).await;
+        if let Some(ledger) = &mut self.ledger {
+            let pieces = ledger.begins(start);
+            keys.extend(pieces.into_iter().map(|piece| self.key(piece)));
+        }
+        self.write(keys).await;
+        true
+    }
+
     /// A segment is about to be sealed: the markers that must be written before it.
     pub(crate) async fn media(&mut self, range: TimeRange) -> Vec<GapKey> {
         let mut keys = self.settle(Some(range.from)).await;
@@ -143,25 +159,29 @@ impl Account {
 
     /// Nothing is being recorded at `now`: writes the full hours that have passed so. Does not wait for the store.
     pub(crate) async fn hours(&mut self, now: Timestamp) {
-        let begun = self.ledger.is_some();
-        if !begun
-            && self
-                .asking
-                .as_ref()
-                .is_some_and(|asking| !asking.is_finished())
-        {
+        if self.is_asking() {
             return;
         }
+        let begun = self.ledger.is_some();
         let mut keys = self.settle(None).await;
         if let Some(ledger) = &mut self.ledger {
             let pieces = ledger.hours(now);
             keys.extend(pieces.into_iter().map(|piece| self.key(piece)));
         }
+        if !begun || !keys.is_empty() {
+            self.write(keys).await;
+        }
+    }
+
+    /// The store has not yet said where the archive ends.
+    fn is_asking(&self) -> bool {
+        let asking = self.asking.as_ref();
+        asking.is_some_and(|asking| !asking.is_finished())
+    }
+
+    async fn write(&self, keys: Vec<GapKey>) {
         if keys.is_empty() {
-            if !begun {
-                self.publish();
-            }
-            return;
+            return self.publish();
         }
         let spool = Arc::clone(&self.spool);
         let written = self.spool.disk.run(move || {

@@ -87,6 +87,11 @@ impl Ledger {
         }
     }
 
+    /// Media begins at `start`, for all that is known yet: the gap before it, to be written first.
+    pub(crate) fn begins(&mut self, start: Timestamp) -> Vec<Piece> {
+        self.media(TimeRange::new(start, start))
+    }
+
     /// Media of that range is about to be sealed: the gap before it, to be written first.
     pub(crate) fn media(&mut self, range: TimeRange) -> Vec<Piece> {
         let pieces = self.gap_until(range.from);

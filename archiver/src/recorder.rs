@@ -302,7 +302,7 @@ impl Recorder {
             }
             self.wait_for_media();
         } else if quiet >= QUIET {
-            take.flush(None).await?;
+            take.flush(None, account).await?;
         }
         if !take.is_open()
             && !take.is_full()

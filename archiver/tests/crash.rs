@@ -10,6 +10,7 @@ use std::fs::{File, FileTimes};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use common::camera::{FakeCamera, Film, OneCamera};
@@ -161,6 +162,89 @@ async fn a_torn_tail_is_cut_and_the_time_since_has_its_causes() {
         store.gaps()
     );
     archive.shutdown(Duration::from_secs(5)).await;
+}
+
+/// The segment behind the gap is sealed and stored by the next process, before its recorder asks where the archive ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_before_a_segment_that_a_crash_tore_keeps_its_cause() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        segment: Duration::from_secs(60),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings.clone()).await;
+    let camera = FakeCamera::new(Film::default());
+    let began = common::now();
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let mut running = common::start(&archive, relays, common::spec());
+    running.cause(None).await;
+    running
+        .until("recording", |report| report.synced_until.is_some())
+        .await;
+    camera.filming.store(false, Ordering::Relaxed);
+    camera.boundary();
+    let silent = common::now();
+    running
+        .cause(Some(common::gap(silent, Cause::Operator)))
+        .await;
+    common::eventually("longer than a hole", || {
+        common::now().since(silent) > Duration::from_secs(2)
+    })
+    .await;
+    let back = common::now();
+    camera.filming.store(true, Ordering::Relaxed);
+    running.cause(None).await;
+    running
+        .until("recording again", |report| report.synced_until > Some(back))
+        .await;
+    common::eventually("what was before is stored", || store.segments().len() == 1).await;
+
+    // Nothing is written while the camera is silent again: this is what a kill leaves.
+    camera.filming.store(false, Ordering::Relaxed);
+    let crashed = tempfile::tempdir().unwrap();
+    copy(spool.path(), crashed.path());
+    let stored = common::copy_of(&store);
+    let died = common::now();
+    running.cancel.cancel();
+    let _ = running.task.await;
+
+    let archive = common::open(crashed.path(), &stored, settings).await;
+    common::eventually("what was torn is stored", || archive.waiting().is_empty()).await;
+    assert_eq!(stored.segments().len(), 2);
+    let mut spec = common::spec();
+    // The monitor is at most ten seconds late to remember.
+    spec.durable_until = Some(silent);
+    spec.gaps = vec![
+        (common::gap(silent, Cause::Operator), Some(back)),
+        (common::gap(died, Cause::Restart), Some(common::now())),
+    ];
+    camera.filming.store(true, Ordering::Relaxed);
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), spec);
+    running
+        .until("recording", |report| report.synced_until > Some(died))
+        .await;
+    let report = running.drain(Duration::from_secs(10)).await.unwrap();
+    let first = stored.segments()[0].0.start;
+    assert!(first >= began);
+    common::assert_explained(&stored, first, report.durable_until.unwrap());
+    let gaps = stored.stretches();
+    assert_eq!(gaps[0].cause, Cause::Operator, "{gaps:?}");
+    assert!(gaps[0].duration > Duration::from_secs(1), "{gaps:?}");
+    archive.shutdown(Duration::from_secs(5)).await;
+}
+
+/// A directory with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => std::fs::copy(entry.path(), to).map(drop).unwrap(),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

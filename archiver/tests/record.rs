@@ -8,13 +8,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::camera::{Away, FakeCamera, Film, OneCamera};
-use common::{FakeStore, Mood, ShiftedClock};
+use common::{FakeStore, Mood, ShiftedClock, assert_explained};
 use moorline_core::Cause;
-use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
+use moorline_core::coverage::Held;
 use moorline_core::port::OpenSegments;
 use moorline_core::segment::Tier;
 use moorline_core::status::ArchiveState;
-use moorline_core::{TimeRange, Timestamp};
 
 const BUDGET: Duration = Duration::from_secs(10);
 
@@ -284,6 +283,33 @@ async fn the_time_before_the_first_picture_is_explained_by_the_monitors_causes()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_missing_while_the_other_stream_was_recorded_is_nobodys_gap() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let began = common::now();
+    let ago = |seconds| began - Duration::from_secs(seconds);
+    // The other stream was recorded until half a minute ago, with a pause before; this one never.
+    let mut spec = common::spec();
+    spec.durable_until = Some(ago(600));
+    spec.recorded_from = Some(ago(30));
+    spec.gaps = vec![
+        (common::gap(ago(500), Cause::TunnelDown), Some(ago(400))),
+        (common::gap(ago(30), Cause::Operator), None),
+    ];
+    let running = common::start(&archive, Arc::new(OneCamera(camera)), spec);
+    running.cause(None).await;
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    let report = running.drain(BUDGET).await.unwrap();
+
+    let gaps = store.stretches();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!((gaps[0].start, gaps[0].cause), (ago(30), Cause::Operator));
+    assert_explained(&store, ago(30), report.durable_until.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hours_without_a_camera_are_stored_while_it_is_away() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
@@ -390,25 +416,4 @@ async fn packets_that_are_lost_are_noted_in_the_segment() {
     );
     assert_eq!(store.gaps(), []);
     assert!(!store.frames().contains(&lost));
-}
-
-/// Every second of the range is recorded or has a cause (P4).
-#[track_caller]
-fn assert_explained(store: &FakeStore, from: Timestamp, to: Timestamp) {
-    let recorded: Vec<Recorded> = store
-        .segments()
-        .into_iter()
-        .map(|(key, _)| Recorded {
-            key,
-            held: Held::Store,
-        })
-        .collect();
-    let gaps: Vec<Gap> = store.gaps().iter().map(Gap::from).collect();
-    let coverage = Coverage::compute(
-        TimeRange::new(from, to),
-        &recorded,
-        &gaps,
-        Timestamp::from_millis(0),
-    );
-    assert_eq!(coverage.unexplained(), [], "seconds without cause");
 }

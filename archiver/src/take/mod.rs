@@ -97,6 +97,8 @@ pub(crate) struct Take {
     entry: Vec<u8>,
     init: Option<Init>,
     file: Option<OpenFile>,
+    /// The gap before the open segment is written.
+    explained: bool,
     waiting_for_key: bool,
     mark: u64,
     sequence: u32,
@@ -139,6 +141,7 @@ impl Take {
             entry: Vec::new(),
             init: None,
             file: None,
+            explained: false,
             waiting_for_key: true,
             mark: 0,
             sequence: 0,
@@ -217,7 +220,7 @@ impl Take {
         let absent = absence * 1_000 / u64::from(self.timescale) >= ABSENCE_MS;
         if self.file.is_some() || !self.gatherer.is_empty() {
             if absent {
-                self.flush(None).await?;
+                self.flush(None, account).await?;
                 self.seal(account).await?;
                 self.waiting_for_key = true;
                 if self.overrun {
@@ -225,7 +228,7 @@ impl Take {
                     account.own(Own::Likely(Cause::Overrun));
                 }
             } else if self.gatherer.is_complete(time, picture.key) {
-                self.flush(Some(time)).await?;
+                self.flush(Some(time), account).await?;
             }
         }
         if self.waiting_for_key && !picture.key {
@@ -322,11 +325,15 @@ impl Take {
         }
     }
 
-    /// Writes what is gathered; its last picture lasts until `next`.
+    /// Writes what is gathered, after the gap before it; its last picture lasts until `next`.
     ///
     /// # Errors
     /// [`TakeError::Disk`] for all but a full disk.
-    pub(crate) async fn flush(&mut self, next: Option<u64>) -> Result<(), TakeError> {
+    pub(crate) async fn flush(
+        &mut self,
+        next: Option<u64>,
+        account: &mut Account,
+    ) -> Result<(), TakeError> {
         let Some(pictures) = self.gatherer.take(next) else {
             return Ok(());
         };
@@ -335,6 +342,15 @@ impl Take {
             .as_mut()
             .map(|sound| sound.until(pictures.end, self.timescale));
         let (start, end, key) = (pictures.start, pictures.end, pictures.key);
+        let wall = |media: u64| self.anchor.wall(micros(media as i64, self.timescale));
+        let (from, to) = (
+            wall(start).unwrap_or_default(),
+            wall(end).unwrap_or_default(),
+        );
+        // on a full disk each try would end a gap that goes on
+        if self.file.is_some() || key && !self.full {
+            self.explain(from, account).await;
+        }
         let Some(init) = &self.init else {
             return Ok(());
         };
@@ -342,11 +358,6 @@ impl Take {
         self.fragments += 1;
         let Pictures { run, .. } = pictures;
         let runs: Vec<_> = std::iter::once(run).chain(sound).collect();
-        let wall = |media: u64| self.anchor.wall(micros(media as i64, self.timescale));
-        let (from, to) = (
-            wall(start).unwrap_or_default(),
-            wall(end).unwrap_or_default(),
-        );
         let fragment = init.fragment(self.fragments, from, &runs).map_err(wrong)?;
         let written = match self.file.take() {
             Some(file) => {
@@ -383,6 +394,20 @@ impl Take {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Writes the gap before the open segment, or before the one that begins at `from`, once.
+    async fn explain(&mut self, from: i64, account: &mut Account) {
+        let start = match &self.file {
+            // its seal may date it a little earlier
+            None => Timestamp::from_millis(from.div_euclid(1_000)),
+            Some(_) if self.explained => return,
+            Some(file) => match file.range(None) {
+                Some(range) => range.from,
+                None => return,
+            },
+        };
+        self.explained = account.begins(start).await;
     }
 
     fn begin(&mut self, start: u64, wall: i64, init: Init) -> NewSegment {
@@ -444,7 +469,7 @@ impl Take {
     /// # Errors
     /// [`TakeError::Disk`].
     pub(crate) async fn finish(&mut self, account: &mut Account) -> Result<(), TakeError> {
-        let flushed = self.flush(None).await;
+        let flushed = self.flush(None, account).await;
         let sealed = self.seal(account).await;
         self.waiting_for_key = true;
         flushed.and(sealed)

@@ -13,13 +13,14 @@ use moorline_archiver::{Archive, Settings};
 use moorline_base::clock::Sleeping;
 use moorline_base::{CancellationToken, Clock, SharedClock, SystemClock};
 use moorline_core::camera::{Access, Camera, Enabled, Record, Source};
+use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
 use moorline_core::port::{
     Relays, SealedFile, SegmentSink, StoreError, WorkloadControl, WorkloadOrder, WorkloadReport,
     WorkloadSpec,
 };
 use moorline_core::segment::{GapKey, ObjectKey, Retention, SegmentKey, Tier};
 use moorline_core::status::{ArchiveReport, OpenGap};
-use moorline_core::{CameraId, Cause, Generation, InstanceId, Timestamp};
+use moorline_core::{CameraId, Cause, Generation, InstanceId, TimeRange, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -272,6 +273,37 @@ pub(crate) fn settings() -> Settings {
         min_free_bytes: 0,
         ..Settings::default()
     }
+}
+
+/// Another store with the same objects.
+pub(crate) fn copy_of(store: &FakeStore) -> Arc<FakeStore> {
+    let copy = FakeStore::new(Mood::Takes);
+    copy.objects
+        .lock()
+        .unwrap()
+        .clone_from(&store.objects.lock().unwrap());
+    copy
+}
+
+/// Every second of the range is recorded or has a cause (P4).
+#[track_caller]
+pub(crate) fn assert_explained(store: &FakeStore, from: Timestamp, to: Timestamp) {
+    let recorded: Vec<Recorded> = store
+        .segments()
+        .into_iter()
+        .map(|(key, _)| Recorded {
+            key,
+            held: Held::Store,
+        })
+        .collect();
+    let gaps: Vec<Gap> = store.gaps().iter().map(Gap::from).collect();
+    let coverage = Coverage::compute(
+        TimeRange::new(from, to),
+        &recorded,
+        &gaps,
+        Timestamp::from_millis(0),
+    );
+    assert_eq!(coverage.unexplained(), [], "seconds without cause");
 }
 
 pub(crate) fn clock() -> SharedClock {

@@ -11,15 +11,13 @@ use async_trait::async_trait;
 use moorline_base::Untrusted;
 use moorline_core::port::{Audit, AuditEntry, AuditEvent, PortError};
 use moorline_core::{CameraId, TenantId, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::database::Database;
 use crate::error::failed;
 use crate::people::People;
+use crate::people_store::{AuditBounds, AuditRow, PeopleStore};
 
 /// Entries that wait.
 const QUEUE: usize = 1_024;
@@ -75,47 +73,35 @@ enum Job {
 pub struct AuditLog {
     jobs: mpsc::Sender<Job>,
     people: Arc<People>,
-    writer: SqlitePool,
-    reader: SqlitePool,
+    store: Arc<dyn PeopleStore>,
     unwritten: AtomicU64,
 }
 
 impl AuditLog {
     pub(crate) fn start(
-        database: &Database,
+        store: Arc<dyn PeopleStore>,
         people: Arc<People>,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tasks.spawn(run(database.writer.clone(), queue, stop.clone()));
+        tasks.spawn(run(Arc::clone(&store), queue, stop.clone()));
         Self {
             jobs,
             people,
-            writer: database.writer.clone(),
-            reader: database.reader.clone(),
+            store,
             unwritten: AtomicU64::new(0),
         }
     }
 
     /// Removes the oldest entries beyond the bounds.
     pub(crate) async fn prune(&self) -> Result<(), PortError> {
-        let operation = failed("prune the audit");
-        sqlx::query("DELETE FROM audit WHERE ordinal <= (SELECT ordinal FROM audit ORDER BY ordinal DESC LIMIT 1 OFFSET ?)")
-            .bind(KEPT)
-            .execute(&self.writer)
-            .await
-            .map_err(&operation)?;
-        sqlx::query(
-            "DELETE FROM audit WHERE event = ?1 AND ordinal <=
-             (SELECT ordinal FROM audit WHERE event = ?1 ORDER BY ordinal DESC LIMIT 1 OFFSET ?2)",
-        )
-        .bind(name(AuditEvent::SignInFailed))
-        .bind(FAILURES_KEPT)
-        .execute(&self.writer)
-        .await
-        .map_err(&operation)?;
-        Ok(())
+        let bounds = AuditBounds {
+            all: KEPT,
+            flood: (name(AuditEvent::SignInFailed), FAILURES_KEPT),
+        };
+        let pruned = self.store.prune_audit(bounds).await;
+        pruned.map_err(failed("prune the audit"))
     }
 
     /// Whose audit an entry belongs to: the tenant of the camera or user that it is about, else of who did it, else the operator's.
@@ -169,36 +155,37 @@ impl Audit for AuditLog {
         if self.jobs.send(Job::Written(written)).await.is_ok() {
             let _ = done.await;
         }
-        let operation = failed("read the audit");
-        let rows = sqlx::query("SELECT at, actor, event, subject FROM audit WHERE tenant = ? ORDER BY ordinal DESC LIMIT ?")
-            .bind(tenant.as_str())
-            .bind(limit.min(READ))
-            .fetch_all(&self.reader)
-            .await
-            .map_err(&operation)?;
-        rows.iter()
-            .map(entry_of)
-            .filter_map(Result::transpose)
-            .collect::<Result<_, _>>()
-            .map_err(&operation)
+        let rows = self
+            .store
+            .read_audit(tenant.as_str(), limit.min(READ))
+            .await;
+        let rows = rows.map_err(failed("read the audit"))?;
+        Ok(rows.into_iter().filter_map(entry_of).collect())
     }
 }
 
 /// `None`: an event that a later version knows.
-fn entry_of(row: &SqliteRow) -> Result<Option<AuditEntry>, sqlx::Error> {
-    let event: String = row.try_get("event")?;
-    let Some(event) = EVENTS.into_iter().find(|known| name(*known) == event) else {
-        return Ok(None);
-    };
-    Ok(Some(AuditEntry {
-        at: Timestamp::from_millis(row.try_get("at")?),
-        actor: row.try_get("actor")?,
+fn entry_of(row: AuditRow) -> Option<AuditEntry> {
+    let event = EVENTS.into_iter().find(|known| name(*known) == row.event)?;
+    Some(AuditEntry {
+        at: Timestamp::from_millis(row.at),
+        actor: row.actor,
         event,
-        subject: row.try_get("subject")?,
-    }))
+        subject: row.subject,
+    })
 }
 
-async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+fn row_of(tenant: &TenantId, entry: &AuditEntry) -> AuditRow {
+    AuditRow {
+        at: entry.at.as_millis(),
+        tenant: tenant.to_string(),
+        actor: entry.actor.clone(),
+        event: name(entry.event).to_owned(),
+        subject: entry.subject.clone(),
+    }
+}
+
+async fn run(store: Arc<dyn PeopleStore>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let count = tokio::select! {
@@ -211,8 +198,17 @@ async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: Cancellat
         if count == 0 {
             return;
         }
-        if let Err(error) = append(&writer, &batch).await {
-            tracing::warn!(%error, entries = count, "audit entries are in the log alone");
+        let entries: Vec<AuditRow> = batch
+            .iter()
+            .filter_map(|job| match job {
+                Job::Entry(tenant, entry) => Some(row_of(tenant, entry)),
+                Job::Written(_) => None,
+            })
+            .collect();
+        if !entries.is_empty()
+            && let Err(error) = store.append(&entries).await
+        {
+            tracing::warn!(%error, entries = entries.len(), "audit entries are in the log alone");
         }
         for job in batch.drain(..) {
             if let Job::Written(written) = job {
@@ -220,22 +216,4 @@ async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: Cancellat
             }
         }
     }
-}
-
-async fn append(writer: &SqlitePool, batch: &[Job]) -> Result<(), sqlx::Error> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    for job in batch {
-        let Job::Entry(tenant, entry) = job else {
-            continue;
-        };
-        sqlx::query("INSERT INTO audit (at, tenant, actor, event, subject) VALUES (?, ?, ?, ?, ?)")
-            .bind(entry.at.as_millis())
-            .bind(tenant.as_str())
-            .bind(&entry.actor)
-            .bind(name(entry.event))
-            .bind(&entry.subject)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    transaction.commit().await
 }

@@ -40,15 +40,22 @@ pub(crate) struct Unsealed;
 impl Envelope {
     /// Makes a key file with one random key.
     pub(crate) fn create(key_file: &Path) -> Result<(), OpenError> {
-        let key = Zeroizing::new(rand::random::<[u8; 32]>());
-        let line = Zeroizing::new(format!("{LINE} {}\n", hex::encode(key.as_slice())));
-        write_atomic(key_file, line.as_bytes(), Access::Private)
+        write_atomic(key_file, new_key().as_bytes(), Access::Private)
             .map_err(|source| OpenError::io("write the key file", key_file, source))
     }
 
     /// Reads the key file; its mode must be 0600 or less.
     pub(crate) fn read(key_file: &Path) -> Result<Self, OpenError> {
-        let text = Secret::from_private_file(key_file)?;
+        Self::parse(&Secret::from_private_file(key_file)?, key_file)
+    }
+
+    /// Reads a key file that is a mounted Secret, of any mode.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn read_mounted(key_file: &Path) -> Result<Self, OpenError> {
+        Self::parse(&Secret::from_file(key_file)?, key_file)
+    }
+
+    fn parse(text: &Secret<String>, key_file: &Path) -> Result<Self, OpenError> {
         let mut keys = Vec::new();
         for (index, line) in text.expose().lines().enumerate() {
             let key = parse(line).ok_or_else(|| OpenError::KeyMalformed {
@@ -119,6 +126,12 @@ impl std::fmt::Debug for Envelope {
             .field("id", &self.id())
             .finish_non_exhaustive()
     }
+}
+
+/// The text of a key file with one random key, for whoever keeps it elsewhere (a Secret). Never printed unless asked (rule S36).
+pub fn new_key() -> Zeroizing<String> {
+    let key = Zeroizing::new(rand::random::<[u8; 32]>());
+    Zeroizing::new(format!("{LINE} {}\n", hex::encode(key.as_slice())))
 }
 
 fn parse(line: &str) -> Option<Zeroizing<[u8; 32]>> {

@@ -74,6 +74,36 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
+    /// PostgreSQL does not answer, or refuses.
+    #[error("cannot {operation} the people's database (PostgreSQL): {cause}")]
+    Postgres {
+        /// What was tried.
+        operation: &'static str,
+        /// What it said; no secrets.
+        cause: String,
+    },
+    /// The URL of the database is none.
+    #[error("the URL of the people's database (PostgreSQL) cannot be used: {cause}")]
+    PostgresUrl {
+        /// Why; nothing of the URL, which holds a password.
+        cause: &'static str,
+    },
+    /// A newer Moorline brought the database to its schema.
+    #[error(
+        "the people's database (PostgreSQL) has schema {found}, and this Moorline knows schema {known}"
+    )]
+    PostgresNewer {
+        /// Its schema.
+        found: i64,
+        /// The newest that we know.
+        known: i64,
+    },
+    /// The key is not that of the secrets in the database.
+    #[error("the key {} is not the one of the people's database (PostgreSQL)", key_file.display())]
+    PostgresKey {
+        /// The key file.
+        key_file: PathBuf,
+    },
     /// SQLite could not do what was asked, though the file is not damaged: locked, disk full.
     #[error("cannot {operation} the camera registry {}: {cause}", path.display())]
     Sql {
@@ -121,6 +151,18 @@ impl OpenError {
                 "put the key file that belongs to the registry back, or restore both with `moorline restore`".into()
             }
             Self::KeyFile(error) => error.hint(),
+            Self::Postgres { .. } => {
+                "does the server run, may this machine reach it, and are user, password and TLS settings right?".into()
+            }
+            Self::PostgresUrl { .. } => {
+                "write it like postgres://moorline:PASSWORD@db.example.com:5432/moorline".into()
+            }
+            Self::PostgresNewer { .. } => {
+                "run the Moorline that wrote it, or a newer one".into()
+            }
+            Self::PostgresKey { .. } => {
+                "put the key back that the database was begun with, or begin with an empty database".into()
+            }
             Self::Sql { .. } => {
                 "is another process using the data directory, or the disk full?".into()
             }
@@ -145,6 +187,14 @@ impl OpenError {
                 path: path.into(),
                 cause: error.to_string(),
             }
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres(operation: &'static str, cause: &dyn std::fmt::Display) -> Self {
+        Self::Postgres {
+            operation,
+            cause: cause.to_string(),
         }
     }
 

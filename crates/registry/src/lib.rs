@@ -1,8 +1,9 @@
 //! Cameras, people and claims in SQLite: the embedded adapter of the ports `CameraDirectory`, `CameraAdmin`, `UsedClasses`, `Claims`,
-//! `Memories`, `Users`, `WebSessions` and `Audit`.
+//! `Memories`, `Users`, `WebSessions` and `Audit`; and with the feature `postgres` the last three in PostgreSQL, for a cluster's front doors
+//! (`PeopleRegistry`).
 //!
-//! Owns: one database file, the key file of its envelope, and what of both is kept in memory. Does not own: who may change what (web and
-//! the command line decide), the lock on the data directory (`base`), sessions of cameras (`tunnel`, `mon`).
+//! Owns: one database file or the schema in a PostgreSQL database, the key file of its envelope, and what of both is kept in memory. Does not
+//! own: who may change what (web and the command line decide), the lock on the data directory (`base`), sessions of cameras (`tunnel`, `mon`).
 //!
 //! ```text
 //!  reads:  memory (snapshots, swapped whole after each commit)       writes:  mutation ── own task ── transaction ── snapshot
@@ -13,6 +14,8 @@
 //! - What the SSH handler or a request asks is answered from memory (promise P7).
 //! - A write is durable when it is answered (WAL, `synchronous = FULL`); claims share one sync, so that 1,000 cameras can connect at once.
 //! - A write that was begun is finished even when its caller is gone, so that memory and file never part.
+//! - In PostgreSQL other processes change the same rows: what they changed is read within a quarter of a second, and while the database is away
+//!   who is known stays known.
 //! - A damaged file, one from a newer version, or a missing key is an error that names the file and the cure; the file is left as it is.
 //!
 //! Rules kept: S2 (keys are unique), S11 (sign-in: pool, queue, throttle, equal cost), S12 (stream passwords), S13 (tokens stored hashed),
@@ -28,6 +31,7 @@
 
 mod audit;
 mod backup;
+mod books;
 mod cameras;
 mod claims;
 mod database;
@@ -38,8 +42,12 @@ mod group;
 mod memories;
 mod passwords;
 mod people;
+mod people_store;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod registry;
 mod sessions;
+mod sqlite_people;
 mod stream_password;
 mod throttle;
 mod used_classes;
@@ -49,8 +57,11 @@ pub use audit::AuditLog;
 pub use backup::import;
 pub use claims::ClaimBook;
 pub use directory::Cameras;
+pub use envelope::new_key;
 pub use error::OpenError;
 pub use memories::MemoryBook;
+#[cfg(feature = "postgres")]
+pub use postgres::{PeopleRegistry, PostgresConfig, PostgresTls};
 pub use registry::Registry;
 pub use sessions::SessionBook;
 pub use used_classes::UsedBook;

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use moorline_core::user::{LoginName, Role, User};
 use moorline_core::{Masked, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use crate::cameras::{RowError, wrong};
-use crate::database::Database;
 use crate::envelope::Envelope;
-use crate::error::OpenError;
+use crate::people_store::PersonRow;
 use crate::stream_password::{self, StreamPassword};
 
 /// A user with what they prove themselves with.
@@ -28,56 +25,79 @@ pub(crate) type Directory = BTreeMap<String, Arc<Person>>;
 
 /// All people: an immutable map, swapped whole after each commit.
 #[derive(Debug)]
-pub(crate) struct People(ArcSwap<Directory>);
+pub(crate) struct People {
+    map: ArcSwap<Directory>,
+    envelope: Arc<Envelope>,
+    /// Held from before rows are changed, or read because others changed them, until memory says the same: so nothing read earlier replaces
+    /// what was written later. Whoever holds it has the deadlines of the database.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+}
 
 impl People {
-    pub(crate) async fn load(database: &Database, envelope: &Envelope) -> Result<Self, OpenError> {
-        let rows = sqlx::query(
-            "SELECT login, tenant, role, created, password_hash, stream_password FROM users",
-        )
-        .fetch_all(&database.reader)
-        .await
-        .map_err(|error| OpenError::sql("read", &database.path, &error))?;
-        let mut people = Directory::new();
-        for row in &rows {
-            let person = person_of(row, envelope)
-                .map_err(|error| OpenError::damaged(&database.path, error))?;
-            people.insert(person.user.login.to_string(), Arc::new(person));
-        }
-        Ok(Self(ArcSwap::from_pointee(people)))
+    pub(crate) fn new(rows: &[PersonRow], envelope: Arc<Envelope>) -> Result<Self, RowError> {
+        let people: Result<Directory, RowError> = rows
+            .iter()
+            .map(|row| Ok((row.login.clone(), Arc::new(person_of(row, &envelope)?))))
+            .collect();
+        Ok(Self {
+            map: ArcSwap::from_pointee(people?),
+            envelope,
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     pub(crate) fn get(&self, login: &str) -> Option<Arc<Person>> {
-        self.0.load().get(login).map(Arc::clone)
+        self.map.load().get(login).map(Arc::clone)
     }
 
     pub(crate) fn all(&self) -> Arc<Directory> {
-        self.0.load_full()
+        self.map.load_full()
     }
 
-    /// Shows another map. Only one change is under way at a time (`users`).
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Shows another map. Whoever calls has the turn.
     pub(crate) fn swap(&self, people: Directory) {
-        self.0.store(Arc::new(people));
+        self.map.store(Arc::new(people));
+    }
+
+    /// Shows what was read of these logins, or of all. A row that cannot be read is told and its user not let in. Whoever calls has the turn.
+    pub(crate) fn apply(&self, logins: Option<&[String]>, rows: &[PersonRow]) {
+        let mut people = match logins {
+            Some(_) => Directory::clone(&self.all()),
+            None => Directory::new(),
+        };
+        for login in logins.unwrap_or_default() {
+            people.remove(login);
+        }
+        for row in rows {
+            match person_of(row, &self.envelope) {
+                Ok(person) => {
+                    people.insert(row.login.clone(), Arc::new(person));
+                }
+                Err(error) => tracing::error!(%error, "a user cannot be read and is not let in"),
+            }
+        }
+        self.swap(people);
     }
 }
 
-fn person_of(row: &SqliteRow, envelope: &Envelope) -> Result<Person, RowError> {
-    let name: String = row.try_get("login")?;
-    let login: LoginName = name.parse().map_err(wrong("users", &name))?;
-    let tenant: String = row.try_get("tenant")?;
-    let role: String = row.try_get("role")?;
-    let sealed: Vec<u8> = row.try_get("stream_password")?;
+fn person_of(row: &PersonRow, envelope: &Envelope) -> Result<Person, RowError> {
+    let name = &row.login;
+    let login: LoginName = name.parse().map_err(wrong("users", name))?;
     let password = envelope
-        .open(&stream_password::context(&login), &sealed)
-        .map_err(wrong("users", &name))?;
+        .open(&stream_password::context(&login), &row.stream_password)
+        .map_err(wrong("users", name))?;
     Ok(Person {
         stream: StreamPassword::of(&login, password),
         user: User {
-            tenant: tenant.parse().map_err(wrong("users", &name))?,
-            role: role.parse::<Role>().map_err(wrong("users", &name))?,
-            created: Timestamp::from_millis(row.try_get("created")?),
+            tenant: row.tenant.parse().map_err(wrong("users", name))?,
+            role: row.role.parse::<Role>().map_err(wrong("users", name))?,
+            created: Timestamp::from_millis(row.created),
             login,
         },
-        password_hash: Masked::new(row.try_get("password_hash")?),
+        password_hash: row.password_hash.clone(),
     })
 }

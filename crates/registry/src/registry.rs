@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use moorline_base::clock::{SharedClock, sleep};
+use moorline_base::clock::SharedClock;
 use moorline_core::port::PortError;
 use sqlx::Row;
 use sqlx::migrate::Migration;
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditLog;
+use crate::books::Books;
 use crate::claims::ClaimBook;
 use crate::database::{Database, migrations};
 use crate::directory::Cameras;
@@ -19,13 +19,11 @@ use crate::envelope::Envelope;
 use crate::error::{OpenError, failed};
 use crate::group::GroupCommit;
 use crate::memories::MemoryBook;
-use crate::people::People;
+use crate::people_store::{PeopleStore as _, Rows};
 use crate::sessions::SessionBook;
+use crate::sqlite_people::SqlitePeople;
 use crate::used_classes::UsedBook;
 use crate::users::UserBook;
-
-/// How often used sessions are written and old entries removed.
-const MAINTENANCE: Duration = Duration::from_secs(600);
 
 /// The open registry. Its parts are handed out as the ports; they go on reading from memory after [`Registry::close`], and their writes
 /// fail then. Dropped without `close`, nothing that was answered is lost.
@@ -37,9 +35,7 @@ pub struct Registry {
     used: UsedBook,
     claims: Arc<ClaimBook>,
     memories: Arc<MemoryBook>,
-    users: Arc<UserBook>,
-    sessions: Arc<SessionBook>,
-    audit: Arc<AuditLog>,
+    books: Books,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -98,54 +94,25 @@ impl Registry {
         let used = UsedBook::load(&database).await?;
         let cameras =
             Arc::new(Cameras::load(&database, Arc::clone(&envelope), used.clone()).await?);
-        let people = Arc::new(People::load(&database, &envelope).await?);
-        let sessions = Arc::new(SessionBook::load(&database, &people, clock.clone()).await?);
-        let users = UserBook::new(
-            &database,
-            envelope,
-            &people,
-            Arc::clone(&sessions),
-            clock.clone(),
-        );
-        let audit = Arc::new(AuditLog::start(&database, people, &stop, &tasks));
+        let store = SqlitePeople::new(&database);
+        let rows = Rows {
+            people: store.people().await.map_err(sql)?,
+            sessions: store.sessions().await.map_err(sql)?,
+        };
+        let books = Books::open(Arc::new(store), &rows, envelope, &clock, &stop, &tasks)
+            .map_err(|error| OpenError::damaged(path, error))?;
         let reader = database.reader.clone();
-        let registry = Self {
+        Ok(Self {
             database,
             key_file: key_file.into(),
             cameras,
             used,
             claims: Arc::new(ClaimBook::new(group.clone())),
             memories: Arc::new(MemoryBook::new(group, reader)),
-            users: Arc::new(users),
-            sessions,
-            audit,
+            books,
             stop,
             tasks,
-        };
-        registry.start_maintenance(clock);
-        Ok(registry)
-    }
-
-    fn start_maintenance(&self, clock: SharedClock) {
-        let (stop, sessions, audit) = (
-            self.stop.clone(),
-            Arc::clone(&self.sessions),
-            Arc::clone(&self.audit),
-        );
-        self.tasks.spawn(async move {
-            loop {
-                let over = sleep(&*clock, MAINTENANCE, &stop).await.is_cancelled();
-                if let Err(error) = sessions.flush().await {
-                    tracing::warn!(%error, "web sessions were not written; they are tried again");
-                }
-                if over {
-                    return;
-                }
-                if let Err(error) = audit.prune().await {
-                    tracing::warn!(%error, "the audit was not pruned; it is tried again");
-                }
-            }
-        });
+        })
     }
 
     /// Cameras: `CameraDirectory` and `CameraAdmin`.
@@ -170,17 +137,17 @@ impl Registry {
 
     /// `Users`.
     pub fn users(&self) -> Arc<UserBook> {
-        Arc::clone(&self.users)
+        Arc::clone(&self.books.users)
     }
 
     /// `WebSessions`.
     pub fn sessions(&self) -> Arc<SessionBook> {
-        Arc::clone(&self.sessions)
+        Arc::clone(&self.books.sessions)
     }
 
     /// `Audit`.
     pub fn audit(&self) -> Arc<AuditLog> {
-        Arc::clone(&self.audit)
+        Arc::clone(&self.books.audit)
     }
 
     /// The database file.

@@ -2,24 +2,27 @@
 //!
 //! In memory for every request, in the database for the next start. When a session was last used is written every 10 minutes and at
 //! close: after a crash a session may live that much shorter.
+//!
+//! Where other processes open sessions too, one that is not known here is looked for in the rows, once per request, by a bounded number of
+//! requests at a time: a browser that signed in elsewhere a moment ago is signed in here.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use moorline_base::clock::SharedClock;
+use moorline_base::clock::{SharedClock, timeout};
 use moorline_core::Masked;
 use moorline_core::port::{PortError, WebSessions};
 use moorline_core::user::{LoginName, User};
 use sha2::{Digest, Sha256};
-use sqlx::Row;
-use sqlx::sqlite::SqlitePool;
+use tokio::sync::Semaphore;
 
-use crate::database::Database;
-use crate::error::{OpenError, detached, failed};
+use crate::error::{detached, failed};
 use crate::people::People;
+use crate::people_store::{PeopleStore, SessionRow, TokenHash};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// A session ends this long after it was opened.
@@ -28,10 +31,16 @@ const LIFE_MS: i64 = 30 * DAY_MS;
 const IDLE_MS: i64 = 7 * DAY_MS;
 /// A use within this time of the last one is not noted.
 const USE_STEP_MS: i64 = 60_000;
+/// Rows are kept so much longer than sessions live: another process may have noted a use and not written it yet.
+const MARGIN_MS: i64 = 3_600_000;
 /// Sessions of one user: more than a person has browsers. The one that was used longest ago ends.
 const PER_USER: usize = 32;
-
-type TokenHash = [u8; 32];
+/// Requests that look for an unknown token in the rows at the same time: strangers can make such requests.
+const LOOKING: usize = 4;
+/// How long one of them waits for its place.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
+/// A token in text: 256 bits.
+const TOKEN: usize = 43;
 
 #[derive(Debug, Clone)]
 struct Session {
@@ -54,9 +63,10 @@ pub struct SessionBook(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    writer: SqlitePool,
+    store: Arc<dyn PeopleStore>,
     people: Arc<People>,
     open: RwLock<HashMap<TokenHash, Session>>,
+    looking: Semaphore,
     clock: SharedClock,
 }
 
@@ -64,34 +74,31 @@ fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
+fn session_of(row: &SessionRow) -> Option<(TokenHash, Session)> {
+    let session = Session {
+        login: row.login.parse().ok()?,
+        opened: row.opened,
+        used: row.used,
+        unwritten: false,
+    };
+    Some((row.hash, session))
+}
+
 impl SessionBook {
-    pub(crate) async fn load(
-        database: &Database,
-        people: &Arc<People>,
+    pub(crate) fn new(
+        store: Arc<dyn PeopleStore>,
+        people: Arc<People>,
+        rows: &[SessionRow],
         clock: SharedClock,
-    ) -> Result<Self, OpenError> {
-        let rows = sqlx::query("SELECT token_hash, login, opened, used FROM web_sessions")
-            .fetch_all(&database.reader)
-            .await
-            .map_err(|error| OpenError::sql("read", &database.path, &error))?;
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Option<(TokenHash, Session)> {
-            let hash: Vec<u8> = row.try_get(0).ok()?;
-            let login: String = row.try_get(1).ok()?;
-            let session = Session {
-                login: login.parse().ok()?,
-                opened: row.try_get(2).ok()?,
-                used: row.try_get(3).ok()?,
-                unwritten: false,
-            };
-            Some((hash.try_into().ok()?, session))
-        };
-        Ok(Self(Arc::new(Inner {
-            writer: database.writer.clone(),
-            people: Arc::clone(people),
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            people,
             // A row that cannot be read is a browser that signs in again.
-            open: RwLock::new(rows.iter().filter_map(read).collect()),
+            open: RwLock::new(rows.iter().filter_map(session_of).collect()),
+            looking: Semaphore::new(LOOKING),
             clock,
-        })))
+        }))
     }
 
     /// Ends a user's sessions in memory; the rows went with the transaction that called for it.
@@ -99,12 +106,18 @@ impl SessionBook {
         self.0.write().retain(|_, session| session.login != *login);
     }
 
+    /// Shows what was read of these users' sessions, or of all. Whoever calls has the turn of [`People`].
+    #[cfg(feature = "postgres")]
+    pub(crate) fn apply(&self, logins: Option<&[String]>, rows: &[SessionRow]) {
+        self.0.apply(logins, rows);
+    }
+
     /// Writes when sessions were used, and removes those that are over.
     pub(crate) async fn flush(&self) -> Result<(), PortError> {
-        let operation = failed("write the web sessions");
-        let now = self.0.clock.wall_ms();
+        let inner = &*self.0;
+        let now = inner.clock.wall_ms();
         let used: Vec<_> = {
-            let mut open = self.0.write();
+            let mut open = inner.write();
             open.retain(|_, session| !session.is_over(now));
             let unwritten = open.iter_mut().filter(|(_, session)| session.unwritten);
             unwritten
@@ -114,33 +127,40 @@ impl SessionBook {
                 })
                 .collect()
         };
-        let mut transaction = self
-            .0
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(&operation)?;
-        for (hash, used) in used {
-            sqlx::query("UPDATE web_sessions SET used = ? WHERE token_hash = ?")
-                .bind(used)
-                .bind(hash.as_slice())
-                .execute(&mut *transaction)
-                .await
-                .map_err(&operation)?;
-        }
-        sqlx::query("DELETE FROM web_sessions WHERE opened <= ? OR used <= ?")
-            .bind(now - LIFE_MS)
-            .bind(now - IDLE_MS)
-            .execute(&mut *transaction)
-            .await
-            .map_err(&operation)?;
-        transaction.commit().await.map_err(&operation)
+        let margin = if inner.store.is_shared() {
+            MARGIN_MS
+        } else {
+            0
+        };
+        let flushed = inner
+            .store
+            .flush_sessions(&used, now - LIFE_MS, now - IDLE_MS - margin);
+        flushed.await.map_err(failed("write the web sessions"))
     }
 }
 
 impl Inner {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<TokenHash, Session>> {
         self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, logins: Option<&[String]>, rows: &[SessionRow]) {
+        let mut open = self.write();
+        let concerns = |session: &Session| {
+            logins.is_none_or(|logins| logins.iter().any(|login| *login == session.login.as_str()))
+        };
+        let before: HashMap<TokenHash, Session> =
+            open.extract_if(|_, session| concerns(session)).collect();
+        for (hash, mut session) in rows.iter().filter_map(session_of) {
+            // A use that was noted here and not written yet is not forgotten.
+            if let Some(known) = before.get(&hash)
+                && known.used > session.used
+            {
+                session.used = known.used;
+                session.unwritten = known.unwritten;
+            }
+            open.insert(hash, session);
+        }
     }
 
     /// The sessions of a user that must end so that one more may begin.
@@ -161,33 +181,18 @@ impl Inner {
     }
 
     async fn open(&self, login: LoginName) -> Result<Masked<String>, PortError> {
-        let operation = failed("open a web session");
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        let _turn = self.people.turn.lock().await;
         let now = self.clock.wall_ms();
         let surplus = self.too_many(&login);
-        let mut transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(&operation)?;
-        for ended in &surplus {
-            sqlx::query("DELETE FROM web_sessions WHERE token_hash = ?")
-                .bind(ended.as_slice())
-                .execute(&mut *transaction)
-                .await
-                .map_err(&operation)?;
-        }
-        sqlx::query(
-            "INSERT INTO web_sessions (token_hash, login, opened, used) VALUES (?, ?, ?, ?)",
-        )
-        .bind(hash(&token).as_slice())
-        .bind(login.as_str())
-        .bind(now)
-        .bind(now)
-        .execute(&mut *transaction)
-        .await
-        .map_err(&operation)?;
-        transaction.commit().await.map_err(&operation)?;
+        let row = SessionRow {
+            hash: hash(&token),
+            login: login.to_string(),
+            opened: now,
+            used: now,
+        };
+        let opened = self.store.open_session(&row, &surplus).await;
+        opened.map_err(failed("open a web session"))?;
         let session = Session {
             login,
             opened: now,
@@ -198,8 +203,31 @@ impl Inner {
         for ended in surplus {
             open.remove(&ended);
         }
-        open.insert(hash(&token), session);
+        open.insert(row.hash, session);
         Ok(Masked::new(token))
+    }
+
+    /// Looks in the rows for a session that memory does not know.
+    async fn look(&self, token: &str) -> Option<()> {
+        let is_token = token.len() == TOKEN
+            && token
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if !self.store.is_shared() || !is_token {
+            return None;
+        }
+        let place = timeout(&*self.clock, LOOK_WAIT, self.looking.acquire()).await;
+        let _place = place.ok()?.ok()?;
+        let told = |error: sqlx::Error| {
+            tracing::warn!(%error, "cannot look for a session that another process may have opened");
+        };
+        let owner = self.store.owner(&hash(token)).await.map_err(told).ok()??;
+        let _turn = self.people.turn.lock().await;
+        let logins = [owner];
+        let rows = self.store.these(&logins).await.map_err(told).ok()?;
+        self.people.apply(Some(&logins), &rows.people);
+        self.apply(Some(&logins), &rows.sessions);
+        Some(())
     }
 }
 
@@ -230,17 +258,24 @@ impl WebSessions for SessionBook {
         Some(user)
     }
 
+    async fn find(&self, token: &str) -> Option<User> {
+        if let Some(user) = self.user(token) {
+            return Some(user);
+        }
+        self.0.look(token).await?;
+        self.user(token)
+    }
+
     async fn close(&self, token: &str) -> Result<(), PortError> {
         let (inner, hash) = (Arc::clone(&self.0), hash(token));
         // Over at once, whatever the database says: a page that signs out is signed out.
         inner.write().remove(&hash);
         detached("close a web session", async move {
-            sqlx::query("DELETE FROM web_sessions WHERE token_hash = ?")
-                .bind(hash.as_slice())
-                .execute(&inner.writer)
-                .await
-                .map(|_| ())
-                .map_err(failed("close a web session"))
+            let _turn = inner.people.turn.lock().await;
+            let closed = inner.store.close_session(&hash).await;
+            // What was read before the row went may have brought it back meanwhile.
+            inner.write().remove(&hash);
+            closed.map_err(failed("close a web session"))
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! People: who may sign in, and with what (rules S11, S12).
 //!
-//! Changes go one after another, each as a task of its own: commit, swap the map, end the web sessions that it concerns.
+//! Changes go one after another, each as a task of its own: commit, swap the map, end the web sessions that it concerns. Where other processes
+//! change the rows too, the rows decide, and memory follows.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +11,11 @@ use moorline_base::clock::SharedClock;
 use moorline_core::port::{PortError, Users, UsersError};
 use moorline_core::user::{LoginName, Role, StreamSecret, User};
 use moorline_core::{Masked, TenantId, Timestamp};
-use sqlx::sqlite::SqlitePool;
 
-use crate::database::Database;
-use crate::envelope::Envelope;
 use crate::error::{detached, failed};
 use crate::passwords::Passwords;
 use crate::people::{Directory, People, Person};
+use crate::people_store::{PeopleStore, PersonRow, Removed};
 use crate::sessions::SessionBook;
 use crate::stream_password::{StreamPassword, context};
 use crate::throttle::{Throttle, key};
@@ -29,32 +28,27 @@ pub struct UserBook(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    writer: SqlitePool,
-    envelope: Arc<Envelope>,
+    store: Arc<dyn PeopleStore>,
     people: Arc<People>,
     sessions: Arc<SessionBook>,
     passwords: Passwords,
     throttle: Mutex<Throttle>,
-    changing: tokio::sync::Mutex<()>,
     clock: SharedClock,
 }
 
 impl UserBook {
     pub(crate) fn new(
-        database: &Database,
-        envelope: Arc<Envelope>,
-        people: &Arc<People>,
+        store: Arc<dyn PeopleStore>,
+        people: Arc<People>,
         sessions: Arc<SessionBook>,
         clock: SharedClock,
     ) -> Self {
         Self(Arc::new(Inner {
-            writer: database.writer.clone(),
-            envelope,
-            people: Arc::clone(people),
+            store,
+            people,
             sessions,
             passwords: Passwords::new(clock.clone()),
             throttle: Mutex::default(),
-            changing: tokio::sync::Mutex::new(()),
             clock,
         }))
     }
@@ -67,9 +61,9 @@ impl UserBook {
     {
         let inner = Arc::clone(&self.0);
         detached(OPERATION, async move {
-            let turn = Arc::clone(&inner);
-            let _turn = turn.changing.lock().await;
-            let present = Directory::clone(&inner.people.all());
+            let people = Arc::clone(&inner.people);
+            let _turn = people.turn.lock().await;
+            let present = Directory::clone(&people.all());
             change(inner, present).await
         })
         .await
@@ -82,7 +76,8 @@ impl Inner {
     }
 
     fn seal(&self, login: &LoginName, stream: &StreamPassword) -> Result<Vec<u8>, PortError> {
-        self.envelope
+        self.people
+            .envelope()
             .seal(&context(login), stream.password.reveal())
             .map_err(|error| PortError::new(OPERATION, error))
     }
@@ -147,12 +142,11 @@ impl Users for UserBook {
         self.change(|inner, mut people| async move {
             let mut person = known(&people, &login)?;
             person.stream = StreamPassword::generate(&login);
-            sqlx::query("UPDATE users SET stream_password = ? WHERE login = ?")
-                .bind(inner.seal(&login, &person.stream)?)
-                .bind(login.as_str())
-                .execute(&inner.writer)
-                .await
-                .map_err(failed(OPERATION))?;
+            let sealed = inner.seal(&login, &person.stream)?;
+            let changed = inner.store.set_stream_password(login.as_str(), &sealed);
+            if !changed.await.map_err(failed(OPERATION))? {
+                return Err(UsersError::Unknown(login));
+            }
             let password = person.stream.password.clone();
             people.insert(login.to_string(), Arc::new(person));
             inner.people.swap(people);
@@ -188,23 +182,17 @@ impl Users for UserBook {
             }
             let stream = StreamPassword::generate(&login);
             let created = Timestamp::from_millis(inner.clock.wall_ms());
-            let added = sqlx::query(
-                "INSERT INTO users (login, tenant, role, created, password_hash, stream_password) VALUES (?, ?, ?, ?, ?, ?)",
-            )
-            .bind(login.as_str())
-            .bind(tenant.as_str())
-            .bind(role.as_str())
-            .bind(created.as_millis())
-            .bind(password_hash.reveal())
-            .bind(inner.seal(&login, &stream)?)
-            .execute(&inner.writer)
-            .await;
-            match added {
-                Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
-                    return Err(UsersError::Exists(login));
-                }
-                other => other.map_err(failed(OPERATION))?,
+            let row = PersonRow {
+                login: login.to_string(),
+                tenant: tenant.to_string(),
+                role: role.as_str().to_owned(),
+                created: created.as_millis(),
+                password_hash: password_hash.clone(),
+                stream_password: inner.seal(&login, &stream)?,
             };
+            if !inner.store.add(&row).await.map_err(failed(OPERATION))? {
+                return Err(UsersError::Exists(login));
+            }
             let shown = stream.password.clone();
             let user = User {
                 login: login.clone(),
@@ -234,24 +222,10 @@ impl Users for UserBook {
         let login = login.clone();
         self.change(|inner, mut people| async move {
             let mut person = known(&people, &login)?;
-            let operation = failed(OPERATION);
-            let mut transaction = inner
-                .writer
-                .begin_with("BEGIN IMMEDIATE")
-                .await
-                .map_err(&operation)?;
-            sqlx::query("UPDATE users SET password_hash = ? WHERE login = ?")
-                .bind(password_hash.reveal())
-                .bind(login.as_str())
-                .execute(&mut *transaction)
-                .await
-                .map_err(&operation)?;
-            sqlx::query("DELETE FROM web_sessions WHERE login = ?")
-                .bind(login.as_str())
-                .execute(&mut *transaction)
-                .await
-                .map_err(&operation)?;
-            transaction.commit().await.map_err(&operation)?;
+            let changed = inner.store.set_password(login.as_str(), &password_hash);
+            if !changed.await.map_err(failed(OPERATION))? {
+                return Err(UsersError::Unknown(login));
+            }
             person.password_hash = password_hash;
             people.insert(login.to_string(), Arc::new(person));
             inner.people.swap(people);
@@ -264,18 +238,12 @@ impl Users for UserBook {
     async fn remove(&self, login: &LoginName) -> Result<(), UsersError> {
         let login = login.clone();
         self.change(|inner, mut people| async move {
-            let user = known(&people, &login)?.user;
-            let admin = |person: &&Arc<Person>| {
-                person.user.role == Role::Admin && person.user.tenant == user.tenant
-            };
-            if user.role == Role::Admin && people.values().filter(admin).count() == 1 {
-                return Err(UsersError::LastAdmin(login));
+            let removed = inner.store.remove(login.as_str()).await;
+            match removed.map_err(failed(OPERATION))? {
+                Removed::Yes => {}
+                Removed::Unknown => return Err(UsersError::Unknown(login)),
+                Removed::LastAdmin => return Err(UsersError::LastAdmin(login)),
             }
-            sqlx::query("DELETE FROM users WHERE login = ?")
-                .bind(login.as_str())
-                .execute(&inner.writer)
-                .await
-                .map_err(failed(OPERATION))?;
             people.remove(login.as_str());
             inner.people.swap(people);
             inner.sessions.forget(&login);

@@ -9,7 +9,7 @@ mod contract;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{audit, camera, cameras, claims, id, memories, sessions, used_classes, users, word};
+use contract::{audit, camera, cameras, claims, id, memories, people, used_classes, users, word};
 use moorline_base::{SharedClock, SimulatedClock};
 use moorline_core::SessionId;
 use moorline_core::port::{
@@ -115,36 +115,34 @@ async fn memories_keep_their_contract() {
     memories::too_many_gaps_merge(&*registry.cameras(), &*registry.memories()).await;
 }
 
+fn books(place: &Place, registry: &Registry) -> people::Books {
+    people::Books {
+        users: registry.users(),
+        sessions: registry.sessions(),
+        audit: registry.audit(),
+        clock: place.clock.clone(),
+    }
+}
+
 #[tokio::test]
 async fn users_keep_their_contract() {
     let place = Place::new();
     let registry = place.open().await;
-    let all = registry.users();
-    users::the_right_password_alone_lets_in(&*all).await;
-    users::a_stream_password_is_generated_and_rotated(&*all).await;
-    users::logins_are_unique_and_passwords_long_enough(&*all).await;
-    users::a_changed_password_replaces_the_old(&*all).await;
-    users::the_last_admin_stays(&*all).await;
-    users::a_guesser_is_slowed_and_nobody_else(&*all).await;
+    people::users_keep_their_contract(&books(&place, &registry)).await;
 }
 
 #[tokio::test]
 async fn sessions_keep_their_contract() {
     let place = Place::new();
     let registry = place.open().await;
-    let (people, open) = (registry.users(), registry.sessions());
-    sessions::a_token_is_its_session_until_closed(&*people, &*open).await;
-    sessions::sessions_end_with_the_password_and_the_user(&*people, &*open).await;
-    sessions::one_user_has_a_bounded_number(&*people, &*open, &place.clock).await;
-    sessions::sessions_grow_old(&*people, &*open, &place.clock).await;
+    people::sessions_keep_their_contract(&books(&place, &registry)).await;
 }
 
 #[tokio::test]
 async fn audit_keeps_its_contract() {
     let place = Place::new();
     let registry = place.open().await;
-    audit::entries_are_read_newest_first(&*registry.audit()).await;
-    audit::a_tenant_sees_its_own(&*registry.audit(), &*registry.users()).await;
+    people::audit_keeps_its_contract(&books(&place, &registry)).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! **Owns**: finding peers and saying which version was met ([`peer`]), processes that cannot outlive their test ([`child`]), the fault
 //! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
 //! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other Debian releases ([`dropbear`]), Garage
-//! ([`garage`]), a browser ([`chromium`]), network namespaces ([`netns`]), a Kubernetes cluster ([`cluster`]).
+//! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), a Kubernetes cluster ([`cluster`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
 //! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
@@ -31,6 +31,7 @@ mod http_call;
 pub mod live555;
 pub mod netns;
 pub mod peer;
+pub mod postgres;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod s3fault;

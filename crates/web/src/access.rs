@@ -102,7 +102,10 @@ impl FromRequestParts<Site> for Access {
         if parts.extensions.get::<Local>().is_some() {
             return Ok(Self::Local);
         }
-        let user = token(&parts.headers).and_then(|token| site.sessions.user(token));
+        let user = match token(&parts.headers) {
+            Some(token) => site.sessions.find(token).await,
+            None => None,
+        };
         if let (Some(_), Some(place)) = (&user, parts.extensions.get::<Place>()) {
             place.welcome();
         }

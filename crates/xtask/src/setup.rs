@@ -29,6 +29,8 @@ const PACKAGES: &[&str] = &[
     "gstreamer1.0-plugins-ugly",
     "gir1.2-gst-rtsp-server-1.0",
     "python3-gi",
+    // The database of a cluster's people. Tests start servers of their own; where systemd runs, the package starts the system's too.
+    "postgresql",
     // The browser.
     "chromium",
     "chromium-driver",

@@ -1,7 +1,7 @@
 //! The segment store: where sealed segments and gap markers live, as a directory or an S3 bucket with the same keys.
 //!
 //! Owns: the two adapters of the ports `SegmentStore` and `SegmentSink` ([`directory`], [`s3`]), what a foreign endpoint can do
-//! ([`s3::EndpointProfile`]), the removal of what retention has outlived ([`sweep`]) and the search for what a store lost ([`verify`]).
+//! ([`s3::EndpointProfile`]), the names of many tenants' recordings ([`TenantReads`]), the removal of what retention has outlived ([`sweep`]) and the search for what a store lost ([`verify`]).
 //! It is the only user of aws-sdk-s3.
 //!
 //! Does not own: the spool (but for the file that it was told to put), when to try again (the archiver), what the bytes mean, and the
@@ -28,12 +28,14 @@ mod newest;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod sweep;
+mod tenant_reads;
 pub mod verify;
 
 pub use directory::DirectoryStore;
 #[cfg(feature = "s3")]
 pub use s3::{EndpointProfile, S3Config, S3Store};
-pub use sweep::{SweepPolicy, SweepState, Sweeper};
+pub use sweep::{SweepPolicy, SweepState, Sweeper, expired_by_age};
+pub use tenant_reads::{FindRead, TenantRead, TenantReads};
 
 /// Most objects on a page of a listing, in every adapter: what S3 gives at once.
 pub const PAGE: usize = 1000;

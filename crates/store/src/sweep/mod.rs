@@ -18,7 +18,7 @@ pub(crate) use erase::erase;
 pub use erase::{Pace, Whose, erase_prefix};
 pub use plan::{Object, Plan, Room, plan};
 pub use run::{Sweeper, Swept};
-pub use state::SweepState;
+pub use state::{SweepState, expired_by_age};
 
 use std::time::Duration;
 

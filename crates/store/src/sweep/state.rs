@@ -60,10 +60,7 @@ impl SweepState {
 
     /// What of a camera is expired: the later of what its class says and what went for room.
     pub fn expired_before(&self, retention: Retention, now: Timestamp) -> Timestamp {
-        let by_age = match retention {
-            Retention::Days(days) => now - Duration::from_secs(24 * 3600 * u64::from(days)),
-            Retention::Keep => Timestamp::from_millis(0),
-        };
+        let by_age = expired_by_age(retention, now);
         self.room_before()
             .map_or(by_age, |before| by_age.max(before))
     }
@@ -81,6 +78,14 @@ impl SweepState {
         }
         self.before.fetch_max(before.as_millis(), Ordering::AcqRel);
         Ok(())
+    }
+}
+
+/// What of a camera is expired by its class alone: where nothing goes for room.
+pub fn expired_by_age(retention: Retention, now: Timestamp) -> Timestamp {
+    match retention {
+        Retention::Days(days) => now - Duration::from_secs(24 * 3600 * u64::from(days)),
+        Retention::Keep => Timestamp::from_millis(0),
     }
 }
 

@@ -115,6 +115,9 @@ pub enum Command {
     /// Try the whole way of a cluster's installation with a simulated camera.
     #[cfg(feature = "kube")]
     ClusterCheck(Box<crate::cluster::check::ClusterCheck>),
+    /// In a cluster: the viewers' side, for all tenants: RTSP, RTSPS, the page and its API.
+    #[cfg(feature = "kube")]
+    Frontdoor,
     /// Keys of a cluster's installation.
     #[cfg(feature = "kube")]
     #[command(subcommand)]
@@ -385,6 +388,9 @@ pub enum CameraKey {
 pub enum User {
     /// Add a person; prints the passwords once.
     Add {
+        /// Whose tenant they belong to, where there are several.
+        #[command(flatten)]
+        of: OfTenant,
         /// How they sign in.
         login: String,
         /// What they may do.
@@ -395,14 +401,24 @@ pub enum User {
         password_file: Option<PathBuf>,
     },
     /// All people.
-    List,
+    List {
+        /// Of which tenant.
+        #[command(flatten)]
+        of: OfTenant,
+    },
     /// Remove a person; their streams end at once.
     Rm {
+        /// Of which tenant.
+        #[command(flatten)]
+        of: OfTenant,
         /// Their login.
         login: String,
     },
     /// Change a web password, or make a new stream password.
     Passwd {
+        /// Of which tenant.
+        #[command(flatten)]
+        of: OfTenant,
         /// Their login.
         login: String,
         /// Make a new stream password instead; streams with the old one end.
@@ -412,6 +428,14 @@ pub enum User {
         #[arg(long, value_name = "FILE", conflicts_with = "stream")]
         password_file: Option<PathBuf>,
     },
+}
+
+/// Which tenant's people.
+#[derive(Debug, Clone, Args)]
+pub struct OfTenant {
+    /// The tenant, where there are several: on a cluster's front door.
+    #[arg(long, value_name = "TENANT", default_value = moorline_core::TenantId::HOME, hide_default_value = true)]
+    pub tenant: moorline_core::TenantId,
 }
 
 /// What a person may do.

@@ -96,6 +96,8 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         #[cfg(feature = "kube")]
         Command::ClusterCheck(check) => cluster::check::run(&global, *check).await?,
         #[cfg(feature = "kube")]
+        Command::Frontdoor => cluster::frontdoor::run(&global).await?,
+        #[cfg(feature = "kube")]
         Command::Keys(args::Keys::Init(keys)) => {
             let made = cluster::keys::init(&keys)?;
             output::print(format, &made, || made.to_string())?;

@@ -17,7 +17,7 @@ pub mod operations;
 pub mod parts;
 pub mod place;
 pub mod site;
-mod tls;
+pub(crate) mod tls;
 mod usage;
 
 use std::net::SocketAddr;
@@ -172,13 +172,7 @@ impl Server {
 
         parts.archive.register(&mut metrics.registry);
         let streams = settings.rtsp.streams_per_user as usize;
-        let defaults = RelayConfig::default();
-        let relay_config = RelayConfig {
-            candidates: candidates(),
-            readers_per_user: streams,
-            readers_per_address: defaults.readers_per_address.max(streams),
-            ..defaults
-        };
+        let relay_config = relay_config(streams);
         let proxy_metrics = ProxyMetrics::register(&mut metrics.registry);
         let hub = Hub::new(
             Arc::clone(&clock),
@@ -250,10 +244,7 @@ impl Server {
             hub.clone(),
             parts.registry.users(),
             Some(rtsp_tls),
-            DoorConfig {
-                connections_per_user: 2 * streams,
-                ..DoorConfig::default()
-            },
+            door_config(streams),
         );
         let stop = doors.token();
         doors.spawn("rtsp", async move { front_door.run(rtsp, stop).await });
@@ -417,6 +408,25 @@ pub(crate) fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig>
     })
 }
 
+/// Relays, where one login may watch so many streams.
+pub(crate) fn relay_config(streams: usize) -> RelayConfig {
+    let defaults = RelayConfig::default();
+    RelayConfig {
+        candidates: candidates(),
+        readers_per_user: streams,
+        readers_per_address: defaults.readers_per_address.max(streams),
+        ..defaults
+    }
+}
+
+/// The same for the front door.
+pub(crate) fn door_config(streams: usize) -> DoorConfig {
+    DoorConfig {
+        connections_per_user: 2 * streams,
+        ..DoorConfig::default()
+    }
+}
+
 /// The known streams of camera firmware, tried where the owner gave no path.
 pub(crate) fn candidates() -> Candidates {
     let candidate = |path: &str, logins: &[moorline_control::Login]| Candidate {
@@ -440,7 +450,7 @@ pub(crate) fn candidates() -> Candidates {
 }
 
 /// The command line's socket. The lock on the directory is ours, so what lies there is left from a crash.
-fn open_socket(data: &Path) -> anyhow::Result<UnixListener> {
+pub(crate) fn open_socket(data: &Path) -> anyhow::Result<UnixListener> {
     let path = socket_path(data);
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path);

@@ -150,8 +150,52 @@ config_section! {
     }
 }
 
+config_choice! {
+    /// Where a front door's people are.
+    pub enum PeopleStore {
+        /// A file in the data directory: for one front door alone.
+        Sqlite = "sqlite",
+        /// A PostgreSQL database, which all front doors share.
+        Postgres = "postgres",
+    }
+}
+
 config_section! {
-    /// The roles of a cluster (`mon`, `signer`, `tenants`); the chart writes these, and `serve` does not read them.
+    /// People of a cluster: who may sign in and watch. `moorline frontdoor` reads this; `serve` keeps its people in the data directory.
+    pub struct People in "people" {
+        /// Where they are.
+        pub store: PeopleStore = PeopleStore::Sqlite,
+        /// File with the key of the secrets in PostgreSQL: a mounted Secret, the same for all front doors.
+        pub key: String = "/etc/moorline/people/people.key".to_owned(),
+    }
+}
+
+config_choice! {
+    /// Whether a server is spoken to over TLS.
+    pub enum TlsMode {
+        /// Always, and its certificate has to name it.
+        Verify = "verify",
+        /// Never: a socket, or a network that nobody else is in.
+        Off = "off",
+    }
+}
+
+config_section! {
+    /// The database, where `people.store = "postgres"`.
+    pub struct Postgres in "postgres" {
+        /// URL, such as postgres://moorline:PASSWORD@db.example.com:5432/moorline.
+        pub url: Secret<String> = Secret::new(String::new()),
+        /// Whether TLS is used.
+        pub tls: TlsMode = TlsMode::Verify,
+        /// PEM file with the authority of the server's certificate, beside the public ones. Empty: those alone.
+        pub authority: String = String::new(),
+        /// Connections at most, of each front door, 2 to 100.
+        pub connections: u32 = 8,
+    }
+}
+
+config_section! {
+    /// The roles of a cluster (`mon`, `signer`, `tenants`, `frontdoor`); the chart writes these, and `serve` does not read them.
     pub struct Cluster in "cluster" {
         /// Namespace of the installation.
         pub namespace: String = "moorline-system".to_owned(),
@@ -197,6 +241,10 @@ config_section! {
         pub sweep_pace: u32 = 100,
         /// Service account of the front door.
         pub frontdoor_account: String = "moorline-frontdoor".to_owned(),
+        /// File with the front door's token for the signer; read again for each request.
+        pub signer_token: String = "/run/moorline/signer/token".to_owned(),
+        /// Whether the front door's page and API may add, change and remove cameras. Its account has to be allowed to.
+        pub camera_changes: bool = true,
     }
 }
 
@@ -227,6 +275,10 @@ config_root! {
         pub s3: S3,
         /// Who is told when recording stops.
         pub alert: Alert,
+        /// People of a cluster.
+        pub people: People,
+        /// Their database.
+        pub postgres: Postgres,
         /// The roles of a cluster.
         pub cluster: Cluster,
     }
@@ -342,6 +394,14 @@ fn check(settings: &Settings) -> ConfigErrors {
                 "archive.store = \"s3\" needs a bucket",
                 "write its name, or archive.store = \"directory\"",
             ),
+        );
+    }
+    let connections = settings.postgres.connections;
+    if !(2..=100).contains(&connections) {
+        errors.add(
+            "postgres.connections",
+            connections,
+            Complaint::new("out of range", "write 2 to 100; 8 is right for most"),
         );
     }
     check_listen(&settings.server, &mut errors);

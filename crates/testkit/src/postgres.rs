@@ -4,20 +4,22 @@
 //! port 0, so over TCP with TLS it runs in a network namespace and is reached through [`Netns::expose`]. Nothing is synced: its data dies with it.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::chown,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::process::Command;
+use tokio::{net::UnixStream, process::Command};
 
 use crate::{
     Error,
     child::{Child, Signal, run},
     netns::{Exposed, Netns},
-    peer, temp_dir,
+    peer,
+    serving::{Task, listen_on, serve},
+    temp_dir,
 };
 
 /// `nobody` of every Debian.
@@ -42,6 +44,14 @@ pub struct Postgres {
     child: Option<Child>,
     tcp: Option<(Arc<Netns>, Exposed)>,
     directory: tempfile::TempDir,
+}
+
+/// A way to a server from elsewhere, which ends with its value.
+#[derive(Debug)]
+pub struct Reachable {
+    /// `postgres://…`, without a password.
+    pub url: String,
+    _serving: Task,
 }
 
 impl Postgres {
@@ -175,6 +185,27 @@ impl Postgres {
             exposed.address.port(),
             Self::DATABASE,
         ))
+    }
+
+    /// Makes it reachable on an address of this machine, without TLS: for the pods of a lab.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub async fn reach_on(&self, address: IpAddr) -> Result<Reachable, Error> {
+        let (listener, address) = listen_on(address).await?;
+        let socket = self.directory.path().join(format!(".s.PGSQL.{PORT}"));
+        let serving = serve(listener, move |mut outer| {
+            let socket = socket.clone();
+            async move {
+                if let Ok(mut inner) = UnixStream::connect(&socket).await {
+                    let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+                }
+            }
+        });
+        Ok(Reachable {
+            url: format!("postgres://{}@{address}/{}", Self::USER, Self::DATABASE),
+            _serving: serving,
+        })
     }
 
     /// Carries statements out over the socket, and returns what they answer, a line a row.

@@ -1,5 +1,5 @@
 //! `moorline keys init`: makes what an installation needs before its chart is installed: SSH host keys, the authority of the cluster's inside with
-//! certificates for gateway and signer, the ticket key. Written as files of Secrets, for `kubectl apply` (rule S25).
+//! certificates for gateway and signer, the ticket key, the key of the people's secrets. Written as files of Secrets, for `kubectl apply` (rule S25).
 
 use std::path::{Path, PathBuf};
 
@@ -125,6 +125,14 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
         "tickets",
         "Opaque",
         Map::from_iter([("public".to_owned(), format!("{public}\n").into())]),
+    ));
+    // The envelope of the people's secrets in PostgreSQL, the same for all front doors (rule S25).
+    let people = moorline_registry::new_key();
+    secrets.push(secret(
+        args,
+        "people",
+        "Opaque",
+        Map::from_iter([("people.key".to_owned(), people.as_str().into())]),
     ));
     let text: Result<Vec<String>, _> = secrets.iter().map(serde_json::to_string_pretty).collect();
     // JSON documents are YAML documents.

@@ -1,4 +1,4 @@
-//! The roles of a cluster: `moorline mon`, `proxy`, `archive`, `signer`, `tenants` and `sweeper`. They wire the parts of `serve` with the adapters of a cluster.
+//! The roles of a cluster: `moorline mon`, `proxy`, `archive`, `signer`, `tenants`, `frontdoor` and `sweeper`. They wire the parts of `serve` with the adapters of a cluster.
 //!
 //! ```text
 //!  camera ─SSH─▶ mon (claims, pods, tunnel gateway) ◀─TLS─ proxy (relay pod) ◀─ticket─ archive (archiver pod) ─presigned PUT─▶ store
@@ -12,6 +12,7 @@ pub mod archive;
 pub mod args;
 pub mod check;
 pub mod choice;
+pub mod frontdoor;
 pub mod keys;
 pub mod mon;
 mod own_alarms;

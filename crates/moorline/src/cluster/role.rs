@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use moorline_base::clock::SystemClock;
 use moorline_base::error::{Hinted, WithHint as _};
-use moorline_base::logging::{self, Format};
+use moorline_base::logging::{self, Format, LogHandle};
 use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
 use moorline_base::{SharedClock, admin, net};
 use moorline_gateway::{ServerTls, TlsFiles};
@@ -26,6 +26,7 @@ const CLOSE: Duration = Duration::from_secs(8);
 /// A role while it is put together.
 pub(super) struct Role {
     pub(super) settings: Settings,
+    pub(super) log: LogHandle,
     pub(super) clock: SharedClock,
     pub(super) client: Client,
     pub(super) directory: KubeDirectory,
@@ -43,7 +44,7 @@ impl Role {
     /// Reads the settings, begins to log, connects to the API server, starts the watches. `budget` is what the work gets after SIGTERM.
     pub(super) async fn new(global: &Global, budget: Duration) -> anyhow::Result<Self> {
         let settings = settings::load(&global.data, global.config.as_deref())?;
-        logging::init(&settings.server.log, Format::Json)?;
+        let log = logging::init(&settings.server.log, Format::Json)?;
         let signals = Signals::install()?;
         let clock = SystemClock::shared();
         let client = connect::in_cluster().hint(|| "this role runs as a pod of the chart")?;
@@ -56,6 +57,7 @@ impl Role {
         doors.spawn("watch of cameras", async move { watching.run(stop).await });
         Ok(Self {
             settings,
+            log,
             clock,
             client,
             directory,

@@ -34,20 +34,17 @@ pub(super) enum Keys {
     Put(KubeTenants),
     /// The sweeper's: list, delete. It says so too.
     Delete(KubeTenants),
+    /// The front door's: get, list. It may write no Tenant: its log says so.
+    Get,
 }
 
 impl Keys {
-    /// The condition of the Tenant, and whose keys it is about.
-    fn condition(&self) -> &'static str {
+    /// The condition of the Tenant about these keys, and who writes it.
+    fn condition(&self) -> Option<(&'static str, &KubeTenants)> {
         match self {
-            Self::Put(_) => "StoreReady",
-            Self::Delete(_) => "StoreSweepable",
-        }
-    }
-
-    fn tenants(&self) -> &KubeTenants {
-        match self {
-            Self::Put(tenants) | Self::Delete(tenants) => tenants,
+            Self::Put(tenants) => Some(("StoreReady", tenants)),
+            Self::Delete(tenants) => Some(("StoreSweepable", tenants)),
+            Self::Get => None,
         }
     }
 
@@ -59,7 +56,7 @@ impl Keys {
                 let told: Vec<&str> = found.iter().map(|problem| problem.explanation()).collect();
                 Ok(told.join("; "))
             }
-            Self::Delete(_) => store.list("v1/", "").await.map(|_| String::new()),
+            Self::Delete(_) | Self::Get => store.list("v1/", "").await.map(|_| String::new()),
         }
     }
 }
@@ -293,16 +290,13 @@ impl Stores {
         } else {
             tracing::warn!(tenant = %id, reason, message, "its own bucket does not work");
         }
-        let kind = self.0.keys.condition();
+        let Some((kind, tenants)) = self.0.keys.condition() else {
+            return;
+        };
         if says(&tenant, kind, holds, reason, &message) {
             return;
         }
-        let said = self
-            .0
-            .keys
-            .tenants()
-            .say(&id, kind, holds, reason, &message)
-            .await;
+        let said = tenants.say(&id, kind, holds, reason, &message).await;
         if let Err(fault) = said {
             tracing::warn!(tenant = %id, %fault, "the state of its bucket was not told");
         }

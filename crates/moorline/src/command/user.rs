@@ -1,7 +1,6 @@
 //! `moorline user …`
 
 use hyper::Method;
-use moorline_core::TenantId;
 use moorline_core::user::Role;
 use moorline_web::api::{Credentials, PasswordSet, UserAdd, UserView};
 use serde_json::json;
@@ -12,17 +11,24 @@ use crate::command::secret;
 use crate::moments;
 use crate::output::{self, Table};
 
-/// Runs a user command, in the tenant of an embedded installation.
+/// Runs a user command in the tenant that is named: an embedded installation has one.
 ///
 /// # Errors
 /// What the server refuses, in words.
 pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Result<()> {
-    let users = format!("/tenants/{}/users", TenantId::HOME);
+    let of = match &command {
+        User::Add { of, .. }
+        | User::List { of }
+        | User::Rm { of, .. }
+        | User::Passwd { of, .. } => of,
+    };
+    let users = format!("/tenants/{}/users", of.tenant);
     match command {
         User::Add {
             login,
             role,
             password_file,
+            ..
         } => {
             let password = password_file
                 .map(|file| secret(Some(&file), "").map(|text| text.to_string()))
@@ -37,11 +43,11 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
                 format!("user {} added\n{}", made.login, credentials(&made))
             })
         }
-        User::List => {
+        User::List { .. } => {
             let list: Vec<UserView> = client.get(&users).await?;
             output::print(format, &list, || table(&list))
         }
-        User::Rm { login } => {
+        User::Rm { login, .. } => {
             client
                 .act(
                     Method::DELETE,

@@ -215,30 +215,35 @@ impl Operations for Operator {
     }
 
     fn set_log(&self, filter: &str) -> Result<(), Problem> {
-        let no_server = Problem::new(
-            StatusCode::CONFLICT,
-            "no_server",
-            "no server runs whose log could change",
-        );
-        let log = self.log.as_ref().ok_or(no_server)?;
-        log.set(filter).map_err(|error| {
-            let hint = error
-                .hint()
-                .unwrap_or("write info, or info,moorline_tunnel=debug");
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "filter",
-                error.to_string(),
-            )
-            .field("filter")
-            .hint(hint)
-        })?;
-        tracing::info!(filter, "what is logged has changed");
-        Ok(())
+        set_log(self.log.as_ref(), filter)
     }
 }
 
-fn told(finding: &Finding) -> VerifyFinding {
+/// Changes what is logged; without a handle no server runs.
+pub(crate) fn set_log(log: Option<&LogHandle>, filter: &str) -> Result<(), Problem> {
+    let no_server = Problem::new(
+        StatusCode::CONFLICT,
+        "no_server",
+        "no server runs whose log could change",
+    );
+    let log = log.ok_or(no_server)?;
+    log.set(filter).map_err(|error| {
+        let hint = error
+            .hint()
+            .unwrap_or("write info, or info,moorline_tunnel=debug");
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "filter",
+            error.to_string(),
+        )
+        .field("filter")
+        .hint(hint)
+    })?;
+    tracing::info!(filter, "what is logged has changed");
+    Ok(())
+}
+
+pub(crate) fn told(finding: &Finding) -> VerifyFinding {
     let (kind, key, why) = match finding {
         Finding::Lost {
             take,

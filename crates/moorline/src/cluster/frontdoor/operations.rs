@@ -1,0 +1,207 @@
+//! What the operator's routes do in a front door: it reads, and says of everything else where it is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use moorline_base::SharedClock;
+use moorline_base::logging::LogHandle;
+use moorline_core::camera::{Camera, CameraKey};
+use moorline_core::port::{
+    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, OpenSegment, OpenSegments,
+    SegmentStore, StoreError,
+};
+use moorline_core::segment::{GapKey, Tier};
+use moorline_core::{CameraId, PublicKey, TimeRange, Timestamp};
+use moorline_registry::PeopleRegistry;
+use moorline_store::expired_by_age;
+use moorline_store::verify::{self, Depth};
+use moorline_web::Operations;
+use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyView};
+use moorline_web::problem::Problem;
+
+use crate::serve::operations::told;
+
+/// Every n-th segment is looked at by a verify that is not full.
+const SAMPLE: usize = 10;
+/// Memory that is so far behind the database is worth a word.
+const BEHIND: Duration = Duration::from_secs(10);
+
+/// A front door as the operator sees it.
+pub(super) struct FrontOperator {
+    pub(super) clock: SharedClock,
+    pub(super) cameras: Arc<dyn CameraDirectory>,
+    pub(super) store: Arc<dyn SegmentStore>,
+    pub(super) classes: super::Classes,
+    pub(super) people: Option<Arc<PeopleRegistry>>,
+    pub(super) log: Option<LogHandle>,
+}
+
+fn elsewhere(title: &'static str, hint: &'static str) -> Problem {
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title).hint(hint)
+}
+
+#[async_trait]
+impl Operations for FrontOperator {
+    fn disk(&self) -> Option<DiskView> {
+        None
+    }
+
+    fn expired_before(&self, camera: &Camera) -> Timestamp {
+        let now = Timestamp::from_millis(self.clock.wall_ms());
+        expired_by_age(camera.retention, now)
+    }
+
+    async fn verify(
+        &self,
+        camera: &CameraId,
+        wanted: Option<Tier>,
+        range: TimeRange,
+        full: bool,
+    ) -> Result<VerifyView, Problem> {
+        let classes = (self.classes)(camera);
+        let mut whole = VerifyView::default();
+        for tier in Tier::ALL {
+            if tier != wanted.unwrap_or(tier) || classes.is_empty() {
+                continue;
+            }
+            let request = verify::Request {
+                camera,
+                classes: &classes,
+                tier,
+                range,
+                depth: if full {
+                    Depth::Whole
+                } else {
+                    Depth::Heads { every: SAMPLE }
+                },
+                spool: None,
+                digests: None,
+            };
+            // What is lost is told and not marked: this process' key may not put.
+            let report = verify::verify(&*self.store, &request).await?;
+            whole.objects += report.segments + report.gaps;
+            whole.read += report.read;
+            whole.findings.extend(report.findings.iter().map(told));
+        }
+        Ok(whole)
+    }
+
+    async fn erase(&self, _: &CameraId) -> Result<u64, Problem> {
+        Err(elsewhere(
+            "a front door has no key that may delete recordings",
+            "remove the camera without erasing: retention removes what it recorded",
+        ))
+    }
+
+    async fn alert_test(&self) -> Vec<AlertResult> {
+        Vec::new()
+    }
+
+    async fn doctor(&self) -> Vec<DoctorFinding> {
+        let finding =
+            |level: &str, check: &str, finding: String, hint: Option<&str>| DoctorFinding {
+                level: level.to_owned(),
+                check: check.to_owned(),
+                finding,
+                hint: hint.map(str::to_owned),
+            };
+        let mut findings = Vec::new();
+        if let Some(people) = &self.people {
+            let behind = people.behind();
+            findings.push(if behind > BEHIND {
+                finding(
+                    "problem",
+                    "people",
+                    format!(
+                        "PostgreSQL has not answered for {} s: nobody new signs in",
+                        behind.as_secs()
+                    ),
+                    Some("look at the database; who is signed in stays, and streams go on"),
+                )
+            } else {
+                finding("ok", "people", "PostgreSQL answers".to_owned(), None)
+            });
+        }
+        let cameras = self.cameras.snapshot();
+        if let Some(camera) = cameras.iter().next() {
+            let prefix = moorline_core::segment::camera_prefix(&camera.id, camera.retention);
+            findings.push(match self.store.list(&prefix, "").await {
+                Ok(_) => finding("ok", "store", "the store answers".to_owned(), None),
+                Err(error) => finding(
+                    "problem",
+                    "store",
+                    error.to_string(),
+                    Some("the Secret of store.readSecret holds a key that may get and list"),
+                ),
+            });
+        }
+        let known = format!("{} cameras are known", cameras.len());
+        findings.push(finding("ok", "cameras", known, None));
+        findings
+    }
+
+    async fn backup(&self) -> Result<Bytes, Problem> {
+        Err(elsewhere(
+            "a front door keeps nothing that is not in the cluster or in PostgreSQL",
+            "back up PostgreSQL with pg_dump, the Secrets that keys init made, and the resources",
+        ))
+    }
+
+    fn backup_done(&self) {}
+
+    fn set_log(&self, filter: &str) -> Result<(), Problem> {
+        crate::serve::operations::set_log(self.log.as_ref(), filter)
+    }
+}
+
+/// Spools lie in the archivers' pods: what is not in the store yet is not shown yet.
+pub(super) struct NoSpool;
+
+#[async_trait]
+impl OpenSegments for NoSpool {
+    fn of(&self, _: &CameraId, _: Tier) -> (Vec<OpenSegment>, Vec<GapKey>) {
+        (Vec::new(), Vec::new())
+    }
+
+    async fn read(
+        &self,
+        segment: &OpenSegment,
+        _: std::ops::Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        Err(StoreError::Missing(segment.key.to_string()))
+    }
+}
+
+/// Where the owner wants cameras to be changed by kubectl or GitOps alone.
+pub(super) struct Unchanged;
+
+fn unchanged() -> CameraAdminError {
+    let why = "cameras are changed by kubectl or GitOps here, not by the page";
+    CameraAdminError::Refused(why.to_owned())
+}
+
+#[async_trait]
+impl CameraAdmin for Unchanged {
+    async fn add(&self, _: Camera) -> Result<(), CameraAdminError> {
+        Err(unchanged())
+    }
+
+    async fn set(&self, _: &CameraId, _: CameraChange) -> Result<Camera, CameraAdminError> {
+        Err(unchanged())
+    }
+
+    async fn remove(&self, _: &CameraId) -> Result<(), CameraAdminError> {
+        Err(unchanged())
+    }
+
+    async fn add_key(&self, _: &CameraId, _: CameraKey) -> Result<(), CameraAdminError> {
+        Err(unchanged())
+    }
+
+    async fn revoke_key(&self, _: &CameraId, _: &PublicKey) -> Result<(), CameraAdminError> {
+        Err(unchanged())
+    }
+}

@@ -1,0 +1,256 @@
+//! A front door over real relays, on loopback: two tenants, two people, a signer, TLS everywhere. Only the cluster itself is made up.
+
+mod fakes;
+mod viewer;
+mod world;
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use moorline_testkit::{child, eventually, peer};
+use moorline_web::route::{Who, routes};
+use viewer::{Viewer, refused_with};
+use world::World;
+
+/// Nothing here takes longer unless it hangs.
+const SOON: Duration = Duration::from_secs(20);
+
+const ACME: u32 = 1;
+const SHOP: u32 = 2;
+
+#[tokio::test]
+async fn each_tenants_people_see_their_own_cameras_alone() {
+    let mut world = World::new().await;
+    // The same name in both tenants.
+    world.relay("acme/yard", ACME).await;
+    world.relay("shop/yard", SHOP).await;
+    world.relay("shop/safe", SHOP).await;
+    let mut anna = world.watch("yard", "anna").await;
+    let mut bert = world.watch("yard", "bert").await;
+    for _ in 0..20 {
+        assert_eq!(anna.picture().await, ACME, "no picture crosses over");
+        assert_eq!(bert.picture().await, SHOP, "no picture crosses over");
+    }
+    let mut safe = world.watch("safe", "bert").await;
+    assert_eq!(safe.picture().await, SHOP);
+    for path in [
+        "safe",
+        "shop/yard",
+        "shop%2Fyard",
+        "../shop/yard",
+        "nothing",
+    ] {
+        assert_eq!(refused_with(&world, path, "anna").await, 404, "{path}");
+    }
+    let stream = world.stream_password("anna");
+    for (login, password) in [("anna", "wrong"), ("bert", stream.as_str()), ("", "")] {
+        let mut stranger = Viewer::open(world.rtsp, "yard", login, password).await;
+        assert_eq!(stranger.refusal().await, 401, "{login}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_replaced_keeps_its_viewers() {
+    let mut world = World::new().await;
+    let first = world.relay("acme/yard", ACME).await;
+    let mut anna = world.watch("yard", "anna").await;
+    for _ in 0..10 {
+        anna.picture().await;
+    }
+    let packets = anna.numbering();
+    world.end(first).await;
+    world.relay("acme/yard", ACME).await;
+    for _ in 0..20 {
+        assert_eq!(anna.picture().await, ACME);
+    }
+    assert_eq!(
+        anna.numbering().ssrc,
+        packets.ssrc,
+        "the same stream on the same connection"
+    );
+    assert_eq!(anna.numbering().lost, 0, "sequence numbers go on by one");
+    assert_eq!(world.door_connections(), 1, "nobody had to connect again");
+}
+
+#[tokio::test]
+async fn a_camera_that_is_hung_up_or_disabled_ends_its_viewers() {
+    let mut world = World::new().await;
+    let relay = world.relay("acme/yard", ACME).await;
+    let mut anna = world.watch("yard", "anna").await;
+    anna.picture().await;
+    world.end(relay).await;
+    world.let_go("acme/yard");
+    anna.ends().await;
+    // It comes back, and its viewers with it.
+    world.relay("acme/yard", ACME).await;
+    let mut anna = world.watch("yard", "anna").await;
+    anna.picture().await;
+    world.disable("acme/yard");
+    anna.ends().await;
+}
+
+#[tokio::test]
+async fn a_removed_user_is_shown_nothing_more() {
+    let mut world = World::new().await;
+    world.relay("acme/yard", ACME).await;
+    let mut anna = world.watch("yard", "anna").await;
+    anna.picture().await;
+    world.remove_user("anna").await;
+    let begin = std::time::Instant::now();
+    anna.ends().await;
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(refused_with(&world, "yard", "anna").await, 401);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_made_anew_does_not_let_in_its_predecessors_people() {
+    let mut world = World::new().await;
+    world.relay("acme/yard", ACME).await;
+    let session = world.sign_in("anna").await;
+    let mut anna = world.watch("yard", "anna").await;
+    anna.picture().await;
+    world.make_anew("acme");
+    anna.ends().await;
+    assert_eq!(refused_with(&world, "yard", "anna").await, 401);
+    let cameras = world.ask("GET", "/cameras", Some(&session), "").await;
+    assert_eq!(cameras.0, StatusCode::UNAUTHORIZED);
+    let removed = world
+        .ask_locally("DELETE", "/tenants/acme/users/anna", "")
+        .await;
+    assert_eq!(
+        removed.0,
+        StatusCode::NO_CONTENT,
+        "the operator finds them: {}",
+        removed.1
+    );
+}
+
+/// Every route of the table, asked by a user of another tenant, against real adapters.
+#[tokio::test]
+async fn every_route_of_a_foreign_tenant_is_unknown() {
+    let mut world = World::new().await;
+    world.relay("acme/yard", ACME).await;
+    world.relay("shop/yard", SHOP).await;
+    let key = world.record("shop/yard");
+    let mine = world.record("acme/yard");
+    let anna = world.sign_in("anna").await;
+    let encoded = |key: &str| key.replace('/', "%2F");
+    for route in routes() {
+        if route.who == Who::Anybody {
+            continue;
+        }
+        let foreign = route.path.contains("{tenant}") || route.path.contains("{key}");
+        let path = route
+            .path
+            .replace("{tenant}", "shop")
+            .replace("{camera}", "yard")
+            .replace("{login}", "bert")
+            .replace("{fingerprint}", "SHA256%3Aabc")
+            .replace("{key}", &encoded(&key));
+        let path = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
+        let answer = world.ask(route.method, &path, Some(&anna), "{}").await;
+        let (status, body) = (answer.0, answer.1);
+        if foreign || route.who == Who::Local {
+            assert_eq!(
+                status,
+                StatusCode::NOT_FOUND,
+                "{} {path}: {body}",
+                route.method
+            );
+        }
+        for theirs in ["Camera shop/yard", "bert", "storage-shop"] {
+            assert!(!body.contains(theirs), "{} {path}: {body}", route.method);
+        }
+        let stranger = world.ask(route.method, &path, None, "{}").await;
+        assert_eq!(
+            stranger.0,
+            StatusCode::UNAUTHORIZED,
+            "{} {path}",
+            route.method
+        );
+    }
+    let all = world.ask("GET", "/cameras", Some(&anna), "").await;
+    assert!(all.1.contains("acme/yard"), "{}", all.1);
+    let own = format!("/segments/{}", encoded(&mine));
+    let own = world.ask("GET", &own, Some(&anna), "").await;
+    assert_eq!(
+        (own.0, own.1.as_str()),
+        (StatusCode::OK, "recorded by acme/yard")
+    );
+    // Under its storage id nobody finds it, not even its owner.
+    let stored = encoded(&mine.replace("/acme/", "/storage-acme/"));
+    let stored = world
+        .ask("GET", &format!("/segments/{stored}"), Some(&anna), "")
+        .await;
+    assert_eq!(stored.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn people_are_administered_over_the_local_socket() {
+    let world = World::new().await;
+    let add = r#"{"login": "carla", "role": "viewer", "password": "a long password"}"#;
+    let made = world.ask_locally("POST", "/tenants/shop/users", add).await;
+    assert_eq!(made.0, StatusCode::CREATED, "{}", made.1);
+    let listed = world.ask_locally("GET", "/tenants/shop/users", "").await;
+    assert!(
+        listed.1.contains("carla") && listed.1.contains("bert"),
+        "{}",
+        listed.1
+    );
+    assert!(!listed.1.contains("anna"), "{}", listed.1);
+    let foreign = world
+        .ask_locally("DELETE", "/tenants/acme/users/carla", "")
+        .await;
+    assert_eq!(foreign.0, StatusCode::NOT_FOUND);
+    let removed = world
+        .ask_locally("DELETE", "/tenants/shop/users/carla", "")
+        .await;
+    assert_eq!(removed.0, StatusCode::NO_CONTENT, "{}", removed.1);
+    let doctor = world.ask_locally("GET", "/doctor", "").await;
+    assert_eq!(doctor.0, StatusCode::OK, "{}", doctor.1);
+    let backup = world.ask_locally("GET", "/backup", "").await;
+    assert_eq!(backup.0, StatusCode::NOT_IMPLEMENTED, "{}", backup.1);
+}
+
+#[tokio::test]
+async fn ffmpeg_plays_through_the_front_door() {
+    let mut world = World::new().await;
+    world.relay("acme/yard", ACME).await;
+    let mut ffmpeg = peer::FFMPEG.command().unwrap();
+    ffmpeg.args(["-hide_banner", "-err_detect", "explode", "-i"]);
+    ffmpeg.arg(world.url("yard", "anna"));
+    ffmpeg.args(["-frames:v", "45", "-f", "framemd5", "-"]);
+    let output = child::run("ffmpeg", ffmpeg, Duration::from_secs(60))
+        .await
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pictures = shown.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(pictures >= 45, "{pictures} pictures\n{errors}");
+    assert!(!errors.contains("error while decoding"), "{errors}");
+}
+
+#[tokio::test]
+async fn nothing_is_read_of_a_camera_that_nobody_watches() {
+    let mut world = World::new().await;
+    let relay = world.relay("acme/yard", ACME).await;
+    let mut anna = world.watch("yard", "anna").await;
+    let mut also = world.watch("yard", "anna").await;
+    anna.picture().await;
+    also.picture().await;
+    assert_eq!(
+        world.camera_plays(&relay),
+        1,
+        "read once, however many watch"
+    );
+    eventually("the front door is the one reader", SOON, async || {
+        (world.relay_readers(&relay) == 1).then_some(())
+    })
+    .await;
+    drop((anna, also));
+    eventually("the relay lost its last reader", SOON * 2, async || {
+        (world.relay_readers(&relay) == 0).then_some(())
+    })
+    .await;
+}

@@ -3,11 +3,11 @@
     clippy::disallowed_methods,
     reason = "tests may write files and look at the real clock"
 )]
-#![expect(
+
+#[expect(
     dead_code,
     reason = "the other suites are of ports that are not PostgreSQL's"
 )]
-
 mod contract;
 
 use std::path::PathBuf;

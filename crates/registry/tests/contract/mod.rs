@@ -1,11 +1,5 @@
 //! What every adapter of these ports keeps. Each function takes the port as it is used; an adapter's test file runs them all.
 
-// Each adapter's test file takes what its adapter offers.
-#![allow(
-    dead_code,
-    reason = "SQLite offers every port, PostgreSQL those of people"
-)]
-
 pub(crate) mod audit;
 pub(crate) mod cameras;
 pub(crate) mod claims;

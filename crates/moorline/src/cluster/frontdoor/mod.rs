@@ -192,8 +192,9 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         Arc::new(Unchanged)
     };
     let ssh = address("server.listen_ssh", &server.listen_ssh)?;
-    let known_hosts = super::keys::known_hosts(Path::new(&cluster.known_hosts), &server.public_host)
-        .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
+    let known_hosts =
+        super::keys::known_hosts(Path::new(&cluster.known_hosts), &server.public_host)
+            .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
     let place = Place {
         public_host: in_url(&server.public_host),
         hosts: Vec::new(),

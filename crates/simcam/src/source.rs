@@ -119,8 +119,8 @@ impl SourceConfig {
         };
         let main = Stream {
             path: "main".to_owned(),
-            film: Arc::new(Generated::new(shape)),
-            other_film: Some(Arc::new(Generated::new(half))),
+            film: Generated::shared(shape),
+            other_film: Some(Generated::shared(half)),
             audio: None,
         };
         Self::of(camera, vec![main])

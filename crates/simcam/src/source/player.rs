@@ -249,7 +249,7 @@ impl Video {
         } else {
             shared.config.max_packet
         };
-        let mut media = Frames::default();
+        let mut media = Frames::with_room(picture.len(), max);
         super::packetize::packets(&picture.nals, max, |head, body, marker| {
             self.sender
                 .packet(&mut media, timestamp, marker, [head, body]);

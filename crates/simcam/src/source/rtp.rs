@@ -8,6 +8,9 @@ use moorline_rtsp::rtp::{append_frame, append_frame_header, rtcp};
 /// Time between two sender reports.
 const REPORT: Duration = Duration::from_secs(5);
 
+/// What a packet adds to its payload: `$` header, RTP header, FU-A header.
+const FRAMING: usize = 4 + 12 + 2;
+
 /// Interleaved frames, and where each begins.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
@@ -16,6 +19,16 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Room for a picture of so many bytes in packets of at most `max`: it is copied once, and nothing grows.
+    pub(super) fn with_room(bytes: usize, max: usize) -> Self {
+        // Parameter sets, stamp and slice come in packets of their own.
+        let packets = bytes / max.saturating_sub(2).max(1) + 4;
+        Self {
+            bytes: BytesMut::with_capacity(bytes + packets * FRAMING),
+            starts: Vec::with_capacity(packets),
+        }
+    }
+
     /// Appends a frame of any channel.
     pub(super) fn push(&mut self, channel: u8, packet: &[u8]) {
         self.starts.push(self.bytes.len());

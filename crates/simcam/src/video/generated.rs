@@ -2,7 +2,10 @@
 //!
 //! Constrained baseline, CAVLC. An IDR macroblock is `I_16x16` with DC prediction and no coefficient (8 bits); a P picture is one skip run.
 //! Filler NAL units (type 12) bring a picture to its size, as an encoder at a constant bitrate does.
+//!
+//! Few pictures differ. They are made once, and whoever films the same shape shares them: hundreds of cameras cost what they send.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +15,11 @@ use super::{Film, Picture};
 
 /// Largest picture: 4 MiB, about what a vendor's encoder makes at its worst.
 const LARGEST: usize = 4 << 20;
+
+/// IDRs that differ: two in a row must (`idr_pic_id`).
+const IDRS: u64 = 2;
+/// Other pictures that differ, by their `frame_num`.
+const OTHERS: u64 = 16;
 
 /// What is filmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,31 +51,64 @@ impl Default for Shape {
     }
 }
 
+impl Shape {
+    /// Sizes and rates in their ranges.
+    fn possible(self) -> Self {
+        let multiple = |pixels: u32| (pixels.clamp(16, 4096)) / 16 * 16;
+        Self {
+            width: multiple(self.width),
+            height: multiple(self.height),
+            fps: self.fps.clamp(1, 120),
+            gop: self.gop.max(1),
+            idr_weight: self.idr_weight.max(1),
+            ..self
+        }
+    }
+}
+
 /// A generated film.
 #[derive(Debug, Clone)]
 pub struct Generated {
     shape: Shape,
     sps: Bytes,
     pps: Bytes,
+    idrs: Vec<Picture>,
+    others: Vec<Picture>,
 }
 
 impl Generated {
     /// A film of this shape; sizes and rates are brought into their ranges.
     pub fn new(shape: Shape) -> Self {
-        let multiple = |pixels: u32| (pixels.clamp(16, 4096)) / 16 * 16;
-        let shape = Shape {
-            width: multiple(shape.width),
-            height: multiple(shape.height),
-            fps: shape.fps.clamp(1, 120),
-            gop: shape.gop.max(1),
-            idr_weight: shape.idr_weight.max(1),
-            ..shape
-        };
-        Self {
+        let shape = shape.possible();
+        let mut film = Self {
             shape,
             sps: sps(&shape),
             pps: pps(),
+            idrs: Vec::new(),
+            others: Vec::new(),
+        };
+        let mut fillers = Vec::new();
+        film.idrs = (0..IDRS)
+            .map(|number| film.idr(number as u32, &mut fillers))
+            .collect();
+        film.others = (0..OTHERS)
+            .map(|number| film.other(number as u32, &mut fillers))
+            .collect();
+        film
+    }
+
+    /// The film of this shape that others hold already, or a new one.
+    pub fn shared(shape: Shape) -> Arc<Self> {
+        static FILMS: Mutex<Vec<Weak<Generated>>> = Mutex::new(Vec::new());
+        let mut films = FILMS.lock().unwrap_or_else(PoisonError::into_inner);
+        films.retain(|film| film.strong_count() > 0);
+        let mut held = films.iter().filter_map(Weak::upgrade);
+        if let Some(film) = held.find(|film| film.shape == shape.possible()) {
+            return film;
         }
+        let film = Arc::new(Self::new(shape));
+        films.push(Arc::downgrade(&film));
+        film
     }
 
     /// Its shape.
@@ -90,6 +131,30 @@ impl Generated {
 
     fn macroblocks(&self) -> u32 {
         self.shape.width / 16 * (self.shape.height / 16)
+    }
+
+    fn idr(&self, idr_id: u32, fillers: &mut Vec<Bytes>) -> Picture {
+        let nals = vec![self.sps.clone(), self.pps.clone(), self.idr_slice(idr_id)];
+        self.filled(nals, true, fillers)
+    }
+
+    fn other(&self, frame_num: u32, fillers: &mut Vec<Bytes>) -> Picture {
+        self.filled(vec![self.skip_slice(frame_num)], false, fillers)
+    }
+
+    /// Brought to its size; `fillers` are those that were made already.
+    fn filled(&self, mut nals: Vec<Bytes>, idr: bool, fillers: &mut Vec<Bytes>) -> Picture {
+        let used: usize = nals.iter().map(Bytes::len).sum();
+        let missing = self.size(idr).saturating_sub(used);
+        if missing >= 2 {
+            let made = fillers.iter().find(|filler| filler.len() == missing);
+            let filler = made.cloned().unwrap_or_else(|| {
+                fillers.push(filler(missing));
+                fillers.last().cloned().unwrap_or_default()
+            });
+            nals.push(filler);
+        }
+        Picture { nals, idr }
     }
 
     fn idr_slice(&self, idr_id: u32) -> Bytes {
@@ -181,23 +246,14 @@ impl Film for Generated {
 
     fn picture(&self, number: u64) -> Picture {
         let gop = u64::from(self.shape.gop);
-        let in_gop = number % gop;
-        let idr = in_gop == 0;
-        let mut nals = if idr {
-            vec![
-                self.sps.clone(),
-                self.pps.clone(),
-                self.idr_slice((number / gop % 2) as u32),
-            ]
-        } else {
-            vec![self.skip_slice((in_gop % 16) as u32)]
+        let picture = match number % gop {
+            0 => self.idrs.get((number / gop % IDRS) as usize),
+            in_gop => self.others.get((in_gop % OTHERS) as usize),
         };
-        let used: usize = nals.iter().map(Bytes::len).sum();
-        let missing = self.size(idr).saturating_sub(used);
-        if missing >= 2 {
-            nals.push(filler(missing));
-        }
-        Picture { nals, idr }
+        // All of them are made with the film.
+        picture
+            .cloned()
+            .unwrap_or_else(|| self.idr(0, &mut Vec::new()))
     }
 }
 
@@ -214,6 +270,23 @@ mod tests {
         let bytes: usize = (0..20).map(|number| film.picture(number).len()).sum();
         assert!((495_000..=505_000).contains(&bytes), "{bytes} bytes");
         assert!(film.picture(0).idr && film.picture(20).idr && !film.picture(19).idr);
+    }
+
+    #[test]
+    fn cameras_of_one_shape_share_their_pictures() {
+        let shape = Shape {
+            bitrate: 1_234_567,
+            ..Shape::default()
+        };
+        let (one, other) = (Generated::shared(shape), Generated::shared(shape));
+        assert!(Arc::ptr_eq(&one, &other));
+        let filler = |film: &Generated, number| film.picture(number).nals.last().unwrap().as_ptr();
+        assert_eq!(filler(&one, 1), filler(&one, 17), "made once");
+        let wider = Shape {
+            width: shape.width + 16,
+            ..shape
+        };
+        assert!(!Arc::ptr_eq(&one, &Generated::shared(wider)));
     }
 
     /// ffmpeg decodes every picture without an error, also with our stamps between them.

@@ -6,7 +6,7 @@
 //! Owns: one queue per channel ([`Queue`]) and the sums ([`Held`]). Does not own: which channel closes (`handler`, `registry`).
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -230,8 +230,15 @@ impl Queue {
                     End::Cut => Poll::Ready(Err(cut_off())),
                 };
             }
-            let taken = state.bytes.read(buffer.initialize_unfilled())?;
-            buffer.advance(taken);
+            // Not by `Read`: that wants all the room that the reader offers to be zeroed first, 64 KiB for each packet.
+            let (first, second) = state.bytes.as_slices();
+            let mut taken = 0;
+            for part in [first, second] {
+                let count = part.len().min(buffer.remaining());
+                buffer.put_slice(part.get(..count).unwrap_or_default());
+                taken += count;
+            }
+            state.bytes.drain(..taken);
             self.sums.take(taken);
             if state.bytes.is_empty() && state.bytes.capacity() > KEPT {
                 state.bytes = VecDeque::new();

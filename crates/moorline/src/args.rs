@@ -586,7 +586,14 @@ pub enum Bench {
         only: Vec<SshPart>,
     },
     /// Added latency, first picture, stalled viewers, 60 viewers, against live555ProxyServer. About three minutes.
-    Relay(BenchOptions),
+    Relay {
+        /// What all take.
+        #[command(flatten)]
+        options: BenchOptions,
+        /// Only these parts.
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+        only: Vec<RelayPart>,
+    },
     /// Cameras recorded without a lost picture, against ffmpeg; how soon the first fragment is safe. About six minutes.
     Archive {
         /// What all take.
@@ -616,6 +623,20 @@ pub enum Bench {
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
     },
+}
+
+/// A part of `moorline bench relay`.
+#[cfg(feature = "bench")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RelayPart {
+    /// Latency that the relay adds.
+    Latency,
+    /// First picture of a new viewer.
+    First,
+    /// What a stalled viewer does to others.
+    Freeze,
+    /// CPU of 60 viewers.
+    Readers,
 }
 
 /// A part of `moorline bench ssh`.

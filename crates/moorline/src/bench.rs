@@ -58,9 +58,10 @@ pub async fn run(global: &Global, bench: Bench) -> anyhow::Result<bool> {
             };
             observed("ssh", global, &options, Vec::new(), work).await
         }
-        Bench::Relay(options) => {
-            let work =
-                async |setting: &Setting, report: &mut Report| relay::run(setting, report).await;
+        Bench::Relay { options, only } => {
+            let work = async |setting: &Setting, report: &mut Report| {
+                relay::run(&only, setting, report).await
+            };
             observed("relay", global, &options, Vec::new(), work).await
         }
         Bench::Archive {

@@ -1,6 +1,7 @@
 //! The machine that was measured on, and how busy others kept it: a number without both is a rumour.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -94,20 +95,29 @@ impl Observation {
 
 /// CPU time of this process and of the children that it has waited for, in ticks.
 fn own() -> f64 {
-    let stat = text("/proc/self/stat");
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    after_name
-        .split(' ')
-        .skip(11)
-        .take(4)
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum()
+    cpu_ticks("self").into_iter().sum()
 }
 
-/// CPU time of a process with all its threads, and of its descendants, living or waited for. Its grain is 10 ms.
+/// CPU time of a process with all its threads, and of its descendants, living or waited for. Its grain is 10 ms for a process of several threads;
+/// one of a single thread is exact, since of 80 that each use 5 ms the ticks would tell nothing.
 pub fn cpu(pid: u32) -> Duration {
-    let ticks: f64 = family(pid).into_iter().map(cpu_ticks).sum();
-    Duration::from_secs_f64(ticks / TICKS)
+    family(pid).into_iter().map(cpu_of).sum()
+}
+
+fn cpu_of(pid: u32) -> Duration {
+    let [user, system, waited_user, waited_system] = cpu_ticks(pid);
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let exact = (threads == 1)
+        .then(|| scheduled(Path::new(&format!("/proc/{pid}/schedstat"))))
+        .flatten();
+    let ticked = |ticks: f64| Duration::from_secs_f64(ticks / TICKS);
+    exact.unwrap_or_else(|| ticked(user + system)) + ticked(waited_user + waited_system)
+}
+
+/// On-CPU time of one thread.
+fn scheduled(file: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(file).ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
 /// On-CPU time of a process with all its threads and of its living descendants, exact to the microsecond. Whatever ended takes its time along:
@@ -118,23 +128,20 @@ pub fn on_cpu(pid: u32) -> Duration {
         .filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok())
         .flatten()
         .flatten();
-    let nanoseconds = threads.filter_map(|thread| {
-        let path = thread.path().join("schedstat");
-        let text = fs::read_to_string(path).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
+    threads
+        .filter_map(|thread| scheduled(&thread.path().join("schedstat")))
+        .sum()
 }
 
-fn cpu_ticks(pid: u32) -> f64 {
+/// User and system time of a process, and of the children that it has waited for, in ticks.
+fn cpu_ticks(pid: impl std::fmt::Display) -> [f64; 4] {
     let stat = text(&format!("/proc/{pid}/stat"));
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    after_name
-        .split(' ')
-        .skip(11)
-        .take(4)
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum()
+    let mut fields = after_name.split(' ').skip(11);
+    std::array::from_fn(|_| {
+        let field = fields.next().and_then(|ticks| ticks.parse().ok());
+        field.unwrap_or(0.0)
+    })
 }
 
 /// Memory of a process and its descendants in KiB, shared pages by their share (PSS).

@@ -15,6 +15,7 @@ use super::place::{Place, listening};
 use super::report::{Bar, Report, Row, quantile};
 use super::viewer::{Viewer, Watch, all_see};
 use super::{Setting, pause, progress};
+use crate::args::RelayPart;
 
 /// The film: 4 Mbit/s, 25 pictures a second, a key frame every two seconds.
 const SHAPE: Shape = Shape {
@@ -56,11 +57,12 @@ impl Peer {
     }
 }
 
-/// Runs it: about two minutes.
+/// Runs it, or only some parts: about two minutes in all.
 ///
 /// # Errors
 /// The server or a camera does not start.
-pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+pub async fn run(only: &[RelayPart], setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+    let wanted = |part| only.is_empty() || only.contains(&part);
     let place = Place::start(&setting.scratch).await?;
     let (source, address) = listening(1, SHAPE)?;
     place.add("yard", None, Some(address), Record::Off).await?;
@@ -71,10 +73,18 @@ pub async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
             None
         }
     };
-    latency(&place, address, peer.as_ref(), setting, report).await?;
-    first_picture(&place, peer.as_ref(), report).await?;
-    freeze(&place, peer.as_ref(), report).await?;
-    readers(&place, peer.as_ref(), setting, report).await?;
+    if wanted(RelayPart::Latency) {
+        latency(&place, address, peer.as_ref(), setting, report).await?;
+    }
+    if wanted(RelayPart::First) {
+        first_picture(&place, peer.as_ref(), report).await?;
+    }
+    if wanted(RelayPart::Freeze) {
+        freeze(&place, peer.as_ref(), report).await?;
+    }
+    if wanted(RelayPart::Readers) {
+        readers(&place, peer.as_ref(), setting, report).await?;
+    }
     drop(peer);
     source.stop().await;
     place.stop().await?;

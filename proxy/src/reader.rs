@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! requests ─▶ session ──DESCRIBE──▶ describe (waits for the camera) ─▶ lease
-//!                │  └──PLAY──▶ feed ─▶ outbox ─▶ socket          no progress for 10 s: closed
-//!                └─ replies ─────────────▲
+//!                │  └──PLAY──▶ lane: feed ─▶ outbox ─▶ socket    no progress for 10 s: closed
+//!                └─ replies ──────────────────▲
 //! ```
 //! The task ends when the peer closes, with its relay (viewers get BYE, an archiver APP `MOOR`), when it is stuck, and when its token is
 //! cancelled; after the end what is queued gets 2 s.
@@ -14,6 +14,7 @@
 mod connection;
 mod describe;
 mod feed;
+mod lane;
 mod outbox;
 mod reports;
 mod start;

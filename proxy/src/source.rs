@@ -3,11 +3,12 @@
 //! **Owns** what upstream and readers share, behind one short lock that is never held across an await. **Does not own** the connection to the
 //! camera (`upstream`) nor those to readers (`reader`).
 //!
-//! Upstream writes by `Source::publish`, which wakes readers once per read of the socket; readers look by [`Source::look`] and wait by
-//! `Source::changed`. Whoever wants the stream holds a [`Lease`].
+//! Upstream writes by [`Publisher::publish`], which hands media to those who keep up ([`Follower`]) once per read of the socket, and wakes
+//! whoever else waits by [`Source::changes`]; all look by [`Source::look`]. Whoever wants the stream holds a [`Lease`].
 
 mod clock_map;
 mod drift;
+mod followers;
 mod inner;
 mod lease;
 mod numbering;
@@ -25,6 +26,8 @@ use tokio::sync::watch;
 
 use crate::config::RingLimits;
 use crate::metrics::ProxyMetrics;
+use followers::Followers;
+pub(crate) use followers::{Follower, Following};
 pub(crate) use inner::{Inner, Stage};
 pub(crate) use lease::{Lease, ReaderKind};
 pub(crate) use publish::{CNAME, Publisher};
@@ -55,6 +58,10 @@ pub(crate) struct Source {
     inner: Mutex<Inner>,
     /// Counts what readers may want to see.
     version: watch::Sender<u64>,
+    /// Counts changes of what is reported: pictures are none.
+    told: watch::Sender<u64>,
+    /// Who gets media at once.
+    followers: Followers,
     /// How many want it, by kind.
     demand: watch::Sender<[usize; 3]>,
 }
@@ -77,6 +84,8 @@ impl Source {
             started,
             inner: Mutex::new(Inner::new(limits, wall)),
             version: watch::Sender::new(0),
+            told: watch::Sender::new(0),
+            followers: Followers::default(),
             demand: watch::Sender::new([0; 3]),
         })
     }
@@ -114,17 +123,29 @@ impl Source {
     /// Changes what is shared and wakes whoever waits.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let value = change(&mut self.lock());
-        self.wake();
+        self.version.send_modify(|version| *version += 1);
+        self.told.send_modify(|told| *told += 1);
+        self.followers.call();
         value
     }
 
-    pub(crate) fn wake(&self) {
+    /// New media is there; `state`: another state, too. Those who keep up get it at once.
+    fn wake(&self, now: Duration, state: bool) {
         self.version.send_modify(|version| *version += 1);
+        if state {
+            self.told.send_modify(|told| *told += 1);
+        }
+        self.followers.offer(self.instant(now));
     }
 
     /// Tells of changes from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+
+    /// Tells of other states from now on.
+    pub(crate) fn states(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
     }
 
     /// How many want the stream, in all.

@@ -32,7 +32,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// A source with what was reported of it last.
 struct Watched {
     source: Arc<Source>,
-    changes: watch::Receiver<u64>,
+    states: watch::Receiver<u64>,
     /// What the last look saw, whether it was told or not.
     seen: Option<(RelayState, Timestamp, u32)>,
     told: bool,
@@ -191,7 +191,7 @@ async fn any_changed(watched: &mut [Watched]) {
 impl Watched {
     fn new(source: &Arc<Source>) -> Self {
         Self {
-            changes: source.changes(),
+            states: source.states(),
             source: Arc::clone(source),
             seen: None,
             told: false,
@@ -208,7 +208,7 @@ impl Watched {
                 return;
             }
             let ended = tokio::select! {
-                changed = self.changes.changed() => changed.is_err(),
+                changed = self.states.changed() => changed.is_err(),
                 changed = demand.changed() => changed.is_err(),
             };
             if ended {

@@ -1,19 +1,22 @@
 //! The task of one reader.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use moorline_base::{CancellationToken, Untrusted};
+use moorline_base::{CancellationToken, SharedClock, Untrusted};
 use moorline_core::port::ByteStream;
 use moorline_rtsp::server::{ServerEvent, ServerSession, SetUpTrack};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, ReadHalf};
 
 use super::describe::{Described, Describing, Refused, describe};
 use super::feed::{Feed, Over};
-use super::outbox::Outbox;
+use super::lane::Lane;
 use super::{Desk, End, Environment};
 use crate::alarm::Alarm;
-use crate::metrics::{Kind, Reason, Status};
+use crate::metrics::{Reason, Status};
+use crate::source::Following;
 
 /// Sender reports to viewers (RFC 3550 §6.2 wants them at least this often).
 const REPORTS: Duration = Duration::from_secs(5);
@@ -29,15 +32,14 @@ struct Connection {
     desk: Desk,
     environment: Environment,
     started: Instant,
-    outbox: Outbox,
+    lane: Arc<Lane>,
+    /// While media is wanted.
+    following: Option<Following>,
     describing: Option<Describing>,
     /// What DESCRIBE was asked for, until it is answered.
     base: String,
     described: Option<Described>,
-    feed: Option<Feed>,
     next_report: Duration,
-    /// The last write, or when there was nothing to write.
-    progress: Duration,
     end: Option<(End, Duration)>,
 }
 
@@ -49,21 +51,22 @@ pub(crate) async fn serve(
     environment: Environment,
     cancel: CancellationToken,
 ) {
+    let started = environment.clock.monotonic();
+    let (reader, writer) = tokio::io::split(stream);
     let mut connection = Connection {
-        started: environment.clock.monotonic(),
+        started,
+        lane: Lane::new(writer, started, environment.metrics.clone()),
+        following: None,
         session,
         desk,
         environment,
-        outbox: Outbox::default(),
         describing: None,
         base: String::new(),
         described: None,
-        feed: None,
         next_report: Duration::ZERO,
-        progress: Duration::ZERO,
         end: None,
     };
-    let end = connection.run(stream, &cancel).await;
+    let end = connection.run(reader, &cancel).await;
     connection.finish(end);
 }
 
@@ -82,21 +85,22 @@ async fn cancelled(token: Option<CancellationToken>) {
     }
 }
 
+/// Waits until something was written, or nothing waits.
+async fn written(lane: &Lane, clock: &SharedClock, started: Instant) {
+    poll_fn(|context| {
+        let now = clock.monotonic().saturating_duration_since(started);
+        match lane.write(now, context) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
 async fn ended(described: &mut Option<Described>) {
     match described.as_mut().and_then(|held| held.ending.as_mut()) {
         Some(ending) => ending.await,
         None => std::future::pending().await,
-    }
-}
-
-async fn new_media(feed: &mut Option<Feed>) {
-    let changed = match feed {
-        Some(feed) => feed.changes.changed().await.is_ok(),
-        None => false,
-    };
-    // The source lives as long as its lease, so the channel is open: nothing to wait for is for ever.
-    if !changed {
-        std::future::pending::<()>().await;
     }
 }
 
@@ -107,37 +111,37 @@ impl Connection {
         now.saturating_duration_since(self.started)
     }
 
-    async fn run(&mut self, stream: ByteStream, cancel: &CancellationToken) -> End {
-        let (mut reader, mut writer) = tokio::io::split(stream);
+    async fn run(&mut self, mut reader: ReadHalf<ByteStream>, cancel: &CancellationToken) -> End {
+        let lane = Arc::clone(&self.lane);
         let mut alarm = Alarm::new(self.environment.clock.clone());
         let dismissed = match &self.desk {
             Desk::Public(visitor) => Some(visitor.dismissed()),
             _ => None,
         };
-        // Made once: a turn of the loop per picture would enter and leave lists that all readers share.
         let mut dismissed = std::pin::pin!(cancelled(dismissed));
         let mut cancelled = std::pin::pin!(cancel.cancelled());
         loop {
             let now = self.now();
             self.take_events(now);
-            self.fill(now);
-            if !self.outbox.is_done() {
-                let wrote = self.outbox.write_now(&mut writer).await;
-                self.wrote(wrote);
-                if self.outbox.is_done() && self.feed.as_ref().is_some_and(|feed| feed.behind) {
-                    continue;
-                }
+            self.look(now);
+            poll_fn(|context| Poll::Ready(lane.write(now, context))).await;
+            let (is_done, go_on) = {
+                let state = lane.lock();
+                let is_behind = state.feed.as_ref().is_some_and(|feed| feed.behind);
+                let is_done = state.outbox.is_done();
+                (is_done, state.found.broken || (is_done && is_behind))
+            };
+            if go_on {
+                continue;
             }
             if let Some((end, since)) = self.end
-                && (self.outbox.is_done() || now >= since + GOODBYE)
+                && (is_done || now >= since + GOODBYE)
             {
                 return end;
             }
             let due = self.deadline().map(|due| self.started + due);
             alarm.set(due);
             let running = self.end.is_none();
-            let queued = self.outbox.bytes();
-            let wants_media = self.feed.as_ref().is_some_and(|feed| feed.wants(queued));
             let wants_read = running && self.session.wants_read();
             if wants_read {
                 self.session.buffer().reserve(READ);
@@ -150,32 +154,19 @@ impl Connection {
                     Ok(count) if count > 0 => (),
                     _ => self.session.on_end(),
                 },
-                wrote = self.outbox.write(&mut writer), if !self.outbox.is_done() => self.wrote(wrote),
+                () = written(&lane, &self.environment.clock, self.started), if !is_done => (),
                 answer = answered(&mut self.describing) => self.answer(answer),
-                () = new_media(&mut self.feed), if wants_media => (),
+                () = lane.called() => (),
                 () = alarm.wait() => self.on_time(),
             }
         }
     }
 
-    fn wrote(&mut self, wrote: std::io::Result<usize>) {
-        match wrote {
-            Ok(0) => (),
-            Ok(count) => {
-                self.environment.metrics.sent.inc_by(count as u64);
-                self.progress = self.now();
-            }
-            Err(_) => {
-                self.outbox.clear();
-                self.ends(End::Broken);
-            }
-        }
-    }
-
     fn deadline(&self) -> Option<Duration> {
-        let stalled =
-            (!self.outbox.is_done()).then(|| self.progress + self.environment.config.stalled_after);
-        let reports = self
+        let state = self.lane.lock();
+        let stalled = (!state.outbox.is_done())
+            .then(|| state.progress + self.environment.config.stalled_after);
+        let reports = state
             .feed
             .as_ref()
             .filter(|feed| !feed.is_archiver())
@@ -190,55 +181,42 @@ impl Connection {
     fn on_time(&mut self) {
         let now = self.now();
         self.session.on_time(now);
-        if !self.outbox.is_done() && now >= self.progress + self.environment.config.stalled_after {
-            self.outbox.clear();
+        let stalled_after = self.environment.config.stalled_after;
+        let mut guard = self.lane.lock();
+        let state = &mut *guard;
+        if !state.outbox.is_done() && now >= state.progress + stalled_after {
+            state.outbox.clear();
+            drop(guard);
             self.ends(End::Stalled);
             return;
         }
-        if let Some(feed) = self.feed.as_mut().filter(|feed| !feed.is_archiver())
+        if let Some(feed) = state.feed.as_mut().filter(|feed| !feed.is_archiver())
             && now >= self.next_report
             && self.end.is_none()
         {
-            if self.outbox.is_done() {
-                self.progress = now;
+            if state.outbox.is_done() {
+                state.progress = now;
             }
-            let all = feed.report(&mut self.outbox);
+            let all = feed.report(&mut state.outbox);
             self.next_report = now + if all { REPORTS } else { FIRST_REPORTS };
         }
     }
 
     /// Answers of the session, then media: both whole, in this order.
-    fn fill(&mut self, now: Duration) {
-        if self.outbox.is_done() {
-            self.progress = now;
+    fn look(&mut self, now: Duration) {
+        let found = self.lane.look(now, self.session.take_output());
+        if let Some(sent) = found.media {
+            self.session.media_sent(sent);
         }
-        let output = self.session.take_output();
-        self.outbox.push(output);
-        let queued = self.outbox.bytes();
-        let Some(feed) = self.feed.as_mut().filter(|feed| feed.wants(queued)) else {
-            return;
-        };
-        let jumps = feed.jumps;
-        let filled = feed.fill(&mut self.outbox);
-        if feed.jumps > jumps {
-            let kind = if feed.is_archiver() {
-                "archiver"
-            } else {
-                "viewer"
-            };
-            self.environment
-                .metrics
-                .reader_jumps
-                .get_or_create(&Kind { kind })
-                .inc_by(feed.jumps - jumps);
+        if found.broken {
+            self.ends(End::Broken);
         }
-        match filled {
-            Ok(true) => self.session.media_sent(now),
-            Ok(false) => (),
-            Err(Over::Boundary) => self.ends(End::Boundary),
-            Err(Over::ClockStep) => self.ends(End::ClockStep),
-            Err(Over::Layout) => self.ends(End::LayoutChanged),
-            Err(Over::Ended) => self.ends(End::RelayEnded),
+        match found.over {
+            None => (),
+            Some(Over::Boundary) => self.ends(End::Boundary),
+            Some(Over::ClockStep) => self.ends(End::ClockStep),
+            Some(Over::Layout) => self.ends(End::LayoutChanged),
+            Some(Over::Ended) => self.ends(End::RelayEnded),
         }
     }
 
@@ -253,15 +231,18 @@ impl Connection {
             End::ClockStep => "clock_step",
             _ => "boundary",
         };
-        if let Some(mut feed) = self.feed.take()
+        let mut state = self.lane.lock();
+        if let Some(mut feed) = state.feed.take()
             && !matches!(end, End::Broken | End::Stalled)
         {
             // An archiver that is told to drain gets what is there; then it knows that this was all.
             if end == End::RelayEnded && feed.is_archiver() {
-                let _ = feed.fill(&mut self.outbox);
+                let _ = feed.fill(&mut state.outbox);
             }
-            feed.goodbye(event, &mut self.outbox);
+            feed.goodbye(event, &mut state.outbox);
         }
+        drop(state);
+        self.following = None;
         self.end = Some((end, self.now()));
     }
 
@@ -278,19 +259,24 @@ impl Connection {
                     self.describing = Some(describe(&self.desk, &request));
                 }
                 ServerEvent::Play { tracks } => self.play(&tracks),
-                ServerEvent::Pause => self.feed = None,
+                ServerEvent::Pause => self.stop_media(),
                 ServerEvent::Teardown => {
-                    self.feed = None;
+                    self.stop_media();
                     self.described = None;
                 }
                 // Receiver reports refresh the session, which has seen them; nothing is forwarded (docs/design/relay.md, decision 6).
                 ServerEvent::Rtcp { .. } => {}
                 ServerEvent::Closed(end) => {
-                    self.feed = None;
+                    self.stop_media();
                     self.ends(End::Session(end.reason()));
                 }
             }
         }
+    }
+
+    fn stop_media(&mut self) {
+        self.following = None;
+        self.lane.lock().feed = None;
     }
 
     fn authenticate(&mut self, login: &str) {
@@ -323,7 +309,7 @@ impl Connection {
             Ok(described) => {
                 self.session.describe(described.description(&self.base));
                 // A DESCRIBE while media flows leaves what flows as it is.
-                if self.feed.is_none() {
+                if self.lane.lock().feed.is_none() {
                     self.described = Some(described);
                 }
             }
@@ -355,10 +341,15 @@ impl Connection {
         let now = self.now();
         self.session.play(&infos, now);
         let reply = self.session.take_output();
-        self.outbox.push(reply);
-        let all = feed.report(&mut self.outbox);
+        let mut state = self.lane.lock();
+        state.outbox.push(reply);
+        let all = feed.report(&mut state.outbox);
+        state.feed = Some(feed);
+        drop(state);
         self.next_report = now + if all { REPORTS } else { FIRST_REPORTS };
-        self.feed = Some(feed);
+        // Given up before the new one is taken: a second PLAY must not be offered everything twice.
+        self.following = None;
+        self.following = Some(Following::new(&source, Arc::clone(&self.lane) as _));
         let kind = described.lease.kind().as_str();
         let user = self.session.user().unwrap_or_default();
         tracing::info!(camera = %source.camera, source = %source.name, user = %Untrusted::new(user), kind, "a reader plays");

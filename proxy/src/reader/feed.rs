@@ -1,14 +1,13 @@
 //! One reader's way through the ring.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
 use moorline_rtsp::server::{PlayInfo, SetUpTrack};
-use tokio::sync::watch;
 
 use super::outbox::Outbox;
 use super::reports;
@@ -47,7 +46,6 @@ struct Sent {
 pub(super) struct Feed {
     source: Arc<Source>,
     layout: Arc<Layout>,
-    pub(super) changes: watch::Receiver<u64>,
     cursor: Position,
     epoch: u64,
     sieve: Sieve,
@@ -73,7 +71,6 @@ impl Feed {
         let now = source.now();
         let archiver = wanted == Wanted::Unread;
         let has_key_track = tracks.iter().any(|track| track.track == layout.key_track);
-        let changes = source.changes();
         let (beginning, infos, epoch) = source.look(|inner| {
             let beginning = start::begin(inner, layout, wanted, has_key_track);
             let infos = start::infos(inner, layout, &beginning, tracks, now);
@@ -81,13 +78,13 @@ impl Feed {
         });
         let feed = Self {
             source: Arc::clone(source),
-            changes,
             cursor: beginning.cursor,
             epoch,
             sieve: Sieve::new(layout, tracks, &beginning, archiver),
             archiver,
             open: false,
-            behind: false,
+            // What is there to begin with.
+            behind: true,
             sent: vec![Sent::default(); layout.media.len()],
             jumps: 0,
             scratch: BytesMut::new(),
@@ -145,7 +142,6 @@ impl Feed {
 
     /// Fetches what is there, as far as the outbox has room. `true` if media was queued.
     pub(super) fn fill(&mut self, outbox: &mut Outbox) -> Result<bool, Over> {
-        self.changes.borrow_and_update();
         let mut filled = false;
         self.behind = true;
         while outbox.bytes() < QUEUED || (self.open && outbox.bytes() < PICTURE) {

@@ -1,7 +1,6 @@
 //! What is to be written to one reader.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -44,33 +43,23 @@ impl Outbox {
         self.unflushed = false;
     }
 
-    /// Writes what the peer takes without waiting, and flushes; how many bytes were taken. Cancel-safe.
+    /// Writes what the peer takes without waiting, and flushes; how many bytes were taken. If that is not all, `context` is woken when more goes.
     ///
-    /// This is the usual way of a picture: one call, since the socket has room. Only a reader that is behind waits by [`Outbox::write`].
-    pub(super) async fn write_now<W: AsyncWrite + Unpin>(
+    /// A picture is one call, since the socket has room.
+    pub(super) fn write_now<W: AsyncWrite + Unpin>(
         &mut self,
         writer: &mut W,
+        context: &mut Context<'_>,
     ) -> io::Result<usize> {
         let mut written = 0;
-        poll_fn(|context| {
-            while !self.is_done() {
-                match self.poll_write(writer, context) {
-                    Poll::Ready(Ok(count)) => written += count,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => break,
-                }
+        while !self.is_done() {
+            match self.poll_write(writer, context) {
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
             }
-            Poll::Ready(Ok(written))
-        })
-        .await
-    }
-
-    /// Writes what one call takes, or flushes; how many bytes were taken. Cancel-safe.
-    pub(super) async fn write<W: AsyncWrite + Unpin>(
-        &mut self,
-        writer: &mut W,
-    ) -> io::Result<usize> {
-        poll_fn(|context| self.poll_write(writer, context)).await
+        }
+        Ok(written)
     }
 
     fn poll_write<W: AsyncWrite + Unpin>(
@@ -110,6 +99,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
     use tokio::io::AsyncReadExt as _;
 
     #[tokio::test]
@@ -121,11 +111,14 @@ mod tests {
             outbox.push(Bytes::copy_from_slice(part));
         }
         let writing = tokio::spawn(async move {
-            while !outbox.is_done() {
-                // what fits without waiting, then what does not
-                outbox.write_now(&mut ours).await.unwrap();
-                outbox.write(&mut ours).await.unwrap();
-            }
+            poll_fn(|context| {
+                outbox.write_now(&mut ours, context).unwrap();
+                match outbox.is_done() {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
             assert_eq!(outbox.bytes(), 0);
         });
         let mut got = Vec::new();

@@ -34,7 +34,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes the events of one read under one lock, and wakes readers once if there is something to see.
+    /// Publishes the events of one read under one lock, and hands out once what is to be seen.
     pub(crate) fn publish(&self, events: &mut Vec<ClientEvent>) {
         if events.is_empty() {
             return;
@@ -78,10 +78,10 @@ impl Publisher {
                 ClientEvent::Described { .. } | ClientEvent::Closed(_) => {}
             }
         }
-        let changed = before != (inner.ring.next_index(), inner.ring.epoch(), inner.state);
+        let after = (inner.ring.next_index(), inner.ring.epoch(), inner.state);
         drop(inner);
-        if changed {
-            self.source.wake();
+        if before != after {
+            self.source.wake(now, before.2 != after.2);
         }
     }
 }

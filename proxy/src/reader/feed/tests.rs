@@ -1,3 +1,5 @@
+use std::task::{Context, Waker};
+
 use bytes::{Bytes, BytesMut};
 use moorline_base::SystemClock;
 use moorline_core::{Generation, SourceName};
@@ -17,7 +19,7 @@ const SDP: &[u8] = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
 const PACKETS: u32 = 40;
 const GROUP: u32 = 5;
 
-fn playing(limits: RingLimits) -> (Arc<Source>, Publisher) {
+pub(in crate::reader) fn playing(limits: RingLimits) -> (Arc<Source>, Publisher) {
     let source = Source::new(
         "yard".parse().unwrap(),
         SourceName::Main,
@@ -37,7 +39,7 @@ fn playing(limits: RingLimits) -> (Arc<Source>, Publisher) {
 }
 
 /// One picture of a camera: 40 packets of 1000 bytes.
-fn picture(publisher: &Publisher, number: u32) {
+pub(in crate::reader) fn picture(publisher: &Publisher, number: u32) {
     for packet in 0..PACKETS {
         let mut bytes = vec![0x80, 96];
         bytes.extend(((number * PACKETS + packet) as u16).to_be_bytes());
@@ -67,7 +69,7 @@ fn picture(publisher: &Publisher, number: u32) {
     }
 }
 
-fn feed(source: &Arc<Source>, rtp: u8) -> Feed {
+pub(in crate::reader) fn feed(source: &Arc<Source>, rtp: u8) -> Feed {
     let layout = source.ready().expect("it plays");
     let track = SetUpTrack {
         track: 0,
@@ -92,8 +94,8 @@ fn seen(mut bytes: BytesMut) -> Vec<(u8, Marks)> {
     all
 }
 
-#[tokio::test]
-async fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame() {
+#[test]
+fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame() {
     let limits = RingLimits {
         pinned_bytes: 250_000,
         history_bytes: 250_000,
@@ -114,7 +116,7 @@ async fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame()
     // It reads again, and falls behind by nothing more.
     let mut got = BytesMut::new();
     loop {
-        drain(&mut outbox, &mut got).await;
+        drain(&mut outbox, &mut got);
         if !feed.fill(&mut outbox).unwrap() {
             break;
         }
@@ -142,23 +144,24 @@ async fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame()
     );
 }
 
-async fn drain(outbox: &mut Outbox, into: &mut BytesMut) {
+fn drain(outbox: &mut Outbox, into: &mut BytesMut) {
     while !outbox.is_done() {
         let mut sink = Vec::new();
-        outbox.write(&mut sink).await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        outbox.write_now(&mut sink, &mut context).unwrap();
         into.extend_from_slice(&sink);
     }
 }
 
-#[tokio::test]
-async fn another_channel_costs_the_reader_its_own_headers_only() {
+#[test]
+fn another_channel_costs_the_reader_its_own_headers_only() {
     let (source, publisher) = playing(RingLimits::default());
     let mut feed = feed(&source, 10);
     let mut outbox = Outbox::default();
     picture(&publisher, 0);
     feed.fill(&mut outbox).unwrap();
     let mut got = BytesMut::new();
-    drain(&mut outbox, &mut got).await;
+    drain(&mut outbox, &mut got);
     let seen = seen(got);
     assert_eq!(seen.len(), PACKETS as usize);
     assert!(seen.iter().all(|(channel, _)| *channel == 10));

@@ -142,8 +142,12 @@ impl Statuses for KubeStatuses {
         *self.0.changes().borrow()
     }
 
-    /// Only its holder can: who has no connection to it does nothing.
+    /// Only its holder can.
     fn hang_up(&self, camera: &CameraId) {
-        tracing::warn!(%camera, "only the holder of a tunnel can end it: disable the camera instead");
+        tracing::warn!(%camera, "only the holder of a tunnel can end it");
+    }
+
+    fn can_hang_up(&self) -> bool {
+        false
     }
 }

@@ -21,6 +21,11 @@ pub trait Statuses: Send + Sync {
 
     /// The operator hangs up on a camera: the session ends and its workloads drain. Idempotent.
     fn hang_up(&self, camera: &CameraId);
+
+    /// Whether [`Statuses::hang_up`] does it: not where another process holds the tunnels.
+    fn can_hang_up(&self) -> bool {
+        true
+    }
 }
 
 /// Why a message did not get out, by channel.

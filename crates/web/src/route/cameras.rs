@@ -223,6 +223,13 @@ pub(super) async fn hang_up(
         .snapshot()
         .get(&id)
         .ok_or_else(|| Problem::unknown("camera"))?;
+    if !site.statuses.can_hang_up() {
+        let title = "another part of the cluster holds the tunnel, and it alone can end it";
+        let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title);
+        return Err(problem.hint(
+            "disable the camera: its tunnel ends, and it is not let in until it is enabled again",
+        ));
+    }
     site.statuses.hang_up(&id);
     audit(&site, &access, AuditEvent::CameraChange, &id);
     Ok(StatusCode::NO_CONTENT)

@@ -47,6 +47,12 @@ impl Cameras {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Many at once.
+    pub(super) fn put_all(&self, cameras: impl Iterator<Item = Camera>) {
+        self.set.store(Arc::new(CameraSet::new(cameras)));
+        self.version.send_modify(|version| *version += 1);
+    }
+
     pub(super) fn sign(&self, camera: &CameraId, change: impl FnOnce(&mut Sign)) {
         change(
             self.signs
@@ -126,7 +132,13 @@ impl Statuses for Cameras {
         CameraDirectory::version(self)
     }
 
-    fn hang_up(&self, _: &CameraId) {}
+    fn hang_up(&self, _: &CameraId) {
+        panic!("nobody can hang up here");
+    }
+
+    fn can_hang_up(&self) -> bool {
+        false
+    }
 }
 
 /// Where relays are, as the signer knows it.

@@ -187,7 +187,8 @@ async fn every_route_of_a_foreign_tenant_is_unknown() {
 
 #[tokio::test]
 async fn people_are_administered_over_the_local_socket() {
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.relay("acme/yard", ACME).await;
     let add = r#"{"login": "carla", "role": "viewer", "password": "a long password"}"#;
     let made = world.ask_locally("POST", "/tenants/shop/users", add).await;
     assert_eq!(made.0, StatusCode::CREATED, "{}", made.1);
@@ -206,6 +207,9 @@ async fn people_are_administered_over_the_local_socket() {
         .ask_locally("DELETE", "/tenants/shop/users/carla", "")
         .await;
     assert_eq!(removed.0, StatusCode::NO_CONTENT, "{}", removed.1);
+    let hung_up = "/tenants/acme/cameras/yard/hang-up";
+    let hung_up = world.ask_locally("POST", hung_up, "{}").await;
+    assert_eq!(hung_up.0, StatusCode::NOT_IMPLEMENTED, "{}", hung_up.1);
     let doctor = world.ask_locally("GET", "/doctor", "").await;
     assert_eq!(doctor.0, StatusCode::OK, "{}", doctor.1);
     let backup = world.ask_locally("GET", "/backup", "").await;
@@ -253,4 +257,38 @@ async fn nothing_is_read_of_a_camera_that_nobody_watches() {
         (world.relay_readers(&relay) == 0).then_some(())
     })
     .await;
+}
+
+/// What an installation's cameras cost a front door where nobody watches. Prints memory and processor time.
+#[tokio::test]
+#[ignore = "long: measures for 20 s"]
+async fn cameras_that_nobody_watches_cost_little() {
+    const CAMERAS: usize = 5_000;
+    let world = World::new().await;
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    };
+    let used = || {
+        let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = text.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    };
+    let before = resident();
+    let begin = std::time::Instant::now();
+    world.know(CAMERAS);
+    eventually("all are read", SOON, async || {
+        (world.readings() == CAMERAS as u64).then_some(())
+    })
+    .await;
+    let took = begin.elapsed();
+    let per_camera = resident().saturating_sub(before) / CAMERAS as u64;
+    let busy = used();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let busy = used().saturating_sub(busy).as_secs_f64() / 20.0;
+    println!("{CAMERAS} cameras known after {took:?}, {per_camera} B each, {busy:.3} of a core");
+    assert!(per_camera < 64 * 1024, "{per_camera} B a camera");
+    assert!(busy < 0.5, "{busy} of a core");
 }

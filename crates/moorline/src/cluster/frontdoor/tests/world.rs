@@ -262,6 +262,13 @@ impl World {
         }
     }
 
+    /// So many cameras are known, and nobody watches any.
+    pub(super) fn know(&self, count: usize) {
+        let name = |number| format!("acme/camera-{number}").parse().unwrap();
+        self.cameras
+            .put_all((0..count).map(|number| record(&name(number))));
+    }
+
     /// The pod goes, as when its node is drained.
     pub(super) async fn end(&self, pod: RelayPod) {
         self.places.0.lock().unwrap().remove(&pod.camera);
@@ -318,13 +325,22 @@ impl World {
 
     /// Connections that the front door has taken.
     pub(super) fn door_connections(&self) -> u64 {
+        self.counted("connections")
+    }
+
+    /// Readings that run.
+    pub(super) fn readings(&self) -> u64 {
+        self.counted("relay_running")
+    }
+
+    fn counted(&self, word: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
         let line = text
             .lines()
-            .find(|line| line.contains("connections") && !line.starts_with('#'));
+            .find(|line| line.contains(word) && !line.starts_with('#'));
         let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
-        value.unwrap_or_else(|| panic!("no counter of connections in\n{text}"))
+        value.unwrap_or_else(|| panic!("{word} is not counted in\n{text}"))
     }
 
     /// How often the camera was asked to play.

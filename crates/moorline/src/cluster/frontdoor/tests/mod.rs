@@ -7,8 +7,12 @@ mod world;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use moorline_testkit::{child, eventually, peer};
+use futures::StreamExt as _;
+use moorline_testkit::{child, eventually, patience, peer};
 use moorline_web::route::{Who, routes};
+use tokio::net::UnixStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use viewer::{Viewer, refused_with};
 use world::World;
 
@@ -70,6 +74,50 @@ async fn a_relay_that_is_replaced_keeps_its_viewers() {
     );
     assert_eq!(anna.numbering().lost, 0, "sequence numbers go on by one");
     assert_eq!(world.door_connections(), 1, "nobody had to connect again");
+}
+
+#[tokio::test]
+async fn a_browsers_live_pictures_go_on_when_the_relay_is_replaced() {
+    let mut world = World::new().await;
+    let first = world.relay("acme/yard", ACME).await;
+    let live = "/tenants/acme/cameras/yard/live";
+    let mut socket = world.socket(live).await;
+    pieces(&mut socket, 3).await;
+    world.end(first).await;
+    world.relay("acme/yard", ACME).await;
+    pieces(&mut socket, 3).await;
+}
+
+/// Waits for so many pieces of pictures.
+async fn pieces(socket: &mut WebSocketStream<UnixStream>, count: usize) {
+    let mut seen = 0;
+    while seen < count {
+        let next = tokio::time::timeout(patience(SOON), socket.next()).await;
+        match next.expect("pictures come") {
+            Some(Ok(Message::Binary(_))) => seen += 1,
+            Some(Ok(Message::Close(why))) => panic!("the server closed: {why:?}"),
+            Some(Ok(_)) => {}
+            other => panic!("the socket ended: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_still_picture_of_a_camera_that_nobody_watches_is_fetched() {
+    let mut world = World::new().await;
+    let relay = world.relay("acme/yard", ACME).await;
+    // Its relay has one once somebody has watched there.
+    let mut anna = world.watch("yard", "anna").await;
+    anna.picture().await;
+    drop(anna);
+    let session = world.sign_in("anna").await;
+    let poster = "/tenants/acme/cameras/yard/poster";
+    eventually("a still picture", SOON, async || {
+        let answer = world.ask("GET", poster, Some(&session), "").await;
+        (answer.0 == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert_eq!(world.camera_plays(&relay), 1);
 }
 
 #[tokio::test]

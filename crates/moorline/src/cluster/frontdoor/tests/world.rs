@@ -32,8 +32,10 @@ use moorline_web::Place;
 use moorline_web::access::COOKIE;
 use moorline_web::api::Ports;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::{WebSocketStream, client_async};
 use tower::ServiceExt as _;
 
 use super::super::operations::Unchanged;
@@ -390,6 +392,18 @@ impl World {
         }
         let router = self.router.clone();
         answer(router, request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// A WebSocket of the API, as the operator.
+    pub(super) async fn socket(&self, path: &str) -> WebSocketStream<UnixStream> {
+        let file = self.path("moorline.sock");
+        let listener = UnixListener::bind(&file).unwrap();
+        let served = moorline_web::serve::local(listener, self.router.clone(), self.cancel.clone());
+        tokio::spawn(served);
+        let stream = UnixStream::connect(&file).await.unwrap();
+        let url = format!("ws://localhost/api/v1{path}");
+        let opened = tokio::time::timeout(patience(SOON), client_async(url, stream)).await;
+        opened.expect("an answer").unwrap().0
     }
 
     /// Asks it over the local socket.

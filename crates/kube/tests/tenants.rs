@@ -87,6 +87,29 @@ async fn a_tenant_gets_its_namespace_and_keeps_its_storage_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quota_that_nobody_counts_is_made_again_until_somebody_does() {
+    let (api, _mon) = world().await;
+    api.cameras_unknown(true);
+    api.put(TENANTS, acme(false, "keep"));
+    api.until("the reason", |api| {
+        ready(api) == Some(json!("QuotaUnknown"))
+    })
+    .await;
+    let uid = |api: &Api| {
+        let quota = api.get("/api/v1/resourcequotas", "t-acme", "moorline");
+        quota.map(|quota| quota["metadata"]["uid"].clone())
+    };
+    let first = uid(&api);
+    api.until("another quota", |api| uid(api) != first).await;
+    api.cameras_unknown(false);
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    let counted = uid(&api);
+    tokio::time::sleep(std::time::Duration::from_secs(1800)).await;
+    assert_eq!(uid(&api), counted, "a quota that is counted stays");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_suspended_tenants_cameras_are_disabled_until_it_is_resumed() {
     let (api, mon) = world().await;
     api.put(TENANTS, acme(false, "keep"));

@@ -1,7 +1,7 @@
 //! The reconciler of Tenants: from a resource to a namespace with all that its cameras need, and back to nothing.
 //!
 //! ```text
-//! made      → finalizer, storage id (once, by compare-and-swap), namespace and what it holds (applied whole) → Ready
+//! made      → finalizer, storage id (once, by compare-and-swap), namespace and what it holds (applied whole) → its quota is counted → Ready
 //! suspended → nothing here: every replica's watch disables its cameras; Ready says so
 //! deleted   → its Cameras are deleted, each drains by itself → none left, and recordings erased or kept on purpose → namespace deleted
 //!             → finalizer taken away
@@ -15,8 +15,10 @@ mod objects;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, ResourceExt as _};
 use moorline_base::{CancellationToken, SharedClock};
 use rand::Rng as _;
@@ -38,6 +40,10 @@ const MANAGER: &str = "moorline-tenants";
 const EVERY: Duration = Duration::from_secs(600);
 /// Between two looks at a tenant that is being removed, or that failed.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Until the quota controller has looked at a quota that was made just now.
+const SHORTLY: Duration = Duration::from_millis(500);
+/// The reason while it has not.
+const QUOTA_PENDING: &str = "QuotaPending";
 /// Letters and digits of a storage id; 36^12 of them, so that two are never the same.
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -104,10 +110,11 @@ impl Tenants {
                     Ok(Done::Gone) => {
                         settled.remove(&name);
                     }
-                    Ok(Done::Waits(..)) => wait = AGAIN,
+                    Ok(Done::Waits(QUOTA_PENDING, _)) => wait = wait.min(SHORTLY),
+                    Ok(Done::Waits(..)) => wait = wait.min(AGAIN),
                     Err(fault) => {
                         tracing::warn!(tenant = %name, %fault, "a tenant is not as it should be");
-                        wait = AGAIN;
+                        wait = wait.min(AGAIN);
                     }
                 }
                 if cancel.is_cancelled() {
@@ -140,8 +147,10 @@ impl Tenants {
         let done = if leaving {
             self.remove(&tenant, &name).await
         } else {
-            let made = self.make(&tenant, &name).await;
-            made.map(|()| self.wrong(&tenant).unwrap_or(Done::Ready))
+            match self.make(&tenant, &name).await {
+                Ok(Done::Ready) => Ok(self.wrong(&tenant).unwrap_or(Done::Ready)),
+                other => other,
+            }
         };
         if done != Ok(Done::Gone) {
             self.say(&tenant, &done).await?;
@@ -235,11 +244,46 @@ impl Tenants {
         .map(|_| ())
     }
 
-    async fn make(&self, tenant: &Tenant, name: &str) -> Result<(), Fault> {
-        for made in objects(tenant, name, &self.settings) {
-            self.apply(&made).await?;
+    async fn make(&self, tenant: &Tenant, name: &str) -> Result<Done, Fault> {
+        let all = objects(tenant, name, &self.settings);
+        for made in &all {
+            self.apply(made).await?;
         }
-        Ok(())
+        self.counted(name, &all).await
+    }
+
+    /// Whether the cluster counts what the quota bounds. A quota that was made before the quota controller knew of Cameras (it looks for new resources
+    /// each 30 s) stays unknown, and every Camera is refused, until its spec changes or five minutes are over: it is made again instead.
+    async fn counted(&self, name: &str, all: &[Made]) -> Result<Done, Fault> {
+        let quotas: Api<ResourceQuota> =
+            Api::namespaced(self.client.0.clone(), &format!("t-{name}"));
+        let quota = call(&*self.clock, CALL, quotas.get(objects::QUOTA)).await?;
+        let Some(used) = quota.status.and_then(|status| status.used) else {
+            let message = "the quota controller has not looked at its quota yet";
+            return Ok(Done::Waits(QUOTA_PENDING, message.into()));
+        };
+        if used.contains_key(objects::COUNTED) {
+            return Ok(Done::Ready);
+        }
+        let parameters = DeleteParams::default().preconditions(Preconditions {
+            uid: quota.metadata.uid,
+            resource_version: None,
+        });
+        match call(
+            &*self.clock,
+            CALL,
+            quotas.delete(objects::QUOTA, &parameters),
+        )
+        .await
+        {
+            Ok(_) | Err(Fault::Missing) => {}
+            Err(fault) => return Err(fault),
+        }
+        for made in all.iter().filter(|made| made.plural == "resourcequotas") {
+            self.apply(made).await?;
+        }
+        let message = "the quota controller does not count Cameras yet: it looks for new resources every 30 s";
+        Ok(Done::Waits("QuotaUnknown", message.into()))
     }
 
     async fn apply(&self, made: &Made) -> Result<(), Fault> {

@@ -11,6 +11,10 @@ use crate::resource::{MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL, TENANT_LABEL, Te
 pub const CLASSES: &str = "moorline.dev/classes";
 /// The annotation with the greatest retention, in days, 0 for keep.
 pub const MAX_RETENTION_DAYS: &str = "moorline.dev/max-retention-days";
+/// The ResourceQuota.
+pub(super) const QUOTA: &str = "moorline";
+/// What of it bounds the number of Cameras.
+pub(super) const COUNTED: &str = "count/cameras.moorline.dev";
 /// What a rollout and a drain need beyond two pods per camera: so many pods more, and a tenth.
 const SURGE: u32 = 10;
 
@@ -66,8 +70,8 @@ pub(crate) fn objects(tenant: &Tenant, name: &str, settings: &TenantSettings) ->
         made(
             "resourcequotas",
             json!({
-                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta("moorline"),
-                "spec": {"hard": {"count/cameras.moorline.dev": spec.cameras.to_string(), "pods": pods.to_string()}},
+                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta(QUOTA),
+                "spec": {"hard": {COUNTED: spec.cameras.to_string(), "pods": pods.to_string()}},
             }),
         ),
         made(

@@ -48,6 +48,8 @@ struct State {
     traps: Vec<Trap>,
     requests: Vec<(Method, String)>,
     away: bool,
+    /// The quota controller has not heard of Cameras.
+    cameras_unknown: bool,
 }
 
 /// API path up to the plural, namespace, name.
@@ -109,6 +111,11 @@ impl Api {
     /// Whether it swallows every request, watches apart.
     pub(crate) fn away(&self, away: bool) {
         self.with(|state| state.away = away);
+    }
+
+    /// Whether the quota controller does not know of Cameras. What it looked at before stays as it is.
+    pub(crate) fn cameras_unknown(&self, unknown: bool) {
+        self.with(|state| state.cameras_unknown = unknown);
     }
 
     /// What was asked so far, reads apart.
@@ -454,10 +461,25 @@ impl State {
     fn store(&mut self, key: &Key, event: &'static str, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        if event == "ADDED" && key.0.ends_with("/resourcequotas") {
+            self.count(&mut object);
+        }
         self.objects.insert(key.clone(), object.clone());
         self.history
             .push_back((self.version, key.clone(), event, object.clone()));
         object
+    }
+
+    /// As the quota controller looks at a quota once, when it is made.
+    fn count(&self, quota: &mut Value) {
+        let hard = quota["spec"]["hard"].clone();
+        let known = hard
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !(self.cameras_unknown && name.starts_with("count/cameras")));
+        let used: Value = known.map(|(name, _)| (name.clone(), json!("0"))).collect();
+        quota["status"] = json!({"hard": hard, "used": used});
     }
 
     /// Stores it, or takes it away if it was only kept by a finalizer that is gone.

@@ -49,6 +49,7 @@ pub(crate) fn shape(camera: &Camera, class: &CameraClassSpec) -> Shape {
         &*class.archiver.memory,
         &*class.archiver.cpu,
         &*class.archiver.spool,
+        &*class.archiver.segment,
         class
             .archiver
             .spool_host_path
@@ -128,6 +129,9 @@ pub(crate) fn pod(
             requests["ephemeral-storage"] = class.archiver.spool.clone().into();
             environment
                 .push(json!({"name": "MOORLINE_WORKLOAD__SIGNER", "value": settings.signer}));
+            environment.push(
+                json!({"name": "MOORLINE_WORKLOAD__SEGMENT", "value": class.archiver.segment}),
+            );
             environment.push(json!({"name": "MOORLINE_WORKLOAD__SPOOL_BYTES", "value": format!("{}B", spool_bytes(&class.archiver.spool)?)}));
             // A ceiling, not a wait: sealing and uploading take seconds while the store answers.
             ("archive", 600)

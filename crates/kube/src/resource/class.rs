@@ -80,6 +80,10 @@ pub struct ArchiverSpec {
     #[serde(default = "spool")]
     #[schemars(regex(pattern = r"^[0-9]+(Mi|Gi)$"))]
     pub spool: String,
+    /// Length of a segment: what is lost of the open one with a node, and one request to the store for each.
+    #[serde(default = "segment")]
+    #[schemars(regex(pattern = r"^[0-9]+(s|m)$"))]
+    pub segment: String,
     /// A directory on the node under which spools lie instead of in the pod, so that they outlive it. PodSecurity restricted refuses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^/[-._/a-zA-Z0-9]+$"), length(max = 200))]
@@ -101,6 +105,7 @@ impl Default for ArchiverSpec {
             memory: archiver_memory(),
             cpu: cpu(),
             spool: spool(),
+            segment: segment(),
             spool_host_path: None,
         }
     }
@@ -132,4 +137,8 @@ fn cpu() -> String {
 
 fn spool() -> String {
     "2Gi".into()
+}
+
+fn segment() -> String {
+    "60s".into()
 }

@@ -222,7 +222,10 @@ pub(super) fn announce(shared: &Arc<Shared>, camera: &CameraId, pod: &PodUid, ke
             Ok(Err(error)) => error.to_string(),
             Err(late) => late.to_string(),
         };
-        tracing::warn!(%camera, reason = why, "the relay's key could not be told: trying again with its next beat");
+        // Only the holder can; whoever is asked between two holders is not one.
+        if matches!(parts.holders.holder(&camera), Holder::Here(_)) {
+            tracing::warn!(%camera, reason = why, "the relay's key could not be told: trying again with its next beat");
+        }
         shared.announced.with(|all| {
             if all.get(&camera) == Some(&told) {
                 all.remove(&camera);

@@ -3,19 +3,25 @@
 //! It is a state, not a queue: per instance the spec, and the newest `rebind`, `cause` and `drain`. A connection compares what it has told its pod
 //! with the state and tells the difference; so an order waits for a pod that is away, a break loses none, and none is told twice on one connection.
 //! A drain that is in force is told on every new connection until the pod has said `drained`, and `drained` is passed on once per pod.
+//!
+//! A container that was killed is told the spec again, with the causes as they have been since: else what was missing when the instance began would
+//! explain what its death has cost.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use moorline_base::CancellationToken;
+use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{PodUid, WorkloadLinks, WorkloadOrder, WorkloadSpec};
 use moorline_core::status::OpenGap;
-use moorline_core::{CameraId, Generation, InstanceId};
+use moorline_core::{CameraId, Generation, InstanceId, Timestamp};
 use tokio::sync::watch;
 
 use crate::wire::{Spec, ToPod};
+
+/// Stretches without media that an instance's spec carries, at most: the oldest goes first.
+const MOST_GAPS: usize = 500;
 
 struct Instance {
     spec: WorkloadSpec,
@@ -25,6 +31,19 @@ struct Instance {
     drain: Option<Duration>,
     /// Pods whose `drained` was passed on.
     drained: HashSet<PodUid>,
+}
+
+impl Instance {
+    /// From now on the cause is this: what a container that begins anew is told.
+    fn remember(&mut self, gap: Option<OpenGap>, now: Timestamp) {
+        let gaps = &mut self.spec.gaps;
+        if let Some((open, end)) = gaps.last_mut().filter(|(_, end)| end.is_none()) {
+            *end = Some(gap.map_or(now, |gap| gap.since.max(open.since)));
+        }
+        gaps.extend(gap.map(|gap| (gap, None)));
+        let surplus = gaps.len().saturating_sub(MOST_GAPS);
+        gaps.drain(..surplus);
+    }
 }
 
 #[derive(Default)]
@@ -43,8 +62,11 @@ struct State {
 }
 
 /// What workloads are told. Clones are the same.
-#[derive(Clone, Default)]
-pub struct Links(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct Links {
+    state: Arc<Mutex<State>>,
+    clock: SharedClock,
+}
 
 impl std::fmt::Debug for Links {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,12 +103,15 @@ pub(super) struct Over;
 impl Links {
     /// Nobody is connected, nothing is assigned.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(clock: SharedClock) -> Self {
+        Self {
+            state: Arc::default(),
+            clock,
+        }
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn change(&self, camera: &CameraId, change: impl FnOnce(&mut CameraLinks)) {
@@ -262,6 +287,7 @@ impl WorkloadLinks for Links {
         if !self.with(known) {
             return;
         }
+        let now = Timestamp::from_millis(self.clock.wall_ms());
         self.change(camera, |links| {
             let Some(instance) = links.instances.get_mut(&instance) else {
                 return;
@@ -270,7 +296,10 @@ impl WorkloadLinks for Links {
                 WorkloadOrder::Rebind { generation } => {
                     instance.rebind = instance.rebind.max(Some(generation));
                 }
-                WorkloadOrder::Cause { gap } => instance.cause = Some(gap),
+                WorkloadOrder::Cause { gap } => {
+                    instance.cause = Some(gap);
+                    instance.remember(gap, now);
+                }
                 WorkloadOrder::Drain { budget } => {
                     instance.drain.get_or_insert(budget);
                 }
@@ -289,6 +318,12 @@ impl WorkloadLinks for Links {
 mod tests {
     use super::*;
     use crate::testing::{camera, pod, spec};
+    use moorline_base::SystemClock;
+    use moorline_core::Cause;
+
+    fn links() -> Links {
+        Links::new(SystemClock::shared())
+    }
 
     fn kinds(messages: &[ToPod]) -> Vec<&'static str> {
         let kind = |message: &ToPod| match message {
@@ -303,7 +338,7 @@ mod tests {
 
     #[test]
     fn orders_wait_for_a_pod_and_are_told_once_on_a_connection() {
-        let links = Links::new();
+        let links = links();
         let spec = spec(1);
         let instance = spec.instance;
         links.order(
@@ -361,8 +396,44 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_begins_anew_is_told_how_long_media_was_missing() {
+        let links = links();
+        let gap = |second: i64, cause| OpenGap {
+            since: Timestamp::from_millis(second * 1_000),
+            cause,
+        };
+        let absent = gap(10, Cause::TunnelDown);
+        let mut spec = spec(1);
+        spec.gaps = vec![(absent, None)];
+        let instance = spec.instance;
+        links.assign(spec, &[(Role::Archiver, pod("a"))]);
+        let told = |links: &Links| {
+            let messages = links.connect(&camera(), &pod("a")).untold().unwrap();
+            let spec = messages.into_iter().find_map(|message| match message {
+                ToPod::Spec(spec) => Some(spec.into_workload(|_| None).gaps),
+                _ => None,
+            });
+            spec.unwrap()
+        };
+        assert_eq!(told(&links), [(absent, None)]);
+        links.order(&camera(), instance, WorkloadOrder::Cause { gap: None });
+        let [(_, Some(end))] = told(&links)[..] else {
+            panic!("it is over: {:?}", told(&links))
+        };
+        assert!(end > absent.since);
+        let later = gap(4_000_000_000, Cause::CameraSilent);
+        let order = WorkloadOrder::Cause { gap: Some(later) };
+        links.order(&camera(), instance, order);
+        assert_eq!(told(&links), [(absent, Some(end)), (later, None)]);
+        for _ in 0..2 * MOST_GAPS {
+            links.order(&camera(), instance, order);
+        }
+        assert_eq!(told(&links).len(), MOST_GAPS);
+    }
+
+    #[test]
     fn an_instance_that_is_over_closes_its_connections_and_leaves_nothing() {
-        let links = Links::new();
+        let links = links();
         links.assign(spec(1), &[(Role::Relay, pod("a"))]);
         links.assign(spec(2), &[(Role::Relay, pod("b"))]);
         let (mut a, mut b) = (

@@ -38,9 +38,10 @@ pub(crate) const LONGEST_TO_POD: usize = 512 * 1024;
 /// The longest line from a pod.
 pub(crate) const LONGEST_TO_HOLDER: usize = 16 * 1024;
 /// How often each side says something.
-pub(crate) const BEAT: Duration = Duration::from_secs(10);
-/// Who has said nothing for so long is gone.
-pub(crate) const DEAD: Duration = Duration::from_secs(30);
+pub(crate) const BEAT: Duration = Duration::from_secs(5);
+/// Who has said nothing for so long is gone. A relay learns so that the replica through which it reads stands still, or is cut off, while another one
+/// has the camera: all that time is missing in the recording.
+pub(crate) const DEAD: Duration = Duration::from_secs(12);
 
 /// To a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

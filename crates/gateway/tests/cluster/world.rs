@@ -137,7 +137,7 @@ impl World {
             Arc::<Relays>::default(),
             Arc::<Said>::default(),
         );
-        let links = Links::new();
+        let links = Links::new(self.shared_clock());
         let mut metrics = prometheus_client::registry::Registry::default();
         let parts = GatewayParts {
             clock: self.shared_clock(),

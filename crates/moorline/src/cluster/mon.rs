@@ -111,7 +111,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     );
     let claims = KubeClaims::new(writer.clone(), Arc::clone(&sessions), role.doors.token());
     let memories = KubeMemories::new(role.directory.clone());
-    let links = Links::new();
+    let links = Links::new(Arc::clone(&clock));
     let pods = Pods::new(
         writer.clone(),
         role.pods.clone(),

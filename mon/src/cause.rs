@@ -10,6 +10,8 @@ use moorline_core::status::{ArchiveState, RelayState};
 /// A relay that connects gets so long before *connecting* counts as *refused*: a reconnect takes a tenth of a second, and a gap of two
 /// causes would be two objects.
 pub(crate) const CONNECTING: Duration = Duration::from_secs(5);
+/// A relay calls a stream silent so long after its last media.
+pub(crate) const SILENT: Duration = Duration::from_secs(5);
 /// The relay plays and the archiver has had no media for so long: it waits for a key frame.
 pub(crate) const NO_KEY_FRAME: Duration = Duration::from_secs(10);
 
@@ -37,7 +39,7 @@ pub(crate) struct Seen {
     pub(crate) link: LinkSeen,
     /// A workload has crashed and waits for its restart.
     pub(crate) restarting: bool,
-    /// A newer tunnel serves, and the relay has said nothing since.
+    /// A newer tunnel serves, and the relay has said nothing of it yet.
     pub(crate) rebound: bool,
     /// What the relay of the recorded source says, and for how long.
     pub(crate) relay: Option<(RelayState, Duration)>,

@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use super::{By, Driver};
 use crate::board::Entry;
-use crate::cause::{LinkSeen, Seen, decide};
+use crate::cause::{LinkSeen, SILENT, Seen, decide};
 
 const STORE_DEADLINE: Duration = Duration::from_secs(5);
 /// `durable until` alone is stored at most so often, and a store that failed is tried again after so long.
@@ -80,6 +80,12 @@ impl Driver {
         self.instances.get(&running)?.relays.get(&source)
     }
 
+    /// A silence that began before the present tunnel is not this tunnel's: the relay still reads the older one.
+    fn speaks_of_an_older_tunnel(&self, report: &RelayReport) -> bool {
+        let up = matches!(self.table.link(), Link::Up { .. });
+        up && report.state == RelayState::Silent && report.since <= self.link_since + SILENT
+    }
+
     /// Decides the cause; a change is told to the archiver.
     fn explain(&mut self) {
         let now = self.shared.now();
@@ -99,7 +105,11 @@ impl Driver {
                 Link::Grace { .. } | Link::Absent => LinkSeen::Down,
             },
             restarting: running.is_some_and(|running| !running.down.is_empty()),
-            rebound: running.is_some_and(|running| running.rebound),
+            rebound: running.is_some_and(|running| {
+                running.rebound
+                    || !running.played
+                        && relay.is_some_and(|report| self.speaks_of_an_older_tunnel(report))
+            }),
             relay: relay.map(|report| (report.state, now.since(report.since))),
             archive: archive.map(|report| {
                 let silent = report.silent_since.map(|since| now.since(since));

@@ -9,7 +9,7 @@ use moorline_base::{Backoff, Untrusted};
 use moorline_core::alarm::NoticeKind;
 use moorline_core::lifecycle::{Action, Event, Role};
 use moorline_core::port::{WorkloadOrder, WorkloadSpec};
-use moorline_core::status::{ArchiveReport, RelayReport};
+use moorline_core::status::{ArchiveReport, RelayReport, RelayState};
 use moorline_core::{Generation, InstanceId, SessionId, SourceName};
 use tracing::Instrument;
 
@@ -28,6 +28,8 @@ pub(super) struct Instance {
     pub(super) relays: BTreeMap<SourceName, RelayReport>,
     /// Nothing was heard of the relay since the present tunnel serves.
     pub(super) rebound: bool,
+    /// The relay has played since the present tunnel serves.
+    pub(super) played: bool,
     pub(super) archive: Option<ArchiveReport>,
     /// Roles that crashed and wait for their restart.
     pub(super) down: BTreeSet<Role>,
@@ -58,6 +60,7 @@ impl Driver {
                 if let Some(running) = self.instances.get_mut(&instance) {
                     running.generation = generation;
                     running.rebound = true;
+                    running.played = false;
                 }
                 self.order(instance, WorkloadOrder::Rebind { generation });
             }
@@ -196,6 +199,8 @@ impl Driver {
             return;
         };
         known.rebound &= mail.relays.is_empty();
+        let mut states = mail.relays.values().map(|report| report.state);
+        known.played |= states.any(|state| state == RelayState::Playing);
         known.relays.extend(mail.relays);
         if let Some(report) = mail.archive {
             if let Some(durable) = report.durable_until {

@@ -84,6 +84,24 @@ async fn p4_the_archiver_hears_each_change_of_the_cause_once() {
     );
 }
 
+/// A replica that takes a camera over from one that stands still: the relay reads the older tunnel until it has noticed.
+#[tokio::test(start_paused = true)]
+async fn a_silence_from_before_the_tunnel_is_the_older_tunnels() {
+    let world = World::new([record("yard")]);
+    world.pass(10).await;
+    world.up(1, "yard").await;
+    world.pass(5).await;
+    world.relay("yard", I1, RelayState::Silent).await;
+    world.pass(10).await;
+    world.relay("yard", I1, RelayState::Playing).await;
+    world.archive("yard", I1, START).await;
+    world.relay("yard", I1, RelayState::Silent).await;
+    assert_eq!(
+        causes(&world),
+        [Some(Cause::TunnelDown), None, Some(Cause::CameraSilent)]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn p4_a_silent_camera_is_missing_from_its_last_picture_on() {
     let world = recording().await;

@@ -12,7 +12,7 @@ use moorline_core::coverage::Held;
 use moorline_core::port::{SegmentSink, WorkloadSpec};
 use moorline_core::segment::{GapKey, ObjectKey, Place};
 use moorline_core::status::OpenGap;
-use moorline_core::{Generation, TimeRange, Timestamp};
+use moorline_core::{Cause, Generation, TimeRange, Timestamp};
 use tokio::task::JoinHandle;
 
 use crate::ledger::{Ledger, Own, Piece};
@@ -27,6 +27,8 @@ pub(crate) struct Account {
     place: Place,
     lane: Lane,
     pub(crate) generation: Generation,
+    /// The tunnel of the newest media.
+    through: Option<Generation>,
     ledger: Option<Ledger>,
     asking: Option<JoinHandle<Option<Timestamp>>>,
     stretches: Vec<(OpenGap, Option<Timestamp>)>,
@@ -81,6 +83,7 @@ impl Account {
             place,
             lane,
             generation: spec.generation,
+            through: None,
             ledger: None,
             asking,
             stretches: spec.gaps.clone(),
@@ -124,11 +127,12 @@ impl Account {
     /// A segment begins at `start`: writes the markers of the gap before it. It is sealed a minute later, by the next process if this one
     /// is killed; the store then says that the archive ends with it, and nobody would look for what is missing before. Where its seal
     /// dates it a little earlier, media beats the gap. Returns whether that is done: the store's answer is not waited for.
-    pub(crate) async fn begins(&mut self, start: Timestamp) -> bool {
+    pub(crate) async fn begins(&mut self, start: Timestamp, generation: Generation) -> bool {
         if self.is_asking() {
             return false;
         }
         let mut keys = self.settle(Some(start)).await;
+        self.comes_through(generation);
         if let Some(ledger) = &mut self.ledger {
             let pieces = ledger.begins(start);
             keys.extend(pieces.into_iter().map(|piece| self.key(piece)));
@@ -137,9 +141,21 @@ impl Account {
         true
     }
 
-    /// A segment is about to be sealed: the markers that must be written before it.
-    pub(crate) async fn media(&mut self, range: TimeRange) -> Vec<GapKey> {
+    /// Media of this tunnel follows. Where it is another one than before, the time between had none: a monitor that ended with its tunnels had no
+    /// time to say so.
+    fn comes_through(&mut self, generation: Generation) {
+        let before = self.through.replace(generation);
+        if let Some(ledger) = &mut self.ledger
+            && before.is_some_and(|before| before < generation)
+        {
+            ledger.own_unless_known(Cause::TunnelDown);
+        }
+    }
+
+    /// A segment that came through the tunnel `generation` is about to be sealed: the markers that must be written before it.
+    pub(crate) async fn media(&mut self, range: TimeRange, generation: Generation) -> Vec<GapKey> {
         let mut keys = self.settle(Some(range.from)).await;
+        self.comes_through(generation);
         if let Some(ledger) = &mut self.ledger {
             let pieces = ledger.media(range);
             keys.extend(pieces.into_iter().map(|piece| self.key(piece)));

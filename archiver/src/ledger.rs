@@ -92,6 +92,11 @@ impl Ledger {
         self.media(TimeRange::new(start, start))
     }
 
+    /// What is likely where neither the recorder knows anything of the stretch nor the monitor says something.
+    pub(crate) fn own_unless_known(&mut self, cause: Cause) {
+        self.own.get_or_insert(Own::Likely(cause));
+    }
+
     /// Media of that range is about to be sealed: the gap before it, to be written first.
     pub(crate) fn media(&mut self, range: TimeRange) -> Vec<Piece> {
         let pieces = self.gap_until(range.from);

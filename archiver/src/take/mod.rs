@@ -407,7 +407,7 @@ impl Take {
                 None => return,
             },
         };
-        self.explained = account.begins(start).await;
+        self.explained = account.begins(start, self.generation).await;
     }
 
     fn begin(&mut self, start: u64, wall: i64, init: Init) -> NewSegment {
@@ -440,7 +440,7 @@ impl Take {
         let anchor = self.fix(&file);
         let holes = std::mem::take(&mut self.holes);
         let before = match file.range(anchor) {
-            Some(range) => account.media(range).await,
+            Some(range) => account.media(range, self.generation).await,
             None => Vec::new(),
         };
         file.seal(holes, anchor, before).await?;

@@ -58,6 +58,7 @@ start_apiserver() {
     daemon apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-address="$LAN.1" --advertise-address="$LAN.1" \
         --secure-port=6443 --service-cluster-ip-range="$SERVICES.0/20" --authorization-mode=Node,RBAC \
         --enable-admission-plugins=NodeRestriction --allow-privileged=true --anonymous-auth=false --profiling=false \
+        --audit-policy-file="$HERE/conf/audit.yaml" --audit-log-path="$STATE/audit.log" \
         --client-ca-file="$PKI/ca.crt" --tls-cert-file="$PKI/apiserver.crt" --tls-private-key-file="$PKI/apiserver.key" \
         --kubelet-preferred-address-types=InternalIP --kubelet-client-certificate="$PKI/kubelet-client.crt" \
         --kubelet-client-key="$PKI/kubelet-client.key" \

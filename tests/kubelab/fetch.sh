@@ -1,6 +1,7 @@
 #!/bin/bash
-# fetch.sh: everything that the lab runs, into MOORLINE_LAB; nothing is installed on the system. Does only what is missing, so that it
-# can be broken off and called again. Debian's packages are verified by apt's signatures, Go modules by Go's checksum database.
+# fetch.sh [tests]: everything that the lab runs, into MOORLINE_LAB; nothing is installed on the system. Does only what is missing, so that it
+# can be broken off and called again. `tests` leaves out kwok, which no test of the fast tier needs.
+# Debian's packages are verified by apt's signatures, Go modules by Go's checksum database.
 . "$(dirname "$0")/lab.sh"
 KUBERNETES=v1.36.4
 COREDNS=v1.14.7
@@ -163,8 +164,8 @@ program() { # PACKAGE VERSION
 for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do kubernetes "$name"; done
 program github.com/coredns/coredns "$COREDNS"
 program helm.sh/helm/v4/cmd/helm "$HELM"
-program sigs.k8s.io/kwok/cmd/kwok "$KWOK"
-if ! have kwok-stages "$KWOK"; then
+if [ "${1:-}" != tests ]; then program sigs.k8s.io/kwok/cmd/kwok "$KWOK"; fi
+if [ "${1:-}" != tests ] && ! have kwok-stages "$KWOK"; then
     use_go
     rm -rf kwok
     cp -r "$(go mod download -json "sigs.k8s.io/kwok@$KWOK" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/kustomize/stage" kwok

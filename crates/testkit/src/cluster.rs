@@ -62,10 +62,15 @@ impl Cluster {
             });
         };
         let scripts = variable("MOORLINE_CLUSTER_LAB").map(PathBuf::from);
+        let kubeconfig = PathBuf::from(kubeconfig);
+        let lab = scripts.map(|scripts| {
+            // The administrator's credentials lie in the directory of the running lab.
+            Lab::new(scripts, kubeconfig.parent().unwrap_or(&kubeconfig))
+        });
         let cluster = Self(Arc::new(Inner {
-            kubeconfig: kubeconfig.into(),
+            kubeconfig,
             image,
-            lab: scripts.map(Lab::new),
+            lab,
         }));
         if let Some(lab) = &cluster.0.lab {
             lab.heal(&cluster).await?;
@@ -210,8 +215,14 @@ impl Cluster {
                     detail: format!("{seen:#}"),
                 });
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// A namespace that somebody else makes and deletes. Its pods and events are shown too when the test fails.
+    #[must_use]
+    pub fn namespace_of_others(&self, name: impl Into<String>) -> Namespace {
+        Namespace::of_others(self.clone(), name.into())
     }
 
     /// A namespace of this test's own. It is deleted when the value is dropped.

@@ -100,8 +100,16 @@ impl FaultProxy {
     /// # Errors
     /// When no socket can be had.
     pub async fn start(server: SocketAddr) -> Result<Self, Error> {
+        Self::start_on(std::net::Ipv4Addr::LOCALHOST, server).await
+    }
+
+    /// The same on a free port of another address: of a network namespace without a way out.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub async fn start_on(address: std::net::Ipv4Addr, server: SocketAddr) -> Result<Self, Error> {
         let failed = |source| Error::io("start the fault proxy", source);
-        let reservation = reserve(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(failed)?;
+        let reservation = reserve(SocketAddr::from((address, 0))).map_err(failed)?;
         let address = reservation.local_addr().map_err(failed)?;
         let listener = listen(address).map_err(failed)?;
         let orders = watch::Sender::new(Order {

@@ -9,15 +9,18 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    TestOptions, image,
+    TestOptions,
+    image::{self, Made},
     lab::{self, Lab},
     report::{Report, Verdict},
     runner::{self, Case, Conditions, Limits},
     suite::{self, Built},
 };
 
-/// Losing a node and getting it back takes half a minute, an outage of the API server minutes.
-const LIMIT: Duration = Duration::from_secs(600);
+/// Losing a node and getting it back takes half a minute.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Outages of minutes are the long tier's.
+const LONG: Duration = Duration::from_secs(1800);
 
 /// Runs the cluster tests that `options` select.
 pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
@@ -33,6 +36,10 @@ pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
         "--features",
         "moorline-tests/cluster",
     ])?;
+    // Other packages may have a program of this name.
+    built
+        .programs
+        .retain(|program| program.name == "tests/cluster");
     let cases = suite::cases(&built.programs, options)?;
     match (&options.kubeconfig, &options.image) {
         (Some(kubeconfig), Some(image)) => {
@@ -41,21 +48,21 @@ pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
                 kubeconfig.display()
             );
             let kubeconfig = std::path::absolute(kubeconfig)?;
-            let conditions = conditions(&kubeconfig, image);
+            let conditions = conditions(&kubeconfig, image, options);
             runner::run(&cases, &conditions, report);
             Ok(())
         }
-        _ => on_the_lab(&cases, report),
+        _ => on_the_lab(&cases, built, options, report),
     }
 }
 
 /// How the tests run on any cluster. One at a time: some take a node away from under the others.
-fn conditions(kubeconfig: &Path, image: &str) -> Conditions {
+fn conditions(kubeconfig: &Path, image: &str, options: &TestOptions) -> Conditions {
     Conditions {
         jobs: 1,
         limits: Limits {
             test: LIMIT,
-            long: None,
+            long: options.long.then_some(LONG),
         },
         through: Vec::new(),
         environment: vec![
@@ -65,7 +72,12 @@ fn conditions(kubeconfig: &Path, image: &str) -> Conditions {
     }
 }
 
-fn on_the_lab(cases: &[Case], report: &mut Report) -> Result<()> {
+fn on_the_lab(
+    cases: &[Case],
+    built: Built,
+    options: &TestOptions,
+    report: &mut Report,
+) -> Result<()> {
     if let Some(reason) = lab::impossible() {
         skip(
             cases,
@@ -76,7 +88,7 @@ fn on_the_lab(cases: &[Case], report: &mut Report) -> Result<()> {
     }
     println!("==> programs of the cluster lab");
     let start = Instant::now();
-    if let Err(error) = lab::fetch() {
+    if let Err(error) = lab::fetch_for_tests() {
         skip(
             cases,
             &format!("the cluster lab cannot be had here: {error:#}"),
@@ -87,15 +99,36 @@ fn on_the_lab(cases: &[Case], report: &mut Report) -> Result<()> {
     println!("    {:.0} s", start.elapsed().as_secs_f64());
     println!("==> image");
     let start = Instant::now();
-    let image = image::run(None, false)?;
+    let image = match image(built, options) {
+        Ok(image) => image,
+        Err(error) => {
+            let verdict = Verdict::Failed(format!("{error:#}"));
+            report.add("image of the cluster tests", verdict, Duration::ZERO);
+            skip(cases, "there is no image, see the failed check", report);
+            return Ok(());
+        }
+    };
+    report.add(
+        "image of the cluster tests",
+        Verdict::Passed,
+        Duration::ZERO,
+    );
     println!("    {:.0} s", start.elapsed().as_secs_f64());
 
     println!("==> cluster tests on the lab");
     let start = Instant::now();
-    let lab = Lab::up(&image.file)?;
+    let lab = match Lab::up(&image.file) {
+        Ok(lab) => lab,
+        Err(error) => {
+            let verdict = Verdict::Failed(format!("{error:#}"));
+            report.add("the cluster lab comes up", verdict, start.elapsed());
+            skip(cases, "the lab is not up, see the failed check", report);
+            return Ok(());
+        }
+    };
     println!("    up after {:.1} s", start.elapsed().as_secs_f64());
     let failures = report.failures();
-    let mut conditions = conditions(&lab.kubeconfig()?, &image.reference);
+    let mut conditions = conditions(&lab.kubeconfig()?, &image.reference, options);
     let (through, setting) = lab.through();
     conditions.through = vec![through.into()];
     conditions.environment.extend([
@@ -116,6 +149,14 @@ fn on_the_lab(cases: &[Case], report: &mut Report) -> Result<()> {
     println!("    down after {:.1} s", start.elapsed().as_secs_f64());
     report.add("the lab leaves nothing behind", verdict, Duration::ZERO);
     Ok(())
+}
+
+/// What runs in the pods: in the long tier what is released; else, and where single tests are asked for, what was built for the tests.
+fn image(built: Built, options: &TestOptions) -> Result<Made> {
+    if options.released || options.long && options.filter.is_none() {
+        return image::run(None, false);
+    }
+    image::quick::run(built.binary)
 }
 
 fn skip(cases: &[Case], reason: &str, report: &mut Report) {

@@ -6,6 +6,8 @@
 //!
 //! **Static**: musl, if rustup has or gets that target and `musl-gcc` is there; else glibc linked statically. Both ask DNS as
 //! `/etc/resolv.conf` says. **Reproducible**: no path of the machine stands in the binary; `--twice` proves it.
+//!
+//! The fast tier of the cluster tests has an image of its own, which takes seconds: [`quick`].
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +22,8 @@ use crate::{
     oci::{Entry, Image},
     process::{cargo, compile, root, target_directory},
 };
+
+pub(crate) mod quick;
 
 /// The user of every pod (PodSecurity `restricted` refuses root).
 const USER: u32 = 65532;
@@ -144,6 +148,15 @@ fn root_certificates() -> String {
     text
 }
 
+/// This machine's, as OCI names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// How the binary is linked.
 struct Target {
     /// As OCI names it.
@@ -154,11 +167,6 @@ struct Target {
 impl Target {
     fn choose() -> Self {
         let rust = std::env::consts::ARCH;
-        let architecture = match rust {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         let musl = format!("{rust}-unknown-linux-musl");
         let triple = match musl_is_there(&musl) {
             Ok(()) => musl,
@@ -168,7 +176,7 @@ impl Target {
             }
         };
         Self {
-            architecture,
+            architecture: architecture(),
             triple,
         }
     }

@@ -41,9 +41,9 @@ pub(crate) enum Task {
 
 pub(crate) fn run(task: &Task) -> Result<()> {
     match task {
-        Task::Fetch => fetch(),
+        Task::Fetch => fetch(&[]),
         Task::Up { nodes } => {
-            fetch()?;
+            fetch(&[])?;
             let mut up = script("up.sh");
             succeed(up.env("LAB_NODES", nodes.to_string()))?;
             println!("`cargo xtask lab shell` enters it, `cargo xtask lab down` ends it");
@@ -79,8 +79,13 @@ fn script(name: &str) -> Command {
 }
 
 /// Gets what is missing.
-pub(crate) fn fetch() -> Result<()> {
-    succeed(&mut script("fetch.sh"))
+fn fetch(what: &[&str]) -> Result<()> {
+    succeed(script("fetch.sh").args(what))
+}
+
+/// Gets what is missing of what the tests need.
+pub(crate) fn fetch_for_tests() -> Result<()> {
+    fetch(&["tests"])
 }
 
 /// Why the lab cannot run on this machine, if so.

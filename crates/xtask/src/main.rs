@@ -69,6 +69,9 @@ enum Task {
         /// Build it again from nothing in another directory and fail unless the digest is the same
         #[arg(long)]
         twice: bool,
+        /// The image of the cluster tests instead, into target/image-quick: the debug binary with the libraries of this machine, within seconds
+        #[arg(long, conflicts_with_all = ["name", "twice"])]
+        quick: bool,
     },
     /// A Kubernetes cluster of real nodes on this machine, in namespaces without a way out. Needs root
     Lab {
@@ -82,9 +85,12 @@ struct TestOptions {
     /// The long tier: also tests marked `#[ignore = "long: …"]`, cargo-deny and a minute of each fuzz target
     #[arg(long)]
     long: bool,
-    /// Only the cluster tests, on the lab, or on a cluster of your own
-    #[arg(long, conflicts_with_all = ["long", "package"])]
+    /// Only the cluster tests, on the lab, or on a cluster of your own; with --long those of the long tier too
+    #[arg(long, conflicts_with = "package")]
     cluster: bool,
+    /// The pods of the cluster tests run what is released (`cargo xtask image`), as in the whole long tier, and not what was built for the tests
+    #[arg(long)]
+    released: bool,
     /// Also the cluster tests, at the end
     #[arg(long, conflicts_with_all = ["cluster", "package", "filter"])]
     with_cluster: bool,
@@ -111,7 +117,8 @@ fn main() -> ExitCode {
         Task::Setup { long } => setup::run(long).map(|()| true),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(|()| true),
         Task::Generate { check } => generated(check),
-        Task::Image { name, twice } => image::run(name.as_deref(), twice).map(|_| true),
+        Task::Image { quick: true, .. } => image::quick::run(None).map(|_| true),
+        Task::Image { name, twice, .. } => image::run(name.as_deref(), twice).map(|_| true),
         Task::Lab { task } => lab::run(&task).map(|()| true),
     };
     match outcome {

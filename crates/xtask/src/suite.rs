@@ -140,7 +140,7 @@ fn build(options: &TestOptions) -> Result<(Vec<Program>, Option<PathBuf>)> {
 pub(crate) struct Built {
     pub(crate) programs: Vec<Program>,
     /// `moorline`.
-    binary: Option<PathBuf>,
+    pub(crate) binary: Option<PathBuf>,
     /// The workspace's packages and where they lie.
     packages: BTreeMap<PackageId, PathBuf>,
 }

@@ -1,11 +1,12 @@
 //! The lab's own verbs: taking nodes and parts of the control plane away and giving them back.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
+use serde_json::Value;
 use tokio::process::Command;
 
 use super::{Cluster, SOON, condition, succeeded};
@@ -15,6 +16,8 @@ use crate::{Error, child};
 #[derive(Debug)]
 pub struct Lab {
     scripts: PathBuf,
+    /// What the API server was asked to write.
+    audit: PathBuf,
 }
 
 /// What happens to a node.
@@ -53,14 +56,31 @@ pub enum Outage {
 }
 
 impl Lab {
-    pub(super) fn new(scripts: PathBuf) -> Self {
-        Self { scripts }
+    /// `state` is the directory of the running lab.
+    pub(super) fn new(scripts: PathBuf, state: &Path) -> Self {
+        let audit = state.join("audit.log");
+        Self { scripts, audit }
+    }
+
+    /// What the parts of an installation in `moorline-system` have written so far, as the API server's audit log has it: Events of
+    /// `audit.k8s.io/v1`, in order.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn writes(&self) -> Result<Vec<Value>, Error> {
+        let text = std::fs::read_to_string(&self.audit)
+            .map_err(|source| Error::io("read the audit log", source))?;
+        // The last line may be half written.
+        let whole = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        Ok(whole.collect())
     }
 
     /// The address at which pods reach servers of the test: bind to it explicitly, on port 0.
     #[must_use]
-    pub fn host(&self) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 98, 0, 1))
+    pub fn host(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 98, 0, 1)
     }
 
     /// A node: 1 or 2.
@@ -159,6 +179,15 @@ impl Node<'_> {
         let mut arguments = vec!["exec"];
         arguments.extend(words);
         self.run(&arguments).await
+    }
+
+    /// The same as a command that is not started yet, for the end of a test, where nothing can be awaited.
+    #[must_use]
+    pub fn blocking(&self, words: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(self.script());
+        command.arg("exec").arg(self.number.to_string()).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
     }
 
     /// Puts an image on it, from a tar file.
@@ -272,7 +301,7 @@ mod tests {
     async fn a_verb_that_fails_says_why() {
         let directory = crate::temp_dir().unwrap();
         let script = script(directory.path(), 1);
-        let lab = Lab::new(directory.path().to_owned());
+        let lab = Lab::new(directory.path().to_owned(), directory.path());
         let error = run(&script, &["freeze", "2"]).await.unwrap_err();
         assert_eq!(error.to_string(), "the lab: freeze 2: no");
         assert!(lab.node(2).lose(Loss::Freeze).await.is_err());

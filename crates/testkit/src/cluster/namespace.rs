@@ -21,6 +21,8 @@ pub enum Security {
 pub struct Namespace {
     cluster: Cluster,
     name: String,
+    /// It ends with this value.
+    own: bool,
 }
 
 impl Namespace {
@@ -47,7 +49,11 @@ impl Namespace {
                 },
             }))
             .await?;
-        let namespace = Self { cluster, name };
+        let namespace = Self {
+            cluster,
+            name,
+            own: true,
+        };
         // Pods are refused until the account that they run as is there.
         namespace
             .until("serviceaccount/default", "its account", SOON, |account| {
@@ -55,6 +61,14 @@ impl Namespace {
             })
             .await?;
         Ok(namespace)
+    }
+
+    pub(super) fn of_others(cluster: Cluster, name: String) -> Self {
+        Self {
+            cluster,
+            name,
+            own: false,
+        }
     }
 
     /// Its name.
@@ -305,6 +319,9 @@ impl Drop for Namespace {
             ] {
                 let _ = self.blocking(&self.with(arguments)).status();
             }
+        }
+        if !self.own {
+            return;
         }
         let mut delete = self.blocking(&["delete", "namespace", &self.name, "--wait=false"]);
         let _ = delete.stdout(Stdio::null()).status();

@@ -28,7 +28,7 @@ impl Cluster {
     /// `…_ACCESS_KEY` and `…_SECRET_KEY`.
     pub async fn store(&self) -> Result<Store, Error> {
         if let Ok(lab) = self.lab() {
-            let server = S3Server::start_on(lab.host()).await?;
+            let server = S3Server::start_on(lab.host().into()).await?;
             return Ok(Store {
                 endpoint: server.endpoint(),
                 bucket: S3Server::BUCKET.to_owned(),

@@ -6,11 +6,24 @@
     clippy::disallowed_methods,
     reason = "tests may bind, write and look at the real clock"
 )]
+#![expect(
+    clippy::print_stdout,
+    reason = "what a failed test tells of the cluster, and what is measured"
+)]
 
+mod attacks;
+mod connect;
 mod image;
 mod lab;
+mod lost;
+mod measured;
 mod node_loss;
+mod outages;
+mod refused;
+mod replicas;
 mod restricted;
+mod support;
+mod writes;
 
 use moorline_testkit::{cluster::Cluster, or_skip};
 

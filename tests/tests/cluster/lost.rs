@@ -1,0 +1,177 @@
+//! A tunnel is lost or hung up: grace keeps the pods, its end drains them, and what is missing has its cause.
+
+use std::time::Duration;
+
+use moorline_testkit::{child::Signal, cluster::SOON};
+
+use crate::support::{Archive, Moorline, now_us};
+
+/// From the call to the first new picture in the archive, with room for a busy machine: the bar of the design is 2 s.
+const BACK: Duration = Duration::from_secs(8);
+
+/// Waits for the pictures of a whole segment that was begun after `instant`, and gives the archive.
+fn recorded_after(archive: &Archive, instant: u64) -> bool {
+    let millis = i64::try_from(instant / 1000).unwrap();
+    let after = |start: i64| start > millis;
+    archive
+        .segments
+        .iter()
+        .any(|segment| after(segment.start.as_millis()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flap_shorter_than_grace_keeps_the_pods_and_costs_one_gap() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("flap").await;
+    let [first, second] = moorline.pair().await;
+    // Its neighbour is not touched, and no picture of one gets into the other's recordings.
+    let (yard, gate) = (
+        tenant.camera("yard", 11).await,
+        tenant.camera("gate", 12).await,
+    );
+    let mut call = yard.call(&moorline, &first);
+    let _gate = gate.call(&moorline, &second);
+    for camera in [&yard, &gate] {
+        tenant.until_recorded(camera).await;
+    }
+    let pods = tenant.pair(&yard).await;
+    tenant
+        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
+        .await;
+
+    call.child.signal(Signal::KILL);
+    call.child.wait(SOON).await.unwrap();
+    let lost = now_us();
+    // Long enough for a gap: what is shorter than a second is a hole.
+    moorline_testkit::eventually("an absence of more than a second", SOON, || async {
+        (now_us() > lost + 2_000_000).then_some(())
+    })
+    .await;
+    let returned = now_us();
+    let _call = yard.call(&moorline, &first);
+    tenant
+        .until(&yard, "generation 2", |camera| {
+            (camera["status"]["session"]["generation"] == 2).then_some(())
+        })
+        .await;
+    let archive = tenant
+        .until_archived(&yard, "recordings after the flap", |archive| {
+            recorded_after(archive, returned)
+        })
+        .await;
+    assert_eq!(tenant.pair(&yard).await, pods, "a flap touches no pod");
+    archive.assert_covered();
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    let first_back = pictures.iter().find(|stamp| stamp.sent_us > returned);
+    let waited = Duration::from_micros(first_back.unwrap().sent_us - returned);
+    assert!(waited < BACK, "pictures go on after {waited:?}");
+    assert_eq!(archive.causes(), ["tunnel_down"], "{archive:#?}");
+    let neighbour = tenant.archive(&gate);
+    neighbour.assert_covered();
+    assert_eq!(neighbour.causes(), Vec::<String>::new());
+    neighbour.pictures(&moorline.bucket, gate.number).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_says_bye_is_drained_at_once_and_its_pods_go() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("bye").await;
+    let [first, _] = moorline.pair().await;
+    let yard = tenant.camera("yard", 21).await;
+    let mut call = yard.call_with_agent(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+    let pods = tenant.pair(&yard).await;
+    let shown = moorline_testkit::eventually("a picture", SOON, || async {
+        let counters = yard.source.counters();
+        (counters.pictures > 40).then_some(counters.pictures)
+    })
+    .await;
+    call.child.write(b"BYE\n").await.unwrap();
+    let bye = now_us();
+    call.child.wait(SOON).await.unwrap();
+    let seen = tenant.until_gone(&yard).await;
+    let status = &seen["status"];
+    assert_eq!(status["session"]["generation"], 1, "{status:#}");
+    assert_eq!(status["away"]["cause"], "hung_up", "{status:#}");
+    let after = Duration::from_micros(now_us() - bye);
+    assert!(after < SOON / 2, "drained after {after:?}");
+    for pod in pods {
+        let object = format!("pod/{}", pod.name);
+        tenant.space.until_gone(&object, SOON).await.unwrap();
+    }
+    // Drained: what was recorded is in the bucket, up to the last second.
+    let archive = tenant.archive(&yard);
+    archive.assert_covered();
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    let last = pictures.last().unwrap();
+    assert!(
+        last.sent_us + 1_500_000 > bye,
+        "recorded until the end: {archive:#?}"
+    );
+    assert!(
+        pictures.len() as u64 + 30 > shown,
+        "{} of {shown}",
+        pictures.len()
+    );
+    assert!(
+        !archive.causes().iter().any(|cause| cause != "hung_up"),
+        "{archive:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_dbclient_is_waited_for_and_then_drained() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("kill").await;
+    let [first, second] = moorline.pair().await;
+    let yard = tenant.camera("yard", 31).await;
+    let mut call = yard.call(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+    let pods = tenant.pair(&yard).await;
+    moorline_testkit::eventually("pictures", SOON, || async {
+        (yard.source.counters().pictures > 40).then_some(())
+    })
+    .await;
+    call.child.signal(Signal::KILL);
+    call.child.wait(SOON).await.unwrap();
+    let lost = now_us();
+    for pod in &pods {
+        let object = format!("pod/{}", pod.name);
+        tenant.space.until_gone(&object, SOON).await.unwrap();
+    }
+    let waited = Duration::from_micros(now_us() - lost);
+    assert!(
+        waited >= crate::support::GRACE - Duration::from_millis(500),
+        "the pods went after {waited:?}"
+    );
+    let seen = tenant.until_gone(&yard).await;
+    assert_eq!(seen["status"]["away"]["cause"], "tunnel_down", "{seen:#}");
+    let archive = tenant.archive(&yard);
+    archive.assert_covered();
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    assert!(pictures.last().unwrap().sent_us + 1_500_000 > lost);
+
+    // It comes back, at another replica: the next archiver explains the absence.
+    let returned = now_us();
+    let _call = yard.call(&moorline, &second);
+    let seen = tenant.until_recorded(&yard).await;
+    assert_eq!(seen["status"]["session"]["generation"], 2, "{seen:#}");
+    assert_eq!(seen["status"]["session"]["mon"], second.name, "{seen:#}");
+    let archive = tenant
+        .until_archived(&yard, "recordings after the absence", |archive| {
+            recorded_after(archive, returned)
+        })
+        .await;
+    archive.assert_covered();
+    assert!(
+        !archive.causes().iter().any(|cause| cause != "tunnel_down"),
+        "{archive:#?}"
+    );
+    archive.pictures(&moorline.bucket, yard.number).await;
+}

@@ -1,0 +1,32 @@
+//! What the themes share: an installation, tenants, cameras that call it, and the bucket that they record to.
+//!
+//! - [`Moorline`]: the charts, installed by helm; the first test of a run does it, the others find it;
+//! - [`Tenant`]: one test's own, with a namespace; when the test fails it shows what an operator would see;
+//! - [`Camera`], [`Call`]: a simulated source behind the real `dbclient`;
+//! - [`Bucket`], [`Archive`]: what was recorded, down to the stamps of its pictures.
+
+mod archive;
+mod bucket;
+mod camera;
+mod inside;
+mod moorline;
+mod tenant;
+
+#[path = "../e2e/support/stamps.rs"]
+mod stamps;
+
+use moorline_testkit::cluster::SOON;
+
+pub(crate) use archive::Archive;
+pub(crate) use bucket::Bucket;
+pub(crate) use camera::{Call, Camera};
+pub(crate) use inside::Inside;
+pub(crate) use moorline::{GRACE, Moorline, Replica};
+pub(crate) use stamps::assert_in_order;
+pub(crate) use tenant::{Pod, Tenant};
+
+/// Microseconds since the epoch, as in the stamps of pictures.
+pub(crate) fn now_us() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap().as_micros()).unwrap()
+}

@@ -1,0 +1,305 @@
+//! The installation that all tests of a run share: the charts by the real helm, the keys by `moorline keys init`.
+
+use std::{net::IpAddr, net::SocketAddr, time::Duration};
+
+use moorline_testkit::{
+    child::run,
+    cluster::{Cluster, Namespace, SOON},
+    or_skip, temp_dir,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{Bucket, bucket};
+use moorline_testkit::s3::S3Server;
+
+/// The installation's namespace.
+const SYSTEM: &str = "moorline-system";
+/// Its release.
+const RELEASE: &str = "moorline";
+/// Says that the installation was made, and which host keys cameras pin.
+const MARK: &str = "moorline-test-installation";
+/// How long the pods of a lost camera wait for it, in this installation.
+pub(crate) const GRACE: Duration = Duration::from_secs(8);
+
+/// The installation, and the bucket of this test.
+pub(crate) struct Moorline {
+    cluster: Cluster,
+    /// Its namespace.
+    pub(crate) system: Namespace,
+    /// Where it records to, empty at the start of each test.
+    pub(crate) bucket: Bucket,
+    /// The host keys that cameras pin.
+    host_keys: Vec<String>,
+}
+
+/// A pod of `moorline mon`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Replica {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) node: String,
+    pub(crate) ip: IpAddr,
+}
+
+impl Replica {
+    /// Where cameras call it.
+    pub(crate) fn ssh(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, 2222)
+    }
+}
+
+impl Moorline {
+    /// The installation, ready, in the lab. `None` where there is none and the test is skipped.
+    pub(crate) async fn installed() -> Option<Self> {
+        let cluster = crate::cluster().await?;
+        let lab = or_skip(cluster.lab())?;
+        let bucket = Bucket::open(&cluster, lab).await;
+        let system = cluster.namespace_of_others(SYSTEM);
+        let mark = format!("configmap/{MARK}");
+        let mut found = system.get(&[&mark]).await.unwrap();
+        if found.is_null() {
+            install(&cluster, &system).await;
+            found = system.get(&[&mark]).await.unwrap();
+        }
+        let lines = found["data"]["host_keys"].as_str().unwrap();
+        let moorline = Self {
+            host_keys: lines.lines().map(str::to_owned).collect(),
+            cluster,
+            system,
+            bucket,
+        };
+        moorline.until_ready().await;
+        Some(moorline)
+    }
+
+    /// The cluster.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Lines of a camera's `known_hosts` for the server at this address.
+    pub(super) fn known_hosts(&self, host: IpAddr) -> String {
+        let lines = self.host_keys.iter().map(|key| format!("{host} {key}\n"));
+        lines.collect()
+    }
+
+    /// Waits until all parts are as the chart wants them.
+    pub(crate) async fn until_ready(&self) {
+        for object in [
+            "statefulset/moorline-mon",
+            "deployment/moorline-signer",
+            "deployment/moorline-tenants",
+        ] {
+            self.system
+                .until(object, "ready", SOON * 2, |object| {
+                    let wanted = &object["spec"]["replicas"];
+                    let status = &object["status"];
+                    let current = status["observedGeneration"] == object["metadata"]["generation"];
+                    let all = |field: &str| &status[field] == wanted;
+                    (current && all("readyReplicas") && all("updatedReplicas")).then_some(())
+                })
+                .await
+                .unwrap();
+        }
+    }
+
+    /// The pods of `moorline mon` that are not being deleted, by name.
+    pub(crate) async fn replicas(&self) -> Vec<Replica> {
+        let list = self
+            .system
+            .get(&["pods", "-l", "app.kubernetes.io/component=mon"])
+            .await
+            .unwrap();
+        let replica = |pod: &Value| {
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let metadata = &pod["metadata"];
+            metadata["deletionTimestamp"].is_null().then_some(())?;
+            Some(Replica {
+                name: text(&metadata["name"])?,
+                uid: text(&metadata["uid"])?,
+                node: text(&pod["spec"]["nodeName"])?,
+                ip: pod["status"]["podIP"].as_str()?.parse().ok()?,
+            })
+        };
+        let items = list["items"].as_array().into_iter().flatten();
+        let mut all: Vec<Replica> = items.filter_map(replica).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Where cameras call whichever replica the cluster chooses.
+    pub(crate) async fn ssh_service(&self) -> SocketAddr {
+        self.system
+            .reach("moorline-mon-ssh", 2222)
+            .await
+            .unwrap()
+            .address
+    }
+
+    /// Signals the process of a pod of ours, on its node. The container is started again if it ends.
+    pub(crate) async fn signal(&self, node: &str, pod: &str, signal: &str) {
+        let said = self.at_process(node, pod, &kill(signal)).await;
+        assert_eq!(said.trim(), "signalled", "pod {pod} on {node}");
+    }
+
+    /// Stops the process of a pod of ours until the returned value is given to [`Stopped::go_on`], or dropped.
+    pub(crate) async fn stop(&self, node: &str, pod: &str) -> Stopped {
+        self.signal(node, pod, "STOP").await;
+        let script = at_process(pod, &kill("CONT"));
+        let heal = self.cluster.lab().unwrap().node(number(node));
+        Stopped(Some(heal.blocking(&["sh", "-c", &script])))
+    }
+
+    /// `/proc/<pid>/status` of the process of a pod of ours.
+    pub(crate) async fn status_of(&self, node: &str, pod: &str) -> String {
+        self.at_process(node, pod, "cat $process/status").await
+    }
+
+    async fn at_process(&self, node: &str, pod: &str, command: &str) -> String {
+        let lab = self.cluster.lab().unwrap();
+        let words = ["sh", "-c", &at_process(pod, command)];
+        lab.node(number(node)).exec(&words).await.unwrap()
+    }
+
+    /// The two of them.
+    pub(crate) async fn pair(&self) -> [Replica; 2] {
+        let all = self.replicas().await;
+        <[Replica; 2]>::try_from(all).unwrap_or_else(|all| panic!("two replicas: {all:?}"))
+    }
+}
+
+/// The settings with which the charts are installed.
+fn values(cluster: &Cluster) -> Value {
+    json!({
+        "publicHost": "moorline.test",
+        "image": {"name": cluster.image(), "pullPolicy": cluster.pull_policy()},
+        "mon": {"service": {"type": "ClusterIP"}},
+        "store": {
+            "endpoint": bucket::endpoint(), "region": S3Server::REGION, "bucket": S3Server::BUCKET,
+        },
+        "cameras": {
+            "grace": format!("{}s", GRACE.as_secs()),
+            // What a test leaves behind ends soon, although its bucket is gone.
+            "drainPatience": "3m",
+            "archiver": {"segment": "5s", "spool": "64Mi"},
+        },
+    })
+}
+
+async fn install(cluster: &Cluster, system: &Namespace) {
+    cluster
+        .apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+            {
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {
+                    "name": SYSTEM,
+                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+                },
+            },
+            {
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "moorline-store-put", "namespace": SYSTEM},
+                "stringData": {
+                    "access-key": S3Server::ACCESS_KEY, "secret-key": S3Server::SECRET_KEY,
+                },
+            },
+        ]}))
+        .await
+        .unwrap();
+    let place = temp_dir().unwrap();
+    let secrets = place.path().join("secrets.yaml");
+    let mut keys = Command::new(moorline_tests::moorline());
+    keys.args(["--output", "json", "keys", "init", "--namespace", SYSTEM])
+        .args(["--release", RELEASE, "--out"])
+        .arg(&secrets);
+    let made: Value = serde_json::from_slice(&checked("moorline keys init", keys).await).unwrap();
+    let secrets = secrets.display().to_string();
+    cluster.kubectl(&["apply", "-f", &secrets]).await.unwrap();
+    let file = place.path().join("values.json");
+    std::fs::write(&file, values(cluster).to_string()).unwrap();
+    helm(cluster, "moorline-crds", &[]).await;
+    for kind in ["cameras", "cameraclasses", "tenants"] {
+        let resource = format!("crd/{kind}.moorline.dev");
+        let words = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            &resource,
+        ];
+        cluster.kubectl(&words).await.unwrap();
+    }
+    let file = file.display().to_string();
+    helm(cluster, RELEASE, &["--values", &file]).await;
+    let lines: Vec<&str> = made["host_keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .collect();
+    system
+        .apply(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MARK},
+            "data": {"host_keys": lines.join("\n")},
+        }))
+        .await
+        .unwrap();
+}
+
+/// Installs a chart of the repository, or changes what is installed.
+async fn helm(cluster: &Cluster, chart: &str, more: &[&str]) {
+    let mut command = Command::new("helm");
+    command
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig())
+        .args(["upgrade", "--install", "--namespace", SYSTEM, chart])
+        .arg(moorline_tests::repository().join("charts").join(chart))
+        .args(more);
+    checked("helm", command).await;
+}
+
+/// The output of a program that has to succeed.
+async fn checked(name: &str, command: Command) -> Vec<u8> {
+    let output = run(name, command, SOON).await.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {errors}");
+    output.stdout
+}
+
+/// A shell command that runs `command` with `$process` set to the `/proc/<pid>` of a pod of ours: its control group carries its uid.
+fn at_process(pod: &str, command: &str) -> String {
+    format!(
+        "for file in /proc/[0-9]*/cgroup; do
+            process=${{file%/cgroup}}
+            [ \"$(cat $process/comm 2>/dev/null)\" = moorline ] && grep -q {pod} $file || continue
+            {command}
+        done"
+    )
+}
+
+fn kill(signal: &str) -> String {
+    format!("kill -{signal} ${{process#/proc/}} && echo signalled")
+}
+
+/// `n2` is node 2.
+fn number(node: &str) -> u8 {
+    node.trim_start_matches('n').parse().unwrap()
+}
+
+/// A process that stands still.
+pub(crate) struct Stopped(Option<std::process::Command>);
+
+impl Stopped {
+    /// Lets it go on.
+    pub(crate) fn go_on(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if let Some(mut heal) = self.0.take() {
+            let _ = heal.status();
+        }
+    }
+}

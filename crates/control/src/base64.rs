@@ -2,6 +2,18 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/// The base64 of some bytes, padded.
+#[must_use]
+pub fn base64_of(bytes: &[u8]) -> String {
+    encode(bytes)
+}
+
+/// The bytes of a base64 text; `None` when it is none, or empty.
+#[must_use]
+pub fn bytes_of_base64(text: &str) -> Option<Vec<u8>> {
+    decode(text.as_bytes())
+}
+
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -43,6 +43,7 @@ mod target;
 mod words;
 
 pub use agent::{AgentLine, Source, UrlPath};
+pub use base64::{base64_of, bytes_of_base64};
 pub use field::{Data, Fault, FieldError, Host, Id, Mac, Model, Text, Token, Version};
 pub use host_key::{HostKey, HostKeyAlgorithm};
 pub use preset::{Login, PRESETS, Preset};

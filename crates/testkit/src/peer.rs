@@ -62,6 +62,12 @@ pub const SSH_KEYGEN: Peer = Peer {
     package: "openssh-client",
     version: ("ssh", &["-V"]),
 };
+/// A camera's shell and tools. Its shell cannot say the version.
+pub const BUSYBOX: Peer = Peer {
+    name: "busybox",
+    package: "busybox",
+    version: ("busybox", &[]),
+};
 /// Client, encoder and recorder to compare with.
 pub const FFMPEG: Peer = Peer {
     name: "ffmpeg",
@@ -107,6 +113,7 @@ pub const REQUIRED: &[Peer] = &[
     SSH,
     SSHD,
     SSH_KEYGEN,
+    BUSYBOX,
     FFMPEG,
     FFPROBE,
     GST_LAUNCH,

@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "dropbear-bin",
     "openssh-client",
     "openssh-server",
+    "busybox",
     // Players, and a camera that nobody here wrote.
     "ffmpeg",
     "gstreamer1.0-tools",

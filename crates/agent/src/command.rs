@@ -1,0 +1,305 @@
+//! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `--version`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use moorline_control::{Level, Reason, ServerLine};
+
+use crate::check::{Chain, Session, walk};
+use crate::client::{Client, Kit};
+use crate::machine::{Dial, Event, Forwards, HELLO_WITHIN, Link, Serial};
+use crate::moment::Moments;
+use crate::probe::Search;
+use crate::run::{Input, Places, console, run};
+use crate::{files, system};
+
+const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | stop | restart | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
+    \n\
+    run      keep the camera connected (default)\n\
+    daemon   the same in a child that is started again when it dies: where no init does that\n\
+    check    walk from the network to the pictures and say which link is broken; exit 1 when one is\n\
+    --report print a block to paste into a question, without secrets\n\
+    stop     the camera is being switched off: hang up, then end the running agent\n\
+    restart  end the running agent without hanging up\n\
+    --dir    what is kept (/etc/moorline); --run: what a reboot forgets (/run/moorline); --card: where an SD card's enroll lies\n";
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Run,
+    Daemon,
+    Check,
+    Word(&'static str),
+}
+
+/// Runs the command line: 0 done, 1 failed, 2 a usage error.
+pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let (mut asked, mut report, mut places) = (Asked::Run, false, Places::default());
+    let mut cards: Vec<PathBuf> = Vec::new();
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "run" => asked = Asked::Run,
+            "daemon" => asked = Asked::Daemon,
+            "check" => asked = Asked::Check,
+            "stop" => asked = Asked::Word("stop"),
+            "restart" => asked = Asked::Word("restart"),
+            "--report" => report = true,
+            "--version" => {
+                say(&format!("moorline-agent {}", env!("CARGO_PKG_VERSION")));
+                return ExitCode::SUCCESS;
+            }
+            "--help" | "-h" => {
+                say(USAGE);
+                return ExitCode::SUCCESS;
+            }
+            option @ ("--dir" | "--run" | "--card") => {
+                let Some(value) = arguments.next() else {
+                    console(Level::Error, &format!("{option} needs a directory"));
+                    return ExitCode::from(2);
+                };
+                match option {
+                    "--dir" => places.directory = value.into(),
+                    "--run" => places.run = value.into(),
+                    _ => cards.push(value.into()),
+                }
+            }
+            other => {
+                console(Level::Error, &format!("{other}: unknown\n{USAGE}"));
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if !cards.is_empty() {
+        places.cards = cards;
+    }
+    match asked {
+        Asked::Run => match run(places) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                console(Level::Error, &error);
+                ExitCode::FAILURE
+            }
+        },
+        Asked::Daemon => daemon(&places),
+        Asked::Check => check(&places, report),
+        Asked::Word(word) => tell(&places, word),
+    }
+}
+
+/// To standard output: a closed pipe is no error.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Runs the agent in a child until it ends well: nobody can visit the camera to start it again.
+fn daemon(places: &Places) -> ExitCode {
+    /// Never sent to: what waits for it waits so long.
+    const PAUSE: Duration = Duration::from_secs(5);
+    let (_never, pause) = sync_channel::<()>(0);
+    loop {
+        let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/moorline-agent".into());
+        let mut command = Command::new(program);
+        command
+            .arg("run")
+            .arg("--dir")
+            .arg(&places.directory)
+            .arg("--run")
+            .arg(&places.run);
+        for card in &places.cards {
+            command.arg("--card").arg(card);
+        }
+        match command.status() {
+            Ok(status) if status.success() => return ExitCode::SUCCESS,
+            Ok(status) => console(
+                Level::Error,
+                &format!("the agent died: {status}; it is started again"),
+            ),
+            Err(error) => console(
+                Level::Error,
+                &format!("the agent cannot be started: {error}"),
+            ),
+        }
+        let _ = pause.recv_timeout(PAUSE);
+    }
+}
+
+/// A word for the running agent.
+fn tell(places: &Places, word: &str) -> ExitCode {
+    if running(places).is_none() {
+        console(Level::Error, "no agent runs");
+        return ExitCode::FAILURE;
+    }
+    // Opened for reading too: an agent that died since must not block us.
+    let fifo = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(places.fifo());
+    let told = fifo.and_then(|mut fifo| fifo.write_all(format!("{word}\n").as_bytes()));
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console(
+                Level::Error,
+                &format!("{}: {error}", places.fifo().display()),
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a running agent wrote of itself: state, reason of its last session's end.
+fn running(places: &Places) -> Option<(String, Option<Reason>)> {
+    let text = files::read(&places.state()).ok().flatten()?;
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim().to_owned())
+    };
+    let pid = value("pid ")?;
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    // A pid that went to another process is no agent.
+    if !comm.starts_with("moorline-agent") {
+        return None;
+    }
+    let reason = value("last-end ")?;
+    let reason = Reason::ALL
+        .iter()
+        .copied()
+        .find(|known| known.as_str() == reason);
+    Some((value("state ")?, reason))
+}
+
+fn check(places: &Places, report: bool) -> ExitCode {
+    let (local, wrong) = places.local();
+    let settings = places.settings(&local);
+    let search = Search::new(&local, &settings);
+    let found = search.run();
+    let agent = running(places);
+    let call = settings.calls().into_iter().next();
+    let session = match (&agent, &call) {
+        (_, None) => Session::Nobody,
+        (Some((state, _)), _) if state == "session" || state == "streaming" => Session::Up {
+            forward: Some(true),
+        },
+        (Some((_, Some(reason))), _) => Session::Down(*reason),
+        // A session without a forward takes nothing from the agent that runs.
+        (agent, Some((endpoint, _))) => try_session(places, endpoint.clone(), agent.is_none()),
+    };
+    let chain = Chain {
+        endpoint: call.map(|(call, _)| (call.host.to_string(), call.port)),
+        session,
+        streamer: found
+            .as_ref()
+            .map_or(search.first_address(), |found| found.address),
+        main: found
+            .as_ref()
+            .and_then(|found| Some(found.sources.first()?.path.to_string())),
+        login: found
+            .as_ref()
+            .and_then(|found| found.login.clone())
+            .or(local.login.clone()),
+        relay: None,
+        clock: None,
+    };
+    if report {
+        say("```text");
+        say(&format!("moorline-agent {}", env!("CARGO_PKG_VERSION")));
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        say(&format!(
+            "dbclient {}",
+            shown(system::dbclient_version().map(|v| v.to_string()))
+        ));
+        say(&format!(
+            "model {}",
+            shown(local.model.or_else(system::model).map(|v| v.to_string()))
+        ));
+        say(&format!(
+            "uptime {} s, memory {} KiB",
+            shown(system::uptime().map(|v| v.to_string())),
+            shown(system::memory().map(|v| v.to_string()))
+        ));
+        say(&format!(
+            "agent {}",
+            agent.as_ref().map_or("does not run", |(state, _)| state)
+        ));
+        say(&format!(
+            "camera {}",
+            shown(settings.camera.map(|v| v.to_string()))
+        ));
+        for source in found.iter().flat_map(|found| &found.sources) {
+            say(&format!("source {source}"));
+        }
+    }
+    for wrong in wrong {
+        say(&format!("local.conf: {wrong}"));
+    }
+    let mut broken = false;
+    walk(&chain, |step, ok, text| {
+        broken |= !ok;
+        say(&format!(
+            "{:<4} {:<8} {text}",
+            if ok { "ok" } else { "FAIL" },
+            step.as_str()
+        ));
+    });
+    if report {
+        say("```");
+    }
+    if broken {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// One call of our own, until its hello.
+fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bool) -> Session {
+    let home = places.run.join("check");
+    if files::make_directory(&home).is_err() {
+        return Session::Down(Reason::Exit);
+    }
+    let kit = Kit {
+        key: places.key(),
+        home,
+        relay: 8555,
+        http: None,
+    };
+    let dial = Dial {
+        link: Link::Endpoint,
+        serial: Serial(0),
+        pins: endpoint.pins(0),
+        endpoint,
+        forwards: if forward {
+            Forwards::RtspOrEnd
+        } else {
+            Forwards::None
+        },
+        private: true,
+    };
+    let (inputs, events) = sync_channel(64);
+    let Ok(client) = Client::start(dial, kit, inputs) else {
+        return Session::Down(Reason::Exit);
+    };
+    let begin = Moments::begin();
+    let session = loop {
+        match events.recv_timeout(HELLO_WITHIN.saturating_sub(begin.now())) {
+            Ok(Input::Event(Event::Line { line, .. })) => {
+                if let Ok(ServerLine::Hello { .. }) = ServerLine::parse(&line) {
+                    break Session::Up {
+                        forward: forward.then_some(true),
+                    };
+                }
+            }
+            Ok(Input::Event(Event::Ended { reason, .. })) => break Session::Down(reason),
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                break Session::Down(Reason::Hello);
+            }
+        }
+    };
+    client.kill();
+    session
+}

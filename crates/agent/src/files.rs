@@ -1,0 +1,131 @@
+//! Files under the agent's directory: read with a bound, written as temporary file, fsync, rename, fsync of the directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// No file of ours is longer.
+const MAX: u64 = 64 * 1024;
+
+/// The text of a file, `None` when there is none.
+///
+/// # Errors
+/// It cannot be read, or is longer than 64 KiB.
+pub fn read(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "longer than 64 KiB",
+        ));
+    }
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Replaces a file (0600). After a power cut there is the old one or the new one.
+///
+/// # Errors
+/// The file system refuses: then the old one is there.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let Some(directory) = path.parent() else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let temporary = path.with_extension("new");
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        // jffs2 and vfat know no fsync of a directory: the rename is in their log already.
+        let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        Ok(())
+    })();
+    if written.is_err() {
+        // A full flash must not be fuller by our half file.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Overwrites and removes a file: a token must not be read from the card afterwards. (Flash may keep old blocks; the token is spent.)
+///
+/// # Errors
+/// It cannot be removed.
+pub fn wipe(path: &Path) -> io::Result<()> {
+    let length = fs::metadata(path)?.len().min(MAX);
+    if let Ok(mut file) = OpenOptions::new().write(true).open(path) {
+        let _ = file.write_all(&vec![b'#'; usize::try_from(length).unwrap_or(0)]);
+        let _ = file.sync_all();
+    }
+    fs::remove_file(path)
+}
+
+/// A directory for us alone.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_is_ours_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("agent.conf");
+        assert_eq!(read(&path).unwrap(), None);
+        replace(&path, "one\n").unwrap();
+        replace(&path, "two\n").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two\n"));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(home.path()).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
+    }
+
+    #[test]
+    fn what_a_power_cut_left_between_file_and_rename_is_not_read() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("agent.conf");
+        replace(&path, "old\n").unwrap();
+        fs::write(home.path().join("agent.new"), "ha").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("old\n"));
+        replace(&path, "new\n").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("new\n"));
+    }
+
+    #[test]
+    fn a_wiped_file_is_gone_and_a_long_one_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("enroll");
+        fs::write(&path, "token x").unwrap();
+        wipe(&path).unwrap();
+        assert!(!path.exists());
+        fs::write(&path, vec![b'x'; 70_000]).unwrap();
+        assert!(read(&path).is_err());
+    }
+}

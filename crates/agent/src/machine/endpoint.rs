@@ -1,0 +1,172 @@
+//! Calling the endpoints one after another, and being enrolled.
+
+use std::time::Duration;
+
+use moorline_control::{Id, Level, Reason, Role};
+
+use super::leg::Stage;
+use super::{Action, Dial, Forwards, HELD, Key, Link, Machine};
+use crate::endpoint::Endpoint;
+use crate::enroll::Enroll;
+use crate::settings::Trust;
+
+/// After so many failures in a row the next endpoint has its turn.
+const TRIES: u32 = 2;
+
+impl Machine {
+    /// Where to call, in order: whom the server set, then who enrolled the camera; before that, who may enrol it.
+    pub(super) fn calls(&self) -> Vec<(Endpoint, Trust)> {
+        match (&self.settings.camera, &self.enroll) {
+            (Some(_), _) => self.settings.calls(),
+            (None, Some(enroll)) => {
+                let calls = enroll.calls().into_iter();
+                calls.map(|call| (call, Trust::Owner)).collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+
+    pub(super) fn enroll_seen(&mut self, now: Duration, enroll: Enroll, out: &mut Vec<Action>) {
+        if self.settings.camera.is_some() {
+            // Whoever can put a card into the camera must not be able to move it to another server (S3).
+            let what = "a file enroll is there and ignored: this camera is enrolled";
+            out.push(Action::Note(Level::Warn, what.into()));
+        } else if self.enroll.as_ref() != Some(&enroll) {
+            self.enroll = Some(enroll);
+            (self.place, self.failures) = (0, 0);
+            if !self.endpoint.runs() {
+                self.endpoint.wait(now);
+            }
+        }
+    }
+
+    pub(super) fn pass_endpoint(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if self.key != Key::There {
+            return;
+        }
+        match self.endpoint.stage {
+            Stage::Idle => self.dial_endpoint(now, out),
+            Stage::Waiting { until } if now >= until => self.dial_endpoint(now, out),
+            Stage::Dialling { until, .. } if now >= until => {
+                out.push(Action::Kill(Link::Endpoint));
+                self.endpoint_lost(now, Reason::Hello, out);
+            }
+            Stage::Up { until, .. } if now >= until => {
+                out.push(Action::Kill(Link::Endpoint));
+                self.endpoint_lost(now, Reason::Ping, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn dial_endpoint(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let calls = self.calls();
+        let place = self.place.checked_rem(calls.len());
+        let Some((endpoint, trust)) = place.and_then(|place| calls.get(place).cloned()) else {
+            self.endpoint.stage = Stage::Idle;
+            return;
+        };
+        let serial = self.next_serial();
+        let nth = self.endpoint.dial(now, serial);
+        let forwards = match (&self.settings.camera, self.fixed.http) {
+            (None, _) => Forwards::None,
+            (Some(_), false) => Forwards::Rtsp,
+            (Some(_), true) => Forwards::RtspAndHttp,
+        };
+        out.push(Action::Dial(Dial {
+            link: Link::Endpoint,
+            serial,
+            pins: endpoint.pins(nth),
+            endpoint,
+            forwards,
+            private: trust == Trust::Owner || self.settings.private,
+        }));
+    }
+
+    pub(super) fn endpoint_lost(&mut self, now: Duration, reason: Reason, out: &mut Vec<Action>) {
+        let held = self.endpoint.held(now);
+        let enrolled_now = self.endpoint.role() == Some(Role::Enroll) && self.is_camera();
+        let what = format!("session with the endpoint ended: {reason}");
+        out.push(Action::Note(Level::Info, what));
+        if let Some(referral) = &mut self.referral {
+            referral.endpoint_lost(now);
+        }
+        let wait = if enrolled_now {
+            // Not a failure: it is called again as the camera that it is now.
+            (self.place, self.failures) = (0, 0);
+            self.endpoint.backoff.reset();
+            Duration::ZERO
+        } else {
+            if held.is_some_and(|held| held >= HELD) {
+                self.endpoint.backoff.reset();
+                (self.place, self.failures) = (0, 0);
+            } else {
+                self.failures += 1;
+                if self.failures >= TRIES {
+                    self.failures = 0;
+                    self.place = self.place.wrapping_add(1);
+                }
+            }
+            self.endpoint.backoff.after_failure(self.dice.roll())
+        };
+        self.endpoint.wait(now + wait);
+    }
+
+    fn is_camera(&self) -> bool {
+        self.settings.camera.is_some()
+    }
+
+    /// The hello came on the endpoint's session.
+    pub(super) fn endpoint_hello(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
+        let wants = !self.is_camera();
+        if wants != (role == Role::Enroll) || role == Role::Streampoint {
+            let what = format!("the endpoint says that it is {role}: not what was called");
+            out.push(Action::Note(Level::Error, what));
+            out.push(Action::Kill(Link::Endpoint));
+            self.endpoint_lost(now, Reason::Exit, out);
+            return;
+        }
+        self.endpoint.hello(now, role);
+        if let (Role::Enroll, Some(enroll)) = (role, &self.enroll) {
+            let line = moorline_control::AgentLine::Enroll {
+                token: enroll.token.clone(),
+                model: self.fixed.model.clone(),
+                mac: self.fixed.mac,
+            };
+            out.push(Action::Say(Link::Endpoint, line));
+            return;
+        }
+        // The pin has held: this is the owner's endpoint, and where it lies is known now (S7).
+        let calls = self.settings.calls();
+        let place = self.place.checked_rem(calls.len());
+        let owner = place
+            .and_then(|place| calls.get(place))
+            .is_some_and(|(_, trust)| *trust == Trust::Owner);
+        if owner && self.endpoint.private && !self.settings.private {
+            self.settings.private = true;
+            out.push(Action::Keep(Box::new(self.settings.clone())));
+        }
+        if let Some(referral) = &mut self.referral {
+            referral.endpoint_back();
+        }
+        out.push(Action::Greet);
+    }
+
+    /// `ENROLLED`: from now on it is this camera.
+    pub(super) fn enrolled(&mut self, camera: Id, out: &mut Vec<Action>) {
+        let Some(enroll) = &self.enroll else {
+            return;
+        };
+        if self.endpoint.role() != Some(Role::Enroll) || self.is_camera() {
+            return;
+        }
+        self.settings.enrolled = enroll.as_camera(&camera);
+        self.settings.private = self.endpoint.private;
+        out.push(Action::Note(Level::Info, format!("enrolled as {camera}")));
+        self.settings.camera = Some(camera);
+        self.enroll = None;
+        // In this order: a power cut between them leaves a token that is spent, not a camera without a name.
+        out.push(Action::Keep(Box::new(self.settings.clone())));
+        out.push(Action::WipeToken);
+    }
+}

@@ -1,0 +1,325 @@
+//! What the agent does next: a pure table. Events come in with the time since the agent's start, actions come out; nothing is done here.
+//!
+//! ```text
+//!  boot ─▶ Key ─▶ Enrol ─ENROLLED─▶ Connecting ──hello both──────▶ Session
+//!                  ▲ │ backoff        ▲  ▲  └────hello endpoint──▶ Session ─REFER─▶ Streaming
+//!                  └─┘                │  │                            │ ▲               │
+//!                                     │  └── no PING for 45 s, exit ──┘ └─ lost: ask ───┘
+//!                                     └───── no hello in 20 s: backoff; after 2 failures the next endpoint
+//! ```
+//!
+//! Owns: which server is called when and with which pins, what each line of a server changes, how the agent ends. Does not own: processes,
+//! files, clocks, the relay, what STATUS says (the driver, [`crate::run`]).
+//!
+//! Trust follows what was dialled, not what a server says that it is (S6): of a session reached by REFER only hello and PING count.
+
+mod endpoint;
+mod event;
+mod leg;
+mod lines;
+mod streampoint;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use moorline_control::{Level, Model};
+
+pub use event::{Action, Dial, Event, Forwards, Link};
+pub use leg::Serial;
+
+use crate::backoff::Dice;
+use crate::enroll::Enroll;
+use crate::settings::Settings;
+use leg::Leg;
+use streampoint::Referral;
+
+/// A hello must come within this of the start of dbclient, which has no deadline of its own.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(20);
+/// A session without a PING for so long is dead, whatever dbclient's own keepalive says.
+pub const PING_WITHIN: Duration = Duration::from_secs(45);
+/// A session that stood so long has worked: backoff and order of endpoints begin anew.
+const HELD: Duration = Duration::from_secs(60);
+/// A hang-up is given so long to be said.
+const BYE_WITHIN: Duration = Duration::from_secs(2);
+/// A server in a loop cannot keep a camera down.
+const NO_REBOOT_BEFORE: Duration = Duration::from_secs(60);
+
+/// Where the agent stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The camera's key is being made.
+    Key,
+    /// It is nobody's camera yet.
+    Enrol,
+    /// A server is being called, or the wait before a call.
+    Connecting,
+    /// The endpoint's session is up.
+    Session,
+    /// It was referred to a streampoint.
+    Streaming,
+    /// It ends.
+    Ending,
+}
+
+/// What does not change while the agent runs.
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    /// The camera's model, for enrolment.
+    pub model: Model,
+    /// Its hardware address, for enrolment.
+    pub mac: moorline_control::Mac,
+    /// Whether its owner lets the server reach its web server.
+    pub http: bool,
+    /// The owner's word on `source`: see [`crate::local::Local::allows_source`].
+    pub source_ports: Vec<u16>,
+}
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Machine {
+    fixed: Fixed,
+    settings: Settings,
+    enroll: Option<Enroll>,
+    key: Key,
+    endpoint: Leg,
+    /// Which endpoint is called, and how often it failed in a row.
+    place: usize,
+    failures: u32,
+    streampoint: Leg,
+    referral: Option<Referral>,
+    dice: Dice,
+    serial: u32,
+    last_served: Duration,
+    last_diagnosis: Option<Duration>,
+    ending: Option<Duration>,
+}
+
+/// The camera's own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Missing,
+    Making,
+    There,
+    RetryAt(Duration),
+}
+
+impl Machine {
+    /// An agent that starts now. `key` says whether the camera has its key.
+    #[must_use]
+    pub fn new(
+        fixed: Fixed,
+        settings: Settings,
+        enroll: Option<Enroll>,
+        key: bool,
+        seed: u64,
+    ) -> Self {
+        Machine {
+            fixed,
+            settings,
+            enroll,
+            key: if key { Key::There } else { Key::Missing },
+            endpoint: Leg::default(),
+            place: 0,
+            failures: 0,
+            streampoint: Leg::default(),
+            referral: None,
+            dice: Dice::new(seed),
+            serial: 0,
+            last_served: Duration::ZERO,
+            last_diagnosis: None,
+            ending: None,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.ending.is_some() {
+            State::Ending
+        } else if self.key != Key::There {
+            State::Key
+        } else if self.settings.camera.is_none() {
+            State::Enrol
+        } else if self.referral.is_some() {
+            State::Streaming
+        } else if self.endpoint.is_up() {
+            State::Session
+        } else {
+            State::Connecting
+        }
+    }
+
+    /// What the server set.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the endpoint listens: an enrolled camera's session with it is up.
+    #[must_use]
+    pub fn reports(&self) -> bool {
+        self.settings.camera.is_some() && self.endpoint.is_up()
+    }
+
+    /// Whether the endpoint took the forward, too.
+    #[must_use]
+    pub fn takes_the_stream(&self) -> bool {
+        self.endpoint.role() == Some(moorline_control::Role::Both)
+    }
+
+    /// When time alone changes something next; `None` for never.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        let key = match self.key {
+            Key::RetryAt(at) => Some(at),
+            Key::Missing => Some(Duration::ZERO),
+            Key::Making | Key::There => None,
+        };
+        let idle = self.key == Key::There && self.endpoint.is_idle() && !self.calls().is_empty();
+        let reboot = self.settings.reboots_after();
+        let reboot = reboot.filter(|_| !self.endpoint.is_up());
+        [
+            key,
+            idle.then_some(Duration::ZERO),
+            self.endpoint.due(),
+            self.streampoint.due(),
+            self.referral.as_ref().and_then(Referral::ends),
+            reboot.map(|after| self.last_served + after),
+            self.ending,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// One event.
+    pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Key(made) => self.key_made(now, made, &mut out),
+            Event::Enroll(enroll) => self.enroll_seen(now, enroll, &mut out),
+            Event::Line { link, serial, line } => {
+                if self.ending.is_none() && self.leg(link).is(serial) {
+                    self.line(now, link, &line, &mut out);
+                }
+            }
+            Event::Private { serial, private } => {
+                if self.endpoint.is(serial) {
+                    self.endpoint.private = private;
+                }
+            }
+            Event::Ended {
+                link,
+                serial,
+                reason,
+            } => {
+                if self.leg(link).is(serial) {
+                    out.push(Action::Kill(link));
+                    self.lost(now, link, reason, &mut out);
+                }
+            }
+            Event::Stop { hang_up } => self.stop(now, hang_up, &mut out),
+        }
+        if self.ending.is_some() {
+            self.end(now, &mut out);
+        } else {
+            self.pass(now, &mut out);
+        }
+        out
+    }
+
+    /// What time has brought.
+    fn pass(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let make = match self.key {
+            Key::Missing => true,
+            Key::RetryAt(at) => now >= at,
+            Key::Making | Key::There => false,
+        };
+        if make {
+            self.key = Key::Making;
+            out.push(Action::MakeKey);
+        }
+        if self.endpoint.is_up() {
+            self.last_served = now;
+        }
+        self.pass_endpoint(now, out);
+        self.pass_streampoint(now, out);
+        if let Some(after) = self.settings.reboots_after()
+            && now.saturating_sub(self.last_served) >= after
+        {
+            self.last_served = now;
+            out.push(Action::Note(
+                Level::Error,
+                "no server for reboot-after: rebooting".into(),
+            ));
+            out.push(Action::Reboot);
+        }
+    }
+
+    fn key_made(&mut self, now: Duration, made: bool, out: &mut Vec<Action>) {
+        if made {
+            self.key = Key::There;
+        } else {
+            let wait = self.endpoint.backoff.after_failure(self.dice.roll());
+            self.key = Key::RetryAt(now + wait);
+            out.push(Action::Note(
+                Level::Error,
+                "the camera's key cannot be made".into(),
+            ));
+        }
+    }
+
+    fn leg(&mut self, link: Link) -> &mut Leg {
+        match link {
+            Link::Endpoint => &mut self.endpoint,
+            Link::Streampoint => &mut self.streampoint,
+        }
+    }
+
+    fn next_serial(&mut self) -> Serial {
+        self.serial = self.serial.wrapping_add(1);
+        Serial(self.serial)
+    }
+
+    fn lost(
+        &mut self,
+        now: Duration,
+        link: Link,
+        reason: moorline_control::Reason,
+        out: &mut Vec<Action>,
+    ) {
+        match link {
+            Link::Endpoint => self.endpoint_lost(now, reason, out),
+            Link::Streampoint => self.streampoint_lost(now, reason, out),
+        }
+    }
+
+    fn stop(&mut self, now: Duration, hang_up: bool, out: &mut Vec<Action>) {
+        if self.ending.is_some() {
+            return;
+        }
+        let mut until = now;
+        for link in [Link::Endpoint, Link::Streampoint] {
+            if hang_up && self.leg(link).is_up() {
+                out.push(Action::Say(link, moorline_control::AgentLine::Bye));
+                until = now + BYE_WITHIN;
+            }
+        }
+        self.ending = Some(until);
+    }
+
+    /// All sessions have ended by themselves, or had their time.
+    fn end(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let quiet = !self.endpoint.runs() && !self.streampoint.runs();
+        if self.ending.is_some_and(|until| now >= until) || quiet {
+            out.extend([
+                Action::Kill(Link::Endpoint),
+                Action::Kill(Link::Streampoint),
+                Action::Exit,
+            ]);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Finding the streamer: the owner's words first, then the presets of camera firmware, on the ports of the list.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use moorline_control::{PRESETS, Source, SourceName, UrlPath};
+
+use crate::local::{Local, Login};
+use crate::settings::Settings;
+use crate::streamer::{describe, source};
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where the streamer listens.
+    pub address: SocketAddr,
+    /// The login that it took.
+    pub login: Option<Login>,
+    /// Its streams: `main` first.
+    pub sources: Vec<Source>,
+}
+
+/// Where to look.
+#[derive(Debug, Clone)]
+pub struct Search {
+    addresses: Vec<SocketAddr>,
+    paths: Vec<Paths>,
+}
+
+#[derive(Debug, Clone)]
+struct Paths {
+    /// Of a preset: its port.
+    port: Option<u16>,
+    main: UrlPath,
+    sub: Option<UrlPath>,
+    logins: Vec<Option<Login>>,
+}
+
+impl Search {
+    /// What the owner and the server said.
+    #[must_use]
+    pub fn new(local: &Local, settings: &Settings) -> Self {
+        let chosen = local.source.as_ref().or(settings.source.as_ref());
+        let addresses = match chosen {
+            Some((host, port)) => (host.as_str(), *port)
+                .to_socket_addrs()
+                .map_or_else(|_| Vec::new(), |found| found.take(1).collect()),
+            None => {
+                let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let ports = local.source_ports.iter();
+                ports.map(|port| SocketAddr::new(loopback, *port)).collect()
+            }
+        };
+        let own = local.login.clone();
+        let mut paths = Vec::new();
+        if let Some(main) = &local.main {
+            paths.push(Paths {
+                port: None,
+                main: main.clone(),
+                sub: local.sub.clone(),
+                logins: vec![own.clone()],
+            });
+        } else {
+            for preset in PRESETS {
+                let Some(main) = UrlPath::new(preset.main) else {
+                    continue;
+                };
+                let known = preset.logins.iter().map(|login| {
+                    Some(Login {
+                        user: login.user.to_owned(),
+                        password: login.password.to_owned(),
+                    })
+                });
+                let logins = match &own {
+                    // The owner's login is the login: others would be guesses on the owner's camera.
+                    Some(_) => vec![own.clone()],
+                    None => std::iter::once(None).chain(known).collect(),
+                };
+                paths.push(Paths {
+                    port: Some(preset.port),
+                    main,
+                    sub: preset.sub.and_then(UrlPath::new),
+                    logins,
+                });
+            }
+        }
+        Search { addresses, paths }
+    }
+
+    /// Looks; takes seconds when nobody answers.
+    #[must_use]
+    pub fn run(&self) -> Option<Found> {
+        for address in &self.addresses {
+            // A preset's own port first: another family's path may be answered too, with another stream.
+            let mut paths: Vec<&Paths> = self.paths.iter().collect();
+            paths.sort_by_key(|paths| paths.port.is_some_and(|port| port != address.port()));
+            for paths in paths {
+                for login in &paths.logins {
+                    match describe(*address, paths.main.as_str(), login.as_ref()) {
+                        Ok(media) => {
+                            let main = source(SourceName::Main, &paths.main, &media);
+                            let Some(main) = main else { continue };
+                            let sub = paths.sub.as_ref().and_then(|sub| {
+                                let media =
+                                    describe(*address, sub.as_str(), login.as_ref()).ok()?;
+                                source(SourceName::Sub, sub, &media)
+                            });
+                            return Some(Found {
+                                address: *address,
+                                login: login.clone(),
+                                sources: std::iter::once(main).chain(sub).collect(),
+                            });
+                        }
+                        // Nobody listens: no path of this address will do.
+                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                            break;
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Where the streamer is taken to be until it was found.
+    #[must_use]
+    pub fn first_address(&self) -> SocketAddr {
+        let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 554);
+        self.addresses.first().copied().unwrap_or(fallback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    /// A streamer that knows one path, behind Basic if asked to.
+    fn streamer(path: &'static str, wants_login: bool) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let mut room = [0; 2048];
+                while let Ok(count @ 1..) = socket.read(&mut room) {
+                    let request = String::from_utf8_lossy(&room[..count]).into_owned();
+                    let cseq = request
+                        .lines()
+                        .find(|line| line.starts_with("CSeq"))
+                        .unwrap()
+                        .to_owned();
+                    let url = request.split(' ').nth(1).unwrap().to_owned();
+                    let answer = if wants_login
+                        && !request.contains("Basic dGhpbmdpbm86dGhpbmdpbm8=")
+                    {
+                        format!(
+                            "RTSP/1.0 401 No\r\n{cseq}\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n"
+                        )
+                    } else if url.ends_with(path) {
+                        let sdp =
+                            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=framerate:20\r\n";
+                        format!(
+                            "RTSP/1.0 200 OK\r\n{cseq}\r\nContent-Length: {}\r\n\r\n{sdp}",
+                            sdp.len()
+                        )
+                    } else {
+                        format!("RTSP/1.0 404 Not Found\r\n{cseq}\r\n\r\n")
+                    };
+                    socket.write_all(answer.as_bytes()).unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    fn search(address: SocketAddr) -> Option<Found> {
+        let (local, wrong) = Local::parse(&format!("source {address}\n"));
+        assert_eq!(wrong, []);
+        Search::new(&local, &Settings::default()).run()
+    }
+
+    #[test]
+    fn presets_are_tried_with_their_logins() {
+        let found = search(streamer("/ch0", true)).unwrap();
+        assert_eq!(found.sources[0].to_string(), "main /ch0 h264 - 20 -");
+        assert_eq!(found.login.unwrap().user, "thingino");
+        let found = search(streamer("/unicast", false)).unwrap();
+        assert_eq!(found.sources[0].path.as_str(), "/unicast");
+        assert_eq!(found.login, None);
+        assert_eq!(search(streamer("/elsewhere", false)), None);
+    }
+
+    #[test]
+    fn the_owner_s_login_is_the_only_one_that_is_tried() {
+        let address = streamer("/ch0", true);
+        let (local, _) = Local::parse(&format!("source {address}\nlogin thingino:other\n"));
+        assert_eq!(Search::new(&local, &Settings::default()).run(), None);
+    }
+}

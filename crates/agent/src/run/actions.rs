@@ -1,0 +1,220 @@
+//! Doing what the table says.
+
+use moorline_control::{AgentLine, DiagStep, Level, Setting, Text};
+
+use super::{Driver, Input};
+use crate::check::{Chain, Session, walk};
+use crate::client::{Client, Kit};
+use crate::machine::{Action, Dial, Link};
+use crate::probe::Search;
+use crate::relay::{Streamer, spawn};
+use crate::system::{self, Watchdog};
+use crate::{files, settings::Settings};
+
+impl Driver {
+    /// False ends the agent.
+    pub(super) fn act(&mut self, action: Action) -> bool {
+        match action {
+            Action::MakeKey => self.make_key(),
+            Action::Dial(dial) => self.dial(dial),
+            Action::Kill(link) => {
+                if let Some((_, client)) = self.clients.remove(&link) {
+                    client.kill();
+                }
+            }
+            Action::Say(link, line) => self.say(link, &line),
+            Action::Greet => {
+                let facts = self.facts();
+                let lines = self.report.greet(&facts, self.moments.now());
+                self.say_all(&lines);
+            }
+            Action::Report => self.report_now(),
+            Action::Bad(field) => self.report.bad(field),
+            Action::Clock(unix) => self.set_clock(unix),
+            Action::Apply(setting) => self.apply(setting),
+            Action::Keep(settings) => self.keep(&settings),
+            Action::WipeToken => self.wipe_token(),
+            Action::Diagnose => self.diagnose(),
+            Action::Reboot => {
+                if let Err(error) = system::reboot() {
+                    self.note(Level::Error, &format!("reboot: {error}"));
+                }
+            }
+            Action::Note(level, text) => self.note(level, &text),
+            Action::Exit => {
+                if let Some(watchdog) = self.watchdog.take() {
+                    watchdog.disarm();
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn make_key(&mut self) {
+        let (inputs, path) = (self.inputs.clone(), self.places.key());
+        let made = spawn("key", move || {
+            let made = system::make_key(&path).map_err(|error| error.to_string());
+            let _ = inputs.send(Input::Key(made));
+        });
+        if let Err(error) = made {
+            super::console(Level::Error, &format!("no thread: {error}"));
+        }
+    }
+
+    fn dial(&mut self, dial: Dial) {
+        let (link, serial) = (dial.link, dial.serial);
+        let kit = Kit {
+            key: self.places.key(),
+            home: self.places.home(link),
+            relay: self.relay_port,
+            http: self.local.http,
+        };
+        let at = format!("calling {}:{}", dial.endpoint.host, dial.endpoint.port);
+        super::console(Level::Info, &at);
+        match Client::start(dial, kit, self.inputs.clone()) {
+            Ok(client) => {
+                if let Some((_, old)) = self.clients.insert(link, (serial, client)) {
+                    old.kill();
+                }
+            }
+            Err(error) => {
+                // No thread: the deadline of the call will try again.
+                super::console(Level::Error, &format!("dbclient: {error}"));
+            }
+        }
+    }
+
+    fn say_all(&mut self, lines: &[AgentLine]) {
+        for line in lines {
+            self.say(Link::Endpoint, line);
+        }
+    }
+
+    pub(super) fn report_now(&mut self) {
+        let facts = self.facts();
+        let lines = self.report.lines(&facts, self.moments.now());
+        self.say_all(&lines);
+    }
+
+    fn set_clock(&mut self, unix: u64) {
+        /// A slower clock than this is not worth a jump.
+        const NEAR: u64 = 2;
+        if unix < system::built_at() {
+            self.note(
+                Level::Warn,
+                "the server's TIME is before this agent was built: not taken",
+            );
+            return;
+        }
+        if self.local.clock && system::wall().abs_diff(unix) > NEAR {
+            if let Err(error) = system::set_wall(unix) {
+                self.note(Level::Warn, &format!("the clock cannot be set: {error}"));
+            }
+        }
+        self.clock = Some((unix, system::wall()));
+    }
+
+    fn apply(&mut self, setting: Setting) {
+        match setting {
+            Setting::Queue(bytes) => self.relay.set_limit(system::queue_limit(Some(bytes))),
+            Setting::Watchdog(on) => self.set_watchdog(on),
+            Setting::Source(..) => {
+                let search = Search::new(&self.local, self.machine.settings());
+                self.relay.set_streamer(Streamer {
+                    address: search.first_address(),
+                    login: self.local.login.clone(),
+                });
+                self.streams.again();
+            }
+            Setting::Endpoint(..) | Setting::RebootAfter(_) => {}
+        }
+    }
+
+    pub(super) fn set_watchdog(&mut self, on: bool) {
+        match (on, self.watchdog.take()) {
+            (true, Some(open)) => self.watchdog = Some(open),
+            (true, None) => match Watchdog::open(&self.local.watchdog) {
+                Ok(watchdog) => self.watchdog = Some(watchdog),
+                Err(error) => {
+                    let what = format!(
+                        "{}: {error}: the watchdog is not fed by us",
+                        self.local.watchdog
+                    );
+                    self.note(Level::Warn, &what);
+                }
+            },
+            (false, Some(open)) => open.disarm(),
+            (false, None) => {}
+        }
+    }
+
+    fn keep(&mut self, settings: &Settings) {
+        if let Err(error) = files::replace(&self.places.settings_file(), &settings.to_string()) {
+            self.note(
+                Level::Error,
+                &format!("agent.conf: {error}: what was set is lost at the next boot"),
+            );
+        }
+    }
+
+    fn wipe_token(&mut self) {
+        let all: Vec<_> = self
+            .places
+            .enroll_files()
+            .filter(|path| path.exists())
+            .collect();
+        for path in all {
+            if let Err(error) = files::wipe(&path) {
+                self.note(
+                    Level::Warn,
+                    &format!("{}: {error}: remove it yourself", path.display()),
+                );
+            }
+        }
+    }
+
+    fn diagnose(&mut self) {
+        if std::mem::replace(&mut self.diagnosing, true) {
+            return;
+        }
+        let inputs = self.inputs.clone();
+        let chain = self.chain();
+        let walking = spawn("diagnosis", move || {
+            walk(&chain, |step, ok, text| {
+                let _ = inputs.send(Input::Step(step, ok, text));
+            });
+            let _ = inputs.send(Input::Diagnosed);
+        });
+        self.diagnosing = walking.is_ok();
+    }
+
+    fn chain(&self) -> Chain {
+        use std::sync::atomic::Ordering;
+        let endpoint = self.machine.settings().calls().into_iter().next();
+        let streamer = self.relay.streamer();
+        let found = self.streams.found.as_ref();
+        let dropped = self
+            .relay
+            .counters()
+            .pictures_dropped
+            .load(Ordering::Relaxed);
+        Chain {
+            endpoint: endpoint.map(|(call, _)| (call.host.to_string(), call.port)),
+            // It is asked for over this very session.
+            session: Session::Up {
+                forward: Some(self.machine.takes_the_stream()),
+            },
+            streamer: streamer.address,
+            main: found.and_then(|found| Some(found.sources.first()?.path.to_string())),
+            login: streamer.login,
+            relay: Some((dropped, self.relay.waiting())),
+            clock: self.clock,
+        }
+    }
+
+    pub(super) fn say_step(&mut self, step: DiagStep, ok: bool, text: &str) {
+        let text = Text::clean(text);
+        self.say(Link::Endpoint, &AgentLine::Diag { step, ok, text });
+    }
+}

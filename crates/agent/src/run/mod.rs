@@ -1,0 +1,402 @@
+//! The agent's one loop: waits for an event or for time, steps the table, does its actions, feeds the watchdog.
+
+mod actions;
+mod places;
+mod streams;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use moorline_control::{DiagStep, Level, Model};
+
+use crate::client::Client;
+use crate::local::Local;
+use crate::machine::{Action, Event, Fixed, Link, Machine, Serial, State};
+use crate::moment::Moments;
+use crate::probe::{Found, Search};
+use crate::relay::{Relay, Streamer};
+use crate::report::{Facts, Report};
+use crate::settings::Settings;
+use crate::system::{self, Watchdog};
+use crate::{enroll, files};
+
+pub use places::Places;
+use streams::Streams;
+
+/// What the loop waits for.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the table.
+    Event(Event),
+    /// A line of dbclient's stderr.
+    Said(String),
+    /// The streamer was asked: whether it lives, and what a search found.
+    Probed(bool, Option<Found>),
+    /// A step of the diagnosis.
+    Step(DiagStep, bool, String),
+    /// The diagnosis is over.
+    Diagnosed,
+    /// The camera's key is there: its public line.
+    Key(Result<String, String>),
+}
+
+/// Events that wait for the loop: senders wait when it is full.
+const INPUTS: usize = 64;
+/// The watchdog's own timeout is the driver's; the shortest known is 10 s.
+const FEED_EVERY: Duration = Duration::from_secs(3);
+/// How often the place of an SD card is looked at.
+const ENROLL_EVERY: Duration = Duration::from_secs(10);
+
+struct Driver {
+    places: Places,
+    local: Local,
+    machine: Machine,
+    clients: HashMap<Link, (Serial, Client)>,
+    relay: Arc<Relay>,
+    relay_port: u16,
+    report: Report,
+    streams: Streams,
+    watchdog: Option<Watchdog>,
+    moments: Moments,
+    inputs: SyncSender<Input>,
+    next_enroll: Duration,
+    next_feed: Duration,
+    diagnosing: bool,
+    clock: Option<(u64, u64)>,
+    last_end: Option<moorline_control::Reason>,
+    state: String,
+}
+
+/// Runs the agent until it is told to end.
+///
+/// # Errors
+/// What makes it impossible to run: no directory, no loopback port, no thread.
+pub fn run(places: Places) -> Result<(), String> {
+    let (inputs, events) = sync_channel(INPUTS);
+    let mut driver = Driver::new(places, inputs)?;
+    driver.announce();
+    driver.turn(&events);
+    Ok(())
+}
+
+impl Driver {
+    fn new(places: Places, inputs: SyncSender<Input>) -> Result<Self, String> {
+        let told = |what: &str, error: std::io::Error| format!("{what}: {error}");
+        files::make_directory(&places.directory)
+            .map_err(|error| told(&places.directory.display().to_string(), error))?;
+        files::make_directory(&places.run)
+            .map_err(|error| told(&places.run.display().to_string(), error))?;
+        let (local, wrong) = places.local();
+        for wrong in wrong {
+            console(Level::Warn, &format!("local.conf: {wrong}"));
+        }
+        let settings = places.settings(&local);
+        let listener = listen(local.relay_port).map_err(|error| told("the relay's port", error))?;
+        let relay_port = listener
+            .local_addr()
+            .map_err(|error| told("the relay's port", error))?
+            .port();
+        let moments = Moments::begin();
+        let search = Search::new(&local, &settings);
+        let streamer = Streamer {
+            address: search.first_address(),
+            login: local.login.clone(),
+        };
+        let limit = system::queue_limit(settings.queue);
+        let relay = Relay::start(listener, streamer, limit, moments)
+            .map_err(|error| told("the relay", error))?;
+        let model = local.model.clone().or_else(system::model);
+        let model = model.or_else(|| Model::new("unknown"));
+        let fixed = Fixed {
+            model: model.ok_or("the model does not follow the grammar")?,
+            mac: system::mac(),
+            http: local.http.is_some(),
+            source_ports: local.source_ports.clone(),
+        };
+        let key = places.key().exists();
+        let stopping = inputs.clone();
+        let listening = system::listen_fifo(&places.fifo(), move |word| {
+            let hang_up = match word {
+                "stop" => true,
+                "restart" => false,
+                _ => return,
+            };
+            let _ = stopping.send(Input::Event(Event::Stop { hang_up }));
+        });
+        if let Err(error) = listening {
+            console(
+                Level::Warn,
+                &format!(
+                    "{}: {error}: a stop is not said to the server",
+                    places.fifo().display()
+                ),
+            );
+        }
+        let mut report = Report::default();
+        report.fixed.agent = Model::new(env!("CARGO_PKG_VERSION"));
+        report.fixed.dbclient = system::dbclient_version();
+        let machine = Machine::new(fixed, settings, None, key, system::random());
+        Ok(Driver {
+            places,
+            local,
+            machine,
+            clients: HashMap::new(),
+            relay,
+            relay_port,
+            report,
+            streams: Streams::default(),
+            watchdog: None,
+            moments,
+            inputs,
+            next_enroll: Duration::ZERO,
+            next_feed: Duration::ZERO,
+            diagnosing: false,
+            clock: None,
+            last_end: None,
+            state: String::new(),
+        })
+    }
+
+    fn announce(&mut self) {
+        let version = env!("CARGO_PKG_VERSION");
+        console(
+            Level::Info,
+            &format!(
+                "moorline-agent {version}, relay on 127.0.0.1:{}",
+                self.relay_port
+            ),
+        );
+        if let Some(key) = system::fingerprint(&self.places.key()) {
+            console(Level::Info, &key);
+        }
+        if self.machine.settings().watchdog == Some(true) {
+            self.set_watchdog(true);
+        }
+    }
+
+    /// The loop. Ends with [`Action::Exit`].
+    fn turn(&mut self, events: &Receiver<Input>) {
+        loop {
+            self.tend();
+            let wait = self.wait();
+            let input = match events.recv_timeout(wait) {
+                Ok(input) => Some(input),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if !self.take(input) {
+                return;
+            }
+        }
+    }
+
+    /// How long nothing happens by time alone.
+    fn wait(&self) -> Duration {
+        let now = self.moments.now();
+        let mut due = self.next_enroll.min(self.streams.next());
+        if let Some(machine) = self.machine.due() {
+            due = due.min(machine);
+        }
+        if self.watchdog.is_some() {
+            due = due.min(self.next_feed);
+        }
+        due.saturating_sub(now)
+    }
+
+    /// What is done by time, beside the table.
+    fn tend(&mut self) {
+        let now = self.moments.now();
+        if now >= self.next_feed {
+            self.next_feed = now + FEED_EVERY;
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.feed();
+            }
+        }
+        if now >= self.next_enroll {
+            self.next_enroll = now + ENROLL_EVERY;
+            self.look_for_enroll();
+        }
+        if self.streams.is_due(now) {
+            self.probe();
+        }
+        self.write_state();
+    }
+
+    fn look_for_enroll(&mut self) {
+        let now = self.moments.now();
+        let found = self.places.enroll_files().find_map(|path| {
+            let text = files::read(&path).ok()??;
+            Some((path, text))
+        });
+        let Some((path, text)) = found else {
+            self.report.enroll = false;
+            return;
+        };
+        match enroll::Enroll::parse(&text) {
+            Ok(_) if self.report.enroll => {}
+            Ok(enroll) => {
+                self.report.enroll = self.machine.settings().camera.is_some();
+                let actions = self.machine.step(now, Event::Enroll(enroll));
+                self.perform(actions);
+            }
+            Err(wrong) => {
+                // Once, not every ten seconds: a card with a wrong file stays in its slot for days.
+                if self.streams.first_time(&text) {
+                    for wrong in wrong {
+                        self.note(Level::Error, &format!("{}: {wrong}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One input; false ends the agent.
+    fn take(&mut self, input: Option<Input>) -> bool {
+        let now = self.moments.now();
+        let event = match input {
+            None => Event::Tick,
+            Some(Input::Event(event)) => {
+                if let Event::Ended { reason, .. } = event {
+                    self.last_end = Some(reason);
+                }
+                event
+            }
+            Some(Input::Said(line)) => {
+                console(Level::Info, &line);
+                return true;
+            }
+            Some(Input::Probed(lives, found)) => {
+                self.probed(lives, found);
+                return true;
+            }
+            Some(Input::Step(step, ok, text)) => {
+                self.say_step(step, ok, &text);
+                return true;
+            }
+            Some(Input::Diagnosed) => {
+                self.diagnosing = false;
+                return true;
+            }
+            Some(Input::Key(Ok(key))) => {
+                console(Level::Info, &key);
+                Event::Key(true)
+            }
+            Some(Input::Key(Err(error))) => {
+                console(Level::Error, &format!("dropbearkey: {error}"));
+                Event::Key(false)
+            }
+        };
+        let actions = self.machine.step(now, event);
+        self.perform(actions)
+    }
+
+    fn facts(&self) -> Facts {
+        use std::sync::atomic::Ordering;
+        let counters = self.relay.counters();
+        Facts {
+            uptime: system::uptime(),
+            memory: system::memory(),
+            pictures_dropped: counters.pictures_dropped.load(Ordering::Relaxed),
+            relay_faults: counters.faults.load(Ordering::Relaxed),
+        }
+    }
+
+    /// For console and server.
+    fn note(&mut self, level: Level, text: &str) {
+        console(level, text);
+        if self.machine.reports()
+            && let Some(line) = self.report.log(level, text, self.moments.now())
+        {
+            self.say(Link::Endpoint, &line);
+        }
+    }
+
+    fn say(&mut self, link: Link, line: &moorline_control::AgentLine) {
+        if let Some((_, client)) = self.clients.get(&link) {
+            // A server that does not read loses lines, PONGs among them, and then the session.
+            client.say(format!("{line}\n"));
+        }
+    }
+
+    /// The state, for `moorline-agent check`.
+    fn write_state(&mut self) {
+        let state = match self.machine.state() {
+            State::Key => "key",
+            State::Enrol => "enrol",
+            State::Connecting => "connecting",
+            State::Session => "session",
+            State::Streaming => "streaming",
+            State::Ending => "ending",
+        };
+        let reason = self.last_end.map_or("-", moorline_control::Reason::as_str);
+        let text = format!(
+            "pid {}\nstate {state}\nlast-end {reason}\nrelay {}\n",
+            std::process::id(),
+            self.relay_port
+        );
+        if text != self.state && files::replace(&self.places.state(), &text).is_ok() {
+            self.state = text;
+        }
+    }
+}
+
+/// Only loopback: the relay answers whoever can connect.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "std only: there is no base here; std's backlog of 128 is enough for eight connections"
+)]
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port))
+}
+
+/// The console: busybox init and syslog take it.
+pub(crate) fn console(level: Level, text: &str) {
+    let _ = writeln!(std::io::stderr(), "{level}: {text}");
+}
+
+impl Places {
+    /// What the server set, over which the owner's word stands.
+    pub(crate) fn settings(&self, local: &Local) -> Settings {
+        let text = files::read(&self.settings_file())
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let (mut settings, wrong) = Settings::parse(&text);
+        if wrong > 0 {
+            console(
+                Level::Warn,
+                &format!("agent.conf: {wrong} lines are not known and left out"),
+            );
+        }
+        if let Some(camera) = &local.camera {
+            settings.camera = Some(camera.clone());
+        }
+        if !local.endpoints.is_empty() {
+            settings.enrolled.clone_from(&local.endpoints);
+        }
+        settings
+    }
+
+    /// What the owner says.
+    pub(crate) fn local(&self) -> (Local, Vec<crate::Wrong>) {
+        let text = files::read(&self.local_file())
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        Local::parse(&text)
+    }
+}
+
+impl Driver {
+    fn perform(&mut self, actions: Vec<Action>) -> bool {
+        let mut goes_on = true;
+        for action in actions {
+            goes_on &= self.act(action);
+        }
+        goes_on
+    }
+}

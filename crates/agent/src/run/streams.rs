@@ -1,0 +1,138 @@
+//! When the streamer is asked, and what follows from its silence.
+
+use std::time::Duration;
+
+use moorline_control::{Level, Probe};
+
+use super::{Driver, Input};
+use crate::probe::{Found, Search};
+use crate::relay::{Streamer, spawn};
+use crate::streamer::answers;
+use crate::system;
+
+const EVERY: Duration = Duration::from_secs(30);
+/// While nothing was found yet: a streamer takes a while to start.
+const EVERY_AT_FIRST: Duration = Duration::from_secs(5);
+/// So many silences in a row restart it.
+const SILENCES: u32 = 3;
+/// A streamer that does not come back is not restarted more often.
+const RESTART_EVERY: Duration = Duration::from_secs(300);
+
+/// What is known of the streamer.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    pub(super) found: Option<Found>,
+    next: Duration,
+    asking: bool,
+    silences: u32,
+    restarted: Option<Duration>,
+    /// The wrong `enroll` file that was told last.
+    told: String,
+}
+
+impl Streams {
+    pub(super) fn next(&self) -> Duration {
+        // While it is being asked, the answer wakes the loop.
+        if self.asking {
+            Duration::MAX
+        } else {
+            self.next
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        !self.asking && now >= self.next
+    }
+
+    /// It is to be asked anew, at once.
+    pub(super) fn again(&mut self) {
+        self.found = None;
+        self.next = Duration::ZERO;
+    }
+
+    pub(super) fn first_time(&mut self, text: &str) -> bool {
+        let first = self.told != text;
+        text.clone_into(&mut self.told);
+        first
+    }
+}
+
+impl Driver {
+    /// Asks in a thread of its own: a stuck streamer answers after seconds, or never.
+    pub(super) fn probe(&mut self) {
+        let inputs = self.inputs.clone();
+        let search = Search::new(&self.local, self.machine.settings());
+        let known = self.streams.found.clone();
+        self.streams.asking = true;
+        let asked = spawn("probe", move || {
+            let (lives, found) = match known {
+                Some(found) => {
+                    let path = found
+                        .sources
+                        .first()
+                        .map_or("/", |source| source.path.as_str());
+                    (answers(found.address, path), None)
+                }
+                None => {
+                    let found = search.run();
+                    (
+                        found.is_some() || answers(search.first_address(), "/"),
+                        found,
+                    )
+                }
+            };
+            let _ = inputs.send(Input::Probed(lives, found));
+        });
+        if asked.is_err() {
+            self.streams.asking = false;
+            self.streams.next = self.moments.now() + EVERY;
+        }
+    }
+
+    pub(super) fn probed(&mut self, lives: bool, found: Option<Found>) {
+        let now = self.moments.now();
+        let before = self.report.probe;
+        self.streams.asking = false;
+        self.report.probe = Some(if lives { Probe::Ok } else { Probe::Fail });
+        if let Some(found) = found {
+            self.relay.set_streamer(Streamer {
+                address: found.address,
+                login: found.login.clone(),
+            });
+            self.report.sources.clone_from(&found.sources);
+            self.streams.found = Some(found);
+        }
+        if lives {
+            self.streams.silences = 0;
+        } else {
+            self.streams.silences += 1;
+            // What comes back may be another configuration.
+            self.streams.found = None;
+            self.restart_streamer(now);
+        }
+        let settled = lives && self.streams.found.is_some();
+        self.streams.next = now + if settled { EVERY } else { EVERY_AT_FIRST };
+        if before != self.report.probe {
+            let what = if lives {
+                "the streamer answers"
+            } else {
+                "the streamer does not answer"
+            };
+            self.note(if lives { Level::Info } else { Level::Error }, what);
+        }
+        if self.machine.reports() && before.is_none() {
+            // The first finding does not wait for a PING: recording begins with it.
+            self.report_now();
+        }
+    }
+
+    fn restart_streamer(&mut self, now: Duration) {
+        let again = self.streams.restarted.map(|last| last + RESTART_EVERY);
+        let may = again.is_none_or(|again| now >= again);
+        if self.streams.silences >= SILENCES && may && !self.local.restart.is_empty() {
+            self.streams.restarted = Some(now);
+            self.note(Level::Warn, "the streamer is restarted");
+            system::start(&self.local.restart);
+        }
+    }
+}

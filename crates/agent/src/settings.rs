@@ -1,0 +1,185 @@
+//! What the server set, and who enrolled this camera: the file `agent.conf`.
+//!
+//! It holds MOORLINE/1 lines as the server said them, so that there is one grammar: `ENROLLED <id>`, a `REFER` line for each endpoint that
+//! enrolled the camera (S6: they stay last in the list until changed locally), `CONFIG` lines, and `PRIVATE` when the enrolling endpoint lies
+//! in a private network (S7).
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use moorline_control::{Host, Id, ServerLine, Setting, Target};
+
+use crate::endpoint::Endpoint;
+
+/// What the server set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Which camera this is; `None` until it is enrolled.
+    pub camera: Option<Id>,
+    /// The endpoints that enrolled it, or that its owner wrote down.
+    pub enrolled: Vec<Endpoint>,
+    /// Whether an enrolling endpoint lies in a private network.
+    pub private: bool,
+    /// The endpoints that the server set, by their number.
+    pub endpoints: BTreeMap<u8, Target>,
+    /// The streamer's address.
+    pub source: Option<(Host, u16)>,
+    /// The relay's bound in bytes.
+    pub queue: Option<u32>,
+    /// Whether the hardware watchdog is fed.
+    pub watchdog: Option<bool>,
+    /// Seconds without a server after which the camera reboots.
+    pub reboot_after: Option<u32>,
+}
+
+impl Settings {
+    /// Reads the file; what is no line of it is left out and counted.
+    #[must_use]
+    pub fn parse(text: &str) -> (Self, usize) {
+        let mut settings = Settings::default();
+        let mut wrong = 0;
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            match ServerLine::parse(line.as_bytes()) {
+                Ok(ServerLine::Enrolled(id)) => settings.camera = Some(id),
+                Ok(ServerLine::Refer(target)) => {
+                    Endpoint::gather(&mut settings.enrolled, &target);
+                }
+                Ok(ServerLine::Config(setting)) => {
+                    settings.set(setting);
+                }
+                _ if line == "PRIVATE" => settings.private = true,
+                _ => wrong += 1,
+            }
+        }
+        (settings, wrong)
+    }
+
+    /// Takes a setting; says whether it changed anything.
+    pub fn set(&mut self, setting: Setting) -> bool {
+        fn replace<T: PartialEq>(slot: &mut Option<T>, value: T) -> bool {
+            let changed = slot.as_ref() != Some(&value);
+            *slot = Some(value);
+            changed
+        }
+        match setting {
+            Setting::Endpoint(place, target) => {
+                self.endpoints.insert(place, target.clone()) != Some(target)
+            }
+            Setting::Source(host, port) => replace(&mut self.source, (host, port)),
+            Setting::Queue(bytes) => replace(&mut self.queue, bytes),
+            Setting::Watchdog(on) => replace(&mut self.watchdog, on),
+            Setting::RebootAfter(seconds) => replace(&mut self.reboot_after, seconds),
+        }
+    }
+
+    /// Where to call, main endpoint first, with whether its address may be private in any case.
+    #[must_use]
+    pub fn calls(&self) -> Vec<(Endpoint, Trust)> {
+        let set = self.endpoints.values();
+        let set = set.map(|target| (Endpoint::from(target), Trust::Told));
+        let own = self.enrolled.iter().cloned();
+        set.chain(own.map(|endpoint| (endpoint, Trust::Owner)))
+            .collect()
+    }
+
+    /// After how long without a server the camera reboots, if at all.
+    #[must_use]
+    pub fn reboots_after(&self) -> Option<Duration> {
+        let seconds = self.reboot_after.filter(|seconds| *seconds > 0)?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+}
+
+/// Who named an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The owner, by enrolling or in a local file: it may lie anywhere.
+    Owner,
+    /// A server: not in private networks, unless the enrolling endpoint lies in one (S7).
+    Told,
+}
+
+impl Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = &self.camera {
+            writeln!(f, "{}", ServerLine::Enrolled(id.clone()))?;
+        }
+        for target in self.enrolled.iter().flat_map(Endpoint::targets) {
+            writeln!(f, "{}", ServerLine::Refer(target))?;
+        }
+        if self.private {
+            writeln!(f, "PRIVATE")?;
+        }
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(place, target)| Setting::Endpoint(*place, target.clone()));
+        let source = self.source.iter();
+        let others = source
+            .map(|(host, port)| Setting::Source(host.clone(), *port))
+            .chain(self.queue.map(Setting::Queue))
+            .chain(self.watchdog.map(Setting::Watchdog))
+            .chain(self.reboot_after.map(Setting::RebootAfter));
+        for setting in endpoints.chain(others) {
+            writeln!(f, "{}", ServerLine::Config(setting))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    fn text() -> String {
+        format!(
+            "ENROLLED home/yard\n\
+             REFER home/yard own.example.com 2222 {KEY}\n\
+             REFER home/yard own.example.com 443 {KEY}\n\
+             PRIVATE\n\
+             CONFIG endpoint.0 home/yard a.example.com 2222 {KEY}\n\
+             CONFIG endpoint.1 home/yard b.example.com 2222 {KEY}\n\
+             CONFIG source 127.0.0.1:554\n\
+             CONFIG queue 1000000\n\
+             CONFIG watchdog on\n\
+             CONFIG reboot-after 86400\n"
+        )
+    }
+
+    #[test]
+    fn it_prints_what_it_read() {
+        let (settings, wrong) = Settings::parse(&text());
+        assert_eq!((settings.to_string(), wrong), (text(), 0));
+    }
+
+    #[test]
+    fn the_endpoint_that_enrolled_the_camera_stays_last_whatever_the_server_sets() {
+        let (settings, _) = Settings::parse(&text());
+        let calls = settings.calls();
+        let places: Vec<_> = calls
+            .iter()
+            .map(|(call, trust)| (call.host.as_str(), call.port, *trust))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                ("a.example.com", 2222, Trust::Told),
+                ("b.example.com", 2222, Trust::Told),
+                ("own.example.com", 2222, Trust::Owner),
+                ("own.example.com", 443, Trust::Owner),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_torn_or_foreign_line_costs_itself_only() {
+        let torn = text().replace(
+            "CONFIG queue 1000000",
+            "CONFIG queue 9000000\nwhat\nCONFIG qu",
+        );
+        let (settings, wrong) = Settings::parse(&torn);
+        assert_eq!((settings.queue, wrong), (None, 3));
+        assert_eq!(settings.watchdog, Some(true));
+    }
+}

@@ -1,0 +1,307 @@
+//! The camera's system, through `/proc`, `/sys` and busybox applets: std has neither ioctl nor settimeofday.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use moorline_control::{Mac, Model};
+
+/// No clock of a server is below this: when the agent was built.
+#[must_use]
+pub fn built_at() -> u64 {
+    // 2026-11-29: when this was written, for builds that do not say.
+    const WRITTEN: u64 = 1_795_910_400;
+    let told = option_env!("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+    told.unwrap_or(WRITTEN)
+}
+
+/// The wall clock in seconds.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "std only: there is no base here; only TIME and the check look at it"
+)]
+pub fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Sets the clock by busybox's `date`. Waits for it: milliseconds.
+///
+/// # Errors
+/// It is not there, or may not.
+pub fn set_wall(unix: u64) -> io::Result<()> {
+    run(Command::new("date").arg("-s").arg(format!("@{unix}")))
+}
+
+/// Syncs and reboots. The watchdog stays armed: a reboot that hangs is cut.
+///
+/// # Errors
+/// There is no `reboot`.
+pub fn reboot() -> io::Result<()> {
+    // A flash that cannot be written must not keep the camera up.
+    let _ = run(&mut Command::new("sync"));
+    run(&mut Command::new("reboot"))
+}
+
+/// Runs a program to its end, without output.
+fn run(command: &mut Command) -> io::Result<()> {
+    let quiet = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let status = quiet.status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{status}")))
+    }
+}
+
+/// Starts a program of the owner's, and waits for it in the background.
+pub fn start(words: &[String]) {
+    let Some((program, arguments)) = words.split_first() else {
+        return;
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let _ = crate::relay::spawn("restart", move || {
+        let _ = run(&mut command);
+    });
+}
+
+fn text(path: &str) -> Option<String> {
+    let mut text = String::new();
+    File::open(path)
+        .ok()?
+        .take(16 * 1024)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}
+
+/// Seconds since boot.
+#[must_use]
+pub fn uptime() -> Option<u64> {
+    text("/proc/uptime")?.split('.').next()?.parse().ok()
+}
+
+/// KiB that are free or can be freed.
+#[must_use]
+pub fn memory() -> Option<u64> {
+    available(&text("/proc/meminfo")?)
+}
+
+/// `MemAvailable` exists since Linux 3.14; cameras have 3.10.
+fn available(meminfo: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let line = meminfo
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    field("MemAvailable").or_else(|| {
+        Some(field("MemFree")? + field("Buffers").unwrap_or(0) + field("Cached").unwrap_or(0))
+    })
+}
+
+/// The relay's bound in bytes, of what the server set.
+#[must_use]
+pub fn queue_limit(set: Option<u32>) -> usize {
+    const GREATEST: u64 = 2_000_000;
+    // Below this not even one picture of a 2 Mbit/s stream fits.
+    const LEAST: u64 = 128 * 1024;
+    let room = memory().map_or(LEAST, |kib| kib * 1024 / 16);
+    let set = set.map_or(GREATEST, u64::from).min(GREATEST);
+    usize::try_from(set.min(room).max(LEAST)).unwrap_or(usize::MAX)
+}
+
+/// The hardware address of the first interface that is not loopback.
+#[must_use]
+pub fn mac() -> Mac {
+    let mut names: Vec<_> = interfaces();
+    names.sort();
+    let found = names.iter().find_map(|name| {
+        let text = text(&format!("/sys/class/net/{name}/address"))?;
+        let mut mac = [0; 6];
+        let mut pairs = text.trim().split(':');
+        for byte in &mut mac {
+            *byte = u8::from_str_radix(pairs.next()?, 16).ok()?;
+        }
+        (mac != [0; 6]).then_some(Mac(mac))
+    });
+    found.unwrap_or(Mac([0; 6]))
+}
+
+/// The network interfaces, without loopback.
+#[must_use]
+pub fn interfaces() -> Vec<String> {
+    let entries = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name != "lo").collect()
+}
+
+/// Whether an interface has its link.
+#[must_use]
+pub fn is_up(interface: &str) -> bool {
+    let state = text(&format!("/sys/class/net/{interface}/operstate"));
+    // Some drivers of cameras say `unknown` for ever.
+    state.is_some_and(|state| matches!(state.trim(), "up" | "unknown"))
+}
+
+/// The machine's model, as far as the kernel knows it.
+#[must_use]
+pub fn model() -> Option<Model> {
+    let tree = text("/proc/device-tree/model");
+    let cpu = || {
+        let info = text("/proc/cpuinfo")?;
+        let line = info
+            .lines()
+            .find(|line| line.starts_with("machine") || line.starts_with("Hardware"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let name = tree.or_else(cpu)?;
+    let clean: String = name
+        .trim_matches('\0')
+        .chars()
+        .take(64)
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || ".-_".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    Model::new(&clean)
+}
+
+/// The version of dbclient: `2022.83` of `Dropbear v2022.83`.
+#[must_use]
+pub fn dbclient_version() -> Option<Model> {
+    let output = Command::new("dbclient")
+        .arg("-V")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let all = [output.stdout, output.stderr].concat();
+    let all = String::from_utf8_lossy(&all);
+    let word = all
+        .split_ascii_whitespace()
+        .find(|word| word.starts_with('v'))?;
+    Model::new(word.trim_start_matches('v'))
+}
+
+/// A number that nobody else has.
+#[must_use]
+pub fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    if read.is_err() {
+        return wall() ^ u64::from(std::process::id());
+    }
+    u64::from_le_bytes(bytes)
+}
+
+/// Makes the camera's key, in dropbear's format: ed25519, or what an older dropbear can. Gives its fingerprint.
+///
+/// # Errors
+/// There is no `dropbearkey`, or no room.
+pub fn make_key(path: &Path) -> io::Result<String> {
+    // Blocks until the kernel has gathered enough: a key of a camera's first second would be guessable.
+    File::open("/dev/random")?.read_exact(&mut [0; 16])?;
+    let temporary = path.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    let make = |kind: &[&str]| {
+        run(Command::new("dropbearkey")
+            .args(kind)
+            .arg("-f")
+            .arg(&temporary))
+    };
+    make(&["-t", "ed25519"]).or_else(|_| make(&["-t", "ecdsa", "-s", "256"]))?;
+    File::open(&temporary)?.sync_all()?;
+    fs::rename(&temporary, path)?;
+    Ok(fingerprint(path).unwrap_or_default())
+}
+
+/// What `dropbearkey -y` says of the camera's key: its public line and its fingerprint.
+#[must_use]
+pub fn fingerprint(path: &Path) -> Option<String> {
+    let output = Command::new("dropbearkey")
+        .arg("-y")
+        .arg("-f")
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wanted = |line: &&str| {
+        line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("Fingerprint")
+    };
+    let lines: Vec<&str> = text.lines().filter(wanted).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// The hardware watchdog, fed by the main loop alone.
+#[derive(Debug)]
+pub struct Watchdog(File);
+
+impl Watchdog {
+    /// Opens it, which arms it.
+    ///
+    /// # Errors
+    /// There is none, or somebody else has it: the device opens once.
+    pub fn open(path: &str) -> io::Result<Self> {
+        OpenOptions::new().write(true).open(path).map(Watchdog)
+    }
+
+    /// The main loop turns.
+    pub fn feed(&mut self) {
+        let _ = self.0.write_all(b"\n");
+    }
+
+    /// A clean stop: the magic character disarms it.
+    pub fn disarm(mut self) {
+        let _ = self.0.write_all(b"V");
+    }
+}
+
+/// Reads words from a FIFO, for ever; `word` is called with each line. Made by busybox's `mkfifo`: std cannot.
+///
+/// # Errors
+/// It cannot be made or opened.
+pub fn listen_fifo(path: &Path, word: impl Fn(&str) + Send + 'static) -> io::Result<()> {
+    let _ = fs::remove_file(path);
+    run(Command::new("mkfifo").args(["-m", "600"]).arg(path))?;
+    // Also open for writing: it never ends, and opening it does not wait for a writer.
+    let mut fifo = OpenOptions::new().read(true).write(true).open(path)?;
+    crate::relay::spawn("fifo", move || {
+        let mut lines = moorline_control::LineSplitter::new();
+        let mut room = [0; 128];
+        while let Ok(count @ 1..) = fifo.read(&mut room) {
+            lines.push(room.get(..count).unwrap_or_default(), |line| {
+                word(String::from_utf8_lossy(line).trim());
+            });
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_new_and_old_kernels() {
+        let new = "MemTotal: 50000 kB\nMemFree: 4000 kB\nMemAvailable: 20000 kB\n";
+        assert_eq!(available(new), Some(20_000));
+        let old = "MemTotal: 36900 kB\nMemFree: 4600 kB\nBuffers: 100 kB\nCached: 12000 kB\nSwapCached: 7 kB\n";
+        assert_eq!(available(old), Some(16_700));
+        assert_eq!(available(""), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! A camera with our agent on it: its directories, its key, its process.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use moorline_base::SystemClock;
+use moorline_core::key::KeyAlgorithm;
+use moorline_simcam::video::Shape;
+use moorline_simcam::{Source, SourceConfig};
+use moorline_testkit::child::Child;
+use moorline_testkit::{eventually, temp_dir};
+use moorline_tunnel::keyfile::PrivateKey;
+use tokio::process::Command;
+
+use crate::server::SOON;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_moorline-agent");
+
+pub(crate) struct Camera {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) key: PrivateKey,
+    pub(crate) source: Source,
+    pub(crate) streamer: SocketAddr,
+    local: String,
+}
+
+impl Camera {
+    /// A camera that films 30 pictures a second with an IDR every 10, at 1 Mbit/s.
+    pub(crate) fn new() -> Self {
+        Self::filming(1_000_000)
+    }
+
+    pub(crate) fn filming(bitrate: u64) -> Self {
+        let shape = Shape {
+            fps: 30,
+            gop: 10,
+            bitrate,
+            ..Shape::default()
+        };
+        let source = Source::new(SourceConfig::generated(7, shape), SystemClock::shared());
+        let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let streamer = listener.local_addr().unwrap();
+        source.listen(listener);
+        let home = temp_dir().unwrap();
+        for name in ["etc", "bin"] {
+            std::fs::create_dir(home.path().join(name)).unwrap();
+        }
+        let local =
+            format!("camera home/yard\nsource {streamer}\nmain /main\nrelay-port 0\nclock off\n");
+        Camera {
+            home,
+            key: PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap(),
+            source,
+            streamer,
+            local,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.path(name), content).unwrap();
+        std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// A line of the owner's file.
+    pub(crate) fn local(&mut self, line: &str) {
+        self.local.push_str(line);
+        self.local.push('\n');
+    }
+
+    /// An endpoint of the owner's file.
+    pub(crate) fn calls(&mut self, address: SocketAddr, pins: &str) {
+        let (ip, port) = (address.ip(), address.port());
+        self.local(&format!("endpoint home/yard {ip} {port} {pins}"));
+    }
+
+    /// A program of the camera's system, by a line of shell.
+    pub(crate) fn program(&self, name: &str, script: &str) {
+        let path = self.path("bin").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    fn write_key(&self) {
+        self.write("etc/id", self.key.to_dropbear().unwrap().expose());
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.path("bin").display()));
+        command.args(arguments);
+        for (option, name) in [("--dir", "etc"), ("--run", "run"), ("--card", "card")] {
+            command.arg(option).arg(self.path(name));
+        }
+        command
+    }
+
+    /// Powers the camera on.
+    pub(crate) fn start(&self) -> Child {
+        self.write_key();
+        self.start_without_key()
+    }
+
+    pub(crate) fn start_without_key(&self) -> Child {
+        self.write("etc/local.conf", self.local.as_bytes());
+        Child::spawn("moorline-agent", self.command(&["run"])).unwrap()
+    }
+
+    /// Runs `moorline-agent` with a word: its exit code and its output.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let running = self.command(arguments).output();
+        let output = tokio::time::timeout(Duration::from_secs(60), running)
+            .await
+            .unwrap()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    }
+
+    /// Waits until a file of the camera contains something.
+    pub(crate) async fn file_says(&self, name: &str, what: &str) -> String {
+        let path = self.path(name);
+        eventually(&format!("{name}: {what}"), SOON, async || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            text.contains(what).then_some(text)
+        })
+        .await
+    }
+}
+
+/// The children of a process, by name.
+pub(crate) fn children(pid: u32, name: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(child) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let stat = read(&entry.path().join("stat"));
+        // `pid (name) state parent …`
+        let Some((before, after)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let parent = after.split_ascii_whitespace().nth(1);
+        if parent == Some(&pid.to_string()) && before.ends_with(&format!("({name}")) {
+            found.push(child);
+        }
+    }
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}

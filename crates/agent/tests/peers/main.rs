@@ -1,0 +1,14 @@
+//! The agent as a process, with Debian's real `dbclient`, against our real SSH server, with the simulated camera as its streamer.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may bind, write and look at the real clock"
+)]
+
+mod agent;
+mod clock;
+mod endpoints;
+mod ends;
+mod reader;
+mod server;
+mod session;
+mod uplink;

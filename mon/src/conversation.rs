@@ -15,8 +15,11 @@ use moorline_core::CameraId;
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENT_AFTER: Duration = Duration::from_secs(45);
 const LOGS_A_MINUTE: u32 = 20;
-/// Keys that a camera may say of itself: the eleven of STATUS, two sources, and the count of refused lines.
-const SAID: usize = 16;
+/// Keys that a camera may say of itself: the eleven of STATUS, two sources, the eleven steps of a diagnosis and when it was asked for, and the
+/// count of refused lines.
+const SAID: usize = 26;
+/// A diagnosis costs the camera's uplink: so often at most.
+const DIAGNOSE_EVERY: Duration = Duration::from_secs(60);
 
 /// What follows from a line or from time passing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub(crate) struct Conversation {
     logs: TokenBucket,
     logs_dropped: u64,
     bad_lines: u64,
+    diagnosed: Option<Instant>,
     said: BTreeMap<String, String>,
 }
 
@@ -56,6 +60,7 @@ impl Conversation {
             logs: TokenBucket::new(LOGS_A_MINUTE, per_second, now),
             logs_dropped: 0,
             bad_lines: 0,
+            diagnosed: None,
             said: BTreeMap::new(),
         };
         (conversation, [hello, ServerLine::Time(unix)])
@@ -80,6 +85,19 @@ impl Conversation {
         (Outcome::Nothing, Some(ServerLine::Ping(self.number)))
     }
 
+    /// The operator asks for a diagnosis: the line, unless one was asked for less than a minute ago. `unix` is the wall clock in seconds.
+    pub(crate) fn diagnose(&mut self, unix: u64, now: Instant) -> Option<ServerLine> {
+        let again = self.diagnosed.map(|last| last + DIAGNOSE_EVERY);
+        if again.is_some_and(|again| now < again) {
+            return None;
+        }
+        self.diagnosed = Some(now);
+        // What the last one said is not this one's answer.
+        self.said.retain(|key, _| !key.starts_with("diag."));
+        self.say("diag.asked", &unix.to_string());
+        Some(ServerLine::Diag)
+    }
+
     /// The camera said a line.
     pub(crate) fn line(&mut self, line: &[u8], now: Instant) -> Outcome {
         match AgentLine::parse(line) {
@@ -97,6 +115,11 @@ impl Conversation {
             }
             Ok(AgentLine::Log(level, text)) => self.log(level, text.as_str(), now),
             Ok(AgentLine::Diag { step, ok, text }) => {
+                let result = if ok { "ok" } else { "fail" };
+                self.say(
+                    &format!("diag.{step}"),
+                    &format!("{result} {}", text.as_str()),
+                );
                 if let Some(dropped) = self.may_log(now) {
                     let text = Untrusted::new(text.as_str());
                     tracing::info!(%step, ok, dropped, %text, "camera's diagnosis");
@@ -243,6 +266,27 @@ mod tests {
                 ("uptime", "9")
             ]
         );
+    }
+
+    #[test]
+    fn a_diagnosis_is_asked_for_once_a_minute_and_its_steps_are_kept() {
+        let (mut talk, now, _) = open();
+        talk.line(b"DIAG tcp ok an old one", now);
+        assert_eq!(talk.diagnose(7, now), Some(ServerLine::Diag));
+        assert_eq!(talk.diagnose(8, now + 59 * SECOND), None);
+        for step in moorline_control::DiagStep::ALL {
+            let line = format!("DIAG {step} fail not there");
+            talk.line(line.as_bytes(), now);
+        }
+        talk.line(b"STATUS uptime=1 memory=2 probe=ok agent=0.1.0 dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=7 bad=REFER.host", now);
+        talk.line(b"SOURCE main /a - - - -", now);
+        talk.line(b"SOURCE sub /b - - - -", now);
+        let said = talk.said();
+        assert_eq!(said.len(), 11 + 1 + 11 + 2, "all of it has room");
+        assert!(said.contains(&("diag.tcp".to_owned(), "fail not there".to_owned())));
+        assert!(said.contains(&("diag.asked".to_owned(), "7".to_owned())));
+        assert!(talk.diagnose(9, now + 60 * SECOND).is_some());
+        assert_eq!(talk.said().len(), 11 + 1 + 2);
     }
 
     #[test]

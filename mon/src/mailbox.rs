@@ -55,6 +55,7 @@ pub(crate) struct Mail {
     pub(crate) instances: BTreeMap<InstanceId, InstanceMail>,
     pub(crate) record: Option<RecordMail>,
     pub(crate) hang_up: bool,
+    pub(crate) diagnose: bool,
     /// The last call of the camera's key while it is reported stolen: from where, with which client.
     pub(crate) stolen: Option<(SocketAddr, String)>,
     pub(crate) stopping: bool,
@@ -202,6 +203,11 @@ impl Mailbox {
     /// The operator hangs up.
     pub(crate) fn hang_up(&self) {
         self.with(|inbox| inbox.mail.hang_up = true);
+    }
+
+    /// The operator asks for a diagnosis.
+    pub(crate) fn diagnose(&self) {
+        self.with(|inbox| inbox.mail.diagnose = true);
     }
 
     /// The key of the stolen camera called; a later call replaces one that was not read.

@@ -298,4 +298,13 @@ impl Statuses for Monitor {
             mailbox.hang_up();
         }
     }
+
+    fn diagnose(&self, camera: &CameraId) {
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        if let Some(mailbox) = mailbox {
+            mailbox.diagnose();
+        }
+    }
 }

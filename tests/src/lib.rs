@@ -34,19 +34,33 @@ pub fn moorline() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("MOORLINE_BIN") {
         Some(path) => path.into(),
-        None => build().unwrap_or_else(|error| panic!("cannot build moorline: {error:#}")),
+        None => build("moorline", "moorline")
+            .unwrap_or_else(|error| panic!("cannot build moorline: {error:#}")),
     })
 }
 
-fn build() -> Result<PathBuf> {
+/// The `moorline-agent` binary for this machine, built now: it is small.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn agent() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        build("moorline-agent", "moorline-agent")
+            .unwrap_or_else(|error| panic!("cannot build moorline-agent: {error:#}"))
+    })
+}
+
+fn build(package: &str, name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
             "build",
             "--package",
-            "moorline",
+            package,
             "--bin",
-            "moorline",
+            name,
             "--message-format=json-render-diagnostics",
         ])
         .current_dir(repository())
@@ -59,7 +73,7 @@ fn build() -> Result<PathBuf> {
     Message::parse_stream(output.stdout.as_slice())
         .flatten()
         .find_map(|message| match message {
-            Message::CompilerArtifact(artifact) if artifact.target.name == "moorline" => {
+            Message::CompilerArtifact(artifact) if artifact.target.name == name => {
                 artifact.executable.map(PathBuf::from)
             }
             _ => None,

@@ -6,6 +6,7 @@
 mod archive;
 mod cameras;
 mod cluster;
+mod enroll;
 mod people;
 mod relay;
 mod tell;
@@ -15,6 +16,7 @@ mod workload;
 pub use archive::*;
 pub use cameras::*;
 pub use cluster::*;
+pub use enroll::*;
 pub use people::*;
 pub use relay::*;
 pub use tell::*;

@@ -229,6 +229,8 @@ pub enum Camera {
     List,
     /// One camera: how it is set, what it does, what to do about what is wrong.
     Show(CameraName),
+    /// Walk the chain to a camera, link by link, and say which one is broken: what the server sees, then what its agent finds.
+    Diagnose(CameraName),
     /// Change a camera.
     Set(CameraSet),
     /// Refuse a camera from now on; its session ends at once.
@@ -259,6 +261,54 @@ pub enum Camera {
     Key(CameraKey),
     /// Who knocked and was refused: add one by its fingerprint with `camera add NAME --pending SHA256:…`.
     Pending,
+    /// Write the file by which a camera with moorline-agent enrols itself; the file goes onto its SD card.
+    ///
+    /// With --batch the file makes that many cameras, NAME-1, NAME-2, …; one card image serves them all.
+    Enroll(Box<CameraEnroll>),
+    /// Enrolment tokens, what they made and what is left of them.
+    Enrolments,
+    /// Take an enrolment token back; the cameras that it made stay.
+    Unenroll {
+        /// The token's number, as `camera enrolments` shows it.
+        id: i64,
+    },
+}
+
+/// `moorline camera enroll`
+#[derive(Debug, Args)]
+pub struct CameraEnroll {
+    /// The camera's name, or with --batch the beginning of its cameras' names: a-z, 0-9 and -.
+    pub name: String,
+    /// How many cameras it makes, at most 10000.
+    #[arg(long, value_name = "COUNT")]
+    pub batch: Option<u32>,
+    /// How long the file may be used, such as 24h or 30d.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub expires: String,
+    /// Where to write it; default: enroll here.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Further ports on which cameras reach this server, such as 443.
+    #[arg(long, value_name = "PORT")]
+    pub port: Vec<u16>,
+    /// A note for `camera enrolments`.
+    #[arg(long)]
+    pub comment: Option<String>,
+    /// What people call it: any text; default: its name.
+    #[arg(long, conflicts_with = "batch")]
+    pub title: Option<String>,
+    /// Where its cameras hang.
+    #[arg(long)]
+    pub site: Option<String>,
+    /// IANA time zone in which its days are shown; default: this machine's.
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// What to record.
+    #[arg(long, value_enum)]
+    pub record: Option<Record>,
+    /// How long to keep recordings, such as 14d; 0d keeps them until somebody deletes them.
+    #[arg(long, value_name = "DAYS")]
+    pub keep: Option<String>,
 }
 
 /// A camera by name.

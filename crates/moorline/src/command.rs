@@ -2,6 +2,8 @@
 
 pub mod camera;
 pub mod camera_add;
+pub mod camera_diagnose;
+pub mod camera_enroll;
 pub mod camera_text;
 pub mod operate;
 pub mod segments;

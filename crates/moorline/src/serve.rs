@@ -17,6 +17,7 @@ pub mod operations;
 pub mod parts;
 pub mod place;
 pub mod site;
+mod sources;
 pub(crate) mod tls;
 mod usage;
 
@@ -163,6 +164,7 @@ impl Server {
                 "see docs/reference/configuration.md",
             )
         })?;
+        tunnel.enrol_by(parts.registry.enrolment());
         let lan = LanLandings::new(Arc::clone(&cameras) as _, Arc::clone(&clock));
         let landings: Arc<dyn Landings> = Arc::new(AnyLandings::new(
             Arc::clone(&cameras) as _,
@@ -276,6 +278,13 @@ impl Server {
             let stop = doors.token();
             doors.spawn("heartbeat", async move { heartbeat.run(stop).await });
         }
+        let filling = sources::Sources {
+            cameras: Arc::clone(&cameras) as _,
+            admin: parts.registry.cameras(),
+            statuses: Arc::clone(&monitor) as _,
+            clock: Arc::clone(&clock),
+        };
+        doors.spawn("sources", filling.run(doors.token()));
         let ports = moorline_mon::Ports {
             directory: Arc::clone(&cameras) as _,
             claims: parts.registry.claims(),

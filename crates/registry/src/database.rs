@@ -37,6 +37,11 @@ pub(crate) fn migrations() -> Vec<Migration> {
             "used classes",
             include_str!("../migrations/0002_used_classes.sql"),
         ),
+        migration(
+            3,
+            "enrolment",
+            include_str!("../migrations/0003_enrolment.sql"),
+        ),
     ]
 }
 
@@ -357,11 +362,11 @@ mod tests {
             "a new file needs no copy"
         );
         let later = with(&[
-            (3, "CREATE TABLE groups (name TEXT) STRICT"),
-            (4, "ALTER TABLE cameras ADD COLUMN colour TEXT"),
+            (4, "CREATE TABLE groups (name TEXT) STRICT"),
+            (5, "ALTER TABLE cameras ADD COLUMN colour TEXT"),
         ]);
         open(path, &later).await.unwrap().close().await.unwrap();
-        let copy = path.join("registry-before-3.sqlite");
+        let copy = path.join("registry-before-4.sqlite");
         assert_eq!(
             fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
             0o600
@@ -371,15 +376,15 @@ mod tests {
             matches!(
                 error,
                 OpenError::Newer {
-                    found: 4,
-                    known: 2,
+                    found: 5,
+                    known: 3,
                     ..
                 }
             ),
             "{error}"
         );
         assert!(
-            error.hint().contains("registry-before-3.sqlite"),
+            error.hint().contains("registry-before-4.sqlite"),
             "{}",
             error.hint()
         );
@@ -442,13 +447,13 @@ mod tests {
             .await
             .unwrap();
         let broken = with(&[(
-            3,
+            4,
             "CREATE TABLE half (name TEXT); INSERT INTO nowhere VALUES (1)",
         )]);
         let error = open(path, &broken).await.unwrap_err();
         assert!(matches!(error, OpenError::Migration { .. }), "{error}");
         assert!(
-            error.hint().contains("registry-before-3.sqlite"),
+            error.hint().contains("registry-before-4.sqlite"),
             "{}",
             error.hint()
         );

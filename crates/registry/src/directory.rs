@@ -11,12 +11,13 @@ use moorline_core::camera::{Camera, CameraKey, CameraSet};
 use moorline_core::port::{
     CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, PortError,
 };
-use moorline_core::{CameraId, PublicKey, check};
+use moorline_core::{CameraId, PublicKey, Timestamp, check};
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, watch};
 
 use crate::cameras::{WriteError, read_all, write};
 use crate::database::Database;
+use crate::enroll;
 use crate::envelope::Envelope;
 use crate::error::{OpenError, detached, failed};
 use crate::used_classes::{self, UsedBook};
@@ -28,13 +29,21 @@ const OPERATION: &str = "change the camera registry";
 pub struct Cameras(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     writer: SqlitePool,
     envelope: Arc<Envelope>,
     used: UsedBook,
     snapshot: ArcSwap<CameraSet>,
     version: watch::Sender<u64>,
     changing: Mutex<()>,
+}
+
+/// Which key spends which enrolment token.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    pub(crate) token: i64,
+    pub(crate) key: PublicKey,
+    pub(crate) at: Timestamp,
 }
 
 impl Cameras {
@@ -59,11 +68,12 @@ impl Cameras {
     }
 
     /// Runs a change as a task of its own, so that it is finished even when the caller goes away.
-    async fn change<T, F, Fut>(&self, change: F) -> Result<T, CameraAdminError>
+    pub(crate) async fn change<T, E, F, Fut>(&self, change: F) -> Result<T, E>
     where
         T: Send + 'static,
+        E: From<PortError> + Send + 'static,
         F: FnOnce(Arc<Inner>, Arc<CameraSet>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, CameraAdminError>> + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         let inner = Arc::clone(&self.0);
         detached(OPERATION, async move {
@@ -84,6 +94,17 @@ impl Inner {
         camera: Camera,
         new: bool,
     ) -> Result<(), CameraAdminError> {
+        self.put_spending(present, camera, new, None).await
+    }
+
+    /// The same, and in the same transaction an enrolment token is spent.
+    pub(crate) async fn put_spending(
+        &self,
+        present: &CameraSet,
+        camera: Camera,
+        new: bool,
+        spent: Option<Spent>,
+    ) -> Result<(), CameraAdminError> {
         for key in &camera.keys {
             self.is_free(present, &camera.id, &key.key)?;
         }
@@ -100,6 +121,11 @@ impl Inner {
             .map_err(|error| refused(error, &camera))?;
         if let Some(class) = used {
             used_classes::write(&mut transaction, &camera.id, class)
+                .await
+                .map_err(&operation)?;
+        }
+        if let Some(spent) = spent {
+            enroll::write_spent(&mut transaction, &camera.id, &spent)
                 .await
                 .map_err(&operation)?;
         }

@@ -1,6 +1,6 @@
 //! Cameras, people and claims in SQLite: the embedded adapter of the ports `CameraDirectory`, `CameraAdmin`, `UsedClasses`, `Claims`,
-//! `Memories`, `Users`, `WebSessions` and `Audit`; and with the feature `postgres` the last three in PostgreSQL, for a cluster's front doors
-//! (`PeopleRegistry`).
+//! `Memories`, `Users`, `WebSessions`, `Audit`, `EnrollTokens` and `Enrolment`; and with the feature `postgres` users, web sessions and audit in
+//! PostgreSQL, for a cluster's front doors (`PeopleRegistry`).
 //!
 //! Owns: one database file or the schema in a PostgreSQL database, the key file of its envelope, and what of both is kept in memory. Does not
 //! own: who may change what (web and the command line decide), the lock on the data directory (`base`), sessions of cameras (`tunnel`, `mon`).
@@ -36,6 +36,7 @@ mod cameras;
 mod claims;
 mod database;
 mod directory;
+mod enroll;
 mod envelope;
 mod error;
 mod group;
@@ -57,6 +58,7 @@ pub use audit::AuditLog;
 pub use backup::import;
 pub use claims::ClaimBook;
 pub use directory::Cameras;
+pub use enroll::EnrollBook;
 pub use envelope::new_key;
 pub use error::OpenError;
 pub use memories::MemoryBook;

@@ -15,6 +15,7 @@ use crate::books::Books;
 use crate::claims::ClaimBook;
 use crate::database::{Database, migrations};
 use crate::directory::Cameras;
+use crate::enroll::EnrollBook;
 use crate::envelope::Envelope;
 use crate::error::{OpenError, failed};
 use crate::group::GroupCommit;
@@ -36,6 +37,7 @@ pub struct Registry {
     claims: Arc<ClaimBook>,
     memories: Arc<MemoryBook>,
     books: Books,
+    enroll: Arc<EnrollBook>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -94,6 +96,7 @@ impl Registry {
         let used = UsedBook::load(&database).await?;
         let cameras =
             Arc::new(Cameras::load(&database, Arc::clone(&envelope), used.clone()).await?);
+        let enroll = Arc::new(EnrollBook::new(&database, &cameras, clock.clone()));
         let store = SqlitePeople::new(&database);
         let rows = Rows {
             people: store.people().await.map_err(sql)?,
@@ -110,6 +113,7 @@ impl Registry {
             claims: Arc::new(ClaimBook::new(group.clone())),
             memories: Arc::new(MemoryBook::new(group, reader)),
             books,
+            enroll,
             stop,
             tasks,
         })
@@ -148,6 +152,11 @@ impl Registry {
     /// `Audit`.
     pub fn audit(&self) -> Arc<AuditLog> {
         Arc::clone(&self.books.audit)
+    }
+
+    /// `EnrollTokens` and `Enrolment`.
+    pub fn enrolment(&self) -> Arc<EnrollBook> {
+        Arc::clone(&self.enroll)
     }
 
     /// The database file.

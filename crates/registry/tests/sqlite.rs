@@ -9,7 +9,9 @@ mod contract;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{audit, camera, cameras, claims, id, memories, people, used_classes, users, word};
+use contract::{
+    audit, camera, cameras, claims, enroll, id, memories, people, used_classes, users, word,
+};
 use moorline_base::{SharedClock, SimulatedClock};
 use moorline_core::SessionId;
 use moorline_core::port::{
@@ -54,6 +56,47 @@ impl Place {
     async fn open(&self) -> Registry {
         self.try_open().await.unwrap()
     }
+}
+
+#[tokio::test]
+async fn enrolment_keeps_its_contract() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let (book, cameras) = (registry.enrolment(), registry.cameras());
+    let later = |milliseconds| {
+        place
+            .clock
+            .advance(std::time::Duration::from_millis(milliseconds))
+    };
+    enroll::a_token_is_spent_once_and_the_same_key_may_repeat(&*book, &*cameras, &*cameras).await;
+    enroll::a_batch_makes_as_many_cameras_as_it_counts(&*book, &*cameras).await;
+    enroll::a_revoked_or_expired_token_makes_nothing(&*book, &*cameras, later).await;
+    enroll::a_wrong_token_is_named_before_it_is_made(&*book).await;
+    enroll::keys_of_other_cameras_and_disabled_cameras_are_refused(&*book, &*cameras, &*cameras)
+        .await;
+    enroll::many_keys_at_once_spend_one_token_once(book, &*cameras).await;
+}
+
+#[tokio::test]
+async fn a_spent_token_is_spent_after_a_restart_and_its_key_may_still_repeat() {
+    let place = Place::new();
+    let registry = place.open().await;
+    let (token, key) = enroll::enrolled(&*registry.enrolment(), "yard").await;
+    registry.close().await.unwrap();
+    let stored = std::fs::read(place.database()).unwrap();
+    let shown = stored
+        .windows(token.len())
+        .any(|window| window == token.as_bytes());
+    assert!(!shown, "the token lies in the file");
+    let registry = place.open().await;
+    enroll::is_spent(&*registry.enrolment(), &token, &key).await;
+    let yard = registry
+        .cameras()
+        .snapshot()
+        .get(&id("yard"))
+        .cloned()
+        .unwrap();
+    assert_eq!(yard.keys[0].key, key);
 }
 
 #[tokio::test]
@@ -480,7 +523,7 @@ async fn a_newer_schema_is_refused_with_the_way_back() {
     assert!(
         error
             .to_string()
-            .ends_with("has schema 7, and this Moorline knows schema 2"),
+            .ends_with("has schema 7, and this Moorline knows schema 3"),
         "{error}"
     );
     assert!(

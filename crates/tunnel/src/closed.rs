@@ -34,13 +34,17 @@ pub(crate) enum Closed {
     TooManyIdle,
     /// The monitor's mailbox is full.
     MonitorBusy,
+    /// It is a camera now, and calls again as one; or it could not be decided whether it is.
+    Enrolled,
+    /// Its token was not accepted.
+    EnrolmentRefused,
     /// The server stops.
     Shutdown,
 }
 
 impl Closed {
     /// All of them.
-    pub(crate) const ALL: [Closed; 15] = [
+    pub(crate) const ALL: [Closed; 17] = [
         Closed::ByPeer,
         Closed::Disconnected,
         Closed::Silent,
@@ -55,6 +59,8 @@ impl Closed {
         Closed::ClaimLost,
         Closed::TooManyIdle,
         Closed::MonitorBusy,
+        Closed::Enrolled,
+        Closed::EnrolmentRefused,
         Closed::Shutdown,
     ];
 
@@ -75,6 +81,8 @@ impl Closed {
             Closed::ClaimLost => "claim_lost",
             Closed::TooManyIdle => "too_many_idle",
             Closed::MonitorBusy => "monitor_busy",
+            Closed::Enrolled => "enrolled",
+            Closed::EnrolmentRefused => "enrolment_refused",
             Closed::Shutdown => "shutdown",
         }
     }

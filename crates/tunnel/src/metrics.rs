@@ -30,6 +30,7 @@ const LOGINS_REFUSED: [&str; 6] = [
     "stolen",
     "key_algorithm",
 ];
+const ENROLMENTS: [&str; 4] = ["enrolled", "refused", "spent", "failed"];
 const STREAMS_FAILED: [&str; 4] = ["away", "refused_by_camera", "superseded", "unknown"];
 const REQUESTS_REFUSED: [&str; 17] = [
     "agent",
@@ -64,6 +65,7 @@ pub struct TunnelMetrics {
     streams_failed: Reasons,
     channels_overflowed: Reasons,
     lines_dropped: Reasons,
+    enrolments: Reasons,
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) sessions: Gauge,
@@ -126,6 +128,11 @@ impl TunnelMetrics {
             "Lines of the monitor's channel that were dropped, by reason",
             metrics.lines_dropped.clone(),
         );
+        all.register(
+            "enrolments",
+            "Enrolments that were asked for, by what became of them",
+            metrics.enrolments.clone(),
+        );
         all.register_with_unit(
             "received",
             "Bytes read from sockets",
@@ -170,6 +177,7 @@ impl TunnelMetrics {
                 &["channel", "session", "tenant", "all"],
             ),
             (&self.lines_dropped, &["too_long", "monitor_busy"]),
+            (&self.enrolments, &ENROLMENTS),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason { reason }));
@@ -219,6 +227,10 @@ impl TunnelMetrics {
         self.channels_overflowed
             .get_or_create(&Reason { reason })
             .inc();
+    }
+
+    pub(crate) fn enrolment(&self, reason: &'static str) {
+        self.enrolments.get_or_create(&Reason { reason }).inc();
     }
 
     pub(crate) fn lines_dropped(&self, reason: &'static str, count: u64) {

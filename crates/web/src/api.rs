@@ -219,6 +219,77 @@ pub struct KeyAdd {
     pub comment: String,
 }
 
+/// `POST /tenants/{tenant}/enrolments`: a token that makes cameras.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentAdd {
+    /// The one camera that it makes, or to which it adds a key; else a prefix is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<String>,
+    /// The beginning of the names of a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// How many cameras a batch makes, 1 to 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// How long it may be used, in seconds; default: 24 hours; at most a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// A note.
+    #[serde(default)]
+    pub comment: String,
+    /// What people call the camera; default: its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where its cameras hang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// IANA time zone of its cameras; default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// What to record of them; default: the main stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+    /// How many days to keep recordings, 1 to 999; 0: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u16>,
+}
+
+/// A token, without itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolmentView {
+    /// Its number.
+    pub id: i64,
+    /// The one camera that it makes, as `tenant/name`.
+    pub camera: Option<String>,
+    /// The beginning of the names of a batch.
+    pub prefix: Option<String>,
+    /// How many cameras it makes in all.
+    pub count: u32,
+    /// How many it may still make.
+    pub left: u32,
+    /// The cameras that it made, as `tenant/name`, oldest first.
+    pub cameras: Vec<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From when on it is not accepted.
+    pub expires: Timestamp,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// The owner's note.
+    pub comment: String,
+}
+
+/// A token that was made: it is shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolmentMade {
+    /// The token.
+    pub token: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub view: EnrolmentView,
+}
+
 /// A refused stranger (`GET /strangers`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrangerView {

@@ -3,6 +3,7 @@
 mod archive;
 mod cameras;
 mod coverage;
+mod enrolments;
 mod export;
 mod live;
 mod operations;
@@ -131,6 +132,13 @@ pub fn routes() -> Vec<Route> {
         ),
         route(
             "POST",
+            "/tenants/{tenant}/cameras/{camera}/diagnose",
+            "Ask its agent what is wrong; it answers in the camera's status, as said diag.…",
+            AtLeast(Operator),
+            post(cameras::diagnose),
+        ),
+        route(
+            "POST",
             "/tenants/{tenant}/cameras/{camera}/keys",
             "Add a key",
             AtLeast(Operator),
@@ -198,6 +206,27 @@ pub fn routes() -> Vec<Route> {
             "One stored segment",
             AtLeast(Viewer),
             get(export::segment),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/enrolments",
+            "Enrolment tokens, newest first, without themselves",
+            AtLeast(Operator),
+            get(enrolments::list),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/enrolments",
+            "Make an enrolment token; it is shown once",
+            AtLeast(Operator),
+            post(enrolments::add),
+        ),
+        route(
+            "DELETE",
+            "/tenants/{tenant}/enrolments/{id}",
+            "Revoke an enrolment token; the cameras that it made stay",
+            AtLeast(Operator),
+            delete(enrolments::revoke),
         ),
         route(
             "GET",

@@ -8,8 +8,8 @@ use moorline_base::clock::SharedClock;
 use moorline_core::CameraId;
 use moorline_core::camera::Camera;
 use moorline_core::port::{
-    Audit, CameraAdmin, CameraDirectory, Recordings, Relays, SegmentStore, Statuses, Strangers,
-    Users, WebSessions,
+    Audit, CameraAdmin, CameraDirectory, EnrollTokens, Recordings, Relays, SegmentStore, Statuses,
+    Strangers, Users, WebSessions,
 };
 use moorline_core::segment::{Retention, Tier};
 use moorline_core::{TimeRange, Timestamp};
@@ -24,6 +24,8 @@ pub struct Site {
     pub cameras: Arc<dyn CameraDirectory>,
     /// Changes cameras.
     pub admin: Arc<dyn CameraAdmin>,
+    /// Tokens by which strangers become cameras.
+    pub tokens: Arc<dyn EnrollTokens>,
     /// People.
     pub users: Arc<dyn Users>,
     /// Signed-in browsers.

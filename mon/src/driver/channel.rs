@@ -69,6 +69,26 @@ impl Driver {
         }
     }
 
+    /// The operator asks what is wrong: the camera whose session serves, or the newest one, walks the chain.
+    pub(super) fn diagnose(&mut self) {
+        let now = self.shared.clock.monotonic();
+        let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
+        let serving = match self.table.link() {
+            Link::Up { session, .. } if self.talks.contains_key(&session) => Some(session),
+            _ => self.talks.keys().next_back().copied(),
+        };
+        let Some(session) = serving else {
+            return;
+        };
+        let line = self
+            .talks
+            .get_mut(&session)
+            .and_then(|talk| talk.diagnose(unix, now));
+        if let Some(line) = line {
+            self.ports.control.send(session, &line.to_string());
+        }
+    }
+
     /// What the page shows of the session that serves, or of the newest one.
     pub(super) fn said(&self) -> Vec<(String, String)> {
         let serving = match self.table.link() {

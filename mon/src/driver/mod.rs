@@ -254,6 +254,9 @@ impl Driver {
         for (instance, mail) in mail.instances {
             self.instance_said(instance, mail);
         }
+        if mail.diagnose {
+            self.diagnose();
+        }
         if mail.hang_up {
             self.hang_up("the operator hung up");
         }

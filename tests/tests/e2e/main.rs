@@ -11,6 +11,7 @@ mod backup;
 mod browser;
 mod command_line;
 mod demo;
+mod enrol;
 mod faults_camera;
 mod faults_config;
 mod faults_device;

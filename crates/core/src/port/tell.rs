@@ -26,6 +26,12 @@ pub trait Statuses: Send + Sync {
     fn can_hang_up(&self) -> bool {
         true
     }
+
+    /// Asks the camera's agent what is wrong; it answers in [`CameraStatus::said`], as `diag.…` and `diag.asked`. At most once a minute; else,
+    /// and without an agent, nothing happens.
+    fn diagnose(&self, camera: &CameraId) {
+        let _ = camera;
+    }
 }
 
 /// Why a message did not get out, by channel.

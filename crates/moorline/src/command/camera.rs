@@ -11,7 +11,9 @@ use serde_json::json;
 
 use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
-use crate::command::{camera_add, camera_text, confirmed, secret};
+use crate::command::{
+    camera_add, camera_diagnose, camera_enroll, camera_text, confirmed, secret,
+};
 use crate::moments;
 use crate::output::{self, Table};
 
@@ -33,6 +35,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let camera: CameraView = client.get(&camera_path(&name.camera)?).await?;
             output::print(format, &camera, || camera_text::show(&camera))
         }
+        Camera::Diagnose(name) => camera_diagnose::run(client, &name.camera, format).await,
         Camera::Set(set) => {
             let change = CameraPatch {
                 new_title: set.fields.title.clone(),
@@ -78,6 +81,9 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let strangers: Vec<StrangerView> = client.get("/strangers").await?;
             output::print(format, &strangers, || pending(&strangers))
         }
+        Camera::Enroll(enroll) => camera_enroll::enroll(client, *enroll, format).await,
+        Camera::Enrolments => camera_enroll::list(client, format).await,
+        Camera::Unenroll { id } => camera_enroll::revoke(client, id, format).await,
     }
 }
 
@@ -182,18 +188,23 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
         user: fields.login.clone(),
         password,
         allow_basic: fields.allow_basic,
-        record: fields.record.map(|record| match record {
-            args::Record::Main => Record::Main,
-            args::Record::Sub => Record::Sub,
-            args::Record::Off => Record::Off,
-        }),
+        record: fields.record.map(recorded),
         keep_days: fields.keep.as_deref().map(keep_days).transpose()?,
         enabled: None,
         forwards: (!fields.forward.is_empty()).then(|| fields.forward.clone()),
     })
 }
 
-fn keep_days(text: &str) -> anyhow::Result<u16> {
+/// What to record, as the API has it.
+pub(super) fn recorded(record: args::Record) -> Record {
+    match record {
+        args::Record::Main => Record::Main,
+        args::Record::Sub => Record::Sub,
+        args::Record::Off => Record::Off,
+    }
+}
+
+pub(super) fn keep_days(text: &str) -> anyhow::Result<u16> {
     match text.strip_suffix('d').and_then(|days| days.parse().ok()) {
         Some(days) if days <= 999 => Ok(days),
         _ => bail!(Hinted::new(

@@ -104,6 +104,7 @@ pub fn show(camera: &CameraView) -> String {
     for notice in camera.status["notices"].as_array().into_iter().flatten() {
         lines.push(("notice", told(camera, notice)));
     }
+    lines.extend(agent(&camera.status));
     for note in &camera.notes {
         lines.push(("note", note.clone()));
     }
@@ -112,6 +113,28 @@ pub fn show(camera: &CameraView) -> String {
         table.row([name.to_owned(), value]);
     }
     table.render().trim_start().to_owned()
+}
+
+/// What the camera says of itself, key and value.
+pub fn said(status: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = status["said"].as_array().into_iter().flatten();
+    pairs.filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?)))
+}
+
+/// Its agent's words: a diagnosis has a command of its own.
+fn agent(status: &Value) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let words = said(status).filter(|(key, _)| !key.contains('.'));
+    let words: Vec<String> = words.map(|(key, value)| format!("{key}={value}")).collect();
+    if !words.is_empty() {
+        lines.push(("agent says", words.join(" ")));
+    }
+    for (key, value) in said(status) {
+        if let Some(name) = key.strip_prefix("source.") {
+            lines.push(("agent found", format!("{name} {value}")));
+        }
+    }
+    lines
 }
 
 fn instant(value: &Value) -> Option<Timestamp> {
@@ -172,7 +195,7 @@ fn rate(status: &Value) -> String {
     }
 }
 
-fn stream(status: &Value) -> String {
+pub(super) fn stream(status: &Value) -> String {
     let relays = status["relays"].as_array().into_iter().flatten();
     let told = relays.map(|relay| {
         let media = relay["media"]
@@ -260,7 +283,7 @@ fn source(camera: &CameraView, name: &str, source: &SourceView) -> String {
 }
 
 /// Why nothing is recorded now, in words.
-fn trouble(camera: &CameraView) -> String {
+pub(super) fn trouble(camera: &CameraView) -> String {
     let Some((cause, gap)) = open_gap(camera) else {
         return "-".to_owned();
     };

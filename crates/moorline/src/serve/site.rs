@@ -78,6 +78,7 @@ pub fn site(
     Site {
         cameras: parts.registry.cameras(),
         admin: parts.registry.cameras(),
+        tokens: parts.registry.enrolment(),
         users: parts.registry.users(),
         sessions: parts.registry.sessions(),
         audit: parts.registry.audit(),

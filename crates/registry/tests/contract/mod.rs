@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod cameras;
 pub(crate) mod claims;
+pub(crate) mod enroll;
 pub(crate) mod memories;
 pub(crate) mod people;
 pub(crate) mod sessions;

@@ -10,6 +10,9 @@ use crate::control::{self, Lines};
 impl CameraHandler {
     /// Shell or exec: the monitor's channel, once per session.
     pub(super) fn open_lines(&mut self, channel: ChannelId, ssh: &mut Ssh) -> Result<(), Error> {
+        if self.enrolling.is_some() {
+            return self.open_enrolment(channel, ssh);
+        }
         let writer = match self.peers.get_mut(&channel) {
             Some(writer) if self.lines.is_none() => writer.take(),
             _ => None,

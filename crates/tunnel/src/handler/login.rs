@@ -11,9 +11,20 @@ use moorline_core::{Camera, PublicKey, Timestamp};
 use russh::keys::ssh_key;
 
 use super::CameraHandler;
+use super::enrolment::{Enrolling, USER};
 use crate::stranger::Offer;
 
 impl CameraHandler {
+    /// Whether a key and a name ask to be enrolled: any key that a camera may have, unless it is already the key of a camera of this name.
+    pub(super) fn enrols(&self, user: &str, key: &ssh_key::PublicKey) -> Option<Enrolling> {
+        let with = self.inner.enrolment.get().filter(|_| user == USER)?;
+        let key = PublicKey::from_blob(&key.to_bytes().ok()?).ok()?;
+        if self.inner.directory.snapshot().login(user, &key).is_ok() {
+            return None;
+        }
+        Some(Enrolling::new(key, Arc::clone(with)))
+    }
+
     /// Decides a key and a name from memory (S1). A refusal is counted and listed.
     pub(super) fn login(
         &self,

@@ -19,10 +19,12 @@ use russh::{
     Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Error, Pty, Sig,
 };
 
+mod enrolment;
 mod lines;
 mod login;
 mod overflow;
 
+use self::enrolment::Enrolling;
 use crate::closed::Closed;
 use crate::control::Lines;
 use crate::server::{Inner, Monitor};
@@ -41,6 +43,8 @@ pub(crate) struct CameraHandler {
     peers: HashMap<ChannelId, Option<ChannelWriteHalf<Msg>>>,
     /// The monitor's channel.
     lines: Option<(ChannelId, Lines)>,
+    /// A stranger that proved its key as user `enroll`.
+    enrolling: Option<Enrolling>,
 }
 
 impl CameraHandler {
@@ -51,6 +55,7 @@ impl CameraHandler {
             session,
             peers: HashMap::new(),
             lines: None,
+            enrolling: None,
         }
     }
 
@@ -114,9 +119,12 @@ impl Handler for CameraHandler {
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Error> {
         // Without this, russh verifies the signature of any stranger.
-        Ok(match self.login(user, offer.public_key) {
-            Some(_) => Auth::Accept,
-            None => Auth::reject(),
+        let accepted = self.enrols(user, offer.public_key).is_some()
+            || self.login(user, offer.public_key).is_some();
+        Ok(if accepted {
+            Auth::Accept
+        } else {
+            Auth::reject()
         })
     }
 
@@ -125,6 +133,10 @@ impl Handler for CameraHandler {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Error> {
+        if let Some(enrolling) = self.enrols(user, key.public_key) {
+            self.enrolling = Some(enrolling);
+            return Ok(Auth::Accept);
+        }
         // Again: the directory may have changed since the offer.
         let Some((camera, key)) = self.login(user, key.public_key) else {
             return Ok(Auth::reject());
@@ -146,7 +158,11 @@ impl Handler for CameraHandler {
         reply: ChannelOpenHandle,
         _: &mut Ssh,
     ) -> Result<(), Error> {
-        if !self.session.take_channel(self.inner.config.channels) {
+        let most = match self.enrolling {
+            Some(_) => 1,
+            None => self.inner.config.channels,
+        };
+        if !self.session.take_channel(most) {
             self.refuse("channel_too_many");
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
@@ -231,6 +247,12 @@ impl Handler for CameraHandler {
         }
         if self.lines.as_ref().is_some_and(|(id, _)| *id == channel) {
             self.take_lines(data);
+        } else if self
+            .enrolling
+            .as_ref()
+            .is_some_and(|enrolling| enrolling.is_on(channel))
+        {
+            self.take_enrolment(data);
         }
         Ok(())
     }

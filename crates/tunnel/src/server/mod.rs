@@ -6,14 +6,14 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use moorline_base::net::Acceptor;
 use moorline_base::rate::Prefix;
 use moorline_base::{CancellationToken, SharedClock, Untrusted, clock};
 use moorline_core::camera::Enabled;
-use moorline_core::port::{CameraDirectory, ControlLines, TunnelEvents};
+use moorline_core::port::{CameraDirectory, ControlLines, Enrolment, TunnelEvents};
 use moorline_core::{CameraId, SessionId};
 use russh::server::Config;
 use tokio::net::{TcpListener, TcpStream};
@@ -52,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) seats: Seats,
     pub(crate) strangers: StrangerList,
     pub(crate) tracker: TaskTracker,
+    pub(crate) enrolment: OnceLock<Arc<dyn Enrolment>>,
     ssh: Arc<Config>,
     admission: Mutex<Admission>,
     next: AtomicU64,
@@ -100,13 +101,15 @@ impl Inner {
         // Whoever waits for this session, a writer of lines say, waits no more.
         session.kill.cancel();
         let (id, address) = (session.id, session.peer.ip());
-        if session.handle().is_some() {
+        // An enrolment has a handle and stays a stranger.
+        if session.handle().is_some() && session.proved().is_some() {
             self.metrics.sessions.dec();
             self.admission(|admission| admission.ended(address));
             return;
         }
         let offence = match session.reason() {
             Some(Closed::LoginGrace) => Some(Offence::GraceExceeded),
+            Some(Closed::EnrolmentRefused) => Some(Offence::Refused),
             Some(_) => None,
             None if session.refused_key.load(Ordering::Relaxed) => Some(Offence::Refused),
             None => Some(Offence::NoAttempt),
@@ -182,12 +185,18 @@ impl Tunnel {
             tracker: TaskTracker::new(),
             admission: Mutex::new(admission),
             next: AtomicU64::new(1),
+            enrolment: OnceLock::new(),
             stopping: CancellationToken::new(),
             config,
             directory,
             clock,
             metrics,
         })))
+    }
+
+    /// From now on strangers may enrol as user `enroll`, by this port. The first call counts.
+    pub fn enrol_by(&self, enrolment: Arc<dyn Enrolment>) {
+        let _ = self.0.enrolment.set(enrolment);
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

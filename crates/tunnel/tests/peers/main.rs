@@ -5,6 +5,7 @@
 )]
 
 mod dropbear;
+mod enroll;
 mod hostile;
 mod lan;
 mod openssh;

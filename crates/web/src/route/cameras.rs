@@ -235,6 +235,21 @@ pub(super) async fn hang_up(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// `POST …/diagnose`
+pub(super) async fn diagnose(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Operator)?;
+    site.cameras
+        .snapshot()
+        .get(&id)
+        .ok_or_else(|| Problem::unknown("camera"))?;
+    site.statuses.diagnose(&id);
+    Ok(StatusCode::ACCEPTED)
+}
+
 /// `POST …/keys`
 pub(super) async fn add_key(
     State(site): State<Site>,

@@ -22,6 +22,7 @@ fn path(route: &Route, tenant: &str, camera: &str, login: &str) -> String {
         .replace("{camera}", camera)
         .replace("{login}", login)
         .replace("{fingerprint}", "SHA256%3Aabc")
+        .replace("{id}", "1")
         .replace("{key}", THEIR_SEGMENT);
     let (from, to) = (ago(3600), ago(60));
     format!("/api/v1{path}?from={from}&to={to}")
@@ -39,6 +40,7 @@ fn ask(house: &House, route: &Route, path: &str) -> Ask {
 fn body(route: &Route) -> &'static str {
     match (route.method, route.path) {
         ("POST", "/tenants/{tenant}/cameras") => r#"{"name": "new", "rtsp": "rtsp://192.0.2.1/"}"#,
+        ("POST", "/tenants/{tenant}/enrolments") => r#"{"prefix": "new", "count": 2}"#,
         ("PATCH", _) => r#"{"enabled": "stolen"}"#,
         ("POST", "/tenants/{tenant}/users") => {
             r#"{"login": "mallory", "role": "admin", "password": "0123456789"}"#

@@ -425,3 +425,67 @@ async fn a_camera_whose_erasing_failed_can_be_erased_again() {
     let again = send(&house, "DELETE", "/tenants/home/cameras/gate", None).await;
     assert_eq!(again.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn a_token_is_shown_once_and_listed_without_itself() {
+    let house = scene::house().await;
+    let path = "/tenants/home/enrolments";
+    let made = send(
+        &house,
+        "POST",
+        path,
+        Some(r#"{"prefix": "shop", "count": 3, "expires_in": 3600, "comment": "pallet"}"#),
+    )
+    .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&made.json()["prefix"], &made.json()["left"]),
+        (&json!("shop"), &json!(3))
+    );
+    let one = send(
+        &house,
+        "POST",
+        path,
+        Some(r#"{"camera": "roof", "keep_days": 30, "timezone": "Europe/Berlin"}"#),
+    )
+    .await;
+    assert_eq!(one.json()["camera"], "home/roof");
+    let listed = send(&house, "GET", path, None).await;
+    assert_eq!(listed.json().as_array().unwrap().len(), 2);
+    assert!(!listed.json().to_string().contains(&token), "{listed:?}");
+    let gone = send(
+        &house,
+        "DELETE",
+        &format!("{path}/{}", made.json()["id"]),
+        None,
+    )
+    .await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        send(&house, "DELETE", &format!("{path}/99"), None)
+            .await
+            .status,
+        StatusCode::NOT_FOUND
+    );
+    let revoked = send(&house, "GET", path, None).await.json();
+    assert_eq!(
+        (&revoked[1]["revoked"], &revoked[1]["left"]),
+        (&json!(true), &json!(0))
+    );
+    for (body, field) in [
+        (r#"{}"#, "camera"),
+        (r#"{"camera": "a", "prefix": "b"}"#, "camera"),
+        (r#"{"camera": "Roof"}"#, "camera"),
+        (r#"{"camera": "roof", "count": 2}"#, "count"),
+        (r#"{"camera": "roof", "expires_in": 0}"#, "expires_in"),
+        (r#"{"camera": "roof", "timezone": "Mars"}"#, "timezone"),
+        (r#"{"camera": "roof", "keep_days": 1000}"#, "keep_days"),
+    ] {
+        problem(
+            &send(&house, "POST", path, Some(body)).await,
+            422,
+            Some(field),
+        );
+    }
+}

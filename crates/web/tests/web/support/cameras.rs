@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use moorline_core::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
 use moorline_core::port::{
-    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, Statuses, Stranger, Strangers,
+    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, EnrollTokens, NewToken,
+    PortError, Statuses, Stranger, Strangers, TokenInfo,
 };
 use moorline_core::segment::Retention;
 use moorline_core::status::CameraStatus;
-use moorline_core::{CameraId, PublicKey, TenantId, Timestamp};
+use moorline_core::{CameraId, Masked, PublicKey, TenantId, Timestamp};
 use tokio::sync::{Barrier, watch};
 
 /// A key that no other seed gives.
@@ -231,4 +232,38 @@ impl Strangers for Nobody {
     }
 
     fn forget(&self, _: &PublicKey) {}
+}
+
+/// Tokens, kept in order.
+#[derive(Default)]
+pub(crate) struct FakeTokens(Mutex<Vec<TokenInfo>>);
+
+#[async_trait]
+impl EnrollTokens for FakeTokens {
+    async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
+        let mut all = self.0.lock().unwrap();
+        let info = TokenInfo {
+            id: i64::try_from(all.len()).unwrap() + 1,
+            created: new.expires,
+            token: new,
+            revoked: false,
+            cameras: Vec::new(),
+        };
+        all.push(info.clone());
+        Ok((Masked::new(format!("token-of-{:022}", info.id)), info))
+    }
+
+    async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
+        let all = self.0.lock().unwrap();
+        let own = all.iter().filter(|info| info.token.tenant == *tenant);
+        Ok(own.rev().cloned().collect())
+    }
+
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
+        let mut all = self.0.lock().unwrap();
+        let own = all
+            .iter_mut()
+            .find(|info| info.id == id && info.token.tenant == *tenant);
+        Ok(own.map(|info| info.revoked = true).is_some())
+    }
 }

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{FakeArchive, FakeStore};
-use super::cameras::{FakeCameras, Nobody};
+use super::cameras::{FakeCameras, FakeTokens, Nobody};
 use super::film::Film;
 use super::people::{FakeAudit, FakePeople, FakeSessions};
 use super::relay::FakeRelays;
@@ -60,6 +60,7 @@ impl House {
         let site = Site {
             cameras: Arc::clone(&cameras) as _,
             admin: Arc::clone(&cameras) as _,
+            tokens: Arc::new(FakeTokens::default()),
             users: Arc::clone(&people) as _,
             sessions: Arc::new(FakeSessions::new(Arc::clone(&people))),
             audit: Arc::clone(&audit) as _,

@@ -1,0 +1,174 @@
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+
+use super::{CameraAdminError, PortError};
+use crate::camera::{Access, Camera, CameraKey, Enabled, Record, Source};
+use crate::id::{CameraId, TenantId};
+use crate::key::PublicKey;
+use crate::masked::Masked;
+use crate::segment::Retention;
+use crate::time::Timestamp;
+
+/// A stranger that proved a key as user `enroll` and said its `ENROLL` (rule S3).
+#[derive(Debug, Clone)]
+pub struct EnrollAsked {
+    /// What it holds up.
+    pub token: Masked<String>,
+    /// The key that it proved.
+    pub key: PublicKey,
+    /// Its model, foreign; at most 64 of `[A-Za-z0-9._-]`.
+    pub model: String,
+    /// Its hardware address, foreign.
+    pub mac: String,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// Turning strangers into cameras.
+#[async_trait]
+pub trait Enrolment: Send + Sync {
+    /// Spends a token for a key, atomically, and gives the camera that the key is now. Idempotent: the same key and token give the same
+    /// camera, also after the token expired or was revoked. Deadline: 10 s.
+    ///
+    /// # Errors
+    /// [`EnrollError`]; nothing is spent then.
+    async fn enroll(&self, asked: EnrollAsked) -> Result<CameraId, EnrollError>;
+}
+
+/// Why a stranger is no camera.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// There is no such token, or it is expired or revoked, or its camera is gone or disabled.
+    #[error("the token is not accepted: {0}")]
+    Refused(&'static str),
+    /// Another key spent it: told as an alarm, since a token was read by somebody who should not have it.
+    #[error("the token was spent by another key")]
+    Spent,
+    /// The key is another camera's already.
+    #[error(transparent)]
+    Camera(#[from] CameraAdminError),
+    /// The adapter failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Whose cameras it makes.
+    pub tenant: TenantId,
+    /// What it makes.
+    pub makes: TokenMakes,
+    /// What the cameras that it makes are like.
+    pub like: CameraLike,
+    /// From when on it is not accepted.
+    pub expires: Timestamp,
+    /// The owner's note.
+    pub comment: String,
+}
+
+/// What a token makes of a stranger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenMakes {
+    /// This camera: made if it is not there, else the key is added to it. Spent by the first key.
+    Camera(CameraId),
+    /// New cameras named `<prefix>-<n>`, at most so many.
+    Batch {
+        /// The beginning of their names: a DNS label of at most 50 characters.
+        prefix: String,
+        /// How many, from 1 to 10,000.
+        count: u32,
+    },
+}
+
+/// What a camera that is made by a token begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CameraLike {
+    /// Its title; its name where there is none.
+    pub title: Option<String>,
+    /// Where it hangs.
+    pub site: Option<String>,
+    /// The zone in which its days are shown.
+    pub timezone: String,
+    /// What is recorded.
+    pub record: Record,
+    /// How long.
+    pub retention: Retention,
+}
+
+impl CameraLike {
+    /// The camera that it makes, with its key.
+    #[must_use]
+    pub fn make(&self, id: CameraId, key: CameraKey) -> Camera {
+        Camera {
+            title: self.title.clone().unwrap_or_else(|| id.name().to_owned()),
+            id,
+            site: self.site.clone(),
+            timezone: self.timezone.clone(),
+            created: key.added,
+            keys: vec![key],
+            access: Access::Tunnel {
+                forwards: Vec::new(),
+            },
+            main: Source::default(),
+            sub: None,
+            record: self.record,
+            retention: self.retention,
+            enabled: Enabled::Yes,
+        }
+    }
+}
+
+/// A token, without itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// Its number.
+    pub id: i64,
+    /// What was asked for.
+    pub token: NewToken,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// The cameras that it made, oldest first.
+    pub cameras: Vec<CameraId>,
+}
+
+impl TokenInfo {
+    /// How many cameras it may still make at this instant: the unclaimed stock.
+    #[must_use]
+    pub fn left(&self, now: Timestamp) -> u32 {
+        if self.revoked || now >= self.token.expires {
+            return 0;
+        }
+        let made = u32::try_from(self.cameras.len()).unwrap_or(u32::MAX);
+        let most = match &self.token.makes {
+            TokenMakes::Camera(_) => 1,
+            TokenMakes::Batch { count, .. } => *count,
+        };
+        most.saturating_sub(made)
+    }
+}
+
+/// Making, listing and revoking tokens. Deadline: 5 s.
+#[async_trait]
+pub trait EnrollTokens: Send + Sync {
+    /// Makes a token of at least 128 bits. It is given once: only its hash is stored.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Invalid`].
+    async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError>;
+
+    /// The tokens of a tenant, newest first, at most 1,000.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError>;
+
+    /// Takes a token back. Idempotent. `false`: this tenant has no such token.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError>;
+}

@@ -1,0 +1,196 @@
+//! `moorline camera enroll`: the file by which a camera becomes one of this installation's (rule S3), and the tokens behind such files.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use hyper::Method;
+use moorline_base::clock::{Clock as _, SystemClock};
+use moorline_base::config::HumanDuration;
+use moorline_base::error::Hinted;
+use moorline_base::files::{Access, write_atomic};
+use moorline_core::{CameraId, TenantId, Timestamp};
+use moorline_web::api::{EnrolmentAdd, EnrolmentMade, EnrolmentView, ServerView};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args;
+use crate::client::{Client, segment};
+use crate::command::camera;
+use crate::moments;
+use crate::output::{self, Table};
+
+/// What `camera enroll` answers: never the token, which is in the file.
+#[derive(Debug, Serialize)]
+struct Written {
+    file: PathBuf,
+    host: String,
+    ports: Vec<u16>,
+    #[serde(flatten)]
+    token: EnrolmentView,
+}
+
+fn path(tenant: &TenantId) -> String {
+    format!("/tenants/{}/enrolments", segment(tenant.as_str()))
+}
+
+/// Makes a token and writes the file.
+///
+/// # Errors
+/// A field is wrong, or the file cannot be written: then the token is revoked.
+pub async fn enroll(
+    client: &Client,
+    asked: args::CameraEnroll,
+    format: args::Output,
+) -> anyhow::Result<()> {
+    let id: CameraId = asked.name.parse()?;
+    let expires: HumanDuration = asked
+        .expires
+        .parse()
+        .map_err(|error| anyhow::anyhow!("--expires {:?}: {error}", asked.expires))?;
+    let file = asked.file.clone().unwrap_or_else(|| "enroll".into());
+    if file.exists() {
+        bail!(Hinted::new(
+            format!("{} exists already; nothing was made", file.display()),
+            "remove it, or choose another name with --file"
+        ));
+    }
+    let (camera, prefix) = match asked.batch {
+        Some(_) => (None, Some(id.name().to_owned())),
+        None => (Some(id.name().to_owned()), None),
+    };
+    let request = EnrolmentAdd {
+        camera,
+        prefix,
+        count: asked.batch,
+        expires_in: Some(Duration::from(expires).as_secs()),
+        comment: asked.comment.clone().unwrap_or_default(),
+        title: asked.title.clone(),
+        site: asked.site.clone(),
+        timezone: asked
+            .timezone
+            .clone()
+            .or_else(|| Some(moments::machine_zone())),
+        record: asked.record.map(camera::recorded),
+        keep_days: asked.keep.as_deref().map(camera::keep_days).transpose()?,
+    };
+    let server: ServerView = client.get("/server").await?;
+    let made: EnrolmentMade = client
+        .json(Method::POST, &path(id.tenant()), Some(&request))
+        .await?;
+    let mut ports = vec![server.ports.ssh];
+    ports.extend(asked.port.iter().filter(|port| **port != server.ports.ssh));
+    let host = server.public_host.trim_matches(['[', ']']).to_owned();
+    let text = file_text(&host, &ports, &server.known_hosts, &made);
+    if let Err(error) = write_atomic(&file, text.as_bytes(), Access::Private) {
+        let revoke = format!("{}/{}", path(id.tenant()), made.view.id);
+        client.act(Method::DELETE, &revoke, None::<&()>).await?;
+        bail!(
+            "cannot write {}: {error}; the token is revoked",
+            file.display()
+        );
+    }
+    let written = Written {
+        file,
+        host,
+        ports,
+        token: made.view,
+    };
+    output::print(format, &written, || told(&written))
+}
+
+/// The file, as moorline-agent reads it.
+fn file_text(host: &str, ports: &[u16], known_hosts: &[String], made: &EnrolmentMade) -> String {
+    let mut text = String::from(
+        "# Moorline: put this file onto the camera's SD card, as moorline/enroll. It is a secret until it is used.\n",
+    );
+    let _ = writeln!(text, "host {host}");
+    for port in ports {
+        let _ = writeln!(text, "port {port}");
+    }
+    for key in known_hosts.iter().filter_map(|line| line.split(' ').nth(2)) {
+        let _ = writeln!(text, "key {key}");
+    }
+    let _ = writeln!(text, "token {}", made.token);
+    text
+}
+
+/// What a person types.
+fn typed(camera: &str) -> &str {
+    camera.trim_start_matches("home/")
+}
+
+fn told(written: &Written) -> String {
+    let token = &written.token;
+    let makes = match (&token.camera, &token.prefix) {
+        (Some(camera), _) => format!("enrols camera {}", typed(camera)),
+        (None, prefix) => {
+            let prefix = prefix.as_deref().unwrap_or_default();
+            format!("enrols {} cameras, {prefix}-1, {prefix}-2, …", token.count)
+        }
+    };
+    format!(
+        "{} {makes}, until {}\n\
+         Copy it onto the SD card of a camera with moorline-agent, as moorline/enroll, or to its /etc/moorline/enroll.\n\
+         The camera connects to {} and is recorded; the file is wiped then. Whoever has it meanwhile can enrol a camera of their own:\n\
+         moorline camera unenroll {} takes it back.",
+        written.file.display(),
+        token.expires,
+        written.host,
+        token.id
+    )
+}
+
+/// All tokens.
+///
+/// # Errors
+/// The server fails.
+pub async fn list(client: &Client, format: args::Output) -> anyhow::Result<()> {
+    let tokens: Vec<EnrolmentView> = client.get(&path(&TenantId::home())).await?;
+    let now = Timestamp::from_millis(SystemClock.wall_ms());
+    output::print(format, &tokens, || listed(&tokens, now))
+}
+
+fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
+    if tokens.is_empty() {
+        return "no enrolment tokens\nhint: moorline camera enroll NAME makes one".to_owned();
+    }
+    let mut table = Table::new(&["ID", "MAKES", "MADE", "LEFT", "STATE", "COMMENT"]);
+    for token in tokens {
+        let makes = match (&token.camera, &token.prefix) {
+            (Some(camera), _) => typed(camera).to_owned(),
+            (None, prefix) => format!("{}-…", prefix.as_deref().unwrap_or_default()),
+        };
+        let state = if token.revoked {
+            "revoked".to_owned()
+        } else if now >= token.expires {
+            "expired".to_owned()
+        } else if token.left == 0 {
+            "spent".to_owned()
+        } else {
+            format!("until {}", token.expires)
+        };
+        table.row([
+            token.id.to_string(),
+            makes,
+            token.cameras.len().to_string(),
+            token.left.to_string(),
+            state,
+            token.comment.clone(),
+        ]);
+    }
+    table.render()
+}
+
+/// Takes a token back.
+///
+/// # Errors
+/// There is none of this number.
+pub async fn revoke(client: &Client, id: i64, format: args::Output) -> anyhow::Result<()> {
+    let at = format!("{}/{id}", path(&TenantId::home()));
+    client.act(Method::DELETE, &at, None::<&()>).await?;
+    output::print(format, &json!({"id": id, "revoked": true}), || {
+        format!("enrolment token {id} is revoked; the cameras that it made stay")
+    })
+}

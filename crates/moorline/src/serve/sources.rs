@@ -1,0 +1,185 @@
+//! What cameras say of their streams (`SOURCE` of MOORLINE/1) becomes part of their records, so that a camera with an agent is recorded with no
+//! further typing.
+//!
+//! Only what is not set is filled in: what an operator wrote stands. A path leads nowhere but into the camera's own tunnel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_base::clock::sleep;
+use moorline_base::{CancellationToken, SharedClock};
+use moorline_control::UrlPath;
+use moorline_core::CameraId;
+use moorline_core::camera::{Access, Camera, Source};
+use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, Statuses};
+use moorline_core::status::CameraStatus;
+
+/// Statuses change all the time; what is looked for here changes once in a camera's life.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Fills in records.
+pub struct Sources {
+    pub cameras: Arc<dyn CameraDirectory>,
+    pub admin: Arc<dyn CameraAdmin>,
+    pub statuses: Arc<dyn Statuses>,
+    pub clock: SharedClock,
+}
+
+/// What a camera said last: looked at once.
+type Seen = HashMap<CameraId, (Option<String>, Option<String>)>;
+
+impl Sources {
+    /// Fills in what cameras say, until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut seen = Seen::new();
+        let mut version = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                next = self.statuses.changed(version) => version = next,
+            }
+            self.look(&mut seen).await;
+            if sleep(&*self.clock, LOOK_EVERY, &stop).await.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    async fn look(&self, seen: &mut Seen) {
+        let cameras = self.cameras.snapshot();
+        seen.retain(|id, _| cameras.get(id).is_some());
+        for camera in cameras.iter() {
+            let Some(status) = self.statuses.get(&camera.id) else {
+                continue;
+            };
+            let said = (path(&status, "source.main"), path(&status, "source.sub"));
+            if said == (None, None) || seen.get(&camera.id) == Some(&said) {
+                continue;
+            }
+            if let Some(change) = fill(camera, said.0.as_deref(), said.1.as_deref()) {
+                match self.admin.set(&camera.id, change).await {
+                    Ok(now) => {
+                        let main = now.main.path.unwrap_or_default();
+                        tracing::info!(camera = %camera.id, main, "the camera's own words set its streams");
+                    }
+                    // Somebody changed it meanwhile: the next look decides anew.
+                    Err(CameraAdminError::Changed(_)) => continue,
+                    Err(error) => {
+                        tracing::warn!(camera = %camera.id, %error, "what the camera says of its streams was not taken");
+                    }
+                }
+            }
+            seen.insert(camera.id.clone(), said);
+        }
+    }
+}
+
+/// The path in what a camera said, checked once more: statuses carry foreign text.
+fn path(status: &CameraStatus, key: &str) -> Option<String> {
+    let (_, said) = status.said.iter().find(|(name, _)| name == key)?;
+    UrlPath::new(said.split(' ').next()?).map(|path| path.to_string())
+}
+
+/// The change that fills a record in; `None` when there is nothing to fill in.
+fn fill(camera: &Camera, main: Option<&str>, sub: Option<&str>) -> Option<CameraChange> {
+    let Access::Tunnel { .. } = camera.access else {
+        return None;
+    };
+    let main = main
+        .filter(|_| camera.main.path.is_none())
+        .map(|path| Source {
+            path: Some(path.to_owned()),
+            ..camera.main.clone()
+        });
+    // One path for both would be one stream recorded twice.
+    let own = main.as_ref().unwrap_or(&camera.main).path.clone();
+    let sub = sub
+        .filter(|path| camera.sub.is_none() && own.as_deref() != Some(*path))
+        .map(|path| Source {
+            path: Some(path.to_owned()),
+            login: camera.main.login.clone(),
+            allow_basic: camera.main.allow_basic,
+        });
+    let empty = main.is_none() && sub.is_none();
+    (!empty).then(|| CameraChange {
+        main,
+        sub: sub.map(Some),
+        decided_on: Some(Box::new(camera.clone())),
+        ..CameraChange::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_core::camera::{Enabled, Record};
+    use moorline_core::segment::Retention;
+
+    fn camera(main: Option<&str>, sub: Option<&str>) -> Camera {
+        let source = |path: &str| Source {
+            path: Some(path.to_owned()),
+            ..Source::default()
+        };
+        Camera {
+            id: "yard".parse().unwrap(),
+            title: String::new(),
+            site: None,
+            timezone: "UTC".into(),
+            created: moorline_core::Timestamp::default(),
+            keys: Vec::new(),
+            access: Access::Tunnel {
+                forwards: Vec::new(),
+            },
+            main: main.map(source).unwrap_or_default(),
+            sub: sub.map(source),
+            record: Record::Main,
+            retention: Retention::Keep,
+            enabled: Enabled::Yes,
+        }
+    }
+
+    fn filled(
+        camera: &Camera,
+        main: Option<&str>,
+        sub: Option<&str>,
+    ) -> (Option<String>, Option<String>) {
+        let mut now = camera.clone();
+        if let Some(change) = fill(camera, main, sub) {
+            change.apply(&mut now);
+        }
+        (now.main.path, now.sub.and_then(|sub| sub.path))
+    }
+
+    #[test]
+    fn what_is_not_set_is_filled_in_and_what_is_set_stands() {
+        let pair = |main: &str, sub: &str| (Some(main.to_owned()), Some(sub.to_owned()));
+        let new = camera(None, None);
+        assert_eq!(
+            filled(&new, Some("/ch0"), Some("/ch1")),
+            pair("/ch0", "/ch1")
+        );
+        assert_eq!(
+            filled(&new, Some("/ch0"), Some("/ch0")),
+            (Some("/ch0".into()), None)
+        );
+        let set = camera(Some("/own"), Some("/small"));
+        assert!(fill(&set, Some("/ch0"), Some("/ch1")).is_none());
+        let half = camera(Some("/own"), None);
+        assert_eq!(
+            filled(&half, Some("/ch0"), Some("/ch1")),
+            pair("/own", "/ch1")
+        );
+        let lan = Camera {
+            access: Access::Lan {
+                host: "192.0.2.1".into(),
+                port: 554,
+            },
+            ..camera(None, None)
+        };
+        assert!(
+            fill(&lan, Some("/ch0"), None).is_none(),
+            "only an operator sets where a camera in the own network is"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! A camera with the agent on it, hung on a wall with nothing but the file of `camera enroll` on its SD card.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use moorline_testkit::child::Child;
+use moorline_testkit::tempfile::TempDir;
+use moorline_testkit::{eventually, temp_dir};
+use tokio::process::Command;
+
+use crate::support::{Moorline, SOON, assert_in_order, exported, listening, quick};
+
+/// A camera's file system, as far as the agent sees it.
+struct Camera(TempDir);
+
+impl Camera {
+    /// Its firmware knows its streamer; simulated ones have no family.
+    fn new(streamer: SocketAddr) -> Self {
+        let home = temp_dir().unwrap();
+        for name in ["etc", "card"] {
+            std::fs::create_dir(home.path().join(name)).unwrap();
+        }
+        let local =
+            format!("source {streamer}\nmain /main\nrelay-port 0\nclock off\nmodel simcam\n");
+        std::fs::write(home.path().join("etc/local.conf"), local).unwrap();
+        Camera(home)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn power_on(&self) -> Child {
+        let mut command = Command::new(moorline_tests::agent());
+        command.arg("run");
+        for (option, name) in [("--dir", "etc"), ("--run", "run"), ("--card", "card")] {
+            command.arg(option).arg(self.path(name));
+        }
+        Child::spawn("moorline-agent", command).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
+    let moorline = Moorline::with_short_segments().await;
+    let (_source, streamer) = listening(quick(7));
+    let camera = Camera::new(streamer);
+    let card = camera.path("card/enroll");
+    let made = moorline
+        .cli(&[
+            "camera",
+            "enroll",
+            "roof",
+            "--title",
+            "On the roof",
+            "--file",
+            card.to_str().unwrap(),
+        ])
+        .await;
+    assert_eq!(
+        (&made["camera"], &made["left"]),
+        (&"home/roof".into(), &1.into())
+    );
+    assert!(
+        !made.to_string().contains("token "),
+        "the token is in the file alone"
+    );
+
+    let agent = camera.power_on();
+    let view = moorline.until_recording("roof").await;
+    assert_eq!(view["title"], "On the roof");
+    assert_eq!(view["keys"].as_array().unwrap().len(), 1);
+    assert!(!card.exists(), "the token is still on the card");
+    let kept = std::fs::read_to_string(camera.path("etc/agent.conf")).unwrap();
+    assert!(kept.starts_with("ENROLLED home/roof\n"), "{kept}");
+    assert!(!kept.contains("token"), "{kept}");
+
+    // What the agent found is the camera's record now, without any typing.
+    let view = moorline
+        .until("roof", "its path", |view| view["main"]["path"] == "/main")
+        .await;
+    let said = view["status"]["said"].to_string();
+    assert!(
+        said.contains("\"agent\"") && said.contains("source.main"),
+        "{said}"
+    );
+    let spent = moorline.cli(&["camera", "enrolments"]).await;
+    assert_eq!(
+        (&spent[0]["left"], &spent[0]["cameras"][0]),
+        (&0.into(), &"home/roof".into())
+    );
+
+    let links = moorline.cli(&["camera", "diagnose", "roof"]).await;
+    let failed: Vec<_> = links
+        .as_array()
+        .unwrap()
+        .iter()
+        // The machine of the tests may have no interface but loopback.
+        .filter(|link| link["ok"] == false && link["step"] != "link")
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(links.as_array().unwrap().len() > 10, "{links}");
+
+    // Power cut: it comes back as the same camera, and no second one appears.
+    drop(agent);
+    let _agent = camera.power_on();
+    let file = camera.path("roof.mp4");
+    eventually("pictures after the power cut", SOON, async || {
+        let view = moorline.camera("roof").await;
+        (view["status"]["link"]["state"] == "up"
+            && view["status"]["link"]["generation"].as_u64()? > 1)
+            .then_some(())
+    })
+    .await;
+    moorline.until_recording("roof").await;
+    assert_eq!(
+        moorline
+            .cli(&["camera", "list"])
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let export = [
+        "segments",
+        "export",
+        "roof",
+        "--from",
+        "1h",
+        "-f",
+        file.to_str().unwrap(),
+    ];
+    moorline.cli(&export).await;
+    assert_in_order(&exported(&file).await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_card_makes_no_second_camera() {
+    let moorline = Moorline::start().await;
+    let (_source, streamer) = listening(quick(7));
+    let (first, second) = (Camera::new(streamer), Camera::new(streamer));
+    let card = first.path("card/enroll");
+    moorline
+        .cli(&["camera", "enroll", "roof", "--file", card.to_str().unwrap()])
+        .await;
+    std::fs::copy(&card, second.path("card/enroll")).unwrap();
+    let _first = first.power_on();
+    moorline.until_recording("roof").await;
+    let thief = second.power_on();
+    // It proves a key, is told nothing, and calls again.
+    thief
+        .wait_for_line("session with the endpoint ended", SOON)
+        .await
+        .unwrap();
+    let view = moorline.camera("roof").await;
+    assert_eq!(view["keys"].as_array().unwrap().len(), 1, "{view}");
+    assert!(!second.path("etc/agent.conf").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_card_image_makes_a_batch() {
+    let moorline = Moorline::start().await;
+    let image = moorline.place().join("image");
+    moorline
+        .cli(&[
+            "camera",
+            "enroll",
+            "shop",
+            "--batch",
+            "2",
+            "--file",
+            image.to_str().unwrap(),
+        ])
+        .await;
+    let mut agents = Vec::new();
+    for number in 1..=3 {
+        let (source, streamer) = listening(quick(number));
+        let camera = Camera::new(streamer);
+        std::fs::copy(&image, camera.path("card/enroll")).unwrap();
+        agents.push((camera.power_on(), camera, source));
+        if number < 3 {
+            moorline.until_recording(&format!("shop-{number}")).await;
+        }
+    }
+    agents[2]
+        .0
+        .wait_for_line("session with the endpoint ended", SOON)
+        .await
+        .unwrap();
+    let list = moorline.cli(&["camera", "enrolments"]).await;
+    assert_eq!(
+        (
+            &list[0]["left"],
+            list[0]["cameras"].as_array().unwrap().len()
+        ),
+        (&0.into(), 2)
+    );
+    assert_eq!(
+        moorline
+            .cli(&["camera", "list"])
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}

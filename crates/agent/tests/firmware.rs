@@ -417,3 +417,31 @@ fn the_init_scripts_follow_buildroot_s_rules() {
         }
     }
 }
+
+/// Buildroot's own symbols, as far as ours need them, and then the tree.
+const KCONFIG: &str = r#"
+import kconfiglib, os, sys
+top, tree = sys.argv[1:]
+os.environ["BR2_EXTERNAL_MOORLINE_PATH"] = tree
+with open(top, "w") as file:
+    file.write('config BR2_USE_MMU\n\tdef_bool y\nconfig BR2_PACKAGE_DROPBEAR\n\tbool "d"\n'
+               'config BR2_PACKAGE_DROPBEAR_CLIENT\n\tbool "c"\n\tdepends on BR2_PACKAGE_DROPBEAR\n'
+               'source "$BR2_EXTERNAL_MOORLINE_PATH/Config.in"\n')
+tree = kconfiglib.Kconfig(top)
+tree.syms["BR2_PACKAGE_MOORLINE_AGENT"].set_value("y")
+print(tree.syms["BR2_PACKAGE_DROPBEAR_CLIENT"].str_value, tree.syms["BR2_PACKAGE_MOORLINE_AGENT_MAX_KB"].str_value, tree.warnings)
+"#;
+
+#[test]
+fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
+    let home = temp_dir().unwrap();
+    let python = peer::PYTHON.find().unwrap();
+    let mut command = Command::new(python.path);
+    command
+        .args(["-c", KCONFIG])
+        .arg(home.path().join("Kconfig"))
+        .arg(firmware("."));
+    assert_eq!(succeeds(&mut command), "y 300 []\n");
+    let described = std::fs::read_to_string(firmware("external.desc")).unwrap();
+    assert!(described.starts_with("name: MOORLINE\n"), "{described}");
+}

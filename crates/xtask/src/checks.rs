@@ -66,13 +66,24 @@ pub(crate) fn source(report: &mut Report) {
     });
 }
 
-/// The scripts of the cluster lab.
+/// The scripts of the cluster lab, and those that run on cameras or reach them.
 fn scripts() -> Result<Vec<std::path::PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(lab::scripts())? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "sh") {
             found.push(path);
+        }
+    }
+    let mut open = vec![root().join("firmware")];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if std::fs::read(&path)?.starts_with(b"#!/bin/sh") {
+                found.push(path);
+            }
         }
     }
     found.sort();

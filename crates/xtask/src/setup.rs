@@ -20,6 +20,7 @@ const PACKAGES: &[&str] = &[
     "openssh-client",
     "openssh-server",
     "busybox",
+    "python3-kconfiglib",
     // Players, and a camera that nobody here wrote.
     "ffmpeg",
     "gstreamer1.0-tools",

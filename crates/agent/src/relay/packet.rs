@@ -12,6 +12,8 @@ pub(crate) struct Packet {
     pub(crate) timestamp: u32,
     /// Whether a decoder may begin here.
     pub(crate) random_access: bool,
+    /// Whether it only leads to a picture (a delimiter, an SEI): what it leads to is not known yet, and it is not missed.
+    pub(crate) prefix: bool,
 }
 
 /// Reads a frame, its four bytes of head included. `None` when it is no RTP.
@@ -34,44 +36,69 @@ pub(crate) fn packet(frame: &[u8], codec: Option<Codec>) -> Option<Packet> {
     }
     Some(Packet {
         timestamp: u32::from_be_bytes([a, b, c, d]),
-        random_access: random_access(payload, codec),
+        random_access: has(payload, codec, begins_h264, begins_h265).unwrap_or(true),
+        // Anything but a prefix in it, and it is none.
+        prefix: has(
+            payload,
+            codec,
+            |kind| !matches!(kind, 6 | 9),
+            |kind| !matches!(kind, 35 | 39),
+        )
+        .is_some_and(|other| !other && begins_a_unit(payload, codec)),
     })
 }
 
-fn random_access(payload: &[u8], codec: Option<Codec>) -> bool {
-    match codec {
-        Some(Codec::H264) => h264(payload),
-        Some(Codec::H265) => h265(payload),
-        Some(Codec::Mjpeg) | None => true,
+fn begins_h264(kind: u8) -> bool {
+    matches!(kind, 5 | 7 | 8)
+}
+
+fn begins_h265(kind: u8) -> bool {
+    matches!(kind, 16..=21 | 32..=34)
+}
+
+/// Whether a NAL unit of such a kind begins in the payload. `None` for a codec without NAL units.
+fn has(
+    payload: &[u8],
+    codec: Option<Codec>,
+    h264_kind: impl Fn(u8) -> bool,
+    h265_kind: impl Fn(u8) -> bool,
+) -> Option<bool> {
+    match codec? {
+        Codec::H264 => Some(h264(payload, h264_kind)),
+        Codec::H265 => Some(h265(payload, h265_kind)),
+        Codec::Mjpeg => None,
     }
 }
 
-fn h264(payload: &[u8]) -> bool {
-    let begins = |kind: u8| matches!(kind, 5 | 7 | 8);
+fn h264(payload: &[u8], kind: impl Fn(u8) -> bool) -> bool {
     match payload {
         [first, rest @ ..] => match first & 31 {
-            24 => inner(rest).any(|nal| nal.first().is_some_and(|first| begins(first & 31))),
+            24 => inner(rest).any(|nal| nal.first().is_some_and(|first| kind(first & 31))),
             28 => rest
                 .first()
-                .is_some_and(|head| head & 0x80 != 0 && begins(head & 31)),
-            kind => begins(kind),
+                .is_some_and(|head| head & 0x80 != 0 && kind(head & 31)),
+            single => kind(single),
         },
         [] => false,
     }
 }
 
-fn h265(payload: &[u8]) -> bool {
-    let begins = |kind: u8| matches!(kind, 16..=21 | 32..=34);
+fn h265(payload: &[u8], kind: impl Fn(u8) -> bool) -> bool {
     match payload {
         [first, _, rest @ ..] => match first >> 1 & 63 {
-            48 => inner(rest).any(|nal| nal.first().is_some_and(|first| begins(first >> 1 & 63))),
+            48 => inner(rest).any(|nal| nal.first().is_some_and(|first| kind(first >> 1 & 63))),
             49 => rest
                 .first()
-                .is_some_and(|head| head & 0x80 != 0 && begins(head & 63)),
-            kind => begins(kind),
+                .is_some_and(|head| head & 0x80 != 0 && kind(head & 63)),
+            single => kind(single),
         },
         _ => false,
     }
+}
+
+/// Whether it is no later part of a fragmented unit, of which nothing is known.
+fn begins_a_unit(payload: &[u8], codec: Option<Codec>) -> bool {
+    has(payload, codec, |_| true, |_| true) == Some(true)
 }
 
 /// The NAL units of an aggregation: each behind its length of two bytes.
@@ -130,6 +157,27 @@ mod tests {
         ] {
             assert_eq!(begins(Codec::H265, payload), expected, "{payload:x?}");
         }
+    }
+
+    #[test]
+    fn what_only_leads_to_a_picture() {
+        for (payload, expected) in [
+            (&[0x06, 1][..], true),
+            (&[0x09, 0xf0], true),
+            (&[0x78, 0, 1, 9, 0, 1, 6], true),
+            (&[0x78, 0, 1, 6, 0, 1, 0x41], false),
+            (&[0x65, 1], false),
+            (&[0x41, 1], false),
+            (&[0x7c, 0x05], false),
+            (&[0x7c, 0x81], false),
+        ] {
+            let packet = packet(&frame(payload), Some(Codec::H264)).unwrap();
+            assert_eq!(packet.prefix, expected, "{payload:x?}");
+        }
+        let sei = packet(&frame(&[39 << 1, 1, 0]), Some(Codec::H265)).unwrap();
+        assert!(sei.prefix && !sei.random_access);
+        let jpeg = packet(&frame(&[0, 0]), Some(Codec::Mjpeg)).unwrap();
+        assert!(!jpeg.prefix && jpeg.random_access);
     }
 
     #[test]

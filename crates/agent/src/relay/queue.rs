@@ -29,6 +29,8 @@ pub(crate) enum Kind {
         timestamp: u32,
         /// Whether a decoder may begin here.
         random_access: bool,
+        /// Whether it only leads to a picture.
+        prefix: bool,
     },
 }
 
@@ -79,8 +81,9 @@ impl Queue {
             channel,
             timestamp,
             random_access,
+            prefix,
         } = kind
-            && !self.resumes(channel, timestamp, random_access, now)
+            && !self.resumes(channel, timestamp, (random_access, prefix), now)
         {
             return;
         }
@@ -89,7 +92,13 @@ impl Queue {
     }
 
     /// Whether a frame of video may come in, after what was dropped before it.
-    fn resumes(&mut self, channel: u8, timestamp: u32, random_access: bool, now: Duration) -> bool {
+    fn resumes(
+        &mut self,
+        channel: u8,
+        timestamp: u32,
+        (random_access, prefix): (bool, bool),
+        now: Duration,
+    ) -> bool {
         let Some(at) = self.skips.iter().position(|skip| skip.channel == channel) else {
             return true;
         };
@@ -103,8 +112,11 @@ impl Queue {
             self.skips.remove(at);
             return true;
         }
-        skip.timestamp = timestamp;
-        self.dropped += 1;
+        // A delimiter before a random access point is gone, and nothing of the picture with it.
+        if !prefix {
+            skip.timestamp = timestamp;
+            self.dropped += 1;
+        }
         false
     }
 
@@ -153,6 +165,7 @@ impl Queue {
                         channel: other,
                         timestamp,
                         random_access: true,
+                        ..
                     } if other == channel => Some(timestamp),
                     _ => None,
                 });

@@ -168,6 +168,7 @@ impl Talk {
                     channel,
                     timestamp: packet.timestamp,
                     random_access: packet.random_access,
+                    prefix: packet.prefix,
                 },
             },
         }
@@ -212,6 +213,7 @@ mod tests {
             channel: 2,
             timestamp: 5,
             random_access: true,
+            prefix: false,
         };
         assert_eq!(talk.kind(2, &idr, now), video);
         assert_eq!(talk.kind(0, &idr, now), Kind::Audio(now));

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use moorline_core::camera::Camera;
 use moorline_core::coverage::Coverage;
 use moorline_core::port::{
-    Audit, AuditEntry, ByteStream, Export, LiveFeed, Page, Playback, PortError, Poster, ReaderRole,
-    Recordings, RecordingsError, RelayError, Relays, SegmentStore, Statuses, StoreError, Stranger,
-    Strangers, Users, UsersError, WebSessions,
+    Audit, AuditEntry, ByteStream, CameraAdminError, EnrollTokens, Export, LiveFeed, NewToken,
+    Page, Playback, PortError, Poster, ReaderRole, Recordings, RecordingsError, RelayError, Relays,
+    SegmentStore, Statuses, StoreError, Stranger, Strangers, TokenInfo, Users, UsersError,
+    WebSessions,
 };
 use moorline_core::segment::Tier;
 use moorline_core::status::CameraStatus;
@@ -93,6 +94,21 @@ impl Strangers for Absent {
     }
 
     fn forget(&self, _: &PublicKey) {}
+}
+
+#[async_trait]
+impl EnrollTokens for Absent {
+    async fn issue(&self, _: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
+        Err(elsewhere().into())
+    }
+
+    async fn list(&self, _: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
+        Err(elsewhere())
+    }
+
+    async fn revoke(&self, _: &TenantId, _: i64) -> Result<bool, PortError> {
+        Err(elsewhere())
+    }
 }
 
 #[async_trait]

@@ -82,6 +82,7 @@ impl ClusterApi {
                 Arc::clone(&clock),
                 DEFAULT_CLASS,
             )),
+            tokens: Arc::new(Absent),
             statuses: Arc::new(KubeStatuses::new(directory.cache().clone())),
             users: Arc::new(Absent),
             sessions: Arc::new(Absent),

@@ -11,9 +11,7 @@ use serde_json::json;
 
 use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
-use crate::command::{
-    camera_add, camera_diagnose, camera_enroll, camera_text, confirmed, secret,
-};
+use crate::command::{camera_add, camera_diagnose, camera_enroll, camera_text, confirmed, secret};
 use crate::moments;
 use crate::output::{self, Table};
 
@@ -113,6 +111,11 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
             "pending",
             "the log of the mon pods tells who was refused and why",
         )?,
+        Camera::Enroll(_) | Camera::Enrolments | Camera::Unenroll { .. } => only_serve(
+            "enroll",
+            "add the camera with the key that it shows at its first boot",
+        )?,
+        Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
         Camera::Add(add) if add.pending.is_some() => {
             only_serve(
                 "add --pending",
@@ -134,14 +137,18 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
 fn name_of(command: &mut Camera) -> Option<&mut String> {
     match command {
         Camera::Add(add) => Some(&mut add.name),
-        Camera::Show(name) | Camera::Enable(name) | Camera::HangUp(name) => Some(&mut name.camera),
+        Camera::Show(name)
+        | Camera::Diagnose(name)
+        | Camera::Enable(name)
+        | Camera::HangUp(name) => Some(&mut name.camera),
+        Camera::Enroll(enroll) => Some(&mut enroll.name),
         Camera::Set(set) => Some(&mut set.camera),
         Camera::Disable { camera, .. }
         | Camera::Rm { camera, .. }
         | Camera::Key(CameraKey::Add { camera, .. } | CameraKey::Revoke { camera, .. }) => {
             Some(camera)
         }
-        Camera::List | Camera::Pending => None,
+        Camera::List | Camera::Pending | Camera::Enrolments | Camera::Unenroll { .. } => None,
     }
 }
 

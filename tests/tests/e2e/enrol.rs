@@ -8,7 +8,7 @@ use moorline_testkit::tempfile::TempDir;
 use moorline_testkit::{eventually, temp_dir};
 use tokio::process::Command;
 
-use crate::support::{Moorline, SOON, assert_in_order, exported, listening, quick};
+use crate::support::{Moorline, SOON, exported, listening, numbers, quick};
 
 /// A camera's file system, as far as the agent sees it.
 struct Camera(TempDir);
@@ -132,7 +132,14 @@ async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
         file.to_str().unwrap(),
     ];
     moorline.cli(&export).await;
-    assert_in_order(&exported(&file).await, 7);
+    // What was filmed while the camera was away is missing, nothing else.
+    let recorded = exported(&file).await;
+    assert!(recorded.iter().all(|stamp| stamp.camera == 7));
+    let gaps = recorded
+        .windows(2)
+        .filter(|two| two[1].frame != two[0].frame + 1);
+    assert!(gaps.count() <= 1, "{:?}", numbers(&recorded));
+    assert!(recorded.len() >= 20, "{} pictures", recorded.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

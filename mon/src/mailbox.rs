@@ -19,6 +19,8 @@ const TUNNELS: usize = 64;
 const CHANNELS: usize = 64;
 /// Lines of one camera that wait.
 const LINES: usize = 64;
+/// Lines of the operator for the agent that wait.
+const TOLD: usize = 16;
 /// Instances of one camera of which something waits.
 const INSTANCES: usize = 64;
 
@@ -56,6 +58,8 @@ pub(crate) struct Mail {
     pub(crate) record: Option<RecordMail>,
     pub(crate) hang_up: bool,
     pub(crate) diagnose: bool,
+    /// What the operator has to say to the agent.
+    pub(crate) told: Vec<String>,
     /// The last call of the camera's key while it is reported stolen: from where, with which client.
     pub(crate) stolen: Option<(SocketAddr, String)>,
     pub(crate) stopping: bool,
@@ -203,6 +207,17 @@ impl Mailbox {
     /// The operator hangs up.
     pub(crate) fn hang_up(&self) {
         self.with(|inbox| inbox.mail.hang_up = true);
+    }
+
+    /// The operator says a line to the agent. `false`: too many wait.
+    pub(crate) fn tell(&self, line: String) -> bool {
+        self.with(|inbox| {
+            let room = inbox.mail.told.len() < TOLD;
+            if room {
+                inbox.mail.told.push(line);
+            }
+            room
+        })
     }
 
     /// The operator asks for a diagnosis.

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use moorline_base::SharedClock;
+use moorline_control::ServerLine;
 use moorline_core::port::{
     CameraDirectory, Claims, ControlLines, ControlWriter, Memories, Notifier, Sessions, Statuses,
-    TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents, Workloads,
+    TellError, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents, Workloads,
 };
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, InstanceId, SessionId, TenantId, Timestamp};
@@ -296,6 +297,25 @@ impl Statuses for Monitor {
             .with(|routes| routes.cameras.get(camera).cloned());
         if let Some(mailbox) = mailbox {
             mailbox.hang_up();
+        }
+    }
+
+    fn tell_agent(&self, camera: &CameraId, line: &str) -> Result<(), TellError> {
+        match ServerLine::parse(line.as_bytes()) {
+            Ok(ServerLine::Config(_) | ServerLine::Refer(_) | ServerLine::Reboot) => {}
+            Ok(_) => return Err(TellError::Wrong("line.word".to_owned())),
+            Err(error) => return Err(TellError::Wrong(error.to_string())),
+        }
+        let speaks = self.get(camera).is_some_and(|status| {
+            let mut said = status.said.iter();
+            said.any(|(key, _)| key == "agent")
+        });
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        match mailbox.filter(|_| speaks) {
+            Some(mailbox) if mailbox.tell(line.to_owned()) => Ok(()),
+            _ => Err(TellError::Away),
         }
     }
 

@@ -231,6 +231,19 @@ pub enum Camera {
     Show(CameraName),
     /// Walk the chain to a camera, link by link, and say which one is broken: what the server sees, then what its agent finds.
     Diagnose(CameraName),
+    /// Send a connected camera to another server: from now on its agent calls there first, and here only when it cannot.
+    ///
+    /// The camera's key must be known there: `camera key` on this server shows it.
+    Move(CameraMove),
+    /// Set a connected camera's agent: queue BYTES, watchdog on|off, source 127.0.0.1:PORT, reboot-after SECONDS.
+    Agent {
+        /// The camera.
+        camera: String,
+        /// What to set.
+        key: String,
+        /// The value.
+        value: String,
+    },
     /// Change a camera.
     Set(CameraSet),
     /// Refuse a camera from now on; its session ends at once.
@@ -272,6 +285,25 @@ pub enum Camera {
         /// The token's number, as `camera enrolments` shows it.
         id: i64,
     },
+}
+
+/// `moorline camera move`
+#[derive(Debug, Args)]
+pub struct CameraMove {
+    /// The camera.
+    pub camera: String,
+    /// The other server: a host, and its SSH port unless it is 2222.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub to: String,
+    /// Its host keys, one or two, as base64 of ed25519 or ecdsa-p256: the third word of its known_hosts lines.
+    #[arg(long, value_name = "KEY", required = true)]
+    pub key: Vec<String>,
+    /// What the camera is called there, as tenant/name; default: as here.
+    #[arg(long, value_name = "TENANT/NAME")]
+    pub named: Option<String>,
+    /// Which place in the list of its servers, 0 the first, 15 the last but the one that enrolled it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub place: u8,
 }
 
 /// `moorline camera enroll`

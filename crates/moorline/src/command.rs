@@ -2,6 +2,7 @@
 
 pub mod camera;
 pub mod camera_add;
+pub mod camera_agent;
 pub mod camera_diagnose;
 pub mod camera_enroll;
 pub mod camera_text;

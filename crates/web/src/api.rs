@@ -219,6 +219,14 @@ pub struct KeyAdd {
     pub comment: String,
 }
 
+/// `POST …/agent`: a line for the camera's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentTold {
+    /// `CONFIG …`, `REFER …` or `REBOOT` of MOORLINE/1.
+    pub line: String,
+}
+
 /// `POST /tenants/{tenant}/enrolments`: a token that makes cameras.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -132,6 +132,13 @@ pub fn routes() -> Vec<Route> {
         ),
         route(
             "POST",
+            "/tenants/{tenant}/cameras/{camera}/agent",
+            "Say a line of MOORLINE/1 to its agent: CONFIG, REFER or REBOOT",
+            AtLeast(Admin),
+            post(cameras::tell_agent),
+        ),
+        route(
+            "POST",
             "/tenants/{tenant}/cameras/{camera}/diagnose",
             "Ask its agent what is wrong; it answers in the camera's status, as said diag.…",
             AtLeast(Operator),

@@ -69,15 +69,28 @@ impl Driver {
         }
     }
 
-    /// The operator asks what is wrong: the camera whose session serves, or the newest one, walks the chain.
+    /// The session whose agent is spoken to: the one that serves, or the newest.
+    fn spoken_to(&self) -> Option<SessionId> {
+        match self.table.link() {
+            Link::Up { session, .. } if self.talks.contains_key(&session) => Some(session),
+            _ => self.talks.keys().next_back().copied(),
+        }
+    }
+
+    /// The operator says a line to the agent.
+    pub(super) fn tell(&mut self, line: &str) {
+        if let Some(session) = self.spoken_to() {
+            let word = line.split(' ').next().unwrap_or_default();
+            let sent = self.ports.control.send(session, line);
+            tracing::info!(%session, word, sent, "said to the camera's agent");
+        }
+    }
+
+    /// The operator asks what is wrong: the camera walks the chain.
     pub(super) fn diagnose(&mut self) {
         let now = self.shared.clock.monotonic();
         let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
-        let serving = match self.table.link() {
-            Link::Up { session, .. } if self.talks.contains_key(&session) => Some(session),
-            _ => self.talks.keys().next_back().copied(),
-        };
-        let Some(session) = serving else {
+        let Some(session) = self.spoken_to() else {
             return;
         };
         let line = self

@@ -254,6 +254,9 @@ impl Driver {
         for (instance, mail) in mail.instances {
             self.instance_said(instance, mail);
         }
+        for line in mail.told {
+            self.tell(&line);
+        }
         if mail.diagnose {
             self.diagnose();
         }

@@ -101,6 +101,21 @@ async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
     assert!(failed.is_empty(), "{failed:?}");
     assert!(links.as_array().unwrap().len() > 10, "{links}");
 
+    // Settings go to the agent and are kept there; what is wrong is refused before it is sent.
+    moorline
+        .cli(&["camera", "agent", "roof", "queue", "1000000"])
+        .await;
+    eventually("the agent keeps it", SOON, async || {
+        let kept = std::fs::read_to_string(camera.path("etc/agent.conf")).ok()?;
+        kept.contains("CONFIG queue 1000000\n").then_some(())
+    })
+    .await;
+    let wrong = moorline
+        .try_cli(&["camera", "agent", "roof", "queue", "9000000"])
+        .await;
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(told.contains("CONFIG.queue"), "{told}");
+
     // Power cut: it comes back as the same camera, and no second one appears.
     drop(agent);
     let _agent = camera.power_on();
@@ -163,6 +178,41 @@ async fn a_copied_card_makes_no_second_camera() {
     let view = moorline.camera("roof").await;
     assert_eq!(view["keys"].as_array().unwrap().len(), 1, "{view}");
     assert!(!second.path("etc/agent.conf").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_is_moved_to_another_server_and_comes_home_when_that_is_gone() {
+    let (here, mut there) = (Moorline::start().await, Moorline::start().await);
+    let (_source, streamer) = listening(quick(7));
+    let camera = Camera::new(streamer);
+    let card = camera.path("card/enroll");
+    here.cli(&["camera", "enroll", "roof", "--file", card.to_str().unwrap()])
+        .await;
+    let _agent = camera.power_on();
+    let view = here.until_recording("roof").await;
+    let key = view["keys"][0]["key"].as_str().unwrap().to_owned();
+    there
+        .cli(&["camera", "add", "roof", "--key", &key, "--path", "/main"])
+        .await;
+    let pin = there.ready()["known_hosts"][0].as_str().unwrap().to_owned();
+    let pin = pin.split(' ').nth(2).unwrap();
+    let to = there.address("ssh").to_string();
+    here.until("roof", "its agent's words", |view| {
+        view["status"]["said"].to_string().contains("\"agent\"")
+    })
+    .await;
+    here.cli(&["camera", "move", "roof", "--to", &to, "--key", pin])
+        .await;
+    eventually("the agent keeps it", SOON, async || {
+        let kept = std::fs::read_to_string(camera.path("etc/agent.conf")).ok()?;
+        kept.contains("CONFIG endpoint.0 ").then_some(())
+    })
+    .await;
+    here.cli(&["camera", "hang-up", "roof"]).await;
+    there.until_recording("roof").await;
+    // It is gone: two calls, and the camera is back where it was enrolled.
+    there.child().signal(moorline_testkit::child::Signal::KILL);
+    here.until_recording("roof").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,11 +27,32 @@ pub trait Statuses: Send + Sync {
         true
     }
 
+    /// Says a line of MOORLINE/1 to the camera's agent: `CONFIG …`, `REFER …` or `REBOOT`. It is sent once, to the session that serves or the newest
+    /// one; what a camera keeps of it is the camera's. At most 16 wait.
+    ///
+    /// # Errors
+    /// [`TellError`]; nothing is said then.
+    fn tell_agent(&self, camera: &CameraId, line: &str) -> Result<(), TellError> {
+        let _ = (camera, line);
+        Err(TellError::Away)
+    }
+
     /// Asks the camera's agent what is wrong; it answers in [`CameraStatus::said`], as `diag.…` and `diag.asked`. At most once a minute; else,
     /// and without an agent, nothing happens.
     fn diagnose(&self, camera: &CameraId) {
         let _ = camera;
     }
+}
+
+/// Why nothing was said to a camera's agent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// The line does not follow the grammar, or may not be said so: `<line>.<field>`.
+    #[error("{0} is not right")]
+    Wrong(String),
+    /// No session with an agent is up.
+    #[error("no agent of this camera is connected")]
+    Away,
 }
 
 /// Why a message did not get out, by channel.

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
-use crate::command::{camera_add, camera_diagnose, camera_enroll, camera_text, confirmed, secret};
+use crate::command::{
+    camera_add, camera_agent, camera_diagnose, camera_enroll, camera_text, confirmed, secret,
+};
 use crate::moments;
 use crate::output::{self, Table};
 
@@ -34,6 +36,10 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             output::print(format, &camera, || camera_text::show(&camera))
         }
         Camera::Diagnose(name) => camera_diagnose::run(client, &name.camera, format).await,
+        Camera::Move(asked) => camera_agent::send_to(client, &asked, format).await,
+        Camera::Agent { camera, key, value } => {
+            camera_agent::set(client, &camera, &key, &value, format).await
+        }
         Camera::Set(set) => {
             let change = CameraPatch {
                 new_title: set.fields.title.clone(),
@@ -115,6 +121,9 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
             "enroll",
             "add the camera with the key that it shows at its first boot",
         )?,
+        Camera::Move(_) | Camera::Agent { .. } => {
+            only_serve("move", "set endpoints in the camera's local.conf")?;
+        }
         Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
         Camera::Add(add) if add.pending.is_some() => {
             only_serve(
@@ -142,6 +151,8 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
         | Camera::Enable(name)
         | Camera::HangUp(name) => Some(&mut name.camera),
         Camera::Enroll(enroll) => Some(&mut enroll.name),
+        Camera::Move(asked) => Some(&mut asked.camera),
+        Camera::Agent { camera, .. } => Some(camera),
         Camera::Set(set) => Some(&mut set.camera),
         Camera::Disable { camera, .. }
         | Camera::Rm { camera, .. }

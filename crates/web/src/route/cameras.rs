@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::camera::{Access as Reach, Camera, CameraKey, Enabled, Record, Source};
-use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange};
+use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
 use moorline_core::segment::Tier;
 use moorline_core::status::{CameraStatus, RelayState};
 use moorline_core::user::Role;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::patch;
 use crate::access::Access;
-use crate::api::{CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView};
+use crate::api::{AgentTold, CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView};
 use crate::extract::{Asked, Sent};
 use crate::problem::Problem;
 use crate::site::Site;
@@ -233,6 +233,36 @@ pub(super) async fn hang_up(
     site.statuses.hang_up(&id);
     audit(&site, &access, AuditEvent::CameraChange, &id);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/agent`
+pub(super) async fn tell_agent(
+    State(site): State<Site>,
+    access: Access,
+    Path((tenant, camera)): Path<(String, String)>,
+    request: Result<Sent<AgentTold>, Problem>,
+) -> Result<StatusCode, Problem> {
+    let id = access.camera(&tenant, &camera, Role::Admin)?;
+    let Sent(request) = request?;
+    site.cameras
+        .snapshot()
+        .get(&id)
+        .ok_or_else(|| Problem::unknown("camera"))?;
+    match site.statuses.tell_agent(&id, &request.line) {
+        Ok(()) => {
+            audit(&site, &access, AuditEvent::CameraChange, &id);
+            Ok(StatusCode::ACCEPTED)
+        }
+        Err(TellError::Wrong(field)) => {
+            let expected = format!("{field} does not follow docs/reference/moorline-1.md");
+            Err(Problem::invalid("line", &request.line, expected))
+        }
+        Err(TellError::Away) => {
+            let title = TellError::Away.to_string();
+            Err(Problem::new(StatusCode::CONFLICT, "agent_away", title)
+                .hint("camera show tells whether an agent speaks on it"))
+        }
+    }
 }
 
 /// `POST …/diagnose`

@@ -41,6 +41,7 @@ fn body(route: &Route) -> &'static str {
     match (route.method, route.path) {
         ("POST", "/tenants/{tenant}/cameras") => r#"{"name": "new", "rtsp": "rtsp://192.0.2.1/"}"#,
         ("POST", "/tenants/{tenant}/enrolments") => r#"{"prefix": "new", "count": 2}"#,
+        ("POST", "/tenants/{tenant}/cameras/{camera}/agent") => r#"{"line": "REBOOT"}"#,
         ("PATCH", _) => r#"{"enabled": "stolen"}"#,
         ("POST", "/tenants/{tenant}/users") => {
             r#"{"login": "mallory", "role": "admin", "password": "0123456789"}"#

@@ -1,0 +1,119 @@
+//! `moorline camera move` and `moorline camera agent`: lines of MOORLINE/1 for the agent of a connected camera.
+
+use anyhow::bail;
+use hyper::Method;
+use moorline_base::error::Hinted;
+use moorline_control::ServerLine;
+use moorline_core::CameraId;
+use moorline_web::api::AgentTold;
+use serde_json::json;
+
+use crate::args::{CameraMove, Output};
+use crate::client::{Client, camera_path};
+use crate::output;
+
+/// The port of a server that has said nothing else.
+const SSH_PORT: u16 = 2222;
+
+/// Sends it to another server: `CONFIG endpoint.<n>`.
+///
+/// # Errors
+/// A field is wrong, or no agent of the camera is connected.
+pub async fn send_to(client: &Client, asked: &CameraMove, format: Output) -> anyhow::Result<()> {
+    let id: CameraId = asked.camera.parse()?;
+    let named = match &asked.named {
+        Some(named) => named.parse::<CameraId>()?.to_string(),
+        None => id.to_string(),
+    };
+    let (host, port) = host_and_port(&asked.to)?;
+    let keys = asked.key.join(",");
+    let line = format!(
+        "CONFIG endpoint.{} {named} {host} {port} {keys}",
+        asked.place
+    );
+    say(client, &asked.camera, &line).await?;
+    let typed = id.typed();
+    output::print(
+        format,
+        &json!({"id": id.to_string(), "host": host, "port": port}),
+        || {
+            format!(
+                "camera {typed} calls {host}:{port} from its next call on\n\
+             hint: moorline camera hang-up {typed} makes it call now; it comes back here when it cannot reach that server"
+            )
+        },
+    )
+}
+
+/// An IPv6 address has colons of its own: with a port it stands in brackets.
+fn host_and_port(to: &str) -> anyhow::Result<(&str, u16)> {
+    let bare = |host: &'_ str| -> bool { host.starts_with('[') || !host.contains(':') };
+    match to.rsplit_once(':') {
+        Some((host, port)) if bare(host) && !to.ends_with(']') => {
+            let Ok(port) = port.parse::<u16>() else {
+                bail!("--to {to:?}: {port:?} is no port");
+            };
+            Ok((host.trim_matches(['[', ']']), port))
+        }
+        _ => Ok((to.trim_matches(['[', ']']), SSH_PORT)),
+    }
+}
+
+/// Sets one of its settings: `CONFIG <key> <value>`.
+///
+/// # Errors
+/// As [`send_to`].
+pub async fn set(
+    client: &Client,
+    camera: &str,
+    key: &str,
+    value: &str,
+    format: Output,
+) -> anyhow::Result<()> {
+    say(client, camera, &format!("CONFIG {key} {value}")).await?;
+    output::print(
+        format,
+        &json!({"camera": camera, "key": key, "value": value}),
+        || {
+            format!(
+                "told camera {camera}: {key} {value}\nhint: what it refuses stands in camera show, as bad=CONFIG.{key}"
+            )
+        },
+    )
+}
+
+/// Checked here too: a wrong value is named before anybody is asked.
+async fn say(client: &Client, camera: &str, line: &str) -> anyhow::Result<()> {
+    match ServerLine::parse(line.as_bytes()) {
+        Ok(ServerLine::Config(_)) => {}
+        Ok(_) => bail!("that is no setting"),
+        Err(error) => bail!(Hinted::new(
+            format!("{error} is not right"),
+            "docs/reference/moorline-1.md has the settings and their limits"
+        )),
+    }
+    let told = AgentTold {
+        line: line.to_owned(),
+    };
+    let path = format!("{}/agent", camera_path(camera)?);
+    client.act(Method::POST, &path, Some(&told)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_and_without_a_port() {
+        for (to, expected) in [
+            ("a.example.com", ("a.example.com", 2222)),
+            ("a.example.com:443", ("a.example.com", 443)),
+            ("[2001:db8::1]:443", ("2001:db8::1", 443)),
+            ("[2001:db8::1]", ("2001:db8::1", 2222)),
+            ("2001:db8::1", ("2001:db8::1", 2222)),
+        ] {
+            assert_eq!(host_and_port(to).unwrap(), expected, "{to}");
+        }
+        assert!(host_and_port("a:b").is_err());
+    }
+}

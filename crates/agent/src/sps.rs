@@ -136,7 +136,7 @@ mod tests {
         #[test]
         fn nothing_panics(mut bytes: Vec<u8>) {
             bytes.insert(0, 0x67);
-            size(&bytes);
+            let _ = size(&bytes);
         }
     }
 }

@@ -22,7 +22,6 @@ pub(crate) struct Camera {
     pub(crate) home: tempfile::TempDir,
     pub(crate) key: PrivateKey,
     pub(crate) source: Source,
-    pub(crate) streamer: SocketAddr,
     local: String,
 }
 
@@ -53,7 +52,6 @@ impl Camera {
             home,
             key: PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap(),
             source,
-            streamer,
             local,
         }
     }

@@ -36,6 +36,7 @@ struct Subject {
     _source: Source,
     streamer: u16,
     program: Vec<String>,
+    starts: u32,
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) {
@@ -61,6 +62,7 @@ impl Subject {
             _source: source,
             streamer,
             program,
+            starts: 0,
         }
     }
 
@@ -69,7 +71,7 @@ impl Subject {
     }
 
     /// Starts it, pinned to these known hosts.
-    fn start(&self, address: SocketAddr, pins: &[String]) -> Child {
+    fn start(&mut self, address: SocketAddr, pins: &[String]) -> Child {
         write(
             &self.path("key"),
             self.key.to_dropbear().unwrap().expose(),
@@ -80,12 +82,12 @@ impl Subject {
             self.key.to_openssh().unwrap().expose().as_bytes(),
             0o600,
         );
-        write(
-            &self.path("pins"),
-            format!("{}\n", pins.join("\n")).as_bytes(),
-            0o600,
-        );
-        let _ = std::fs::create_dir(self.path("run"));
+        // Empty for each: what is left of a former one must not read this one's files.
+        self.starts += 1;
+        let own = |name: &str| self.path(&format!("{name}-{}", self.starts));
+        let (run, pinned) = (own("run"), own("pins"));
+        std::fs::create_dir(&run).unwrap();
+        write(&pinned, format!("{}\n", pins.join("\n")).as_bytes(), 0o600);
         let (program, arguments) = self.program.split_first().unwrap();
         let mut command = Command::new(program);
         command
@@ -95,9 +97,9 @@ impl Subject {
             .env("MOORLINE_USER", "home/yard")
             .env("MOORLINE_KEY", self.path("key"))
             .env("MOORLINE_KEY_OPENSSH", self.path("key.openssh"))
-            .env("MOORLINE_PINS", self.path("pins"))
+            .env("MOORLINE_PINS", pinned)
             .env("MOORLINE_RTSP", self.streamer.to_string())
-            .env("MOORLINE_RUN", self.path("run"));
+            .env("MOORLINE_RUN", run);
         Child::spawn("the program", command).unwrap()
     }
 }
@@ -113,7 +115,7 @@ fn lines(server: &Server) -> Vec<String> {
 }
 
 async fn conforms(program: Vec<String>) {
-    let subject = Subject::new(program);
+    let mut subject = Subject::new(program);
     let server = Server::start("both", vec![yard(subject.key.public())]);
     let pins = server.known_hosts("127.0.0.1");
 

@@ -107,10 +107,11 @@ impl Driver {
             );
             return;
         }
-        if self.local.clock && system::wall().abs_diff(unix) > NEAR {
-            if let Err(error) = system::set_wall(unix) {
-                self.note(Level::Warn, &format!("the clock cannot be set: {error}"));
-            }
+        if self.local.clock
+            && system::wall().abs_diff(unix) > NEAR
+            && let Err(error) = system::set_wall(unix)
+        {
+            self.note(Level::Warn, &format!("the clock cannot be set: {error}"));
         }
         self.clock = Some((unix, system::wall()));
     }

@@ -140,6 +140,7 @@ impl Inside {
         let router = moorline_web::router(Site {
             cameras: self.cameras,
             admin: self.admin,
+            tokens: Arc::new(Absent),
             users: Arc::clone(&people) as _,
             sessions: Arc::clone(&people) as _,
             audit: self.people.audit,

@@ -310,9 +310,8 @@ mod tests {
                 .into_iter()
                 .find(|(step, ..)| *step == broken)
                 .unwrap();
-            (!step.1)
-                .then_some(step.2)
-                .unwrap_or_else(|| panic!("{broken} was told to hold"))
+            assert!(!step.1, "{broken} was told to hold");
+            step.2
         };
         assert!(fails(&chain(), DiagStep::Tcp).contains("is the server up"));
         assert!(fails(&chain(), DiagStep::Rtsp).contains("is the streamer running"));

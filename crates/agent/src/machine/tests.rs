@@ -649,7 +649,7 @@ fn random_lines_and_ends_never_break_it() {
     }
     let mut world = World::new(settings(), None);
     for _ in 0..50_000 {
-        let link = if dice.roll() % 3 == 0 {
+        let link = if dice.roll().is_multiple_of(3) {
             Link::Streampoint
         } else {
             Link::Endpoint

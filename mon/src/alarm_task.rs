@@ -13,7 +13,7 @@ use moorline_base::{CancellationToken, Untrusted};
 use moorline_core::alarm::{Alarm, AlarmKind};
 use tokio::sync::mpsc;
 
-use crate::alarms::Alarms;
+use crate::alarms::{Alarms, Change};
 use crate::metrics::Metrics;
 use crate::monitor::{Ports, Shared};
 
@@ -50,6 +50,7 @@ pub(crate) fn queue(metrics: &Metrics, alarms: &mpsc::Sender<Alarm>, alarm: Alar
 /// Looks at all cameras until `cancel` is cancelled.
 pub(crate) async fn watch(
     shared: Arc<Shared>,
+    ports: Arc<Ports>,
     alarms: mpsc::Sender<Alarm>,
     cancel: CancellationToken,
 ) {
@@ -62,7 +63,9 @@ pub(crate) async fn watch(
         let now = shared.clock.monotonic().saturating_duration_since(origin);
         let entries = shared.board.all();
         let (messages, changes) = table.look(&entries, now, shared.now());
-        for (camera, since) in changes {
+        // What nobody can be told is told by the first start that can: it is not remembered beyond this one.
+        let told = |(_, since): &Change| since.is_none() || ports.notifier.reaches_anybody();
+        for (camera, since) in changes.into_iter().filter(told) {
             shared.mailbox(&camera).alarmed(since);
         }
         for message in messages {

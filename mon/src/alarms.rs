@@ -6,7 +6,8 @@
 //!    └── RecordingResumed ◀─ settling (site) ◀─ moved again for clear_after ◀────────────┘
 //! ```
 //! - *Standing still* is `durable until`. A step over an open gap (the archiver writes the piece of each full hour) is no recording and
-//!   does not count as moving.
+//!   does not count as moving. While there is no open gap, pictures must have waited for the store for `alarm_after`, the gaps before them
+//!   not counted: a camera that is back after an hour is not told of before its first segment can be stored.
 //! - Cameras of one site are told together: a message waits until no further camera of the site joins it for `site_settle`, at most
 //!   `site_settle_at_most`. A camera without a site waits for nobody.
 //! - A camera that flaps sends at most one alarm and one all-clear within `flap_window`; a stop that is held back is told when the window
@@ -84,7 +85,7 @@ impl Alarms {
             let fresh = || Watched::new(entry, now);
             let watched = self.cameras.entry(id.clone()).or_insert_with(fresh);
             if is_watched(entry) {
-                watched.look(entry, now, &self.settings);
+                watched.look(entry, now, wall, &self.settings);
             } else if watched.forget(entry, now) {
                 changes.push((id.clone(), None));
             }
@@ -208,7 +209,7 @@ impl Watched {
         told
     }
 
-    fn look(&mut self, entry: &Entry, now: Duration, settings: &Settings) {
+    fn look(&mut self, entry: &Entry, now: Duration, wall: Timestamp, settings: &Settings) {
         let durable_until = entry.status.durable_until;
         let open = entry.status.open_gap();
         let over_the_gap = open.is_some_and(|gap| durable_until > Some(gap.since));
@@ -220,7 +221,9 @@ impl Watched {
                 moved_for = Some(now.saturating_sub(*self.moving_since.get_or_insert(now)));
             }
         }
-        let still = now.saturating_sub(self.moved) >= settings.alarm_after;
+        let stood = now.saturating_sub(self.moved);
+        let waited = waiting(entry, wall).unwrap_or(stood);
+        let still = stood.min(waited) >= settings.alarm_after;
         if still || open.is_some() {
             self.moving_since = None;
         }
@@ -253,6 +256,19 @@ fn detail(entry: &Entry, cause: AlarmCause) -> Option<String> {
     let archive = entry.status.archive.as_ref()?;
     let said = archive.store_error.as_ref()?;
     (cause == AlarmCause::StoreWaits).then(|| said.chars().take(DETAIL).collect())
+}
+
+/// How long pictures have waited for the store: the time since `durable until` that lies in no gap. `None` while a gap is open, and where
+/// that cannot be known.
+fn waiting(entry: &Entry, wall: Timestamp) -> Option<Duration> {
+    let durable_until = entry.status.durable_until.filter(|until| *until <= wall)?;
+    if entry.status.open_gap().is_some() {
+        return None;
+    }
+    let closed = entry.status.gaps.iter();
+    let missing = closed.filter_map(|(gap, end)| Some((*end)?.since(gap.since.max(durable_until))));
+    let missing: Duration = missing.sum();
+    Some(wall.since(durable_until).saturating_sub(missing))
 }
 
 /// Since when recording stands still, and why. Without an open gap pictures are taken and wait in the spool, since the store takes nothing.

@@ -23,6 +23,7 @@ pub(crate) type Stretch = (OpenGap, Option<Timestamp>);
 pub(crate) struct Ledger {
     stretches: VecDeque<Stretch>,
     durable_until: Option<Timestamp>,
+    recorded_until: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -37,6 +38,7 @@ impl Ledger {
         let mut ledger = Self {
             stretches: memory.gaps.into(),
             durable_until: memory.durable_until,
+            recorded_until: memory.recorded_until,
         };
         let mut stretches = ledger.stretches.iter().rev().copied();
         let (last, before) = (stretches.next(), stretches.next());
@@ -71,6 +73,7 @@ impl Ledger {
     pub(crate) fn memory(&self, alarmed_since: Option<Timestamp>) -> Memory {
         Memory {
             durable_until: self.durable_until,
+            recorded_until: self.recorded_until,
             gaps: self.stretches(),
             alarmed_since,
             alive_until: None,
@@ -91,6 +94,11 @@ impl Ledger {
     /// Up to where everything is durable or explained.
     pub(crate) fn durable_until(&self) -> Option<Timestamp> {
         self.durable_until
+    }
+
+    /// The end of the newest recording that is durable.
+    pub(crate) fn recorded_until(&self) -> Option<Timestamp> {
+        self.recorded_until
     }
 
     /// From `at` on the cause is this. Returns whether that is a change.
@@ -122,10 +130,30 @@ impl Ledger {
             .durable_until
             .is_none_or(|known| at > known || set_back(known));
         if moved {
+            let before = self.durable_until.filter(|known| *known < at);
+            self.recorded_until = self.recorded(before, at).or(self.recorded_until);
             self.durable_until = Some(at);
             self.forget_durable();
         }
         moved
+    }
+
+    /// The end of what was recorded between two instants of `durable until`: of the last part, at least as long as a gap, that lies in no
+    /// stretch. Shorter ones are where the archiver's instants and ours differ.
+    fn recorded(&self, from: Option<Timestamp>, to: Timestamp) -> Option<Timestamp> {
+        let mut end = to;
+        for (gap, closed) in self.stretches.iter().rev() {
+            if gap.since >= end {
+                continue;
+            }
+            if closed.is_some_and(|closed| end.since(closed) >= SHORTEST_GAP) {
+                return Some(end);
+            }
+            end = gap.since;
+        }
+        // Before the first stretch of a camera there was nothing; of one that has none, the archiver's first word is where it begins.
+        let from = from.or_else(|| self.stretches.front().map(|(gap, _)| gap.since))?;
+        (end.since(from) >= SHORTEST_GAP).then_some(end)
     }
 
     /// What ended before `durable until` is stored by the archiver.
@@ -265,6 +293,37 @@ mod tests {
             ledger.durable(at(-500), at(-499)),
             "but for a clock that was set back"
         );
+    }
+
+    #[test]
+    fn a_gap_that_is_stored_is_no_recording() {
+        let mut ledger = Ledger::default();
+        ledger.set(Some(Cause::RtspError), at(10));
+        ledger.durable(at(100), at(100));
+        ledger.set(Some(Cause::TunnelDown), at(150));
+        ledger.durable(at(200), at(200));
+        assert_eq!(ledger.recorded_until(), None, "there never was any");
+        let mut new = Ledger::default();
+        new.set(Some(Cause::TunnelDown), at(10));
+        new.durable(at(10), at(11));
+        new.set(None, at(20));
+        assert_eq!(new.recorded_until(), None, "it has just been added");
+        new.durable(at(60), at(61));
+        assert_eq!(new.recorded_until(), Some(at(60)));
+        ledger.set(None, at(210));
+        ledger.durable(at(270), at(271));
+        assert_eq!(ledger.recorded_until(), Some(at(270)));
+        ledger.set(Some(Cause::TunnelDown), at(300));
+        ledger.durable(at(400), at(400));
+        assert_eq!(ledger.recorded_until(), Some(at(300)));
+        ledger.durable(at(500), at(500));
+        assert_eq!(
+            ledger.recorded_until(),
+            Some(at(300)),
+            "it grows no younger"
+        );
+        let (ledger, _) = Ledger::restore(ledger.memory(None), at(600));
+        assert_eq!(ledger.recorded_until(), Some(at(300)), "over a restart");
     }
 
     #[test]

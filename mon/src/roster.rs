@@ -82,7 +82,12 @@ impl Watch {
             lan_sessions: Arc::new(AtomicU64::new(crate::FIRST_LAN_SESSION)),
             ports: Arc::clone(&ports),
         };
-        let watching = alarm_task::watch(Arc::clone(&self.shared), alarms, cancel.clone());
+        let watching = alarm_task::watch(
+            Arc::clone(&self.shared),
+            Arc::clone(&ports),
+            alarms,
+            cancel.clone(),
+        );
         let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports), queue);
         let watching = tokio::spawn(watching.in_current_span());
         let telling = tokio::spawn(telling.in_current_span());
@@ -190,6 +195,7 @@ impl Roster {
             let shown = self.shared.board.get(&camera.id)?;
             Some(Memory {
                 durable_until: shown.status.durable_until,
+                recorded_until: shown.status.recorded_until,
                 gaps: shown.status.gaps.clone(),
                 alarmed_since: shown.alarmed_since,
                 alive_until: None,

@@ -219,7 +219,9 @@ pub struct CameraStatus {
     pub archive: Option<ArchiveReport>,
     /// The instant up to which everything is durable or explained; survives restarts.
     pub durable_until: Option<Timestamp>,
-    /// The stretches without media since then, in order, closed ones first; the last one may be open.
+    /// The end of the newest recording that is durable; survives restarts. `None`: none is known.
+    pub recorded_until: Option<Timestamp>,
+    /// The stretches without media since `durable_until`, in order, closed ones first; the last one may be open.
     pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
     /// What the camera says of itself (`STATUS` of MOORLINE/1), untrusted and bounded, as key and value.
     pub said: Vec<(String, String)>,

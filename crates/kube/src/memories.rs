@@ -48,6 +48,7 @@ impl KubeMemories {
             since,
             cause: cause.to_string(),
             durable_until: memory.durable_until,
+            recorded_until: memory.recorded_until,
         }
     }
 }
@@ -61,6 +62,7 @@ fn remembered(known: &Known) -> Option<Memory> {
     };
     Some(Memory {
         durable_until: away.durable_until,
+        recorded_until: away.recorded_until,
         gaps: vec![(gap, None)],
         alarmed_since: None,
         alive_until: None,

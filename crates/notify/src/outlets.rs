@@ -45,11 +45,6 @@ impl Outlets {
         })
     }
 
-    /// Whether nobody would be told.
-    pub fn is_empty(&self) -> bool {
-        self.webhook.is_none() && self.email.is_none()
-    }
-
     async fn by_webhook(
         &self,
         alarm: &Alarm,
@@ -114,6 +109,10 @@ impl Notifier for Outlets {
             tracing::warn!(channel = error.channel, reason = %error.why, subject = %message.subject, "an alarm did not get out");
         }
         ended
+    }
+
+    fn reaches_anybody(&self) -> bool {
+        self.webhook.is_some() || self.email.is_some()
     }
 }
 

@@ -27,6 +27,8 @@ struct Stored {
     durable_until: Option<i64>,
     gaps: Vec<(i64, Cause, Option<i64>)>,
     alarmed_since: Option<i64>,
+    #[serde(default)]
+    recorded_until: Option<i64>,
 }
 
 impl MemoryBook {
@@ -124,6 +126,7 @@ fn to_stored(memory: &Memory) -> Stored {
         durable_until: memory.durable_until.map(Timestamp::as_millis),
         gaps,
         alarmed_since: memory.alarmed_since.map(Timestamp::as_millis),
+        recorded_until: memory.recorded_until.map(Timestamp::as_millis),
     }
 }
 
@@ -136,6 +139,7 @@ fn from_stored(stored: Stored) -> Memory {
         durable_until: stored.durable_until.map(Timestamp::from_millis),
         gaps: stored.gaps.into_iter().map(gap).collect(),
         alarmed_since: stored.alarmed_since.map(Timestamp::from_millis),
+        recorded_until: stored.recorded_until.map(Timestamp::from_millis),
         alive_until: None,
     }
 }

@@ -4,7 +4,7 @@ import { call, cameraPath, serverNow } from "./api.js";
 import { addresses, copyText } from "./address.js";
 import { h, iconButton } from "./dom.js";
 import { duration, Zone } from "./format.js";
-import { foundPath, isTight, keptWords, linkWords, list, notes, notices, pill, safeWords, silenceWords, streamWords } from "./facts.js";
+import { foundPath, isTight, keptWords, linkWords, list, notes, notices, pill, safeWords, silenceWords, streamWords, troubleWords } from "./facts.js";
 import { repeat, report } from "./repeat.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
@@ -86,6 +86,7 @@ class View {
     const key = JSON.stringify([pairs.map(([, value]) => (typeof value === "string" ? value : kept)), silence, camera.notes, camera.status?.notices, camera.enabled]);
     if (key === this.shownState) return;
     this.shownState = key;
+    this.stage.explain(troubleWords(camera));
     this.pills.replaceChildren(pill(camera));
     this.facts.replaceChildren(h("h2", {}, "Now"), ...(silence ? [h("p", { class: "note bad" }, silence)] : []), ...notes(camera), ...notices(camera, this.zone, now), list(pairs));
   }

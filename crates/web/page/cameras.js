@@ -69,6 +69,7 @@ class Card {
     const zone = new Zone(camera.timezone);
     const silence = silenceWords(camera, zone, now);
     this.hasPictures = camera.status?.relays.some((relay) => relay.pictures > 0) ?? false;
+    this.empty.textContent = camera.status?.recorded_until ? "no picture at the moment" : "no picture yet";
     const isUp = camera.status?.link.state === "up";
     const lines = silence ? [isUp ? linkWords(camera, zone, now) : null] : [linkWords(camera, zone, now), streamWords(camera), safeWords(camera, zone, now)];
     const key = JSON.stringify([camera.title, camera.site, lines, silence, camera.notes, camera.enabled, camera.status?.relays.map((relay) => relay.state)]);

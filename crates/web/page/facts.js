@@ -21,16 +21,26 @@ export function linkWords({ status, enabled }, zone, now) {
   return `${status.link.state === "grace" ? "Lost" : "Away"} since ${zone.moment(since, now)} (${time})`;
 }
 
-/** Since when there are no pictures, and why. */
-export function silenceWords({ status }, zone, now) {
-  const gap = openGap(status);
+function missing({ status, record, enabled }) {
+  return record === "off" && enabled === "yes" ? null : openGap(status);
+}
+
+/** Why there are no pictures now, in words that stay the same while it lasts. */
+export function troubleWords(camera) {
+  const gap = missing(camera);
+  return gap && `No pictures: ${causeWords(gap.cause, true)}`;
+}
+
+/** Since when there are no pictures, and why. A camera that is not to be recorded misses nothing. */
+export function silenceWords({ status, record, enabled }, zone, now) {
+  const gap = missing({ status, record, enabled });
   return gap && `No pictures since ${zone.moment(gap.since, now)} (${duration(now - gap.since)}): ${causeWords(gap.cause, true)}`;
 }
 
-/** Up to when its recording is safe. */
+/** Up to when its recording is safe. A gap that is stored is no recording. */
 export function safeWords({ status, record }, zone, now) {
-  if (record === "off") return "Not recorded";
-  const until = status?.durable_until;
+  if (record === "off") return "Not recorded (record = off)";
+  const until = status?.recorded_until;
   if (!until) return "Nothing stored yet";
   const at = Date.parse(until);
   return `Stored until ${zone.moment(at, now)}, ${now - at < 1500 ? "just now" : `${duration(now - at)} ago`}`;

@@ -19,7 +19,7 @@ const SPEEDS = ["1", "2", "4"];
  * that somebody wants its address. */
 export class Stage {
   constructor(zone, path, { moved, chose, link }) {
-    Object.assign(this, { zone, path, moved, chose, player: null });
+    Object.assign(this, { zone, path, moved, chose, player: null, trouble: null });
     this.video = h("video", { playsinline: true, muted: true, "aria-label": "Camera picture" });
     this.video.muted = true;
     this.clock = h("time", { class: "clock" });
@@ -86,20 +86,36 @@ export class Stage {
     }
     this.player = make((state, text) => this.#told(state, text));
     this.#dress();
+    this.explain(this.trouble);
   }
 
   #dress() {
     this.badge.textContent = this.isLive ? "Live" : "Recorded";
     this.badge.classList.toggle("on", this.isLive);
+    this.#mark();
     this.liveButton.setAttribute("aria-pressed", String(this.isLive));
     this.speed.hidden = this.isLive;
     this.ahead.disabled = this.isLive;
   }
 
-  #told(state, text) {
+  /** Why no pictures can be expected; `null`: they can. */
+  explain(trouble) {
+    this.trouble = trouble;
+    if (this.frame.dataset.state === "waiting") this.#told("waiting", this.waiting);
+  }
+
+  /** What does not play is not live. */
+  #mark() {
+    this.badge.hidden = this.isLive && this.frame.dataset.state !== "playing";
+  }
+
+  #told(state, said) {
     this.frame.dataset.state = state;
     const shown = state !== "playing";
+    this.waiting = said;
+    const text = state === "waiting" && this.isLive && this.trouble ? this.trouble : said;
     this.state.hidden = !shown;
+    this.#mark();
     if (shown && this.state.textContent !== text) {
       this.state.textContent = text;
       say(text);

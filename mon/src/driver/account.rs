@@ -217,6 +217,7 @@ impl Driver {
             }),
             archive: running.and_then(|running| running.archive.clone()),
             durable_until: self.ledger.durable_until(),
+            recorded_until: self.ledger.recorded_until(),
             gaps: self.ledger.stretches(),
             said: self.said(),
             client: self.client.clone(),

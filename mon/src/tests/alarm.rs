@@ -1,6 +1,7 @@
 //! When somebody is told: one message for a site, no storm when a camera flaps, one all-clear, also across a restart.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moorline_core::alarm::{Alarm, AlarmKind};
@@ -47,6 +48,7 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
         relays: Vec::new(),
         archive: None,
         durable_until: Some(START),
+        recorded_until: Some(START),
         gaps: Vec::new(),
         said: Vec::new(),
         client: None,
@@ -334,6 +336,58 @@ fn a_store_that_takes_nothing_is_told_as_such_with_its_words_and_the_cameras_zon
     assert_eq!(cameras[0].cause, AlarmCause::StoreWaits);
     assert_eq!(cameras[0].timezone, entry.camera.timezone);
     assert_eq!(cameras[0].detail.as_ref().unwrap().len(), 200);
+}
+
+/// The camera was away, and is back: its first segment is not stored before it is full, which is no fault of the store's.
+#[test]
+fn a_camera_that_has_just_come_back_is_not_told_as_one_that_the_store_refuses() {
+    use moorline_core::alarm::AlarmCause;
+    let mut yard = simulated("yard", None, 0);
+    let away = OpenGap {
+        since: at(1),
+        cause: Cause::Operator,
+    };
+    let mut alarms = Alarms::new(Settings::default());
+    let mut look = |entry: &Entry, seconds| {
+        let now = Duration::from_secs(seconds);
+        alarms.look(&[Arc::new(entry.clone())], now, at(seconds)).0
+    };
+    yard.entry.status.gaps = vec![(away, None)];
+    assert_eq!(look(&yard.entry, 0), []);
+    assert_eq!(look(&yard.entry, 175), []);
+    yard.entry.status.gaps = vec![(away, Some(at(178)))];
+    assert_eq!(look(&yard.entry, 180), [], "it is up again");
+    assert_eq!(look(&yard.entry, 350), []);
+    let told = look(&yard.entry, 360);
+    let AlarmKind::RecordingStopped { cameras, .. } = &told[0].kind else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        cameras[0].cause,
+        AlarmCause::StoreWaits,
+        "but pictures of three minutes wait by now"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_could_be_told_is_told_after_the_start_with_a_channel() {
+    let world = World::new([record("yard")]);
+    world.fakes.no_channel.store(true, Ordering::SeqCst);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(300).await;
+    let (_, fakes) = world.stop().await;
+    let memories = fakes.memories.lock().unwrap().clone();
+    assert_eq!(memories[&record("yard").id].alarmed_since, None);
+    let later = START + Duration::from_secs(360);
+    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    world.pass(300).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(
+        alarms.iter().map(short).collect::<Vec<_>>(),
+        ["stopped yard"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,6 +112,8 @@ pub(crate) struct Fakes {
     pub(crate) panics: AtomicBool,
     /// The next `serve` panics.
     pub(crate) serve_panics: AtomicBool,
+    /// No channel is configured: nobody can be told.
+    pub(crate) no_channel: AtomicBool,
 }
 
 impl Fakes {
@@ -255,6 +257,10 @@ impl Notifier for Fakes {
         self.alarms.lock().unwrap().push(alarm.clone());
         vec![Ok("webhook")]
     }
+
+    fn reaches_anybody(&self) -> bool {
+        !self.no_channel.load(Ordering::SeqCst)
+    }
 }
 
 /// A running monitor among fakes. Only under paused time.
@@ -314,6 +320,7 @@ impl World {
             most_storing: AtomicU32::default(),
             panics: AtomicBool::default(),
             serve_panics: AtomicBool::default(),
+            no_channel: AtomicBool::default(),
         });
         let mut registry = Registry::with_prefix("moorline");
         let clock = Arc::new(TokioClock::starting_at(start.as_millis()));

@@ -234,7 +234,9 @@ pub enum ClaimError {
 pub struct Memory {
     /// The instant up to which everything was durable or explained.
     pub durable_until: Option<Timestamp>,
-    /// The stretches without media since then, each with its end, in order; the last may be open. At most 1,000: older ones merge.
+    /// The end of the newest recording that was durable; `None`: none is known.
+    pub recorded_until: Option<Timestamp>,
+    /// The stretches without media since `durable_until`, each with its end, in order; the last may be open. At most 1,000: older ones merge.
     pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
     /// The alarm that was raised and not yet cleared: since when recording stood still.
     pub alarmed_since: Option<Timestamp>,

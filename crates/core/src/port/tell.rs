@@ -71,4 +71,7 @@ pub trait Notifier: Send + Sync {
     /// Sends by every configured channel; each tries again on its own for at most 10 minutes. Returns how each channel ended; empty if none
     /// is configured.
     async fn tell(&self, alarm: &Alarm) -> Vec<Result<&'static str, NotifyError>>;
+
+    /// Whether any channel is configured: with none nobody is told, and nothing counts as told. Never blocks.
+    fn reaches_anybody(&self) -> bool;
 }

@@ -216,6 +216,10 @@ pub struct Away {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "instant_schema")]
     pub durable_until: Option<Timestamp>,
+    /// The end of the newest recording that was durable by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "instant_schema")]
+    pub recorded_until: Option<Timestamp>,
 }
 
 /// The relay in force.

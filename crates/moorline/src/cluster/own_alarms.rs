@@ -76,6 +76,10 @@ impl Notifier for OwnAlarms {
             None => Vec::new(),
         }
     }
+
+    fn reaches_anybody(&self) -> bool {
+        self.next.reaches_anybody()
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +123,10 @@ mod tests {
                 self.0.lock().unwrap().extend(names);
             }
             Vec::new()
+        }
+
+        fn reaches_anybody(&self) -> bool {
+            true
         }
     }
 

@@ -9,7 +9,11 @@ use serde_json::Value;
 use crate::moments;
 use crate::output::{self, Table};
 
-/// One line per camera, short enough for a terminal of 80 columns unless names and titles are long; `--output json` has everything.
+/// The title's column, and what a terminal has room for.
+const TITLE: usize = 1;
+const TERMINAL: usize = 80;
+
+/// One line per camera, short enough for a terminal of 80 columns unless names are long: titles are cut. `--output json` has everything.
 pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {
     if cameras.is_empty() {
         return format!("no cameras yet\nAdd one: moorline camera add NAME{typed_on}\n");
@@ -21,7 +25,7 @@ pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {
         };
         let stored = match camera.record {
             Record::Off => "off".to_owned(),
-            _ => instant(&camera.status["durable_until"])
+            _ => instant(&camera.status["recorded_until"])
                 .map_or_else(|| "-".to_owned(), |at| format!("{} ago", age(now, at))),
         };
         let trouble = open_gap(camera).map_or_else(
@@ -37,7 +41,7 @@ pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {
             trouble,
         ]);
     }
-    table.render()
+    table.fit(TITLE, TERMINAL).render()
 }
 
 /// The name that a person types.
@@ -86,7 +90,7 @@ pub fn show(camera: &CameraView) -> String {
         ),
         ("stream", stream(&camera.status)),
         ("trouble", trouble(camera)),
-        ("durable until", at(camera, &camera.status["durable_until"])),
+        ("stored until", at(camera, &camera.status["recorded_until"])),
         ("watch", camera.rtsp_url.clone()),
     ];
     if let Some(bytes) = camera.bytes_per_day {
@@ -294,6 +298,10 @@ pub(super) fn trouble(camera: &CameraView) -> String {
 
 /// The stretch without media that goes on: its cause, and all of it.
 fn open_gap(camera: &CameraView) -> Option<(&str, &Value)> {
+    // What is not to be recorded is not missing.
+    if camera.record == Record::Off && camera.enabled.is_yes() {
+        return None;
+    }
     let last = camera.status["gaps"].as_array()?.last()?;
     let gap = last.get(0).filter(|_| last[1].is_null())?;
     Some((gap["cause"].as_str()?, gap))
@@ -318,7 +326,7 @@ mod tests {
         let gaps =
             gap.map(|cause| json!([{"since": "2026-11-20T10:01:00Z", "cause": cause}, null]));
         json!({
-            "link": {"state": link}, "link_since": "2026-11-20T10:00:00Z", "relays": [relay], "durable_until": "2026-11-20T20:59:00Z",
+            "link": {"state": link}, "link_since": "2026-11-20T10:00:00Z", "relays": [relay], "recorded_until": "2026-11-20T20:59:00Z",
             "gaps": gaps.into_iter().collect::<Vec<_>>(),
             "notices": [{"at": "2026-11-20T20:30:00Z", "what": "new_network", "peer": "198.51.100.7:4000", "client": "SSH-2.0-x"}],
         })
@@ -365,6 +373,20 @@ mod tests {
         );
         assert!(lines[2].ends_with("camera silent 10h"), "{text}");
         assert!(lines[3].starts_with("acme/gate"), "{text}");
+    }
+
+    #[test]
+    fn a_camera_that_is_not_to_be_recorded_has_no_trouble() {
+        let mut off = camera("yard", "Yard", status("idle", playing(), Some("disabled")));
+        off.record = Record::Off;
+        let text = list(&[off.clone()], "2026-11-20T21:00:00Z".parse().unwrap(), "");
+        assert!(
+            text.lines().nth(1).unwrap().ends_with("off     -"),
+            "{text}"
+        );
+        off.enabled = Enabled::Disabled;
+        let text = list(&[off], "2026-11-20T21:00:00Z".parse().unwrap(), "");
+        assert!(text.contains("disabled 10h"), "{text}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) fn memory(seed: i64) -> Memory {
     };
     Memory {
         durable_until: Some(at(seed)),
+        recorded_until: Some(at(seed - 1)),
         gaps: vec![
             (gap(seed, Cause::TunnelDown), Some(at(seed + 5))),
             (gap(seed + 5, Cause::CameraSilent), None),

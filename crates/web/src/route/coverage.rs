@@ -158,6 +158,7 @@ mod tests {
             relays: Vec::new(),
             archive: None,
             durable_until: Some(at(durable)),
+            recorded_until: None,
             gaps: gaps.collect(),
             said: Vec::new(),
             client: None,

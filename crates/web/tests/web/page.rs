@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moorline_core::Cause;
-use moorline_core::port::Users as _;
+use moorline_core::port::{CameraAdmin as _, Users as _};
 use moorline_testkit::chromium::{Browser, key};
 use serde_json::{Value, json};
 
@@ -159,6 +159,7 @@ async fn somebody_signs_in_and_sees_the_cameras() {
         "No pictures since",
         "2 h 30 min",
         "the camera's tunnel is down",
+        "no picture at the moment",
     ] {
         assert!(gate.contains(words), "{words:?} in {gate}");
     }
@@ -186,6 +187,38 @@ async fn somebody_signs_in_and_sees_the_cameras() {
         browser.text("[role=alert]").await.unwrap(),
         "You were signed out"
     );
+}
+
+#[tokio::test]
+async fn a_camera_that_is_away_is_not_shown_as_live_and_one_that_is_not_recorded_misses_nothing() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "vera").await;
+    let change = moorline_core::port::CameraChange {
+        record: Some(moorline_core::camera::Record::Off),
+        ..Default::default()
+    };
+    let mut off = scene::live_status("front-door");
+    off.gaps = vec![(
+        moorline_core::status::OpenGap {
+            since: scene::now(),
+            cause: Cause::Disabled,
+        },
+        None,
+    )];
+    house.cameras.set(&id("front-door"), change).await.unwrap();
+    house.cameras.tell(off);
+    let card = "return document.querySelector(\"[data-camera='home/front-door']\").textContent";
+    let script = format!("{card}.includes('Not recorded');");
+    browser.wait_for_script(&script, SOON).await.unwrap();
+    let door = browser.text("[data-camera='home/front-door']").await;
+    assert!(!door.unwrap().contains("No pictures"));
+
+    open(&browser, &house, "?camera=home/gate").await;
+    let script =
+        "return document.querySelector('.stage-state').textContent.includes('tunnel is down')";
+    browser.wait_for_script(script, SOON).await.unwrap();
+    let hidden = "return document.querySelector('.badge').hidden";
+    assert_eq!(browser.script(hidden).await.unwrap(), json!(true));
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
             store_error: None,
         }),
         durable_until: Some(ago(22)),
+        recorded_until: Some(ago(22)),
         gaps: Vec::new(),
         said: vec![("temp".to_owned(), "41".to_owned())],
         client: Some("SSH-2.0-dropbear_2022.83".to_owned()),
@@ -114,6 +115,7 @@ fn tell(house: &House) {
     away.relays.clear();
     away.archive = None;
     away.durable_until = Some(ago(9000));
+    away.recorded_until = Some(ago(9000));
     away.gaps = vec![(
         OpenGap {
             since: ago(9000),

@@ -41,8 +41,10 @@ enum Once {
     Stopped,
     /// Nobody wants it any more.
     Unwanted,
-    /// Connect again at once: another tunnel, another path, another record, or media flowed until now.
+    /// Connect again at once: another tunnel, another record, or media flowed until now.
     Again,
+    /// Connect again at once for the next of a few known paths and logins: one try in several connections.
+    Next,
     /// The camera is away.
     Away,
     /// The camera refuses.
@@ -95,6 +97,7 @@ impl Upstream {
                 Once::Stopped => break,
                 Once::Unwanted => self.let_go(),
                 Once::Again => backoff.reset(),
+                Once::Next => {}
                 Once::Away => {
                     self.source.set_state(RelayState::NoLanding);
                     self.pause(self.config.retry_min, None).await;

@@ -330,6 +330,38 @@ async fn every_fault_has_its_name() {
     }
 }
 
+/// The 404 of a path that another firmware has hides nothing.
+#[tokio::test]
+async fn a_camera_that_wants_a_login_is_told_so_although_known_logins_lead_nowhere() {
+    let candidate = |path: &str, login| Candidate {
+        path: path.into(),
+        login,
+    };
+    let login = Login {
+        user: "root".into(),
+        password: "x".to_owned().into(),
+    };
+    let relay = RelayConfig {
+        candidates: Candidates {
+            main: vec![candidate("/live", None), candidate("/ch0", Some(login))],
+            sub: Vec::new(),
+        },
+        ..RelayConfig::default()
+    };
+    let mut yard = record("yard");
+    yard.main.path = None;
+    let stage = Stage::with(vec![yard], relay, DoorConfig::default(), None).await;
+    let mut script = Script::clip(1).fault(Fault::LoginAtPath);
+    script.path = "/live";
+    stage.yard.up("yard", script);
+    let mut running = stage.relay("yard");
+    let _viewer = Viewer::open(stage.address, "yard", ANN).await;
+    let fault = RtspFault::Unauthorized;
+    running
+        .until("yard", |state| state == RelayState::Refused { fault })
+        .await;
+}
+
 #[tokio::test]
 async fn silence_is_told_and_ends_with_the_next_picture() {
     let relay = RelayConfig {

@@ -1,8 +1,8 @@
 //! Which path and login are tried next.
 //!
 //! A path in the camera's record is the only one; without one the known paths are tried, by DESCRIBE. A login in the record is the only one;
-//! without one none is tried first, then those that known firmware is delivered with, each at its path. What has worked is tried first
-//! next time.
+//! without one none is tried first, then those that known firmware is delivered with, each at its path (which is the record's where it has
+//! one). What has worked is tried first next time. A camera that asked for a login wants one, whatever it says of other firmware's paths.
 
 use moorline_core::SourceName;
 use moorline_core::camera::{Login, Source};
@@ -22,6 +22,8 @@ pub(super) struct Approach {
     tried: Vec<usize>,
     /// Narrowed to what was seen to exist.
     narrowed: bool,
+    /// A path asked for a login, and known ones are being tried.
+    asked: bool,
 }
 
 impl Approach {
@@ -47,6 +49,7 @@ impl Approach {
         self.first = 0;
         self.tried.clear();
         self.narrowed = false;
+        self.asked = false;
         self.login = self.record.as_ref().and_then(|record| record.login.clone());
         self.paths = match self.record.as_ref().and_then(|record| record.path.clone()) {
             Some(path) => vec![path],
@@ -86,7 +89,13 @@ impl Approach {
             self.paths = vec![path];
             self.first = 0;
             self.narrowed = true;
+            self.asked = false;
         }
+    }
+
+    /// Whether the camera asked for a login that it has not been given yet.
+    pub(super) fn wants_login(&self) -> bool {
+        self.asked
     }
 
     /// The camera closed while a path was being tried. `true`: there is another to try at once.
@@ -101,6 +110,10 @@ impl Approach {
             .record
             .as_ref()
             .is_some_and(|record| record.login.is_some());
+        let has_path = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.path.is_some());
         let path = self.paths.get(path_index).cloned();
         let untried = |same_path: bool| {
             let mut known = self.candidates.iter().enumerate();
@@ -112,7 +125,7 @@ impl Approach {
         };
         // Many streamers ask for a login before they look at the path: then the path that was asked for means nothing.
         let next = untried(true)
-            .or_else(|| untried(false))
+            .or_else(|| untried(false).filter(|_| !has_path))
             .map(|(at, candidate)| (at, candidate.clone()));
         match next.filter(|_| !has_own) {
             Some((at, candidate)) => {
@@ -121,6 +134,7 @@ impl Approach {
                 self.first = 0;
                 self.login = candidate.login;
                 self.narrowed = true;
+                self.asked = true;
                 true
             }
             None => {
@@ -183,6 +197,25 @@ mod tests {
             approach.unauthorized(1),
             "a login may be asked for before the path is looked at"
         );
+        assert_eq!(approach.config("h:1").paths, ["/ch0"]);
+    }
+
+    #[test]
+    fn a_path_of_the_record_is_the_only_one_also_when_it_wants_a_login() {
+        let mut approach = Approach::default();
+        let record = Source {
+            path: Some("/live".into()),
+            ..Source::default()
+        };
+        approach.prepare(&record, &known(), SourceName::Main);
+        assert!(!approach.unauthorized(0), "no known login is for /live");
+        assert_eq!(approach.config("h:1").paths, ["/live"]);
+        let record = Source {
+            path: Some("/ch0".into()),
+            ..Source::default()
+        };
+        approach.prepare(&record, &known(), SourceName::Main);
+        assert!(approach.unauthorized(0));
         assert_eq!(approach.config("h:1").paths, ["/ch0"]);
     }
 

@@ -206,11 +206,13 @@ impl Driver<'_> {
         let Err(error) = closed else {
             return Once::Again;
         };
+        let asked = approach.wants_login();
         let again = match &error {
             ClientError::Ended {
                 next_path: Some(next),
             } => approach.go_on_at(*next),
             ClientError::Unauthorized(_) => approach.unauthorized(self.session.path_index()),
+            ClientError::NotFound { .. } if asked => approach.unauthorized(self.path_index),
             ClientError::NotFound { .. } => approach.failed(),
             ClientError::Ended { next_path: None } => {
                 // Mostly the tunnel is gone and the next landing waits for it; a streamer that dies at once is a fault.
@@ -220,7 +222,15 @@ impl Driver<'_> {
         };
         if again {
             tracing::info!(source = %self.source().name, reason = error.reason(), "connecting again");
-            return Once::Again;
+            return if played.is_some() {
+                Once::Again
+            } else {
+                Once::Next
+            };
+        }
+        if asked && matches!(error, ClientError::NotFound { .. }) {
+            let text = "the camera wants a login, and none that known firmware is delivered with";
+            return Once::Fault(RtspFault::Unauthorized, text.to_owned());
         }
         let fault = match fault(&error) {
             RtspFault::Closed if !self.heard => RtspFault::RefusedByCamera,

@@ -19,6 +19,8 @@ pub enum Fault {
     Garbage,
     /// 404 for every path.
     NotFound,
+    /// 401 at its path, whoever asks; 404 at any other.
+    LoginAtPath,
     /// Two tracks that cannot be told apart.
     NoControl,
     /// The tail of a packet of every second IDR is lost, as by a full send buffer.
@@ -178,6 +180,36 @@ struct Play {
     camera_clock: Instant,
 }
 
+/// Answers each request with 401 at the path, and with 404 elsewhere.
+async fn refuse(
+    reader: &mut (impl tokio::io::AsyncRead + Unpin),
+    writer: &mut (impl tokio::io::AsyncWrite + Unpin),
+    path: &str,
+) {
+    let mut text = String::new();
+    let mut buffer = [0; 1024];
+    loop {
+        match reader.read(&mut buffer).await {
+            Ok(count) if count > 0 => text += &String::from_utf8_lossy(&buffer[..count]),
+            _ => return,
+        }
+        while let Some(end) = text.find("\r\n\r\n") {
+            let request: String = text.drain(..end + 4).collect();
+            let url = request.split(' ').nth(1).unwrap_or_default();
+            let line = request.lines().find(|line| line.starts_with("CSeq"));
+            let status = if url.ends_with(path) {
+                "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"camera\", nonce=\"0123\""
+            } else {
+                "404 Not Found"
+            };
+            let answer = format!("RTSP/1.0 {status}\r\n{}\r\n\r\n", line.unwrap_or_default());
+            if writer.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Serves one connection.
 pub async fn serve(stream: DuplexStream, script: Script) {
     let (mut reader, mut writer) = tokio::io::split(stream);
@@ -185,6 +217,10 @@ pub async fn serve(stream: DuplexStream, script: Script) {
         let _ = writer.write_all(b"SSH-2.0-dropbear_2022.83\r\n").await;
         let mut sink = [0; 1024];
         while matches!(reader.read(&mut sink).await, Ok(count) if count > 0) {}
+        return;
+    }
+    if script.fault == Fault::LoginAtPath {
+        refuse(&mut reader, &mut writer, script.path).await;
         return;
     }
     let started = Instant::now();

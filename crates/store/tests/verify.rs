@@ -123,11 +123,19 @@ async fn a_number_that_is_missing_inside_a_take_was_lost_by_the_store() {
         TimeRange::new(at("2026-11-20T11:00:00Z"), at("2026-11-20T11:02:00Z"))
     );
 
-    // The gap is written, and from then on it is explained.
+    // The gap is written, and each later verify tells of it: a second look does not make the loss good.
     assert_eq!(report.mark(&archive.store).await.unwrap(), 1);
-    let again = look(&archive.store, Depth::Listing, None, None).await;
-    assert_eq!((again.gaps, again.findings), (1, vec![]));
-    assert_eq!(report.markers()[0].cause, Cause::StoreLost);
+    let marker = report.markers().remove(0);
+    assert_eq!(marker.cause, Cause::StoreLost);
+    for _ in 0..2 {
+        let again = look(&archive.store, Depth::Listing, None, None).await;
+        let still = Finding::StillLost {
+            key: marker.to_string(),
+            range,
+        };
+        assert_eq!((again.gaps, &again.findings), (1, &vec![still]));
+        assert_eq!(again.mark(&archive.store).await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]

@@ -427,12 +427,20 @@ pub struct VerifyView {
 /// One thing that is wrong in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyFinding {
-    /// `lost`, `damaged`, `empty`, `foreign`.
+    /// Whose recording it is: `tenant/camera`.
+    pub camera: String,
+    /// `lost` or `damaged`.
     pub kind: String,
-    /// The object, or the one after which it is missing.
+    /// The object, or the take and the numbers in it that are missing; empty where neither is known.
     pub key: String,
     /// In words.
     pub why: String,
+    /// From when on something is missing, if that is what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
 }
 
 /// How one channel of `POST /alert/test` ended.

@@ -189,7 +189,7 @@ impl From<RecordingsError> for Problem {
                 title,
             )
             .hint(
-                "export each piece by itself, or choose one stream (--source main, or tier=full)",
+                "export each piece by itself, or one stream alone: --source main or --source sub (tier=full or tier=low)",
             ),
             RecordingsError::Damaged { .. } => Self::new(StatusCode::BAD_GATEWAY, "damaged", title)
                 .hint("moorline segments verify tells what else is damaged"),

@@ -4,7 +4,8 @@
 //! two that are there was acknowledged once and is gone, unless a gap marker explains it or the spool still holds it. Objects are looked
 //! at as deep as asked: size alone, the head, or every byte.
 //!
-//! Does not own: what the stretch of time ought to hold beyond its takes; that is coverage's matter.
+//! Does not own: what the stretch of time ought to hold beyond its takes, such as the first and the last segment of one; that is
+//! coverage's matter.
 
 mod boxes;
 mod look;
@@ -109,6 +110,13 @@ pub enum Finding {
         /// Where they lay.
         #[serde(skip)]
         place: Place,
+    },
+    /// What an earlier verify found lost: its marker is told for as long as it is kept.
+    StillLost {
+        /// The marker's key.
+        key: String,
+        /// What is gone.
+        range: TimeRange,
     },
     /// The object is listed and cannot be read.
     Unreadable {
@@ -247,6 +255,12 @@ impl Search {
                     ObjectKey::Gap(gap) => {
                         self.report.gaps += u64::from(!is_before);
                         self.gaps.push(Gap::from(&gap));
+                        if gap.cause == Cause::StoreLost && !is_before {
+                            self.report.findings.push(Finding::StillLost {
+                                key: object.key.clone(),
+                                range: gap.range(),
+                            });
+                        }
                     }
                     ObjectKey::Segment(key) if is_before => {
                         self.newest.insert(key.take, key);

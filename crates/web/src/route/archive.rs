@@ -84,6 +84,29 @@ async fn rows(
     Ok(coverage)
 }
 
+/// What is durable by the monitor's account, and neither recorded nor explained: the store lost it, or somebody took it away. Nothing where
+/// that account is not known.
+pub(super) async fn unexplained(
+    site: &Site,
+    camera: &Camera,
+    tier: Option<Tier>,
+    range: TimeRange,
+) -> Result<Vec<TimeRange>, Problem> {
+    let Some(status) = site.statuses.get(&camera.id) else {
+        return Ok(Vec::new());
+    };
+    let now = site.now();
+    let until = status.durable_until.unwrap_or(camera.created).min(now);
+    let known = range.intersection(&TimeRange::new(camera.created, until.max(camera.created)));
+    if known.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut coverage = site.recordings.coverage(&camera.id, tier, known).await?;
+    open_gaps(&status, &mut coverage, now);
+    settle(&mut coverage, camera, &status, now);
+    Ok(coverage.unexplained())
+}
+
 /// `GET …/coverage`
 pub(super) async fn coverage(
     State(site): State<Site>,

@@ -85,7 +85,10 @@ pub(super) async fn add(
         })
     };
     let mut camera = Camera {
-        title: request.title.unwrap_or_else(|| id.name().to_owned()),
+        title: request
+            .title
+            .filter(|title| !title.trim().is_empty())
+            .unwrap_or_else(|| id.name().to_owned()),
         id,
         site: None,
         timezone: "UTC".to_owned(),

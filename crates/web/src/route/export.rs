@@ -14,9 +14,9 @@ use moorline_core::segment::ObjectKey;
 use moorline_core::user::Role;
 use moorline_core::{TimeRange, Timestamp};
 
-use super::archive::{Stretch, camera};
+use super::archive::{Stretch, camera, unexplained};
 use crate::access::Access;
-use crate::api::VerifyView;
+use crate::api::{VerifyFinding, VerifyView};
 use crate::bounds;
 use crate::extract::Asked;
 use crate::problem::Problem;
@@ -148,5 +148,17 @@ pub(super) async fn verify(
     let verified = site
         .operations
         .verify(&camera.id, stretch.tier, range, stretch.full);
-    verified.await.map(Json)
+    let mut verified = verified.await?;
+    // After it: what it found lost is explained by its markers from now on.
+    for missing in unexplained(&site, &camera, stretch.tier, range).await? {
+        verified.findings.push(VerifyFinding {
+            camera: camera.id.to_string(),
+            kind: "lost".to_owned(),
+            key: String::new(),
+            why: "neither a recording nor a reason is stored".to_owned(),
+            from: Some(missing.from),
+            to: Some(missing.to),
+        });
+    }
+    Ok(Json(verified))
 }

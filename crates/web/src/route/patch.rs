@@ -17,7 +17,7 @@ const RTSP_PORT: u16 = 554;
 /// The first field that is wrong.
 pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange, Problem> {
     let mut change = CameraChange {
-        title: patch.new_title,
+        title: patch.new_title.map(|title| titled(camera, title)),
         site: patch
             .site
             .map(|site| Some(site).filter(|site| !site.is_empty())),
@@ -75,6 +75,15 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
     change.main = (main != camera.main).then_some(main);
     change.sub = (sub != camera.sub).then_some(sub);
     Ok(change)
+}
+
+/// A title without a letter is none: the camera has its name again.
+fn titled(camera: &Camera, title: String) -> String {
+    if title.trim().is_empty() {
+        camera.id.name().to_owned()
+    } else {
+        title
+    }
 }
 
 /// A number of days as a retention class.
@@ -156,15 +165,14 @@ fn lan(url: &str) -> Result<(Access, Option<String>), Problem> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_stored_login_does_not_follow_to_another_address() {
+    fn hall() -> Camera {
         let login = Login {
             user: "admin".to_owned(),
             password: Masked::new("hunter2".to_owned()),
         };
-        let camera = Camera {
+        Camera {
             id: "hall".parse().unwrap(),
-            title: String::new(),
+            title: "Hall".to_owned(),
             site: None,
             timezone: "UTC".to_owned(),
             created: moorline_core::Timestamp::default(),
@@ -182,7 +190,12 @@ mod tests {
             record: moorline_core::camera::Record::Main,
             retention: Retention::Days(14),
             enabled: moorline_core::camera::Enabled::Yes,
-        };
+        }
+    }
+
+    #[test]
+    fn a_stored_login_does_not_follow_to_another_address() {
+        let camera = hall();
         let moved = |url: &str| {
             let patch = CameraPatch {
                 rtsp: Some(url.to_owned()),
@@ -195,6 +208,19 @@ mod tests {
             moved("rtsp://192.168.1.5/x").main.unwrap().login,
             camera.main.login
         );
+    }
+
+    #[test]
+    fn a_camera_whose_title_is_taken_away_has_its_name() {
+        let titled = |title: &str| {
+            let patch = CameraPatch {
+                new_title: Some(title.to_owned()),
+                ..CameraPatch::default()
+            };
+            change(&hall(), patch).unwrap().title
+        };
+        assert_eq!(titled("  "), Some("hall".to_owned()));
+        assert_eq!(titled("The hall"), Some("The hall".to_owned()));
     }
 
     #[test]

@@ -489,3 +489,36 @@ async fn a_token_is_shown_once_and_listed_without_itself() {
         );
     }
 }
+
+/// The first and the last segment of a take have no neighbour that would tell of them: what was durable and is nowhere is a loss as well.
+#[tokio::test]
+async fn a_verify_tells_of_what_was_durable_and_is_nowhere() {
+    let house = scene::house().await;
+    let stretch = |from, to| format!("from={}&to={}", ago(from), ago(to));
+    let verify = |camera: &str, from, to| {
+        let path = format!(
+            "/tenants/home/cameras/{camera}/verify?{}",
+            stretch(from, to)
+        );
+        let house = &house;
+        async move { send(house, "POST", &path, None).await.json() }
+    };
+    let whole = verify("front-door", 20_000, 0).await;
+    assert_eq!(whole["findings"], json!([]), "recorded or explained");
+    // Nothing of the yard is stored. It is durable up to 22 s ago, and a gap since 260 s ago.
+    let found = verify("yard", 1_000, 0).await;
+    let [finding] = found["findings"].as_array().unwrap().as_slice() else {
+        panic!("{found}")
+    };
+    assert_eq!(
+        (&finding["camera"], &finding["kind"]),
+        (&json!("home/yard"), &json!("lost"))
+    );
+    let at = |name: &str| -> moorline_core::Timestamp {
+        finding[name].as_str().unwrap().parse().unwrap()
+    };
+    let near = |one: moorline_core::Timestamp, seconds| {
+        (one.as_millis() - ago(seconds).as_millis()).abs() < 30_000
+    };
+    assert!(near(at("from"), 1_000) && near(at("to"), 260), "{finding}");
+}

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use moorline_base::config::{
     self, ByteSize, Complaint, ConfigErrors, ConfigFile, HumanDuration, SecretUrl,
 };
@@ -308,9 +307,7 @@ fn readable(
 /// Everything that is wrong with it, at once.
 pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
     let file = match file(data, given) {
-        Some(path) => Some(
-            ConfigFile::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
-        ),
+        Some(path) => Some(ConfigFile::read(&path)?),
         None => None,
     };
     #[expect(
@@ -318,13 +315,11 @@ pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
         reason = "the binary alone reads the environment, here"
     )]
     let environment = readable(std::env::vars_os());
-    let settings: Settings = config::load(file.as_ref(), environment)?;
-    Ok(check(&settings).or(settings)?)
+    Ok(config::load_checked(file.as_ref(), environment, check)?)
 }
 
 /// What has the right type and still cannot work.
-fn check(settings: &Settings) -> ConfigErrors {
-    let mut errors = ConfigErrors::new();
+fn check(settings: &Settings, errors: &mut ConfigErrors) {
     let archive = &settings.archive;
     if !(2..=300).contains(&archive.segment.get().as_secs()) {
         errors.add(
@@ -404,7 +399,18 @@ fn check(settings: &Settings) -> ConfigErrors {
             Complaint::new("out of range", "write 2 to 100; 8 is right for most"),
         );
     }
-    check_listen(&settings.server, &mut errors);
+    let endpoint = &settings.s3.endpoint;
+    let is_url = ["https://", "http://"]
+        .iter()
+        .any(|scheme| endpoint.starts_with(scheme));
+    if !endpoint.is_empty() && !is_url {
+        errors.add(
+            "s3.endpoint",
+            format!("{endpoint:?}"),
+            Complaint::new("no URL of a store", "write it like https://s3.example.com"),
+        );
+    }
+    check_listen(&settings.server, errors);
     if let Err(error) = crate::serve::notifier::check(&settings.alert) {
         errors.add(
             &format!("alert.{}", error.field),
@@ -412,7 +418,6 @@ fn check(settings: &Settings) -> ConfigErrors {
             Complaint::new("cannot work", error.expected),
         );
     }
-    errors
 }
 
 fn check_listen(server: &Server, errors: &mut ConfigErrors) {
@@ -435,6 +440,26 @@ fn check_listen(server: &Server, errors: &mut ConfigErrors) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_name_hides_nothing_else_that_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[archive]\nkeep = 3\nkeep_days = 1000\n[s3]\nendpoint = \"ftp://x\"\n[alert]\nwebhook = \"htp:/x\"\n";
+        std::fs::write(dir.path().join("moorline.toml"), text).unwrap();
+        let told = load(dir.path(), None).unwrap_err().to_string();
+        for (line, field) in [
+            (2, "unknown field"),
+            (3, "archive.keep_days"),
+            (5, "s3.endpoint"),
+            (7, "alert.webhook"),
+        ] {
+            let wanted = format!("moorline.toml:{line}: {field}");
+            assert!(told.contains(&wanted), "{wanted}\n{told}");
+        }
+        let missing = load(dir.path(), Some(Path::new("nope.toml"))).unwrap_err();
+        let told = format!("{missing:#}");
+        assert_eq!(told.matches("nope.toml").count(), 1, "{told}");
+    }
 
     #[test]
     fn a_foreign_variable_that_is_no_text_hurts_nobody() {

@@ -46,7 +46,7 @@ pub use problem::{ConfigErrors, Problem};
 pub use reference::{effective_toml, reference_markdown};
 pub use secret_url::SecretUrl;
 pub use section::{FieldDoc, Section, SectionDoc, Settings};
-pub use source::{ConfigFile, ENVIRONMENT_PREFIX, Source, load};
+pub use source::{ConfigFile, ENVIRONMENT_PREFIX, Source, load, load_checked, nearest};
 pub use units::{ByteSize, Complaint, HumanDuration};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Everything that is wrong with a configuration, told at once.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use super::units::Complaint;
@@ -61,6 +62,8 @@ impl Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Default, thiserror::Error)]
 pub struct ConfigErrors {
     problems: Vec<Problem>,
+    /// Where each field that was written stands.
+    places: BTreeMap<String, Place>,
 }
 
 impl ConfigErrors {
@@ -76,10 +79,19 @@ impl ConfigErrors {
         &self.problems
     }
 
-    /// Adds what the fields say wrongly together: `field` is `section.field`, `value` as it is shown (never a secret's).
+    /// Notes where `section.field` was written.
+    pub(super) fn written(&mut self, field: String, place: Place) {
+        self.places.insert(field, place);
+    }
+
+    /// Adds what the fields say wrongly together: `field` is `section.field`, `value` as it is shown (never a secret's). It is told where the
+    /// field was written, if it was.
     pub fn add(&mut self, field: &str, value: impl Display, complaint: Complaint) {
+        let place = [field.to_owned(), format!("{field}_file")]
+            .iter()
+            .find_map(|field| self.places.get(field).cloned());
         self.push(Problem {
-            place: Place::Whole,
+            place: place.unwrap_or(Place::Whole),
             message: format!("{field} = {value}: {}", complaint.message),
             hint: complaint.hint,
         });

@@ -97,6 +97,18 @@ pub fn load<T: Settings>(
     file: Option<&ConfigFile>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<T, ConfigErrors> {
+    load_checked(file, environment, |_, _| ())
+}
+
+/// As [`load`]; `check` adds what has the right type and is wrong all the same. It sees the default where a field is wrong already.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_checked<T: Settings>(
+    file: Option<&ConfigFile>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    check: impl FnOnce(&T, &mut ConfigErrors),
+) -> Result<T, ConfigErrors> {
     let known = T::describe();
     let mut source = Source {
         environment: Entries::new(),
@@ -108,6 +120,7 @@ pub fn load<T: Settings>(
     }
     source.read_environment(environment, &known);
     let value = T::read(&mut source);
+    check(&value, &mut source.errors);
     source.errors.or(value)
 }
 
@@ -156,10 +169,7 @@ impl Source {
             self.errors.push(Problem {
                 place,
                 message: format!("unknown section [{section_name}]"),
-                hint: nearest(
-                    section_name,
-                    known.iter().map(|section| section.name.to_owned()),
-                ),
+                hint: section_hint(section_name, known),
             });
             return;
         };
@@ -168,6 +178,8 @@ impl Source {
             let field: &str = field.get_ref();
             if has_field(section, field) {
                 let raw = raw(value.get_ref());
+                let name = format!("{}.{field}", section.name);
+                self.errors.written(name, place.clone());
                 let key = (section.name.to_owned(), field.to_owned());
                 self.file.insert(key, Entry { raw, place });
             } else {
@@ -196,13 +208,15 @@ impl Source {
             let place = Place::Environment(name.clone());
             if names.contains(&name) {
                 let key = (section.to_ascii_lowercase(), field.to_ascii_lowercase());
+                let name = format!("{}.{}", key.0, key.1);
+                self.errors.written(name, place.clone());
                 let raw = Raw::Environment(value);
                 self.environment.insert(key, Entry { raw, place });
             } else {
                 self.errors.push(Problem {
                     place,
                     message: "unknown setting in the environment".into(),
-                    hint: nearest(&name, names.iter().cloned()),
+                    hint: proposal(&name, names.iter().cloned()),
                 });
             }
         }
@@ -220,6 +234,7 @@ impl Source {
             } else {
                 None
             };
+            let mut shown = None;
             let (entry, result) = match (value, path) {
                 (None, None) => continue,
                 (Some(entry), None) => {
@@ -228,6 +243,8 @@ impl Source {
                 }
                 (None, Some(entry)) => {
                     let read = secret_of_file(&entry.raw);
+                    // The path is no secret, and the field is the one that was written.
+                    shown = Some((format!("{field}_file"), entry.raw.to_string()));
                     (entry, read)
                 }
                 (Some(_), Some(entry)) => {
@@ -239,11 +256,13 @@ impl Source {
                 }
             };
             return result.unwrap_or_else(|complaint| {
-                let shown = if T::SECRET {
-                    MASKED.to_owned()
-                } else {
-                    entry.raw.to_string()
-                };
+                let (field, shown) = shown.unwrap_or_else(|| {
+                    let shown = match T::SECRET {
+                        true => MASKED.to_owned(),
+                        false => entry.raw.to_string(),
+                    };
+                    (field.to_owned(), shown)
+                });
                 self.errors.push(Problem {
                     place: entry.place,
                     message: format!("{section}.{field} = {shown}: {}", complaint.message),
@@ -287,22 +306,35 @@ fn environment_names(section: &SectionDoc) -> impl Iterator<Item = String> + '_ 
     })
 }
 
+fn section_hint(name: &str, known: &[SectionDoc]) -> Option<String> {
+    let names = || known.iter().map(|section| section.name.to_owned());
+    proposal(name, names()).or_else(|| {
+        let all: Vec<String> = names().map(|name| format!("[{name}]")).collect();
+        Some(format!("there are {}", all.join(", ")))
+    })
+}
+
 fn field_hint(field: &str, section: &SectionDoc, known: &[SectionDoc]) -> Option<String> {
     let other = known.iter().find(|other| has_field(other, field));
     other
         .map(|other| format!("{field:?} belongs into [{}]", other.name))
-        .or_else(|| nearest(field, field_names(section)))
+        .or_else(|| proposal(field, field_names(section)))
         .or_else(|| {
             let all: Vec<String> = field_names(section).collect();
             Some(format!("[{}] has {}", section.name, all.join(", ")))
         })
 }
 
-fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+fn proposal(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    nearest(name, known).map(|best| format!("did you mean {best:?}?"))
+}
+
+/// The name that was perhaps meant; `None` if none is alike.
+pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let (likeness, best) = known
         .map(|candidate| (strsim::jaro_winkler(name, &candidate), candidate))
         .max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (likeness >= ALIKE).then(|| format!("did you mean {best:?}?"))
+    (likeness >= ALIKE).then_some(best)
 }
 
 fn raw(value: &DeValue<'_>) -> Raw {

@@ -123,6 +123,8 @@ fn a_field_in_the_wrong_section_is_sent_to_the_right_one() {
         refused("[archiv]\n", &[]),
         "moorline.toml:1: unknown section [archiv]\nhint: did you mean \"archive\"?"
     );
+    let far = refused("[xyz]\n", &[]);
+    assert!(far.contains("hint: there are [listen], [archive]"), "{far}");
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn a_missing_secret_file_is_named() {
     let told = refused("[smtp]\npassword_file = \"/nonexistent/p\"\n", &[]);
     assert!(
         told.starts_with(
-            "moorline.toml:2: smtp.password = ***: cannot read the secret file /nonexistent/p: "
+            "moorline.toml:2: smtp.password_file = \"/nonexistent/p\": cannot read the secret file /nonexistent/p: "
         ),
         "{told}"
     );
@@ -226,6 +228,39 @@ fn the_reference_has_every_field_with_type_default_and_meaning() {
     assert!(page.contains("Applies to all cameras."), "{page}");
     assert!(page.contains("- type: `main`, `sub`, `off`\n"), "{page}");
     assert!(page.contains("- default: none\n- environment: `MOORLINE_SMTP__PASSWORD`\n- from a file: `password_file`, `MOORLINE_SMTP__PASSWORD_FILE`\n"), "{page}");
+}
+
+/// One wrong field hides no other: the default stands in for it.
+#[test]
+fn what_is_wrong_beyond_its_type_is_told_beside_the_rest_and_with_its_line() {
+    let text = "[archive]\nsegmnt = \"1m\"\nrecord = \"both\"\nsegment = \"2h\"\n";
+    let file = ConfigFile::new("moorline.toml", text);
+    let errors = load_checked(Some(&file), [], |settings: &Everything, errors| {
+        assert_eq!(settings.archive.record, Record::Main);
+        let segment = settings.archive.segment;
+        errors.add(
+            "archive.segment",
+            segment,
+            Complaint::new("too long", "write \"60s\""),
+        );
+    });
+    let told = errors.unwrap_err().to_string();
+    let lines: Vec<&str> = told
+        .lines()
+        .filter(|line| !line.starts_with("hint"))
+        .collect();
+    assert!(
+        lines[0].starts_with("moorline.toml:2: unknown field"),
+        "{told}"
+    );
+    assert!(
+        lines[1].starts_with("moorline.toml:3: archive.record"),
+        "{told}"
+    );
+    assert!(
+        lines[2].starts_with("moorline.toml:4: archive.segment = 2h: too long"),
+        "{told}"
+    );
 }
 
 #[test]

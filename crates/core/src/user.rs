@@ -71,9 +71,15 @@ impl LoginName {
 /// A text that is no login name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "login = {0:?}: use 1 to 64 of a-z, 0-9, '.', '_', '@' and '-', beginning with a letter or digit"
+    "login = {text:?}{}: use 1 to 64 of a-z, 0-9, '.', '_', '@' and '-', beginning with a letter or digit",
+    if *long > 64 { format!(" has {long} characters") } else { String::new() }
 )]
-pub struct InvalidLoginName(String);
+pub struct InvalidLoginName {
+    /// What was given, at most 80 characters of it.
+    text: String,
+    /// How long it was, in characters.
+    long: usize,
+}
 
 impl FromStr for LoginName {
     type Err = InvalidLoginName;
@@ -88,7 +94,10 @@ impl FromStr for LoginName {
         if valid {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidLoginName(text.chars().take(80).collect()))
+            Err(InvalidLoginName {
+                text: text.chars().take(80).collect(),
+                long: text.chars().count(),
+            })
         }
     }
 }
@@ -135,6 +144,12 @@ mod tests {
         for bad in ["", "Admin", ".a", "a b", "a:b", "a/b", "ä", &"x".repeat(65)] {
             assert!(bad.parse::<LoginName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_login_that_is_too_long_is_told_its_length() {
+        let long = "x".repeat(108).parse::<LoginName>().unwrap_err();
+        assert!(long.to_string().contains("has 108 characters"), "{long}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The command line: one table makes parser, help, completions and the reference page.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use moorline_base::error::Hinted;
 
 /// IP cameras behind NAT: tunnel in, watch, record, browse.
 ///
@@ -534,10 +535,10 @@ pub enum Role {
 /// A stretch of time.
 #[derive(Debug, Clone, Args)]
 pub struct Stretch {
-    /// Its first instant: 2026-11-20T21:10:05Z, "2026-11-20 21:10" in the camera's time zone, 21:10 today, or an age such as 2h.
+    /// Its first instant: 2026-11-20T21:10:05Z, "2026-11-20 21:10" in the camera's time zone, the last 21:10, or an age such as 2h.
     #[arg(long)]
     pub from: String,
-    /// Its end, written likewise; default: now.
+    /// Its end, written likewise (21:10: the first one after the beginning); default: now.
     #[arg(long)]
     pub to: Option<String>,
 }
@@ -572,9 +573,9 @@ pub enum Segments {
     Get {
         /// The key, as `segments list --output json` shows it.
         key: String,
-        /// File to write to; - for standard output.
-        #[arg(long, short = 'f', value_name = "FILE")]
-        file: PathBuf,
+        /// Where it goes.
+        #[command(flatten)]
+        target: Target,
     },
     /// Make one MP4 of a stretch, without re-encoding.
     Export {
@@ -586,9 +587,9 @@ pub enum Segments {
         /// Recordings of one stream alone, main or sub; default: the best at each instant.
         #[arg(long, value_enum)]
         source: Option<Source>,
-        /// File to write to; - for standard output.
-        #[arg(long, short = 'f', value_name = "FILE")]
-        file: PathBuf,
+        /// Where it goes.
+        #[command(flatten)]
+        target: Target,
     },
     /// Find what the store lost or spoiled.
     Verify {
@@ -619,12 +620,67 @@ pub enum Alert {
 /// `moorline backup`
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// File to write to.
-    #[arg(long, short = 'f', value_name = "FILE")]
-    pub file: PathBuf,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: NewFile,
     /// File with the passphrase; without it, it is asked for.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+}
+
+/// A file to be written, which nobody's other file gives way to unasked.
+#[derive(Debug, Args)]
+pub struct NewFile {
+    /// File to write to.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    file: PathBuf,
+    /// Replace the file if it is there already.
+    #[arg(long)]
+    force: bool,
+}
+
+impl NewFile {
+    /// The file.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn path(&self) -> anyhow::Result<&Path> {
+        free(&self.file, self.force)
+    }
+}
+
+/// A file to be written, or standard output.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// File to write to; - for standard output.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    file: PathBuf,
+    /// Replace the file if it is there already.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Target {
+    /// The file.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn path(&self) -> anyhow::Result<&Path> {
+        match self.file == Path::new("-") {
+            true => Ok(&self.file),
+            false => free(&self.file, self.force),
+        }
+    }
+}
+
+fn free(file: &Path, force: bool) -> anyhow::Result<&Path> {
+    if !force && file.symlink_metadata().is_ok() {
+        anyhow::bail!(Hinted::new(
+            format!("{} is there already", file.display()),
+            "name another file, or add --force to replace it",
+        ));
+    }
+    Ok(file)
 }
 
 /// `moorline restore`

@@ -6,11 +6,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use age::secrecy::SecretString;
 use anyhow::{Context as _, bail};
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, DataDir, write_atomic};
+use moorline_core::Timestamp;
 
 /// What a backup holds, relative to the data directory. Recordings are not in it.
 pub const FILES: [&str; 7] = [
@@ -109,10 +111,23 @@ pub async fn restore(file: &Path, passphrase: &str, data: &Path) -> anyhow::Resu
         }
         return Err(error);
     }
+    note_made(file, data);
     Ok(files
         .into_iter()
         .map(|(name, _)| name.display().to_string())
         .collect())
+}
+
+/// What was restored is the last backup: it is as old as its file. A mark that cannot be written costs a warning of doctor, and no restore.
+fn note_made(file: &Path, data: &Path) {
+    let made = std::fs::metadata(file).and_then(|found| found.modified());
+    let since = made
+        .ok()
+        .and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    if let Some(millis) = since.and_then(|since| i64::try_from(since.as_millis()).ok()) {
+        let stamp = Timestamp::from_millis(millis).to_string();
+        let _ = write_atomic(&data.join(MARK), stamp.as_bytes(), Access::Private);
+    }
 }
 
 /// The registry comes first: should the power fail in between, a server that finds it without its key refuses to start, while one that
@@ -221,7 +236,12 @@ mod tests {
         let data = dir.path().join("new");
         let restored = restore(&file, "correct horse", &data).await.unwrap();
         assert_eq!(restored, ["registry.sqlite", "registry.key"]);
-        assert_eq!(names(&data), ["lock", "registry.key", "registry.sqlite"]);
+        assert_eq!(
+            names(&data),
+            [MARK, "lock", "registry.key", "registry.sqlite"]
+        );
+        let mark = std::fs::read_to_string(data.join(MARK)).unwrap();
+        mark.parse::<Timestamp>().unwrap();
         let clock = moorline_base::clock::SystemClock::shared();
         let (path, key) = (data.join(REGISTRY), data.join("registry.key"));
         let registry = Registry::open(&path, &key, clock).await.unwrap();

@@ -183,9 +183,17 @@ impl Client {
         };
         let response = answered.context("the server did not answer in time")??;
         if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(problem(response).await)
+            return Ok(response);
+        }
+        match problem(response).await {
+            Ok(problem) => {
+                let known = match is_unknown(&problem, "camera") && path != CAMERAS {
+                    true => Box::pin(self.get::<Vec<Named>>(CAMERAS)).await.ok(),
+                    false => None,
+                };
+                Err(told(problem, path, &known.unwrap_or_default()))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -217,21 +225,73 @@ async fn in_process(
     Ok(router.oneshot(request.map(Body::new)).await?)
 }
 
-async fn problem(response: Response<Body>) -> anyhow::Error {
+/// All cameras that may be seen.
+const CAMERAS: &str = "/cameras";
+
+/// Of a camera its name alone.
+#[derive(serde::Deserialize)]
+struct Named {
+    id: String,
+}
+
+fn is_unknown(problem: &Problem, what: &str) -> bool {
+    problem.kind == "unknown" && problem.title.ends_with(&format!(" {what}"))
+}
+
+/// A refusal as a person reads it: what is not there has the name under which it was asked for, which the server does not repeat.
+fn told(problem: Problem, path: &str, cameras: &[Named]) -> anyhow::Error {
+    let after = |kind: &str| {
+        let mut parts = path.split(['/', '?']).skip_while(|part| *part != kind);
+        parts.nth(1).map(plain)
+    };
+    let named = [
+        ("camera", "cameras"),
+        ("user", "users"),
+        ("recording", "segments"),
+    ];
+    let found = named.iter().find(|(what, _)| is_unknown(&problem, what));
+    let (title, hint) = match found.and_then(|(what, kind)| Some((*what, after(kind)?))) {
+        Some(("camera", name)) => (
+            format!("there is no camera {name:?}"),
+            Some(like(&name, cameras)),
+        ),
+        Some((what, name)) => (format!("there is no {what} {name:?}"), None),
+        None => match (problem.kind.as_str(), after("cameras"), after("keys")) {
+            ("unknown_key", Some(camera), Some(key)) => (
+                format!("camera {camera} has no key {key}"),
+                Some(format!("moorline camera show {camera} lists its keys")),
+            ),
+            _ => (problem.title, None),
+        },
+    };
+    match problem.hint.or(hint) {
+        Some(hint) => Hinted::new(title, hint).into(),
+        None => anyhow::anyhow!(title),
+    }
+}
+
+/// The camera that was perhaps meant.
+fn like(name: &str, cameras: &[Named]) -> String {
+    let names = cameras.iter().filter_map(|camera| camera.id.parse().ok());
+    let names = names.map(|id: moorline_core::CameraId| id.typed());
+    match moorline_base::config::nearest(name, names) {
+        Some(best) => format!("did you mean {best}?"),
+        None => "moorline camera list shows all".to_owned(),
+    }
+}
+
+async fn problem(response: Response<Body>) -> anyhow::Result<Problem> {
     let status = response.status();
     let body = Limited::new(response.into_body(), 1 << 20).collect().await;
     let bytes = body
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     match serde_json::from_slice::<Problem>(&bytes) {
-        Ok(problem) => match problem.hint {
-            Some(hint) => Hinted::new(problem.title, hint).into(),
-            None => anyhow::anyhow!(problem.title),
-        },
+        Ok(problem) => Ok(problem),
         Err(_) if status == StatusCode::NOT_FOUND => {
-            anyhow::anyhow!("the server does not know this request")
+            bail!("the server does not know this request")
         }
-        Err(_) => anyhow::anyhow!("the server answered {status}"),
+        Err(_) => bail!("the server answered {status}"),
     }
 }
 
@@ -246,6 +306,21 @@ pub fn segment(text: &str) -> String {
         }
         out
     })
+}
+
+/// What [`segment`] has encoded.
+fn plain(segment: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = segment.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|_| *byte == b'%');
+        let decoded = hex
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(decoded.unwrap_or(*byte));
+        rest = decoded.map_or(after, |_| after.get(2..).unwrap_or_default());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The path of a camera, given as `camera` or `tenant/camera`.
@@ -266,5 +341,55 @@ mod tests {
         assert_eq!(camera_path("yard").unwrap(), "/tenants/home/cameras/yard");
         assert!(camera_path("../yard").is_err());
         assert_eq!(segment("SHA256:a/b+c"), "SHA256%3Aa%2Fb%2Bc");
+        assert_eq!(plain("SHA256%3Aa%2Fb%2Bc%zz%"), "SHA256:a/b+c%zz%");
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_by_its_name() {
+        let cameras = ["home/yard", "acme/gate"].map(|id| Named { id: id.to_owned() });
+        let asked = |kind: &str, title: &str, path: &str| {
+            let problem = Problem {
+                kind: kind.to_owned(),
+                title: title.to_owned(),
+                status: 404,
+                field: None,
+                hint: None,
+                request: None,
+            };
+            let error = told(problem, path, &cameras);
+            let hints = error.downcast_ref::<Hinted>().map(Hinted::hints);
+            let hint = hints.and_then(|hints| hints.first().cloned());
+            (error.to_string(), hint.unwrap_or_default())
+        };
+        let camera = |path| asked("unknown", "there is no such camera", path);
+        assert_eq!(
+            camera("/tenants/home/cameras/yrad/segments?from=1"),
+            (
+                "there is no camera \"yrad\"".to_owned(),
+                "did you mean yard?".to_owned()
+            )
+        );
+        assert_eq!(
+            camera("/tenants/home/cameras/x").1,
+            "moorline camera list shows all"
+        );
+        let user = asked(
+            "unknown",
+            "there is no such user",
+            "/tenants/home/users/bob",
+        );
+        assert_eq!(user.0, "there is no user \"bob\"");
+        let recording = asked(
+            "unknown",
+            "there is no such recording",
+            "/segments/no%2Fkey",
+        );
+        assert_eq!(recording.0, "there is no recording \"no/key\"");
+        let key = asked(
+            "unknown_key",
+            "the camera has no such key",
+            "/tenants/home/cameras/yard/keys/SHA256%3Axx",
+        );
+        assert_eq!(key.0, "camera yard has no key SHA256:xx");
     }
 }

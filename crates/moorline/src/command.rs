@@ -38,11 +38,15 @@ pub fn confirmed(what: &str) -> anyhow::Result<bool> {
     Ok(line.trim() == "yes")
 }
 
-/// A secret from a file (its first line), or asked for at the terminal.
+/// A secret from a file (its first line), or asked for at the terminal; `option` names the file.
 ///
 /// # Errors
 /// The file cannot be read, or there is no terminal to ask at.
-pub fn secret(file: Option<&Path>, question: &str) -> anyhow::Result<Zeroizing<String>> {
+pub fn secret(
+    file: Option<&Path>,
+    option: &str,
+    question: &str,
+) -> anyhow::Result<Zeroizing<String>> {
     match file {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -53,6 +57,10 @@ pub fn secret(file: Option<&Path>, question: &str) -> anyhow::Result<Zeroizing<S
         }
         None => rpassword::prompt_password(format!("{question}: "))
             .map(Zeroizing::new)
-            .context("there is no terminal to ask for the password: give it in a file"),
+            .map_err(|_| {
+                let hint = format!("give it in a file: {option} FILE");
+                let title = format!("there is no terminal to ask for the {question}");
+                Hinted::new(title, hint).into()
+            }),
     }
 }

@@ -55,9 +55,17 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
     let cameras = start_cameras(&server, demo.dbclient).await;
     let result = match cameras {
         Ok(cameras) => {
-            show(&server, &global, &cameras)?;
+            show(&server, &global, &cameras, demo.keep)?;
             wait(&mut signals, demo.leave_after.as_deref()).await?;
             output::say("leaving");
+            Ok(cameras)
+        }
+        Err(error) => Err(error),
+    };
+    // The server first: cameras that went before it would be told as faults.
+    let stopped = server.stop(&mut signals).await;
+    let result = match result {
+        Ok(cameras) => {
             for camera in cameras {
                 camera.camera.stop().await;
             }
@@ -65,7 +73,6 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
         }
         Err(error) => Err(error),
     };
-    let stopped = server.stop(&mut signals).await;
     drop(temporary);
     result.and(stopped)
 }
@@ -108,7 +115,7 @@ async fn wait(signals: &mut Signals, leave_after: Option<&str>) -> anyhow::Resul
     Ok(())
 }
 
-fn show(server: &Server, global: &Global, cameras: &[Simulated]) -> anyhow::Result<()> {
+fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> anyhow::Result<()> {
     let ready = server.ready.clone();
     let secret = |name: &str| {
         ready
@@ -151,7 +158,16 @@ fn show(server: &Server, global: &Global, cameras: &[Simulated]) -> anyhow::Resu
         "\n  moorline --data {} camera list\n",
         shown.server.data.display()
     ));
-    text.push_str("\nTwo simulated cameras have tunnelled in and are being recorded. Ctrl-C leaves nothing behind.\n");
+    let left = match keep {
+        true => format!(
+            "Ctrl-C ends them; all of it stays in {}",
+            shown.server.data.display()
+        ),
+        false => "Ctrl-C leaves nothing behind".to_owned(),
+    };
+    text.push_str(&format!(
+        "\nTwo simulated cameras have tunnelled in and are being recorded. {left}.\n"
+    ));
     output::write_all(text.as_bytes())
 }
 

@@ -132,6 +132,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Restore(restore) => {
             let passphrase = secret(
                 restore.passphrase_file.as_deref(),
+                "--passphrase-file",
                 "passphrase of the backup",
             )?;
             let files = backup::restore(&restore.file, &passphrase, &global.data).await?;

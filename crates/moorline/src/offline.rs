@@ -1,9 +1,14 @@
 //! A command that answers itself: while no server runs, it takes the data directory's lock and uses the same parts and routes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
+use moorline_core::port::{Memories as _, Statuses};
+use moorline_core::status::{CameraStatus, LinkStatus};
+use moorline_core::{CameraId, TenantId, Timestamp};
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_web::serve::local_router;
 
@@ -40,7 +45,7 @@ impl Offline {
             self_signed: settings.server.tls_certificate.is_empty(),
         };
         let sources = Sources {
-            statuses: Arc::new(Absent),
+            statuses: Arc::new(Remembered::load(&parts).await?),
             relays: Arc::new(Absent),
             strangers: Arc::new(Absent),
         };
@@ -61,4 +66,56 @@ impl Offline {
         drop(self.router);
         self.parts.close().await;
     }
+}
+
+/// What the last server knew of its cameras when it ended: up to where their recordings are durable, and what is missing since.
+struct Remembered(BTreeMap<CameraId, CameraStatus>);
+
+impl Remembered {
+    async fn load(parts: &Parts) -> anyhow::Result<Self> {
+        let memories = parts.registry.memories().load().await?;
+        let now = Timestamp::from_millis(parts.clock.wall_ms());
+        let statuses = memories.into_iter().map(|(camera, memory)| {
+            let status = CameraStatus {
+                camera: camera.clone(),
+                link: LinkStatus::Absent,
+                link_since: memory.alive_until.unwrap_or(now),
+                relays: Vec::new(),
+                archive: None,
+                durable_until: memory.durable_until,
+                recorded_until: memory.recorded_until,
+                gaps: memory.gaps,
+                said: Vec::new(),
+                client: None,
+                notices: Vec::new(),
+                troubles: Vec::new(),
+            };
+            (camera, status)
+        });
+        Ok(Self(statuses.collect()))
+    }
+}
+
+#[async_trait]
+impl Statuses for Remembered {
+    fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
+        self.0.get(camera).cloned()
+    }
+
+    fn list(&self, tenant: &TenantId) -> Vec<CameraStatus> {
+        let own = self.0.values();
+        own.filter(|status| status.camera.tenant() == tenant)
+            .cloned()
+            .collect()
+    }
+
+    async fn changed(&self, _: u64) -> u64 {
+        std::future::pending().await
+    }
+
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn hang_up(&self, _: &CameraId) {}
 }

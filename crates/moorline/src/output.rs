@@ -124,14 +124,42 @@ impl Table {
         );
     }
 
-    /// The text, one line a row, two spaces between columns.
-    pub fn render(&self) -> String {
+    /// Cuts the texts of a column, where they are longer than the heading, until a row has at most `most` characters. What was cut ends
+    /// with an ellipsis.
+    #[must_use]
+    pub fn fit(mut self, column: usize, most: usize) -> Self {
+        let widths = self.widths();
+        let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        let Some(width) = widths.get(column) else {
+            return self;
+        };
+        let room = width.saturating_sub(total.saturating_sub(most));
+        let heading = self.rows.first().and_then(|row| row.get(column));
+        let room = room.max(heading.map_or(0, |heading| heading.chars().count()));
+        for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            if cell.chars().count() > room {
+                *cell = cell
+                    .chars()
+                    .take(room.saturating_sub(1))
+                    .chain(['…'])
+                    .collect();
+            }
+        }
+        self
+    }
+
+    fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        (0..columns).map(width).collect()
+    }
+
+    /// The text, one line a row, two spaces between columns.
+    pub fn render(&self) -> String {
+        let widths = self.widths();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
@@ -193,6 +221,22 @@ mod tests {
         assert!(!text.contains('\u{1b}'), "{text:?}");
         assert!(
             text.starts_with("CAMERA       STATE\nyard         up\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_until_the_row_fits() {
+        let mut table = Table::new(&["CAMERA", "TITLE", "STATE"]);
+        table.row(["yard", "The yard behind the house and the barn", "up 3h"].map(str::to_owned));
+        table.row(["gate", "Gate", "absent 2d"].map(str::to_owned));
+        let text = table.fit(1, 40).render();
+        assert!(
+            text.contains("yard    The yard behind the …  up 3h"),
+            "{text}"
+        );
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
             "{text}"
         );
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use moorline_base::error::{Hinted, WithHint as _};
-use moorline_base::files::{Access, write_atomic};
+use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_base::shutdown::{Drain, Signals, Stop};
 use moorline_base::{admin, net};
@@ -41,7 +41,7 @@ use moorline_proxy::{
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{AnyLandings, LanLandings, Tunnel, TunnelConfig};
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use crate::args::{Global, Listen};
@@ -94,6 +94,36 @@ pub struct Server {
     reload: Reload,
 }
 
+/// The ports. Opened before the data directory is made: a start that fails for one of them leaves nothing behind.
+struct Doors {
+    ssh: TcpListener,
+    rtsp: TcpListener,
+    https: TcpListener,
+    admin: TcpListener,
+}
+
+impl Doors {
+    fn open(wanted: &Addresses) -> anyhow::Result<Self> {
+        Ok(Self {
+            ssh: net::listen(wanted.ssh)?,
+            rtsp: net::listen(wanted.rtsp)?,
+            https: net::listen(wanted.https)?,
+            admin: net::listen(wanted.admin)?,
+        })
+    }
+}
+
+/// Another server on the same directory is the better reason why a port is in use.
+fn told_first(data: &Path, error: anyhow::Error) -> anyhow::Error {
+    match data.exists().then(|| DataDir::open(data)) {
+        Some(Err(held @ LockError::Held { .. })) => {
+            let hint = held.hint().unwrap_or_default();
+            Hinted::new(held.to_string(), hint).into()
+        }
+        _ => error,
+    }
+}
+
 /// What a reload reads again.
 struct Reload {
     data: PathBuf,
@@ -112,6 +142,7 @@ impl Server {
         let settings = Arc::new(settings::load(&global.data, global.config.as_deref())?);
         let wanted = Addresses::of(listen, &settings.server)?;
         let open_files = net::raise_open_files();
+        let doors = Doors::open(&wanted).map_err(|error| told_first(&global.data, error))?;
         let parts = Parts::open(&global.data, &settings).await?;
         let data = std::path::absolute(parts.data.path())?;
         let keys = HostKeys::load_or_create(&data)
@@ -123,10 +154,12 @@ impl Server {
             &host,
         )?));
 
-        let ssh = net::listen(wanted.ssh)?;
-        let rtsp = net::listen(wanted.rtsp)?;
-        let https = net::listen(wanted.https)?;
-        let admin_listener = net::listen(wanted.admin)?;
+        let Doors {
+            ssh,
+            rtsp,
+            https,
+            admin: admin_listener,
+        } = doors;
         let socket = open_socket(&data)?;
         let listened = Addresses {
             ssh: ssh.local_addr()?,

@@ -397,7 +397,7 @@ pub struct SegmentView {
     pub from: Timestamp,
     /// The first instant after it.
     pub to: Timestamp,
-    /// `recorded`, `gap`, `expired` or `unexplained`.
+    /// `recorded`, `gap`, `expired` or `unexplained`; in the command line's `--source` also `other`: only the other stream was recorded.
     pub kind: String,
     /// A gap's cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]

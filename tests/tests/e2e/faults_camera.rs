@@ -222,15 +222,7 @@ async fn other_parameters_begin_another_recording_and_an_export_names_the_instan
     server.moves_on("yard").await;
 
     let whole = server
-        .refused(&[
-            "segments",
-            "export",
-            "yard",
-            "--from",
-            "1h",
-            "-f",
-            "/dev/null",
-        ])
+        .refused(&["segments", "export", "yard", "--from", "1h", "-f", "-"])
         .await;
     let instant = whole
         .split_once("the picture format changes at ")
@@ -243,7 +235,7 @@ async fn other_parameters_begin_another_recording_and_an_export_names_the_instan
         let path = file.to_str().unwrap();
         server
             .cli(&[
-                "segments", "export", "yard", "--from", from, "--to", to, "-f", path,
+                "segments", "export", "yard", "--from", from, "--to", to, "--force", "-f", path,
             ])
             .await;
         let part = crate::faults_device::stamps(&std::fs::read(&file).unwrap());

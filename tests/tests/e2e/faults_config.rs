@@ -56,3 +56,20 @@ async fn a_value_that_cannot_work_is_told_with_its_range() {
     assert!(told.contains("archive.segment"), "{told}");
     assert!(told.contains("hint: write 2s to 300s"), "{told}");
 }
+
+#[tokio::test]
+async fn a_port_in_use_leaves_no_directory_in_the_way_of_a_restore() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let place = moorline_testkit::temp_dir().unwrap();
+    let data = place.path().join("data");
+    let free = "127.0.0.1:0";
+    let mut arguments = vec!["serve", "--listen-admin", &taken];
+    for door in ["--listen-ssh", "--listen-rtsp", "--listen-https"] {
+        arguments.extend([door, free]);
+    }
+    let output = command(&data, None, &arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains(&taken), "{}", said(&output));
+    assert!(!data.exists(), "something was made nevertheless");
+}

@@ -215,8 +215,10 @@ impl Server {
     pub(crate) async fn exported(&self, name: &str) -> Vec<Stamp> {
         let file = self.data.with_extension(format!("{name}.mp4"));
         let path = file.to_str().unwrap();
-        self.cli(&["segments", "export", name, "--from", "1h", "-f", path])
-            .await;
+        let export = [
+            "segments", "export", name, "--from", "1h", "--force", "-f", path,
+        ];
+        self.cli(&export).await;
         stamps(&std::fs::read(&file).unwrap())
     }
 

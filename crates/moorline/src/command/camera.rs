@@ -189,7 +189,14 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
     let password = match &fields.login {
         Some(user) if !user.is_empty() => {
             let question = format!("password of the camera's user {user}");
-            Some(secret(fields.password_file.as_deref(), &question)?.to_string())
+            Some(
+                secret(
+                    fields.password_file.as_deref(),
+                    "--password-file",
+                    &question,
+                )?
+                .to_string(),
+            )
         }
         _ => None,
     };
@@ -268,12 +275,16 @@ async fn remove(
             None::<&()>,
         )
         .await?;
+    let id = id(camera)?;
     let told = match (erase, client.is_cluster()) {
-        (true, false) => "and its recordings removed",
-        (true, true) => "removed; its recordings are erased once it has drained",
-        (false, _) => "removed; its recordings stay until they expire",
+        (true, false) => "and its recordings removed".to_owned(),
+        (true, true) => "removed; its recordings are erased once it has drained".to_owned(),
+        (false, true) => "removed; its recordings stay until they expire".to_owned(),
+        (false, false) => format!(
+            "removed; its recordings stay until they expire, in the store under v1/*/{id}/\nDelete them now: moorline camera rm {typed} --erase"
+        ),
     };
-    output::print(format, &json!({"id": id(camera)?, "erased": erase}), || {
+    output::print(format, &json!({"id": id, "erased": erase}), || {
         format!("camera {typed} {told}")
     })
 }
@@ -323,30 +334,29 @@ fn pending(strangers: &[StrangerView]) -> String {
     if strangers.is_empty() {
         return "nobody was refused\n".to_owned();
     }
-    let mut table = Table::new(&[
-        "FINGERPRINT",
-        "KEY",
-        "NAME",
-        "FROM",
-        "CLIENT",
-        "LAST",
-        "TRIES",
-        "WHY",
-    ]);
+    let zone = moments::machine_zone();
+    let mut text = String::new();
     for stranger in strangers {
-        table.row([
-            stranger.fingerprint.clone(),
-            stranger.key.algorithm().as_str().to_owned(),
-            stranger.name.clone(),
-            stranger.peer.clone(),
-            stranger.client.clone(),
-            moments::local(stranger.last, &moments::machine_zone()),
-            stranger.tries.to_string(),
-            stranger.reason.replace('_', " "),
-        ]);
+        let mut block = Table::new(&[]);
+        for (name, value) in [
+            ("key", stranger.fingerprint.clone()),
+            ("kind", stranger.key.algorithm().as_str().to_owned()),
+            ("as", stranger.name.clone()),
+            ("from", format!("{}, {}", stranger.peer, stranger.client)),
+            (
+                "last",
+                format!(
+                    "{}, {}",
+                    moments::local(stranger.last, &zone),
+                    output::count(stranger.tries, "try").replace("trys", "tries")
+                ),
+            ),
+            ("why", stranger.reason.replace('_', " ")),
+        ] {
+            block.row([name.to_owned(), value]);
+        }
+        text.push_str(block.render().trim_start());
+        text.push('\n');
     }
-    format!(
-        "{}\nAdd one: moorline camera add NAME --pending FINGERPRINT\n",
-        table.render()
-    )
+    text + "Add one: moorline camera add NAME --pending FINGERPRINT\n"
 }

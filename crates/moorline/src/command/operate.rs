@@ -101,7 +101,12 @@ pub fn config(
 /// # Errors
 /// The passphrase is too short, or the file cannot be written.
 pub async fn backup(client: &Client, args: &Backup, format: Output) -> anyhow::Result<()> {
-    let passphrase = secret(args.passphrase_file.as_deref(), "passphrase for the backup")?;
+    let file = args.file.path()?;
+    let passphrase = secret(
+        args.passphrase_file.as_deref(),
+        "--passphrase-file",
+        "passphrase for the backup",
+    )?;
     let packed = client
         .stream(Method::GET, "/backup")
         .await?
@@ -109,13 +114,13 @@ pub async fn backup(client: &Client, args: &Backup, format: Output) -> anyhow::R
         .collect()
         .await?
         .to_bytes();
-    backup::write(&packed, &passphrase, &args.file)?;
+    backup::write(&packed, &passphrase, file)?;
     client
         .act(Method::POST, "/backup/done", None::<&()>)
         .await?;
     let hint =
         "keep it on another machine, and the passphrase apart from it; recordings are not in it";
-    output::print(format, &json!({"file": args.file}), || {
-        format!("backup written to {}\n{hint}\n", args.file.display())
+    output::print(format, &json!({"file": file}), || {
+        format!("backup written to {}\n{hint}\n", file.display())
     })
 }

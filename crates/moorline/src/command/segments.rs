@@ -2,15 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::{Method, Response};
 use moorline_base::clock::{Clock as _, SystemClock};
+use moorline_base::error::Hinted;
 use moorline_core::segment::Tier;
-use moorline_core::{TimeRange, Timestamp};
-use moorline_web::api::{CameraView, SegmentView, VerifyView};
+use moorline_core::{CameraId, Cause, Timestamp};
+use moorline_web::api::{CameraView, SegmentView, VerifyFinding, VerifyView};
 use moorline_web::bounds;
 use serde_json::json;
 
@@ -32,22 +34,17 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
             source,
         } => {
             let stretch = Stretch::of(client, &camera, &from, to.as_deref(), source).await?;
-            let rows: Vec<SegmentView> = client
-                .get(&format!(
-                    "{}/segments?{}",
-                    camera_path(&camera)?,
-                    stretch.query()
-                ))
-                .await?;
+            let rows = stretch.rows(client, &camera).await?;
             output::print(format, &rows, || table(&rows, &stretch.zone))?;
             Ok(true)
         }
-        Segments::Get { key, file } => {
+        Segments::Get { key, target } => {
+            let file = target.path()?;
             let response = client
                 .stream(Method::GET, &format!("/segments/{}", segment(&key)))
                 .await?;
-            let written = save(response, &file, "fetching").await?;
-            told(format, &file, written, json!([]), || {
+            let written = save(response, file, "fetching").await?;
+            told(format, file, written, json!([]), || {
                 format!("{} written to {}", output::bytes(written), file.display())
             })?;
             Ok(true)
@@ -56,23 +53,23 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
             camera,
             stretch,
             source,
-            file,
+            target,
         } => {
+            let file = target.path()?;
             let (from, to) = (&stretch.from, stretch.to.as_deref());
             let stretch = Stretch::of(client, &camera, from, to, source).await?;
+            stretch.fits_an_export()?;
             let path = camera_path(&camera)?;
             // The export first: what it refuses is told before anything else is asked.
             let response = client
                 .stream(Method::GET, &format!("{path}/export?{}", stretch.query()))
                 .await?;
-            let rows: Vec<SegmentView> = client
-                .get(&format!("{path}/segments?{}", stretch.query()))
-                .await?;
-            let written = save(response, &file, "exporting").await?;
+            let rows = stretch.rows(client, &camera).await?;
+            let written = save(response, file, "exporting").await?;
             let gaps: Vec<&SegmentView> =
                 rows.iter().filter(|row| row.kind != "recorded").collect();
-            told(format, &file, written, serde_json::to_value(&gaps)?, || {
-                exported(&file, written, &gaps, &stretch.zone)
+            told(format, file, written, serde_json::to_value(&gaps)?, || {
+                exported(file, written, &gaps, &stretch.zone)
             })?;
             Ok(true)
         }
@@ -106,17 +103,46 @@ impl Stretch {
     ) -> anyhow::Result<Self> {
         let view: CameraView = client.get(&camera_path(camera)?).await?;
         let now = Timestamp::from_millis(SystemClock.wall_ms());
-        let from = moments::parse(from, &view.timezone, now)?;
-        let to = to.map_or(Ok(now), |to| moments::parse(to, &view.timezone, now))?;
-        if from >= to {
-            bail!("the stretch ends before it begins: {from} to {to}");
-        }
+        let range = moments::stretch(Some(from), to, &view.timezone, now, view.created)?;
         Ok(Self {
-            from,
-            to,
+            from: range.from,
+            to: range.to,
             zone: view.timezone,
             source,
         })
+    }
+
+    /// Told in the words that were typed, before the server tells it in its own.
+    fn fits_an_export(&self) -> anyhow::Result<()> {
+        if self.to.since(self.from) <= bounds::EXPORT {
+            return Ok(());
+        }
+        let title = format!(
+            "from {} to {} is longer than an export may be: 25 hours",
+            moments::local(self.from, &self.zone),
+            moments::local(self.to, &self.zone)
+        );
+        let first = self.from + bounds::EXPORT;
+        let hint = format!("export up to {first} (--to {first}), and then from there on",);
+        bail!(Hinted::new(title, hint));
+    }
+
+    /// What the archive holds of it.
+    async fn rows(&self, client: &Client, camera: &str) -> anyhow::Result<Vec<SegmentView>> {
+        let path = camera_path(camera)?;
+        let of = |query: String| format!("{path}/segments?{query}");
+        let rows: Vec<SegmentView> = client.get(&of(self.query())).await?;
+        let is_off = |row: &SegmentView| row.cause == Some(Cause::Disabled);
+        if self.source.is_none() || !rows.iter().any(is_off) {
+            return Ok(rows);
+        }
+        let whole = Self {
+            source: None,
+            zone: String::new(),
+            ..*self
+        };
+        let all: Vec<SegmentView> = client.get(&of(whole.query())).await?;
+        Ok(beside(rows, &all))
     }
 
     fn query(&self) -> String {
@@ -133,13 +159,73 @@ impl Stretch {
     }
 }
 
+/// Of one stream's rows those in which it was not to be recorded, divided where the other one was: that is no switching off.
+fn beside(rows: Vec<SegmentView>, all: &[SegmentView]) -> Vec<SegmentView> {
+    let mut told = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.cause != Some(Cause::Disabled) {
+            told.push(row);
+            continue;
+        }
+        let mut at = row.from;
+        for other in all.iter().filter(|other| other.kind == "recorded") {
+            let (from, to) = (other.from.max(at), other.to.min(row.to));
+            if from >= to {
+                continue;
+            }
+            if from > at {
+                told.push(SegmentView {
+                    from: at,
+                    to: from,
+                    ..row.clone()
+                });
+            }
+            let tier = other.tier;
+            match told.last_mut() {
+                Some(last) if last.kind == OTHER && last.tier == tier && last.to == from => {
+                    last.to = to;
+                }
+                _ => told.push(SegmentView {
+                    from,
+                    to,
+                    kind: OTHER.to_owned(),
+                    cause: None,
+                    held: None,
+                    tier,
+                    key: None,
+                }),
+            }
+            at = to;
+        }
+        if at < row.to {
+            told.push(SegmentView { from: at, ..row });
+        }
+    }
+    told
+}
+
+/// A row in which the other stream was recorded.
+const OTHER: &str = "other";
+
+/// A tier in the word that `--source` takes.
+fn stream(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Full => "main",
+        Tier::Low => "sub",
+        Tier::Idr => "key frames",
+    }
+}
+
 fn table(rows: &[SegmentView], zone: &str) -> String {
     let mut table = Table::new(&["FROM", "LENGTH", "WHAT", "WHERE OR WHY"]);
     for row in rows {
-        let why = row.cause.map(|cause| cause.explanation().to_owned());
+        let why = match (row.kind.as_str(), row.tier) {
+            (OTHER, Some(tier)) => Some(format!("only {} was recorded", stream(tier))),
+            _ => row.cause.map(|cause| cause.explanation().to_owned()),
+        };
         let lesser = row.tier.filter(|tier| *tier != Tier::Full);
         let held = row.held.clone().map(|held| match lesser {
-            Some(tier) => format!("{held}, {tier}"),
+            Some(tier) => format!("{held}, {}", stream(tier)),
             None => held,
         });
         let place = why.or(held).unwrap_or_default();
@@ -254,16 +340,15 @@ async fn verify(
     let now = Timestamp::from_millis(SystemClock.wall_ms());
     let mut whole = VerifyView::default();
     for camera in &cameras {
-        let from = from.map_or(Ok(camera.created), |from| {
-            moments::parse(from, &camera.timezone, now)
-        })?;
-        let to = to.map_or(Ok(now), |to| moments::parse(to, &camera.timezone, now))?;
+        // A camera that was added within this very millisecond has no stretch yet.
+        let earliest = camera.created.min(now - Duration::from_millis(1));
+        let range = moments::stretch(from, to, &camera.timezone, now, earliest)?;
         let most = if full {
             bounds::VERIFY_WHOLE
         } else {
             bounds::VERIFY
         };
-        for piece in bounds::pieces(TimeRange::new(from, to), most) {
+        for piece in bounds::pieces(range, most) {
             let query = Stretch {
                 from: piece.from,
                 to: piece.to,
@@ -287,17 +372,100 @@ async fn verify(
         if whole.findings.is_empty() {
             text.push_str("nothing is missing or damaged\n");
         } else {
-            let mut table = Table::new(&["WHAT", "OBJECT", "WHY"]);
-            for finding in &whole.findings {
-                table.row([
-                    finding.kind.clone(),
-                    finding.key.clone(),
-                    finding.why.clone(),
-                ]);
-            }
-            text.push_str(&table.render());
+            text.push_str(&findings(&whole.findings, &cameras));
         }
         text
     })?;
     Ok(whole.findings.is_empty())
+}
+
+/// What is wrong, in each camera's own time.
+fn findings(findings: &[VerifyFinding], cameras: &[CameraView]) -> String {
+    let mut table = Table::new(&["CAMERA", "WHAT", "WHEN OR WHERE", "WHY"]);
+    for finding in findings {
+        let camera = cameras.iter().find(|camera| camera.id == finding.camera);
+        let zone = camera.map_or("UTC", |camera| &camera.timezone);
+        let name = finding.camera.parse::<CameraId>();
+        let place = match (finding.from, finding.to) {
+            (Some(from), Some(to)) => format!(
+                "{}, {}",
+                moments::local(from, zone),
+                output::duration(to.since(from))
+            ),
+            _ => finding.key.clone(),
+        };
+        table.row([
+            name.map_or_else(|_| finding.camera.clone(), |id| id.typed()),
+            finding.kind.clone(),
+            place,
+            finding.why.clone(),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn row(from: i64, to: i64, kind: &str, tier: Option<Tier>) -> SegmentView {
+        SegmentView {
+            from: at(from),
+            to: at(to),
+            kind: kind.to_owned(),
+            cause: (kind == "gap").then_some(Cause::Disabled),
+            held: (kind == "recorded").then(|| "store".to_owned()),
+            tier,
+            key: None,
+        }
+    }
+
+    #[test]
+    fn while_the_other_stream_was_recorded_nothing_was_switched_off() {
+        let main = row(0, 60, "recorded", Some(Tier::Full));
+        let rows = vec![main.clone(), row(60, 300, "gap", None)];
+        let low = |from, to| row(from, to, "recorded", Some(Tier::Low));
+        let all = [
+            main,
+            low(60, 120),
+            low(120, 200),
+            row(200, 300, "gap", None),
+        ];
+        let text = table(&beside(rows, &all), "UTC");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[1].ends_with("recorded  store"), "{text}");
+        assert!(
+            lines[2].ends_with("2m 20s  other     only sub was recorded"),
+            "{text}"
+        );
+        assert!(lines[3].contains("1m 40s  gap"), "{text}");
+        assert!(table(&[low(0, 60)], "UTC").contains("store, sub"));
+    }
+
+    #[test]
+    fn a_loss_is_told_with_its_camera_and_in_its_time() {
+        let view = serde_json::json!({
+            "id": "home/yard", "title": "Yard", "site": null, "timezone": "Europe/Berlin", "created": "2026-11-20T20:00:00Z", "keys": [],
+            "access": {"kind": "tunnel", "forwards": []}, "main": {"path": null, "user": null, "allow_basic": false}, "sub": null,
+            "record": "main", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": null, "disk_days": null,
+            "status": null, "rtsp_url": "rtsp://h:8554/yard", "notes": [],
+        });
+        let cameras = [serde_json::from_value(view).unwrap()];
+        let lost = VerifyFinding {
+            camera: "home/yard".to_owned(),
+            kind: "lost".to_owned(),
+            key: String::new(),
+            why: "the store has lost it".to_owned(),
+            from: Some("2026-11-20T21:00:00Z".parse().unwrap()),
+            to: Some("2026-11-20T21:01:05Z".parse().unwrap()),
+        };
+        let text = findings(&[lost], &cameras);
+        let line = "yard    lost  2026-11-20 22:00:00 CET, 1m 5s  the store has lost it";
+        assert!(text.contains(line), "{text}");
+    }
 }

@@ -31,7 +31,7 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
             ..
         } => {
             let password = password_file
-                .map(|file| secret(Some(&file), "").map(|text| text.to_string()))
+                .map(|file| secret(Some(&file), "", "").map(|text| text.to_string()))
                 .transpose()?;
             let request = UserAdd {
                 login,
@@ -74,7 +74,7 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
             ..
         } => {
             let password = password_file
-                .map(|file| secret(Some(&file), "").map(|text| text.to_string()))
+                .map(|file| secret(Some(&file), "", "").map(|text| text.to_string()))
                 .transpose()?;
             let path = format!("{users}/{}/password", segment(&login));
             let made: Credentials = client

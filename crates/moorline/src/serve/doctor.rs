@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use moorline_base::net::OpenFiles;
-use moorline_core::Timestamp;
-use moorline_core::camera::Access;
+use moorline_core::camera::{Access, Camera, Record};
 use moorline_core::port::CameraDirectory as _;
+use moorline_core::status::{CameraStatus, RelayState};
+use moorline_core::{CameraId, Timestamp};
 use moorline_web::Operations as _;
 use moorline_web::api::DoctorFinding;
 
@@ -46,6 +47,9 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     findings.push(cameras(operator));
     findings
 }
+
+/// Names in one line; more are counted.
+const NAMED: usize = 8;
 
 fn ok(check: &str, finding: impl Into<String>) -> DoctorFinding {
     DoctorFinding {
@@ -206,6 +210,14 @@ async fn store(operator: &Operator) -> Vec<DoctorFinding> {
 
 fn cameras(operator: &Operator) -> DoctorFinding {
     let set = operator.registry.cameras().snapshot();
+    // Without a server no camera is recorded, which says nothing of the cameras.
+    if operator.facts.open_files.is_some() {
+        let now = Timestamp::from_millis(operator.clock.wall_ms());
+        let all = set.iter().map(AsRef::as_ref);
+        if let Some(finding) = unrecorded(all, |id| operator.statuses.get(id), now) {
+            return finding;
+        }
+    }
     let keyless = set
         .iter()
         .filter(|camera| camera.keys.is_empty() && matches!(camera.access, Access::Tunnel { .. }));
@@ -222,4 +234,147 @@ fn cameras(operator: &Operator) -> DoctorFinding {
         ),
         hint,
     )
+}
+
+/// The cameras that are to be recorded and are not, each with its cause; the hint is for the first.
+fn unrecorded<'a>(
+    cameras: impl Iterator<Item = &'a Camera>,
+    status: impl Fn(&CameraId) -> Option<CameraStatus>,
+    now: Timestamp,
+) -> Option<DoctorFinding> {
+    let wanted = cameras.filter(|camera| camera.enabled.is_yes() && camera.record != Record::Off);
+    let mut told = Vec::new();
+    let mut hints = Vec::new();
+    for camera in wanted {
+        let Some(status) = status(&camera.id) else {
+            continue;
+        };
+        let Some(gap) = status.open_gap() else {
+            continue;
+        };
+        let fault = status.relays.iter().find_map(|relay| match relay.state {
+            RelayState::Refused { fault } => Some(fault),
+            _ => None,
+        });
+        let mut why = gap.cause.explanation().to_owned();
+        if let Some(fault) = fault {
+            why.push_str(&format!(" ({})", fault.as_str().replace('_', " ")));
+        }
+        let name = camera.id.typed();
+        told.push(format!(
+            "{name}: {why}, {}",
+            output::duration(now.since(gap.since))
+        ));
+        hints.push(fault.map_or_else(
+            || format!("moorline camera show {name}"),
+            |fault| fault.hint(camera),
+        ));
+    }
+    let more = told.len().saturating_sub(NAMED);
+    told.truncate(NAMED);
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    let hint = hints.into_iter().next()?;
+    Some(problem(
+        "cameras",
+        format!("not recorded: {}", told.join("; ")),
+        hint,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_core::Cause;
+    use moorline_core::camera::{Enabled, Source};
+    use moorline_core::segment::Retention;
+    use moorline_core::status::{LinkStatus, OpenGap, RelayReport, RtspFault};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn camera(name: &str) -> Camera {
+        Camera {
+            id: name.parse().unwrap(),
+            title: name.to_owned(),
+            site: None,
+            timezone: "UTC".to_owned(),
+            created: at(0),
+            keys: Vec::new(),
+            access: Access::Lan {
+                host: "192.168.1.5".to_owned(),
+                port: 554,
+            },
+            main: Source::default(),
+            sub: None,
+            record: Record::Main,
+            retention: Retention::Days(14),
+            enabled: Enabled::Yes,
+        }
+    }
+
+    fn status(id: &CameraId, cause: Option<Cause>) -> CameraStatus {
+        let since = at(100);
+        let report = RelayReport {
+            source: moorline_core::SourceName::Main,
+            state: RelayState::Refused {
+                fault: RtspFault::Unauthorized,
+            },
+            since,
+            path: None,
+            media: Vec::new(),
+            bits_per_second: 0,
+            readers: 1,
+            pictures: 0,
+            pictures_lost: 0,
+            resyncs: 0,
+        };
+        let refused = cause == Some(Cause::RtspError);
+        CameraStatus {
+            camera: id.clone(),
+            link: LinkStatus::Absent,
+            link_since: since,
+            relays: refused.then_some(report).into_iter().collect(),
+            archive: None,
+            durable_until: None,
+            recorded_until: None,
+            gaps: cause
+                .map(|cause| (OpenGap { since, cause }, None))
+                .into_iter()
+                .collect(),
+            said: Vec::new(),
+            client: None,
+            notices: Vec::new(),
+            troubles: Vec::new(),
+        }
+    }
+
+    fn look(cameras: &[Camera]) -> Option<DoctorFinding> {
+        let cause = |id: &CameraId| match id.name() {
+            "auth" => Some(Cause::RtspError),
+            "well" => None,
+            _ => Some(Cause::TunnelDown),
+        };
+        unrecorded(cameras.iter(), |id| Some(status(id, cause(id))), at(160))
+    }
+
+    #[test]
+    fn cameras_that_are_not_recorded_are_a_problem_with_its_cause() {
+        let mut off = camera("off");
+        off.record = Record::Off;
+        let mut disabled = camera("disabled");
+        disabled.enabled = Enabled::Disabled;
+        assert_eq!(look(&[camera("well"), off.clone(), disabled.clone()]), None);
+        let found = look(&[camera("auth"), camera("well"), off, camera("yard")]).unwrap();
+        assert_eq!(found.level, "problem");
+        assert_eq!(
+            found.finding,
+            "not recorded: auth: the camera's RTSP server refused the stream (unauthorized), 1m 0s; yard: the camera's tunnel was down, 1m 0s"
+        );
+        assert!(found.hint.unwrap().contains("camera set auth --login"));
+        let many: Vec<Camera> = (0..20).map(|n| camera(&format!("c{n}"))).collect();
+        assert!(look(&many).unwrap().finding.ends_with("; and 12 more"));
+    }
 }

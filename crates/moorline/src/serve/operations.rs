@@ -13,7 +13,7 @@ use moorline_base::files::{Access, disk_space, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_core::alarm::{Alarm, AlarmKind};
 use moorline_core::camera::Camera;
-use moorline_core::port::{Notifier, UsedClass, UsedClasses as _};
+use moorline_core::port::{Notifier, Statuses, UsedClass, UsedClasses as _};
 use moorline_core::segment::{Retention, Tier, camera_prefix};
 use moorline_core::{CameraId, TenantId, TimeRange, Timestamp};
 use moorline_registry::Registry;
@@ -52,6 +52,8 @@ pub struct Operator {
     pub usage: Usage,
     /// The spool.
     pub archive: moorline_archiver::Archive,
+    /// What cameras are doing.
+    pub statuses: Arc<dyn Statuses>,
     /// Who is told.
     pub notifier: Arc<dyn Notifier>,
     /// Changes what is logged; `None` while no server runs.
@@ -132,7 +134,9 @@ impl Operations for Operator {
             report.mark(&*self.store.markers).await?;
             whole.objects += report.segments + report.gaps;
             whole.read += report.read;
-            whole.findings.extend(report.findings.iter().map(told));
+            whole
+                .findings
+                .extend(report.findings.iter().map(|finding| told(camera, finding)));
         }
         Ok(whole)
     }
@@ -243,18 +247,19 @@ pub(crate) fn set_log(log: Option<&LogHandle>, filter: &str) -> Result<(), Probl
     Ok(())
 }
 
-pub(crate) fn told(finding: &Finding) -> VerifyFinding {
+pub(crate) fn told(camera: &CameraId, finding: &Finding) -> VerifyFinding {
     let (kind, key, why) = match finding {
         Finding::Lost {
-            take,
-            first,
-            last,
-            range,
-            ..
+            take, first, last, ..
         } => (
             "lost",
             format!("take {take}, {first} to {last}"),
-            format!("nothing is stored from {} to {}", range.from, range.to),
+            "the store has lost it".to_owned(),
+        ),
+        Finding::StillLost { key, .. } => (
+            "lost",
+            key.clone(),
+            "the store had lost it by an earlier verify".to_owned(),
         ),
         Finding::Unreadable { key } => (
             "lost",
@@ -265,7 +270,7 @@ pub(crate) fn told(finding: &Finding) -> VerifyFinding {
             let why = match why {
                 Torn::Empty => "it has no bytes",
                 Torn::NoInit => "it does not begin as a segment does",
-                Torn::Cut => "its end is cut off",
+                Torn::Cut => "its end is cut off, or bytes in it are spoiled",
             };
             ("damaged", key.clone(), why.to_owned())
         }
@@ -275,9 +280,16 @@ pub(crate) fn told(finding: &Finding) -> VerifyFinding {
             "its bytes are not those that were stored".to_owned(),
         ),
     };
+    let range = match finding {
+        Finding::Lost { range, .. } | Finding::StillLost { range, .. } => Some(range),
+        _ => None,
+    };
     VerifyFinding {
+        camera: camera.to_string(),
         kind: kind.to_owned(),
         key,
         why,
+        from: range.map(|range| range.from),
+        to: range.map(|range| range.to),
     }
 }

@@ -71,6 +71,7 @@ pub fn site(
         swept: parts.swept.clone(),
         usage: parts.usage.clone(),
         archive: parts.archive.clone(),
+        statuses: Arc::clone(&sources.statuses),
         notifier,
         log,
         facts,

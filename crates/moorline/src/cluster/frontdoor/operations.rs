@@ -84,7 +84,9 @@ impl Operations for FrontOperator {
             let report = verify::verify(&*self.store, &request).await?;
             whole.objects += report.segments + report.gaps;
             whole.read += report.read;
-            whole.findings.extend(report.findings.iter().map(told));
+            whole
+                .findings
+                .extend(report.findings.iter().map(|finding| told(camera, finding)));
         }
         Ok(whole)
     }

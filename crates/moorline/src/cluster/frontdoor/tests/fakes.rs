@@ -109,6 +109,7 @@ impl Statuses for Cameras {
             relays: Vec::new(),
             archive: None,
             durable_until: None,
+            recorded_until: None,
             gaps: Vec::new(),
             said: Vec::new(),
             client: None,

@@ -161,15 +161,19 @@ async fn a_tunnel_serves_nothing_until_its_claim_is_back_and_a_lost_claim_ends_i
 
 #[tokio::test]
 async fn however_the_client_dies_the_tunnel_is_lost_at_once() {
-    let (rig, key) = Rig::with_yard(config()).await;
+    // Only the end of the connection can tell: nobody asks for a sign of life.
+    let config = TunnelConfig {
+        keepalive_interval: Duration::from_secs(600),
+        write_timeout: Duration::from_secs(600),
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
     let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
     for (nth, signal) in signals.into_iter().enumerate() {
         let client = rig.dbclient(&key, "yard", &["-N", "-R", "0:127.0.0.1:1"], &[]);
         let session = rig.up(nth).await;
-        let start = Instant::now();
         client.signal(signal);
         assert_eq!(rig.ended(session).await, TunnelEnd::Lost, "{signal:?}");
-        assert!(start.elapsed() < Duration::from_secs(2), "{signal:?}");
     }
 }
 

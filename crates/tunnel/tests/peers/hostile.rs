@@ -1,157 +1,22 @@
 //! A client of our own that does what real ones do not.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use moorline_core::key::KeyAlgorithm;
-use moorline_core::port::{ByteStream, LandingError, TunnelEnd};
+use moorline_core::port::{LandingError, TunnelEnd};
+use moorline_testkit::patience;
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::PrivateKey;
-use russh::client::{self, ChannelOpenHandle, Handle, Msg};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelOpenFailure, Sig};
+use russh::{ChannelOpenFailure, Sig, client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
+use crate::client::Client;
 use crate::support::{Rig, SOON, Seen, camera, config};
 
-pub(crate) struct Opened(mpsc::Sender<(Channel<Msg>, ChannelOpenHandle)>);
-
-impl client::Handler for Opened {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        Ok(true)
-    }
-
-    async fn server_channel_open_forwarded_tcpip(
-        &mut self,
-        channel: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        // Full: the reply is dropped, which refuses the channel.
-        let _ = self.0.try_send((channel, reply));
-        Ok(())
-    }
-}
-
-/// A logged-in client whose TCP connection can be cut.
-pub(crate) struct Client {
-    pub(crate) handle: Handle<Opened>,
-    opened: mpsc::Receiver<(Channel<Msg>, ChannelOpenHandle)>,
-    wire: JoinHandle<()>,
-}
-
-impl Client {
-    pub(crate) async fn login(rig: &Rig, key: &PrivateKey, user: &str) -> Client {
-        Self::login_with(rig, key, user, client::Config::default()).await
-    }
-
-    pub(crate) async fn login_with(
-        rig: &Rig,
-        key: &PrivateKey,
-        user: &str,
-        config: client::Config,
-    ) -> Client {
-        Self::connect(rig, key, user, config, false).await
-    }
-
-    /// `stubborn`: the socket stays open even when the server has closed its side.
-    async fn connect(
-        rig: &Rig,
-        key: &PrivateKey,
-        user: &str,
-        config: client::Config,
-        stubborn: bool,
-    ) -> Client {
-        let mut socket = TcpStream::connect(rig.address).await.unwrap();
-        socket.set_nodelay(true).unwrap();
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        // Ends when the server closes. A client that ends leaves its socket open, so that only its word counts.
-        let wire = tokio::spawn(async move {
-            let (mut from_client, mut to_client) = tokio::io::split(theirs);
-            let (mut from_server, mut to_server) = socket.split();
-            let client = async {
-                let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                () = client => {}
-                _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
-            }
-            if stubborn {
-                std::future::pending::<()>().await;
-            }
-        });
-        let (sender, opened) = mpsc::channel(64);
-        let mut handle = client::connect_stream(Arc::new(config), ours, Opened(sender))
-            .await
-            .unwrap();
-        let text = key.to_openssh().unwrap();
-        let key = russh::keys::decode_secret_key(text.expose(), None).unwrap();
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        let result = handle.authenticate_publickey(user, key).await.unwrap();
-        assert!(result.success(), "{result:?}");
-        Client {
-            handle,
-            opened,
-            wire,
-        }
-    }
-
-    /// Closes the TCP connection without a word.
-    pub(crate) fn cut(&self) {
-        self.wire.abort();
-    }
-
-    /// Waits until a stream is offered, and leaves it unanswered.
-    pub(crate) async fn offers_one(&self) {
-        moorline_testkit::eventually("an offered stream", SOON, || async {
-            (!self.opened.is_empty()).then_some(())
-        })
-        .await;
-    }
-
-    async fn offered(&mut self) -> (Channel<Msg>, ChannelOpenHandle) {
-        tokio::time::timeout(SOON, self.opened.recv())
-            .await
-            .expect("a channel is offered in time")
-            .unwrap()
-    }
-
-    /// Accepts the next stream, whenever it comes; waits for ever when none does.
-    pub(crate) async fn accept(&mut self) -> Channel<Msg> {
-        match self.opened.recv().await {
-            Some((channel, reply)) => {
-                reply.accept().await;
-                channel
-            }
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Accepts the stream that `rig` opens.
-    pub(crate) async fn stream(&mut self, rig: &Rig) -> (ByteStream, Channel<Msg>) {
-        let accepting = async {
-            let (channel, reply) = self.offered().await;
-            reply.accept().await;
-            channel
-        };
-        let (stream, channel) = tokio::join!(rig.connect("yard"), accepting);
-        (stream.unwrap().0, channel)
-    }
-}
-
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, future)
+    tokio::time::timeout(patience(SOON), future)
         .await
         .unwrap_or_else(|_| panic!("{what}: not in time"))
 }

@@ -4,13 +4,13 @@
     reason = "tests may bind, write and look at the real clock"
 )]
 
+mod client;
 mod dropbear;
 mod enroll;
 mod hostile;
 mod lan;
 mod openssh;
 mod releases;
-mod storm;
 mod strangers;
 mod support;
 mod waiting;

@@ -8,7 +8,7 @@ use moorline_core::port::{ControlWriter, LandingError, Landings};
 use moorline_tunnel::TunnelConfig;
 use russh::client;
 
-use crate::hostile::Client;
+use crate::client::Client;
 use crate::support::{Rig, SOON, Seen, config};
 
 fn patient() -> TunnelConfig {

@@ -52,7 +52,7 @@ class View {
     this.#go(at, false);
     // A store that does not answer takes the day away, and not the live picture.
     await this.#day(this.zone.date(at ?? serverNow())).catch(report);
-    this.stops = [repeat(() => this.#refresh(), REFRESH), repeat(() => this.#coverage(), COVERAGE)];
+    this.stops = [repeat(() => this.#refresh(), REFRESH), repeat(() => this.#midnight() ?? this.#coverage(), COVERAGE)];
   }
 
   stop() {
@@ -105,6 +105,15 @@ class View {
     this.dayName.textContent = this.zone.dayName((from + to) / 2);
     this.timeline.setDay(from, to, this.stage.wall() ?? Math.min(serverNow(), from + 12 * 3600e3));
     await this.#coverage(true);
+  }
+
+  /** The page may stay open over midnight: there is another day to choose, and who watches live has come into it. */
+  #midnight() {
+    const [today, last] = [this.zone.date(serverNow()), this.date.max];
+    if (today === last) return;
+    if (this.stage.isLive && this.date.value === last) return this.#day(today);
+    this.date.max = today;
+    this.next.disabled = this.date.value >= today;
   }
 
   async #coverage(always = false) {

@@ -81,9 +81,9 @@ impl Cause {
     /// What a person reads on the page and in an alarm.
     pub fn explanation(self) -> &'static str {
         match self {
-            Self::TunnelDown => "the camera's tunnel was down",
+            Self::TunnelDown => "the camera could not be reached",
             Self::HungUp => "the camera hung up on purpose",
-            Self::Operator => "the operator ended its tunnel or changed its settings",
+            Self::Operator => "the operator ended its connection or changed its settings",
             Self::Disabled => "the camera or its recording was switched off",
             Self::NodeLost => "the machine and its disk were lost",
             Self::StoreLost => "the store lost it after acknowledging it",
@@ -131,5 +131,14 @@ mod tests {
             assert_eq!(cause.as_str().parse(), Ok(cause));
         }
         assert!("tunnel_up".parse::<Cause>().is_err());
+    }
+
+    /// A camera in the own network has none.
+    #[test]
+    fn no_explanation_speaks_of_a_tunnel() {
+        for cause in Cause::ALL {
+            let text = cause.explanation();
+            assert!(!text.contains("tunnel"), "{cause}: {text}");
+        }
     }
 }

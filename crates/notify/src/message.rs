@@ -267,7 +267,7 @@ mod tests {
              \n\
              Einfahrt Süd (home/yard)\n  \
              nothing recorded since 2026-11-21 04:20:05 CET (03:20:05 UTC)\n  \
-             why: the camera's tunnel was down\n  \
+             why: the camera could not be reached\n  \
              what to do: see whether the camera has power and its network reaches this server\n\
              \n\
              You get one more message when recording goes on.\n"

@@ -133,7 +133,10 @@ async fn a_mail_is_readable_and_goes_to_each() {
             text.contains("nothing recorded since 2026-11-21 04:20:05 CET (03:20:05 UTC)"),
             "{text}"
         );
-        assert!(text.contains("why: the camera's tunnel was down"), "{text}");
+        assert!(
+            text.contains("why: the camera could not be reached"),
+            "{text}"
+        );
     }
 }
 

@@ -2,9 +2,9 @@
 
 /** Cause → what kind of trouble it is, what it was, and what it is while it goes on. */
 export const CAUSES = {
-  tunnel_down: ["away", "the camera's tunnel was down", "the camera's tunnel is down"],
+  tunnel_down: ["away", "the camera could not be reached", "the camera cannot be reached"],
   hung_up: ["purpose", "the camera hung up on purpose", "the camera hung up on purpose"],
-  operator: ["purpose", "the operator ended its tunnel or changed its settings", "the operator ended its tunnel or changed its settings"],
+  operator: ["purpose", "the operator ended its connection or changed its settings", "the operator ended its connection or changed its settings"],
   disabled: ["purpose", "the camera or its recording was switched off", "the camera or its recording is switched off"],
   node_lost: ["server", "the machine and its disk were lost", "the machine and its disk were lost"],
   store_lost: ["server", "the store lost it after acknowledging it", "the store lost it after acknowledging it"],

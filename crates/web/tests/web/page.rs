@@ -158,7 +158,7 @@ async fn somebody_signs_in_and_sees_the_cameras() {
         "Away",
         "No pictures since",
         "2 h 30 min",
-        "the camera's tunnel is down",
+        "the camera cannot be reached",
         "no picture at the moment",
     ] {
         assert!(gate.contains(words), "{words:?} in {gate}");
@@ -318,6 +318,35 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     browser.click(".go-live").await.unwrap();
     moving(&browser).await;
     assert_eq!(browser.text(".badge").await.unwrap(), "Live");
+}
+
+#[tokio::test]
+async fn a_page_that_stays_open_over_midnight_comes_into_the_new_day() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "vera").await;
+    open(&browser, &house, DOOR).await;
+    drawn(&browser).await;
+    let day = "return [document.querySelector('[aria-label=Day]').value, document.querySelector('[aria-label=\"Day after\"]').disabled];";
+    let before = browser.script(day).await.unwrap();
+    assert_eq!(before[1], true, "there is no day after today");
+    // The zone's day ends in eleven hours; the server's clock, as the page sees it, is put on by twelve.
+    let later = "const real = window.fetch; window.fetch = async (...all) => { const answer = await real(...all); const headers = new Headers(answer.headers); \
+        headers.set('date', new Date(Date.parse(headers.get('date')) + 12 * 3600e3).toUTCString()); \
+        return new Response(answer.body, { status: answer.status, headers }); }; return null;";
+    browser.script(later).await.unwrap();
+    let gone_on = format!(
+        "return document.querySelector('[aria-label=Day]').value > {};",
+        before[0]
+    );
+    browser.wait_for_script(&gone_on, SOON).await.unwrap();
+    let after = browser.script(day).await.unwrap();
+    assert_eq!(after[1], true, "the new day is the last one");
+
+    // Who looks at a day that is over stays there.
+    browser.click("[aria-label='Day before']").await.unwrap();
+    drawn(&browser).await;
+    let back = browser.script(day).await.unwrap();
+    assert_eq!((&back[0], &back[1]), (&before[0], &Value::Bool(false)));
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ impl Ledger {
             recorded_until: self.recorded_until,
             gaps: self.stretches(),
             alarmed_since,
-            alive_until: None,
+            ..Memory::default()
         }
     }
 

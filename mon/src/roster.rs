@@ -198,7 +198,8 @@ impl Roster {
                 recorded_until: shown.status.recorded_until,
                 gaps: shown.status.gaps.clone(),
                 alarmed_since: shown.alarmed_since,
-                alive_until: None,
+                notices: shown.status.notices.clone(),
+                ..Memory::default()
             })
         });
         let driver = Driver::new(

@@ -112,6 +112,16 @@ impl Prefix {
         }
     }
 
+    /// Its first address.
+    #[must_use]
+    pub fn first(self) -> IpAddr {
+        match self {
+            Prefix::V4([a, b, c]) => IpAddr::from([a, b, c, 0]),
+            Prefix::V6Site([a, b, c]) => IpAddr::from([a, b, c, 0, 0, 0, 0, 0]),
+            Prefix::V6Network([a, b, c, d]) => IpAddr::from([a, b, c, d, 0, 0, 0, 0]),
+        }
+    }
+
     /// Every network that an address is counted in, narrow first: one for IPv4, two for IPv6.
     pub fn all(address: IpAddr) -> impl Iterator<Item = Prefix> {
         let (narrow, wide) = (Prefix::narrow(address), Prefix::wide(address));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::cause::Cause;
 use crate::id::{CameraId, TenantId};
@@ -69,7 +69,7 @@ impl Serialize for AlarmCause {
 }
 
 /// What is new about a camera's connections (rule S4): nothing is wrong yet, but its owner may know better.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// When.
     pub at: Timestamp,
@@ -82,10 +82,10 @@ pub struct Notice {
 }
 
 /// What is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
-    /// The camera connects from a network from which it never did since the server started.
+    /// The camera connects from a network that is none of those that it last came from.
     NewNetwork,
     /// Its SSH client has another version.
     NewClient,

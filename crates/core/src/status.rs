@@ -227,7 +227,7 @@ pub struct CameraStatus {
     pub said: Vec<(String, String)>,
     /// The SSH client's version line, untrusted.
     pub client: Option<String>,
-    /// What was new about its connections since the server started (rule S4), oldest first; the last 8.
+    /// What was new about its connections (rule S4), oldest first; the last 8.
     pub notices: Vec<Notice>,
     /// What else keeps it from being watched and recorded, in words; in a cluster the conditions of its resource that do not hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -3,7 +3,8 @@
 //! While an archiver pod runs it knows itself up to where its archive is durable, and says so to each new holder; nothing is stored for it.
 //! When a camera's pods have gone, the write that empties the session also says since when and why there is no media (`status.away`): that is
 //! what a replica knows after a restart. So a memory costs no write of its own. What is lost is finer: of several causes in a row while no
-//! archiver runs, the last one stands for all of them, and an alarm that was raised already may be raised once more.
+//! archiver runs, the last one stands for all of them, an alarm that was raised already may be raised once more, and the networks that a
+//! camera came from (rule S4) are known only while the replica that it is connected to lives.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,8 +65,7 @@ fn remembered(known: &Known) -> Option<Memory> {
         durable_until: away.durable_until,
         recorded_until: away.recorded_until,
         gaps: vec![(gap, None)],
-        alarmed_since: None,
-        alive_until: None,
+        ..Memory::default()
     })
 }
 

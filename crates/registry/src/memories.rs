@@ -1,6 +1,9 @@
 //! What the monitor must know again after a restart (promise P4), as one JSON text per camera.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
+use moorline_core::alarm::Notice;
 use moorline_core::port::{Memories, Memory, PortError};
 use moorline_core::status::OpenGap;
 use moorline_core::{CameraId, Cause, Timestamp};
@@ -27,8 +30,15 @@ struct Stored {
     durable_until: Option<i64>,
     gaps: Vec<(i64, Cause, Option<i64>)>,
     alarmed_since: Option<i64>,
+    // What follows is not in what an older Moorline wrote.
     #[serde(default)]
     recorded_until: Option<i64>,
+    #[serde(default)]
+    networks: Vec<IpAddr>,
+    #[serde(default)]
+    clients: Vec<String>,
+    #[serde(default)]
+    notices: Vec<Notice>,
 }
 
 impl MemoryBook {
@@ -127,6 +137,9 @@ fn to_stored(memory: &Memory) -> Stored {
         gaps,
         alarmed_since: memory.alarmed_since.map(Timestamp::as_millis),
         recorded_until: memory.recorded_until.map(Timestamp::as_millis),
+        networks: memory.networks.clone(),
+        clients: memory.clients.clone(),
+        notices: memory.notices.clone(),
     }
 }
 
@@ -140,6 +153,9 @@ fn from_stored(stored: Stored) -> Memory {
         gaps: stored.gaps.into_iter().map(gap).collect(),
         alarmed_since: stored.alarmed_since.map(Timestamp::from_millis),
         recorded_until: stored.recorded_until.map(Timestamp::from_millis),
+        networks: stored.networks,
+        clients: stored.clients,
+        notices: stored.notices,
         alive_until: None,
     }
 }

@@ -13,12 +13,12 @@ use contract::{
     audit, camera, cameras, claims, enroll, id, memories, people, used_classes, users, word,
 };
 use moorline_base::{SharedClock, SimulatedClock};
-use moorline_core::SessionId;
 use moorline_core::port::{
     Audit, AuditEntry, AuditEvent, CameraAdmin, CameraAdminError, CameraDirectory, Claims,
     Memories, UsedClasses as _, Users, WebSessions,
 };
 use moorline_core::user::Role;
+use moorline_core::{SessionId, Timestamp};
 use moorline_registry::{OpenError, Registry};
 
 /// The registry keeps a record as it was given.
@@ -167,6 +167,25 @@ fn books(place: &Place, registry: &Registry) -> people::Books {
     }
 }
 
+/// Neither networks nor notices were remembered once.
+#[tokio::test]
+async fn what_an_older_version_remembered_is_read() {
+    let place = Place::new();
+    let registry = place.open().await;
+    registry.cameras().add(camera("yard", &[1])).await.unwrap();
+    registry.close().await.unwrap();
+    execute(
+        &place.database(),
+        r#"INSERT INTO memories VALUES ('home', 'yard', '{"durable_until":7,"gaps":[],"alarmed_since":null}')"#,
+    )
+    .await;
+    let registry = place.open().await;
+    let read = memories::of(&*registry.memories(), &id("yard")).await;
+    let read = read.expect("it is forgotten");
+    assert_eq!(read.durable_until, Some(Timestamp::from_millis(7)));
+    assert_eq!(read.networks, Vec::<std::net::IpAddr>::new());
+}
+
 #[tokio::test]
 async fn users_keep_their_contract() {
     let place = Place::new();
@@ -206,7 +225,7 @@ async fn everything_is_there_after_a_restart() {
         .await
         .unwrap();
     registry.audit().write(AuditEntry {
-        at: moorline_core::Timestamp::from_millis(5),
+        at: Timestamp::from_millis(5),
         actor: "anna".into(),
         event: AuditEvent::SignIn,
         subject: String::new(),

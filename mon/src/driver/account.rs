@@ -148,19 +148,24 @@ impl Driver {
         self.gap_counted = self.ledger.open_gap().map(|gap| (gap.cause, now));
     }
 
-    /// Stores what must be known again: a change of causes at once, `durable until` at most every 10 s, the rest at the stop.
+    /// Stores what must be known again: a change of causes and another network or client at once, `durable until` at most every 10 s, the rest at the stop.
     fn remember(&mut self) {
         if self.removed || self.keeper.task.is_some() {
             return;
         }
         let now = self.shared.clock.monotonic();
-        let memory = self.ledger.memory(self.alarmed_since);
+        let mut memory = self.ledger.memory(self.alarmed_since);
+        self.appearances.remember(&mut memory);
+        memory.notices = self.notices.all();
         let stored = &self.keeper.stored;
         self.keeper.waiting = memory != *stored;
         if !self.keeper.waiting {
             return;
         }
-        let urgent = memory.gaps != stored.gaps || memory.alarmed_since != stored.alarmed_since;
+        let urgent = memory.gaps != stored.gaps
+            || memory.alarmed_since != stored.alarmed_since
+            || memory.networks != stored.networks
+            || memory.clients != stored.clients;
         let at_once = !self.keeper.failed && (urgent || self.stopping);
         if !at_once && now < self.keeper.not_before {
             return;

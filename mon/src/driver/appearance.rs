@@ -1,16 +1,19 @@
 //! Where a camera was seen and with which client (S4): a first appearance from a new network or with a new client version is a notice,
 //! and so is each call of a stolen camera's key.
 //!
-//! Pure, and bounded to the last [`KNOWN`] of each. It begins anew with the process: the first tunnel after a start is no notice. One
-//! kind of notice about one camera is sent once an hour; what is the same as an earlier one of that hour is not even shown again.
+//! Pure, and bounded to the last [`KNOWN`] of each. It is remembered across a restart, so that a restart hides nothing and tells nothing
+//! anew; the first tunnel of a camera is no notice. One kind of notice about one camera is sent once an hour; what is the same as an
+//! earlier one of that hour is not even shown again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moorline_base::Untrusted;
 use moorline_base::rate::Prefix;
+use moorline_core::Timestamp;
 use moorline_core::alarm::{Alarm, AlarmKind, Notice, NoticeKind};
+use moorline_core::port::Memory;
 
 use super::Driver;
 
@@ -26,7 +29,7 @@ pub(super) struct News {
     pub(super) client: bool,
 }
 
-/// What was seen since the process started.
+/// What was seen.
 #[derive(Debug, Default)]
 pub(super) struct Appearances {
     networks: VecDeque<Prefix>,
@@ -34,6 +37,22 @@ pub(super) struct Appearances {
 }
 
 impl Appearances {
+    /// Goes on from what was remembered.
+    pub(super) fn restore(memory: &Memory) -> Self {
+        let networks = memory.networks.iter().copied().map(Prefix::wide);
+        Self {
+            networks: networks.take(KNOWN).collect(),
+            clients: memory.clients.iter().take(KNOWN).cloned().collect(),
+        }
+    }
+
+    /// Writes down what must be known again.
+    pub(super) fn remember(&self, memory: &mut Memory) {
+        let networks = self.networks.iter().copied().map(Prefix::first);
+        memory.networks = networks.collect();
+        memory.clients = self.clients.iter().cloned().collect();
+    }
+
     /// A tunnel serves from there, with that client.
     pub(super) fn seen(&mut self, address: Option<IpAddr>, client: &str) -> News {
         let network =
@@ -57,14 +76,22 @@ pub(super) enum Fate {
 /// The notices of a camera.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    last: VecDeque<(Instant, Notice)>,
-    told: BTreeMap<NoticeKind, Instant>,
+    last: VecDeque<Notice>,
+    told: BTreeMap<NoticeKind, Timestamp>,
 }
 
 impl Notices {
-    /// Takes a notice.
-    pub(super) fn add(&mut self, notice: Notice, now: Instant) -> Fate {
-        let lately = |at: Instant| now.saturating_duration_since(at) < EVERY;
+    /// Goes on from what was remembered: what was shown counts as told.
+    pub(super) fn restore(memory: &Memory) -> Self {
+        let last: VecDeque<Notice> = memory.notices.iter().take(KNOWN).cloned().collect();
+        let told = last.iter().map(|notice| (notice.what, notice.at)).collect();
+        Self { last, told }
+    }
+
+    /// Takes a notice. Hours are the wall clock's, since they go on across a restart; one that lies in the future is over.
+    pub(super) fn add(&mut self, notice: Notice) -> Fate {
+        let now = notice.at;
+        let lately = |at: Timestamp| at <= now && now.since(at) < EVERY;
         let ip = |notice: &Notice| notice.peer.map(|peer| peer.ip().to_canonical());
         let same = |other: &Notice| {
             (other.what, ip(other), &other.client) == (notice.what, ip(&notice), &notice.client)
@@ -72,7 +99,7 @@ impl Notices {
         if self
             .last
             .iter()
-            .any(|(at, other)| lately(*at) && same(other))
+            .any(|other| lately(other.at) && same(other))
         {
             return Fate::Known;
         }
@@ -80,7 +107,7 @@ impl Notices {
         if self.last.len() >= KNOWN {
             self.last.pop_front();
         }
-        self.last.push_back((now, notice));
+        self.last.push_back(notice);
         if self.told.get(&what).copied().is_some_and(lately) {
             return Fate::Shown;
         }
@@ -90,7 +117,7 @@ impl Notices {
 
     /// The last of them, oldest first.
     pub(super) fn all(&self) -> Vec<Notice> {
-        self.last.iter().map(|(_, notice)| notice.clone()).collect()
+        self.last.iter().cloned().collect()
     }
 }
 
@@ -109,7 +136,7 @@ impl Driver {
             peer,
             client,
         };
-        let fate = self.notices.add(notice.clone(), now);
+        let fate = self.notices.add(notice.clone());
         if fate == Fate::Known {
             return;
         }
@@ -169,15 +196,15 @@ mod tests {
 
     #[test]
     fn s4_a_notice_is_told_once_an_hour_and_shown_while_it_is_new() {
-        let (mut notices, start) = (Notices::default(), Instant::now());
+        let mut notices = Notices::default();
         let mut add = |what, peer: &str, minutes: u64| {
             let notice = Notice {
-                at: moorline_core::Timestamp::default(),
+                at: Timestamp::default() + Duration::from_secs(minutes * 60),
                 what,
                 peer: peer.parse().ok(),
                 client: "SSH-2.0-dropbear".to_owned(),
             };
-            notices.add(notice, start + Duration::from_secs(minutes * 60))
+            notices.add(notice)
         };
         let stolen = NoticeKind::StolenKey;
         assert_eq!(add(stolen, "192.0.2.1:1000", 0), Fate::Told);

@@ -123,6 +123,8 @@ impl Driver {
             alive_until: None,
             ..memory.clone()
         };
+        let appearances = Appearances::restore(&memory);
+        let notices = Notices::restore(&memory);
         let keeper = Keeper::new(stored, now);
         let (ledger, carried) = Ledger::restore(memory, wall);
         let table = Lifecycle::new(shared.settings.grace);
@@ -149,8 +151,8 @@ impl Driver {
             link_before: Link::Absent,
             link_since: carried.map_or(wall, |gap| gap.since),
             client: None,
-            appearances: Appearances::default(),
-            notices: Notices::default(),
+            appearances,
+            notices,
             ledger,
             recorded: camera.record.source(),
             recorded_from: None,

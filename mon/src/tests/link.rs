@@ -1,6 +1,8 @@
 //! Tunnels, claims, takeover, hang-up, grace, the record's changes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use moorline_core::camera::{Access, CameraKey, Enabled, Record};
 use moorline_core::lifecycle::{EndReason, Role};
@@ -8,7 +10,8 @@ use moorline_core::port::*;
 use moorline_core::status::LinkStatus;
 use moorline_core::{Camera, Generation, SessionId};
 
-use super::world::{ClaimMode, Done, World, instance, key, record};
+use super::world::{ClaimMode, Done, START, World, instance, key, record, tunnel};
+use crate::Settings;
 
 const S1: SessionId = SessionId(1);
 const S2: SessionId = SessionId(2);
@@ -296,7 +299,7 @@ async fn revoking_one_key_of_a_camera_leaves_the_session_of_its_other_key() {
     let second = std::sync::Arc::new(both.clone());
     assert!(world.monitor.up(TunnelUp {
         key: Some(key(2)),
-        ..super::world::tunnel(S2, &second)
+        ..tunnel(S2, &second)
     }));
     world.settle().await;
     let mut without_second = both.clone();
@@ -428,6 +431,46 @@ async fn a_lan_camera_is_connecting_until_it_plays_and_when_it_no_longer_does() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn s4_a_restart_hides_no_new_network_and_tells_nothing_anew() {
+    use moorline_core::alarm::{AlarmKind, NoticeKind};
+    let (home, abroad, elsewhere) = ("203.0.113.9:1", "198.51.100.7:1", "192.0.2.9:1");
+    let mut memories = BTreeMap::new();
+    let mut start = START;
+    // In which network it is seen, and of what somebody is told.
+    for (nth, (peer, told)) in [
+        (home, vec![]),
+        (abroad, vec![NoticeKind::NewNetwork]),
+        (home, vec![]),
+        (abroad, vec![]),
+        // The hour of the first notice is over.
+        (elsewhere, vec![NoticeKind::NewNetwork]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let world = World::starting_at(start, Settings::default(), [record("yard")], memories);
+        world.settle().await;
+        let camera = world.fakes.snapshot().iter().next().unwrap().clone();
+        assert!(world.monitor.up(TunnelUp {
+            peer: Some(peer.parse().unwrap()),
+            ..tunnel(SessionId(1), &camera)
+        }));
+        world.pass(1).await;
+        let shown = world.status("yard").notices.len();
+        assert_eq!(shown, [0, 1, 1, 1, 2][nth], "start {nth}");
+        let (_, fakes) = world.stop().await;
+        let alarms = fakes.alarms.lock().unwrap();
+        let kinds = alarms.iter().filter_map(|alarm| match &alarm.kind {
+            AlarmKind::Notice { what, .. } => Some(*what),
+            _ => None,
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), told, "start {nth}");
+        memories = fakes.memories.lock().unwrap().clone();
+        start = start + Duration::from_secs(1_300);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn s4_what_is_new_about_a_camera_is_shown_and_told_once() {
     use moorline_core::alarm::{AlarmKind, NoticeKind};
     let world = World::new([record("yard")]);
@@ -500,7 +543,7 @@ async fn s5_claims_of_a_tenant_wait_for_their_turn_and_all_come_in() {
         assert!(
             world
                 .monitor
-                .up(super::world::tunnel(SessionId(session as u64 + 1), camera))
+                .up(tunnel(SessionId(session as u64 + 1), camera))
         );
     }
     let served = || {
@@ -546,7 +589,7 @@ async fn hello_time_and_ping_are_said_to_every_session() {
     world.pass(31).await;
     let lines: Vec<_> = world.fakes.done.lock().unwrap().clone();
     let line = |text: &str| Done::Line(S1, text.to_owned());
-    let unix = super::world::START.as_millis() / 1_000;
+    let unix = START.as_millis() / 1_000;
     assert_eq!(
         lines,
         [
@@ -616,7 +659,7 @@ async fn a_session_of_a_camera_that_was_just_removed_is_ended() {
     let world = World::new([record("yard")]);
     world.settle().await;
     let gone = super::world::camera("gone");
-    assert!(world.monitor.up(super::world::tunnel(S1, &gone)));
+    assert!(world.monitor.up(tunnel(S1, &gone)));
     world.monitor.opened(S2, &gone.id);
     world.settle().await;
     let removed = |session| Done::End(session, EndReason::Removed);
@@ -664,7 +707,7 @@ async fn p2_a_thousand_cameras_that_reconnect_at_once_are_all_up_and_none_is_cro
         let first = 1 + round * CAMERAS;
         for (index, record) in records.iter().enumerate() {
             let session = SessionId(first + index as u64);
-            let up = super::world::tunnel(session, &std::sync::Arc::new(record.clone()));
+            let up = tunnel(session, &std::sync::Arc::new(record.clone()));
             assert!(world.monitor.up(up));
         }
         let all_up = async {
@@ -687,7 +730,7 @@ async fn p2_a_thousand_cameras_that_reconnect_at_once_are_all_up_and_none_is_cro
                 seen = world.monitor.changed(seen).await;
             }
         };
-        let limit = std::time::Duration::from_secs(30);
+        let limit = Duration::from_secs(30);
         tokio::time::timeout(limit, all_up).await.expect("all up");
     }
     let done = world.fakes.take();

@@ -1,8 +1,10 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::PortError;
+use crate::alarm::Notice;
 use crate::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
 use crate::id::{CameraId, Generation, SessionId};
 use crate::key::PublicKey;
@@ -240,6 +242,13 @@ pub struct Memory {
     pub gaps: Vec<(OpenGap, Option<Timestamp>)>,
     /// The alarm that was raised and not yet cleared: since when recording stood still.
     pub alarmed_since: Option<Timestamp>,
+    /// The networks that the camera last came from, by their first address, and the version lines of its last SSH clients (rule S4): at most
+    /// 8 of each, oldest first.
+    pub networks: Vec<IpAddr>,
+    /// See `networks`.
+    pub clients: Vec<String>,
+    /// The last notices, at most 8, oldest first.
+    pub notices: Vec<Notice>,
     /// Up to when this is known to be true: the last sign of life before the process ended. Given by [`Memories::load`] from
     /// [`Memories::alive`]; `None` if there was none. Not stored with the memory itself.
     pub alive_until: Option<Timestamp>,

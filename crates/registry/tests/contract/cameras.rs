@@ -247,6 +247,16 @@ pub(crate) async fn a_wrong_field_is_named(
                 })
             }),
         ),
+        (
+            "sub.path",
+            wrong(|camera| {
+                let of = |path: &str| Source {
+                    path: Some(path.into()),
+                    ..Source::default()
+                };
+                (camera.main, camera.sub) = (of("/ch0"), Some(of("/ch0/")));
+            }),
+        ),
         ("record", wrong(|camera| camera.record = Record::Sub)),
         (
             "retention",

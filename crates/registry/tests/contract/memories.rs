@@ -1,5 +1,6 @@
 //! `Memories`.
 
+use moorline_core::alarm::{Notice, NoticeKind};
 use moorline_core::port::{CameraAdmin, Memories, Memory};
 use moorline_core::status::OpenGap;
 use moorline_core::{CameraId, Cause, Timestamp};
@@ -23,6 +24,17 @@ pub(crate) fn memory(seed: i64) -> Memory {
             (gap(seed + 5, Cause::CameraSilent), None),
         ],
         alarmed_since: Some(at(seed + 7)),
+        networks: vec![
+            "198.51.100.0".parse().unwrap(),
+            "2001:db8:7::".parse().unwrap(),
+        ],
+        clients: vec![format!("SSH-2.0-dropbear_{seed}")],
+        notices: vec![Notice {
+            at: at(seed + 9),
+            what: NoticeKind::NewNetwork,
+            peer: Some("198.51.100.7:4000".parse().unwrap()),
+            client: "SSH-2.0-\u{1b}[2J".to_owned(),
+        }],
         alive_until: None,
     }
 }

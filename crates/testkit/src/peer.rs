@@ -80,6 +80,12 @@ pub const FFPROBE: Peer = Peer {
     package: "ffmpeg",
     version: ("ffprobe", &["-version"]),
 };
+/// Shows what it plays.
+pub const FFPLAY: Peer = Peer {
+    name: "ffplay",
+    package: "ffmpeg",
+    version: ("ffplay", &["-version"]),
+};
 /// GStreamer's command line: `rtspsrc` as a client.
 pub const GST_LAUNCH: Peer = Peer {
     name: "gst-launch-1.0",
@@ -116,6 +122,7 @@ pub const REQUIRED: &[Peer] = &[
     BUSYBOX,
     FFMPEG,
     FFPROBE,
+    FFPLAY,
     GST_LAUNCH,
     PYTHON,
     CHROMIUM,

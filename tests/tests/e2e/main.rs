@@ -29,6 +29,7 @@ mod kill_nine;
 mod other_cameras;
 mod players;
 mod restart;
+mod steady_players;
 mod support;
 mod takeover;
 mod tiers;

@@ -143,3 +143,31 @@ async fn after_a_change_of_stream_both_recordings_are_reached() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn one_path_for_both_streams_is_refused_and_nothing_is_changed() {
+    let server = Server::start(SHORT).await;
+    let key = moorline_simcam::Key::generate().unwrap().public_line();
+    let refused = async |arguments: &[&str]| {
+        let told = server.refused(arguments).await;
+        assert!(told.contains("this is the path of main"), "{told}");
+    };
+    let add = ["camera", "add", "yard", "--key", &key];
+    for sub in ["/main", "/main/"] {
+        refused(&[&add[..], &["--path", "/main", "--sub-path", sub]].concat()).await;
+    }
+    let cameras = server.cli(&["camera", "list"]).await;
+    assert_eq!(cameras, Value::Array(Vec::new()));
+
+    server.add("yard", &["--sub-path", "/sub"]).await;
+    let set = ["camera", "set", "yard"];
+    for change in [["--sub-path", "/main"], ["--path", "/sub"]] {
+        refused(&[&set[..], &change].concat()).await;
+    }
+    let yard = server.camera("yard").await;
+    assert_eq!(
+        (&yard["main"]["path"], &yard["sub"]["path"]),
+        (&"/main".into(), &"/sub".into())
+    );
+    server.stop().await;
+}

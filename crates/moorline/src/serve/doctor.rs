@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(found.level, "problem");
         assert_eq!(
             found.finding,
-            "not recorded: auth: the camera's RTSP server refused the stream (unauthorized), 1m 0s; yard: the camera's tunnel was down, 1m 0s"
+            "not recorded: auth: the camera's RTSP server refused the stream (unauthorized), 1m 0s; yard: the camera could not be reached, 1m 0s"
         );
         assert!(found.hint.unwrap().contains("camera set auth --login"));
         let many: Vec<Camera> = (0..20).map(|n| camera(&format!("c{n}"))).collect();

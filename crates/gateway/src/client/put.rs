@@ -131,14 +131,13 @@ pub(super) async fn put(
             body.map(|body| body.to_bytes()).unwrap_or_default(),
         ))
     };
-    tokio::pin!(connection);
-    let (status, body) = tokio::select! {
-        answered = answered => answered.map_err(|cause| unavailable("the store", cause))?,
-        // The connection's own end without an answer is told by the request.
-        ended = &mut connection => {
-            return Err(unavailable("the store", ended.err().map_or_else(|| "it closed".to_owned(), |cause| cause.to_string())));
-        }
+    tokio::pin!(connection, answered);
+    let answer = tokio::select! {
+        answer = &mut answered => answer,
+        // A store may close as soon as it has answered, and both are seen at once: the answer counts. Without one the request tells of the end.
+        _ = &mut connection => answered.await,
     };
+    let (status, body) = answer.map_err(|cause| unavailable("the store", cause))?;
     judge(status, &body, &file.key.to_string())
 }
 
@@ -201,7 +200,42 @@ fn judge(status: StatusCode, body: &Bytes, key: &str) -> Result<(), StoreError> 
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_closes_as_soon_as_it_has_answered_has_answered() {
+        let listener = moorline_base::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"media") && stream.read_buf(&mut asked).await.is_ok() {}
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sealed");
+        std::fs::write(&path, b"media").unwrap();
+        let key = "v1/r014/home/yard/2026/11/20/211005.250Z_00060033_g0000000007_7f3a9c21_000042_b41d0e_full.mp4";
+        let file = SealedFile {
+            path,
+            key: key.parse().unwrap(),
+            bytes: 5,
+            md5: None,
+        };
+        let signed = PresignReply {
+            url: format!("http://127.0.0.1:{port}/recordings/{key}?signed"),
+            headers: Vec::new(),
+            expires_in_ms: 60_000,
+        };
+        let trust = StoreTrust::load(None).unwrap();
+        for _ in 0..20 {
+            put(&trust, &signed, &file).await.unwrap();
+        }
+    }
 
     #[test]
     fn a_stores_answer_is_told_by_what_the_waiting_one_can_do() {

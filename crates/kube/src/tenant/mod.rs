@@ -112,6 +112,8 @@ impl Tenants {
                     }
                     Ok(Done::Waits(QUOTA_PENDING, _)) => wait = wait.min(SHORTLY),
                     Ok(Done::Waits(..)) => wait = wait.min(AGAIN),
+                    // Somebody else has written its status: the watch tells how it is now.
+                    Err(Fault::Conflict) => wait = wait.min(AGAIN),
                     Err(fault) => {
                         tracing::warn!(tenant = %name, %fault, "a tenant is not as it should be");
                         wait = wait.min(AGAIN);

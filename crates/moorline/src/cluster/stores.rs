@@ -327,12 +327,12 @@ impl Stores {
             Ok(told) => Ok((store, told)),
             Err(error @ StoreError::Unavailable(_)) => Err((
                 "StoreUnavailable",
-                format!("{error}; check spec.store.endpoint"),
+                format!("check spec.store.endpoint: {error}"),
             )),
             Err(error) => Err((
                 "StoreRefused",
                 format!(
-                    "{error}; check bucket, region and policy, and the Secret {} in namespace {}",
+                    "check bucket, region and policy, and the Secret {} in namespace {}: {error}",
                     wanted.secret,
                     self.0.credentials.namespace()
                 ),

@@ -355,6 +355,7 @@ async fn the_sweeper_deletes_what_expired_and_leaves_spool_and_strangers_alone()
     let by_age = Sweeper::by_age(
         Arc::new(archive.store.clone()),
         policy,
+        SweepState::in_memory(),
         Arc::new(clock.clone()),
     );
     let cancel = CancellationToken::new();

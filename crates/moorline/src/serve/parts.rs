@@ -218,6 +218,7 @@ impl Parts {
             None => Sweeper::by_age(
                 Arc::clone(&self.store.read),
                 policy,
+                self.swept.clone(),
                 Arc::clone(&self.clock),
             ),
         }

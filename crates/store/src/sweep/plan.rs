@@ -55,11 +55,22 @@ pub struct Room {
 impl Room {
     /// Bytes over the bounds.
     fn excess(&self, policy: &SweepPolicy) -> u64 {
+        self.over_share(policy)
+            .max(policy.min_free.saturating_sub(self.disk.available))
+    }
+
+    /// Bytes to free, so that the bounds hold for a while.
+    fn wanted(&self, policy: &SweepPolicy) -> u64 {
+        let free = policy.min_free.saturating_add(policy.headroom());
+        let tight = policy.is_tight(self.disk.available);
+        let missing = free.saturating_sub(self.disk.available);
+        self.over_share(policy).max(if tight { missing } else { 0 })
+    }
+
+    fn over_share(&self, policy: &SweepPolicy) -> u64 {
         let share = u128::from(self.disk.total) * u128::from(policy.max_percent) / 100;
-        let over = self
-            .used
-            .saturating_sub(u64::try_from(share).unwrap_or(u64::MAX));
-        over.max(policy.min_free.saturating_sub(self.disk.available))
+        self.used
+            .saturating_sub(u64::try_from(share).unwrap_or(u64::MAX))
     }
 }
 
@@ -81,18 +92,18 @@ pub fn plan(objects: &[Object], room: Option<Room>, policy: &SweepPolicy, now: T
     let (expired, kept): (Vec<&Object>, Vec<&Object>) = oldest
         .into_iter()
         .partition(|object| object.is_expired(now));
+    let wanted = room.map_or(0, |room| room.wanted(policy));
     let excess = room.map_or(0, |room| room.excess(policy));
-    let freed = expired.iter().map(|object| object.bytes).sum();
-    let mut short = excess.saturating_sub(freed);
+    let mut freed: u64 = expired.iter().map(|object| object.bytes).sum();
     let mut delete = expired;
     let mut room_before = None;
     let spared = now - policy.spare;
     for object in &kept {
         let segment = matches!(object.key, ObjectKey::Segment(_)) && object.expires().is_some();
-        if short > 0 && segment && object.key.range().to <= spared {
+        if freed < wanted && segment && object.key.range().to <= spared {
             delete.push(object);
             room_before = room_before.max(Some(object.key.range().to));
-            short = short.saturating_sub(object.bytes);
+            freed = freed.saturating_add(object.bytes);
         }
     }
     if let Some(before) = room_before {
@@ -107,7 +118,7 @@ pub fn plan(objects: &[Object], room: Option<Room>, policy: &SweepPolicy, now: T
     Plan {
         delete: delete.into_iter().cloned().collect(),
         room_before,
-        short,
+        short: excess.saturating_sub(freed),
     }
 }
 
@@ -198,14 +209,21 @@ mod tests {
         );
         assert_eq!(plan.delete, [objects[2].clone(), objects[0].clone()]);
         assert_eq!(plan.room_before, Some(at("2026-11-01T00:03:00Z")));
-        // Somebody else fills the disk: 4 GiB free of 5.
+        // Somebody else fills the disk: 4 GiB free of 5, and 7.5 are to be free afterwards, of which three can be had.
         let plan = super::plan(
             &objects,
             room(10 * GIB, 4 * GIB),
             &SweepPolicy::default(),
             now,
         );
-        assert_eq!(plan.delete, [objects[2].clone()]);
+        let gone = [objects[2].clone(), objects[0].clone(), objects[3].clone()];
+        assert_eq!((plan.delete.as_slice(), plan.short), (&gone[..], 0));
+        // Near the bound the same; well above it nothing goes.
+        for (available, gone) in [(5 * GIB + GIB / 2, 2), (6 * GIB, 0)] {
+            let policy = SweepPolicy::default();
+            let plan = super::plan(&objects, room(10 * GIB, available), &policy, now);
+            assert_eq!((plan.delete.len(), plan.short), (gone, 0));
+        }
     }
 
     #[test]

@@ -1,20 +1,34 @@
 //! The sweeper: list, plan, delete.
 
-use std::collections::BinaryHeap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use moorline_base::clock::Slept;
+use moorline_base::files::DiskSpace;
 use moorline_base::{CancellationToken, SharedClock, clock};
 use moorline_core::Timestamp;
 use moorline_core::port::{SegmentStore, StoreError};
-use moorline_core::segment::{Retention, camera_prefix};
+use moorline_core::segment::{ObjectKey, Retention, camera_prefix};
 
 use super::erase::Pace;
 use super::plan::{Object, Plan, Room, plan};
+use super::trust::{Now, Trust};
 use super::{SweepPolicy, SweepState};
 use crate::DirectoryStore;
 
 /// How many of the oldest objects one plan sees, to bound memory: enough for 14 cameras' whole day.
 const WINDOW: usize = 20_000;
+
+/// How often the disk is looked at between sweeps: 100 cameras of 2 Mbit/s write 250 MB in that time.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The same after a sweep that could not make room: what may go grows by a minute per minute.
+const LOOK_IN_VAIN: Duration = Duration::from_secs(60);
+
+/// So many objects that cannot be deleted are passed over in one sweep. More means that the store does not delete.
+const MOST_STUCK: usize = 16;
 
 /// What one sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,13 +41,28 @@ pub struct Swept {
     pub short: u64,
 }
 
+/// The disk that is swept.
+#[async_trait]
+pub(super) trait Disk: Send + Sync {
+    /// Its room.
+    async fn space(&self) -> Result<DiskSpace, StoreError>;
+}
+
+#[async_trait]
+impl Disk for DirectoryStore {
+    async fn space(&self) -> Result<DiskSpace, StoreError> {
+        Self::space(self).await
+    }
+}
+
 /// Deletes what retention has outlived. One per store.
 pub struct Sweeper {
     store: Arc<dyn SegmentStore>,
-    disk: Option<DirectoryStore>,
+    disk: Option<Arc<dyn Disk>>,
     policy: SweepPolicy,
     state: SweepState,
     pace: Option<Pace>,
+    trust: Mutex<Trust>,
     clock: SharedClock,
 }
 
@@ -53,24 +82,36 @@ impl Sweeper {
         state: SweepState,
         clock: SharedClock,
     ) -> Self {
-        Self {
-            store: Arc::new(store.clone()),
-            disk: Some(store),
-            policy,
-            state,
-            pace: None,
-            clock,
-        }
+        let disk: Arc<dyn Disk> = Arc::new(store.clone());
+        Self::new(Arc::new(store), Some(disk), policy, state, clock)
     }
 
     /// Of any store: by age alone, with few requests (one page per camera and class, unless something expired).
-    pub fn by_age(store: Arc<dyn SegmentStore>, policy: SweepPolicy, clock: SharedClock) -> Self {
+    pub fn by_age(
+        store: Arc<dyn SegmentStore>,
+        policy: SweepPolicy,
+        state: SweepState,
+        clock: SharedClock,
+    ) -> Self {
+        Self::new(store, None, policy, state, clock)
+    }
+
+    pub(super) fn new(
+        store: Arc<dyn SegmentStore>,
+        disk: Option<Arc<dyn Disk>>,
+        policy: SweepPolicy,
+        state: SweepState,
+        clock: SharedClock,
+    ) -> Self {
+        let wall = Timestamp::from_millis(clock.wall_ms());
+        let trust = Trust::new(state.clock().unwrap_or(wall), clock.monotonic());
         Self {
             store,
-            disk: None,
+            disk,
             policy,
-            state: SweepState::in_memory(),
+            state,
             pace: None,
+            trust: Mutex::new(trust),
             clock,
         }
     }
@@ -86,17 +127,22 @@ impl Sweeper {
 
     /// Sweeps at once and then regularly, until `cancel`. A sweep that failed is told and comes again.
     pub async fn run(&self, cancel: &CancellationToken) {
+        let mut in_vain = false;
         loop {
             let swept = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
                 swept = self.run_once() => swept,
             };
+            let failed = !matches!(swept, Ok(Swept { short: 0, .. }));
             match swept {
                 Ok(Swept { short: 1.., .. }) => {
-                    tracing::warn!(
-                        "the disk is too full and nothing older than the last hour is left to delete"
-                    );
+                    // Once, and not with each look at a disk that stays full.
+                    if !in_vain {
+                        tracing::warn!(
+                            "the disk is too full and nothing older than the last hour is left to delete"
+                        );
+                    }
                 }
                 Ok(swept) if swept.objects > 0 => {
                     tracing::info!(
@@ -108,25 +154,54 @@ impl Sweeper {
                 Ok(_) => {}
                 Err(cause) => tracing::warn!(%cause, "retention could not sweep"),
             }
-            if clock::sleep(&*self.clock, self.policy.every, cancel)
-                .await
-                .is_cancelled()
-            {
+            in_vain = failed;
+            if self.until_due(in_vain, cancel).await.is_cancelled() {
                 break;
             }
         }
         tracing::debug!("the sweeper ended");
     }
 
-    /// One sweep: as many plans as it takes. Cancelling it leaves what was not deleted yet.
+    /// Waits for the next sweep: its time, or a disk that gets full before.
+    async fn until_due(&self, in_vain: bool, cancel: &CancellationToken) -> Slept {
+        let due = self.clock.monotonic() + self.policy.every;
+        let Some(disk) = &self.disk else {
+            return clock::sleep_until(&*self.clock, due, cancel).await;
+        };
+        let pause = if in_vain { LOOK_IN_VAIN } else { LOOK };
+        loop {
+            let look = due.min(self.clock.monotonic() + pause);
+            if clock::sleep_until(&*self.clock, look, cancel)
+                .await
+                .is_cancelled()
+            {
+                return Slept::Cancelled;
+            }
+            let space = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Slept::Cancelled,
+                space = disk.space() => space,
+            };
+            let tight = space.is_ok_and(|space| self.policy.is_tight(space.available));
+            if tight || self.clock.monotonic() >= due {
+                return Slept::Elapsed;
+            }
+        }
+    }
+
+    /// One sweep: as many plans as it takes. Cancelling it leaves what was not deleted yet. An object that cannot be deleted is told and
+    /// passed over.
     ///
     /// # Errors
-    /// [`StoreError`] of the first request that failed.
+    /// [`StoreError`] of the first request that failed; of a deletion, if more than a few fail.
     pub async fn run_once(&self) -> Result<Swept, StoreError> {
+        let now = self.now().await;
         let mut swept = Swept::default();
+        let mut stuck = BTreeSet::new();
         loop {
-            let now = Timestamp::from_millis(self.clock.wall_ms());
-            let (oldest, used) = self.scan(now).await?;
+            let (mut oldest, used) = self.scan(now).await?;
+            let whole = oldest.len() < WINDOW;
+            oldest.retain(|object| !stuck.contains(&object.key));
             let room = match &self.disk {
                 Some(disk) => Some(Room {
                     disk: disk.space().await?,
@@ -134,17 +209,50 @@ impl Sweeper {
                 }),
                 None => None,
             };
-            let whole = oldest.len() < WINDOW;
             let plan = plan(&oldest, room, &self.policy, now);
             swept.short = plan.short;
-            self.carry_out(&plan, &mut swept).await?;
-            if whole || plan.delete.is_empty() {
+            let before = stuck.len();
+            self.carry_out(&plan, &mut swept, &mut stuck).await?;
+            let done = whole || plan.delete.is_empty();
+            if done && stuck.len() == before {
                 return Ok(swept);
             }
         }
     }
 
-    async fn carry_out(&self, plan: &Plan, swept: &mut Swept) -> Result<(), StoreError> {
+    /// The wall clock, unless it cannot be believed.
+    async fn now(&self) -> Timestamp {
+        let wall = Timestamp::from_millis(self.clock.wall_ms());
+        let judged = {
+            let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+            trust.judge(wall, self.clock.monotonic())
+        };
+        match judged {
+            Now::Sure(now) => {
+                let state = self.state.clone();
+                let noted = tokio::task::spawn_blocking(move || state.believe(now)).await;
+                // A disk that is full must be swept all the same; the worst is an hour's wait after the next start.
+                if !matches!(noted, Ok(Ok(()))) {
+                    tracing::debug!("the time of this sweep was not noted");
+                }
+                now
+            }
+            Now::Doubted(expected) => {
+                tracing::warn!(
+                    clock = %wall, %expected,
+                    "the clock is days ahead of the last sweep: if it stays so for an hour, recordings expire by it"
+                );
+                expected
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        plan: &Plan,
+        swept: &mut Swept,
+        stuck: &mut BTreeSet<ObjectKey>,
+    ) -> Result<(), StoreError> {
         if let Some(before) = plan.room_before {
             let state = self.state.clone();
             let written = tokio::task::spawn_blocking(move || state.advance(before)).await;
@@ -161,9 +269,17 @@ impl Sweeper {
             return Ok(());
         }
         for object in &plan.delete {
-            self.store.delete(&object.key.to_string()).await?;
-            swept.objects += 1;
-            swept.bytes += object.bytes;
+            match self.store.delete(&object.key.to_string()).await {
+                Ok(()) => {
+                    swept.objects += 1;
+                    swept.bytes += object.bytes;
+                }
+                Err(cause) if stuck.len() < MOST_STUCK => {
+                    tracing::warn!(key = %object.key, %cause, "retention cannot delete a recording");
+                    stuck.insert(object.key.clone());
+                }
+                Err(cause) => return Err(cause),
+            }
         }
         Ok(())
     }

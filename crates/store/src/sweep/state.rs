@@ -1,4 +1,4 @@
-//! What the sweeper took for room, remembered over restarts.
+//! What the sweeper took for room, and the clock that it believed, remembered over restarts.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,24 +13,34 @@ use serde::{Deserialize, Serialize};
 
 const NEVER: i64 = i64::MIN;
 
-/// Up to where recordings went for room. Clones are the same state: the sweeper writes it, whoever computes coverage reads it.
+/// Up to where recordings went for room, and the last wall clock by which they went for age. Clones are the same state: the sweeper
+/// writes it, whoever computes coverage reads it.
 #[derive(Debug, Clone)]
 pub struct SweepState {
     before: Arc<AtomicI64>,
+    clock: Arc<AtomicI64>,
     path: Option<Arc<PathBuf>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Stored {
-    room_before: Timestamp,
+    room_before: Option<Timestamp>,
+    clock: Option<Timestamp>,
 }
 
 impl SweepState {
     /// A state that nobody remembers.
     pub fn in_memory() -> Self {
+        Self::of(&Stored::default(), None)
+    }
+
+    fn of(stored: &Stored, path: Option<PathBuf>) -> Self {
+        let raw = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
         Self {
-            before: Arc::new(AtomicI64::new(NEVER)),
-            path: None,
+            before: Arc::new(AtomicI64::new(raw(stored.room_before))),
+            clock: Arc::new(AtomicI64::new(raw(stored.clock))),
+            path: path.map(Arc::new),
         }
     }
 
@@ -39,23 +49,22 @@ impl SweepState {
     /// # Errors
     /// If it is there and cannot be read, or is no such file.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        let before = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Stored>(&bytes)?
-                .room_before
-                .as_millis(),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => NEVER,
+        let stored = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Stored::default(),
             Err(cause) => return Err(cause),
         };
-        Ok(Self {
-            before: Arc::new(AtomicI64::new(before)),
-            path: Some(Arc::new(path)),
-        })
+        Ok(Self::of(&stored, Some(path)))
     }
 
     /// Recordings that end before this instant went for room; `None` if none ever had to.
     pub fn room_before(&self) -> Option<Timestamp> {
-        let before = self.before.load(Ordering::Acquire);
-        (before != NEVER).then(|| Timestamp::from_millis(before))
+        known(&self.before)
+    }
+
+    /// The wall clock by which recordings went for age the last time; `None` if none ever did.
+    pub(super) fn clock(&self) -> Option<Timestamp> {
+        known(&self.clock)
     }
 
     /// What of a camera is expired: the later of what its class says and what went for room.
@@ -70,15 +79,36 @@ impl SweepState {
         if self.room_before().is_some_and(|known| known >= before) {
             return Ok(());
         }
-        if let Some(path) = &self.path {
-            let text = serde_json::to_vec(&Stored {
-                room_before: before,
-            })?;
-            write_atomic(path, &text, Access::Private)?;
-        }
+        self.write(&Stored {
+            room_before: Some(before),
+            clock: self.clock(),
+        })?;
         self.before.fetch_max(before.as_millis(), Ordering::AcqRel);
         Ok(())
     }
+
+    /// Remembers durably which clock is believed. Blocks.
+    pub(super) fn believe(&self, clock: Timestamp) -> io::Result<()> {
+        self.write(&Stored {
+            room_before: self.room_before(),
+            clock: Some(clock),
+        })?;
+        self.clock.store(clock.as_millis(), Ordering::Release);
+        Ok(())
+    }
+
+    /// The sweeper alone writes.
+    fn write(&self, stored: &Stored) -> io::Result<()> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        write_atomic(path, &serde_json::to_vec(stored)?, Access::Private)
+    }
+}
+
+fn known(at: &AtomicI64) -> Option<Timestamp> {
+    let at = at.load(Ordering::Acquire);
+    (at != NEVER).then(|| Timestamp::from_millis(at))
 }
 
 /// What of a camera is expired by its class alone: where nothing goes for room.
@@ -105,8 +135,10 @@ mod tests {
         );
         state.advance(noon).unwrap();
         state.advance(Timestamp::from_millis(5)).unwrap();
+        state.believe(now).unwrap();
         let again = SweepState::open(path.clone()).unwrap();
         assert_eq!(again.room_before(), Some(noon));
+        assert_eq!(again.clock(), Some(now));
         assert_eq!(again.expired_before(Retention::Days(14), now), noon);
         assert_eq!(
             again.expired_before(Retention::Days(1), now),

@@ -263,7 +263,7 @@ impl Driver {
             self.diagnose();
         }
         if mail.hang_up {
-            self.hang_up("the operator hung up");
+            self.hung_up_by_operator();
         }
         if let Some((peer, client)) = mail.stolen {
             self.notice(NoticeKind::StolenKey, Some(peer), client);

@@ -30,6 +30,17 @@ impl Driver {
         }
     }
 
+    /// The operator hangs up. A LAN camera has no tunnel that it could open anew: it is read anew.
+    pub(super) fn hung_up_by_operator(&mut self) {
+        if self.is_lan() {
+            tracing::info!("hang-up: the camera is read anew");
+            self.by_operator();
+            self.step(Event::Changed);
+        } else {
+            self.hang_up("the operator hung up");
+        }
+    }
+
     /// The owner changed the record.
     pub(super) fn record_changed(&mut self, camera: Arc<Camera>) {
         let old = std::mem::replace(&mut self.camera, Arc::clone(&camera));

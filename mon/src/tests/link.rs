@@ -387,6 +387,39 @@ async fn a_lan_camera_is_up_from_the_start_and_again_after_enabling() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lan_camera_that_is_hung_up_on_is_read_anew() {
+    let lan = Camera {
+        access: Access::Lan {
+            host: "192.168.1.5".to_owned(),
+            port: 554,
+        },
+        ..record("shed")
+    };
+    // Also while its first claim is under way: nothing else would claim again.
+    let world = World::new([lan]);
+    let hang_up = || world.monitor.hang_up(&"shed".parse().unwrap());
+    world.fakes.claims(ClaimMode::Hold);
+    world.settle().await;
+    hang_up();
+    world.settle().await;
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    let first = SessionId(crate::FIRST_LAN_SESSION);
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(first, G1), Done::Start(I1, G1)]
+    );
+    hang_up();
+    world.settle().await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Drain(I1), Done::Start(instance(1, 1), G1)]
+    );
+    let gap = world.status("shed").open_gap().unwrap();
+    assert_eq!(gap.cause, Cause::Operator);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lan_camera_is_connecting_until_it_plays_and_when_it_no_longer_does() {
     use moorline_core::status::{LinkStatus, RelayState, RtspFault};
     let lan = |record_of| Camera {

@@ -122,7 +122,7 @@ config_section! {
 config_section! {
     /// Who is told when recording stops.
     pub struct Alert in "alert" {
-        /// How long nothing new may become durable before somebody is told.
+        /// How long nothing new may become durable before somebody is told: at least twice `archive.segment`.
         pub after: HumanDuration = HumanDuration::from_secs(180),
         /// URL that gets each alarm as JSON by POST. Empty: none.
         pub webhook: SecretUrl = SecretUrl::default(),
@@ -345,6 +345,19 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
             Complaint::new("not a percentage", "write 1 to 100"),
         );
     }
+    // Recordings become durable segment by segment, and the first of a take is up to a third longer: a shorter time would alarm while all
+    // is well, and never give the all-clear.
+    let two = (archive.segment.get() * 2).as_millis();
+    let least = HumanDuration::from_millis(u64::try_from(two).unwrap_or(u64::MAX));
+    let after = settings.alert.after;
+    if after < least {
+        let hint = format!(
+            "write {least} or more, or make archive.segment shorter (it is {})",
+            archive.segment
+        );
+        let why = Complaint::new("shorter than two segments", hint);
+        errors.add("alert.after", after, why);
+    }
     let window = settings.tunnel.window;
     if !(ByteSize::new(256 << 10)..=ByteSize::mib(4)).contains(&window) {
         errors.add(
@@ -477,5 +490,26 @@ mod tests {
         assert_eq!(read.next().unwrap().0, "LESSOPEN");
         let log = ("MOORLINE_SERVER__LOG".to_owned(), "debug".to_owned());
         assert_eq!(read.collect::<Vec<_>>(), [log]);
+    }
+
+    #[test]
+    fn an_alarm_waits_for_two_segments() {
+        let settings = |segment, after| {
+            let mut settings = Settings::default();
+            settings.archive.segment = HumanDuration::from_secs(segment);
+            settings.alert.after = HumanDuration::from_secs(after);
+            settings
+        };
+        for (segment, after) in [(60, 180), (60, 120), (90, 180), (2, 4), (300, 600)] {
+            assert!(check(&settings(segment, after)).or(()).is_ok());
+        }
+        for (segment, after) in [(300, 180), (60, 30), (91, 180)] {
+            let told = check(&settings(segment, after)).or(()).unwrap_err();
+            let told = told.to_string();
+            assert!(told.contains("alert.after = "), "{told}");
+        }
+        let told = check(&settings(300, 180)).or(()).unwrap_err().to_string();
+        let hint = "write 10m or more, or make archive.segment shorter (it is 5m)";
+        assert!(told.contains(hint), "{told}");
     }
 }

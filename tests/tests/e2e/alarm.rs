@@ -10,7 +10,7 @@ async fn told() -> (Moorline, Receiver, SmtpSink) {
         SmtpSink::start().await.unwrap(),
     );
     let alert = format!(
-        "[alert]\nafter = \"3s\"\nwebhook = \"{}\"\nwebhook_private = [\"127.0.0.0/8\"]\nwebhook_http = true\n\
+        "[alert]\nafter = \"4s\"\nwebhook = \"{}\"\nwebhook_private = [\"127.0.0.0/8\"]\nwebhook_http = true\n\
          email_to = [\"owner@example.com\"]\nemail_from = \"moorline@example.com\"\nsmtp = \"{}\"\nsmtp_security = \"none\"\n\
          [tunnel]\ngrace = \"1s\"\n",
         hook.url("/hook"),

@@ -15,7 +15,7 @@ use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::CameraId;
 use moorline_kube::{Erasure, Erasures, KubeDirectory};
 use moorline_store::sweep::{Pace, Whose};
-use moorline_store::{SweepPolicy, Sweeper};
+use moorline_store::{SweepPolicy, SweepState, Sweeper};
 
 use super::role::Role;
 use super::stores::{Keys, Stores};
@@ -112,7 +112,9 @@ impl Broom {
     async fn sweep(&self, stop: &CancellationToken) {
         for store in self.stores.all() {
             let policy = SweepPolicy::default();
-            let sweeper = Sweeper::by_age(Arc::new(store), policy, Arc::clone(&self.clock));
+            // The nodes of a cluster keep time: no clock is remembered.
+            let state = SweepState::in_memory();
+            let sweeper = Sweeper::by_age(Arc::new(store), policy, state, Arc::clone(&self.clock));
             match sweeper.paced(self.pace(stop)).run_once().await {
                 Ok(swept) if swept.objects == 0 => {}
                 Ok(swept) => tracing::info!(

@@ -96,7 +96,7 @@ impl Operations for Operator {
     }
 
     fn expired_before(&self, camera: &Camera) -> Timestamp {
-        self.swept.expired_before(camera.retention, self.now())
+        self.swept.expired_before([camera.retention], self.now())
     }
 
     async fn verify(

@@ -169,18 +169,14 @@ impl Parts {
         }
         let expiry = swept.clone();
         let kept = move |camera: &CameraId, now| {
+            let used = used.of(camera);
+            let classes: BTreeSet<Retention> = used.iter().map(|class| class.retention).collect();
             let set = cameras.snapshot();
-            let retention = set
-                .get(camera)
-                .map_or(Retention::Keep, |camera| camera.retention);
-            let classes: BTreeSet<Retention> = used
-                .of(camera)
-                .iter()
-                .map(|class| class.retention)
-                .collect();
+            let present = set.get(camera).map(|camera| camera.retention);
+            let known = classes.iter().copied().chain(present);
             Kept {
+                expired_before: expiry.expired_before(known, now),
                 classes: classes.into_iter().collect(),
-                expired_before: expiry.expired_before(retention, now),
             }
         };
         let reader = Reader::new(

@@ -67,9 +67,13 @@ impl SweepState {
         known(&self.clock)
     }
 
-    /// What of a camera is expired: the later of what its class says and what went for room.
-    pub fn expired_before(&self, retention: Retention, now: Timestamp) -> Timestamp {
-        let by_age = expired_by_age(retention, now);
+    /// What of a camera is expired: the later of what its classes say ([`expired_by_age`]) and what went for room.
+    pub fn expired_before(
+        &self,
+        classes: impl IntoIterator<Item = Retention>,
+        now: Timestamp,
+    ) -> Timestamp {
+        let by_age = expired_by_age(classes, now);
         self.room_before()
             .map_or(by_age, |before| by_age.max(before))
     }
@@ -111,12 +115,17 @@ fn known(at: &AtomicI64) -> Option<Timestamp> {
     (at != NEVER).then(|| Timestamp::from_millis(at))
 }
 
-/// What of a camera is expired by its class alone: where nothing goes for room.
-pub fn expired_by_age(retention: Retention, now: Timestamp) -> Timestamp {
-    match retention {
-        Retention::Days(days) => now - Duration::from_secs(24 * 3600 * u64::from(days)),
-        Retention::Keep => Timestamp::from_millis(0),
-    }
+/// What of a camera is expired by its classes alone: what the shortest one says, of those that it has ever used. What a longer class still
+/// holds shows before it all the same; since when a class is used is not known, and after a change from 14 days to 30 the days between
+/// are not there, which is no fault.
+pub fn expired_by_age(classes: impl IntoIterator<Item = Retention>, now: Timestamp) -> Timestamp {
+    let days = classes.into_iter().filter_map(|class| match class {
+        Retention::Days(days) => Some(days),
+        Retention::Keep => None,
+    });
+    days.min().map_or(Timestamp::from_millis(0), |days| {
+        now - Duration::from_secs(24 * 3600 * u64::from(days))
+    })
 }
 
 #[cfg(test)]
@@ -139,12 +148,23 @@ mod tests {
         let again = SweepState::open(path.clone()).unwrap();
         assert_eq!(again.room_before(), Some(noon));
         assert_eq!(again.clock(), Some(now));
-        assert_eq!(again.expired_before(Retention::Days(14), now), noon);
+        assert_eq!(again.expired_before([Retention::Days(14)], now), noon);
+        assert_eq!(again.expired_before([Retention::Keep], now), noon);
         assert_eq!(
-            again.expired_before(Retention::Days(1), now),
+            again.expired_before([Retention::Days(1)], now),
             Timestamp::from_millis(86_400_000)
         );
         std::fs::write(&path, "{").unwrap();
         assert!(SweepState::open(path).is_err());
+    }
+
+    #[test]
+    fn what_a_shorter_class_of_before_let_go_stays_expired() {
+        let (day, state) = (Duration::from_secs(86_400), SweepState::in_memory());
+        let now = Timestamp::from_millis(0) + day * 100;
+        let classes = [Retention::Days(30), Retention::Days(14), Retention::Keep];
+        assert_eq!(state.expired_before(classes, now), now - day * 14);
+        let kept = state.expired_before([Retention::Keep], now);
+        assert_eq!(kept, Timestamp::from_millis(0));
     }
 }

@@ -107,11 +107,12 @@ impl Inside {
         let (retained, classes) = (Arc::clone(&self.cameras), Arc::clone(&self.classes));
         let kept = move |camera: &CameraId, now: Timestamp| {
             let set = retained.snapshot();
-            let found = set.get(camera);
-            let retention = found.map_or(Retention::Keep, |found| found.retention);
+            let present = set.get(camera).map(|found| found.retention);
+            let classes = classes(camera);
+            let known = classes.iter().copied().chain(present);
             Kept {
-                classes: classes(camera),
-                expired_before: expired_by_age(retention, now),
+                expired_before: expired_by_age(known, now),
+                classes,
             }
         };
         let recordings = Reader::new(

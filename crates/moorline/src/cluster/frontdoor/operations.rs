@@ -51,7 +51,7 @@ impl Operations for FrontOperator {
 
     fn expired_before(&self, camera: &Camera) -> Timestamp {
         let now = Timestamp::from_millis(self.clock.wall_ms());
-        expired_by_age(camera.retention, now)
+        expired_by_age([camera.retention], now)
     }
 
     async fn verify(

@@ -21,6 +21,9 @@ use crate::spool::{Lane, Spool};
 /// The store gets so long to say where the archive ends.
 const ASKING: Duration = Duration::from_secs(10);
 
+/// What the monitor remembers is at most so old, or it is not the last that it knew.
+const MEMORY: Duration = Duration::from_secs(24 * 3600);
+
 /// The account of one recorder.
 pub(crate) struct Account {
     spool: Arc<Spool>,
@@ -35,6 +38,7 @@ pub(crate) struct Account {
     own: Option<Own>,
     durable_until: Option<Timestamp>,
     recorded_from: Option<Timestamp>,
+    created: Timestamp,
     started: Timestamp,
 }
 
@@ -90,6 +94,7 @@ impl Account {
             own: None,
             durable_until: spec.durable_until,
             recorded_from: spec.recorded_from,
+            created: spec.camera.created,
         }
     }
 
@@ -166,9 +171,9 @@ impl Account {
     /// The segment and its markers are in the spool: everything up to its end is accounted for.
     pub(crate) fn publish(&self) {
         if let Some(ledger) = &self.ledger {
-            let cursor = ledger.cursor();
+            let (cursor, ahead) = (ledger.cursor(), ledger.ahead());
             self.spool
-                .stock(|stock| stock.set_cursor(&self.lane, cursor));
+                .stock(|stock| stock.set_cursor(&self.lane, cursor, ahead));
             self.spool.tell();
         }
     }
@@ -248,13 +253,16 @@ impl Account {
         ];
         // The monitor's word reaches further than ours where the camera was recorded in another tier meanwhile.
         let origin = cursor
-            .max(stored)
             .max(self.durable_until)
+            .max(self.beyond(stored))
             .or_else(|| earliest.into_iter().flatten().min())
             .unwrap_or(self.started);
         // Before that another stream was recorded: this one was off, which is nobody's gap.
         let origin = self.recorded_from.map_or(origin, |from| origin.max(from));
+        // Nor is anything missing of the time before the camera was added, be it again.
+        let origin = origin.max(self.created);
         let mut ledger = Ledger::new(origin, &self.stretches);
+        ledger.was_ahead(self.spool.stock(|stock| stock.ahead(&self.lane)));
         if let Some(own) = self.own.take() {
             ledger.own(own);
         }
@@ -267,6 +275,14 @@ impl Account {
         }
         self.ledger = Some(ledger);
         pieces.into_iter().map(|piece| self.key(piece)).collect()
+    }
+
+    /// The end of the archive, unless the monitor remembers a little less to be durable: then a marker that the full disk did not take is
+    /// missing before that end. A marker under media does no harm, but where that memory is old, such as a restored one, it would hide
+    /// older markers.
+    fn beyond(&self, stored: Option<Timestamp>) -> Option<Timestamp> {
+        let known = self.durable_until;
+        stored.filter(|end| known.is_none_or(|known| end.since(known) > MEMORY))
     }
 
     fn key(&self, piece: Piece) -> GapKey {

@@ -25,12 +25,12 @@ use tokio::task::JoinHandle;
 use crate::account::Account;
 use crate::recorder::{Parts, Recorder};
 use crate::settings::Settings;
-use crate::spool::{Lane, OpenError, Spool};
+use crate::spool::{Erasing, Lane, OpenError, Spool};
 use crate::uploader::Uploader;
 
 /// A cancelled uploader ends within this, or is aborted.
 const ENDING: Duration = Duration::from_secs(1);
-/// Uploads of a camera that is erased are waited for so long.
+/// The recorder and the uploads of a camera that is erased are waited for so long.
 const ERASING: Duration = Duration::from_secs(60);
 /// The largest range that is read at once.
 const MOST_READ: u64 = 64 << 20;
@@ -52,6 +52,14 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.cancel.cancel();
     }
+}
+
+/// What waited of a camera was removed. While it lives, no recorder of the camera begins.
+#[derive(Debug)]
+pub struct Erased {
+    /// How much it was.
+    pub bytes: u64,
+    _erasing: Erasing,
 }
 
 impl std::fmt::Debug for Archive {
@@ -107,9 +115,14 @@ impl Archive {
         cancel: CancellationToken,
     ) -> BoxFuture<'static, Result<(), String>> {
         let archive = self.clone();
+        // From the order on, not from its first step: whoever erases waits for it.
+        let recording = archive.inner.spool.recording(&spec.camera.id);
         Box::pin(async move {
             let Some(source) = spec.camera.record.source() else {
                 return Ok(());
+            };
+            let Some(_recording) = recording else {
+                return Err("the camera's recordings are being erased".to_owned());
             };
             let place = Place {
                 camera: spec.camera.id.clone(),
@@ -136,22 +149,29 @@ impl Archive {
         self.inner.spool.metrics.register(registry);
     }
 
-    /// Removes what waits of a camera, because its owner had it erased. Its recorder has ended. Uploads of it that are under way are
-    /// waited for, at most 60 s: what they stored is the caller's to remove. Returns the bytes removed.
+    /// Removes what waits of a camera, because its owner had it erased. Its recorder, which has been told to end or is about to be, and
+    /// uploads of it that are under way are waited for, at most 60 s: what they stored is the caller's to remove. Until the caller drops
+    /// what is returned, no recorder of the camera begins.
     ///
     /// # Errors
-    /// The system's; `TimedOut` if an upload does not end.
-    pub async fn erase(&self, camera: &CameraId) -> io::Result<u64> {
+    /// The system's; `TimedOut` if the recorder or an upload does not end.
+    pub async fn erase(&self, camera: &CameraId) -> io::Result<Erased> {
         let spool = &self.inner.spool;
+        let erasing = spool.erasing(camera);
         let deadline = spool.clock.monotonic() + ERASING;
         let (mut changes, mut bytes) = (spool.changes(), 0);
         loop {
             changes.mark_unchanged();
+            // Looked at first: what it leaves is there before it has gone.
+            let written = spool.is_written(camera);
             let (of, removed) = (camera.clone(), Arc::clone(spool));
             bytes += spool.disk.run(move || removed.erase(&of)).await??;
             let (idle, uploading) = spool.stock(|stock| stock.of_camera(camera));
-            if uploading == 0 && idle.is_empty() {
-                return Ok(bytes);
+            if !written && uploading == 0 && idle.is_empty() {
+                return Ok(Erased {
+                    bytes,
+                    _erasing: erasing,
+                });
             }
             if idle.is_empty() {
                 tokio::select! {

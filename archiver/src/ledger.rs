@@ -20,6 +20,13 @@ const MOST_CAUSES: usize = 2_000;
 /// After a full hour it is waited so long before that hour's gap is written: media of it may still be on its way.
 const HOUR_MARGIN: Duration = Duration::from_secs(10);
 
+/// Media or a clock that lies so far before the cursor: the wall clock was set back. A cursor may be ahead of the clock by as much as RTP
+/// time may be ahead of real time (S31), and an hour may have been closed by [`HOUR_MARGIN`] too soon.
+const SET_BACK: Duration = Duration::from_secs(10);
+
+/// While an archiver runs no gap gets longer than an hour before it is written: one that is so long is a clock that leapt.
+const LEAP: Duration = Duration::from_secs(25 * 3600);
+
 /// A gap to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
@@ -30,7 +37,7 @@ pub(crate) struct Piece {
 /// What the recorder itself knows of the stretch without media that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
-    /// Whatever the monitor says: it cannot know (clock step, spool full).
+    /// Whatever the monitor has said: it cannot know (clock step, spool full). Until it says something else: what begins then is not ours.
     Certain(Cause),
     /// Where the monitor says nothing.
     Likely(Cause),
@@ -42,7 +49,10 @@ pub(crate) struct Ledger {
     cursor: Timestamp,
     /// From when on which cause holds, in order.
     causes: VecDeque<(Timestamp, Option<Cause>)>,
-    own: Option<Own>,
+    /// With the last change of the monitor's cause that was known then.
+    own: Option<(Own, Option<Timestamp>)>,
+    /// Where the cursor was before the clock was set back, until time is there again.
+    ahead: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -51,7 +61,8 @@ impl Ledger {
         let mut ledger = Self {
             cursor: origin,
             causes: VecDeque::new(),
-            own: Some(Own::Likely(Cause::Restart)),
+            own: Some((Own::Likely(Cause::Restart), None)),
+            ahead: None,
         };
         for (gap, end) in stretches {
             ledger.cause(gap.since, Some(gap.cause));
@@ -65,6 +76,16 @@ impl Ledger {
     /// Up to here everything is media or a written gap.
     pub(crate) fn cursor(&self) -> Timestamp {
         self.cursor
+    }
+
+    /// Where the cursor was before the clock was set back.
+    pub(crate) fn ahead(&self) -> Option<Timestamp> {
+        self.ahead
+    }
+
+    /// What [`Ledger::ahead`] was at the end of the account before this one.
+    pub(crate) fn was_ahead(&mut self, ahead: Option<Timestamp>) {
+        self.ahead = ahead.filter(|ahead| *ahead > self.cursor);
     }
 
     /// From `since` on the monitor's cause is this. Whatever was said about later instants is replaced.
@@ -82,8 +103,11 @@ impl Ledger {
 
     /// What the recorder knows of the stretch that goes on. The next media ends it. A certain cause is not replaced by a likely one.
     pub(crate) fn own(&mut self, own: Own) {
-        if !matches!((self.own, own), (Some(Own::Certain(_)), Own::Likely(_))) {
-            self.own = Some(own);
+        if !matches!(
+            (self.own, own),
+            (Some((Own::Certain(_), _)), Own::Likely(_))
+        ) {
+            self.own = Some((own, self.causes.back().map(|(since, _)| *since)));
         }
     }
 
@@ -99,6 +123,7 @@ impl Ledger {
 
     /// Media of that range is about to be sealed: the gap before it, to be written first.
     pub(crate) fn media(&mut self, range: TimeRange) -> Vec<Piece> {
+        self.set_back(range.from);
         let pieces = self.gap_until(range.from);
         self.cursor = self.cursor.max(range.to);
         self.own = None;
@@ -125,6 +150,7 @@ impl Ledger {
 
     /// No media is being recorded now: the full hours that have passed without any.
     pub(crate) fn hours(&mut self, now: Timestamp) -> Vec<Piece> {
+        self.set_back(now);
         let hour = (now - HOUR_MARGIN).floor_hour();
         if hour <= self.cursor {
             return Vec::new();
@@ -135,19 +161,60 @@ impl Ledger {
         pieces
     }
 
+    /// It is `now`. Where that is long before the cursor the wall clock was set back, and what is missing from now on has to be explained
+    /// although media of that span, as the clock was wrong, may be there.
+    fn set_back(&mut self, now: Timestamp) {
+        if now + SET_BACK >= self.cursor {
+            // It was the clock that was set back to that was wrong: nothing is missing of the years between.
+            if let Some(ahead) = self.ahead
+                && now >= ahead
+            {
+                self.ahead = None;
+                if now.since(self.cursor) > LEAP {
+                    self.cursor = self.cursor.max(ahead);
+                }
+            }
+            return;
+        }
+        self.ahead = self.ahead.max(Some(self.cursor));
+        self.cursor = now;
+        let last = self.causes.back().map(|(_, cause)| *cause);
+        let later = self.causes.back().is_some_and(|(since, _)| *since > now);
+        if let (Some(last), true) = (last, later) {
+            self.cause(now, last);
+        }
+    }
+
     fn gap_until(&self, end: Timestamp) -> Vec<Piece> {
         let gap = TimeRange::new(self.cursor, end);
         if gap.duration() < SHORTEST_GAP {
             return Vec::new();
         }
         let split = match self.own {
-            Some(Own::Certain(cause)) => vec![Piece { range: gap, cause }],
+            Some((Own::Certain(cause), known)) => self.certain(gap, cause, known),
             _ => self.split(gap),
         };
         split
             .into_iter()
             .flat_map(|piece| at_hours(piece.range, piece.cause))
             .collect()
+    }
+
+    /// The recorder's own cause, up to the first one that the monitor has named since.
+    fn certain(&self, gap: TimeRange, cause: Cause, known: Option<Timestamp>) -> Vec<Piece> {
+        let is_new = |(since, cause): &&(Timestamp, Option<Cause>)| {
+            cause.is_some() && known.is_none_or(|known| *since > known)
+        };
+        let change = self.causes.iter().find(is_new).map(|(since, _)| *since);
+        let until = change.map_or(gap.to, |since| since.clamp(gap.from, gap.to));
+        let mut pieces = Vec::new();
+        push(&mut pieces, TimeRange::new(gap.from, until), cause);
+        if until < gap.to {
+            for piece in self.split(TimeRange::new(until, gap.to)) {
+                push(&mut pieces, piece.range, piece.cause);
+            }
+        }
+        pieces
     }
 
     /// The gap where the cause changes. What the monitor does not explain belongs to the cause before it, or to the recorder's own.
@@ -160,7 +227,7 @@ impl Ledger {
             held = *cause;
         }
         let fallback = match self.own {
-            Some(Own::Certain(cause) | Own::Likely(cause)) => Some(cause),
+            Some((Own::Certain(cause) | Own::Likely(cause), _)) => Some(cause),
             None => None,
         };
         loop {
@@ -259,6 +326,70 @@ mod tests {
             },
             Some(at(to)),
         )
+    }
+
+    #[test]
+    fn what_the_recorder_knows_ends_where_the_monitor_names_another_cause() {
+        let mut ledger = Ledger::new(at(0), &[]);
+        ledger.media(range(0, 100));
+        ledger.own(Own::Certain(Cause::SpoolFull));
+        ledger.cause(at(101), Some(Cause::SpoolFull));
+        ledger.cause(at(160), Some(Cause::CameraSilent));
+        assert_eq!(
+            told(&ledger.hours(at(7_300))),
+            [
+                (100, 160, Cause::SpoolFull),
+                (160, 3_600, Cause::CameraSilent),
+                (3_600, 7_200, Cause::CameraSilent)
+            ]
+        );
+        assert_eq!(
+            told(&ledger.media(range(7_500, 7_560))),
+            [(7_200, 7_500, Cause::CameraSilent)]
+        );
+        // What the monitor said before does not count against it.
+        ledger.cause(at(7_560), None);
+        ledger.own(Own::Certain(Cause::ClockStep));
+        assert_eq!(
+            told(&ledger.media(range(7_600, 7_660))),
+            [(7_560, 7_600, Cause::ClockStep)]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_leaves_no_hours_that_nobody_explains() {
+        let eight_hours = 8 * 3_600;
+        // Twenty seconds were recorded eight hours ahead; then the clock is right, and there is media for a minute.
+        let mut ledger = Ledger::new(at(eight_hours), &[]);
+        ledger.media(range(eight_hours, eight_hours + 20));
+        ledger.cause(at(eight_hours + 10), None);
+        ledger.own(Own::Certain(Cause::ClockStep));
+        ledger.media(range(100, 160));
+        assert_eq!(ledger.cursor(), at(160));
+        ledger.cause(at(160), Some(Cause::TunnelDown));
+        assert_eq!(
+            told(&ledger.media(range(400, 460))),
+            [(160, 400, Cause::TunnelDown)]
+        );
+        // A machine that boots in 1970 until the network corrects it has not been silent for half a century.
+        let years = 56 * 365 * 24 * 3_600;
+        let mut ledger = Ledger::new(at(years), &[]);
+        ledger.media(range(5, 65));
+        ledger.own(Own::Certain(Cause::ClockStep));
+        assert_eq!(ledger.ahead(), Some(at(years)));
+        let pieces = ledger.media(range(years + 100, years + 160));
+        let explained = (years, years + 100, Cause::ClockStep);
+        assert_eq!(told(&pieces).last(), Some(&explained), "{pieces:?}");
+        assert!(pieces.len() <= 2, "{pieces:?}");
+        // The same without media: the hours are written.
+        let mut ledger = Ledger::new(at(eight_hours), &[]);
+        ledger.media(range(eight_hours, eight_hours + 20));
+        ledger.cause(at(eight_hours + 20), Some(Cause::TunnelDown));
+        assert_eq!(ledger.hours(at(100)), []);
+        assert_eq!(
+            told(&ledger.hours(at(3_700))),
+            [(100, 3_600, Cause::TunnelDown)]
+        );
     }
 
     #[test]

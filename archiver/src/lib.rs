@@ -43,6 +43,6 @@ mod spool;
 mod take;
 mod uploader;
 
-pub use archive::Archive;
+pub use archive::{Archive, Erased};
 pub use settings::{Settings, WhenFull};
 pub use spool::OpenError;

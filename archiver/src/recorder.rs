@@ -435,11 +435,14 @@ impl Recorder {
         let spool = &self.parts.spool;
         let lane = self.parts.account.lane();
         let durable = spool.durable_until(lane);
+        // What is remembered of a clock that has been set back since is not durable yet.
+        let now = self.now();
+        let remembered = self.parts.spec.durable_until.filter(|until| *until <= now);
         let bytes = spool.stock(|stock| stock.bytes_of(lane));
         let report = ArchiveReport {
             state: self.state,
             synced_until: self.synced,
-            durable_until: durable.max(self.parts.spec.durable_until),
+            durable_until: durable.max(remembered),
             silent_since: self.silent_since,
             spool_bytes: bytes,
             audio_note: self.audio_note.clone(),

@@ -17,6 +17,9 @@ pub enum WhenFull {
 pub struct Settings {
     /// Length of a segment. 60 s is where requests cost next to nothing (docs/design: archive). At least 0.1 s.
     pub segment: Duration,
+    /// A segment in which no second key frame comes ends here: some cameras refresh their pictures bit by bit and send one key frame in all.
+    /// Readers look back an hour for the segment in which an instant lies.
+    pub longest: Duration,
     /// Longest fragment inside a longer GOP: what a crash may lose.
     pub fragment: Duration,
     /// Bytes that the spool may hold. 20 GiB: 20 cameras of 2 Mbit/s for an hour without a store.
@@ -37,6 +40,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             segment: Duration::from_secs(60),
+            longest: Duration::from_secs(30 * 60),
             fragment: Duration::from_secs(2),
             spool_bytes: 20 << 30,
             min_free_bytes: 1 << 30,

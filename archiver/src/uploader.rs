@@ -55,10 +55,11 @@ impl Uploader {
         loop {
             changes.mark_unchanged();
             let now = clock.monotonic();
-            let ripe = self.spool.stock(|stock| stock.ripen(now));
             if self.spool.stock(|stock| stock.take_hurried()) {
                 breaker.nudge();
+                self.spool.stock(|stock| stock.ripen_all());
             }
+            let ripe = self.spool.stock(|stock| stock.ripen(now));
             let uploads = self.spool.settings.uploads.max(1);
             while under_way.len() < breaker.allowed(now, uploads) {
                 let backlog = self.spool.stock(|stock| stock.waiting()) > uploads;
@@ -174,6 +175,11 @@ impl Uploader {
         let put_off = match error {
             // the store is there and dislikes this one
             StoreError::Digest(_) | StoreError::Missing(_) => Some(now + PUT_OFF),
+            // it refuses all, or this one: so that it is not this one that is tried each time
+            StoreError::Refused(_) => {
+                breaker.failed(now);
+                Some(now + PUT_OFF)
+            }
             _ => {
                 breaker.failed(now);
                 None

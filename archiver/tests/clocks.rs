@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use common::camera::{FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood, ShiftedClock};
-use moorline_core::{Cause, TimeRange};
+use moorline_base::Clock as _;
+use moorline_core::{Cause, TimeRange, Timestamp};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The wall clock steps by half a minute. Begins at a wall time and returns the markers.
 async fn steps(begin: &str) -> Vec<TimeRange> {
@@ -136,4 +139,41 @@ async fn rtp_time_that_goes_back_costs_a_group_of_pictures() {
     ] {
         goes_back(by).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_was_set_back_hides_no_gap_and_nothing_is_durable_in_the_future() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let clock = ShiftedClock::at("2026-11-20T20:10:00Z");
+    let shared = Arc::clone(&clock) as _;
+    let archive = common::open_with(spool.path(), &store, common::settings(), shared).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let running = common::start(&archive, relays.clone(), common::spec());
+    common::eventually("two segments are stored", || store.segments().len() >= 2).await;
+    clock.step(-8 * 3_600_000);
+    let right = || Timestamp::from_millis(clock.wall_ms());
+    let since = right();
+    let later = || {
+        let segments = store.segments();
+        let right = segments.iter().filter(|(key, _)| key.start < since + HOUR);
+        right.count()
+    };
+    common::eventually("two segments of the right time", || later() >= 2).await;
+    let last = running.drain(Duration::from_secs(10)).await.unwrap();
+    assert!(last.durable_until.unwrap() <= right(), "{last:?}");
+
+    // Nobody records for a while.
+    let (stopped, before) = (right(), later());
+    clock.step(5_000);
+    let again = common::start(&archive, relays, common::spec());
+    common::eventually("recording again", || later() > before).await;
+    again.drain(Duration::from_secs(10)).await;
+    let gaps = store.gaps();
+    let explained = gaps.iter().find(|gap| {
+        gap.range().to >= stopped + Duration::from_secs(4) && gap.start < stopped + HOUR
+    });
+    assert!(explained.is_some(), "{gaps:?}");
+    archive.shutdown(Duration::ZERO).await;
 }

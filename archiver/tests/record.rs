@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::camera::{Away, FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood, ShiftedClock, assert_explained};
+use moorline_archiver::Settings;
 use moorline_core::Cause;
 use moorline_core::coverage::Held;
 use moorline_core::port::OpenSegments;
@@ -416,4 +417,33 @@ async fn packets_that_are_lost_are_noted_in_the_segment() {
     );
     assert_eq!(store.gaps(), []);
     assert!(!store.frames().contains(&lost));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_sends_no_second_key_frame_is_cut_without_one_and_loses_no_picture() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        segment: Duration::from_secs(1),
+        longest: Duration::from_secs(2),
+        fragment: Duration::from_millis(500),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let film = Film {
+        gop: 200,
+        ..Film::default()
+    };
+    let relays = Arc::new(OneCamera(FakeCamera::new(film)));
+    let running = common::start(&archive, relays, common::spec());
+    common::eventually("three segments", || store.segments().len() >= 3).await;
+    running.drain(BUDGET).await;
+    for (key, _) in store.segments() {
+        assert!(key.duration < Duration::from_secs(4), "{key}");
+    }
+    let frames = store.frames();
+    let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+    assert_eq!(frames, expected);
+    assert_eq!(store.gaps(), []);
+    archive.shutdown(Duration::ZERO).await;
 }

@@ -297,12 +297,47 @@ async fn what_waits_of_a_camera_can_be_erased() {
     .await;
     running.drain(Duration::ZERO).await;
     let other = archive.erase(&"home/door".parse().unwrap()).await.unwrap();
-    assert_eq!(other, 0, "another camera's stay");
+    assert_eq!(other.bytes, 0, "another camera's stay");
     let erased = archive.erase(&common::camera().id).await.unwrap();
-    assert!(erased > 0);
+    assert!(erased.bytes > 0);
     assert_eq!(common::files(&sealed, ""), Vec::<std::path::PathBuf>::new());
     assert!(archive.waiting().is_empty());
     archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erasing_a_camera_that_records_waits_for_its_recorder() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let relays = Arc::new(OneCamera(FakeCamera::new(Film::default())));
+    let mut running = common::start(&archive, relays.clone(), common::spec());
+    running
+        .until("recording", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    // The order to drain comes after the order to erase, as in a server.
+    let id = common::camera().id.clone();
+    let (erased, _) = tokio::join!(archive.erase(&id), running.drain(BUDGET));
+    let erased = erased.unwrap();
+    let left = |suffix| common::files(spool.path(), suffix);
+    assert_eq!(
+        (left(".mp4"), left(".part"), left(".json")),
+        Default::default()
+    );
+    let refused = common::start(&archive, relays.clone(), common::spec());
+    let refused = refused.task.await.unwrap().unwrap_err();
+    assert!(refused.contains("erased"), "{refused}");
+    drop(erased);
+    let mut again = common::start(&archive, relays, common::spec());
+    again
+        .until("recording again", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    again.drain(Duration::ZERO).await;
+    archive.shutdown(Duration::ZERO).await;
 }
 
 /// A real ENOSPC needs a file system of its own: skipped where none may be mounted.

@@ -16,7 +16,7 @@ mod room;
 mod stock;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use moorline_base::SharedClock;
 use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_core::segment::{GapKey, ObjectKey};
-use moorline_core::{TimeRange, Timestamp};
+use moorline_core::{CameraId, TimeRange, Timestamp};
 use tokio::sync::watch;
 
 use crate::disk::Disk;
@@ -76,6 +76,47 @@ struct State {
     unwritten: VecDeque<GapKey>,
     store_error: Option<String>,
     room: room::Measured,
+    /// Recorders by camera, and the cameras that are being erased.
+    recorders: BTreeMap<CameraId, usize>,
+    erasing: BTreeMap<CameraId, usize>,
+}
+
+/// A recorder of a camera that runs.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    spool: Arc<Spool>,
+    camera: CameraId,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.spool
+            .with(|state| leave(&mut state.recorders, &self.camera));
+        self.spool.tell();
+    }
+}
+
+/// While it lives, no recorder of the camera begins.
+#[derive(Debug)]
+pub(crate) struct Erasing {
+    spool: Arc<Spool>,
+    camera: CameraId,
+}
+
+impl Drop for Erasing {
+    fn drop(&mut self) {
+        self.spool
+            .with(|state| leave(&mut state.erasing, &self.camera));
+    }
+}
+
+fn leave(counts: &mut BTreeMap<CameraId, usize>, camera: &CameraId) {
+    if let Some(count) = counts.get_mut(camera) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(camera);
+        }
+    }
 }
 
 impl Spool {
@@ -237,12 +278,41 @@ impl Spool {
         self.with(|state| !state.unsealed.is_empty() || !state.unwritten.is_empty())
     }
 
-    /// Removes what waits of a camera, because its owner had it erased: media and markers.
-    /// What is being uploaded stays for the next call. Blocks.
+    /// A recorder of the camera begins; `None`: its recordings are being erased.
+    pub(crate) fn recording(self: &Arc<Self>, camera: &CameraId) -> Option<Recording> {
+        self.with(|state| {
+            if state.erasing.contains_key(camera) {
+                return None;
+            }
+            *state.recorders.entry(camera.clone()).or_default() += 1;
+            Some(Recording {
+                spool: Arc::clone(self),
+                camera: camera.clone(),
+            })
+        })
+    }
+
+    /// Recordings of the camera are erased from now on.
+    pub(crate) fn erasing(self: &Arc<Self>, camera: &CameraId) -> Erasing {
+        self.with(|state| *state.erasing.entry(camera.clone()).or_default() += 1);
+        Erasing {
+            spool: Arc::clone(self),
+            camera: camera.clone(),
+        }
+    }
+
+    /// Whether something of the camera still comes: from a recorder, or from a segment whose last owner has let go of it and that is being
+    /// sealed.
+    pub(crate) fn is_written(&self, camera: &CameraId) -> bool {
+        self.with(|state| state.recorders.contains_key(camera) || state.stock.has_open(camera))
+    }
+
+    /// Removes what waits of a camera, because its owner had it erased: media and markers, and segments that could not be sealed.
+    /// What is being uploaded or written stays for the next call. Blocks.
     ///
     /// # Errors
     /// The system's; what was removed is removed.
-    pub(crate) fn erase(&self, camera: &moorline_core::CameraId) -> io::Result<u64> {
+    pub(crate) fn erase(&self, camera: &CameraId) -> io::Result<u64> {
         let mut bytes = 0;
         for id in self.stock(|stock| stock.of_camera(camera)).0 {
             let Some(item) = self.stock(|stock| stock.remove(id)) else {
@@ -257,9 +327,24 @@ impl Spool {
                 }
             }
         }
+        let unsealed: Vec<_> = self.with(|state| {
+            let is_its = |body: &mut writer::Body| body.camera() == camera;
+            state.unsealed.extract_if(.., is_its).collect()
+        });
+        let mut failed = None;
+        for body in unsealed {
+            match body.discard(self) {
+                Ok(discarded) => bytes += discarded,
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         self.with(|state| {
             state.found.retain(|(lane, _)| lane.camera != *camera);
             state.unwritten.retain(|gap| gap.place.camera != *camera);
+            state.stock.forget(camera);
         });
         self.tell();
         Ok(bytes)

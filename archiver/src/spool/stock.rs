@@ -55,6 +55,7 @@ struct Shelf {
     open: BTreeMap<u64, Open>,
     bytes: u64,
     cursor: Option<Timestamp>,
+    ahead: Option<Timestamp>,
     urgent: u32,
 }
 
@@ -175,8 +176,27 @@ impl Stock {
     }
 
     /// The recorder has accounted for everything up to here.
-    pub(crate) fn set_cursor(&mut self, lane: &Lane, cursor: Timestamp) {
-        self.shelves.entry(lane.clone()).or_default().cursor = Some(cursor);
+    pub(crate) fn set_cursor(&mut self, lane: &Lane, cursor: Timestamp, ahead: Option<Timestamp>) {
+        let shelf = self.shelves.entry(lane.clone()).or_default();
+        shelf.cursor = Some(cursor);
+        shelf.ahead = ahead;
+    }
+
+    /// Where the cursor was before the clock was set back.
+    pub(crate) fn ahead(&self, lane: &Lane) -> Option<Timestamp> {
+        self.shelves.get(lane)?.ahead
+    }
+
+    /// All of a camera is erased: a camera of that name that is added later has nothing to account for before.
+    pub(crate) fn forget(&mut self, camera: &CameraId) {
+        let of_camera = self
+            .shelves
+            .iter_mut()
+            .filter(|(lane, _)| lane.camera == *camera);
+        for (_, shelf) in of_camera {
+            shelf.cursor = None;
+            shelf.ahead = None;
+        }
     }
 
     /// Up to here a recorder of this process has accounted for everything.
@@ -277,6 +297,15 @@ impl Stock {
         None
     }
 
+    /// Whatever was put off may go again: somebody waits for the end.
+    pub(crate) fn ripen_all(&mut self) {
+        for (_, id) in std::mem::take(&mut self.put_off) {
+            if let Some(item) = self.items.get(&id) {
+                self.waiting.insert((item.key.range().from, id));
+            }
+        }
+    }
+
     /// What is given up at the bound: the oldest sealed segment of the recording that holds most. Never a gap marker, nor what is being
     /// uploaded at this moment.
     pub(crate) fn evictable(&self) -> Option<(ItemId, SegmentKey)> {
@@ -336,6 +365,15 @@ impl Stock {
         found.map(|item| (item.path.clone(), item.bytes))
     }
 
+    /// Whether a segment of the camera is being written.
+    pub(crate) fn has_open(&self, camera: &CameraId) -> bool {
+        let mut of_camera = self
+            .shelves
+            .iter()
+            .filter(|(lane, _)| lane.camera == *camera);
+        of_camera.any(|(_, shelf)| !shelf.open.is_empty())
+    }
+
     /// The sealed objects of a camera that nobody is uploading, and how many are being uploaded.
     pub(crate) fn of_camera(&self, camera: &CameraId) -> (Vec<ItemId>, usize) {
         let of = |(_, item): &(&ItemId, &Item)| item.key.place().camera == *camera;
@@ -387,7 +425,7 @@ mod tests {
     #[test]
     fn durable_is_the_start_of_the_first_thing_that_is_not() {
         let mut stock = stock("yard", 3);
-        stock.set_cursor(&lane("yard"), at(180));
+        stock.set_cursor(&lane("yard"), at(180), None);
         assert_eq!(stock.durable_until(&lane("yard")), Some(at(0)));
         let first = stock.pick(false).unwrap();
         let second = stock.pick(false).unwrap();
@@ -413,7 +451,7 @@ mod tests {
             tier: Tier::Low,
             ..lane("yard")
         };
-        stock.set_cursor(&low, at(180));
+        stock.set_cursor(&low, at(180), None);
         assert_eq!(stock.durable_until(&low), Some(at(0)));
         let first = stock.pick(false).unwrap();
         stock.remove(first);
@@ -425,7 +463,7 @@ mod tests {
         let mut stock = stock("yard", 1);
         let first = stock.pick(false).unwrap();
         stock.remove(first);
-        stock.set_cursor(&lane("yard"), at(60));
+        stock.set_cursor(&lane("yard"), at(60), None);
         let ObjectKey::Segment(open) = key("yard", 90, 0) else {
             panic!()
         };

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use moorline_base::files::sync_directory;
-use moorline_core::Timestamp;
 use moorline_core::segment::{GapKey, InitHash, ObjectKey, SegmentKey};
+use moorline_core::{CameraId, Timestamp};
 use moorline_fmp4::{Anchor, Fragment, FragmentEntry, Head, Hole, Init, Seal};
 
 use super::layout::{PartName, sealed_path};
@@ -245,6 +245,22 @@ impl Body {
             sequence: self.name.sequence,
             init: InitHash(self.head.init().hash().0),
         })
+    }
+
+    pub(super) fn camera(&self) -> &CameraId {
+        &self.lane.camera
+    }
+
+    /// Removes it, because its owner had it erased. Returns its bytes. A file that cannot be removed is kept for another try.
+    pub(super) fn discard(self, spool: &Spool) -> io::Result<u64> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                spool.with(|state| state.unsealed.push(self));
+                return Err(error);
+            }
+            _ => spool.stock(|stock| stock.closed(&self.lane, self.number)),
+        }
+        Ok(self.len)
     }
 
     /// Seals; if that fails now, keeps the file where it is for another try.

@@ -7,6 +7,8 @@
 //! waiting for a key frame ──▶ segment open ── key frame at the mark, new init, absence ≥ 1 s, disk full ──▶ sealed ─┐
 //!        ▲──────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//! A segment that gets too long or too large without a further key frame is sealed all the same, and the next one goes on without one: to
+//! be seen it needs the segment before it, but nothing is lost, and no object becomes one that no store takes.
 
 mod audio;
 mod bridge;
@@ -38,7 +40,7 @@ use sync::TrackClock;
 const MICROS: i64 = 1_000_000;
 /// Nothing shown for this long is a gap, so the segment ends.
 const ABSENCE_MS: u64 = 1_000;
-/// A segment without a second key frame ends here, below the largest object that is put in one piece.
+/// A segment ends here, below the largest object that is put in one piece, with or without a second key frame.
 const MOST_BYTES: u64 = 240 << 20;
 /// Losses that are noted in one segment; the rest is counted by their number alone.
 const MOST_HOLES: usize = 1_000;
@@ -100,6 +102,8 @@ pub(crate) struct Take {
     /// The gap before the open segment is written.
     explained: bool,
     waiting_for_key: bool,
+    /// The next segment goes on where the last one was cut, without a key frame.
+    goes_on: bool,
     mark: u64,
     sequence: u32,
     fragments: u32,
@@ -143,6 +147,7 @@ impl Take {
             file: None,
             explained: false,
             waiting_for_key: true,
+            goes_on: false,
             mark: 0,
             sequence: 0,
             fragments: 0,
@@ -223,12 +228,17 @@ impl Take {
                 self.flush(None, account).await?;
                 self.seal(account).await?;
                 self.waiting_for_key = true;
+                self.goes_on = false;
                 if self.overrun {
                     // after the seal: it is the cause of what follows
                     account.own(Own::Likely(Cause::Overrun));
                 }
             } else if self.gatherer.is_complete(time, picture.key) {
                 self.flush(Some(time), account).await?;
+                if !picture.key && self.is_overlong(time) {
+                    self.seal(account).await?;
+                    self.goes_on = true;
+                }
             }
         }
         if self.waiting_for_key && !picture.key {
@@ -249,6 +259,16 @@ impl Take {
         self.gatherer
             .push(time, Bytes::from(picture.data), picture.key);
         Ok(Verdict::Kept)
+    }
+
+    /// Whether the open segment has to end, although no key frame has come.
+    fn is_overlong(&self, time: u64) -> bool {
+        let longest = self.spool.settings.longest.as_millis() as u64;
+        let longest = longest * u64::from(self.timescale) / 1_000;
+        self.file.as_ref().is_some_and(|file| {
+            let begin = file.first().map_or(time, |first| first.media_time);
+            file.len() >= MOST_BYTES || time.saturating_sub(begin) >= longest
+        })
     }
 
     /// A key frame at `time`: the segment may end before it, and the next may have another init.
@@ -365,8 +385,8 @@ impl Take {
                 self.file = file;
                 written
             }
-            // a segment begins with a key frame; without one the disk was full a moment ago
-            None if !key => return Ok(()),
+            // a segment begins with a key frame, unless it goes on; without one the disk was full a moment ago
+            None if !key && !std::mem::take(&mut self.goes_on) => return Ok(()),
             None => {
                 let new = self.begin(start, from, init.clone());
                 OpenFile::create(&self.spool, new, fragment)
@@ -472,6 +492,7 @@ impl Take {
         let flushed = self.flush(None, account).await;
         let sealed = self.seal(account).await;
         self.waiting_for_key = true;
+        self.goes_on = false;
         flushed.and(sealed)
     }
 }

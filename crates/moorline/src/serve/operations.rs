@@ -142,7 +142,9 @@ impl Operations for Operator {
     }
 
     async fn erase(&self, camera: &CameraId) -> Result<u64, Problem> {
-        self.archive
+        // Held until all is done: a recorder that began meanwhile would leave what nobody finds any more.
+        let _erased = self
+            .archive
             .erase(camera)
             .await
             .map_err(|error| Problem::internal(&error))?;

@@ -1,9 +1,10 @@
-//! The two tasks of the alarms: one looks at the board every 5 s, one tells.
+//! The tasks of the alarms: one looks at the board every 5 s, one hands out, and one of each channel tells.
 //!
-//! Owns: the queue between them, of 64 messages; beyond that a message is dropped, logged and counted. Does not own: when somebody is
-//! told ([`crate::alarms`]), nor how (the port `Notifier`).
+//! Owns: the queues between them, of 64 messages each; beyond that a message is dropped, logged and counted. Each channel has its own, since
+//! a message on a dead one is tried for 10 minutes and must delay nothing on the others. Does not own: when somebody is told
+//! ([`crate::alarms`]), nor how (the port `Notifier`).
 //!
-//! How they end: [`watch`] when its token is cancelled, [`tell`] when all senders of its queue are gone and the queue is empty.
+//! How they end: [`watch`] when its token is cancelled, [`tell`] when all senders of its queue are gone and all queues are empty.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use moorline_base::clock::{sleep, timeout};
 use moorline_base::{CancellationToken, Untrusted};
 use moorline_core::alarm::{Alarm, AlarmKind};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::alarms::{Alarms, Change};
 use crate::metrics::Metrics;
@@ -94,13 +97,48 @@ fn subjects(kind: &AlarmKind) -> String {
     }
 }
 
-/// Tells one message after another.
+/// Hands each message to every channel.
 pub(crate) async fn tell(shared: Arc<Shared>, ports: Arc<Ports>, mut queue: mpsc::Receiver<Alarm>) {
+    let (mut channels, mut tasks) = (Vec::new(), JoinSet::new());
+    for channel in ports.notifier.channels() {
+        let (sender, messages) = mpsc::channel(ALARMS);
+        let telling = tell_by(Arc::clone(&shared), Arc::clone(&ports), channel, messages);
+        tasks.spawn(telling.in_current_span());
+        channels.push((channel, sender));
+    }
+    while let Some(alarm) = queue.recv().await {
+        for (channel, sender) in &channels {
+            if sender.try_send(alarm.clone()).is_err() {
+                shared.metrics.alarms_dropped.inc();
+                let alarm = word(&alarm.kind);
+                tracing::error!(
+                    alarm,
+                    channel,
+                    "a message was dropped: the channel does not keep up"
+                );
+            }
+        }
+    }
+    drop(channels);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Tells one message after another on one channel.
+async fn tell_by(
+    shared: Arc<Shared>,
+    ports: Arc<Ports>,
+    channel: &'static str,
+    mut queue: mpsc::Receiver<Alarm>,
+) {
     while let Some(alarm) = queue.recv().await {
         let kind = word(&alarm.kind);
-        let telling = ports.notifier.tell(&alarm);
+        let telling = ports.notifier.tell_by(channel, &alarm);
         let Ok(results) = timeout(&*shared.clock, TELL_DEADLINE, telling).await else {
-            tracing::error!(alarm = kind, "the notifier did not end in its time");
+            tracing::error!(
+                alarm = kind,
+                channel,
+                "the notifier did not end in its time"
+            );
             continue;
         };
         for result in results {

@@ -15,6 +15,9 @@ use crate::message::Message;
 use crate::retry::{LIMIT, retry};
 use crate::webhook::Webhook;
 
+const WEBHOOK: &str = "webhook";
+const EMAIL: &str = "email";
+
 /// The configured channels. Each works by itself: a mail server that is away delays no webhook.
 #[derive(Debug, Clone)]
 pub struct Outlets {
@@ -50,11 +53,10 @@ impl Outlets {
         alarm: &Alarm,
         message: &Message,
     ) -> Option<Result<&'static str, NotifyError>> {
-        const CHANNEL: &str = "webhook";
         let webhook = self.webhook.as_ref()?;
         let told = retry(&*self.clock, limit(alarm), || webhook.post(alarm, message)).await;
-        Some(told.map(|()| CHANNEL).map_err(|why| NotifyError {
-            channel: CHANNEL,
+        Some(told.map(|()| WEBHOOK).map_err(|why| NotifyError {
+            channel: WEBHOOK,
             why,
         }))
     }
@@ -64,7 +66,6 @@ impl Outlets {
         alarm: &Alarm,
         message: &Message,
     ) -> Option<Result<&'static str, NotifyError>> {
-        const CHANNEL: &str = "email";
         let limit = limit(alarm);
         let email = self.email.as_ref()?;
         let mails = email.recipients().iter().map(|to| async move {
@@ -77,11 +78,11 @@ impl Outlets {
             .filter_map(Result::err)
             .collect();
         Some(if failures.is_empty() {
-            Ok(CHANNEL)
+            Ok(EMAIL)
         } else {
             let why = failures.join("; ");
             Err(NotifyError {
-                channel: CHANNEL,
+                channel: EMAIL,
                 why,
             })
         })
@@ -104,16 +105,42 @@ impl Notifier for Outlets {
             self.by_webhook(alarm, &message),
             self.by_email(alarm, &message)
         );
-        let ended: Vec<_> = webhook.into_iter().chain(email).collect();
-        for error in ended.iter().filter_map(|ended| ended.as_ref().err()) {
-            tracing::warn!(channel = error.channel, reason = %error.why, subject = %message.subject, "an alarm did not get out");
-        }
-        ended
+        logged(&message, webhook.into_iter().chain(email))
     }
 
     fn reaches_anybody(&self) -> bool {
         self.webhook.is_some() || self.email.is_some()
     }
+    fn channels(&self) -> Vec<&'static str> {
+        let webhook = self.webhook.as_ref().map(|_| WEBHOOK);
+        let email = self.email.as_ref().map(|_| EMAIL);
+        webhook.into_iter().chain(email).collect()
+    }
+
+    async fn tell_by(
+        &self,
+        channel: &'static str,
+        alarm: &Alarm,
+    ) -> Vec<Result<&'static str, NotifyError>> {
+        let message = Message::of(alarm);
+        let ended = match channel {
+            WEBHOOK => self.by_webhook(alarm, &message).await,
+            EMAIL => self.by_email(alarm, &message).await,
+            _ => None,
+        };
+        logged(&message, ended)
+    }
+}
+
+fn logged(
+    message: &Message,
+    ended: impl IntoIterator<Item = Result<&'static str, NotifyError>>,
+) -> Vec<Result<&'static str, NotifyError>> {
+    let ended: Vec<_> = ended.into_iter().collect();
+    for error in ended.iter().filter_map(|ended| ended.as_ref().err()) {
+        tracing::warn!(channel = error.channel, reason = %error.why, subject = %message.subject, "an alarm did not get out");
+    }
+    ended
 }
 
 #[cfg(test)]

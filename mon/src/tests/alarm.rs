@@ -441,3 +441,25 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
     let stored = world.fakes.memories.lock().unwrap()[&record("yard").id].clone();
     assert_eq!(stored.alarmed_since, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_channel_delays_no_message_on_the_others() {
+    let names = ["yard", "door", "hall"];
+    let world = World::new(names.map(record));
+    world
+        .fakes
+        .dead_channel
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let first = instance(1, 0);
+    for (session, name) in (1..).zip(names) {
+        world.up(session, name).await;
+        world.relay(name, first, RelayState::Playing).await;
+        world.archive(name, first, world.now()).await;
+    }
+    for session in 1..=3 {
+        world.ended(session, TunnelEnd::Lost).await;
+    }
+    world.pass(200).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 3, "{alarms:?}");
+}

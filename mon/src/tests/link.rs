@@ -8,7 +8,7 @@ use moorline_core::camera::{Access, CameraKey, Enabled, Record};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
 use moorline_core::status::LinkStatus;
-use moorline_core::{Camera, Generation, SessionId};
+use moorline_core::{Camera, Cause, Generation, SessionId};
 
 use super::world::{ClaimMode, Done, START, World, instance, key, record, tunnel};
 use crate::Settings;

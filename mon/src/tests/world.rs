@@ -110,6 +110,8 @@ pub(crate) struct Fakes {
     pub(crate) most_storing: AtomicU32,
     /// The next store panics.
     pub(crate) panics: AtomicBool,
+    /// There is a second channel, on which nothing gets out.
+    pub(crate) dead_channel: AtomicBool,
     /// The next `serve` panics.
     pub(crate) serve_panics: AtomicBool,
     /// No channel is configured: nobody can be told.
@@ -254,8 +256,29 @@ impl Workloads for Fakes {
 #[async_trait]
 impl Notifier for Fakes {
     async fn tell(&self, alarm: &Alarm) -> Vec<Result<&'static str, NotifyError>> {
+        if self.dead_channel.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.tell_by("webhook", alarm).await
+    }
+
+    fn channels(&self) -> Vec<&'static str> {
+        match self.dead_channel.load(Ordering::Relaxed) {
+            true => vec!["email", "webhook"],
+            false => vec!["webhook"],
+        }
+    }
+
+    async fn tell_by(
+        &self,
+        channel: &'static str,
+        alarm: &Alarm,
+    ) -> Vec<Result<&'static str, NotifyError>> {
+        if channel == "email" {
+            std::future::pending::<()>().await;
+        }
         self.alarms.lock().unwrap().push(alarm.clone());
-        vec![Ok("webhook")]
+        vec![Ok(channel)]
     }
 
     fn reaches_anybody(&self) -> bool {
@@ -319,6 +342,7 @@ impl World {
             storing: AtomicU32::default(),
             most_storing: AtomicU32::default(),
             panics: AtomicBool::default(),
+            dead_channel: AtomicBool::default(),
             serve_panics: AtomicBool::default(),
             no_channel: AtomicBool::default(),
         });

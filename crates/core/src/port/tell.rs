@@ -74,4 +74,19 @@ pub trait Notifier: Send + Sync {
 
     /// Whether any channel is configured: with none nobody is told, and nothing counts as told. Never blocks.
     fn reaches_anybody(&self) -> bool;
+
+    /// The ways on which a message goes out each by itself, so that whoever tells may keep a queue for each and one that is dead delays no
+    /// other. One way for all, unless the adapter knows better.
+    fn channels(&self) -> Vec<&'static str> {
+        vec!["all"]
+    }
+
+    /// As [`Notifier::tell`], on one of [`Notifier::channels`].
+    async fn tell_by(
+        &self,
+        _channel: &'static str,
+        alarm: &Alarm,
+    ) -> Vec<Result<&'static str, NotifyError>> {
+        self.tell(alarm).await
+    }
 }

@@ -80,6 +80,21 @@ impl Notifier for OwnAlarms {
     fn reaches_anybody(&self) -> bool {
         self.next.reaches_anybody()
     }
+
+    fn channels(&self) -> Vec<&'static str> {
+        self.next.channels()
+    }
+
+    async fn tell_by(
+        &self,
+        channel: &'static str,
+        alarm: &Alarm,
+    ) -> Vec<Result<&'static str, NotifyError>> {
+        match self.ours(alarm) {
+            Some(alarm) => self.next.tell_by(channel, &alarm).await,
+            None => Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

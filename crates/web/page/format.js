@@ -92,7 +92,9 @@ export class Zone {
   dayStart(date) {
     const utc = Date.parse(`${date}T00:00:00Z`);
     const guess = utc - this.#offset(utc);
-    return utc - this.#offset(guess);
+    const start = utc - this.#offset(guess);
+    // Where clocks go forward at midnight the day begins at one o'clock: reckoned by the later offset it would be the hour before.
+    return this.date(start) === date ? start : guess;
   }
 
   /** The day `days` after another. */

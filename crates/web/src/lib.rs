@@ -8,6 +8,7 @@ pub mod api;
 pub mod bounds;
 mod extract;
 mod guard;
+mod guest;
 mod page;
 pub mod password;
 pub mod problem;

@@ -16,6 +16,8 @@ pub(crate) struct House {
     pub(crate) playbacks: Seats,
     /// Exports read as fast as the connection takes it: 16 of them hold at most 0.3 GB and fill a gigabit line.
     pub(crate) exports: Seats,
+    /// Segments that are fetched one by one: each holds a piece of 1 MiB.
+    pub(crate) segments: Seats,
     /// A verify asks the store without pause, and nobody waits for its end: two are enough for anybody.
     pub(crate) verifies: Seats,
 }
@@ -25,6 +27,7 @@ impl House {
         Self {
             playbacks: Seats::new("recordings are played", 16, usize::MAX),
             exports: Seats::new("exports run", 4, 16),
+            segments: Seats::new("segments are fetched", 16, 128),
             verifies: Seats::new("verifies run", 1, 2),
         }
     }

@@ -1,11 +1,11 @@
 //! Recordings out of the archive: one file of a stretch, one segment, and whether all of it is still there. Bounded in length (`bounds`) and
-//! in number (`seats`).
+//! in number (`seats`). They end with the session or the account of whoever asked.
 
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::stream;
@@ -19,6 +19,7 @@ use crate::access::Access;
 use crate::api::{VerifyFinding, VerifyView};
 use crate::bounds;
 use crate::extract::Asked;
+use crate::guest::Guest;
 use crate::problem::Problem;
 use crate::seats::{House, Seat};
 use crate::site::Site;
@@ -33,6 +34,7 @@ pub(super) async fn export(
     Extension(house): Extension<House>,
     Path((tenant, name)): Path<(String, String)>,
     stretch: Result<Asked<Stretch>, Problem>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
     let Asked(stretch) = stretch?;
@@ -40,6 +42,7 @@ pub(super) async fn export(
     bounds::check(range, bounds::EXPORT, "an export")?;
     let range = TimeRange::new(range.from.max(access.shown_from(camera.created)), range.to);
     let seat = house.exports.sit(&access)?;
+    let guest = Guest::new(&site, &access, &headers);
     let export = site
         .recordings
         .export(&camera.id, stretch.tier, range)
@@ -57,8 +60,12 @@ pub(super) async fn export(
         range.from.to_string().replace(':', "")
     );
     let estimate = export.estimated_bytes();
-    let mut response =
-        Body::from_stream(stream::unfold(Some((export, seat)), piece)).into_response();
+    let under_way = Some(UnderWay {
+        export,
+        guest,
+        _seat: seat,
+    });
+    let mut response = Body::from_stream(stream::unfold(under_way, piece)).into_response();
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
@@ -70,12 +77,21 @@ pub(super) async fn export(
     Ok(response)
 }
 
-async fn piece(
-    export: Option<(Box<dyn Export>, Seat)>,
-) -> Option<(std::io::Result<Bytes>, Option<(Box<dyn Export>, Seat)>)> {
-    let (mut export, seat) = export?;
-    match export.next().await {
-        Ok(Some(bytes)) => Some((Ok(bytes), Some((export, seat)))),
+/// An export that is being sent.
+struct UnderWay {
+    export: Box<dyn Export>,
+    guest: Guest,
+    _seat: Seat,
+}
+
+async fn piece(under_way: Option<UnderWay>) -> Option<(std::io::Result<Bytes>, Option<UnderWay>)> {
+    let mut under_way = under_way?;
+    let next = under_way.export.next().await;
+    if !under_way.guest.may_stay() {
+        return Some((Err(left()), None));
+    }
+    match next {
+        Ok(Some(bytes)) => Some((Ok(bytes), Some(under_way))),
         Ok(None) => None,
         Err(error) => {
             tracing::warn!(%error, "export ended early");
@@ -84,11 +100,18 @@ async fn piece(
     }
 }
 
+/// Breaks the answer off: a client must not take it for whole.
+fn left() -> std::io::Error {
+    std::io::Error::other("the session has ended")
+}
+
 /// `GET /segments/{key}`
 pub(super) async fn segment(
     State(site): State<Site>,
     access: Access,
+    Extension(house): Extension<House>,
     Path(key): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let parsed: ObjectKey = key.parse().map_err(|_| Problem::unknown("recording"))?;
     access
@@ -102,19 +125,24 @@ pub(super) async fn segment(
     if parsed.range().to <= access.shown_from(created) {
         return Err(Problem::unknown("recording"));
     }
+    let held = (
+        Guest::new(&site, &access, &headers),
+        house.segments.sit(&access)?,
+    );
     let length = site.store.head(&key).await?;
     let pieces = (0..length.div_ceil(PIECE))
         .map(move |piece| piece * PIECE..((piece + 1) * PIECE).min(length));
     let store = Arc::clone(&site.store);
     let body = stream::unfold(
-        (pieces, store, key),
-        |(mut pieces, store, key)| async move {
+        (pieces, store, key, held),
+        |(mut pieces, store, key, held)| async move {
             let range = pieces.next()?;
             let read: Result<Bytes, StoreError> = store.get(&key, range).await;
-            Some((
-                read.map_err(|error| std::io::Error::other(error.to_string())),
-                (pieces, store, key),
-            ))
+            let read = match held.0.may_stay() {
+                true => read.map_err(|error| std::io::Error::other(error.to_string())),
+                false => Err(left()),
+            };
+            Some((read, (pieces, store, key, held)))
         },
     );
     let mut response = Body::from_stream(body).into_response();

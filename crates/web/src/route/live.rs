@@ -27,8 +27,9 @@ use serde_json::json;
 use tokio::time::{interval, timeout};
 
 use super::archive::{camera, instant};
-use crate::access::{Access, token};
+use crate::access::Access;
 use crate::extract::Asked;
+use crate::guest::Guest;
 use crate::problem::Problem;
 use crate::seats::House;
 use crate::site::Site;
@@ -308,29 +309,6 @@ impl Pulse {
             Due::Ping => send(socket, Message::Ping(Bytes::new())).await,
             Due::Leave => false,
         }
-    }
-}
-
-/// Somebody who watches: they leave when their session or account does.
-struct Guest {
-    site: Site,
-    token: Option<String>,
-}
-
-impl Guest {
-    fn new(site: &Site, access: &Access, headers: &HeaderMap) -> Self {
-        let token = matches!(access, Access::User(_))
-            .then(|| token(headers).unwrap_or_default().to_owned());
-        Self {
-            site: site.clone(),
-            token,
-        }
-    }
-
-    fn may_stay(&self) -> bool {
-        self.token
-            .as_ref()
-            .is_none_or(|token| self.site.sessions.user(token).is_some())
     }
 }
 

@@ -363,6 +363,26 @@ async fn a_user_exports_four_recordings_at_once_and_the_next_when_one_has_ended(
 }
 
 #[tokio::test]
+async fn what_somebody_fetches_ends_when_they_are_removed() {
+    let house = scene::house().await;
+    let cookie = house.sign_in("anna").await;
+    let (from, to) = (ago(1500), ago(1490));
+    let path = format!("/api/v1/tenants/home/cameras/front-door/export?from={from}&to={to}");
+    house.archive.held.send_replace(true);
+    let mut waiting = house.archive.waiting.subscribe();
+    let export = house.send(house.ask("GET", &path).with_cookie(&cookie));
+    let removal = async {
+        waiting.wait_for(|count| *count == 1).await.unwrap();
+        house.people.remove(&"anna".parse().unwrap()).await.unwrap();
+        house.archive.held.send_replace(false);
+    };
+    let (answer, ()) = tokio::join!(export, removal);
+    // It had begun, and is broken off.
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body.len(), 0);
+}
+
+#[tokio::test]
 async fn two_changes_of_one_camera_at_once_both_stay() {
     let house = scene::house().await;
     let yard = "/tenants/home/cameras/yard";

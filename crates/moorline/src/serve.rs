@@ -16,6 +16,7 @@ pub mod notifier;
 pub mod operations;
 pub mod parts;
 pub mod place;
+mod reload;
 pub mod site;
 mod sources;
 pub(crate) mod tls;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use moorline_base::config::effective_toml;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_base::logging::LogHandle;
@@ -50,6 +52,7 @@ use crate::settings::{self, Settings};
 use doctor::Facts;
 use parts::Parts;
 use place::{Addresses, in_url};
+use reload::Reload;
 use site::Sources;
 
 /// How long listeners and their requests get to end.
@@ -122,15 +125,6 @@ fn told_first(data: &Path, error: anyhow::Error) -> anyhow::Error {
         }
         _ => error,
     }
-}
-
-/// What a reload reads again.
-struct Reload {
-    data: PathBuf,
-    config: Option<PathBuf>,
-    host: String,
-    certificate: Arc<tls::Certificate>,
-    log: LogHandle,
 }
 
 impl Server {
@@ -356,6 +350,7 @@ impl Server {
             host,
             certificate,
             log,
+            in_force: effective_toml(&*settings),
         };
         Ok(Self {
             ready,
@@ -366,7 +361,8 @@ impl Server {
         })
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains. A second signal aborts what still runs. SIGHUP reads certificate and log level again.
+    /// Runs until SIGTERM or SIGINT, then drains. A second signal aborts what still runs. SIGHUP reads certificate and log level again, and
+    /// tells which other settings have changed.
     ///
     /// # Errors
     /// Something was not drained in time; everything was still closed.
@@ -390,26 +386,6 @@ impl Server {
         anyhow::ensure!(report.is_clean(), "not everything was drained in time");
         tracing::info!("stopped");
         Ok(())
-    }
-}
-
-impl Reload {
-    /// Reads certificate and log level again. What is wrong is logged, and what was in force stays.
-    fn run(&self) {
-        let settings = match settings::load(&self.data, self.config.as_deref()) {
-            Ok(settings) => settings,
-            Err(error) => return tracing::error!("not reloaded: {error:#}"),
-        };
-        match tls::load(&settings.server, &self.data, &self.host) {
-            Ok(next) => self.certificate.set(next),
-            Err(error) => tracing::error!("the certificate was not reloaded: {error:#}"),
-        }
-        if let Err(error) = self.log.set(&settings.server.log) {
-            tracing::error!("server.log was not reloaded: {error}");
-        }
-        tracing::info!(
-            "reloaded certificate and log level; other settings take effect at a restart"
-        );
     }
 }
 

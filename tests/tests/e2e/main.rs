@@ -10,6 +10,7 @@ mod alarm;
 mod backup;
 mod browser;
 mod command_line;
+mod commands;
 mod demo;
 mod enrol;
 mod faults_camera;

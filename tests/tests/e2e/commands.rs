@@ -1,0 +1,158 @@
+//! Commands of the operator against a running server, each to its end: a camera that is refused, let in again and erased, people, the log
+//! level, health, a reload.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use moorline_testkit::child::Signal;
+use moorline_testkit::eventually;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{Moorline, SOON, simulated};
+
+/// Files that hold pictures.
+fn media(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(media(&path));
+        } else if path
+            .extension()
+            .is_some_and(|end| end == "mp4" || end == "part")
+        {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_is_refused_let_in_again_and_erased_while_it_records() {
+    let moorline = Moorline::with_short_segments().await;
+    let _camera = simulated(&moorline, "yard", 1).await;
+    let _other = simulated(&moorline, "door", 2).await;
+    moorline.until_recording("yard").await;
+    moorline.until_recording("door").await;
+
+    moorline.cli(&["camera", "disable", "yard"]).await;
+    let is_absent = |view: &serde_json::Value| view["status"]["link"]["state"] == "absent";
+    let view = moorline.until("yard", "refused", is_absent).await;
+    assert_eq!(view["enabled"], "disabled", "{view:#}");
+    moorline.cli(&["camera", "enable", "yard"]).await;
+    moorline.until_recording("yard").await;
+
+    moorline
+        .cli(&["camera", "disable", "--stolen", "yard"])
+        .await;
+    let calls = |view: &serde_json::Value| view["status"]["notices"].to_string().contains("stolen");
+    moorline.until("yard", "its call is told", calls).await;
+    moorline.cli(&["camera", "enable", "yard"]).await;
+    moorline.until_recording("yard").await;
+
+    moorline
+        .cli(&["camera", "rm", "yard", "--erase", "--yes"])
+        .await;
+    let left: Vec<String> = media(&moorline.data())
+        .into_iter()
+        .filter(|path| path.contains("/yard/"))
+        .collect();
+    assert_eq!(left, [""; 0], "recordings were erased");
+    assert!(!media(&moorline.data()).is_empty(), "another camera's stay");
+    let listed = moorline.cli(&["camera", "list"]).await;
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+
+    moorline.cli(&["camera", "rm", "door", "--yes"]).await;
+    assert!(
+        !media(&moorline.data()).is_empty(),
+        "without --erase recordings stay"
+    );
+    let again = moorline.try_cli(&["camera", "rm", "door", "--yes"]).await;
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    moorline.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_listed_and_get_new_passwords() {
+    let moorline = Moorline::start().await;
+    let added = moorline.cli(&["user", "add", "vera"]).await;
+    let listed = moorline.cli(&["user", "list"]).await;
+    let logins: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| &user["login"])
+        .collect();
+    assert_eq!(logins, ["admin", "vera"]);
+    let web = moorline.cli(&["user", "passwd", "vera"]).await;
+    assert_ne!(web["password"], added["password"]);
+    assert!(web["password"].is_string(), "{web}");
+    let stream = moorline.cli(&["user", "passwd", "vera", "--stream"]).await;
+    assert_ne!(stream["stream_password"], added["stream_password"]);
+    assert!(stream["stream_password"].is_string(), "{stream}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_shown_and_completions_are_printed() {
+    let moorline = Moorline::with_short_segments().await;
+    let shown = moorline.cli(&["config", "show"]).await;
+    let toml = shown["toml"].as_str().unwrap();
+    assert!(toml.contains("segment = \"2s\""), "{toml}");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = moorline.try_cli(&["completions", shell]).await;
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("hang-up"), "{shell}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_level_changes_while_the_server_runs_and_a_reload_names_what_it_did_not_take() {
+    let mut moorline = Moorline::with_short_segments().await;
+    let set = moorline.cli(&["log", "info,moorline=debug"]).await;
+    assert_eq!(set["filter"], "info,moorline=debug");
+    let wrong = moorline.try_cli(&["log", "moorline=loud"]).await;
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+
+    let file = moorline.place().join("moorline.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "keep_days = 3\n[server]\nlog = \"warn\"\n").unwrap();
+    let child = moorline.child();
+    child.signal(Signal::HUP);
+    let told = child
+        .wait_for_line("take effect at a restart", SOON)
+        .await
+        .unwrap();
+    assert!(told.contains("archive.keep_days"), "{told}");
+    assert!(!told.contains("server.log"), "{told}");
+}
+
+async fn asked(admin: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_port_says_that_the_server_lives_and_listens() {
+    let moorline = Moorline::start().await;
+    let admin = moorline.address("admin");
+    for path in ["/healthz", "/readyz"] {
+        eventually("ready", SOON, || async {
+            let answer = asked(admin, path).await;
+            answer.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await;
+    }
+    let metrics = asked(admin, "/metrics").await;
+    assert!(metrics.contains("moorline_cameras"), "{metrics}");
+    let nothing = asked(admin, "/api/v1/log").await;
+    assert!(
+        nothing.starts_with("HTTP/1.1 404"),
+        "it only reads: {nothing}"
+    );
+}

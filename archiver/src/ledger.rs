@@ -118,7 +118,7 @@ impl Ledger {
 
     /// What is likely where neither the recorder knows anything of the stretch nor the monitor says something.
     pub(crate) fn own_unless_known(&mut self, cause: Cause) {
-        self.own.get_or_insert(Own::Likely(cause));
+        self.own.get_or_insert((Own::Likely(cause), None));
     }
 
     /// Media of that range is about to be sealed: the gap before it, to be written first.

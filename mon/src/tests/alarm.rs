@@ -449,7 +449,7 @@ async fn a_dead_channel_delays_no_message_on_the_others() {
     world
         .fakes
         .dead_channel
-        .store(true, std::sync::atomic::Ordering::Relaxed);
+        .store(true, Ordering::Relaxed);
     let first = instance(1, 0);
     for (session, name) in (1..).zip(names) {
         world.up(session, name).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use moorline_core::TimeRange;
-use moorline_core::port::{AuditEvent, CameraDirectory as _};
+use moorline_core::port::{AuditEvent, CameraDirectory as _, Users as _};
 use moorline_web::route::{openapi, routes};
 use serde_json::{Value, json};
 

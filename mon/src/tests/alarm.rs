@@ -446,10 +446,7 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
 async fn a_dead_channel_delays_no_message_on_the_others() {
     let names = ["yard", "door", "hall"];
     let world = World::new(names.map(record));
-    world
-        .fakes
-        .dead_channel
-        .store(true, Ordering::Relaxed);
+    world.fakes.dead_channel.store(true, Ordering::Relaxed);
     let first = instance(1, 0);
     for (session, name) in (1..).zip(names) {
         world.up(session, name).await;

@@ -313,11 +313,12 @@ impl Spool {
     /// # Errors
     /// The system's; what was removed is removed.
     pub(crate) fn erase(&self, camera: &CameraId) -> io::Result<u64> {
-        let mut bytes = 0;
+        let (mut bytes, mut changed) = (0, false);
         for id in self.stock(|stock| stock.of_camera(camera)).0 {
             let Some(item) = self.stock(|stock| stock.remove(id)) else {
                 continue;
             };
+            changed = true;
             match std::fs::remove_file(&item.path) {
                 Ok(()) => bytes += item.bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -332,6 +333,7 @@ impl Spool {
             state.unsealed.extract_if(.., is_its).collect()
         });
         let mut failed = None;
+        changed |= !unsealed.is_empty();
         for body in unsealed {
             match body.discard(self) {
                 Ok(discarded) => bytes += discarded,
@@ -343,10 +345,15 @@ impl Spool {
         }
         self.with(|state| {
             state.found.retain(|(lane, _)| lane.camera != *camera);
+            let before = state.unwritten.len();
             state.unwritten.retain(|gap| gap.place.camera != *camera);
+            changed |= state.unwritten.len() != before;
             state.stock.forget(camera);
         });
-        self.tell();
+        // Whoever calls again at each change must not be woken by the call itself.
+        if changed {
+            self.tell();
+        }
         Ok(bytes)
     }
 }

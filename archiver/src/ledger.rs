@@ -226,10 +226,9 @@ impl Ledger {
         while let Some((_, cause)) = changes.next_if(|(since, _)| *since <= gap.from) {
             held = *cause;
         }
-        let fallback = match self.own {
-            Some((Own::Certain(cause) | Own::Likely(cause), _)) => Some(cause),
-            None => None,
-        };
+        let fallback = self
+            .own
+            .map(|(Own::Certain(cause) | Own::Likely(cause), _)| cause);
         loop {
             let end = changes
                 .peek()

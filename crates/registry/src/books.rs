@@ -21,6 +21,8 @@ const MAINTENANCE: Duration = Duration::from_secs(600);
 /// The three books.
 #[derive(Debug, Clone)]
 pub(crate) struct Books {
+    /// For whoever follows what other replicas write.
+    #[cfg(feature = "postgres")]
     pub(crate) people: Arc<People>,
     pub(crate) users: Arc<UserBook>,
     pub(crate) sessions: Arc<SessionBook>,
@@ -53,6 +55,7 @@ impl Books {
         );
         let audit = AuditLog::start(store, Arc::clone(&people), stop, tasks);
         let books = Self {
+            #[cfg(feature = "postgres")]
             people,
             users: Arc::new(users),
             sessions,

@@ -68,7 +68,7 @@ pub struct TenantSet {
     /// A bucket of its own; without one it records to the installation's. Empty: the installation's again.
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
-    /// The S3 endpoint of its bucket, such as https://fra1.digitaloceanspaces.com; without one Amazon's, by region.
+    /// The S3 endpoint of its bucket, an https URL; without one Amazon's, by region.
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// The region of its bucket.

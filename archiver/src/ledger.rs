@@ -49,7 +49,7 @@ pub(crate) struct Ledger {
     cursor: Timestamp,
     /// From when on which cause holds, in order.
     causes: VecDeque<(Timestamp, Option<Cause>)>,
-    /// With the last change of the monitor's cause that was known then.
+    /// With the beginning of the stretch, or of the monitor's cause that was known then, if that is later.
     own: Option<(Own, Option<Timestamp>)>,
     /// Where the cursor was before the clock was set back, until time is there again.
     ahead: Option<Timestamp>,
@@ -107,7 +107,8 @@ impl Ledger {
             (self.own, own),
             (Some((Own::Certain(_), _)), Own::Likely(_))
         ) {
-            self.own = Some((own, self.causes.back().map(|(since, _)| *since)));
+            let last = self.causes.back().map(|(since, _)| *since);
+            self.own = Some((own, last.max(Some(self.cursor))));
         }
     }
 
@@ -200,7 +201,7 @@ impl Ledger {
             .collect()
     }
 
-    /// The recorder's own cause, up to the first one that the monitor has named since.
+    /// The recorder's own cause, up to the first one that the monitor has named since, of a later beginning than the stretch has.
     fn certain(&self, gap: TimeRange, cause: Cause, known: Option<Timestamp>) -> Vec<Piece> {
         let is_new = |(since, cause): &&(Timestamp, Option<Cause>)| {
             cause.is_some() && known.is_none_or(|known| *since > known)

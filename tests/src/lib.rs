@@ -34,8 +34,9 @@ pub fn moorline() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("MOORLINE_BIN") {
         Some(path) => path.into(),
-        None => build("moorline", "moorline")
-            .unwrap_or_else(|error| panic!("cannot build moorline: {error:#}")),
+        None => {
+            build("moorline").unwrap_or_else(|error| panic!("cannot build moorline: {error:#}"))
+        }
     })
 }
 
@@ -47,18 +48,18 @@ pub fn moorline() -> &'static Path {
 pub fn agent() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        build("moorline-agent", "moorline-agent")
+        build("moorline-agent")
             .unwrap_or_else(|error| panic!("cannot build moorline-agent: {error:#}"))
     })
 }
 
-fn build(package: &str, name: &str) -> Result<PathBuf> {
+/// Of the whole workspace, so that dependencies have the features with which the tests were built.
+fn build(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
             "build",
-            "--package",
-            package,
+            "--workspace",
             "--bin",
             name,
             "--message-format=json-render-diagnostics",

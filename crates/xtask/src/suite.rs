@@ -123,7 +123,7 @@ fn build(options: &TestOptions) -> Result<(Vec<Program>, Option<PathBuf>)> {
             .any(|package| package == "moorline-tests")
         {
             // What they test.
-            built.add(&["build", "--package", "moorline", "--bin", "moorline"])?;
+            built.add(&["build", "--workspace", "--bin", "moorline"])?;
         }
     }
     let Built {

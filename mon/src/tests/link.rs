@@ -409,6 +409,8 @@ async fn a_lan_camera_that_is_hung_up_on_is_read_anew() {
         world.fakes.take(),
         [Done::Serve(first, G1), Done::Start(I1, G1)]
     );
+    world.relay("shed", I1, RelayState::Playing).await;
+    world.archive("shed", I1, START).await;
     hang_up();
     world.settle().await;
     assert_eq!(

@@ -66,7 +66,7 @@ async fn one_message_when_a_camera_stops_being_recorded() {
     let camera = simulated(&moorline, "yard", 1).await;
     moorline
         .until("yard", "something durable", |view| {
-            view["status"]["durable_until"].is_string()
+            view["status"]["recorded_until"].is_string()
         })
         .await;
     assert_eq!(hook.requests().len(), 0, "{:?}", hook.requests());
@@ -96,7 +96,7 @@ async fn one_all_clear_when_it_is_well_again() {
     let camera = simulated(&moorline, "yard", 1).await;
     moorline
         .until("yard", "something durable", |view| {
-            view["status"]["durable_until"].is_string()
+            view["status"]["recorded_until"].is_string()
         })
         .await;
     camera

@@ -53,7 +53,7 @@ async fn a_person_signs_in_watches_and_clicks_into_the_recording() {
         .await;
     moorline
         .until("front-door", "something durable", |view| {
-            view["status"]["durable_until"].is_string()
+            view["status"]["recorded_until"].is_string()
         })
         .await;
 

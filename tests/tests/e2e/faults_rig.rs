@@ -146,8 +146,8 @@ impl Server {
     /// Waits until something of the camera is durable that was filmed after this call began.
     pub(crate) async fn moves_on(&self, name: &str) -> String {
         let now = rfc3339_now();
-        self.until(name, "durable_until does not move on", |camera| {
-            let until = camera["status"]["durable_until"].as_str()?;
+        self.until(name, "recorded_until does not move on", |camera| {
+            let until = camera["status"]["recorded_until"].as_str()?;
             (until > now.as_str()).then(|| until.to_owned())
         })
         .await

@@ -97,7 +97,9 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
     let lines = ended.out.lines().chain(ended.err.lines());
     let lines = lines.filter(|line| {
         let by_time = ["added ", "link ", "trouble ", "durable until", "stream "];
-        !by_time.iter().any(|name| line.starts_with(name))
+        // Where recordings lie until they expire: a tenant on a cluster may have a bucket of its own.
+        let of_serve = "Delete them now: ";
+        !by_time.iter().any(|name| line.starts_with(name)) && !line.starts_with(of_serve)
     });
     let clean = |line: &str| {
         let words: Vec<String> = line
@@ -111,10 +113,8 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
             .filter(|word| !word.is_empty())
             .collect();
         let line = words.join(" ").replace(" --kubeconfig kubeconfig", "");
-        line.split("; the disk has room")
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        let end = |line: &str, words| line.split(words).next().unwrap_or_default().to_owned();
+        end(&end(&line, "; the disk has room"), ", in the store under")
     };
     (ended.code, lines.map(clean).collect())
 }

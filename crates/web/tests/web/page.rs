@@ -215,7 +215,7 @@ async fn a_camera_that_is_away_is_not_shown_as_live_and_one_that_is_not_recorded
 
     open(&browser, &house, "?camera=home/gate").await;
     let script =
-        "return document.querySelector('.stage-state').textContent.includes('cannot be reached')";
+        "return document.querySelector('.stage-state').textContent.includes('the camera is away')";
     browser.wait_for_script(script, SOON).await.unwrap();
     let hidden = "return document.querySelector('.badge').hidden";
     assert_eq!(browser.script(hidden).await.unwrap(), json!(true));

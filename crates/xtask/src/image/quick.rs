@@ -66,7 +66,7 @@ pub(crate) fn run(binary: Option<PathBuf>) -> Result<Made> {
 fn build() -> Result<PathBuf> {
     let mut binary = None;
     compile(
-        cargo().args(["build", "--package", "moorline", "--bin", "moorline"]),
+        cargo().args(["build", "--workspace", "--bin", "moorline"]),
         &mut |artifact| {
             if artifact.target.name == "moorline" {
                 binary = artifact.executable.map(PathBuf::from).or(binary.take());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use moorline_core::camera::{Access, CameraKey, Enabled, Record};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
-use moorline_core::status::LinkStatus;
+use moorline_core::status::{LinkStatus, RelayState};
 use moorline_core::{Camera, Cause, Generation, SessionId};
 
 use super::world::{ClaimMode, Done, START, World, instance, key, record, tunnel};
@@ -423,7 +423,7 @@ async fn a_lan_camera_that_is_hung_up_on_is_read_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lan_camera_is_connecting_until_it_plays_and_when_it_no_longer_does() {
-    use moorline_core::status::{LinkStatus, RelayState, RtspFault};
+    use moorline_core::status::RtspFault;
     let lan = |record_of| Camera {
         access: Access::Lan {
             host: "192.168.1.5".to_owned(),
@@ -670,7 +670,7 @@ async fn a_camera_whose_task_panics_is_started_again_and_leaves_nothing_behind()
     );
     world.ended(1, TunnelEnd::Lost).await;
     world.ended(2, TunnelEnd::Lost).await;
-    let left = moorline_core::status::RelayState::NoLanding;
+    let left = RelayState::NoLanding;
     world.relay("yard", I1, left).await;
     assert_eq!(
         world.fakes.take(),

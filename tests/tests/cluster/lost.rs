@@ -66,6 +66,7 @@ async fn a_flap_shorter_than_grace_keeps_the_pods_and_costs_one_gap() {
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     let first_back = pictures.iter().find(|stamp| stamp.sent_us > returned);
     let waited = Duration::from_micros(first_back.unwrap().sent_us - returned);
+    println!("pictures go on {waited:?} after the call");
     assert!(waited < BACK, "pictures go on after {waited:?}");
     assert_eq!(archive.causes(), ["tunnel_down"], "{archive:#?}");
     let neighbour = tenant.archive(&gate);

@@ -6,7 +6,7 @@ use moorline_core::camera::Camera;
 use moorline_core::coverage::{Coverage, Held, Row, RowKind};
 use moorline_core::segment::Tier;
 use moorline_core::user::Role;
-use moorline_core::{TimeRange, Timestamp};
+use moorline_core::{CameraId, TimeRange, Timestamp};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -52,12 +52,13 @@ pub(super) fn camera(
     camera: &str,
     role: Role,
 ) -> Result<Arc<Camera>, Problem> {
-    let id = access.camera(tenant, camera, role)?;
-    site.cameras
-        .snapshot()
-        .get(&id)
-        .cloned()
-        .ok_or_else(|| Problem::unknown("camera"))
+    known(site, &access.camera(tenant, camera, role)?)
+}
+
+/// The camera of this name, if there is one.
+pub(super) fn known(site: &Site, id: &CameraId) -> Result<Arc<Camera>, Problem> {
+    let found = site.cameras.snapshot().get(id).cloned();
+    found.ok_or_else(|| Problem::unknown("camera"))
 }
 
 async fn rows(

@@ -12,6 +12,7 @@ use moorline_core::{CameraId, PublicKey};
 use serde::Deserialize;
 use std::sync::Arc;
 
+use super::archive::known;
 use super::patch;
 use crate::access::Access;
 use crate::api::{AgentTold, CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView};
@@ -140,8 +141,7 @@ pub(super) async fn change(
 async fn carry_out(site: &Site, id: &CameraId, request: CameraPatch) -> Result<Camera, Problem> {
     let mut tries = 0;
     loop {
-        let present = site.cameras.snapshot().get(id).cloned();
-        let present = present.ok_or_else(|| Problem::unknown("camera"))?;
+        let present = known(site, id)?;
         let change = CameraChange {
             decided_on: Some(Box::new(Camera::clone(&present))),
             ..patch::change(&present, request.clone())?
@@ -222,10 +222,7 @@ pub(super) async fn hang_up(
     Path((tenant, camera)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
-    site.cameras
-        .snapshot()
-        .get(&id)
-        .ok_or_else(|| Problem::unknown("camera"))?;
+    known(&site, &id)?;
     if !site.statuses.can_hang_up() {
         let title = "another part of the cluster holds the tunnel, and it alone can end it";
         let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title);
@@ -247,10 +244,7 @@ pub(super) async fn tell_agent(
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Admin)?;
     let Sent(request) = request?;
-    site.cameras
-        .snapshot()
-        .get(&id)
-        .ok_or_else(|| Problem::unknown("camera"))?;
+    known(&site, &id)?;
     match site.statuses.tell_agent(&id, &request.line) {
         Ok(()) => {
             audit(&site, &access, AuditEvent::CameraChange, &id);
@@ -275,10 +269,7 @@ pub(super) async fn diagnose(
     Path((tenant, camera)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
-    site.cameras
-        .snapshot()
-        .get(&id)
-        .ok_or_else(|| Problem::unknown("camera"))?;
+    known(&site, &id)?;
     site.statuses.diagnose(&id);
     Ok(StatusCode::ACCEPTED)
 }
@@ -323,8 +314,7 @@ pub(super) async fn revoke_key(
     Path((tenant, camera, fingerprint)): Path<(String, String, String)>,
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
-    let set = site.cameras.snapshot();
-    let present = set.get(&id).ok_or_else(|| Problem::unknown("camera"))?;
+    let present = known(&site, &id)?;
     let key = present
         .keys
         .iter()
@@ -355,10 +345,7 @@ fn audit(site: &Site, access: &Access, event: AuditEvent, camera: &CameraId) {
 }
 
 fn current(site: &Site, id: &CameraId) -> Result<CameraView, Problem> {
-    let set = site.cameras.snapshot();
-    set.get(id)
-        .map(|camera| view(site, camera))
-        .ok_or_else(|| Problem::unknown("camera"))
+    known(site, id).map(|camera| view(site, &camera))
 }
 
 /// A camera as the API shows it.

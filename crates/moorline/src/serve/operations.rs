@@ -32,7 +32,7 @@ use crate::backup;
 use crate::settings::Settings;
 
 /// Every n-th segment is looked at by a verify that is not full.
-const SAMPLE: usize = 10;
+pub(crate) const SAMPLE: usize = 10;
 
 /// The process as the operator sees it.
 pub struct Operator {
@@ -132,11 +132,7 @@ impl Operations for Operator {
             };
             let report = verify::verify(&*self.store.read, &request).await?;
             report.mark(&*self.store.markers).await?;
-            whole.objects += report.segments + report.gaps;
-            whole.read += report.read;
-            whole
-                .findings
-                .extend(report.findings.iter().map(|finding| told(camera, finding)));
+            add(&mut whole, camera, &report);
         }
         Ok(whole)
     }
@@ -249,7 +245,17 @@ pub(crate) fn set_log(log: Option<&LogHandle>, filter: &str) -> Result<(), Probl
     Ok(())
 }
 
-pub(crate) fn told(camera: &CameraId, finding: &Finding) -> VerifyFinding {
+/// Adds what was found of one tier.
+pub(crate) fn add(whole: &mut VerifyView, camera: &CameraId, report: &verify::Report) {
+    whole.objects += report.segments + report.gaps;
+    whole.read += report.read;
+    let found = report.findings.iter();
+    whole
+        .findings
+        .extend(found.map(|finding| told(camera, finding)));
+}
+
+fn told(camera: &CameraId, finding: &Finding) -> VerifyFinding {
     let (kind, key, why) = match finding {
         Finding::Lost {
             take, first, last, ..

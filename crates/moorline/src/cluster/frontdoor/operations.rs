@@ -22,10 +22,8 @@ use moorline_web::Operations;
 use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyView};
 use moorline_web::problem::Problem;
 
-use crate::serve::operations::told;
+use crate::serve::operations::{SAMPLE, add};
 
-/// Every n-th segment is looked at by a verify that is not full.
-const SAMPLE: usize = 10;
 /// Memory that is so far behind the database is worth a word.
 const BEHIND: Duration = Duration::from_secs(10);
 
@@ -82,11 +80,7 @@ impl Operations for FrontOperator {
             };
             // What is lost is told and not marked: this process' key may not put.
             let report = verify::verify(&*self.store, &request).await?;
-            whole.objects += report.segments + report.gaps;
-            whole.read += report.read;
-            whole
-                .findings
-                .extend(report.findings.iter().map(|finding| told(camera, finding)));
+            add(&mut whole, camera, &report);
         }
         Ok(whole)
     }

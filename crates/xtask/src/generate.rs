@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{cargo, compile, root, succeed};
+use crate::process::{build_moorline, root, succeed};
 
 /// Folders of generated files, and what the binary is told to make each.
 const GENERATED: [(&str, &str); 2] = [
@@ -26,7 +26,7 @@ pub(crate) fn run(check: bool, binary: Option<&Path>) -> Result<()> {
     let binary = match binary {
         Some(binary) => binary,
         None => {
-            built = build()?;
+            built = build_moorline()?;
             &built
         }
     };
@@ -56,19 +56,6 @@ pub(crate) fn run(check: bool, binary: Option<&Path>) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn build() -> Result<PathBuf> {
-    let mut binary = None;
-    compile(
-        cargo().args(["build", "--workspace", "--bin", "moorline"]),
-        &mut |artifact| {
-            if artifact.target.name == "moorline" {
-                binary = artifact.executable.map(PathBuf::from).or(binary.take());
-            }
-        },
-    )?;
-    binary.context("cargo built no moorline")
 }
 
 fn make(binary: &Path, what: &str, into: &Path) -> Result<()> {

@@ -35,6 +35,20 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
     Ok(metadata.target_directory.into_std_path_buf())
 }
 
+/// Builds the binary, of the whole workspace, so that dependencies have the features with which the tests are built.
+pub(crate) fn build_moorline() -> Result<PathBuf> {
+    let mut binary = None;
+    compile(
+        cargo().args(["build", "--workspace", "--bin", "moorline"]),
+        &mut |artifact| {
+            if artifact.target.name == "moorline" {
+                binary = artifact.executable.map(PathBuf::from).or(binary.take());
+            }
+        },
+    )?;
+    binary.context("cargo built no moorline")
+}
+
 /// Runs a build of cargo's and hands on what it made.
 pub(crate) fn compile(command: &mut Command, take: &mut impl FnMut(Artifact)) -> Result<()> {
     command

@@ -13,14 +13,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{Made, architecture, image};
 use crate::{
     oci::Entry,
-    process::{cargo, compile, target_directory},
+    process::{build_moorline, target_directory},
 };
 
 /// Writes the image of `binary`, or of one that is built now as the end-to-end tests build it, into `<target>/image-quick`.
 pub(crate) fn run(binary: Option<PathBuf>) -> Result<Made> {
     let binary = &match binary {
         Some(binary) => binary,
-        None => build()?,
+        None => build_moorline()?,
     };
     let out = target_directory()?.join("image-quick");
     std::fs::create_dir_all(&out)?;
@@ -61,19 +61,6 @@ pub(crate) fn run(binary: Option<PathBuf>) -> Result<Made> {
         reference,
         digest,
     })
-}
-
-fn build() -> Result<PathBuf> {
-    let mut binary = None;
-    compile(
-        cargo().args(["build", "--workspace", "--bin", "moorline"]),
-        &mut |artifact| {
-            if artifact.target.name == "moorline" {
-                binary = artifact.executable.map(PathBuf::from).or(binary.take());
-            }
-        },
-    )?;
-    binary.context("cargo built no moorline")
 }
 
 /// What the loader would load for `binary`, and the loader itself, where they stand on this machine.

@@ -59,6 +59,20 @@ pub(crate) fn run(long: bool) -> Result<()> {
     if long { built() } else { Ok(()) }
 }
 
+/// What a whole test run needs: installs it where there is an `apt-get`. Elsewhere it says what is missing, and the tests of a peer that is
+/// not there are skipped with that reason.
+pub(crate) fn peers_of_a_whole_run() -> Result<()> {
+    if exists("apt-get") {
+        packages()
+    } else {
+        println!(
+            "no apt-get here: install the likes of these yourself, or tests are skipped: {}",
+            PACKAGES.join(" ")
+        );
+        Ok(())
+    }
+}
+
 /// Where [`BUILT`] programs go: beside what cargo builds, never into the system.
 pub(crate) fn built_programs() -> Result<PathBuf> {
     Ok(target_directory()?.join("peers/cargo/bin"))

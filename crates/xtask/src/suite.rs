@@ -14,6 +14,7 @@ use crate::{
     process::{cargo, compile, root},
     report::Report,
     runner::{self, Case, Conditions, Limits},
+    setup,
 };
 
 /// A compiled test program.
@@ -45,6 +46,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<bool> {
 fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
     let whole = options.package.is_empty() && options.filter.is_none();
     if whole {
+        setup::peers_of_a_whole_run()?;
         checks::source(report);
     }
     println!("==> build");

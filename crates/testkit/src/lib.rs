@@ -3,7 +3,8 @@
 //! **Owns**: finding peers and saying which version was met ([`peer`]), processes that cannot outlive their test ([`child`]), the fault
 //! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
 //! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other Debian releases ([`dropbear`]), Garage
-//! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), a Kubernetes cluster ([`cluster`]).
+//! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), names that a test makes up ([`dns`]),
+//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
 //! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
@@ -20,6 +21,7 @@ pub mod child;
 pub mod chromium;
 pub mod cluster;
 mod debian;
+pub mod dns;
 pub mod dropbear;
 mod error;
 pub mod eventually;
@@ -30,6 +32,7 @@ pub mod http;
 mod http_call;
 pub mod live555;
 pub mod netns;
+pub mod old_kernel;
 pub mod peer;
 pub mod postgres;
 #[cfg(feature = "s3")]

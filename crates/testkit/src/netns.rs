@@ -4,17 +4,22 @@
 //! sockets that are *made* inside ([`Netns::connect`], [`Netns::listen`]): a socket stays in the namespace in which it was made.
 //! The namespace ends with the processes and sockets in it. Needs root.
 
-use std::{net::SocketAddr, os::fd::AsFd as _, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     process::Command,
 };
 
 use crate::{
     Error,
-    child::Child,
+    child::{self, Child},
     serving::{Task, loopback, serve},
 };
 
@@ -91,6 +96,49 @@ impl Netns {
         let address = listener.local_addr().map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok((TcpListener::from_std(listener).map_err(failed)?, address))
+    }
+
+    /// Gives `lo` a further address: what the namespace takes for another machine.
+    ///
+    /// # Errors
+    /// When `ip` refuses it.
+    pub async fn add_address(&self, address: IpAddr) -> Result<(), Error> {
+        let mut command = self.command("ip");
+        command.args(["address", "add", &address.to_string(), "dev", "lo"]);
+        let output = child::run("ip", command, Duration::from_secs(10)).await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            peer: "ip",
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    /// Listens inside on an address. No port is taken but by the test.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub async fn listen_at(&self, address: SocketAddr) -> Result<TcpListener, Error> {
+        let listener = self
+            .inside(move || std::net::TcpListener::bind(address))
+            .await?;
+        let failed = |source| Error::io("use a socket of a network namespace", source);
+        listener.set_nonblocking(true).map_err(failed)?;
+        TcpListener::from_std(listener).map_err(failed)
+    }
+
+    /// A datagram socket inside.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub async fn datagrams(&self, address: SocketAddr) -> Result<UdpSocket, Error> {
+        let socket = self
+            .inside(move || std::net::UdpSocket::bind(address))
+            .await?;
+        let failed = |source| Error::io("use a socket of a network namespace", source);
+        socket.set_nonblocking(true).map_err(failed)?;
+        UdpSocket::from_std(socket).map_err(failed)
     }
 
     /// Makes `inside`, an address in the namespace, reachable from outside: connections to the returned address of 127.0.0.1 are passed
@@ -202,7 +250,7 @@ mod tests {
         };
         let mut command = netns.command("cat");
         command.arg("/proc/net/dev");
-        let output = crate::child::run("cat", command, Duration::from_secs(10))
+        let output = child::run("cat", command, Duration::from_secs(10))
             .await
             .unwrap();
         let table = String::from_utf8_lossy(&output.stdout).into_owned();

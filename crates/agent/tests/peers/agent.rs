@@ -23,6 +23,7 @@ pub(crate) struct Camera {
     pub(crate) key: PrivateKey,
     pub(crate) source: Source,
     local: String,
+    runner: Vec<String>,
 }
 
 impl Camera {
@@ -53,6 +54,7 @@ impl Camera {
             key: PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap(),
             source,
             local,
+            runner: Vec::new(),
         }
     }
 
@@ -77,8 +79,25 @@ impl Camera {
 
     /// An endpoint of the owner's file.
     pub(crate) fn calls(&mut self, address: SocketAddr, pins: &str) {
-        let (ip, port) = (address.ip(), address.port());
-        self.local(&format!("endpoint home/yard {ip} {port} {pins}"));
+        self.calls_name(&address.ip().to_string(), address.port(), pins);
+    }
+
+    /// The same by a name.
+    pub(crate) fn calls_name(&mut self, host: &str, port: u16, pins: &str) {
+        self.local(&format!("endpoint home/yard {host} {port} {pins}"));
+    }
+
+    /// What runs the agent: stands before it on the command line, and becomes it.
+    pub(crate) fn run_by(&mut self, runner: Vec<String>) {
+        self.runner = runner;
+    }
+
+    /// Another dbclient than the system's.
+    pub(crate) fn dbclient(&self, command: &Command) {
+        let command = command.as_std();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+        self.program("dbclient", &format!("exec {} \"$@\"", words.join(" ")));
     }
 
     /// A program of the camera's system, by a line of shell.
@@ -93,7 +112,9 @@ impl Camera {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut words = self.runner.iter().map(String::as_str).chain([PROGRAM]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         command.args(arguments);
@@ -137,6 +158,33 @@ impl Camera {
         })
         .await
     }
+}
+
+/// Seconds of CPU of all children of a process that have ended.
+pub(crate) fn cpu_of_ended_children(pid: u32) -> f64 {
+    let stat = read(Path::new(&format!("/proc/{pid}/stat")));
+    let (_, after) = stat.rsplit_once(')').unwrap();
+    // proc(5): cutime and cstime are the fields 16 and 17, `after` begins with field 3; in ticks of 10 ms.
+    let ticks = after.split_ascii_whitespace().skip(13).take(2);
+    ticks
+        .map(|ticks| ticks.parse::<f64>().unwrap())
+        .sum::<f64>()
+        / 100.0
+}
+
+/// A number of `/proc/PID/status`.
+pub(crate) fn status(pid: u32, key: &str) -> u64 {
+    let status = read(Path::new(&format!("/proc/{pid}/status")));
+    let value = status.lines().find_map(|line| line.strip_prefix(key));
+    let value = value
+        .unwrap_or_else(|| panic!("no {key}"))
+        .trim_start_matches(':');
+    value
+        .split_ascii_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// The children of a process, by name.

@@ -8,8 +8,14 @@ mod agent;
 mod clock;
 mod endpoints;
 mod ends;
+mod kernel;
+mod malice;
+mod names;
+mod openssh;
 mod reader;
+mod releases;
 #[allow(dead_code, reason = "the conformance run uses the rest")]
 mod server;
 mod session;
+mod stall;
 mod uplink;

@@ -18,6 +18,7 @@ use moorline_core::{Camera, CameraId, CameraSet, Generation, PublicKey, SessionI
 use moorline_testkit::patience;
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Monitor, Tunnel, TunnelConfig, TunnelMetrics};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -158,6 +159,12 @@ impl Server {
 
     /// One that says this hello.
     pub(crate) fn start_saying(hello: &str, cameras: Vec<Camera>) -> Self {
+        let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::start_on(listener, hello, cameras)
+    }
+
+    /// The same on a socket, which may be of another network namespace.
+    pub(crate) fn start_on(listener: TcpListener, hello: &str, cameras: Vec<Camera>) -> Self {
         let directory = Arc::new(Directory(watch::Sender::new((
             1,
             Arc::new(CameraSet::new(cameras)),
@@ -178,7 +185,6 @@ impl Server {
             hello: hello.to_owned(),
         });
         assert!(notes.tunnel.set(tunnel.clone()).is_ok());
-        let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let told = Monitor {

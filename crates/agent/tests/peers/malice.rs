@@ -1,0 +1,257 @@
+//! Servers that mean harm (S6, S7): what they say is refused by name, changes nothing, and fills nothing.
+
+use std::time::Duration;
+
+use moorline_testkit::eventually;
+
+use crate::agent::{Camera, children, status};
+use crate::openssh::OpenSsh;
+use crate::server::{SOON, Seen, Server, yard, yard_without_forwards};
+
+/// The lines of the camera that contain this.
+fn saying(seen: &[Seen], what: &str) -> Vec<String> {
+    let lines = seen.iter().filter_map(|seen| match seen {
+        Seen::Line(_, line) => Some(line),
+        _ => None,
+    });
+    lines.filter(|line| line.contains(what)).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_would_lead_beyond_the_camera_is_named_and_changes_nothing() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    let rebooted = camera.path("rebooted");
+    camera.program("reboot", &format!("touch {}", rebooted.display()));
+    let agent = camera.start();
+    let session = server.up(0).await;
+    server.opened(0).await;
+    let (pins, run) = (server.pins(), camera.path("run-by-a-shell"));
+    let mut lines: Vec<(String, &str)> = Vec::new();
+    let run = format!("$(touch${{IFS}}{})", run.display());
+    for host in [
+        "-oProxyCommand=x",
+        "a,b",
+        &run,
+        "`id`",
+        "a;b",
+        "a|b",
+        "a/b",
+        "a@b",
+        "a'b",
+        "a\\b",
+        "a%b",
+        "a*",
+    ] {
+        lines.push((format!("REFER home/yard {host} 22 {pins}"), "REFER.host"));
+        let config = format!("CONFIG endpoint.0 home/yard {host} 22 {pins}");
+        lines.push((config, "CONFIG.endpoint-host"));
+        lines.push((format!("CONFIG source {host}:554"), "CONFIG.source"));
+    }
+    for (line, bad) in [
+        (
+            format!("REFER -oProxyCommand=x 127.0.0.1 22 {pins}"),
+            "REFER.user",
+        ),
+        (format!("REFER Root 127.0.0.1 22 {pins}"), "REFER.user"),
+        (format!("REFER home/yard 127.0.0.1 0 {pins}"), "REFER.port"),
+        (
+            format!("REFER home/yard 127.0.0.1 65536 {pins}"),
+            "REFER.port",
+        ),
+        ("REFER home/yard 127.0.0.1 22 *".to_owned(), "REFER.key"),
+        (
+            format!("REFER home/yard 127.0.0.1 22 {pins} 604801"),
+            "REFER.ttl",
+        ),
+        // S7: loopback only, and there a port of the owner's list only.
+        ("CONFIG source 192.168.1.1:554".to_owned(), "CONFIG.source"),
+        ("CONFIG source localhost:554".to_owned(), "CONFIG.source"),
+        ("CONFIG source 127.0.0.1:22".to_owned(), "CONFIG.source"),
+        ("CONFIG source 0.0.0.0:554".to_owned(), "CONFIG.source"),
+        ("CONFIG restart /bin/sh".to_owned(), "CONFIG.key"),
+        ("CONFIG login admin:admin".to_owned(), "CONFIG.key"),
+        ("CONFIG watchdog /dev/sda".to_owned(), "CONFIG.watchdog"),
+        ("CONFIG reboot-after 60".to_owned(), "CONFIG.reboot-after"),
+        ("CONFIG queue 2000001".to_owned(), "CONFIG.queue"),
+    ] {
+        lines.push((line, bad));
+    }
+    for (nth, (line, bad)) in lines.iter().enumerate() {
+        server.say(session, line);
+        server.say(session, &format!("PING {nth}"));
+        let told = server.told(&format!("{line} is bad"), move |seen| {
+            saying(seen, " bad=").get(nth).cloned()
+        });
+        let told = told.await;
+        assert!(told.ends_with(&format!(" bad={bad}")), "{line}: {told}");
+    }
+    // A server in a loop cannot keep a camera down.
+    server.say(session, "REBOOT");
+    server.say(session, "CONFIG queue 1000000");
+    let kept = camera.file_says("etc/agent.conf", "CONFIG queue").await;
+    let configured: Vec<&str> = kept
+        .lines()
+        .filter(|line| line.starts_with("CONFIG"))
+        .collect();
+    assert_eq!(configured, ["CONFIG queue 1000000"], "{kept}");
+    assert!(
+        !camera.path("run-by-a-shell").exists(),
+        "a shell read a host"
+    );
+    assert!(!rebooted.exists(), "rebooted in its first minute");
+    assert_eq!(children(agent.pid().unwrap(), "dbclient").len(), 1);
+    server.say(session, "PING 1000");
+    server.line("PONG 1000").await;
+    assert_eq!(
+        server
+            .told("one tunnel", |seen| Some(
+                seen.iter()
+                    .filter(|seen| matches!(seen, Seen::Up(_)))
+                    .count()
+            ))
+            .await,
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streampoint_may_say_hello_and_ping_whatever_it_calls_itself() {
+    let mut camera = Camera::new();
+    let endpoint = Server::start("endpoint", vec![yard_without_forwards(camera.key.public())]);
+    // It says that it is an endpoint: what was dialled counts (S6).
+    let streampoint = Server::start("both", vec![yard(camera.key.public())]);
+    let elsewhere = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(endpoint.address, &endpoint.pins());
+    let noted = camera.path("noted");
+    for program in ["date", "reboot"] {
+        camera.program(program, &format!("echo {program} >>{}", noted.display()));
+    }
+    camera.local("clock on");
+    let agent = camera.start();
+    let session = endpoint.opened(0).await;
+    let target = |server: &Server| {
+        format!(
+            "home/yard 127.0.0.1 {} {}",
+            server.address.port(),
+            server.pins()
+        )
+    };
+    endpoint.say(session, &format!("REFER {}", target(&streampoint)));
+    let there = streampoint.up(0).await;
+    streampoint.opened(0).await;
+    for line in [
+        format!("REFER {}", target(&elsewhere)),
+        format!("CONFIG endpoint.0 {}", target(&elsewhere)),
+        "CONFIG queue 4096".to_owned(),
+        "TIME 2100000000".to_owned(),
+        "ENROLLED home/other".to_owned(),
+        "DIAG".to_owned(),
+        "REBOOT".to_owned(),
+    ] {
+        streampoint.say(there, &line);
+    }
+    streampoint.say(there, "PING 9");
+    streampoint.line("PONG 9").await;
+    assert_eq!(elsewhere.all(), [], "the streampoint sent it on");
+    assert!(!noted.exists(), "{}", camera.read("noted"));
+    assert!(
+        !camera.read("etc/agent.conf").contains("CONFIG"),
+        "{}",
+        agent.tail()
+    );
+    let said: Vec<_> = saying(&streampoint.all(), "");
+    assert_eq!(said, ["PONG 9"], "told to a streampoint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hundred_lines_of_log_twenty_are_told_and_the_rest_counted() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    let _agent = camera.start();
+    let session = server.up(0).await;
+    server.opened(0).await;
+    server.line("SOURCE main").await;
+    for n in 0..100 {
+        // Each is noted: it is before the agent was built.
+        server.say(session, "TIME 1000000000");
+        server.say(session, &format!("PING {n}"));
+        server.line(&format!("PONG {n}")).await;
+    }
+    server.say(session, "PING 200");
+    let told = server.told("the rest is counted", |seen| {
+        let last = saying(seen, " log-dropped=").pop()?;
+        let count = last.split(" log-dropped=").nth(1)?.split(' ').next()?;
+        let count: usize = count.parse().ok()?;
+        (count >= 80).then_some(count)
+    });
+    let (dropped, logs) = (told.await, saying(&server.all(), "LOG ").len());
+    assert_eq!(logs, 20);
+    assert!(dropped < 90, "{dropped}");
+}
+
+/// A camera that calls a server which says what this line of shell says.
+async fn of_a_server_that_says(camera: &mut Camera, script: &str) -> OpenSsh {
+    let hello = "echo 'MOORLINE/1 both home/yard'";
+    let server = OpenSsh::start(camera.key.public(), &format!("{hello}\n{script}")).await;
+    let (address, user, pin) = (server.address, &server.user, &server.pin);
+    camera.local(&format!(
+        "endpoint {user} {} {} {pin}",
+        address.ip(),
+        address.port()
+    ));
+    server
+}
+
+/// KiB that an agent may have used at most: a build for tests of a machine with big stacks, whose queue is empty.
+const ROOM: u64 = 16 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_line_is_skipped_to_its_end_and_takes_no_room() {
+    let mut camera = Camera::new();
+    let heard = camera.path("heard");
+    let script = format!(
+        "head -c 64000000 /dev/zero | tr '\\0' X\necho\necho PING 1\nexec cat >{}",
+        heard.display()
+    );
+    let _server = of_a_server_that_says(&mut camera, &script).await;
+    let agent = camera.start();
+    let heard = eventually("PONG 1", Duration::from_secs(60), async || {
+        let text = camera.read("heard");
+        text.contains("PONG 1\n").then_some(text)
+    });
+    let heard = heard.await;
+    assert!(!heard.contains("bad="), "{heard}");
+    let used = status(agent.pid().unwrap(), "VmHWM");
+    println!("64 MB of one line: {used} KiB at most");
+    assert!(used < ROOM, "{used} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_lines_from_a_server_that_reads_nothing_is_outlived() {
+    let mut camera = Camera::new();
+    let (heard, before) = (camera.path("heard"), camera.path("before"));
+    // At the first call 8 MB of PONGs are asked for and not read; at the next one it reads.
+    let script = format!(
+        "if [ -e {before} ]; then echo PING 2; exec cat >{heard}; fi\ntouch {before}\n\
+         yes 'PING 18446744073709551615' | head -n 300000\nyes DIAG | head -n 1000\nyes 'LOG error x' | head -n 100000\n\
+         yes 'CONFIG source 10.0.0.1:1' | head -n 100000",
+        before = before.display(),
+        heard = heard.display()
+    );
+    let _server = of_a_server_that_says(&mut camera, &script).await;
+    let agent = camera.start();
+    eventually("PONG 2", Duration::from_secs(90), async || {
+        camera.read("heard").contains("PONG 2\n").then_some(())
+    })
+    .await;
+    let used = status(agent.pid().unwrap(), "VmHWM");
+    println!("a flood: {used} KiB at most");
+    assert!(used < ROOM, "{used} KiB");
+    eventually("one dbclient is left", SOON, async || {
+        (children(agent.pid().unwrap(), "dbclient").len() == 1).then_some(())
+    })
+    .await;
+}

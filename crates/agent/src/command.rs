@@ -1,4 +1,4 @@
-//! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `--version`.
+//! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `--version`; with the feature `gateway` also `gateway` and `discover`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,6 +26,15 @@ const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | st
     restart  end the running agent without hanging up\n\
     --dir    what is kept (/etc/moorline); --run: what a reboot forgets (/run/moorline); --card: where an SD card's enroll lies\n";
 
+#[cfg(feature = "gateway")]
+const GATEWAY_USAGE: &str = "\n\
+    on a Linux box that stands for cameras of its network:\n\
+    gateway  an agent for each `lan <name> <address>:<port>` of DIR/local.conf\n\
+    discover ask the network for ONVIF cameras, and propose such lines; connects to nobody [--from ADDRESS] [--seconds 1-60]\n\
+    --lan    with run and check: the one camera of this name\n";
+#[cfg(not(feature = "gateway"))]
+const GATEWAY_USAGE: &str = "";
+
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -33,12 +42,18 @@ enum Asked {
     Daemon,
     Check,
     Word(&'static str),
+    #[cfg(feature = "gateway")]
+    Gateway,
+    #[cfg(feature = "gateway")]
+    Discover,
 }
 
 /// Runs the command line: 0 done, 1 failed, 2 a usage error.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let (mut asked, mut report, mut places) = (Asked::Run, false, Places::default());
     let mut cards: Vec<PathBuf> = Vec::new();
+    #[cfg(feature = "gateway")]
+    let mut site = crate::gateway::options::Options::default();
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -48,12 +63,25 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             "stop" => asked = Asked::Word("stop"),
             "restart" => asked = Asked::Word("restart"),
             "--report" => report = true,
+            #[cfg(feature = "gateway")]
+            "gateway" => asked = Asked::Gateway,
+            #[cfg(feature = "gateway")]
+            "discover" => asked = Asked::Discover,
+            #[cfg(feature = "gateway")]
+            "--leash" => site.leash = true,
+            #[cfg(feature = "gateway")]
+            option @ ("--lan" | "--from" | "--seconds") => {
+                if let Err(error) = site.take(option, arguments.next()) {
+                    console(Level::Error, &error);
+                    return ExitCode::from(2);
+                }
+            }
             "--version" => {
                 say(&format!("moorline-agent {}", env!("CARGO_PKG_VERSION")));
                 return ExitCode::SUCCESS;
             }
             "--help" | "-h" => {
-                say(USAGE);
+                say(&format!("{USAGE}{GATEWAY_USAGE}"));
                 return ExitCode::SUCCESS;
             }
             option @ ("--dir" | "--run" | "--card") => {
@@ -76,17 +104,33 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     if !cards.is_empty() {
         places.cards = cards;
     }
+    #[cfg(feature = "gateway")]
+    match site.places(places) {
+        Ok(own) => places = own,
+        Err(error) => {
+            console(Level::Error, &error);
+            return ExitCode::FAILURE;
+        }
+    }
     match asked {
-        Asked::Run => match run(places) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                console(Level::Error, &error);
-                ExitCode::FAILURE
-            }
-        },
+        Asked::Run => ended(run(places)),
+        #[cfg(feature = "gateway")]
+        Asked::Gateway => ended(crate::gateway::run(places)),
+        #[cfg(feature = "gateway")]
+        Asked::Discover => ended(site.proposals(&places).map(|text| say(&text))),
         Asked::Daemon => daemon(&places),
         Asked::Check => check(&places, report),
         Asked::Word(word) => tell(&places, word),
+    }
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console(Level::Error, &error);
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -99,6 +143,13 @@ fn say(text: &str) {
 fn daemon(places: &Places) -> ExitCode {
     /// Never sent to: what waits for it waits so long.
     const PAUSE: Duration = Duration::from_secs(5);
+    if places.lan.is_some() {
+        console(
+            Level::Error,
+            "daemon is for a camera's own agent: `gateway` starts those of --lan",
+        );
+        return ExitCode::from(2);
+    }
     let (_never, pause) = sync_channel::<()>(0);
     loop {
         let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/moorline-agent".into());

@@ -6,6 +6,8 @@
 //! One thread decides: [`run`] waits for events, steps the pure table ([`machine`]) and does its actions; it alone feeds the watchdog. Whatever
 //! may wait (a name to resolve, a key to make, a streamer to ask) has a thread of its own and answers with an event.
 //!
+//! On a box of its own it may stand for several cameras of the local network instead: [`gateway`], which [`discovery`] proposes them to.
+//!
 //! Nothing that a server says is run, or leads past the camera (S6, S7). Never reboots because the network is away, unless its owner said so.
 
 #![cfg_attr(
@@ -30,9 +32,13 @@ pub mod backoff;
 pub mod check;
 mod client;
 mod command;
+#[cfg(feature = "gateway")]
+pub mod discovery;
 pub mod endpoint;
 pub mod enroll;
 pub mod files;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 pub mod head;
 pub mod local;
 pub mod login;

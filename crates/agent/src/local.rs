@@ -82,7 +82,7 @@ impl Local {
         (local, wrong)
     }
 
-    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
         let port = |value: &str| value.parse::<u16>().ok().filter(|port| *port > 0);
         match key {
             "camera" => self.camera = Some(need(key, Id::new(value), "tenant/camera")?),
@@ -140,6 +140,9 @@ impl Local {
                 // 0 lets the system choose: for a box that carries several agents.
                 self.relay_port = need(key, value.parse().ok(), "a port, or 0 for any")?;
             }
+            // Cameras of the local network: `crate::gateway` reads them, for processes of their own.
+            #[cfg(feature = "gateway")]
+            key if key == "lan" || key.starts_with("lan.") => {}
             _ => {
                 return Err(format!(
                     "unknown key; known: {}",

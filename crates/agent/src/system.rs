@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -125,14 +126,35 @@ pub fn mac() -> Mac {
     names.sort();
     let found = names.iter().find_map(|name| {
         let text = text(&format!("/sys/class/net/{name}/address"))?;
-        let mut mac = [0; 6];
-        let mut pairs = text.trim().split(':');
-        for byte in &mut mac {
-            *byte = u8::from_str_radix(pairs.next()?, 16).ok()?;
-        }
-        (mac != [0; 6]).then_some(Mac(mac))
+        mac_in(&text).filter(|mac| *mac != Mac([0; 6]))
     });
     found.unwrap_or(Mac([0; 6]))
+}
+
+/// The hardware address of a machine of the local network, if the kernel knows it.
+#[must_use]
+pub fn neighbour(address: IpAddr) -> Option<Mac> {
+    let table = text("/proc/net/arp")?;
+    neighbour_in(&table, address)
+}
+
+/// `/proc/net/arp`: address, kind, flags, hardware address, …
+fn neighbour_in(table: &str, address: IpAddr) -> Option<Mac> {
+    let wanted = address.to_string();
+    let line = table
+        .lines()
+        .find(|line| line.split_ascii_whitespace().next() == Some(&wanted))?;
+    let mac = mac_in(line.split_ascii_whitespace().nth(3)?)?;
+    (mac != Mac([0; 6])).then_some(mac)
+}
+
+fn mac_in(text: &str) -> Option<Mac> {
+    let mut mac = [0; 6];
+    let mut pairs = text.trim().split(':');
+    for byte in &mut mac {
+        *byte = u8::from_str_radix(pairs.next()?, 16).ok()?;
+    }
+    Some(Mac(mac))
 }
 
 /// The network interfaces, without loopback.
@@ -292,9 +314,39 @@ pub fn listen_fifo(path: &Path, word: impl Fn(&str) + Send + 'static) -> io::Res
     Ok(())
 }
 
+/// Reads words from standard input, as [`listen_fifo`] does; its end is the word `restart`: whoever held it is gone.
+///
+/// # Errors
+/// No thread can be had.
+pub fn listen_leash(word: impl Fn(&str) + Send + 'static) -> io::Result<()> {
+    crate::relay::spawn("leash", move || {
+        let mut lines = moorline_control::LineSplitter::new();
+        let mut room = [0; 128];
+        let mut input = io::stdin();
+        while let Ok(count @ 1..) = input.read(&mut room) {
+            lines.push(room.get(..count).unwrap_or_default(), |line| {
+                word(String::from_utf8_lossy(line).trim());
+            });
+        }
+        word("restart");
+    })?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hardware_addresses_of_neighbours() {
+        let table = "IP address       HW type     Flags       HW address            Mask     Device\n\
+            192.168.1.2      0x1         0x0         00:00:00:00:00:00     *        eth0\n\
+            192.168.1.20     0x1         0x2         a4:14:37:01:02:ff     *        eth0\n";
+        let of = |address: &str| neighbour_in(table, address.parse().unwrap());
+        assert_eq!(of("192.168.1.20"), Some(Mac([0xa4, 0x14, 0x37, 1, 2, 255])));
+        assert_eq!(of("192.168.1.2"), None);
+        assert_eq!(of("192.168.1.1"), None);
+    }
 
     #[test]
     fn memory_of_new_and_old_kernels() {

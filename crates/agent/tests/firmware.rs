@@ -418,6 +418,41 @@ fn the_init_scripts_follow_buildroot_s_rules() {
     }
 }
 
+#[test]
+fn a_gateway_s_service_files_start_and_stop_it_as_it_is_meant() {
+    // procd's functions, as far as the script calls them; each says what it was told.
+    let script = r#"
+procd_open_instance() { echo open; }
+procd_set_param() { echo "$*"; }
+procd_close_instance() { echo close; }
+. "$1"
+start_service"#;
+    for shell in [&["dash"][..], &["busybox", "sh"]] {
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).args(["-euc", script, "sh"]);
+        command.arg(firmware("gateway/moorline-gateway.init"));
+        let said = succeeds(&mut command);
+        assert!(
+            said.contains("command /usr/bin/moorline-agent gateway\n") && said.contains("respawn "),
+            "{said}"
+        );
+    }
+    let unit = std::fs::read_to_string(firmware("gateway/moorline-gateway.service")).unwrap();
+    for line in [
+        "ExecStart=/usr/local/bin/moorline-agent gateway",
+        "ExecStop=/usr/local/bin/moorline-agent stop",
+        "CapabilityBoundingSet=",
+        "ReadWritePaths=/etc/moorline",
+    ] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    // The words are the agent's.
+    let help = succeeds(Command::new(AGENT).arg("--help"));
+    for word in ["gateway ", "discover ", "stop "] {
+        assert!(help.lines().any(|line| line.starts_with(word)), "{help}");
+    }
+}
+
 /// Buildroot's own symbols, as far as ours need them, and then the tree.
 const KCONFIG: &str = r#"
 import kconfiglib, os, sys

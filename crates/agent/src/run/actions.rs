@@ -35,6 +35,9 @@ impl Driver {
             Action::Keep(settings) => self.keep(&settings),
             Action::WipeToken => self.wipe_token(),
             Action::Diagnose => self.diagnose(),
+            Action::Reboot if self.places.lan.is_some() => {
+                self.note(Level::Warn, "a gateway is not rebooted for one camera");
+            }
             Action::Reboot => {
                 if let Err(error) = system::reboot() {
                     self.note(Level::Error, &format!("reboot: {error}"));
@@ -133,6 +136,10 @@ impl Driver {
     }
 
     pub(super) fn set_watchdog(&mut self, on: bool) {
+        if on && self.places.lan.is_some() {
+            self.note(Level::Warn, "a gateway's watchdog is not a camera's");
+            return;
+        }
         match (on, self.watchdog.take()) {
             (true, Some(open)) => self.watchdog = Some(open),
             (true, None) => match Watchdog::open(&self.local.watchdog) {

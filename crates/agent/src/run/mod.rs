@@ -6,14 +6,14 @@ mod streams;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use moorline_control::{DiagStep, Level, Model};
+use moorline_control::{DiagStep, Level, Mac, Model};
 
-use crate::client::Client;
+use crate::client::{Client, reachable};
 use crate::local::Local;
 use crate::machine::{Action, Event, Fixed, Link, Machine, Serial, State};
 use crate::moment::Moments;
@@ -24,7 +24,7 @@ use crate::settings::Settings;
 use crate::system::{self, Watchdog};
 use crate::{enroll, files};
 
-pub use places::Places;
+pub use places::{Lan, Places};
 use streams::Streams;
 
 /// What the loop waits for.
@@ -109,24 +109,29 @@ impl Driver {
         let limit = system::queue_limit(settings.queue);
         let relay = Relay::start(listener, streamer, limit, moments)
             .map_err(|error| told("the relay", error))?;
-        let model = local.model.clone().or_else(system::model);
+        let model = local.model.clone();
+        let model = match &places.lan {
+            None => model.or_else(system::model),
+            // Not the box's, which is no camera.
+            Some(_) => model,
+        };
         let model = model.or_else(|| Model::new("unknown"));
         let fixed = Fixed {
             model: model.ok_or("the model does not follow the grammar")?,
-            mac: system::mac(),
+            mac: places
+                .lan
+                .as_ref()
+                .filter(|_| settings.camera.is_none())
+                .and_then(|lan| mac_of(lan.address))
+                .unwrap_or_else(system::mac),
             http: local.http.is_some(),
             source_ports: local.source_ports.clone(),
         };
         let key = places.key().exists();
-        let stopping = inputs.clone();
-        let listening = system::listen_fifo(&places.fifo(), move |word| {
-            let hang_up = match word {
-                "stop" => true,
-                "restart" => false,
-                _ => return,
-            };
-            let _ = stopping.send(Input::Event(Event::Stop { hang_up }));
-        });
+        if places.lan.as_ref().is_some_and(|lan| lan.leash) {
+            system::listen_leash(stopping(&inputs)).map_err(|error| told("a thread", error))?;
+        }
+        let listening = system::listen_fifo(&places.fifo(), stopping(&inputs));
         if let Err(error) = listening {
             console(
                 Level::Warn,
@@ -228,7 +233,11 @@ impl Driver {
 
     fn look_for_enroll(&mut self) {
         let now = self.moments.now();
-        let found = self.places.enroll_files().find_map(|path| {
+        let enrolled = self.machine.settings().camera.is_some();
+        // A batch's file stays for those who have not used it: it is not theirs who have.
+        let shared = self.places.lan.as_ref().map(|lan| lan.enroll.clone());
+        let shared = shared.filter(|_| !enrolled);
+        let found = self.places.enroll_files().chain(shared).find_map(|path| {
             let text = files::read(&path).ok()??;
             Some((path, text))
         });
@@ -344,6 +353,25 @@ impl Driver {
     }
 }
 
+/// What a word does that is said to the running agent.
+fn stopping(inputs: &SyncSender<Input>) -> impl Fn(&str) + Send + 'static {
+    let inputs = inputs.clone();
+    move |word| {
+        let hang_up = match word {
+            "stop" => true,
+            "restart" => false,
+            _ => return,
+        };
+        let _ = inputs.send(Input::Event(Event::Stop { hang_up }));
+    }
+}
+
+/// The hardware address of a camera beside this box. The kernel asks for it when the camera is connected to.
+fn mac_of(address: SocketAddr) -> Option<Mac> {
+    let _ = reachable(address);
+    system::neighbour(address.ip())
+}
+
 /// Only loopback: the relay answers whoever can connect.
 #[expect(
     clippy::disallowed_methods,
@@ -383,6 +411,9 @@ impl Places {
 
     /// What the owner says.
     pub(crate) fn local(&self) -> (Local, Vec<crate::Wrong>) {
+        if let Some(lan) = &self.lan {
+            return (lan.local.clone(), Vec::new());
+        }
         let text = files::read(&self.local_file())
             .ok()
             .flatten()

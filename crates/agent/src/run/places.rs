@@ -1,7 +1,9 @@
 //! Where the agent's files are.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::local::Local;
 use crate::machine::Link;
 
 /// Where SD cards are mounted: thingino and OpenIPC, openmiko, Xiaomi-Dafang-Hacks.
@@ -20,6 +22,21 @@ pub struct Places {
     pub run: PathBuf,
     /// Where an `enroll` file may come by SD card.
     pub cards: Vec<PathBuf>,
+    /// For a camera behind a gateway: what the gateway says of it.
+    pub lan: Option<Box<Lan>>,
+}
+
+/// A camera of the local network, for which a gateway stands. The box is not the camera's: it is never rebooted for it, nor its watchdog fed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lan {
+    /// The one address that is connected to.
+    pub address: SocketAddr,
+    /// What the owner says of it.
+    pub local: Local,
+    /// The `enroll` file of all: the gateway wipes it, when all have used it.
+    pub enroll: PathBuf,
+    /// Whether it ends with its standard input, on which the gateway tells it to stop.
+    pub leash: bool,
 }
 
 impl Default for Places {
@@ -28,6 +45,7 @@ impl Default for Places {
             directory: "/etc/moorline".into(),
             run: "/run/moorline".into(),
             cards: CARDS.iter().map(PathBuf::from).collect(),
+            lan: None,
         }
     }
 }
@@ -51,7 +69,25 @@ impl Places {
         self.directory.join("local.conf")
     }
 
-    /// Where `enroll` may lie.
+    /// Those of a camera behind the gateway whose places these are.
+    #[cfg(feature = "gateway")]
+    #[must_use]
+    pub fn of_lan(&self, approved: &crate::gateway::approved::Approved) -> Self {
+        let own = |place: &PathBuf| place.join("lan").join(&approved.name);
+        Places {
+            directory: own(&self.directory),
+            run: own(&self.run),
+            cards: Vec::new(),
+            lan: Some(Box::new(Lan {
+                address: approved.address,
+                local: approved.local.clone(),
+                enroll: self.directory.join("enroll"),
+                leash: false,
+            })),
+        }
+    }
+
+    /// Where `enroll` may lie, for this camera alone: it is wiped once it is used.
     pub fn enroll_files(&self) -> impl Iterator<Item = PathBuf> {
         let all = std::iter::once(&self.directory).chain(&self.cards);
         all.map(|place| place.join("enroll"))

@@ -96,6 +96,7 @@ impl Credentials {
                 Change::Gone(metadata) => {
                     known.remove(metadata.name.as_deref().unwrap_or_default());
                 }
+                Change::Broke => {}
             }
         }
         self.0.changes.send_modify(|count| *count += 1);

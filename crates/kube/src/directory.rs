@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::cache::Cache;
 use crate::call::{Connection, chain};
+use crate::freshness::Freshness;
 use crate::names;
 use crate::resource::{Camera, CameraClass, Tenant};
 
@@ -36,6 +37,7 @@ pub struct KubeDirectory {
     clock: SharedClock,
     /// Whether each watch has listed once: cameras, tenants, classes.
     listed: Arc<[watch::Sender<bool>; 3]>,
+    freshness: Freshness,
 }
 
 impl KubeDirectory {
@@ -46,12 +48,18 @@ impl KubeDirectory {
             cache: Cache::default(),
             clock,
             listed: Arc::new([false, false, false].map(watch::Sender::new)),
+            freshness: Freshness::default(),
         }
     }
 
     /// What the watches have seen.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Whether what the watch of cameras has seen is fresh.
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// The client of its watches.
@@ -98,6 +106,7 @@ impl KubeDirectory {
                 Change::All(objects) => cache.all_cameras(objects),
                 Change::Now(object) => cache.saw_camera(*object),
                 Change::Gone(metadata) => gone(&metadata),
+                Change::Broke => self.freshness.broke(self.clock.monotonic()),
             },
         )
         .await;
@@ -113,6 +122,7 @@ impl KubeDirectory {
                 Change::All(objects) => cache.all_tenants(objects),
                 Change::Now(object) => cache.saw_tenant(*object),
                 Change::Gone(metadata) => cache.tenant_gone(metadata.name.as_deref()),
+                Change::Broke => {}
             },
         )
         .await;
@@ -128,6 +138,7 @@ impl KubeDirectory {
                 Change::All(objects) => cache.all_classes(objects),
                 Change::Now(object) => cache.saw_class(*object),
                 Change::Gone(metadata) => cache.class_gone(metadata.name.as_deref()),
+                Change::Broke => {}
             },
         )
         .await;
@@ -222,6 +233,8 @@ pub(crate) enum Change<K> {
     Now(Box<K>),
     /// It is gone, or cannot be read any more.
     Gone(Box<kube::api::ObjectMeta>),
+    /// The watch broke, and begins again: what is known may be old.
+    Broke,
 }
 
 /// Watches for ever. An object that cannot be read counts as gone, and is told.
@@ -284,6 +297,7 @@ async fn guarded<K>(
             Err(error) => {
                 let error = chain(&error);
                 tracing::warn!(kind = %K::kind(&()), %error, "a watch broke and begins again");
+                tell(Change::Broke);
                 continue;
             }
         };

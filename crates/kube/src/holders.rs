@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use moorline_base::CancellationToken;
-use moorline_core::CameraId;
+use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{Holder, Holders, Sessions};
+use moorline_core::{CameraId, Timestamp};
 
 use crate::cache::Cache;
+use crate::directory::KubeDirectory;
+use crate::freshness::Freshness;
 use crate::owned::Owned;
 
 /// The replicas whose Lease has expired, by name. Clones are the same.
@@ -38,12 +40,22 @@ pub struct KubeHolders {
     cache: Cache,
     owned: Owned,
     gone: Gone,
+    freshness: Freshness,
+    clock: SharedClock,
 }
 
 impl KubeHolders {
-    /// Over what the watch and this replica's claims say.
-    pub fn new(cache: Cache, owned: Owned, gone: Gone) -> Self {
-        Self { cache, owned, gone }
+    /// Over what the directory's watch and this replica's claims say. `gone` and the directory's freshness are what its [`Leases`] tell.
+    ///
+    /// [`Leases`]: crate::Leases
+    pub fn new(directory: &KubeDirectory, owned: Owned, gone: Gone) -> Self {
+        Self {
+            cache: directory.cache().clone(),
+            owned,
+            gone,
+            freshness: directory.freshness().clone(),
+            clock: Arc::clone(directory.clock()),
+        }
     }
 
     /// Ends the sessions of this replica that were superseded elsewhere: a higher generation, the same under another replica, or another
@@ -101,6 +113,17 @@ impl Holders for KubeHolders {
             },
             _ => Holder::Nobody,
         }
+    }
+
+    fn since(&self, camera: &CameraId) -> Option<Timestamp> {
+        let own = self.owned.get(camera)?;
+        let known = self.cache.camera(camera);
+        let holds = self.owned.still_holds(&own, known.as_ref());
+        holds.then_some(own.since)
+    }
+
+    fn is_current(&self) -> bool {
+        self.freshness.is_current(self.clock.monotonic())
     }
 
     async fn changed(&self, camera: &CameraId, seen: &Holder) -> Holder {

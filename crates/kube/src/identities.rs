@@ -2,7 +2,7 @@
 //!
 //! The API server says that a token is good and of which pod (TokenReview with the receiver's audience); what that pod is comes from the
 //! watch: uid → label of one role → that role's account → the Camera that controls it. Answers are kept by the token's digest, never by the
-//! token (P10), until it expires or the watch shows the pod gone.
+//! token (P10), until it expires, the watch shows the pod gone, or the grace of its deletion is over: the zombie on a lost node.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +15,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use moorline_base::SharedClock;
-use moorline_core::Masked;
 use moorline_core::port::{Audience, Caller, Identities, IdentityError, PodUid};
+use moorline_core::{Masked, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::Cache;
@@ -30,6 +30,9 @@ const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(3_600);
 /// Answers that are kept; beyond, the one that ends first leaves.
 const KEPT: usize = 20_000;
+
+/// Clocks of nodes differ by so much at most: a pod may ask for so long after its deletion was to be over, in seconds.
+const LEEWAY: i64 = 10;
 
 /// By the digest of a token and its receiver: until when the answer holds, and the answer.
 type Answers = HashMap<([u8; 32], Audience), (Instant, Caller)>;
@@ -157,6 +160,9 @@ impl KubeIdentities {
                 self.fetch(account, name, &pod).await?
             }
         };
+        if self.has_ended(&view) {
+            return Err(IdentityError::Forbidden("pod"));
+        }
         let expected = format!(
             "system:serviceaccount:{}:{}",
             view.namespace,
@@ -200,6 +206,13 @@ impl KubeIdentities {
             Err(fault) => return Err(IdentityError::Unavailable(fault.to_string())),
         }
         self.0.pods.get(uid).ok_or(IdentityError::Forbidden("pod"))
+    }
+
+    /// Whether the time for its end is over. It may run on where nobody reaches it.
+    fn has_ended(&self, pod: &PodView) -> bool {
+        let now = self.0.clock.wall_ms().div_euclid(1_000);
+        pod.ends
+            .is_some_and(|ends| now >= ends.saturating_add(LEEWAY))
     }
 
     /// How long a token is good by its own word, which the review has proven.
@@ -259,7 +272,15 @@ impl Identities for KubeIdentities {
                 )
             })
         };
-        self.0.pods.get(pod).is_some() || front_door()
+        match self.0.pods.get(pod) {
+            Some(view) => !self.has_ended(&view),
+            None => front_door(),
+        }
+    }
+
+    fn created(&self, pod: &PodUid) -> Option<Timestamp> {
+        let view = self.0.pods.get(pod)?;
+        Some(Timestamp::from_millis(view.created.saturating_mul(1_000)))
     }
 }
 

@@ -17,6 +17,7 @@ use moorline_core::port::{
     TunnelUp,
 };
 use moorline_core::{CameraId, Generation, SessionId};
+use moorline_kube::{Gone, Leases};
 use proptest::prelude::*;
 use serde_json::json;
 use support::{Api, CAMERAS, Fault, Mon, camera, condition, server, session, within};
@@ -222,6 +223,41 @@ async fn while_the_api_server_is_away_a_camera_is_served_and_its_claim_waits() {
     })
     .await;
     assert!(left.ended.all().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_is_noticed_so_that_peers_are_asked() {
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    let mon = Mon::new(&api, &clock, 0).await;
+    let name = mon.owned.replica().name.clone();
+    let (gone, fresh) = (Gone::default(), mon.directory.freshness().clone());
+    let leases = Leases::new(
+        api.client(),
+        "moorline-system",
+        name,
+        gone,
+        fresh,
+        clock.clone(),
+    );
+    let cancel = mon.stop.clone();
+    tokio::spawn(async move { leases.run(cancel).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(mon.holders.is_current());
+    assert_eq!(mon.holders.since(&yard()), None, "not held here");
+    api.away(true);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(!mon.holders.is_current());
+    let tunnel = up(&mon, 1);
+    mon.claims.claim(&yard(), tunnel).await.unwrap();
+    let told = mon.holders.since(&yard()).unwrap().as_millis() - support::START;
+    assert!(
+        (15_000..25_000).contains(&told),
+        "{told}: when the tunnel came up"
+    );
+    api.away(false);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(mon.holders.is_current());
 }
 
 #[tokio::test(start_paused = true)]

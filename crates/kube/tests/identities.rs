@@ -136,6 +136,47 @@ async fn a_relays_token_names_its_camera_and_is_asked_about_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_zombie_has_no_say_once_the_grace_of_its_deletion_is_over_and_its_successor_is_the_newer()
+{
+    let world = world().await;
+    let at = |seconds: i64| {
+        let time = moorline_core::Timestamp::from_millis(support::START + seconds * 1_000);
+        time.to_string().replace(".000Z", "Z")
+    };
+    let mut made = pod("r", "t-acme", "archiver", &world.owner);
+    made["metadata"]["creationTimestamp"] = at(0).into();
+    let zombie = world.api.put(PODS, made);
+    let mut made = pod("s", "t-acme", "archiver", &world.owner);
+    made["metadata"]["creationTimestamp"] = at(60).into();
+    let successor = world.api.put(PODS, made);
+    for (name, of) in [("old", &zombie), ("new", &successor)] {
+        let account = "t-acme:moorline-archiver";
+        token(&world.api, name, "moorline-signer", account, of);
+    }
+    let uid = |pod: &Value| PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let created = |pod| world.identities.created(&uid(pod)).unwrap().as_millis();
+    assert_eq!(created(&successor) - created(&zombie), 60_000);
+    world.ask("old", Audience::Signer).await.unwrap();
+    // Its node is lost: deleted, and nobody can end it.
+    let deleted =
+        json!({"metadata": {"deletionTimestamp": at(600), "deletionGracePeriodSeconds": 600}});
+    world.api.patch(PODS, "t-acme", "r", &deleted);
+    tokio::time::sleep(Duration::from_secs(580)).await;
+    assert!(
+        world.ask("old", Audience::Signer).await.is_ok(),
+        "its spool is welcome"
+    );
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!world.identities.is_alive(&uid(&zombie)));
+    assert_eq!(
+        world.ask("old", Audience::Signer).await,
+        Err(IdentityError::Forbidden("pod"))
+    );
+    assert!(world.ask("new", Audience::Signer).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_the_cameras_own_pod_is_refused_with_its_reason() {
     let world = world().await;
     let relay = world

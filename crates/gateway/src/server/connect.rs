@@ -148,19 +148,22 @@ async fn find(
                     Err(LandingError::Away) => {}
                 }
             }
-            Holder::There {
-                address,
-                generation,
-            } if *generation >= least => {
-                return Err(elsewhere(*address));
-            }
             // Nobody holds it, or only an older session is known: as if there were none.
             _ => {}
         }
+        // Who is known as the holder may be gone since: a peer's word is newer.
         if !parts.holders.is_current()
             && let Some(address) = peers::ask(shared, camera, least).await
         {
             return Err(elsewhere(address));
+        }
+        if let Holder::There {
+            address,
+            generation,
+        } = &seen
+            && *generation >= least
+        {
+            return Err(elsewhere(*address));
         }
         tokio::select! {
             _ = parts.holders.changed(camera, &seen) => {}

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use moorline_base::CancellationToken;
 use moorline_base::clock::timeout;
-use moorline_core::CameraId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{Holder, KeyPin, LinkEvent, PodUid, WorkloadReport};
+use moorline_core::{CameraId, Generation};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::connect::{announce, elsewhere};
 use super::links::{Link, Over};
-use super::{Shared, answer, count, opening, refuse};
+use super::{Shared, answer, count, opening, peers, refuse};
 use crate::metrics::Reason;
 use crate::serving::{Answer, Tls, WRITE};
 use crate::ticket::{TicketPublic, print_publics};
@@ -94,7 +94,14 @@ async fn find(shared: &Shared, camera: &CameraId) -> Result<(), Answer> {
     let deadline = clock.monotonic() + shared.config.hold;
     loop {
         let seen = parts.holders.holder(camera);
-        match parts.holders.keeper(camera) {
+        let keeper = parts.holders.keeper(camera);
+        if !parts.holders.is_current()
+            && !matches!(keeper, Holder::Here(_) | Holder::Unknown)
+            && let Some(address) = peers::ask(shared, camera, Generation(0)).await
+        {
+            return Err(elsewhere(address));
+        }
+        match keeper {
             Holder::Here(_) => return Ok(()),
             Holder::There { address, .. } => return Err(elsewhere(address)),
             Holder::Unknown => return Err(refuse(404, "unknown")),

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::call::{Connection, Fault, call};
 use crate::directory::{Change, feed_in};
+use crate::freshness::Freshness;
 use crate::holders::Gone;
 use book::{Act, Book, Elector, RENEW, RETRY, TERM};
 
@@ -41,16 +42,18 @@ struct Inner {
     clock: SharedClock,
     book: Mutex<Book>,
     gone: Gone,
+    freshness: Freshness,
     leads: watch::Sender<bool>,
 }
 
 impl Leases {
-    /// Those of the replica `name`, in the installation's namespace. `gone` is kept up to date.
+    /// Those of the replica `name`, in the installation's namespace. `gone` and `freshness` are kept up to date.
     pub fn new(
         client: Client,
         namespace: impl Into<String>,
         name: impl Into<String>,
         gone: Gone,
+        freshness: Freshness,
         clock: SharedClock,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -60,6 +63,7 @@ impl Leases {
             clock,
             book: Mutex::default(),
             gone,
+            freshness,
             leads: watch::Sender::new(false),
         }))
     }
@@ -119,7 +123,7 @@ impl Leases {
         let leases = match change {
             Change::All(all) => all,
             Change::Now(lease) => vec![*lease],
-            Change::Gone(_) => return,
+            Change::Gone(_) | Change::Broke => return,
         };
         self.book(|book| {
             for lease in leases {
@@ -141,7 +145,10 @@ impl Leases {
         loop {
             let begun = self.0.clock.monotonic();
             match self.write(&self.0.name, Some(&self.0.name)).await {
-                Ok(()) => self.book(|book| book.renewed(begun)),
+                Ok(()) => {
+                    self.book(|book| book.renewed(begun));
+                    self.0.freshness.answered(begun);
+                }
                 Err(fault) => {
                     tracing::warn!(lease = %self.0.name, %fault, "the replica's lease was not renewed");
                 }

@@ -52,6 +52,8 @@ pub struct PodView {
     pub created: i64,
     /// It is being deleted.
     pub deleting: bool,
+    /// When it is to have ended (its deletionTimestamp, the grace included), in seconds by the API server's clock; known once the watch tells.
+    pub ends: Option<i64>,
     /// It ran to its end, or was evicted: it will not run again.
     pub over: bool,
     /// It is ready.
@@ -105,6 +107,10 @@ impl PodView {
                 .as_ref()
                 .map_or(0, |time| time.0.as_second()),
             deleting: metadata.deletion_timestamp.is_some(),
+            ends: metadata
+                .deletion_timestamp
+                .as_ref()
+                .map(|time| time.0.as_second()),
             over: matches!(phase, "Succeeded" | "Failed"),
             ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
             pending: phase == "Pending",
@@ -242,6 +248,7 @@ impl PodCache {
             }
             Change::Now(pod) => self.saw(&pod),
             Change::Gone(metadata) => self.gone(&PodUid(metadata.uid.unwrap_or_default())),
+            Change::Broke => {}
         });
         tokio::select! {
             () = cancel.cancelled() => {}

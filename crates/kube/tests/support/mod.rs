@@ -82,7 +82,7 @@ impl Mon {
         let ended = Arc::new(Ended::default());
         let sessions: Arc<dyn Sessions> = ended.clone();
         let claims = KubeClaims::new(writer.clone(), sessions, stop.clone());
-        let holders = KubeHolders::new(directory.cache().clone(), owned.clone(), Gone::default());
+        let holders = KubeHolders::new(&directory, owned.clone(), Gone::default());
         let mon = Self {
             admin: KubeAdmin::new(directory.clone(), Arc::clone(clock), "standard"),
             directory,

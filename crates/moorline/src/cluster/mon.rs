@@ -107,6 +107,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         cluster.namespace.clone(),
         replica.name.clone(),
         gone.clone(),
+        role.directory.freshness().clone(),
         Arc::clone(&clock),
     );
     let claims = KubeClaims::new(writer.clone(), Arc::clone(&sessions), role.doors.token());
@@ -124,7 +125,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         },
         role.doors.token(),
     );
-    let holders = KubeHolders::new(cache.clone(), owned, gone);
+    let holders = KubeHolders::new(&role.directory, owned, gone);
     let identities = role.identities();
     let tickets = TicketPublics::load((&cluster.ticket_publics).into(), Arc::clone(&clock))
         .context("cluster.ticket_publics cannot be used: moorline keys init makes it")?;

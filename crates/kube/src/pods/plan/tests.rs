@@ -17,6 +17,7 @@ fn pod(role: Role, number: i64, image: &str) -> PodView {
         account: String::new(),
         shape: Some(shape(image).as_str().to_owned()),
         created: number,
+        ends: None,
         deleting: false,
         over: false,
         ready: true,

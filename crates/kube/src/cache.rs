@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use moorline_core::camera::{Camera, CameraSet, Enabled};
 use moorline_core::{CameraId, Generation, PublicKey, TenantId};
 use tokio::sync::watch;
@@ -37,6 +38,12 @@ impl Known {
     /// Its newest claim.
     pub fn session(&self) -> Option<&Session> {
         self.object.status.as_ref()?.session.as_ref()
+    }
+
+    /// What its status says.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        let status = self.object.status.as_ref();
+        status.map_or(&[], |status| &status.conditions)
     }
 
     /// Whether its owner has deleted it: it only waits for its archiver.

@@ -21,12 +21,12 @@ use serde_json::json;
 
 use crate::cache::{DuplicateKey, Known};
 use crate::call::{CALL, Fault, call};
-use crate::claim::DRAINING;
 use crate::holders::Gone;
 use crate::lease::Leases;
 use crate::names;
 use crate::owned::Own;
 use crate::pods::{Pods, remove_finalizer};
+use crate::resource::ready::{DRAINING, INVALID, find};
 use crate::resource::{ARCHIVE_FINALIZER, Camera, ConditionKind, Session};
 use crate::status::Note;
 
@@ -48,7 +48,7 @@ pub(crate) enum Work {
     Finalizer,
     /// It was made without our finalizer.
     Mark,
-    /// A field is wrong, and its status does not say so.
+    /// A field is wrong and its status does not say so, or says so and it is right by now.
     Wrong,
 }
 
@@ -83,24 +83,14 @@ pub(crate) fn judge(
         (true, true) => Work::Finalizer,
         (true, false) => Work::Nothing,
         (false, false) => Work::Mark,
-        (false, true) if known.record.is_err() && !says_wrong(known) => Work::Wrong,
+        (false, true) if has_to_be_told(known) => Work::Wrong,
         (false, true) => Work::Nothing,
     }
 }
 
-const WRONG: &str = "Invalid";
-
 /// What is to be said of keys that belong to older cameras, if it is not said yet: whether there are any, and the words.
 fn duplicates(known: &Known, taken: &[DuplicateKey]) -> Option<(bool, String)> {
-    let kind = ConditionKind::DuplicateKey.as_str();
-    let conditions = known
-        .object
-        .status
-        .iter()
-        .flat_map(|status| &status.conditions);
-    let said = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == kind);
+    let said = find(known.conditions(), ConditionKind::DuplicateKey);
     let words: Vec<String> = taken
         .iter()
         .map(|key| {
@@ -121,19 +111,16 @@ fn duplicates(known: &Known, taken: &[DuplicateKey]) -> Option<(bool, String)> {
     (!is_said).then_some((!taken.is_empty(), message))
 }
 
-fn says_wrong(known: &Known) -> bool {
-    let conditions = known
-        .object
-        .status
-        .iter()
-        .flat_map(|status| &status.conditions);
-    let observed = known
-        .object
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
-    let mut ready = conditions.filter(|condition| condition.type_ == ConditionKind::Ready.as_str());
-    ready.any(|ready| ready.reason == WRONG) && observed == known.object.metadata.generation
+/// Whether the status has to say of the record what it does not say yet, or what is no longer so.
+fn has_to_be_told(known: &Known) -> bool {
+    let status = known.object.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation);
+    let said =
+        find(known.conditions(), ConditionKind::Ready).is_some_and(|ready| ready.reason == INVALID);
+    match &known.record {
+        Err(_) => !said || observed != known.object.metadata.generation,
+        Ok(_) => said,
+    }
 }
 
 /// The keeper of one replica.
@@ -251,8 +238,7 @@ impl Janitor {
             false,
             DRAINING,
             "its holder is gone; the archiver uploads what it has",
-        )
-        .and(ConditionKind::Ready, false, DRAINING, "its holder is gone");
+        );
         let now = writer.now();
         let lane = writer.lane(id);
         let _turn = lane.turn.lock().await;
@@ -333,16 +319,12 @@ impl Janitor {
     }
 
     async fn say_wrong(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {
-        let Err(error) = &known.record else {
-            return Ok(());
-        };
         let writer = self.pods.writer();
-        let note = Note::condition(ConditionKind::Ready, false, WRONG, &error.to_string());
-        let now = writer.now();
         let lane = writer.lane(id);
         let _turn = lane.turn.lock().await;
         writer
-            .put(known, CALL, |status| note.apply(status, now))
+            // What is wrong follows from the record, as in every write.
+            .put(known, CALL, |_| ())
             .await
     }
 }

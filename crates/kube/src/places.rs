@@ -75,7 +75,6 @@ impl KubePlaces {
             "",
         )
         .and(ConditionKind::Archiving, archiving.0, archiving.1, "")
-        .and(ConditionKind::Ready, ready, archiving.1, "")
     }
 }
 

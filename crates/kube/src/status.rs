@@ -17,6 +17,7 @@ use crate::cache::{Cache, Known};
 use crate::call::{CALL, Connection, Fault, call};
 use crate::names;
 use crate::owned::Owned;
+use crate::resource::ready::settle;
 use crate::resource::{Camera, CameraStatus, ConditionKind, RelayStatus, set_condition};
 
 /// One status write per camera in so long.
@@ -179,6 +180,15 @@ impl StatusWriter {
         }
     }
 
+    /// The status that `change` makes of that of `base`, with what follows from it.
+    fn changed(&self, base: &Known, change: impl FnOnce(&mut CameraStatus)) -> CameraStatus {
+        let mut status = base.object.status.clone().unwrap_or_default();
+        change(&mut status);
+        let invalid = base.record.as_ref().err().map(ToString::to_string);
+        settle(&mut status.conditions, invalid.as_deref(), self.now());
+        status
+    }
+
     /// One PUT of the status that `change` makes of `base`. The caller holds the camera's turn.
     pub(crate) async fn put(
         &self,
@@ -187,10 +197,10 @@ impl StatusWriter {
         change: impl FnOnce(&mut CameraStatus),
     ) -> Result<(), Fault> {
         let mut object = Camera::clone(&base.object);
-        let status = object.status.get_or_insert_default();
-        change(status);
+        let mut status = self.changed(base, change);
         status.records_under(&object.spec.retention);
         status.observed_generation = object.metadata.generation;
+        object.status = Some(status);
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<Camera> = Api::namespaced(self.0.client.0.clone(), &namespace);
         let name = object.name_any();
@@ -222,9 +232,7 @@ impl StatusWriter {
             if !own {
                 return Err(Fault::Conflict);
             }
-            let mut status = known.object.status.clone().unwrap_or_default();
-            change(&mut status);
-            if known.object.status.as_ref() == Some(&status) {
+            if known.object.status.as_ref() == Some(&self.changed(&known, &change)) {
                 return Ok(());
             }
             match self.put(&known, CALL, &change).await {

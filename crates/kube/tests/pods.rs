@@ -14,10 +14,11 @@ use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, PodUid,
-    RelayPlaces as _, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder, WorkloadSpec,
-    Workloads as _,
+    RelayPlaces as _, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents,
+    WorkloadLinks, WorkloadOrder, WorkloadSpec, Workloads as _,
 };
-use moorline_core::{CameraId, Generation, SessionId};
+use moorline_core::status::{ArchiveReport, ArchiveState};
+use moorline_core::{CameraId, Generation, SessionId, Timestamp};
 use moorline_kube::{Janitor, KubeMemories, KubePlaces, Leases, PodCache, PodSettings, Pods};
 use serde_json::{Value, json};
 use support::{Api, CAMERAS, Fault, Mon, camera, condition, server, session, within};
@@ -272,6 +273,182 @@ async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
     assert!(status["relay"].is_null());
 }
 
+/// What the monitor's mailbox of tunnels hears, when nobody looks into it.
+struct Nobody;
+
+impl TunnelEvents for Nobody {
+    fn up(&self, _: TunnelUp) -> bool {
+        true
+    }
+
+    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
+
+    fn ended(&self, _: SessionId, _: TunnelEnd) {}
+}
+
+/// Each condition of the yard, in the order in which they follow from each other.
+fn conditions(api: &Api) -> Vec<(&'static str, String, String)> {
+    let kinds = [
+        "Connected",
+        "WorkloadsReady",
+        "RelayReady",
+        "Archiving",
+        "Ready",
+    ];
+    let found = kinds.map(|kind| {
+        let (status, reason) = condition(api, "acme", "yard", kind).unwrap_or_default();
+        (kind, status, reason)
+    });
+    found.to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_was_lost_for_eight_seconds_is_ready_again_and_that_cost_two_writes() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let first = replica.claim(1).await;
+    replica.start(first);
+    announced(&api, &replica).await;
+    let before = conditions(&api);
+    assert!(
+        before.iter().all(|(_, status, _)| status == "True"),
+        "{before:?}"
+    );
+    api.forget_requests();
+    let events = replica.mon.claims.events(Arc::new(Nobody));
+    events.ended(SessionId(1), TunnelEnd::Lost);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let lost = ("False".to_owned(), "Lost".to_owned());
+    for kind in ["Connected", "Archiving", "Ready"] {
+        assert_eq!(
+            condition(&api, "acme", "yard", kind),
+            Some(lost.clone()),
+            "{kind}"
+        );
+    }
+    replica.claim(2).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(conditions(&api), before);
+    assert_eq!(api.writes().len(), 2, "{:#?}", api.writes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_is_back_while_draining_is_not_ready_before_its_new_relay_has_said_its_key() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let first = replica.claim(1).await;
+    let old = replica.start(first);
+    announced(&api, &replica).await;
+    replica.mon.claims.release(&yard(), first).await.unwrap();
+    replica.drain(old);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let second = replica.claim(2).await;
+    replica.start(second);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let starting = ("False".to_owned(), "Starting".to_owned());
+    assert_eq!(condition(&api, "acme", "yard", "Ready"), Some(starting));
+    announced(&api, &replica).await;
+    let after = conditions(&api);
+    assert!(
+        after.iter().all(|(_, status, _)| status == "True"),
+        "{after:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_that_is_over_is_unsaid_by_whoever_holds_the_camera_then() {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    let first = left.claim(1).await;
+    left.start(first);
+    announced(&api, &left).await;
+    let (_, archiver) = both(&api).await;
+    let name = archiver["metadata"]["name"].as_str().unwrap();
+    let container = |state: Value| json!({"status": {"containerStatuses": [{"name": "archiver", "image": "a", "imageID": "", "ready": false, "restartCount": 3, "state": state}]}});
+    let crashing = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}});
+    api.patch(PODS, "t-acme", name, &container(crashing));
+    let said = |api: &Api, reason: &str| {
+        condition(api, "acme", "yard", "Ready").is_some_and(|(_, said)| said == reason)
+    };
+    api.until("the word", |api| said(api, "Crashing")).await;
+    left.mon.stop.cancel();
+    let running = json!({"waiting": null, "running": {"startedAt": "2026-11-20T01:00:00Z"}});
+    api.patch(PODS, "t-acme", name, &container(running));
+    let second = right.claim(2).await;
+    right.start(second);
+    api.until("the end of it", |api| said(api, "Recording"))
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_and_a_dead_relay_are_conditions_and_events_that_say_what_to_do() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let first = replica.claim(1).await;
+    replica.start(first);
+    announced(&api, &replica).await;
+    let uid = |pod: &Value| PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+    let (relay, archiver) = both(&api).await;
+    let (relay, archiver) = (uid(&relay), uid(&archiver));
+    let said = |role, pod: &PodUid, event| replica.pods.said(&yard(), role, pod, event);
+    // As an archiver reports: every 10 s.
+    let archives = async |tens: u64, why: Option<&str>| {
+        for _ in 0..tens {
+            let report = ArchiveReport {
+                state: ArchiveState::Recording,
+                synced_until: None,
+                durable_until: Some(Timestamp::from_millis(clock.wall_ms())),
+                silent_since: None,
+                spool_bytes: 0,
+                audio_note: None,
+                store_error: why.map(str::to_owned),
+            };
+            let report = LinkEvent::Report(WorkloadReport::Archive(report));
+            said(Role::Archiver, &archiver, report);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    };
+    let ready = || condition(&api, "acme", "yard", "Ready").unwrap().1;
+    archives(10, None).await;
+    api.forget_requests();
+    archives(10, Some("403 from the bucket acme")).await;
+    assert_eq!(ready(), "StoreRefuses");
+    archives(10, None).await;
+    assert_eq!(ready(), "Recording");
+    said(Role::Relay, &relay, LinkEvent::Disconnected);
+    archives(6, None).await;
+    assert_eq!(ready(), "RelaySilent");
+    assert_eq!(api.writes().len(), 3, "{:#?}", api.writes());
+    let events = api.list("/apis/events.k8s.io/v1/events");
+    let mut told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            (
+                event["type"].as_str().unwrap(),
+                event["reason"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            ("Normal", "Recording"),
+            ("Warning", "RelaySilent"),
+            ("Warning", "StoreRefuses")
+        ]
+    );
+    let store = events
+        .iter()
+        .find(|event| event["reason"] == "StoreRefuses");
+    let note = store.unwrap()["note"].as_str().unwrap();
+    assert!(
+        note.contains("403 from the bucket acme") && note.contains("look at the store"),
+        "{note}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_archiver_whose_store_never_comes_back_is_given_up_after_the_classs_patience() {
     let (api, clock) = cluster();
@@ -480,6 +657,7 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
             "moorline-system",
             replica.mon.owned.replica().name.clone(),
             gone,
+            replica.mon.directory.freshness().clone(),
             clock.clone(),
         )
     };
@@ -532,7 +710,15 @@ async fn the_younger_of_two_cameras_with_one_key_is_told_so_until_it_has_its_own
     let replica = Replica::new(&api, &clock, 0).await;
     let name = replica.mon.owned.replica().name.clone();
     let gone = moorline_kube::Gone::default();
-    let leases = Leases::new(api.client(), "moorline-system", name, gone, clock.clone());
+    let fresh = replica.mon.directory.freshness().clone();
+    let leases = Leases::new(
+        api.client(),
+        "moorline-system",
+        name,
+        gone,
+        fresh,
+        clock.clone(),
+    );
     let (task, cancel) = (leases.clone(), replica.mon.stop.clone());
     tokio::spawn(async move { task.run(cancel).await });
     let (janitor, cancel) = (

@@ -24,6 +24,7 @@ pub use book::SessionEvents;
 use crate::cache::Known;
 use crate::call::Fault;
 use crate::owned::Own;
+use crate::resource::ready::{DRAINING, LOST, find};
 use crate::resource::{ConditionKind, GREATEST_GENERATION, Session};
 use crate::status::{Note, StatusWriter};
 use rule::{Intent, Verdict, judge};
@@ -294,10 +295,9 @@ impl KubeClaims {
                 let note = Note::condition(
                     ConditionKind::Connected,
                     false,
-                    "Lost",
+                    LOST,
                     "the tunnel was lost; its pods wait for it",
-                )
-                .and(ConditionKind::Ready, false, "Lost", "the tunnel was lost");
+                );
                 this.0.writer.note(&camera, own.generation, note);
             }
         });
@@ -311,18 +311,9 @@ fn connected() -> Note {
 
 /// Whether the pods of this camera were told to drain before the claim.
 fn is_draining(known: &Known) -> bool {
-    let conditions = known
-        .object
-        .status
-        .iter()
-        .flat_map(|status| &status.conditions);
-    let mut connected =
-        conditions.filter(|condition| condition.type_ == ConditionKind::Connected.as_str());
-    connected.any(|condition| condition.reason == DRAINING)
+    find(known.conditions(), ConditionKind::Connected)
+        .is_some_and(|condition| condition.reason == DRAINING)
 }
-
-/// Why a camera is not connected while its pods are told to drain.
-pub(crate) const DRAINING: &str = "Draining";
 
 #[async_trait]
 impl Claims for KubeClaims {
@@ -354,8 +345,7 @@ impl Claims for KubeClaims {
             false,
             DRAINING,
             "the tunnel is over; the archiver uploads what it has",
-        )
-        .and(ConditionKind::Ready, false, DRAINING, "the tunnel is over");
+        );
         let written = self
             .0
             .writer

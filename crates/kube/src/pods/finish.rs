@@ -13,6 +13,7 @@ use crate::cache::Known;
 use crate::call::{CALL, Fault, call};
 use crate::names;
 use crate::owned::Own;
+use crate::resource::ready::ABSENT;
 use crate::resource::{ARCHIVE_FINALIZER, Camera, ConditionKind};
 use crate::status::{Note, StatusWriter};
 
@@ -46,12 +47,11 @@ impl Pods {
         );
         let note = Note {
             relay: Some(None),
-            ..Note::condition(ConditionKind::Connected, false, "Absent", "")
+            ..Note::condition(ConditionKind::Connected, false, ABSENT, "no tunnel")
         }
-        .and(ConditionKind::WorkloadsReady, false, "Absent", "")
-        .and(ConditionKind::RelayReady, false, "Absent", "")
-        .and(ConditionKind::Archiving, false, "Absent", "")
-        .and(ConditionKind::Ready, false, "Absent", "no tunnel");
+        .and(ConditionKind::WorkloadsReady, false, ABSENT, "")
+        .and(ConditionKind::RelayReady, false, ABSENT, "")
+        .and(ConditionKind::Archiving, false, ABSENT, "");
         let written = self
             .writer()
             .put_own(&slot.camera, own.generation, |status| {

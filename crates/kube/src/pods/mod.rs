@@ -11,6 +11,7 @@
 //! class's `drainPatience` instead.
 
 mod finish;
+mod health;
 mod pass;
 mod plan;
 mod slot;
@@ -340,7 +341,17 @@ impl LinkEvents for Pods {
         };
         match event {
             LinkEvent::Report(report) => {
-                let instance = slot.with(|state| state.set_of(pod)?.instance);
+                let now = self.clock().monotonic();
+                let (instance, news) = slot.with(|state| {
+                    let Some(set) = state.set_of(pod) else {
+                        return (None, false);
+                    };
+                    let (instance, used) = (set.instance, set.leaving.is_none());
+                    (instance, used && state.health.reported(pod, &report, now))
+                });
+                if news {
+                    slot.wake.notify_one();
+                }
                 if let Some(instance) = instance {
                     self.0
                         .events
@@ -360,7 +371,12 @@ impl LinkEvents for Pods {
                 });
                 slot.wake.notify_one();
             }
-            LinkEvent::Connected | LinkEvent::Disconnected => {}
+            LinkEvent::Connected | LinkEvent::Disconnected => {
+                let now = self.clock().monotonic();
+                let stands = event == LinkEvent::Connected;
+                slot.with(|state| state.health.connected(pod, stands, now));
+                slot.wake.notify_one();
+            }
         }
     }
 }

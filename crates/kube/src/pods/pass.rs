@@ -134,6 +134,7 @@ impl Pods {
         if let Some(wait) = wait {
             return Next::Look(wait);
         }
+        let look = self.health(slot, &known, &own, &decided.current).await;
         if incomplete {
             return Next::Look(SOON);
         }
@@ -142,6 +143,7 @@ impl Pods {
             let wait = overdue.map_or(LOOK_AGAIN, |since| {
                 (since + patience).saturating_duration_since(now)
             });
+            let wait = look.map_or(wait, |look| wait.min(look));
             return Next::Look(wait.max(Duration::from_millis(100)));
         }
         self.finish(slot, &known, &own).await

@@ -10,6 +10,7 @@ use moorline_core::lifecycle::Role;
 use moorline_core::port::{PodUid, WorkloadSpec};
 use moorline_core::{Generation, InstanceId};
 
+use super::health::Health;
 use super::plan::Progress;
 
 /// Pods that are ordered together.
@@ -33,6 +34,8 @@ pub(super) struct State {
     pub(super) sets: Vec<Set>,
     /// Instances that the monitor has given up and has not heard the end of.
     pub(super) ending: BTreeSet<InstanceId>,
+    /// What its pods say of themselves.
+    pub(super) health: Health,
     /// The trouble that was written last.
     pub(super) said: Option<(String, String)>,
     links: u32,

@@ -11,19 +11,37 @@ use kube::{Api, Client, Resource as _};
 use moorline_base::backoff::Jitter;
 use moorline_base::rate::Limiter;
 use moorline_base::{Backoff, SharedClock};
-use moorline_core::CameraId;
+use moorline_core::lifecycle::Role;
+use moorline_core::port::PodUid;
+use moorline_core::{CameraId, Timestamp};
 
+use super::health::Scene;
 use super::view::Trouble;
 use super::{Pods, Slot};
+use crate::cache::Known;
 use crate::call::{CALL, call, chain};
 use crate::names;
 use crate::owned::Own;
+use crate::resource::ready::{FOLLOWS, find};
 use crate::resource::{Camera, ConditionKind};
 use crate::status::Note;
 
 /// A namespace whose quota is used up is tried again after so long, and at most after so long (agones#3384).
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// The type of an Event.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Grade {
+    Normal,
+    Warning,
+}
+
+impl Grade {
+    fn of(well: bool) -> Self {
+        if well { Self::Normal } else { Self::Warning }
+    }
+}
 
 struct Space {
     backoff: Backoff,
@@ -96,7 +114,13 @@ impl Teller {
     }
 
     /// Tells it as an Event of the Camera, at most once a minute per reason.
-    pub(super) async fn event(&self, id: &CameraId, camera: &Camera, trouble: &Trouble) {
+    pub(super) async fn event(
+        &self,
+        id: &CameraId,
+        camera: &Camera,
+        trouble: &Trouble,
+        grade: Grade,
+    ) {
         let now = self.clock.monotonic();
         let key = (id.clone(), trouble.reason.to_owned());
         let may = {
@@ -121,7 +145,7 @@ impl Teller {
             regarding: Some(camera.object_ref(&())),
             reporting_controller: Some("moorline.dev/mon".into()),
             reporting_instance: Some(self.replica.clone()),
-            type_: Some("Warning".into()),
+            type_: Some(format!("{grade:?}")),
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
@@ -133,13 +157,71 @@ impl Teller {
 }
 
 impl Pods {
+    /// Writes what the pods say of themselves, where it differs from what is written, and tells it. Returns when to look again.
+    pub(super) async fn health(
+        &self,
+        slot: &Slot,
+        known: &Known,
+        own: &Own,
+        pods: &[(Role, PodUid)],
+    ) -> Option<Duration> {
+        if own.released || own.session.is_none() {
+            return None;
+        }
+        // What was written since the pass began counts.
+        let known = self
+            .writer()
+            .cache()
+            .camera_by_uid(&slot.camera, &known.uid)?;
+        let record = known.record.as_ref().ok()?;
+        let scene = Scene {
+            now: self.clock().monotonic(),
+            wall: Timestamp::from_millis(self.clock().wall_ms()),
+            generation: own.generation,
+            camera: record,
+            pods,
+            conditions: known.conditions(),
+        };
+        let (words, look) = slot.with(|state| state.health.judge(&scene));
+        for word in words {
+            let (kind, reason) = (word.kind, word.reason);
+            if word.holds {
+                tracing::info!(camera = %slot.camera, condition = kind.as_str(), reason, "it is well again");
+            } else {
+                let message = &word.message;
+                tracing::warn!(camera = %slot.camera, condition = kind.as_str(), reason, message, "a condition does not hold");
+            }
+            let note = Note::condition(kind, word.holds, reason, &word.message);
+            self.writer().note(&slot.camera, own.generation, note);
+            let message = match word.holds {
+                true => format!("{} holds again", kind.as_str()),
+                false => format!("{}: {}", kind.as_str(), word.message),
+            };
+            let trouble = Trouble { reason, message };
+            let grade = Grade::of(word.holds);
+            let teller = &self.0.teller;
+            teller
+                .event(&slot.camera, &known.object, &trouble, grade)
+                .await;
+        }
+        look
+    }
+
     /// Writes what keeps the pods from running, or that nothing does any more. Nothing is written for what was said already.
     pub(super) async fn trouble(&self, slot: &Slot, own: &Own, trouble: Option<&Trouble>) {
         let said = trouble.map(|trouble| (trouble.reason.to_owned(), trouble.message.clone()));
+        let known = self.writer().cache().camera(&slot.camera);
+        let says_trouble = known.as_ref().is_some_and(|known| {
+            find(known.conditions(), ConditionKind::WorkloadsReady).is_some_and(|said| {
+                said.status != "True" && !FOLLOWS.contains(&said.reason.as_str())
+            })
+        });
         let changed = slot.with(|state| {
             let quiet = match (&state.said, &said) {
                 // Its namespace waits because of what was said already.
                 (Some(_), Some((reason, _))) if reason == "NamespaceWaits" => true,
+                // What an earlier holder said is over.
+                (None, None) => !says_trouble,
                 (before, now) => before == now,
             };
             if !quiet {
@@ -154,17 +236,15 @@ impl Pods {
             Some(trouble) => (false, trouble.reason, trouble.message.as_str()),
             None => (true, "Running", ""),
         };
-        let mut note = Note::condition(ConditionKind::WorkloadsReady, ready, reason, message);
+        let note = Note::condition(ConditionKind::WorkloadsReady, ready, reason, message);
         if !ready {
-            note = note.and(ConditionKind::Ready, false, reason, message);
             tracing::warn!(camera = %slot.camera, reason, message, "pods cannot run");
         }
         self.writer().note(&slot.camera, own.generation, note);
-        if let (Some(trouble), Some(known)) = (trouble, self.writer().cache().camera(&slot.camera))
-        {
+        if let (Some(trouble), Some(known)) = (trouble, known) {
             self.0
                 .teller
-                .event(&slot.camera, &known.object, trouble)
+                .event(&slot.camera, &known.object, trouble, Grade::Warning)
                 .await;
         }
     }

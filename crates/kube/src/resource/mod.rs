@@ -9,6 +9,7 @@ mod camera;
 mod class;
 mod conditions;
 mod definitions;
+pub(crate) mod ready;
 #[expect(unreachable_pub, reason = "what the derive of KubeSchema makes")]
 mod tenant;
 

@@ -30,15 +30,17 @@ use super::role::{Role, address, service};
 use crate::args::Global;
 use crate::serve;
 
-/// What tunnels get to end.
-const END_TUNNELS: Duration = Duration::from_secs(5);
+/// Tunnels that end per second at a stop: their cameras call again, and other replicas claim them.
+const END_PER_SECOND: u32 = 20;
+/// What of `cluster.stop` is kept for what ends after the tunnels.
+const AFTER_TUNNELS: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM.
 ///
 /// # Errors
 /// A setting or a file is wrong, or the API server cannot be reached at all.
 pub async fn run(global: &Global) -> anyhow::Result<()> {
-    let mut role = Role::new(global, Duration::from_secs(60)).await?;
+    let mut role = Role::with(global, |settings| settings.cluster.stop.get()).await?;
     role.watch_pods();
     let settings = role.settings.clone();
     let cluster = &settings.cluster;
@@ -175,10 +177,16 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     // come back is the janitor's. It ends with the process.
     let never = CancellationToken::new();
     tokio::spawn(async move { watch.run(ports, never).await });
+    let budget = cluster.stop.get().saturating_sub(AFTER_TUNNELS);
     let (stop, ending) = (role.work.token(), tunnel);
     role.work.spawn("tunnels", async move {
         stop.cancelled().await;
-        ending.shutdown(END_TUNNELS).await;
+        let ended = ending.shutdown_paced(END_PER_SECOND, budget).await;
+        tracing::info!(
+            sessions = ended.sessions,
+            left = ended.left,
+            "tunnels ended"
+        );
     });
     let stop = role.doors.token();
     role.doors

@@ -43,6 +43,14 @@ pub(super) struct Role {
 impl Role {
     /// Reads the settings, begins to log, connects to the API server, starts the watches. `budget` is what the work gets after SIGTERM.
     pub(super) async fn new(global: &Global, budget: Duration) -> anyhow::Result<Self> {
+        Self::with(global, |_| budget).await
+    }
+
+    /// As [`Role::new`], with a budget that stands in the settings.
+    pub(super) async fn with(
+        global: &Global,
+        budget: impl FnOnce(&Settings) -> Duration,
+    ) -> anyhow::Result<Self> {
         let settings = settings::load(&global.data, global.config.as_deref())?;
         let log = logging::init(&settings.server.log, Format::Json)?;
         let signals = Signals::install()?;
@@ -51,7 +59,7 @@ impl Role {
         let directory = KubeDirectory::new(client.clone(), Arc::clone(&clock));
         let pods = PodCache::default();
         let mut drain = Drain::new();
-        let work = drain.phase("drain", budget);
+        let work = drain.phase("drain", budget(&settings));
         let doors = drain.phase("close connections", CLOSE);
         let (watching, stop) = (directory.clone(), doors.token());
         doors.spawn("watch of cameras", async move { watching.run(stop).await });

@@ -33,6 +33,9 @@ use crate::stranger::StrangerList;
 mod attend;
 mod ports;
 
+/// What of a paced stop's budget is kept for the last ones to end.
+const LAST: Duration = Duration::from_secs(5);
+
 /// Whom the tunnels tell.
 #[derive(Clone)]
 pub struct Monitor {
@@ -253,17 +256,40 @@ impl Tunnel {
         inner.tracker.spawn(running);
     }
 
+    /// As [`Tunnel::shutdown`], but tunnels end at `per_second`, the oldest first: cameras that call again reach another server one after the other.
+    /// Where `budget` is too short for that the pace is greater. Whoever has no tunnel ends at once.
+    pub async fn shutdown_paced(&self, per_second: u32, budget: Duration) -> Shutdown {
+        let inner = &self.0;
+        inner.stopping.cancel();
+        let begun = inner.clock.monotonic();
+        let sessions = inner.registry.sessions();
+        let all = sessions.len();
+        let serves = |session: &Arc<Session>| matches!(session.stage(), Stage::Serving(_));
+        let (mut serving, rest): (Vec<_>, Vec<_>) = sessions.into_iter().partition(serves);
+        rest.iter().for_each(|session| end(session));
+        serving.sort_by_key(|session| session.id);
+        let room = budget.saturating_sub(LAST);
+        let tunnels = u32::try_from(serving.len()).unwrap_or(u32::MAX).max(1);
+        let step = (Duration::from_secs(1) / per_second.max(1)).min(room / tunnels);
+        let mut due = begun;
+        for session in &serving {
+            inner.clock.sleep_until(due).await;
+            end(session);
+            due += step;
+        }
+        let spent = inner.clock.monotonic().saturating_duration_since(begun);
+        Shutdown {
+            sessions: all,
+            ..self.shutdown(budget.saturating_sub(spent)).await
+        }
+    }
+
     /// Ends every session, with a goodbye first, and waits for their ends at most for `budget`. Whoever connects later is turned away.
     pub async fn shutdown(&self, budget: Duration) -> Shutdown {
         let inner = &self.0;
         inner.stopping.cancel();
         let sessions = inner.registry.sessions();
-        for session in &sessions {
-            match session.stage() {
-                Stage::Stranger => session.end(Closed::Shutdown),
-                _ => session.end_politely(Closed::Shutdown),
-            }
-        }
+        sessions.iter().for_each(|session| end(session));
         inner.tracker.close();
         let ended = clock::timeout(&*inner.clock, budget, inner.tracker.wait()).await;
         let left = inner.registry.sessions();
@@ -274,5 +300,13 @@ impl Tunnel {
             sessions: sessions.len(),
             left: if ended.is_ok() { 0 } else { left.len() },
         }
+    }
+}
+
+/// With a goodbye, for whoever has proved who it is.
+fn end(session: &Session) {
+    match session.stage() {
+        Stage::Stranger => session.end(Closed::Shutdown),
+        _ => session.end_politely(Closed::Shutdown),
     }
 }

@@ -383,3 +383,38 @@ async fn shutdown_ends_every_session_within_its_budget() {
     );
     drop(stranger);
 }
+
+#[tokio::test]
+async fn a_paced_stop_ends_one_tunnel_after_the_other_and_strangers_at_once() {
+    let keys: Vec<_> = (0..4)
+        .map(|_| PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap())
+        .collect();
+    let cameras = (0_u8..)
+        .zip(&keys)
+        .map(|(number, key)| camera(&format!("cam-{number}"), &[key.public()]));
+    let rig = Rig::new(config(), cameras.collect()).await;
+    let mut clients = Vec::new();
+    for (number, key) in keys.iter().enumerate() {
+        let client = Client::login(&rig, key, &format!("cam-{number}")).await;
+        client.handle.tcpip_forward("localhost", 0).await.unwrap();
+        clients.push(client);
+    }
+    rig.up(3).await;
+    rig.stop.cancel();
+    let start = Instant::now();
+    // Four at ten a second: the last one after three tenths.
+    let paced = rig.tunnel.shutdown_paced(10, Duration::from_secs(20)).await;
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!((paced.sessions, paced.left), (4, 0));
+    // More than fit into the budget end faster than asked.
+    let rig = Rig::new(config(), vec![camera("yard", &[keys[0].public()])]).await;
+    let client = Client::login(&rig, &keys[0], "yard").await;
+    client.handle.tcpip_forward("localhost", 0).await.unwrap();
+    rig.up(0).await;
+    rig.stop.cancel();
+    let start = Instant::now();
+    rig.tunnel.shutdown_paced(1, Duration::from_secs(2)).await;
+    assert!(start.elapsed() < Duration::from_secs(2));
+}

@@ -112,6 +112,9 @@ config_section! {
         pub access_key: String = String::new(),
         /// Secret key.
         pub secret_key: Secret<String> = Secret::new(String::new()),
+        /// Directory with the files `access-key` and `secret-key` instead: a mounted Secret. The roles of a cluster read it again when it changes, and use a
+        /// new key once it works.
+        pub key_dir: String = String::new(),
         /// Whether the bucket stands in the path instead of the host name.
         pub path_style: bool = true,
         /// Whether each object is looked up again before it leaves the spool.
@@ -210,6 +213,8 @@ config_section! {
         pub gateway: String = "moorline-mon.moorline-system.svc:8443".to_owned(),
         /// Headless Service at which other replicas are asked while the API server is away, name:port. Empty: nobody is asked.
         pub peers: String = String::new(),
+        /// What the tunnels of a `mon` get to end after SIGTERM, 20 a second: its pod's grace less 20 s. More than fit end faster.
+        pub stop: HumanDuration = HumanDuration::from_secs(140),
         /// The signer, for pods.
         pub listen_signer: String = "0.0.0.0:8444".to_owned(),
         /// Service of the signer, name:port.

@@ -5,7 +5,7 @@
 //! own** what is done with a store: signer, front door and sweeper have keys of their own for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -71,6 +71,50 @@ struct Own {
     again: Option<Instant>,
 }
 
+/// The key of the installation's bucket, as it is mounted.
+pub(super) struct Mounted {
+    settings: crate::settings::S3,
+    /// What is in use.
+    seen: Mutex<Option<(String, Secret<String>)>>,
+}
+
+impl Mounted {
+    /// `None`: the key stands in the settings themselves.
+    pub(super) fn of(settings: &crate::settings::S3) -> Option<Self> {
+        (!settings.key_dir.is_empty()).then(|| Self {
+            settings: settings.clone(),
+            seen: Mutex::new(crate::serve::parts::s3_key(settings).ok()),
+        })
+    }
+
+    /// Uses a key that was exchanged, once it works: until then it is tried again with each look.
+    async fn look(&self, bucket: &S3Store) {
+        let (access, secret) = match crate::serve::parts::s3_key(&self.settings) {
+            Ok(key) => key,
+            Err(error) => {
+                return tracing::warn!(%error, "the key of the bucket cannot be read: the old one stays in use");
+            }
+        };
+        let same = |seen: &(String, Secret<String>)| seen.0 == access && seen.1 == secret;
+        if self.seen().as_ref().is_some_and(same) {
+            return;
+        }
+        match bucket.change_key(&access, &secret).await {
+            Ok(()) => {
+                tracing::info!(access, "the bucket has a new key");
+                *self.seen() = Some((access, secret));
+            }
+            Err(error) => {
+                tracing::warn!(access, %error, "the new key of the bucket does not work: the old one stays in use");
+            }
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<(String, Secret<String>)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The stores of all tenants. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Stores(Arc<Inner>);
@@ -79,6 +123,8 @@ struct Inner {
     cache: Cache,
     credentials: Credentials,
     installation: S3Store,
+    /// Where the key of the installation's bucket is read again.
+    key: Option<Mounted>,
     outside: Outside,
     keys: Keys,
     clock: SharedClock,
@@ -110,7 +156,7 @@ impl Stores {
             parts,
             keys,
             namespace,
-            installation,
+            (installation, Mounted::of(&role.settings.s3)),
             outside,
             Arc::clone(&role.clock),
         ))
@@ -120,7 +166,7 @@ impl Stores {
         (client, cache): (Client, Cache),
         keys: impl FnOnce(KubeTenants) -> Keys,
         namespace: &str,
-        installation: S3Store,
+        (installation, key): (S3Store, Option<Mounted>),
         outside: Outside,
         clock: SharedClock,
     ) -> Self {
@@ -129,6 +175,7 @@ impl Stores {
             cache,
             credentials: Credentials::new(client, namespace),
             installation,
+            key,
             outside,
             keys: keys(tenants),
             clock,
@@ -212,6 +259,9 @@ impl Stores {
 
     /// Tries every bucket that is new, was changed, or is due again.
     pub(super) async fn pass(&self) {
+        if let Some(key) = &self.0.key {
+            key.look(&self.0.installation).await;
+        }
         let tenants = self.0.cache.tenants();
         self.own(|own| {
             own.retain(|id, _| {

@@ -60,7 +60,7 @@ impl World {
             (api.client(), directory.cache().clone()),
             keys,
             namespace,
-            bucket(&server, &clock),
+            (bucket(&server, &clock), None),
             Outside::new(&["127.0.0.0/8".to_owned()], true).unwrap(),
             Arc::clone(&clock),
         );

@@ -254,6 +254,30 @@ fn open_store(data: &Path, settings: &Settings, clock: &SharedClock) -> anyhow::
     }
 }
 
+/// The bucket's key: of the settings, or of the directory that they name.
+///
+/// # Errors
+/// A file of it cannot be read.
+#[cfg(feature = "s3")]
+pub fn s3_key(s3: &crate::settings::S3) -> anyhow::Result<(String, moorline_base::Secret<String>)> {
+    if s3.key_dir.is_empty() {
+        let secret = moorline_base::Secret::new(s3.secret_key.expose().clone());
+        return Ok((s3.access_key.clone(), secret));
+    }
+    let read = |name: &str| {
+        let path = Path::new(&s3.key_dir).join(name);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Hinted::new(
+                format!("s3.key_dir: {}: {error}", path.display()),
+                "a directory with the files access-key and secret-key",
+            )
+        })?;
+        anyhow::Ok(text.trim().to_owned())
+    };
+    let secret = moorline_base::Secret::new(read("secret-key")?);
+    Ok((read("access-key")?, secret))
+}
+
 /// The bucket of the settings.
 ///
 /// # Errors
@@ -269,12 +293,13 @@ pub fn s3_store(
         crate::settings::S3Verify::Head => Verify::Head,
         crate::settings::S3Verify::Etag => Verify::Etag,
     };
+    let (access_key, secret_key) = s3_key(s3)?;
     let config = moorline_store::S3Config {
         endpoint: Some(s3.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
         region: s3.region.clone(),
         bucket: s3.bucket.clone(),
-        access_key: s3.access_key.clone(),
-        secret_key: moorline_base::Secret::new(s3.secret_key.expose().clone()),
+        access_key,
+        secret_key,
         path_style: Some(s3.path_style),
         digest: Digest::Md5,
         verify,

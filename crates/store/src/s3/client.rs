@@ -10,6 +10,7 @@ use aws_sdk_s3::config::{
     Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use bytes::Bytes;
+use moorline_base::Secret;
 use moorline_base::network::Outside;
 use moorline_core::port::{Page, StoreError};
 
@@ -22,18 +23,26 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// The client that signs. `outside`: it reaches nothing but what this allows.
 pub(super) fn signed(config: &S3Config, outside: Option<&Outside>) -> Client {
-    let credentials = Credentials::new(
-        config.access_key.clone(),
-        config.secret_key.expose().clone(),
-        None,
-        None,
-        "moorline",
-    );
     Client::from_conf(
         settings(config, outside)
-            .credentials_provider(credentials)
+            .credentials_provider(key(&config.access_key, &config.secret_key))
             .build(),
     )
+}
+
+/// The same client with another key.
+pub(super) fn with_key(client: &Client, access_key: &str, secret_key: &Secret<String>) -> Client {
+    let settings = client.config().to_builder();
+    Client::from_conf(
+        settings
+            .credentials_provider(key(access_key, secret_key))
+            .build(),
+    )
+}
+
+fn key(access_key: &str, secret_key: &Secret<String>) -> Credentials {
+    let secret = secret_key.expose().clone();
+    Credentials::new(access_key, secret, None, None, "moorline")
 }
 
 /// A client without a key, as a stranger has it (S30).

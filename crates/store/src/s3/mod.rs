@@ -16,14 +16,14 @@ mod probe;
 mod put;
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use moorline_base::network::Outside;
-use moorline_base::{SharedClock, clock};
+use moorline_base::{Secret, SharedClock, clock};
 use moorline_core::port::{Listed, Page, SealedFile, SegmentSink, SegmentStore, StoreError};
 use moorline_core::segment::{GapKey, Retention, Tier};
 use moorline_core::{CameraId, Timestamp};
@@ -42,7 +42,8 @@ use error::stored;
 /// A bucket that holds the archive.
 #[derive(Debug, Clone)]
 pub struct S3Store {
-    client: Client,
+    /// Exchanged where the key is.
+    client: Arc<RwLock<Client>>,
     anonymous: Client,
     config: Arc<S3Config>,
     profile: Arc<OnceLock<EndpointProfile>>,
@@ -85,12 +86,33 @@ impl S3Store {
     ) -> Result<Self, InvalidS3Config> {
         config.check()?;
         Ok(Self {
-            client: client::signed(&config, outside),
+            client: Arc::new(RwLock::new(client::signed(&config, outside))),
             anonymous: client::anonymous(&config, outside),
             config: Arc::new(config),
             profile: Arc::new(OnceLock::new()),
             clock,
         })
+    }
+
+    fn client(&self) -> Client {
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner);
+        client.clone()
+    }
+
+    /// From now on this store and its clones sign with another key, if that may list the bucket. Requests that are under way end with the old one.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the new key does not work, and the old one stays in use.
+    pub async fn change_key(
+        &self,
+        access_key: &str,
+        secret_key: &Secret<String>,
+    ) -> Result<(), StoreError> {
+        let client = client::with_key(&self.client(), access_key, secret_key);
+        let tried = client::list(&client, &self.config.bucket, "v1/", "", 1);
+        self.within(deadline::CALL, tried).await?;
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
     }
 
     /// The bucket's name.
@@ -156,7 +178,7 @@ impl S3Store {
     async fn head_object(&self, key: &str) -> Result<Head, StoreError> {
         components(key)?;
         let request = self
-            .client
+            .client()
             .head_object()
             .bucket(&self.config.bucket)
             .key(key);
@@ -189,7 +211,7 @@ impl SegmentStore for S3Store {
         folders(prefix)?;
         self.within(
             deadline::CALL,
-            client::list(&self.client, &self.config.bucket, prefix, after, PAGE),
+            client::list(&self.client(), &self.config.bucket, prefix, after, PAGE),
         )
         .await
     }
@@ -205,8 +227,8 @@ impl SegmentStore for S3Store {
         if wanted == 0 {
             return self.head(key).await.map(|_| Bytes::new());
         }
-        let (client, bucket) = (&self.client, &self.config.bucket);
-        self.within(deadline::CALL, client::get(client, bucket, key, range))
+        let (client, bucket) = (self.client(), &self.config.bucket);
+        self.within(deadline::CALL, client::get(&client, bucket, key, range))
             .await
     }
 
@@ -217,7 +239,7 @@ impl SegmentStore for S3Store {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         components(key)?;
         let request = self
-            .client
+            .client()
             .delete_object()
             .bucket(&self.config.bucket)
             .key(key);
@@ -234,7 +256,7 @@ impl SegmentStore for S3Store {
         components(from)?;
         components(to)?;
         let source = client::copy_source(&self.config.bucket, from);
-        let request = self.client.copy_object().bucket(&self.config.bucket);
+        let request = self.client().copy_object().bucket(&self.config.bucket);
         self.within(deadline::CALL, async {
             let sent = request.copy_source(source).key(to).send().await;
             sent.map(|_| ()).map_err(|cause| stored(from, &cause))
@@ -246,8 +268,8 @@ impl SegmentStore for S3Store {
 #[async_trait]
 impl Folders for S3Store {
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let (client, bucket) = (&self.client, &self.config.bucket);
-        self.within(deadline::CALL, client::folders(client, bucket, prefix))
+        let (client, bucket) = (self.client(), &self.config.bucket);
+        self.within(deadline::CALL, client::folders(&client, bucket, prefix))
             .await
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn request(
         _ => "application/octet-stream",
     };
     let request = store
-        .client
+        .client()
         .put_object()
         .bucket(&store.config.bucket)
         .key(key)

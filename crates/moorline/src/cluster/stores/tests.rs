@@ -147,7 +147,7 @@ async fn a_bucket_on_an_address_that_must_not_be_reached_is_not_dialled() {
         (world.api.client(), world.directory.cache().clone()),
         Keys::Put,
         PUT,
-        world.stores.installation().clone(),
+        (world.stores.installation().clone(), None),
         Outside::new(&[], true).unwrap(),
         clock,
     );
@@ -165,4 +165,47 @@ async fn a_bucket_on_an_address_that_must_not_be_reached_is_not_dialled() {
         message.contains("spec.store.endpoint") && message.contains("no public address"),
         "{message}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_installations_key_is_exchanged_without_a_restart_once_the_new_one_works() {
+    let world = World::new(|_| Keys::Get, PUT).await;
+    let mount = tempfile::tempdir().unwrap();
+    let put = |access: &str, secret: &str| {
+        std::fs::write(mount.path().join("access-key"), access).unwrap();
+        std::fs::write(mount.path().join("secret-key"), format!("{secret}\n")).unwrap();
+    };
+    put("old", "old-secret");
+    let settings = crate::settings::S3 {
+        endpoint: world.server.endpoint(),
+        region: S3Server::REGION.to_owned(),
+        bucket: S3Server::BUCKET.to_owned(),
+        key_dir: mount.path().to_string_lossy().into_owned(),
+        ..crate::settings::S3::default()
+    };
+    let all = crate::settings::Settings {
+        s3: settings.clone(),
+        ..crate::settings::Settings::default()
+    };
+    let bucket = crate::serve::parts::s3_store(&all, &world.clock).unwrap();
+    let stores = Stores::with(
+        (world.api.client(), world.directory.cache().clone()),
+        |_| Keys::Get,
+        PUT,
+        (bucket.clone(), Mounted::of(&settings)),
+        Outside::new(&[], true).unwrap(),
+        Arc::clone(&world.clock),
+    );
+    let works = async || bucket.list("v1/", "").await.is_ok();
+    assert!(!works().await, "the store knows no such key");
+    stores.pass().await;
+    put("newer", "wrong");
+    stores.pass().await;
+    assert!(!works().await);
+    put(S3Server::ACCESS_KEY, S3Server::SECRET_KEY);
+    stores.pass().await;
+    assert!(works().await, "also of clones that were made before");
+    put("newest", "broken");
+    stores.pass().await;
+    assert!(works().await, "a key that does not work takes nothing away");
 }

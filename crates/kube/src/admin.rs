@@ -113,24 +113,20 @@ impl KubeAdmin {
             && cache.records().get(&record.id).map(|shown| &**shown) == Some(seen)
     }
 
-    /// Keys are unique among the cameras that are known here (rule S2). The API server cannot check it: two that are added at once both
-    /// stand, and the older camera keeps the key.
+    /// Keys are unique among the cameras of a tenant (rule S2). The API server cannot check it: two that are added at once both stand, and the older
+    /// camera keeps the key. What other tenants' cameras have does not count: a user name chooses among them, and whoever could refuse a key by
+    /// naming it first would lock others out, and learn who has it.
     fn free(&self, camera: &Camera) -> Result<(), CameraAdminError> {
         let present = self.directory.cache().records();
         for key in &camera.keys {
             if let Some(owner) = present
                 .having(&key.key)
                 .iter()
-                .find(|owner| **owner != camera.id)
+                .find(|owner| **owner != camera.id && owner.tenant() == camera.id.tenant())
             {
                 return Err(CameraAdminError::KeyTaken {
                     fingerprint: key.key.fingerprint(),
-                    // What another tenant's cameras are called is not this one's to know (P10).
-                    owner: if owner.tenant() == camera.id.tenant() {
-                        format!("camera {owner}")
-                    } else {
-                        "a camera of another tenant".into()
-                    },
+                    owner: format!("camera {owner}"),
                 });
             }
         }

@@ -6,7 +6,7 @@
 //!
 //! An older version never replaces a newer one, whichever of watch and answer to a write arrives first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,9 @@ use tokio::sync::watch;
 
 use crate::convert::{FieldError, id_of, to_record};
 use crate::resource::{self, CameraClassSpec, Session};
+
+/// So many names that are gone are remembered: whoever makes and deletes Cameras in a loop fills no replica's memory.
+const LEFT: usize = 10_000;
 
 /// A Camera as it was seen last.
 #[derive(Debug, Clone)]
@@ -80,7 +83,11 @@ struct State {
     cameras: BTreeMap<CameraId, Known>,
     /// The greatest generation that was ever seen of a name, so that a name that returns goes on.
     greatest: BTreeMap<CameraId, Generation>,
+    /// Names that are gone, the one that went first first: their generation is remembered for a while.
+    left: VecDeque<CameraId>,
     tenants: BTreeMap<TenantId, Arc<resource::Tenant>>,
+    /// All that is known comes from a copy: a tenant that is not in it may be suspended.
+    by_copy: bool,
     classes: BTreeMap<String, Arc<CameraClassSpec>>,
     /// The keys that a camera may not use, since an older one of its tenant has them.
     duplicates: BTreeMap<CameraId, Vec<DuplicateKey>>,
@@ -166,6 +173,7 @@ impl Cache {
                 .is_some_and(|known| uid.is_none_or(|uid| known.uid == uid));
             if is_it {
                 state.cameras.remove(id);
+                state.leaves(id.clone());
             }
             Changed::records(is_it)
         });
@@ -181,10 +189,16 @@ impl Cache {
                 .map(|object| version(object.metadata.resource_version.as_deref()));
             let newest = versions.flatten().max();
             // What is newer than all of the list was added since, by an answer to a write.
+            let mut gone = Vec::new();
             state.cameras.retain(|id, known| {
-                listed.contains(id)
-                    || (newest.is_some() && version(known.resource_version()) > newest)
+                let stays = listed.contains(id)
+                    || (newest.is_some() && version(known.resource_version()) > newest);
+                if !stays {
+                    gone.push(id.clone());
+                }
+                stays
             });
+            gone.into_iter().for_each(|id| state.leaves(id));
             for object in objects {
                 state.put(object);
             }
@@ -196,9 +210,25 @@ impl Cache {
     pub fn all_tenants(&self, objects: Vec<resource::Tenant>) {
         self.write(|state| {
             state.tenants.clear();
+            state.by_copy = false;
             objects
                 .into_iter()
                 .for_each(|tenant| state.put_tenant(tenant));
+            Changed::Records
+        });
+        self.0.tenant_changes.send_modify(|count| *count += 1);
+    }
+
+    /// What an earlier process knew, read from its copy: less than what a watch has said since.
+    pub(crate) fn read_copy(&self, tenants: Vec<resource::Tenant>, cameras: Vec<resource::Camera>) {
+        self.write(|state| {
+            state.by_copy = true;
+            tenants
+                .into_iter()
+                .for_each(|tenant| state.put_tenant(tenant));
+            cameras.into_iter().for_each(|camera| {
+                state.put(camera);
+            });
             Changed::Records
         });
         self.0.tenant_changes.send_modify(|count| *count += 1);
@@ -322,6 +352,18 @@ impl Cache {
 }
 
 impl State {
+    /// A camera is gone. Its generation is remembered, should the name return soon; beyond that its uid tells it from its predecessor.
+    fn leaves(&mut self, id: CameraId) {
+        self.left.push_back(id);
+        while self.left.len() > LEFT
+            && let Some(oldest) = self.left.pop_front()
+        {
+            if !self.cameras.contains_key(&oldest) && !self.left.contains(&oldest) {
+                self.greatest.remove(&oldest);
+            }
+        }
+    }
+
     fn put(&mut self, mut object: resource::Camera) -> Changed {
         object.metadata.managed_fields = None;
         let (Some(id), Some(uid)) = (id_of(&object), object.metadata.uid.clone()) else {
@@ -367,9 +409,9 @@ impl State {
         }
     }
 
-    /// A tenant that is suspended, or being removed.
+    /// A tenant that is suspended, or being removed; or of which a copy does not say that it is neither.
     fn is_suspended(&self, tenant: &TenantId) -> bool {
-        self.tenants.get(tenant).is_some_and(|tenant| {
+        self.tenants.get(tenant).map_or(self.by_copy, |tenant| {
             tenant.spec.suspended || tenant.metadata.deletion_timestamp.is_some()
         })
     }
@@ -523,5 +565,57 @@ mod tests {
         assert_eq!(enabled(), Enabled::Disabled);
         cache.saw_tenant(tenant(false));
         assert_eq!(enabled(), Enabled::Yes);
+    }
+
+    #[test]
+    fn names_that_come_and_go_do_not_fill_the_memory() {
+        let cache = Cache::default();
+        cache.saw_camera(object("stays", "u", "1", 3));
+        for number in 0..LEFT + 50 {
+            let name = format!("cam-{number}");
+            let (uid, version) = (format!("u-{number}"), (number + 2).to_string());
+            cache.saw_camera(object(&name, &uid, &version, 7));
+            cache.camera_gone(&id(&format!("acme/{name}")), Some(&uid));
+        }
+        assert_eq!(cache.read(|state| state.greatest.len()), LEFT + 1);
+        assert_eq!(cache.greatest(&id("acme/stays")), Generation(3));
+        assert_eq!(cache.greatest(&id("acme/cam-0")), Generation(0));
+        let last = format!("acme/cam-{}", LEFT + 49);
+        assert_eq!(cache.greatest(&id(&last)), Generation(7));
+    }
+
+    #[test]
+    fn by_a_copy_only_tenants_that_it_knows_not_to_be_suspended_are_served() {
+        let tenant = |name: &str, suspended: bool| {
+            let spec = serde_json::json!({"suspended": suspended});
+            let mut tenant = resource::Tenant::new(name, serde_json::from_value(spec).unwrap());
+            tenant.metadata.resource_version = Some("1".into());
+            tenant
+        };
+        let cameras = || {
+            ["t-acme", "t-late", "t-new"].map(|namespace| {
+                let mut camera = object("yard", namespace, "1", 0);
+                camera.metadata.namespace = Some(namespace.into());
+                camera
+            })
+        };
+        let cache = Cache::default();
+        let tenants = vec![tenant("acme", false), tenant("late", true)];
+        cache.read_copy(tenants, cameras().to_vec());
+        let enabled = |tenant: &str| {
+            let records = cache.records();
+            records.get(&id(&format!("{tenant}/yard"))).unwrap().enabled
+        };
+        assert_eq!(enabled("acme"), Enabled::Yes);
+        assert_eq!(enabled("late"), Enabled::Disabled);
+        assert_eq!(enabled("new"), Enabled::Disabled, "nobody knows");
+        let tenants = [
+            tenant("acme", false),
+            tenant("late", false),
+            tenant("new", false),
+        ];
+        cache.all_tenants(tenants.to_vec());
+        assert_eq!(enabled("late"), Enabled::Yes);
+        assert_eq!(enabled("new"), Enabled::Yes);
     }
 }

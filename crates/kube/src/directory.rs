@@ -18,6 +18,7 @@ use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::CameraSet;
 use moorline_core::port::{CameraDirectory, PortError};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::cache::Cache;
@@ -28,6 +29,13 @@ use crate::resource::{Camera, CameraClass, Tenant};
 
 /// The copy on disk is written at most this often.
 const COPY_EVERY: Duration = Duration::from_secs(30);
+
+/// The copy on disk: cameras, and the tenants by which they are served or not.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    cameras: Vec<Camera>,
+    tenants: Vec<Tenant>,
+}
 
 /// All cameras of the cluster, in memory.
 #[derive(Debug, Clone)]
@@ -144,8 +152,8 @@ impl KubeDirectory {
         .await;
     }
 
-    /// Reads the copy that an earlier process left, so that keys are known while the API server is away. What the watch says later is
-    /// newer and wins. Returns how many cameras were read.
+    /// Reads the copy that an earlier process left, so that keys are known while the API server is away. A camera whose tenant is not in it is not
+    /// served: it may be suspended. What the watch says later is newer and wins. Returns how many cameras were read.
     ///
     /// # Errors
     /// The file cannot be read, or is not such a copy. A missing file is none: 0.
@@ -161,11 +169,9 @@ impl KubeDirectory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(failed(&error)),
         };
-        let cameras: Vec<Camera> = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
-        let count = cameras.len();
-        cameras
-            .into_iter()
-            .for_each(|camera| self.cache.saw_camera(camera));
+        let copy: Kept = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        let count = copy.cameras.len();
+        self.cache.read_copy(copy.tenants, copy.cameras);
         Ok(count)
     }
 
@@ -178,8 +184,9 @@ impl KubeDirectory {
                 () = cancel.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
             }
-            // Before the first list, the copy on disk is better than what is known.
+            // Before the first lists, the copy on disk is better than what is known.
             if *self.listed[0].borrow()
+                && *self.listed[1].borrow()
                 && let Err(error) = self.write_copy(&path).await
             {
                 tracing::warn!(%error, path = %path.display(), "the copy of the cameras was not written");
@@ -194,9 +201,19 @@ impl KubeDirectory {
     }
 
     async fn write_copy(&self, path: &std::path::Path) -> std::io::Result<()> {
-        let known = self.cache.cameras();
-        let cameras: Vec<_> = known.iter().map(|(_, known)| &*known.object).collect();
-        let text = serde_json::to_vec(&cameras)?;
+        let known = self.cache.cameras().into_iter();
+        let copy = Kept {
+            cameras: known
+                .map(|(_, known)| Camera::clone(&known.object))
+                .collect(),
+            tenants: self
+                .cache
+                .tenants()
+                .iter()
+                .map(|tenant| Tenant::clone(tenant))
+                .collect(),
+        };
+        let text = serde_json::to_vec(&copy)?;
         let path = path.to_owned();
         let written =
             tokio::task::spawn_blocking(move || write_atomic(&path, &text, Access::Private));

@@ -20,6 +20,7 @@ use support::{CAMERAS, Mon, server};
 const KEEPS: cameras::Keeps = cameras::Keeps {
     lan: false,
     secrets_and_times: false,
+    keys_by_tenant: true,
 };
 
 /// Whoever has drained a deleted camera takes its finalizer away; here nobody has recorded anything.
@@ -56,7 +57,7 @@ async fn cameras_keep_their_contract() {
     cameras::fields_change_together_or_not_at_all(directory, admin, KEEPS).await;
     cameras::a_wrong_field_is_named(directory, admin).await;
     cameras::of_two_changes_decided_on_one_record_the_later_is_told(directory, admin).await;
-    cameras::a_key_belongs_to_one_camera(directory, admin).await;
+    cameras::a_key_belongs_to_one_camera(directory, admin, KEEPS).await;
     cameras::keys_are_added_once_and_revoked(directory, admin, KEEPS).await;
     nothing_to_drain(&api);
     cameras::what_does_not_exist_is_unknown(admin).await;

@@ -25,6 +25,7 @@ use moorline_registry::{OpenError, Registry};
 const EVERYTHING: cameras::Keeps = cameras::Keeps {
     lan: true,
     secrets_and_times: true,
+    keys_by_tenant: false,
 };
 
 struct Place {
@@ -108,7 +109,7 @@ async fn cameras_keep_their_contract() {
     cameras::fields_change_together_or_not_at_all(&*all, &*all, EVERYTHING).await;
     cameras::a_wrong_field_is_named(&*all, &*all).await;
     cameras::of_two_changes_decided_on_one_record_the_later_is_told(&*all, &*all).await;
-    cameras::a_key_belongs_to_one_camera(&*all, &*all).await;
+    cameras::a_key_belongs_to_one_camera(&*all, &*all, EVERYTHING).await;
     cameras::keys_are_added_once_and_revoked(&*all, &*all, EVERYTHING).await;
     cameras::what_does_not_exist_is_unknown(&*all).await;
     let before = all.snapshot();

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
-use moorline_core::id::InstanceId;
+use moorline_core::id::{InstanceId, SourceName};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, PodUid,
     RelayPlaces as _, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents,
-    WorkloadLinks, WorkloadOrder, WorkloadSpec, Workloads as _,
+    WorkloadLinks, WorkloadOrder, WorkloadReport, WorkloadSpec, Workloads as _,
 };
-use moorline_core::status::{ArchiveReport, ArchiveState};
+use moorline_core::status::{ArchiveReport, ArchiveState, RelayReport, RelayState};
 use moorline_core::{CameraId, Generation, SessionId, Timestamp};
 use moorline_kube::{Janitor, KubeMemories, KubePlaces, Leases, PodCache, PodSettings, Pods};
 use serde_json::{Value, json};
@@ -392,8 +392,8 @@ async fn a_store_that_refuses_and_a_dead_relay_are_conditions_and_events_that_sa
     let (relay, archiver) = both(&api).await;
     let (relay, archiver) = (uid(&relay), uid(&archiver));
     let said = |role, pod: &PodUid, event| replica.pods.said(&yard(), role, pod, event);
-    // As an archiver reports: every 10 s.
-    let archives = async |tens: u64, why: Option<&str>| {
+    // As pods report: at least every 10 s.
+    let archives = async |tens: u64, why: Option<&str>, relay_lives: bool| {
         for _ in 0..tens {
             let report = ArchiveReport {
                 state: ArchiveState::Recording,
@@ -406,18 +406,33 @@ async fn a_store_that_refuses_and_a_dead_relay_are_conditions_and_events_that_sa
             };
             let report = LinkEvent::Report(WorkloadReport::Archive(report));
             said(Role::Archiver, &archiver, report);
+            let plays = LinkEvent::Report(WorkloadReport::Relay(RelayReport {
+                source: SourceName::Main,
+                state: RelayState::Playing,
+                since: Timestamp::from_millis(clock.wall_ms()),
+                path: None,
+                media: Vec::new(),
+                bits_per_second: 0,
+                readers: 1,
+                pictures: 0,
+                pictures_lost: 0,
+                resyncs: 0,
+            }));
+            if relay_lives {
+                said(Role::Relay, &relay, plays);
+            }
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
     };
     let ready = || condition(&api, "acme", "yard", "Ready").unwrap().1;
-    archives(10, None).await;
+    archives(10, None, true).await;
     api.forget_requests();
-    archives(10, Some("403 from the bucket acme")).await;
+    archives(10, Some("403 from the bucket acme"), true).await;
     assert_eq!(ready(), "StoreRefuses");
-    archives(10, None).await;
+    archives(10, None, true).await;
     assert_eq!(ready(), "Recording");
     said(Role::Relay, &relay, LinkEvent::Disconnected);
-    archives(6, None).await;
+    archives(6, None, false).await;
     assert_eq!(ready(), "RelaySilent");
     assert_eq!(api.writes().len(), 3, "{:#?}", api.writes());
     let events = api.list("/apis/events.k8s.io/v1/events");
@@ -547,6 +562,11 @@ async fn a_quota_that_is_used_up_is_a_condition_and_an_event_and_no_loop() {
             == Some(("False".into(), "QuotaExceeded".into()))
     })
     .await;
+    let status = api.get(CAMERAS, "t-acme", "yard").unwrap()["status"].to_string();
+    assert!(
+        status.contains("used: pods=200") && status.contains("moorline tenant set"),
+        "the cluster's words, and what to do: {status}"
+    );
     tokio::time::sleep(Duration::from_secs(600)).await;
     let tries = api
         .writes()
@@ -614,6 +634,87 @@ async fn another_image_replaces_both_pods_without_losing_the_spool() {
         !replica.told.heard_drained(instance),
         "the instance goes on"
     );
+}
+
+/// The kubelet's and the relay's part for one of many cameras: its newest pods run, and the relay says its key.
+async fn works(api: &Api, replica: &Replica, id: &CameraId) {
+    let of = |role: &str| {
+        let mut all = pods(api, role);
+        all.retain(|pod| pod["metadata"]["labels"]["moorline.dev/camera"] == id.name());
+        all
+    };
+    for pod in of("relay").iter().chain(&of("archiver")) {
+        runs(api, pod);
+    }
+    let relay = of("relay").pop().unwrap();
+    let uid = PodUid(relay["metadata"]["uid"].as_str().unwrap().to_owned());
+    let seen = async {
+        while replica.pods.cache().get(&uid).is_none_or(|pod| !pod.ready) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the watch of pods", seen).await;
+    let key = KeyPin([7; 32]);
+    within("the word", replica.places.announce(id, &uid, key))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_work() {
+    let (api, clock) = cluster();
+    let names: Vec<String> = (0..20).map(|number| format!("cam-{number}")).collect();
+    for name in &names {
+        api.put(CAMERAS, camera("acme", name));
+    }
+    let replica = Replica::new(&api, &clock, 0).await;
+    let ids: Vec<CameraId> = names
+        .iter()
+        .map(|name| format!("acme/{name}").parse().unwrap())
+        .collect();
+    for (number, id) in (1..).zip(&ids) {
+        let claims = &replica.mon.claims;
+        let generation = claims.claim(id, SessionId(number)).await.unwrap();
+        let camera = replica.mon.directory.snapshot().get(id).cloned().unwrap();
+        replica.pods.start(WorkloadSpec {
+            instance: InstanceId {
+                generation,
+                ordinal: 0,
+            },
+            camera,
+            generation,
+            gaps: Vec::new(),
+            durable_until: None,
+            recorded_from: None,
+        });
+    }
+    api.until("all pods", |api| api.list(PODS).len() == 40)
+        .await;
+    for id in &ids {
+        works(&api, &replica, id).await;
+    }
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    api.put(CLASSES, class("b"));
+    let new = |api: &Api| -> Vec<CameraId> {
+        let mut all = pods(api, "relay");
+        all.retain(|pod| pod["spec"]["containers"][0]["image"] == "b");
+        let name = |pod: &Value| pod["metadata"]["labels"]["moorline.dev/camera"].clone();
+        let ids = all
+            .iter()
+            .map(|pod| format!("acme/{}", name(pod).as_str().unwrap()));
+        ids.map(|id| id.parse().unwrap()).collect()
+    };
+    let mut work: Vec<CameraId> = Vec::new();
+    while work.len() < ids.len() {
+        // However long the new ones take, nobody else's pods are touched.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let replaced = new(&api);
+        assert_eq!(replaced.len(), work.len() + 4, "those that work, and four");
+        for id in replaced.iter().filter(|id| !work.contains(id)) {
+            works(&api, &replica, id).await;
+        }
+        work = replaced;
+    }
 }
 
 #[tokio::test(start_paused = true)]

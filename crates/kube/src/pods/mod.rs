@@ -44,7 +44,7 @@ use tell::Teller;
 
 /// Writes that are under way at once: kube opens a connection for each.
 const WRITES: usize = 32;
-/// Cameras whose pods are replaced at once for another image.
+/// Cameras of this replica whose pods are replaced at once for another image: each until its new pods work.
 const REPLACING: usize = 4;
 /// A camera's pods are looked at this often, whatever the watches say.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -215,8 +215,16 @@ impl Pods {
                 if self.stamp(&slot.camera) != stamp {
                     break;
                 }
+                let queued = slot.with(|state| state.queued);
                 tokio::select! {
                     () = self.0.stop.cancelled() => return,
+                    Ok(place) = Arc::clone(&self.0.replacing).acquire_owned(), if queued => {
+                        slot.with(|state| {
+                            state.replacing = Some(place);
+                            state.queued = false;
+                        });
+                        break;
+                    }
                     () = slot.wake.notified() => break,
                     slept = moorline_base::clock::sleep_until(&**self.clock(), due, &self.0.stop) => {
                         if slept.is_cancelled() {

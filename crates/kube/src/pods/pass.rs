@@ -15,7 +15,7 @@ use moorline_core::port::{PodUid, WorkloadEvent, WorkloadSpec};
 use super::plan::{Plan, Situation, Step, Wanted, plan};
 use super::slot::Set;
 use super::template::{self, shape};
-use super::view::Trouble;
+use super::view::{PodView, Trouble};
 use super::{LOOK_AGAIN, Pods, Slot};
 use crate::cache::Known;
 use crate::call::{CALL, Fault, call};
@@ -100,14 +100,19 @@ impl Pods {
             leaving: &leaving,
             may_replace,
         };
-        let mut decided = plan(&situation(false));
-        let permit = decided
-            .outdated
-            .then(|| self.0.replacing.try_acquire().ok())
-            .flatten();
-        if permit.is_some() {
+        let replaces = slot.with(|state| state.replacing.is_some());
+        let mut decided = plan(&situation(replaces));
+        if decided.outdated && !replaces && self.may_replace(slot) {
             decided = plan(&situation(true));
         }
+        let at_work = wanted.is_none() || self.works(&known, &pods, &decided);
+        slot.with(|state| {
+            state.queued &= decided.outdated;
+            // The next camera's turn comes when these work: a rollout that breaks pods stops after a few.
+            if !decided.outdated && at_work {
+                state.replacing = None;
+            }
+        });
         self.leave(slot, &known, &own, &decided);
         if let Some(spec) = spec {
             self.assign(slot, &own, spec, &decided);
@@ -115,7 +120,6 @@ impl Pods {
         let done = self
             .carry_out(slot, &known, class.as_deref(), &decided)
             .await;
-        drop(permit);
         self.tell_ended(slot);
         let incomplete = !decided.steps.is_empty();
         let (wait, fault) = match done {
@@ -147,6 +151,32 @@ impl Pods {
             return Next::Look(wait.max(Duration::from_millis(100)));
         }
         self.finish(slot, &known, &own).await
+    }
+
+    /// Takes one of the places for cameras whose pods are replaced; else the camera waits for one.
+    fn may_replace(&self, slot: &Slot) -> bool {
+        let place = Arc::clone(&self.0.replacing).try_acquire_owned().ok();
+        slot.with(|state| {
+            state.queued = place.is_none();
+            state.replacing = place;
+            !state.queued
+        })
+    }
+
+    /// Whether the pods that are used run, and the relay has said its key: so it may be read.
+    fn works(&self, known: &Known, pods: &[Arc<PodView>], decided: &Plan) -> bool {
+        let status = known.object.status.as_ref();
+        let announced = status.and_then(|status| status.relay.as_ref());
+        let creates = decided
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Create { .. }));
+        let works = |(role, uid): &(Role, PodUid)| {
+            let ready = pods.iter().any(|pod| pod.uid == *uid && pod.ready);
+            ready && (*role != Role::Relay || announced.is_some_and(|relay| relay.uid == uid.0))
+        };
+        let relay = decided.current.iter().any(|(role, _)| *role == Role::Relay);
+        relay && !creates && decided.current.iter().all(works)
     }
 
     fn nothing_stands(&self, known: &Known) -> bool {
@@ -185,6 +215,8 @@ impl Pods {
     fn let_go(&self, slot: &Slot) {
         let (links, over) = slot.with(|state| {
             state.wanted = None;
+            state.replacing = None;
+            state.queued = false;
             let links: Vec<_> = state.sets.drain(..).map(|set| set.link).collect();
             (links, state.ended())
         });

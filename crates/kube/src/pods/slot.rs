@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{PodUid, WorkloadSpec};
 use moorline_core::{Generation, InstanceId};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::health::Health;
 use super::plan::Progress;
@@ -36,6 +37,10 @@ pub(super) struct State {
     pub(super) ending: BTreeSet<InstanceId>,
     /// What its pods say of themselves.
     pub(super) health: Health,
+    /// Held while the camera's pods are replaced, until the new ones work.
+    pub(super) replacing: Option<OwnedSemaphorePermit>,
+    /// Its pods are to be replaced, and others' are first.
+    pub(super) queued: bool,
     /// The trouble that was written last.
     pub(super) said: Option<(String, String)>,
     links: u32,

@@ -209,6 +209,8 @@ impl Pods {
 
     /// Writes what keeps the pods from running, or that nothing does any more. Nothing is written for what was said already.
     pub(super) async fn trouble(&self, slot: &Slot, own: &Own, trouble: Option<&Trouble>) {
+        let trouble = trouble.map(advised);
+        let trouble = trouble.as_ref();
         let said = trouble.map(|trouble| (trouble.reason.to_owned(), trouble.message.clone()));
         let known = self.writer().cache().camera(&slot.camera);
         let says_trouble = known.as_ref().is_some_and(|known| {
@@ -247,5 +249,31 @@ impl Pods {
                 .event(&slot.camera, &known.object, trouble, Grade::Warning)
                 .await;
         }
+    }
+}
+
+/// The cluster's words, and what to do about it.
+fn advised(trouble: &Trouble) -> Trouble {
+    let advice = match trouble.reason {
+        "QuotaExceeded" => {
+            "raise the tenant's bound, moorline tenant set TENANT --cameras N --cluster, or disable cameras"
+        }
+        "Forbidden" => "look at the rights of mon's account and at the admission policies",
+        "Unschedulable" => "add a node, or lower what the CameraClass requests",
+        "ImageMissing" => "look at the image of the CameraClass, and at the pull secret",
+        "ConfigMissing" => {
+            "look at what the pod mounts: kubectl describe pod says which is missing"
+        }
+        "Crashing" => "look at the pod's log: kubectl logs --previous",
+        "OutOfMemory" => "raise the memory of the CameraClass",
+        "TooManyPending" => "look at what those wait for first",
+        // The others say it themselves, or need no more than time.
+        _ => "",
+    };
+    let parts = [trouble.message.as_str(), advice];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    Trouble {
+        reason: trouble.reason,
+        message: parts.join("; "),
     }
 }

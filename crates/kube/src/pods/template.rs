@@ -50,11 +50,6 @@ pub(crate) fn shape(camera: &Camera, class: &CameraClassSpec) -> Shape {
         &*class.archiver.cpu,
         &*class.archiver.spool,
         &*class.archiver.segment,
-        class
-            .archiver
-            .spool_host_path
-            .as_deref()
-            .unwrap_or_default(),
     ];
     fields.extend(
         logins(camera)
@@ -123,7 +118,7 @@ pub(crate) fn pod(
         Role::Archiver => {
             volumes.push(token("signer-token", SIGNER_AUDIENCE));
             mounts.push(json!({"name": "signer-token", "mountPath": "/run/moorline/signer", "readOnly": true}));
-            volumes.push(spool(id, camera, class));
+            volumes.push(json!({"name": "spool", "emptyDir": {"sizeLimit": class.archiver.spool}}));
             mounts.push(json!({"name": "spool", "mountPath": "/var/lib/moorline/spool"}));
             // As much as the volume may hold, so that the scheduler knows what an outage of the store costs the node.
             requests["ephemeral-storage"] = class.archiver.spool.clone().into();
@@ -203,17 +198,6 @@ fn passwords(id: &CameraId, camera: &Camera) -> Option<Value> {
             "secretName": names::password_secret(id.name()), "defaultMode": 0o440, "optional": true, "items": items,
         }})
     })
-}
-
-fn spool(id: &CameraId, camera: &Camera, class: &CameraClassSpec) -> Value {
-    match &class.archiver.spool_host_path {
-        None => json!({"name": "spool", "emptyDir": {"sizeLimit": class.archiver.spool}}),
-        Some(path) => {
-            let uid = camera.metadata.uid.as_deref().unwrap_or_default();
-            let path = format!("{path}/{}/{}-{uid}", id.tenant(), id.name());
-            json!({"name": "spool", "hostPath": {"path": path, "type": "DirectoryOrCreate"}})
-        }
-    }
 }
 
 /// The spool's own bound in bytes.

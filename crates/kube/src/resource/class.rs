@@ -84,10 +84,6 @@ pub struct ArchiverSpec {
     #[serde(default = "segment")]
     #[schemars(regex(pattern = r"^[0-9]+(s|m)$"))]
     pub segment: String,
-    /// A directory on the node under which spools lie instead of in the pod, so that they outlive it. PodSecurity restricted refuses it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^/[-._/a-zA-Z0-9]+$"), length(max = 200))]
-    pub spool_host_path: Option<String>,
 }
 
 impl Default for RelaySpec {
@@ -106,7 +102,6 @@ impl Default for ArchiverSpec {
             cpu: cpu(),
             spool: spool(),
             segment: segment(),
-            spool_host_path: None,
         }
     }
 }

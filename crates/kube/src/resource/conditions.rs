@@ -7,9 +7,9 @@ pub enum ConditionKind {
     Connected,
     /// Both pods exist and may run.
     WorkloadsReady,
-    /// The relay has said its key and may be read.
+    /// The relay has said its key and reads its camera, as far as it has said.
     RelayReady,
-    /// The archiver is there and told to record.
+    /// The archiver is told to record, and has not said since that it cannot.
     Archiving,
     /// All that is wanted is there.
     Ready,

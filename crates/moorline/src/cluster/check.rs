@@ -188,10 +188,13 @@ impl Check {
             ));
         }
         output::say("logged in, its tunnel is up");
-        self.until("its pods, and that the archiver records", async || {
-            self.directory.load(Some(self.camera.tenant())).await?;
-            Ok(self.holds(ConditionKind::Archiving).then_some(()))
-        })
+        self.until(
+            "its pods, and that the archiver is told to record",
+            async || {
+                self.directory.load(Some(self.camera.tenant())).await?;
+                Ok(self.holds(ConditionKind::Archiving).then_some(()))
+            },
+        )
         .await?;
         output::say("its archiver is there");
         self.pause(SENDS).await;

@@ -48,3 +48,33 @@ livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, failu
 
 {{- /* A rollout when the settings change. */ -}}
 {{- define "moorline.checksum" -}}checksum/config: {{ include (print $.Template.BasePath "/config.yaml") . | sha256sum }}{{- end }}
+
+{{- define "moorline.account" -}}system:serviceaccount:{{ .root.Release.Namespace }}:{{ .root.Release.Name }}-{{ .part }}{{- end }}
+
+{{- /* A ValidatingAdmissionPolicy up to its spec, and its binding, which denies. */ -}}
+{{- define "moorline.policy" }}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ .name }}
+  labels: {{- include "moorline.labels" (dict "root" .root "component" "policy") | nindent 4 }}
+{{- end }}
+{{- define "moorline.binding" }}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels: {{- include "moorline.labels" (dict "root" .root "component" "policy") | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end }}
+
+{{- /* Metrics name tenants and cameras: whoever collects them reads them, and nobody else (rule S34). Nodes always reach their own pods. */ -}}
+{{- define "moorline.scrapers" }}
+{{- with .Values.networkPolicies.monitoring }}
+- ports: [{port: admin}]
+  from: {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end }}

@@ -24,6 +24,7 @@ async fn world() -> (Api, Mon) {
         owner_role: "moorline-tenant".into(),
         config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
         outside: moorline_base::network::Outside::default(),
+        store_endpoint: None,
     };
     let tenants = Tenants::new(mon.directory.clone(), settings, clock);
     let cancel = mon.stop.clone();

@@ -11,6 +11,7 @@
     reason = "what a failed test tells of the cluster, and what is measured"
 )]
 
+mod accounts;
 mod attacks;
 mod connect;
 mod image;

@@ -33,6 +33,8 @@ pub struct TenantSettings {
     pub config: std::collections::BTreeMap<String, String>,
     /// Where a tenant's own store may lie.
     pub outside: moorline_base::network::Outside,
+    /// The S3 endpoint of the installation's store; none is Amazon's. Of it the port is used.
+    pub store_endpoint: Option<String>,
 }
 
 /// An object, and where it is applied.
@@ -71,7 +73,8 @@ pub(crate) fn objects(tenant: &Tenant, name: &str, settings: &TenantSettings) ->
             "resourcequotas",
             json!({
                 "apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta(QUOTA),
-                "spec": {"hard": {COUNTED: spec.cameras.to_string(), "pods": pods.to_string()}},
+                // One password each, and what the cluster itself keeps there.
+                "spec": {"hard": {COUNTED: spec.cameras.to_string(), "pods": pods.to_string(), "count/secrets": (spec.cameras + SURGE).to_string()}},
             }),
         ),
         made(
@@ -117,12 +120,46 @@ pub(crate) fn objects(tenant: &Tenant, name: &str, settings: &TenantSettings) ->
     all.push(binding("moorline-owner", &settings.owner_role, json!({
         "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("moorline:tenant:{name}"),
     })));
-    all.extend(policies(&namespace, &labels, settings));
+    let own = spec
+        .store
+        .as_ref()
+        .and_then(|store| store.endpoint.as_deref());
+    let ports: std::collections::BTreeSet<u16> = [settings.store_endpoint.as_deref(), own]
+        .into_iter()
+        .map(store_port)
+        .collect();
+    all.extend(policies(&namespace, &labels, settings, &ports));
     all
 }
 
+/// The TCP port of an S3 endpoint: what the URL names, or its scheme's.
+fn store_port(endpoint: Option<&str>) -> u16 {
+    let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else {
+        return 443;
+    };
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    // What follows the last colon, unless that stands inside an IPv6 address.
+    let named = host
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.contains(']'));
+    let default = if scheme.eq_ignore_ascii_case("http") {
+        80
+    } else {
+        443
+    };
+    named
+        .and_then(|(_, port)| port.parse().ok())
+        .unwrap_or(default)
+}
+
 /// Nothing reaches a tenant's pods and they reach nothing, but for what they are made for.
-fn policies(namespace: &str, labels: &Value, settings: &TenantSettings) -> Vec<Made> {
+fn policies(
+    namespace: &str,
+    labels: &Value,
+    settings: &TenantSettings,
+    ports: &std::collections::BTreeSet<u16>,
+) -> Vec<Made> {
     let system = json!({"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}});
     let part = |component: &str| json!({"namespaceSelector": system, "podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}});
     let role = |role: &str| json!({"podSelector": {"matchLabels": {ROLE_LABEL: role}}});
@@ -137,7 +174,8 @@ fn policies(namespace: &str, labels: &Value, settings: &TenantSettings) -> Vec<M
             "metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec,
         }),
     };
-    let gateway = json!({"to": [part("mon")]});
+    let gateway = json!({"to": [part("mon")], "ports": [{"protocol": "TCP", "port": "gateway"}]});
+    let signer = json!({"to": [part("signer")], "ports": [{"protocol": "TCP", "port": "signer"}]});
     vec![
         policy(
             "moorline-deny",
@@ -156,8 +194,8 @@ fn policies(namespace: &str, labels: &Value, settings: &TenantSettings) -> Vec<M
             json!({
                 "podSelector": {"matchLabels": {ROLE_LABEL: "archiver"}}, "policyTypes": ["Ingress", "Egress"],
                 "ingress": [],
-                // The store's address is not known here and may change: its port is.
-                "egress": [gateway, {"to": [part("signer")]}, {"to": [role("relay")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]}, dns, {"ports": [{"protocol": "TCP", "port": 443}]}],
+                // The stores' addresses are not known here and may change: their ports are.
+                "egress": [gateway, signer, {"to": [role("relay")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]}, dns, {"ports": ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect::<Vec<_>>()}],
             }),
         ),
     ]
@@ -180,8 +218,49 @@ mod tests {
                 owner_role: "moorline-tenant".into(),
                 config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
                 outside: moorline_base::network::Outside::default(),
+                store_endpoint: Some("http://minio.example.com:9000".into()),
             },
         )
+    }
+
+    #[test]
+    fn an_archiver_reaches_the_ports_of_its_stores_and_no_others() {
+        let all = made();
+        let archiver = all
+            .iter()
+            .find(|made| {
+                made.object["metadata"]["name"] == "moorline-archiver"
+                    && made.plural == "networkpolicies"
+            })
+            .unwrap();
+        let egress = archiver.object["spec"]["egress"].as_array().unwrap();
+        let anywhere: Vec<&Value> = egress
+            .iter()
+            .filter(|rule| rule.get("to").is_none())
+            .collect();
+        assert_eq!(anywhere.len(), 1, "{egress:#?}");
+        let port = |port: u16| json!({"protocol": "TCP", "port": port});
+        assert_eq!(anywhere[0]["ports"], json!([port(443), port(9000)]));
+        assert!(
+            egress.iter().all(|rule| rule.get("ports").is_some()),
+            "{egress:#?}"
+        );
+    }
+
+    #[test]
+    fn the_port_of_an_endpoint_is_what_it_names() {
+        for (endpoint, port) in [
+            (None, 443),
+            (Some(""), 443),
+            (Some("https://s3.example.com"), 443),
+            (Some("http://s3.example.com/path"), 80),
+            (Some("https://s3.example.com:9000/"), 9000),
+            (Some("https://[2001:db8::1]"), 443),
+            (Some("https://[2001:db8::1]:8443"), 8443),
+            (Some("s3.example.com"), 443),
+        ] {
+            assert_eq!(store_port(endpoint), port, "{endpoint:?}");
+        }
     }
 
     #[test]
@@ -204,6 +283,7 @@ mod tests {
             "20"
         );
         assert_eq!(quota.object["spec"]["hard"]["pods"], "52");
+        assert_eq!(quota.object["spec"]["hard"]["count/secrets"], "30");
     }
 
     #[test]

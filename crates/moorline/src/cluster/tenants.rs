@@ -29,6 +29,8 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         owner_role: format!("{}-tenant", cluster.release),
         config,
         outside: super::stores::outside(cluster)?,
+        store_endpoint: Some(role.settings.s3.endpoint.clone())
+            .filter(|endpoint| !endpoint.is_empty()),
     };
     let tenants = Tenants::new(role.directory.clone(), settings, Arc::clone(&role.clock));
     let stop = role.work.token();

@@ -67,6 +67,11 @@ impl TokenBucket {
         Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX))
     }
 
+    /// Gives back a token that was taken for nothing.
+    pub fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.capacity);
+    }
+
     /// True when nothing is missing at `now`: then the bucket needs no remembering.
     #[must_use]
     pub fn is_full(&self, now: Instant) -> bool {
@@ -200,6 +205,13 @@ impl<K: Eq + Hash> Limiter<K> {
         if due {
             self.swept = Some(now);
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
+        }
+    }
+
+    /// Gives back a token of `key`'s bucket that was taken for nothing.
+    pub fn give_back(&mut self, key: &K) {
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            bucket.give_back();
         }
     }
 

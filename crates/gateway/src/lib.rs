@@ -31,6 +31,7 @@
     )
 )]
 
+mod callers;
 mod client;
 mod head;
 mod metrics;

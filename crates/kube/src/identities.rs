@@ -24,7 +24,7 @@ use crate::call::{CALL, Connection, Fault, call};
 use crate::names;
 use crate::pods::{GATEWAY_AUDIENCE, PodCache, PodView, SIGNER_AUDIENCE};
 
-/// A token whose expiry cannot be read is asked about again after so long.
+/// A token whose expiry cannot be read is asked about again after so long, and so is the front door's.
 const SHORT: Duration = Duration::from_secs(60);
 /// No answer is kept longer: tokens live for an hour.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -258,7 +258,12 @@ impl Identities for KubeIdentities {
             Ok(caller) => caller?,
             Err(late) => return Err(IdentityError::Unavailable(late.to_string())),
         };
-        self.keep(key, now + self.good_for(token), &caller);
+        let good_for = match caller {
+            Caller::Workload { .. } => self.good_for(token),
+            // Its pods are not watched: the API server is asked again whether this one is still there.
+            Caller::FrontDoor { .. } => self.good_for(token).min(SHORT),
+        };
+        self.keep(key, now + good_for, &caller);
         Ok(caller)
     }
 

@@ -8,6 +8,7 @@ mod support;
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use moorline_core::Masked;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{Audience, Caller, Identities as _, IdentityError, PodUid};
@@ -311,4 +312,25 @@ async fn the_front_doors_account_is_the_front_door_in_its_own_namespace_only() {
     };
     assert_eq!(world.ask("door", Audience::Signer).await, Ok(expected));
     assert!(world.ask("false-door", Audience::Signer).await.is_err());
+}
+
+/// Its pods are not watched, so its token is not believed for the hour that it is good for.
+#[tokio::test(start_paused = true)]
+async fn the_front_doors_token_is_asked_about_again_every_minute() {
+    let world = world().await;
+    let claims = json!({"exp": support::START / 1_000 + 3_600}).to_string();
+    let long = format!(
+        "h.{}.s",
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims)
+    );
+    let pod = json!({"metadata": {"name": "f", "uid": "f-1"}});
+    let account = "moorline-system:moorline-frontdoor";
+    token(&world.api, &long, "moorline-signer", account, &pod);
+    for _ in 0..2 {
+        assert!(world.ask(&long, Audience::Signer).await.is_ok());
+    }
+    assert_eq!(world.reviews(), 1);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(world.ask(&long, Audience::Signer).await.is_ok());
+    assert_eq!(world.reviews(), 2);
 }

@@ -20,7 +20,7 @@ mod peers;
 mod streams;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,7 @@ use moorline_base::clock::{sleep, timeout};
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
-    Audience, Caller, Holders, Identities, IdentityError, KeyPin, Landings, LinkEvents, PodUid,
-    RelayPlaces,
+    Audience, Caller, Holders, Identities, KeyPin, Landings, LinkEvents, PodUid, RelayPlaces,
 };
 use moorline_core::{CameraId, Generation, Masked};
 use rustls::pki_types::ServerName;
@@ -37,6 +36,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
+use crate::callers::Callers;
 use crate::head::Head;
 use crate::metrics::{self, GatewayMetrics, Reason};
 use crate::serving::{self, Answer, STRANGER, Tls, phrase};
@@ -105,6 +105,7 @@ pub(crate) struct Shared {
     config: GatewayConfig,
     name: ServerName<'static>,
     strangers: Strangers,
+    callers: Callers,
     streams: Streams,
     questions: Semaphore,
     announced: connect::Announced,
@@ -140,6 +141,11 @@ impl Gateway {
         let name = server_name(&config.service)?;
         Ok(Self(Arc::new(Shared {
             strangers: Strangers::new(config.strangers, parts.metrics.evicted.clone()),
+            callers: Callers::new(
+                Arc::clone(&parts.identities),
+                Arc::clone(&parts.clock),
+                Audience::Gateway,
+            ),
             streams: Streams::default(),
             questions: Semaphore::new(QUESTIONS),
             announced: connect::Announced::default(),
@@ -204,7 +210,7 @@ async fn connection(
             biased;
             () = cancel.cancelled() => Err("stopping"),
             () = place.dismissed.cancelled() => Err("evicted"),
-            introduced = timeout(&*clock, STRANGER, introduce(&shared, stream)) => introduced.unwrap_or(Err("too_slow")),
+            introduced = timeout(&*clock, STRANGER, introduce(&shared, stream, peer.ip())) => introduced.unwrap_or(Err("too_slow")),
         }
     };
     let (stream, request) = match introduced {
@@ -237,14 +243,18 @@ async fn connection(
 }
 
 /// TLS, the head, the token. An answer that refuses is written here.
-async fn introduce(shared: &Shared, stream: TcpStream) -> Result<(Tls, Request), &'static str> {
+async fn introduce(
+    shared: &Shared,
+    stream: TcpStream,
+    address: IpAddr,
+) -> Result<(Tls, Request), &'static str> {
     let (stream, head) = match serving::greet(shared.parts.tls.server(), stream).await {
         Ok(greeted) => greeted,
         Err((Some(stream), refusal)) => return refused(shared, stream, refusal).await,
         Err((None, gone)) => return Err(gone.reason),
     };
     let asked = match Head::parse(&head) {
-        Ok(head) => understand(shared, &stream, &head).await,
+        Ok(head) => understand(shared, &stream, address, &head).await,
         Err(_) => Err(refuse(400, "head_malformed")),
     };
     match asked {
@@ -258,7 +268,12 @@ async fn refused<T>(shared: &Shared, stream: Tls, refusal: Answer) -> Result<T, 
     Err("refused")
 }
 
-async fn understand(shared: &Shared, stream: &Tls, head: &Head<'_>) -> Result<Request, Answer> {
+async fn understand(
+    shared: &Shared,
+    stream: &Tls,
+    address: IpAddr,
+    head: &Head<'_>,
+) -> Result<Request, Answer> {
     let malformed = |_| refuse(400, "head_malformed");
     let [method, target, version] = head.first;
     if version != "HTTP/1.1" {
@@ -277,7 +292,7 @@ async fn understand(shared: &Shared, stream: &Tls, head: &Head<'_>) -> Result<Re
             None => 0,
         };
         let key = key()?;
-        let (role, pod) = workload(shared, head, &camera).await?;
+        let (role, pod) = workload(shared, address, head, &camera).await?;
         if role != Role::Relay {
             return Err(refuse(403, "role"));
         }
@@ -296,7 +311,7 @@ async fn understand(shared: &Shared, stream: &Tls, head: &Head<'_>) -> Result<Re
             return Err(refuse(426, "protocol"));
         }
         let key = key()?;
-        let (role, pod) = workload(shared, head, &camera).await?;
+        let (role, pod) = workload(shared, address, head, &camera).await?;
         let ask = Ask::Control { role, pod, key };
         return Ok(Request { camera, ask });
     }
@@ -337,29 +352,19 @@ pub(crate) fn bearer(head: &Head<'_>, scheme: &str) -> Result<Masked<String>, An
 /// Who asks: a workload of this camera (rule S19).
 async fn workload(
     shared: &Shared,
+    address: IpAddr,
     head: &Head<'_>,
     camera: &CameraId,
 ) -> Result<(Role, PodUid), Answer> {
     let token = bearer(head, "Bearer")?;
-    match shared
-        .parts
-        .identities
-        .caller(&token, Audience::Gateway)
-        .await
-    {
-        Ok(Caller::Workload {
+    match shared.callers.of(address, &token).await? {
+        Caller::Workload {
             camera: own,
             role,
             pod,
-        }) if own == *camera => Ok((role, pod)),
-        Ok(Caller::Workload { .. }) => Err(refuse(403, "camera")),
-        Ok(Caller::FrontDoor { .. }) => Err(refuse(403, "role")),
-        Err(IdentityError::Refused(reason)) => Err(refuse(401, reason)),
-        Err(IdentityError::Forbidden(reason)) => Err(refuse(403, reason)),
-        Err(IdentityError::Unavailable(cause)) => {
-            tracing::debug!(cause, "nobody tells who shows the token");
-            Err(refuse(503, "cluster"))
-        }
+        } if own == *camera => Ok((role, pod)),
+        Caller::Workload { .. } => Err(refuse(403, "camera")),
+        Caller::FrontDoor { .. } => Err(refuse(403, "role")),
     }
 }
 

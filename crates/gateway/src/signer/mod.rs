@@ -17,16 +17,16 @@ pub(crate) mod protocol;
 mod rules;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moorline_base::clock::timeout;
+use moorline_base::rate::Limiter;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
-    Audience, Caller, Identities, IdentityError, PutPolicy, PutRequest, PutSigner, ReaderRole,
-    RelayPlaces,
+    Audience, Caller, Identities, PutPolicy, PutRequest, PutSigner, ReaderRole, RelayPlaces,
 };
 use moorline_core::segment::ObjectKey;
 use moorline_core::{CameraId, Timestamp};
@@ -34,6 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::callers::Callers;
 use crate::head::Head;
 use crate::metrics::{SignerAnswer, SignerMetrics};
 use crate::server::bearer;
@@ -49,6 +50,12 @@ use rules::{Digests, PutRefusal, Quotas, judge};
 
 /// For an answer, the store's included.
 const SERVE: Duration = Duration::from_secs(40);
+/// Requests of one camera's pods at once.
+const REQUESTS: u32 = 240;
+/// And then per second: an archiver that empties its spool stores two segments in it.
+const REQUESTS_PER_SECOND: f64 = 4.0;
+/// Cameras whose requests are counted; beyond, those that ask for nothing are forgotten.
+const CAMERAS: usize = 65_536;
 /// Classes that a camera has ever had.
 const CLASSES: usize = 16;
 
@@ -95,6 +102,8 @@ struct Shared {
     parts: SignerParts,
     config: SignerConfig,
     strangers: Strangers,
+    callers: Callers,
+    requests: Mutex<Limiter<CameraId>>,
     digests: Digests,
     quotas: Quotas,
 }
@@ -117,6 +126,12 @@ impl Signer {
     pub fn new(parts: SignerParts, config: SignerConfig) -> Self {
         Self(Arc::new(Shared {
             strangers: Strangers::new(config.strangers, parts.metrics.evicted.clone()),
+            callers: Callers::new(
+                Arc::clone(&parts.identities),
+                Arc::clone(&parts.clock),
+                Audience::Signer,
+            ),
+            requests: Mutex::new(Limiter::new(REQUESTS, REQUESTS_PER_SECOND, CAMERAS)),
             digests: Digests::default(),
             quotas: Quotas::default(),
             config,
@@ -139,7 +154,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         tokio::select! {
             biased;
             () = place.dismissed.cancelled() => Err((None, Answer::refusal(0, "evicted"))),
-            introduced = timeout(&*clock, STRANGER, introduce(&shared, stream)) => {
+            introduced = timeout(&*clock, STRANGER, introduce(&shared, stream, peer.ip())) => {
                 introduced.unwrap_or_else(|_| Err((None, Answer::refusal(0, "too_slow"))))
             }
         }
@@ -193,15 +208,21 @@ impl Request {
 async fn introduce(
     shared: &Shared,
     stream: TcpStream,
+    address: IpAddr,
 ) -> Result<(Tls, Request), (Option<Tls>, Answer)> {
     let (mut stream, head) = serving::greet(shared.parts.tls.server(), stream).await?;
-    match understand(shared, &mut stream, &head).await {
+    match understand(shared, &mut stream, address, &head).await {
         Ok(request) => Ok((stream, request)),
         Err(answer) => Err((Some(stream), answer)),
     }
 }
 
-async fn understand(shared: &Shared, stream: &mut Tls, head: &[u8]) -> Result<Request, Answer> {
+async fn understand(
+    shared: &Shared,
+    stream: &mut Tls,
+    address: IpAddr,
+    head: &[u8],
+) -> Result<Request, Answer> {
     let head = Head::parse(head).map_err(|_| Answer::refusal(400, "head_malformed"))?;
     let [method, target, version] = head.first;
     if version != "HTTP/1.1" {
@@ -214,19 +235,10 @@ async fn understand(shared: &Shared, stream: &mut Tls, head: &[u8]) -> Result<Re
         return Err(Answer::refusal(405, "method"));
     }
     let token = bearer(&head, "Bearer").map_err(|no| Answer::refusal(no.status, no.reason))?;
-    let caller = shared
-        .parts
-        .identities
-        .caller(&token, Audience::Signer)
-        .await;
-    let caller = caller.map_err(|error| match error {
-        IdentityError::Refused(reason) => Answer::refusal(401, reason),
-        IdentityError::Forbidden(reason) => Answer::refusal(403, reason),
-        IdentityError::Unavailable(cause) => {
-            tracing::debug!(cause, "nobody tells who shows the token");
-            Answer::refusal(503, "cluster")
-        }
-    })?;
+    let caller = shared.callers.of(address, &token).await?;
+    if let Caller::Workload { camera, .. } = &caller {
+        paced(shared, camera)?;
+    }
     let body = serving::body(stream, &head, LARGEST).await?;
     match target {
         TICKET => Ok(Request::Ticket(caller, parse(&body)?)),
@@ -234,6 +246,20 @@ async fn understand(shared: &Shared, stream: &mut Tls, head: &[u8]) -> Result<Re
         CONFIRM => Ok(Request::Confirm(archiver(caller)?, parse(&body)?)),
         _ => Ok(Request::LastEnd(archiver(caller)?, parse(&body)?)),
     }
+}
+
+/// Each request may cost the store one: a pod that was taken over asks for no more of them than an archiver that empties its spool.
+fn paced(shared: &Shared, camera: &CameraId) -> Result<(), Answer> {
+    let now = shared.parts.clock.monotonic();
+    let mut requests = shared
+        .requests
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    requests.try_take(camera.clone(), now).map_err(|wait| {
+        let mut answer = Answer::refusal(429, "requests");
+        answer.headers = format!("Retry-After: {}\r\n", wait.as_secs().clamp(1, 60));
+        answer
+    })
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {

@@ -455,6 +455,27 @@ async fn each_rule_of_a_put_has_its_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_has_so_many_requests_and_no_other_pays_for_it() {
+    let world = World::new();
+    let signing = signer(&world).await;
+    for (token, camera) in [("yard", YARD), ("gate", "acme/gate")] {
+        let pod = format!("{token}-1");
+        world
+            .pods
+            .workload(token, Audience::Signer, camera, Role::Archiver, &pod);
+    }
+    let ask = async |token: &str| post(&world, signing.address, token, "/v1/confirm", "{}").await;
+    let mut answered = 0;
+    // Bounded: 240 at once, and four more for each second that this takes.
+    while answered < 1_000 && ask("yard").await == "400 body" {
+        answered += 1;
+    }
+    assert!((240..1_000).contains(&answered), "{answered}");
+    assert_eq!(ask("yard").await, "429 requests");
+    assert_eq!(ask("gate").await, "400 body");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_archiver_puts_and_only_what_is_asked_for_exists() {
     let world = World::new();
     let signing = signer(&world).await;

@@ -15,11 +15,13 @@ use super::enrolment::{Enrolling, USER};
 use crate::stranger::Offer;
 
 impl CameraHandler {
-    /// Whether a key and a name ask to be enrolled: any key that a camera may have, unless it is already the key of a camera of this name.
+    /// Whether a key and a name ask to be enrolled: any key that a camera may have, unless it is the key of a camera that is called `enroll`.
+    /// A key that became another camera's a moment ago asks again: the answer to its enrolment was lost (S3).
     pub(super) fn enrols(&self, user: &str, key: &ssh_key::PublicKey) -> Option<Enrolling> {
         let with = self.inner.enrolment.get().filter(|_| user == USER)?;
         let key = PublicKey::from_blob(&key.to_bytes().ok()?).ok()?;
-        if self.inner.directory.snapshot().login(user, &key).is_ok() {
+        let camera = self.inner.directory.snapshot().login(user, &key);
+        if camera.is_ok_and(|camera| camera.id.name() == USER) {
             return None;
         }
         Some(Enrolling::new(key, Arc::clone(with)))

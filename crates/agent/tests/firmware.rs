@@ -365,10 +365,10 @@ fn an_agent_over_its_budget_fails_the_build() {
             .output()
             .unwrap()
     };
-    write(&agent, &"x".repeat(300 * 1024), 0o755);
+    write(&agent, &"x".repeat(448 * 1024), 0o755);
     assert!(check().status.success());
-    write(&agent, &"x".repeat(300 * 1024 + 1), 0o755);
-    assert!(text(&check()).contains("more than 300 KiB"));
+    write(&agent, &"x".repeat(448 * 1024 + 1), 0o755);
+    assert!(text(&check()).contains("more than 448 KiB"));
 }
 
 #[test]

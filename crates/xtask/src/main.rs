@@ -1,6 +1,6 @@
 //! `cargo xtask`: what a contributor and the CI run.
 //!
-//! **Owns**: the test tiers, the packages that the tests need, the cluster lab, the image, and the files that are generated. **Does not own**: the rules of the
+//! **Owns**: the test tiers, the packages that the tests need, the cluster lab, the emulated camera, the image, what is released, and the files that are generated. **Does not own**: the rules of the
 //! repository, which are tests (`tests/tests/rules`), and anything of the product.
 #![expect(
     clippy::print_stdout,
@@ -18,6 +18,9 @@ use clap::{Args, Parser, Subcommand};
 
 mod checks;
 mod cluster;
+mod debian;
+mod dist;
+mod emu;
 mod fuzz;
 mod generate;
 mod helm;
@@ -46,6 +49,9 @@ enum Task {
         /// Also build what the long tier needs (Garage, cargo-deny, cargo-fuzz; up to half an hour) into target/peers
         #[arg(long)]
         long: bool,
+        /// Also install what `emu` and `dist` need: QEMU, cross compilers, a compiler with the source of its library (1 GB)
+        #[arg(long)]
+        emu: bool,
     },
     /// Fuzz everything that reads strangers' bytes; needs what `setup --long` builds
     Fuzz {
@@ -73,6 +79,10 @@ enum Task {
         #[arg(long, conflicts_with_all = ["name", "twice"])]
         quick: bool,
     },
+    /// Build the agent for cameras, static and small, into target/dist with SHA256SUMS; installs the compilers that are missing
+    Dist(dist::Options),
+    /// Start the emulated camera: a 64 MB MIPS machine in QEMU with the agent on it. Ctrl-C ends it
+    Emu(emu::Options),
     /// A Kubernetes cluster of real nodes on this machine, in namespaces without a way out. Needs root
     Lab {
         #[command(subcommand)]
@@ -114,11 +124,13 @@ struct TestOptions {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(options) => suite::run(&options),
-        Task::Setup { long } => setup::run(long).map(|()| true),
+        Task::Setup { long, emu } => setup::run(long, emu).map(|()| true),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(|()| true),
         Task::Generate { check } => generated(check),
         Task::Image { quick: true, .. } => image::quick::run(None).map(|_| true),
         Task::Image { name, twice, .. } => image::run(name.as_deref(), twice).map(|_| true),
+        Task::Dist(options) => dist::run(&options).map(|()| true),
+        Task::Emu(options) => emu::run(&options).map(|()| true),
         Task::Lab { task } => lab::run(&task).map(|()| true),
     };
     match outcome {

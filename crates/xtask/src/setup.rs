@@ -1,4 +1,6 @@
 //! What building and testing need: Debian packages, and for the long tier three programs from crates.io.
+//!
+//! `dist` and the emulated camera have lists of their own ([`crate::dist`], [`crate::emu`]): who never uses them installs none of it.
 
 use std::{
     path::PathBuf,
@@ -7,7 +9,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::process::{cargo, succeed, target_directory};
+use crate::{
+    emu,
+    process::{cargo, succeed, target_directory},
+};
 
 /// What Debian 12 has itself. Where systemd runs, `openssh-server` starts its service, as Debian's packages do.
 const PACKAGES: &[&str] = &[
@@ -53,9 +58,12 @@ const BUILT: &[(&str, &str, Option<&str>)] = &[
     ("cargo-fuzz", "cargo-fuzz", None),
 ];
 
-/// Installs what is missing; for the long tier also what has to be built. Asks nothing.
-pub(crate) fn run(long: bool) -> Result<()> {
-    packages()?;
+/// Installs what is missing; for the long tier, and for the emulated camera, what they need beside. Asks nothing.
+pub(crate) fn run(long: bool, emulated: bool) -> Result<()> {
+    install(PACKAGES)?;
+    if emulated {
+        install(&emu::packages())?;
+    }
     if long { built() } else { Ok(()) }
 }
 
@@ -63,7 +71,7 @@ pub(crate) fn run(long: bool) -> Result<()> {
 /// not there are skipped with that reason.
 pub(crate) fn peers_of_a_whole_run() -> Result<()> {
     if exists("apt-get") {
-        packages()
+        install(PACKAGES)
     } else {
         println!(
             "no apt-get here: install the likes of these yourself, or tests are skipped: {}",
@@ -98,14 +106,15 @@ fn built() -> Result<()> {
     Ok(())
 }
 
-fn packages() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
+/// Installs those of `packages` that are missing.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages
         .iter()
         .copied()
         .filter(|package| !is_installed(package))
         .collect();
     if missing.is_empty() {
-        println!("all {} packages are installed", PACKAGES.len());
+        println!("all {} packages are installed", packages.len());
         return Ok(());
     }
     println!("installing {}", missing.join(" "));

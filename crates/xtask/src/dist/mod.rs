@@ -1,0 +1,201 @@
+//! `cargo xtask dist`: what is released: the agent for every camera, static and small, and with `--server` the server for this machine.
+//!
+//! No camera's target has a prebuilt standard library that fits, so std is built from source for each: by Debian's compiler for browsers
+//! (`rustc-web`), since there compiler and source always match; its version moves with the browsers, nothing here pins it. Cameras' C libraries
+//! come from Debian packages of their architecture, unpacked privately ([`crate::debian`]).
+//!
+//! A build that is larger than its flash allows, that cannot run, or that tells a path of this machine fails.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::{
+    debian::output,
+    process::{root, target_directory},
+    setup,
+};
+
+mod agent;
+mod linker;
+mod server;
+mod target;
+
+use target::TARGETS;
+pub(crate) use target::{MIPSEL, Target};
+
+/// What every target needs: compiler, source of std, emulators of processors.
+const PACKAGES: &[&str] = &[
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "qemu-user-static",
+    "debian-archive-keyring",
+];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only for these processors: mipsel, mips, armv5te, armv7, aarch64 (may be repeated) [default: all]
+    #[arg(long, value_name = "NAME")]
+    target: Vec<String>,
+    /// Also the server for this machine, as a tarball with a unit for systemd; takes as long as `cargo xtask image`
+    #[arg(long)]
+    server: bool,
+}
+
+/// Builds what `options` name into `<target>/dist`, and sums all that lies there.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let targets = chosen(&options.target)?;
+    let out = target_directory()?.join("dist");
+    fs::create_dir_all(&out)?;
+    for target in targets {
+        let binary = agent(target)?;
+        let name = format!("moorline-agent-{}", target.name);
+        let bytes = fs::read(&binary)?;
+        fs::copy(&binary, out.join(&name))?;
+        println!("{name}: {} bytes", bytes.len());
+    }
+    if options.server {
+        server::run(&out)?;
+    }
+    sums(&out)
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static Target>> {
+    if names.is_empty() {
+        return Ok(TARGETS.iter().collect());
+    }
+    let known = || TARGETS.iter().map(|target| target.name).collect::<Vec<_>>();
+    let find = |name: &String| {
+        let found = TARGETS.iter().find(|target| target.name == name);
+        found.with_context(|| format!("--target {name}: known are {}", known().join(", ")))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Packages that building for `target` needs.
+pub(crate) fn packages(target: &Target) -> Vec<&'static str> {
+    [PACKAGES, target.packages].concat()
+}
+
+/// The finished agent for a target: built, small enough, and seen to run.
+pub(crate) fn agent(target: &Target) -> Result<PathBuf> {
+    setup::install(&packages(target))?;
+    let binary = agent::build(target)?;
+    let bytes = fs::read(&binary)?;
+    fits(target, bytes.len())?;
+    tells_no_path(&bytes)?;
+    runs(target, &binary)?;
+    Ok(binary)
+}
+
+fn fits(target: &Target, bytes: usize) -> Result<()> {
+    if bytes > target.limit {
+        bail!(
+            "the agent for {} has {bytes} bytes, more than {}: flash is small",
+            target.name,
+            target.limit
+        );
+    }
+    Ok(())
+}
+
+fn tells_no_path(bytes: &[u8]) -> Result<()> {
+    for path in [root(), target_directory()?] {
+        let path = path.display().to_string();
+        let found = bytes
+            .windows(path.len())
+            .any(|window| window == path.as_bytes());
+        if found {
+            bail!("{path} stands in the agent");
+        }
+    }
+    Ok(())
+}
+
+/// Runs it under QEMU's emulation of the processor: it says its version, and walks its check in an empty place, which fails at the right step.
+fn runs(target: &Target, binary: &Path) -> Result<()> {
+    let version = output(emulated(target, binary).arg("--version"))?;
+    let expected = format!("moorline-agent {}", env!("CARGO_PKG_VERSION"));
+    if version.trim() != expected {
+        bail!(
+            "the agent for {} says {version:?}, not {expected:?}",
+            target.name
+        );
+    }
+    let place = target_directory()?.join("dist-check");
+    fs::create_dir_all(&place)?;
+    let mut check = emulated(target, binary);
+    for option in ["--dir", "--run", "--card"] {
+        check.arg(option).arg(&place);
+    }
+    let checked = check.arg("check").output()?;
+    fs::remove_dir_all(&place)?;
+    let text = String::from_utf8_lossy(&checked.stdout);
+    // It has no server yet: that is a broken link, and threads, sockets and files have worked to find it.
+    if checked.status.code() != Some(1) || !text.contains("FAIL") {
+        bail!(
+            "`check` of the agent for {} ended with {}: {text}{}",
+            target.name,
+            checked.status,
+            String::from_utf8_lossy(&checked.stderr)
+        );
+    }
+    Ok(())
+}
+
+fn emulated(target: &Target, binary: &Path) -> Command {
+    let mut command = Command::new(target.emulator);
+    command.arg(binary).stdin(Stdio::null());
+    command
+}
+
+/// `SHA256SUMS` over everything in the directory, as `sha256sum -c` reads it.
+fn sums(directory: &Path) -> Result<()> {
+    use sha2::{Digest as _, Sha256};
+    const SUMS: &str = "SHA256SUMS";
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != SUMS && entry.file_type()?.is_file() {
+            let digest = hex::encode(Sha256::digest(fs::read(entry.path())?));
+            lines.push((name.clone(), format!("{digest}  {name}\n")));
+        }
+    }
+    lines.sort();
+    let text: String = lines.into_iter().map(|(_, line)| line).collect();
+    fs::write(directory.join(SUMS), &text)?;
+    print!("{text}");
+    println!("in {}", directory.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_not_known_is_told_those_that_are() {
+        let error = chosen(&["sparc".to_owned()]).err().map(|e| e.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("--target sparc: known are mipsel, mips, armv5te, armv7, aarch64")
+        );
+        let all = chosen(&[]).map(|all| all.len()).unwrap_or_default();
+        assert_eq!(all, TARGETS.len());
+    }
+
+    #[test]
+    fn an_agent_that_does_not_fit_the_flash_of_a_camera_fails_the_build() {
+        assert!(fits(&MIPSEL, MIPSEL.limit).is_ok());
+        let error = fits(&MIPSEL, MIPSEL.limit + 1).map_err(|error| error.to_string());
+        let error = error.err().unwrap_or_default();
+        assert!(error.contains("flash is small"), "{error}");
+    }
+}

@@ -1,0 +1,92 @@
+//! The server for this machine: the static binary of `cargo xtask image`, a unit for systemd, licences, in a tarball that is the same bytes each time.
+
+use std::{fs, path::Path};
+
+use anyhow::{Result, bail};
+
+use crate::{image, process::root};
+
+/// What goes into it beside the binary: its place in the tarball, its file here.
+const FILES: &[(&str, &str)] = &[
+    ("moorline.service", "deploy/systemd/moorline.service"),
+    ("README.md", "deploy/systemd/README.md"),
+    ("LICENSE-APACHE", "LICENSE-APACHE"),
+    ("LICENSE-MIT", "LICENSE-MIT"),
+    ("CHANGELOG.md", "CHANGELOG.md"),
+];
+
+/// Builds the server and writes `moorline-<version>-<architecture>.tar.gz`.
+pub(super) fn run(out: &Path) -> Result<()> {
+    let made = image::run(None, false)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let name = format!("moorline-{version}-{}", std::env::consts::ARCH);
+    let mut files = vec![("moorline", 0o755, fs::read(&made.binary)?)];
+    for (place, file) in FILES {
+        files.push((place, 0o644, fs::read(root().join(file))?));
+    }
+    let tarball = tarball(&name, &files)?;
+    let file = out.join(format!("{name}.tar"));
+    fs::write(&file, tarball)?;
+    let zipped = std::process::Command::new("gzip")
+        .args(["-9", "-n", "-f"])
+        .arg(&file)
+        .status()?;
+    if !zipped.success() {
+        bail!("gzip failed ({zipped})");
+    }
+    println!("{name}.tar.gz");
+    Ok(())
+}
+
+/// Owned by root, of no date.
+fn tarball(directory: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (place, mode, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(*mode);
+        header.set_mtime(0);
+        tar.append_data(
+            &mut header,
+            format!("{directory}/{place}"),
+            bytes.as_slice(),
+        )?;
+    }
+    Ok(tar.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_lies_in_one_directory_and_the_binary_can_be_run() {
+        let files = [
+            ("moorline", 0o755, b"elf".to_vec()),
+            ("README.md", 0o644, b"text".to_vec()),
+        ];
+        let bytes = tarball("moorline-1", &files).unwrap_or_default();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entries = archive.entries().map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| {
+                    let path = entry.path().map(|path| path.display().to_string());
+                    (path.unwrap_or_default(), entry.header().mode().unwrap_or(0))
+                })
+                .collect::<Vec<_>>()
+        });
+        let expected = vec![
+            ("moorline-1/moorline".to_owned(), 0o755),
+            ("moorline-1/README.md".to_owned(), 0o644),
+        ];
+        assert_eq!(entries.unwrap_or_default(), expected);
+    }
+
+    #[test]
+    fn what_goes_in_is_there() {
+        for (_, file) in FILES {
+            assert!(root().join(file).is_file(), "{file}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The kernel and the first file system of the emulated camera.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{archive::Archive, kernel};
+use crate::{
+    debian::{self, Package, output},
+    dist::MIPSEL,
+    process::root,
+};
+
+/// What the camera is made of.
+const PACKAGES: &[Package] = &[
+    Package::Behind("linux-image-4kc-malta"),
+    Package::Named("busybox-static"),
+    Package::Named("dropbear-bin"),
+    Package::Named("libc6"),
+    Package::Named("libtomcrypt1"),
+    Package::Named("libtommath1"),
+    Package::Named("zlib1g"),
+    Package::Named("libgmp10"),
+];
+/// Programs of these, and what they load.
+const PROGRAMS: &[&str] = &["bin/busybox", "usr/bin/dbclient", "usr/bin/dropbearkey"];
+const LIBRARIES: &[&str] = &[
+    "ld.so.1",
+    "libc.so.6",
+    "libtomcrypt.so.1",
+    "libtommath.so.1",
+    "libgmp.so.10",
+    "libz.so.1",
+];
+
+/// Writes `vmlinux` and `initrd.gz` into `board`.
+pub(super) fn make(agent: &Path, board: &Path) -> Result<()> {
+    let debian = debian::unpacked("camera", "mipsel", PACKAGES)?;
+    fs::create_dir_all(board)?;
+    let vmlinuz = only(&debian.join("boot"), "vmlinuz-")?;
+    let version = vmlinuz
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    // Unpacking takes seconds, and the kernel rarely changes.
+    let named = board.join("kernel");
+    if !fs::read_to_string(&named).is_ok_and(|had| had == version) {
+        fs::write(board.join("vmlinux"), kernel::unpack(&fs::read(&vmlinuz)?)?)?;
+        fs::write(&named, &version)?;
+    }
+
+    let tree = board.join("tree");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    output(
+        Command::new(root().join("firmware/overlay"))
+            .arg("--agent")
+            .arg(agent)
+            .arg(&tree),
+    )?;
+    copy_tree(&root().join("firmware/emu/rootfs"), &tree)?;
+    for program in PROGRAMS {
+        copy(&debian.join(program), &tree.join(program))?;
+    }
+    for library in LIBRARIES {
+        let lies = ["lib", "lib/mipsel-linux-gnu", "usr/lib/mipsel-linux-gnu"]
+            .map(|place| debian.join(place).join(library));
+        let found = lies.iter().find(|path| path.exists());
+        let found = found.with_context(|| format!("Debian's packages hold no {library}"))?;
+        copy(found, &tree.join("lib").join(library))?;
+    }
+    modules(&debian, &tree)?;
+
+    let mut archive = Archive::default();
+    archive.tree(&tree)?;
+    archive.directory("dev")?;
+    archive.device("dev/console", 0o600, (5, 1))?;
+    archive.device("dev/null", 0o666, (1, 3))?;
+    let initrd = board.join("initrd");
+    fs::write(&initrd, archive.finish()?)?;
+    output(Command::new("gzip").args(["-n", "-f", "-6"]).arg(&initrd))?;
+    Ok(())
+}
+
+/// Those that `etc/modules` names, without what debuggers need.
+fn modules(debian: &Path, tree: &Path) -> Result<()> {
+    let kernels = only(&debian.join("lib/modules"), "")?;
+    let found = output(Command::new("find").arg(&kernels).args(["-name", "*.ko"]))?;
+    for line in fs::read_to_string(tree.join("etc/modules"))?.lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let file = format!("{name}.ko");
+        let module = found
+            .lines()
+            .map(Path::new)
+            .find(|path| path.file_name().is_some_and(|name| *name == *file))
+            .with_context(|| format!("Debian's kernel has no {file}"))?;
+        let to = tree.join("lib/modules").join(&file);
+        copy(module, &to)?;
+        let strip = format!("{}-strip", MIPSEL.tools);
+        output(Command::new(strip).arg("-g").arg(&to))?;
+    }
+    Ok(())
+}
+
+/// The first file there whose name begins so.
+fn only(directory: &Path, prefix: &str) -> Result<PathBuf> {
+    fs::read_dir(directory)?
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .with_context(|| format!("no {prefix}* in {}", directory.display()))
+}
+
+/// The file behind a link, which programs and libraries of packages often are.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(directory) = to.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+/// Scripts as they are in the repository, all of them executable or not as git keeps it.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            copy(&entry.path(), &target)?;
+            // Whoever builds may have a narrow umask; the camera has one user.
+            let mode = fs::metadata(&target)?.permissions().mode() | 0o444;
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}

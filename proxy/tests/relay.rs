@@ -152,6 +152,39 @@ async fn a_flap_keeps_connection_ssrc_sequence_and_clock() {
 }
 
 #[tokio::test]
+async fn a_camera_that_comes_back_with_another_codec_says_goodbye_to_its_viewers() {
+    let stage = Stage::new(vec![record("yard")]).await;
+    stage.yard.up("yard", Script::clip(1));
+    let running = stage.relay("yard");
+    let mut viewer = Viewer::open(stage.address, "yard", ANN).await;
+    pictures(&mut viewer, 5).await;
+    stage.yard.lose("yard");
+    let other = Script {
+        codec: "H265",
+        ..Script::clip(2)
+    };
+    let generation = stage.yard.up("yard", other);
+    running.rebind(generation).await;
+    // What it was told in DESCRIBE no longer holds: it is told so, and asks anew.
+    let mut goodbye = false;
+    loop {
+        match viewer.next().await {
+            Seen::Rtcp { packets, .. } => {
+                goodbye |= packets
+                    .iter()
+                    .any(|packet| matches!(packet, RtcpPacket::Bye(_)));
+            }
+            Seen::Closed(_) => break,
+            _ => {}
+        }
+    }
+    assert!(goodbye, "BYE comes before the end");
+    let mut again = Viewer::open(stage.address, "yard", ANN).await;
+    let tracks = again.plays().await;
+    assert_eq!(tracks[0].media.codec().name(), "H.265");
+}
+
+#[tokio::test]
 async fn a_newer_tunnel_ends_the_old_connection_at_once() {
     let stage = Stage::new(vec![record("yard")]).await;
     // The old connection looks alive and says nothing.

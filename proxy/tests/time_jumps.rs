@@ -131,3 +131,34 @@ async fn time_that_goes_back_costs_a_group_and_the_archiver_knows_why() {
 async fn time_that_goes_ahead_costs_a_group_and_the_archiver_knows_why() {
     jump(Event::TimestampJump).await;
 }
+
+#[tokio::test]
+async fn a_sequence_that_jumps_ends_nothing_and_is_a_hole_for_everybody() {
+    let (_stage, _relay, source, mut archiver, mut viewer) = watched().await;
+    source.faults().fire(Event::SequenceJump);
+    // The archiver gets every picture, and numbers that retina takes.
+    let mut before = archiver.picture().await;
+    let until = frame(&before) + 3 * u64::from(GOP);
+    let mut holes = 0;
+    while frame(&before) < until {
+        let next = archiver.picture().await;
+        assert_eq!(frame(&next), frame(&before) + 1, "no picture is missing");
+        assert_eq!(next.first.ssrc, before.first.ssrc);
+        assert!(!next.first.jumped, "{next:?}");
+        holes += u16::from(next.first.gap > 0);
+        before = next;
+    }
+    assert_eq!(holes, 1, "and it is told that something may be");
+    // What is missing is unknown, so a viewer goes on with a key frame.
+    let mut before = viewer.picture().await;
+    while frame(&before) < until {
+        let next = viewer.picture().await;
+        let step = next.first.sequence.wrapping_sub(before.first.sequence);
+        assert!(step < 1_000, "a step of {step}");
+        if frame(&next) != frame(&before) + 1 {
+            assert!(next.idr, "{next:?}");
+        }
+        before = next;
+    }
+    source.stop().await;
+}

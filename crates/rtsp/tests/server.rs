@@ -293,16 +293,14 @@ fn sessions_states_and_methods_that_do_not_fit() {
         .status,
         551
     );
+    let tag = "www.onvif.org/ver20/backchannel";
+    let refused = ask(&mut session, "DESCRIBE", URL, &[("Require", tag)]);
     assert_eq!(
-        ask(
-            &mut session,
-            "DESCRIBE",
-            URL,
-            &[("Require", "www.onvif.org/ver20/backchannel")]
-        )
-        .status,
-        200
+        (refused.status, refused.headers.get("Unsupported")),
+        (551, Some(tag)),
+        "nothing serves it: a client that needs it must know"
     );
+    assert_eq!(ask(&mut session, "DESCRIBE", URL, &[]).status, 200);
     assert_eq!(ask(&mut session, "PLAY", URL, &[]).status, 200);
     assert_eq!(
         ask(&mut session, "SETUP", &format!("{URL}/trackID=1"), &[TCP]).status,

@@ -21,6 +21,7 @@ fn marks(sequence: u16, timestamp: u32) -> Marks {
         disposable: false,
         damaged: false,
         gap: 0,
+        jumped: false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Our own SSRC, sequence numbers and timestamps, which go on whatever the camera does.
 //!
 //! `out = in + Δ`. A new read of the camera, or a new SSRC of it, chooses Δ anew: the sequence goes on by one and the timestamp by the
-//! time that has passed, so that a viewer sees one stream across a flap (docs/design/relay.md, Continuity).
+//! time that has passed, so that a viewer sees one stream across a flap (docs/design/relay.md, Continuity). A sequence that jumps while time goes
+//! on has its Δ chosen anew alone, and leaves a hole of one packet.
 
 use std::time::Duration;
 
@@ -76,6 +77,12 @@ impl Numbering {
     /// Replaces the camera's numbers by ours.
     pub(crate) fn number(&mut self, marks: Marks, now: Duration) -> Marks {
         let (next_sequence, next_timestamp) = self.next(now);
+        if marks.jumped
+            && let Some(delta) = &mut self.delta
+        {
+            // A hole of one: something is missing, and nobody knows how much. retina ends a take at a number that goes back.
+            delta.sequence = next_sequence.wrapping_add(1).wrapping_sub(marks.sequence);
+        }
         let delta = *self.delta.get_or_insert_with(|| Delta {
             sequence: next_sequence.wrapping_sub(marks.sequence),
             timestamp: next_timestamp.wrapping_sub(marks.timestamp),
@@ -133,6 +140,7 @@ mod tests {
             disposable: false,
             damaged: false,
             gap: 0,
+            jumped: false,
         }
     }
 
@@ -158,6 +166,21 @@ mod tests {
         let first = numbering.number(marks(10, 0), Duration::ZERO);
         let later = numbering.number(marks(14, 640), Duration::from_millis(80));
         assert_eq!(later.sequence.wrapping_sub(first.sequence), 4);
+    }
+
+    #[test]
+    fn a_jump_of_the_camera_is_a_hole_of_one_and_time_goes_on() {
+        let mut numbering = Numbering::new(1, 90_000, 3, Duration::ZERO);
+        let first = numbering.number(marks(10, 0), Duration::ZERO);
+        let jumped = Marks {
+            jumped: true,
+            ..marks(40_011, 3_600)
+        };
+        let after = numbering.number(jumped, Duration::from_millis(40));
+        assert_eq!(after.sequence.wrapping_sub(first.sequence), 2);
+        assert_eq!(after.timestamp.wrapping_sub(first.timestamp), 3_600);
+        let next = numbering.number(marks(40_012, 7_200), Duration::from_millis(80));
+        assert_eq!(next.sequence.wrapping_sub(after.sequence), 1);
     }
 
     #[test]

@@ -160,6 +160,9 @@ impl Inner {
         let Some(numbering) = self.numbering.get_mut(track) else {
             return;
         };
+        if marks.jumped {
+            tracing::info!(track, "the camera's sequence numbers go on somewhere else");
+        }
         let fresh = !numbering.is_running();
         let numbered = numbering.number(marks, now);
         if marks.au_start {

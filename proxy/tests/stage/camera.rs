@@ -35,6 +35,8 @@ pub enum Fault {
 pub struct Script {
     pub number: u32,
     pub film: Arc<dyn Film>,
+    /// What the SDP calls the pictures; they stay those of the film.
+    pub codec: &'static str,
     /// `rtpmap` of a sound track, 20 ms packets of 160 ticks.
     pub sound: Option<&'static str>,
     pub fault: Fault,
@@ -52,6 +54,7 @@ impl Script {
         Self {
             number,
             film: Arc::new(Clip::clock()),
+            codec: "H264",
             sound: None,
             fault: Fault::None,
             login: None,
@@ -86,10 +89,17 @@ impl Script {
             _ => format!("a=control:trackID={track}\r\n"),
         };
         let mut sdp = format!(
-            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=stage\r\nt=0 0\r\na=x-moorline-generation:999\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
-             a=fmtp:96 packetization-mode=1;sprop-parameter-sets={},{}\r\n{}",
-            base64(&sps),
-            base64(&pps),
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=stage\r\nt=0 0\r\na=x-moorline-generation:999\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 {}/90000\r\n\
+             {}{}",
+            self.codec,
+            match self.codec {
+                "H264" => format!(
+                    "a=fmtp:96 packetization-mode=1;sprop-parameter-sets={},{}\r\n",
+                    base64(&sps),
+                    base64(&pps)
+                ),
+                _ => String::new(),
+            },
             control(0)
         );
         if let Some(rtpmap) = self.sound {

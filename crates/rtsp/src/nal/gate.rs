@@ -88,6 +88,7 @@ mod tests {
             disposable: false,
             damaged: false,
             gap: 0,
+            jumped: false,
         }
     }
 

@@ -27,7 +27,15 @@ pub struct Marks {
     pub damaged: bool,
     /// Packets missing right before this one.
     pub gap: u16,
+    /// The sequence goes on somewhere else, without a new SSRC: how much is missing cannot be told, and [`Marks::gap`] is the most.
+    pub jumped: bool,
 }
+
+/// So far back may a packet lie that came late, or twice. Further back is another numbering: half of the space lies behind, so a jump ahead
+/// by 0x8000 and more looks the same.
+const DISORDER: u16 = 512;
+/// The gap of a jump.
+const UNKNOWN: u16 = 0x7fff;
 
 /// Marks the packets of one track, in the order of their arrival.
 #[derive(Clone, Debug)]
@@ -95,15 +103,14 @@ impl TrackMarker {
         // An SEI or a parameter set with the marker bit (a quirk of several vendors) does not end the picture that follows it.
         let picture = kind.picture || (!au_start && last.is_some_and(|last| last.picture));
         let au_end = !video || (header.marker && picture);
-        let gap = last.map_or(0, |last| {
-            let step = header.sequence.wrapping_sub(last.sequence);
+        let step = last.map_or(1, |last| header.sequence.wrapping_sub(last.sequence));
+        let jumped = step >= 0x8000 && step.wrapping_neg() > DISORDER;
+        let gap = match step {
+            _ if jumped => UNKNOWN,
+            2..0x8000 => step - 1,
             // Backwards or repeated is disorder, not loss; TCP does not reorder, a camera's restart may.
-            if (2..0x8000).contains(&step) {
-                step - 1
-            } else {
-                0
-            }
-        });
+            _ => 0,
+        };
         if gap > 0 && video {
             // A hole between pictures hurts none of those that came; one inside hurts the picture on both sides that is cut. One missing packet
             // behind a picture that has not ended is that picture's.
@@ -144,6 +151,7 @@ impl TrackMarker {
             disposable: kind.disposable,
             damaged: self.damaged.is_some(),
             gap,
+            jumped,
         })
     }
 }
@@ -212,6 +220,23 @@ mod tests {
             headless.damaged,
             "the first fragment of this picture is what is missing"
         );
+    }
+
+    #[test]
+    fn a_jump_of_the_sequence_is_a_loss_that_nobody_knows_and_disorder_is_none() {
+        let jump = |from: u16, to: u16| {
+            let mut marker = TrackMarker::new(Codec::H264);
+            marker.mark(&packet(from, 9, true, &[0x41, 1])).unwrap();
+            let marks = marker.mark(&packet(to, 10, true, &[0x41, 1])).unwrap();
+            (marks.jumped, marks.gap)
+        };
+        assert_eq!(jump(100, 40_101), (true, UNKNOWN));
+        assert_eq!(jump(100, 100 + 0x8000), (true, UNKNOWN));
+        assert_eq!(jump(10_000, 1), (true, UNKNOWN), "a streamer counts anew");
+        assert_eq!(jump(100, 99 + 0x8000), (false, 0x7ffe));
+        assert_eq!(jump(100, 98), (false, 0));
+        assert_eq!(jump(5, 65_530), (false, 0), "late, over the wrap");
+        assert_eq!(jump(65_535, 0), (false, 0));
     }
 
     #[test]

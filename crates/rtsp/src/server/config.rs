@@ -60,8 +60,6 @@ pub struct DescribeRequest {
     pub user: Option<String>,
     /// `User-Agent`: untrusted text.
     pub user_agent: Option<String>,
-    /// The client sent `Require: www.onvif.org/ver20/backchannel`.
-    pub backchannel: bool,
 }
 
 /// The answer to a [`DescribeRequest`].

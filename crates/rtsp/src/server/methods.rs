@@ -8,11 +8,6 @@ use crate::url::{Target, append};
 
 const PUBLIC: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
-const BACKCHANNEL: &str = "www.onvif.org/ver20/backchannel";
-
-pub(super) fn wants_backchannel(request: &Request) -> bool {
-    requirements(request).any(|tag| tag.eq_ignore_ascii_case(BACKCHANNEL))
-}
 
 fn requirements(request: &Request) -> impl Iterator<Item = &str> {
     request
@@ -25,10 +20,8 @@ fn requirements(request: &Request) -> impl Iterator<Item = &str> {
 
 impl ServerSession {
     pub(super) fn request(&mut self, request: Request) {
-        let unsupported: Vec<&str> = requirements(&request)
-            .filter(|tag| !tag.eq_ignore_ascii_case(BACKCHANNEL))
-            .take(8)
-            .collect();
+        // ONVIF's back channel too: the SDP leaves it out, and who requires it asks again without (ONVIF Streaming Specification §5.3).
+        let unsupported: Vec<&str> = requirements(&request).take(8).collect();
         if !unsupported.is_empty() {
             let response = Response::new(551).header("Unsupported", unsupported.join(", "));
             self.respond(&request, response);

@@ -363,7 +363,6 @@ impl ServerSession {
             target: target.clone(),
             user: self.user().map(str::to_owned),
             user_agent: request.headers.get("User-Agent").map(str::to_owned),
-            backchannel: super::methods::wants_backchannel(&request),
         };
         self.events.push_back(ServerEvent::Describe(event));
         self.waiting = Some(Waiting::Describe(request, target));

@@ -59,6 +59,7 @@ pub(in crate::reader) fn picture(publisher: &Publisher, number: u32) {
             disposable: false,
             damaged: false,
             gap: 0,
+            jumped: false,
         };
         let packet = Bytes::from(bytes);
         publisher.publish(&mut vec![ClientEvent::Packet {

@@ -3,10 +3,14 @@
 //! Owns: the subscriber and the handle that changes its filter. Does not own: installing it; only the binary calls [`init`]. Foreign text
 //! is wrapped in [`crate::Untrusted`] by whoever logs it (S33).
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::span::Record;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::{EnvFilter, Registry};
@@ -125,7 +129,8 @@ where
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(terminal && text);
+        .with_ansi(terminal && text)
+        .fmt_fields(LatestFields);
     let subscriber: Box<dyn Subscriber + Send + Sync> = if text {
         Box::new(registry.with(lines))
     } else {
@@ -133,6 +138,55 @@ where
         Box::new(registry.with(lines.json().flatten_event(true).with_current_span(false)))
     };
     Ok((subscriber, LogHandle { filter: handle }))
+}
+
+/// Fields of a span as text. A field that is recorded again (a generation) has its new value in the place of the old one, as in JSON; the
+/// library would show both.
+#[derive(Debug)]
+struct LatestFields;
+
+impl<'writer> FormatFields<'writer> for LatestFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        DefaultFields::new().format_fields(writer, fields)
+    }
+
+    fn add_fields(
+        &self,
+        current: &'writer mut FormattedFields<Self>,
+        fields: &Record<'_>,
+    ) -> fmt::Result {
+        if !current.fields.is_empty() {
+            current.fields.push(' ');
+        }
+        let begin = current.fields.len();
+        DefaultFields::new().format_fields(current.as_writer(), fields)?;
+        let (known, added) = current.fields.split_at_checked(begin).unwrap_or_default();
+        let whole = replaced(known.trim_end(), added).filter(|_| fields.len() == 1);
+        if let Some(whole) = whole {
+            current.fields = whole;
+        }
+        Ok(())
+    }
+}
+
+/// `camera=a generation=1` and `generation=2`: `camera=a generation=2`. `None` where the field is new, or its value is no single word.
+fn replaced(known: &str, added: &str) -> Option<String> {
+    // On a terminal the sign is dimmed, and ends with the sequence that undoes it.
+    let value = match added.find("=\u{1b}[0m") {
+        Some(sign) => sign + "=\u{1b}[0m".len(),
+        None => added.find('=')? + 1,
+    };
+    let (name, value) = added.split_at_checked(value)?;
+    let begin = known
+        .match_indices(name)
+        .map(|(at, _)| at)
+        .find(|at| *at == 0 || known.as_bytes().get(at - 1) == Some(&b' '))?;
+    let old = known.get(begin + name.len()..)?;
+    let rest = old
+        .find(' ')
+        .map_or("", |end| old.get(end..).unwrap_or_default());
+    let single = !value.contains(' ') && !old.starts_with('"');
+    single.then(|| format!("{}{added}{rest}", known.get(..begin).unwrap_or_default()))
 }
 
 /// Installs the process's logging, to standard error. Only the binary calls it, once.
@@ -192,6 +246,33 @@ mod tests {
         assert_eq!(line["reason"], "framing_lost");
         assert_eq!(line["spans"][0]["camera"], "acme/yard");
         assert_eq!(line["spans"][0]["generation"], 41);
+    }
+
+    #[test]
+    fn a_field_that_is_recorded_again_has_its_new_value_alone() {
+        for (format, terminal) in [
+            (Format::Text, false),
+            (Format::Text, true),
+            (Format::Json, false),
+        ] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let (subscriber, _) =
+                subscriber("info", format, terminal, move || writer.clone()).expect("valid");
+            tracing::subscriber::with_default(subscriber, || {
+                let span = tracing::info_span!("workload", generation = 1, role = "relay", old = 1);
+                span.record("generation", tracing::field::display(22));
+                span.record("generation", tracing::field::display(333));
+                span.in_scope(|| tracing::info!("rebound"));
+            });
+            let text = lines.text();
+            assert!(
+                text.contains("333") && text.contains("relay") && text.contains("old"),
+                "{text}"
+            );
+            assert!(!text.contains("22"), "{text}");
+            assert_eq!(text.matches("generation").count(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ struct Pair {
 struct Running {
     orders: Arc<Orders>,
     kill: CancellationToken,
+    /// Around each of its lines, also of tasks that it started.
+    span: tracing::Span,
 }
 
 impl Drop for Running {
@@ -109,12 +111,6 @@ impl TaskWorkloads {
         let key = (spec.camera.id.clone(), spec.instance);
         let orders = Arc::new(Orders::default());
         let kill = CancellationToken::new();
-        let running = Running {
-            orders: Arc::clone(&orders),
-            kill: kill.clone(),
-        };
-        pair.roles.insert(role, running);
-        let control = Control::new(orders, Arc::clone(&self.inner.events), key.clone());
         let start = match role {
             Role::Relay => Arc::clone(&self.inner.relay),
             Role::Archiver => Arc::clone(&self.inner.archiver),
@@ -127,6 +123,13 @@ impl TaskWorkloads {
             instance = %key.1,
             role = role.as_str(),
         );
+        let running = Running {
+            orders: Arc::clone(&orders),
+            kill: kill.clone(),
+            span: span.clone(),
+        };
+        pair.roles.insert(role, running);
+        let control = Control::new(orders, Arc::clone(&self.inner.events), key.clone());
         let token = kill.clone();
         // The closure runs inside the task too: its panic is the workload's.
         let work = async move { start(spec, Box::new(control), token).await };
@@ -259,6 +262,10 @@ impl Workloads for TaskWorkloads {
         }
         self.inner.with(|pairs| {
             for running in pairs.get(&key).iter().flat_map(|pair| pair.roles.values()) {
+                if let WorkloadOrder::Rebind { generation } = &order {
+                    let generation = tracing::field::display(generation);
+                    running.span.record("generation", generation);
+                }
                 running.orders.give(order);
             }
         });

@@ -8,10 +8,11 @@ mod common;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use moorline_base::SystemClock;
+use moorline_base::{SimulatedClock, SystemClock};
 use moorline_core::port::{SealedFile, SegmentSink as _, SegmentStore as _, StoreError};
 use moorline_store::DirectoryStore;
 
@@ -251,5 +252,55 @@ async fn a_root_that_is_a_file_is_refused_by_name() {
     assert!(
         error.contains(&file.path().display().to_string()),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_is_not_mounted_is_awaited_and_nothing_is_written_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, disk) = (folder.path().join("mnt"), folder.path().join("disk"));
+    let memory = folder.path().join("archive-mark");
+    std::fs::create_dir(&disk).unwrap();
+    // A link stands for the mount.
+    symlink(&disk, &place).unwrap();
+    let clock = SimulatedClock::new(0);
+    let open = || DirectoryStore::open_remembered(&place, &memory, Arc::new(clock.clone()));
+    let store = open().unwrap();
+    assert_eq!(store.absent(), None);
+    let key = "v1/x.mp4";
+    store.put_bytes(key, "one".into()).await.unwrap();
+    let again = open().unwrap();
+    assert_eq!(again.absent(), None, "the same disk after a restart");
+
+    std::fs::remove_file(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let store = open().unwrap();
+    let why = store.absent().unwrap();
+    assert!(
+        why.contains("not mounted") && why.contains("archive-mark"),
+        "{why}"
+    );
+    let put = store.put_bytes(key, "two".into()).await;
+    assert!(matches!(put, Err(StoreError::Unavailable(_))), "{put:?}");
+    assert!(
+        store.list("v1/", "").await.is_err(),
+        "it is not empty, it is away"
+    );
+    assert!(names(&place).is_empty(), "{:?}", names(&place));
+
+    std::fs::remove_dir(&place).unwrap();
+    symlink(&disk, &place).unwrap();
+    assert!(store.head(key).await.is_err(), "looked for every 5 s");
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(store.head(key).await.unwrap(), 3, "without a restart");
+    assert_eq!(store.absent(), None);
+
+    std::fs::remove_file(&place).unwrap();
+    std::fs::remove_file(&memory).unwrap();
+    let anew = open().unwrap();
+    anew.put_bytes(key, "three".into()).await.unwrap();
+    assert!(
+        names(&place).contains(&"v1".to_owned()),
+        "whoever wants it begins anew"
     );
 }

@@ -6,6 +6,7 @@ use moorline_core::port::{Listed, Page, StoreError};
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 
+use super::root::MARK;
 use super::tree::{INCOMING, Tree, failed};
 use crate::key_path::folders as folders_of;
 
@@ -126,7 +127,7 @@ fn entries(folder: &OwnedFd, is_root: bool) -> rustix::io::Result<Vec<String>> {
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
-        if matches!(name, "." | "..") || (is_root && name == INCOMING) {
+        if matches!(name, "." | "..") || (is_root && [INCOMING, MARK].contains(&name)) {
             continue;
         }
         let kind = match entry.file_type() {

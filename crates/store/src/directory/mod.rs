@@ -8,6 +8,7 @@
 
 mod entries;
 mod put;
+mod root;
 mod tree;
 
 use std::ops::Range;
@@ -27,6 +28,7 @@ use tokio::sync::Semaphore;
 use crate::newest::{Folders, last_end};
 use crate::verify::Markers;
 use crate::{MARKER, MAX_RANGE, PAGE, deadline};
+use root::Root;
 use tree::Tree;
 
 /// Calls that may stand in the kernel at once. A disk that hangs must not eat the runtime's blocking pool.
@@ -35,7 +37,7 @@ const AT_ONCE: usize = 16;
 /// A directory that holds the archive.
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
-    tree: Arc<Tree>,
+    root: Arc<Root>,
     path: PathBuf,
     room: Arc<Semaphore>,
     clock: SharedClock,
@@ -47,14 +49,26 @@ impl DirectoryStore {
     /// # Errors
     /// [`StoreError::Refused`] if it cannot be made or opened.
     pub fn open(path: &Path, clock: SharedClock) -> Result<Self, StoreError> {
-        let tree = Tree::open(path).map_err(|cause| {
-            StoreError::Refused(format!(
-                "cannot use the directory {}: {cause}",
-                path.display()
-            ))
-        })?;
+        Self::with(path, None, clock)
+    }
+
+    /// The same for a directory that may lie on a disk of its own: `memory` is a file elsewhere that remembers which directory it was. While
+    /// another one is in its place, since the disk is not mounted, nothing is made or written there, every call is
+    /// [`StoreError::Unavailable`], and [`DirectoryStore::absent`] says why.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if it, or the memory, cannot be made, read or opened.
+    pub fn open_remembered(
+        path: &Path,
+        memory: &Path,
+        clock: SharedClock,
+    ) -> Result<Self, StoreError> {
+        Self::with(path, Some(memory), clock)
+    }
+
+    fn with(path: &Path, memory: Option<&Path>, clock: SharedClock) -> Result<Self, StoreError> {
         Ok(Self {
-            tree: Arc::new(tree),
+            root: Arc::new(Root::open(path, memory, clock.monotonic())?),
             path: path.to_owned(),
             room: Arc::new(Semaphore::new(AT_ONCE)),
             clock,
@@ -64,6 +78,11 @@ impl DirectoryStore {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Why nothing can be read or written; `None`: it can.
+    pub fn absent(&self) -> Option<String> {
+        self.root.absent()
     }
 
     /// The room of its file system.
@@ -96,12 +115,14 @@ impl DirectoryStore {
         limit: Duration,
         work: impl FnOnce(&Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (tree, room) = (Arc::clone(&self.tree), Arc::clone(&self.room));
+        let (root, room) = (Arc::clone(&self.root), Arc::clone(&self.room));
+        let now = self.clock.monotonic();
         let done = clock::timeout(&*self.clock, limit, async move {
             let permit = room.acquire_owned().await;
             // The permit goes with the work, which a deadline does not end.
             tokio::task::spawn_blocking(move || {
                 let _permit = permit;
+                let tree = root.tree(now)?;
                 work(&tree)
             })
             .await

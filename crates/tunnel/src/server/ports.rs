@@ -1,16 +1,29 @@
 //! What the monitor calls: [`Sessions`], [`ControlWriter`], [`Strangers`]. No call blocks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{ControlWriter, Sessions, Stranger, Strangers};
-use moorline_core::{Generation, PublicKey, SessionId};
+use moorline_core::{CameraId, Generation, PublicKey, SessionId};
 
 use super::Tunnel;
 use crate::closed::Closed;
 use crate::control;
 use crate::seats::Taken;
 use crate::session::Stage;
+
+impl Tunnel {
+    /// Where each connected camera comes from, one per session that proved a key.
+    pub fn peers(&self) -> Vec<(CameraId, IpAddr)> {
+        let sessions = self.0.registry.sessions().into_iter();
+        let proved = sessions.filter_map(|session| {
+            let camera = session.proved()?.camera.id.clone();
+            Some((camera, session.peer.ip()))
+        });
+        proved.collect()
+    }
+}
 
 impl Sessions for Tunnel {
     fn serve(&self, session: SessionId, generation: Generation) {

@@ -136,12 +136,21 @@ impl Client {
 
     /// Accepts the stream that `rig` opens.
     pub(crate) async fn stream(&mut self, rig: &Rig) -> (ByteStream, Channel<Msg>) {
+        self.stream_of(rig, "yard").await
+    }
+
+    /// The same for another camera than `yard`.
+    pub(crate) async fn stream_of(
+        &mut self,
+        rig: &Rig,
+        camera: &str,
+    ) -> (ByteStream, Channel<Msg>) {
         let accepting = async {
             let (channel, reply) = self.offered().await;
             reply.accept().await;
             channel
         };
-        let (stream, channel) = tokio::join!(rig.connect("yard"), accepting);
+        let (stream, channel) = tokio::join!(rig.connect(camera), accepting);
         (stream.unwrap().0, channel)
     }
 }

@@ -202,6 +202,59 @@ async fn over_the_bound_of_the_session_the_fullest_channel_closes() {
 }
 
 #[tokio::test]
+async fn s10_over_the_bound_of_all_the_fullest_channel_of_another_camera_closes() {
+    // Of one tenant, whose bound it is; and of two, which have only the bound of all in common.
+    for (other, config) in [
+        (
+            "shop",
+            TunnelConfig {
+                queued_per_tenant: 5 << 20,
+                ..config()
+            },
+        ),
+        (
+            "acme/shop",
+            TunnelConfig {
+                queued: 5 << 20,
+                ..config()
+            },
+        ),
+    ] {
+        let keys = [(); 2].map(|()| PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap());
+        let cameras = vec![
+            camera("yard", &[keys[0].public()]),
+            camera(other, &[keys[1].public()]),
+        ];
+        let rig = Rig::new(config, cameras).await;
+        let mut yard = Client::login(&rig, &keys[0], "yard").await;
+        yard.handle.tcpip_forward("localhost", 0).await.unwrap();
+        let mut shop = Client::login(&rig, &keys[1], other).await;
+        shop.handle.tcpip_forward("localhost", 0).await.unwrap();
+        let (mut full, flooding) = yard.stream(&rig).await;
+        in_time("3 MiB", flooding.data(&vec![1; 3 << 20][..]))
+            .await
+            .unwrap();
+        let (mut modest, sending) = shop.stream_of(&rig, other).await;
+        in_time("2.5 MiB more", sending.data(&vec![2; 5 << 19][..]))
+            .await
+            .unwrap();
+        let mut all = vec![0; 5 << 19];
+        in_time("the emptier camera", modest.read_exact(&mut all))
+            .await
+            .unwrap();
+        assert!(all.iter().all(|byte| *byte == 2), "{other}");
+        let read = in_time("the fullest channel", full.read(&mut [0; 10])).await;
+        assert!(read.is_err(), "{other}: {read:?}");
+        // Its session lives on: it is read anew.
+        let (mut anew, channel) = yard.stream(&rig).await;
+        channel.data(&b"alive"[..]).await.unwrap();
+        in_time("another stream", anew.read_exact(&mut [0; 5]))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_write_to_a_camera_that_reads_nothing_waits_and_ends_with_the_session() {
     let (rig, key) = Rig::with_yard(config()).await;
     let small = client::Config {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use moorline_base::clock::{sleep, timeout};
 use moorline_base::net::Acceptor;
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::port::Users;
+use moorline_core::port::{Audit, Users};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) config: DoorConfig,
     pub(crate) hub: Hub,
     pub(crate) users: Arc<dyn Users>,
+    pub(crate) audit: Arc<dyn Audit>,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) guests: Guests,
@@ -54,11 +55,12 @@ impl std::fmt::Debug for FrontDoor {
 }
 
 impl FrontDoor {
-    /// A door to the relays of `hub`. Without `tls` a TLS client is closed.
+    /// A door to the relays of `hub`; who watches what is written to `audit` (S35). Without `tls` a TLS client is closed.
     #[must_use]
     pub fn new(
         hub: Hub,
         users: Arc<dyn Users>,
+        audit: Arc<dyn Audit>,
         tls: Option<TlsAcceptor>,
         config: DoorConfig,
     ) -> Self {
@@ -73,6 +75,7 @@ impl FrontDoor {
             config,
             hub,
             users,
+            audit,
             tls,
         }))
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moorline_core::camera::Source;
+use moorline_core::port::AuditEvent;
 use moorline_proxy::{DoorConfig, RelayConfig};
 use moorline_rtsp::auth::{AuthError, ClientAuth, Credentials};
 use moorline_rtsp::client::ClientError;
@@ -444,4 +445,21 @@ async fn a_user_has_so_many_connections_and_no_more_whatever_they_do() {
         answer.starts_with("RTSP/1.0 200").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn s35_who_watches_what_is_audited_once_and_a_relays_own_reader_is_nobody() {
+    let stage = Stage::new(vec![record("yard")]).await;
+    stage.yard.up("yard", Script::clip(1));
+    let _relay = stage.relay("yard");
+    let mut viewer = Viewer::open(stage.address, "yard", ANN).await;
+    viewer.picture().await;
+    let mut wrong = Viewer::open(stage.address, "yard", Some(("ann", "wrong"))).await;
+    assert!(wrong.end().await.is_err());
+    let seen = (
+        "ann".to_owned(),
+        AuditEvent::View,
+        "home/yard main".to_owned(),
+    );
+    assert_eq!(stage.people.audited(), [seen]);
 }

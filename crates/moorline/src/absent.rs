@@ -11,10 +11,10 @@ use bytes::Bytes;
 use moorline_core::camera::Camera;
 use moorline_core::coverage::Coverage;
 use moorline_core::port::{
-    Audit, AuditEntry, ByteStream, CameraAdminError, EnrollTokens, Export, LiveFeed, NewToken,
-    Page, Playback, PortError, Poster, ReaderRole, Recordings, RecordingsError, RelayError, Relays,
-    SegmentStore, Statuses, StoreError, Stranger, Strangers, TokenInfo, Users, UsersError,
-    WebSessions,
+    Audit, AuditEntry, AuditFilter, ByteStream, CameraAdminError, EnrollTokens, Export, LiveFeed,
+    NewToken, Page, Playback, PortError, Poster, ReaderRole, Recordings, RecordingsError,
+    RelayError, Relays, SegmentStore, Statuses, StoreError, Stranger, Strangers, TokenInfo, Users,
+    UsersError, WebSessions,
 };
 use moorline_core::segment::Tier;
 use moorline_core::status::CameraStatus;
@@ -181,7 +181,12 @@ impl Audit for Absent {
         tracing::info!(actor = %entry.actor, event = ?entry.event, subject = %entry.subject, "audit");
     }
 
-    async fn read(&self, _: &TenantId, _: u32) -> Result<Vec<AuditEntry>, PortError> {
+    async fn read(
+        &self,
+        _: &TenantId,
+        _: &AuditFilter,
+        _: u32,
+    ) -> Result<Vec<AuditEntry>, PortError> {
         Err(elsewhere())
     }
 }

@@ -96,6 +96,8 @@ pub enum Command {
     /// Alarms: who is told when recording stops.
     #[command(subcommand)]
     Alert(Alert),
+    /// Who did what: sign-ins, views, exports, changes, enrolments, takeovers; newest first.
+    Audit(Audit),
     /// Save host keys, registry and certificate into one encrypted file.
     Backup(Backup),
     /// Bring a backup back into an empty data directory.
@@ -621,6 +623,26 @@ pub enum Segments {
 pub enum Alert {
     /// Send a test message by every configured channel.
     Test,
+}
+
+/// `moorline audit`
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// From when on: 2026-11-20T21:10, 21:10, or 2h for two hours ago. Without it: all that is kept.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Until when. Without it: now.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// What was done to this camera, or by it.
+    #[arg(long, value_name = "CAMERA")]
+    pub camera: Option<String>,
+    /// What this user did, or what was done to them; `operator` is the command line of this machine.
+    #[arg(long, value_name = "LOGIN")]
+    pub user: Option<String>,
+    /// Whose tenant.
+    #[command(flatten)]
+    pub of: OfTenant,
 }
 
 /// `moorline backup`

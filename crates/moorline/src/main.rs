@@ -169,6 +169,9 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
             .map(|()| true),
         Command::Segments(command) => command::segments::run(&client, command, format).await,
         Command::Alert(args::Alert::Test) => operate::alert_test(&client, format).await,
+        Command::Audit(wanted) => command::audit::run(&client, &wanted, format)
+            .await
+            .map(|()| true),
         Command::Doctor => operate::doctor(&client, format).await,
         Command::Backup(backup) => operate::backup(&client, &backup, format)
             .await

@@ -2,14 +2,14 @@
 //!
 //! Owns: the table, which refuses changes of entries; a bounded queue (1,024; full: the entry is in the log alone, and counted there) and
 //! its one task, which ends when the registry closes, after what waits was written. Old entries go by number: the newest 200,000 stay, and
-//! of failed sign-ins, which strangers can make, the newest 20,000.
+//! of failed sign-ins and of takeovers the newest 20,000, of views the newest 60,000.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use moorline_base::Untrusted;
-use moorline_core::port::{Audit, AuditEntry, AuditEvent, PortError};
+use moorline_core::port::{Audit, AuditEntry, AuditEvent, AuditFilter, PortError};
 use moorline_core::{CameraId, TenantId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::failed;
 use crate::people::People;
-use crate::people_store::{AuditBounds, AuditRow, PeopleStore};
+use crate::people_store::{AuditBounds, AuditRow, AuditWanted, PeopleStore};
 
 /// Entries that wait.
 const QUEUE: usize = 1_024;
@@ -27,12 +27,17 @@ const BATCH: usize = 256;
 const READ: u32 = 1_000;
 /// Entries that are kept.
 const KEPT: i64 = 200_000;
-/// Failed sign-ins that are kept.
-const FAILURES_KEPT: i64 = 20_000;
+/// Of what comes without a person's doing only so many are kept: sign-ins that strangers try, tunnels that flap, players that come back by
+/// themselves.
+const FLOODS: [(AuditEvent, i64); 3] = [
+    (AuditEvent::SignInFailed, 20_000),
+    (AuditEvent::Takeover, 20_000),
+    (AuditEvent::View, 60_000),
+];
 /// The longest actor or subject, in characters.
 const TEXT: usize = 256;
 
-const EVENTS: [AuditEvent; 10] = [
+const EVENTS: [AuditEvent; 11] = [
     AuditEvent::SignIn,
     AuditEvent::SignInFailed,
     AuditEvent::View,
@@ -42,6 +47,7 @@ const EVENTS: [AuditEvent; 10] = [
     AuditEvent::CameraChange,
     AuditEvent::Erase,
     AuditEvent::Takeover,
+    AuditEvent::Enrolment,
     AuditEvent::Backup,
 ];
 
@@ -57,6 +63,7 @@ fn name(event: AuditEvent) -> &'static str {
         AuditEvent::CameraChange => "camera_change",
         AuditEvent::Erase => "erase",
         AuditEvent::Takeover => "takeover",
+        AuditEvent::Enrolment => "enrolment",
         AuditEvent::Backup => "backup",
     }
 }
@@ -96,12 +103,15 @@ impl AuditLog {
 
     /// Removes the oldest entries beyond the bounds.
     pub(crate) async fn prune(&self) -> Result<(), PortError> {
-        let bounds = AuditBounds {
-            all: KEPT,
-            flood: (name(AuditEvent::SignInFailed), FAILURES_KEPT),
-        };
-        let pruned = self.store.prune_audit(bounds).await;
-        pruned.map_err(failed("prune the audit"))
+        for (event, kept) in FLOODS {
+            let bounds = AuditBounds {
+                all: KEPT,
+                flood: (name(event), kept),
+            };
+            let pruned = self.store.prune_audit(bounds).await;
+            pruned.map_err(failed("prune the audit"))?;
+        }
+        Ok(())
     }
 
     /// Whose audit an entry belongs to: the tenant of the camera or user that it is about, else of who did it, else the operator's.
@@ -149,7 +159,12 @@ impl Audit for AuditLog {
         }
     }
 
-    async fn read(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AuditEntry>, PortError> {
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, PortError> {
         let (written, done) = oneshot::channel();
         // After close nothing waits any more, and the table is read as it is.
         if self.jobs.send(Job::Written(written)).await.is_ok() {
@@ -157,7 +172,7 @@ impl Audit for AuditLog {
         }
         let rows = self
             .store
-            .read_audit(tenant.as_str(), limit.min(READ))
+            .read_audit(tenant.as_str(), &AuditWanted::of(filter), limit.min(READ))
             .await;
         let rows = rows.map_err(failed("read the audit"))?;
         Ok(rows.into_iter().filter_map(entry_of).collect())

@@ -2,7 +2,8 @@
 //! kept in memory, who may do what and in which order is the same for both (`users`, `sessions`, `audit`).
 
 use async_trait::async_trait;
-use moorline_core::Masked;
+use moorline_core::port::AuditFilter;
+use moorline_core::{Masked, Timestamp};
 
 /// SHA-256 of a session's token (rule S13).
 pub(crate) type TokenHash = [u8; 32];
@@ -47,6 +48,32 @@ pub(crate) struct AuditRow {
     pub(crate) actor: String,
     pub(crate) event: String,
     pub(crate) subject: String,
+}
+
+/// Which entries are asked for, as rows know it. An empty text is any.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditWanted {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    /// `tenant/camera`: the first word of a subject, or an actor after `camera `.
+    pub(crate) camera: String,
+    /// An actor or a subject.
+    pub(crate) user: String,
+}
+
+impl AuditWanted {
+    pub(crate) fn of(filter: &AuditFilter) -> Self {
+        Self {
+            from: filter.from.map_or(i64::MIN, Timestamp::as_millis),
+            to: filter.to.map_or(i64::MAX, Timestamp::as_millis),
+            camera: filter
+                .camera
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            user: filter.user.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// What became of a removal.
@@ -121,8 +148,13 @@ pub(crate) trait PeopleStore: std::fmt::Debug + Send + Sync {
     /// Appends to the audit.
     async fn append(&self, entries: &[AuditRow]) -> StoreResult<()>;
 
-    /// The newest entries of a tenant, newest first.
-    async fn read_audit(&self, tenant: &str, limit: u32) -> StoreResult<Vec<AuditRow>>;
+    /// The newest entries of a tenant that are asked for, newest first.
+    async fn read_audit(
+        &self,
+        tenant: &str,
+        wanted: &AuditWanted,
+        limit: u32,
+    ) -> StoreResult<Vec<AuditRow>>;
 
     /// Removes the oldest entries beyond the bounds.
     async fn prune_audit(&self, bounds: AuditBounds) -> StoreResult<()>;

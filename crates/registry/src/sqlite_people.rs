@@ -7,7 +7,8 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use crate::database::Database;
 use crate::people_store::{
-    AuditBounds, AuditRow, PeopleStore, PersonRow, Removed, SessionRow, StoreResult, TokenHash,
+    AuditBounds, AuditRow, AuditWanted, PeopleStore, PersonRow, Removed, SessionRow, StoreResult,
+    TokenHash,
 };
 
 /// [`PeopleStore`] over the two pools.
@@ -195,12 +196,27 @@ impl PeopleStore for SqlitePeople {
         transaction.commit().await
     }
 
-    async fn read_audit(&self, tenant: &str, limit: u32) -> StoreResult<Vec<AuditRow>> {
-        let rows = sqlx::query("SELECT at, actor, event, subject FROM audit WHERE tenant = ? ORDER BY ordinal DESC LIMIT ?")
-            .bind(tenant)
-            .bind(limit)
-            .fetch_all(&self.reader)
-            .await?;
+    async fn read_audit(
+        &self,
+        tenant: &str,
+        wanted: &AuditWanted,
+        limit: u32,
+    ) -> StoreResult<Vec<AuditRow>> {
+        let rows = sqlx::query(
+            "SELECT at, actor, event, subject FROM audit
+             WHERE tenant = ?1 AND at >= ?2 AND at < ?3
+               AND (?4 = '' OR actor = 'camera ' || ?4 OR substr(subject || ' ', 1, length(?4) + 1) = ?4 || ' ')
+               AND (?5 = '' OR actor = ?5 OR subject = ?5)
+             ORDER BY ordinal DESC LIMIT ?6",
+        )
+        .bind(tenant)
+        .bind(wanted.from)
+        .bind(wanted.to)
+        .bind(&wanted.camera)
+        .bind(&wanted.user)
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
         let entry = |row: &SqliteRow| {
             Ok(AuditRow {
                 at: row.try_get("at")?,

@@ -17,7 +17,9 @@ use std::time::Duration;
 use contract::{people, users, word};
 use moorline_base::{Secret, SharedClock, SimulatedClock, SystemClock};
 use moorline_core::TenantId;
-use moorline_core::port::{Audit, AuditEntry, AuditEvent, Users, UsersError, WebSessions};
+use moorline_core::port::{
+    Audit, AuditEntry, AuditEvent, AuditFilter, Users, UsersError, WebSessions,
+};
 use moorline_core::user::Role;
 use moorline_registry::{OpenError, PeopleRegistry, PostgresConfig, PostgresTls, new_key};
 use moorline_testkit::postgres::{Postgres, ServerCertificate};
@@ -124,7 +126,10 @@ async fn everything_comes_back_after_a_restart() {
     );
     assert_eq!(registry.users().stream_secret("anna").unwrap().ha1, ha1);
     assert!(registry.sessions().user(token.reveal()).is_some());
-    let audit = registry.audit().read(&TenantId::home(), 10).await.unwrap();
+    let audit = {
+        let (audit, all) = (registry.audit(), AuditFilter::default());
+        audit.read(&TenantId::home(), &all, 10).await.unwrap()
+    };
     assert_eq!(audit.len(), 1, "what waited in the queue was written");
     let stored = place.server.sql("SELECT * FROM users").await.unwrap();
     assert!(!stored.contains(stream.reveal().as_str()), "{stored}");
@@ -306,7 +311,10 @@ async fn what_strangers_type_spoils_no_entry_of_the_audit() {
     let log = registry.audit();
     log.write(entry("nul\0here", "'; DROP TABLE audit; --"));
     log.write(entry("anna", "home/yard"));
-    let read = log.read(&TenantId::home(), 10).await.unwrap();
+    let read = log
+        .read(&TenantId::home(), &AuditFilter::default(), 10)
+        .await
+        .unwrap();
     assert_eq!(read.len(), 2, "{read:?}");
     assert_eq!(read[1].actor, "nul\u{fffd}here");
     let changed = place.server.sql("UPDATE audit SET actor = 'nobody'").await;

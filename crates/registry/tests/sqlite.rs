@@ -264,7 +264,7 @@ async fn everything_is_there_after_a_restart() {
     );
     let audit = registry
         .audit()
-        .read(&moorline_core::TenantId::home(), 10)
+        .read(&moorline_core::TenantId::home(), &Default::default(), 10)
         .await
         .unwrap();
     assert_eq!(audit.len(), 1, "what waited in the queue was written");

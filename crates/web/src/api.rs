@@ -4,6 +4,7 @@
 
 use moorline_core::camera::{Access, Enabled, Record};
 use moorline_core::coverage::Row;
+use moorline_core::port::AuditEvent;
 use moorline_core::segment::{Retention, Tier};
 use moorline_core::status::CameraStatus;
 use moorline_core::user::{LoginName, Role};
@@ -441,6 +442,19 @@ pub struct VerifyFinding {
     /// Until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
+}
+
+/// One entry of the audit: who did what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditView {
+    /// When.
+    pub at: Timestamp,
+    /// Who: a login, `camera …`, or `operator` for the local socket.
+    pub actor: String,
+    /// What.
+    pub event: AuditEvent,
+    /// On what: a camera, a user, a stretch.
+    pub subject: String,
 }
 
 /// How one channel of `POST /alert/test` ended.

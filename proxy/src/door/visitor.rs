@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_base::CancellationToken;
-use moorline_core::port::Users;
+use moorline_core::port::{AuditEntry, AuditEvent, Users};
 use moorline_core::user::{StreamSecret, User};
+use moorline_core::{CameraId, SourceName, Timestamp};
 use moorline_rtsp::auth::Ha1;
 
 use super::Shared;
@@ -22,6 +23,8 @@ pub(crate) struct Visitor {
     /// Whom the last login named.
     claimed: Option<StreamSecret>,
     guest: Option<Guest>,
+    /// What was seen last.
+    viewed: Option<(CameraId, SourceName)>,
 }
 
 /// An authenticated connection; forgotten when it is dropped.
@@ -124,6 +127,7 @@ impl Visitor {
             dismissed,
             claimed: None,
             guest: None,
+            viewed: None,
         }
     }
 
@@ -138,6 +142,24 @@ impl Visitor {
 
     pub(crate) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// A stream plays for whoever this is (S35). Once for each stream of a connection: a pause is no other view.
+    pub(crate) fn views(&mut self, camera: &CameraId, source: SourceName) {
+        let stream = (camera.clone(), source);
+        let Some(guest) = &self.guest else {
+            return;
+        };
+        if self.viewed.as_ref() == Some(&stream) {
+            return;
+        }
+        self.door.audit.write(AuditEntry {
+            at: Timestamp::from_millis(self.door.clock.wall_ms()),
+            actor: guest.user.login.to_string(),
+            event: AuditEvent::View,
+            subject: format!("{camera} {source} from {}", self.address),
+        });
+        self.viewed = Some(stream);
     }
 
     /// Who it is; `None` for a stranger.

@@ -350,6 +350,9 @@ impl Connection {
         // Given up before the new one is taken: a second PLAY must not be offered everything twice.
         self.following = None;
         self.following = Some(Following::new(&source, Arc::clone(&self.lane) as _));
+        if let Desk::Public(visitor) = &mut self.desk {
+            visitor.views(&source.camera, source.name);
+        }
         let kind = described.lease.kind().as_str();
         let user = self.session.user().unwrap_or_default();
         tracing::info!(camera = %source.camera, source = %source.name, user = %Untrusted::new(user), kind, "a reader plays");

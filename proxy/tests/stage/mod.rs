@@ -160,7 +160,7 @@ impl Stage {
             ProxyMetrics::default(),
         );
         let users = Arc::clone(&people) as Arc<_>;
-        let front = FrontDoor::new(hub.clone(), users, tls, door);
+        let front = FrontDoor::new(hub.clone(), users, Arc::clone(&people) as _, tls, door);
         let listener =
             moorline_base::net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use async_trait::async_trait;
 use moorline_core::camera::{Camera, CameraSet};
-use moorline_core::port::{CameraDirectory, Users, UsersError};
+use moorline_core::port::{
+    Audit, AuditEntry, AuditEvent, AuditFilter, CameraDirectory, PortError, Users, UsersError,
+};
 use moorline_core::user::{LoginName, REALM, Role, StreamSecret, User};
 use moorline_core::{CameraId, Masked, TenantId, Timestamp};
 use moorline_rtsp::auth::Ha1;
@@ -14,7 +16,7 @@ use tokio::sync::watch;
 
 /// Users with stream passwords; what the front door does not ask is not there.
 #[derive(Default)]
-pub struct People(Mutex<HashMap<String, StreamSecret>>);
+pub struct People(Mutex<HashMap<String, StreamSecret>>, Mutex<Vec<AuditEntry>>);
 
 impl People {
     pub fn add(&self, login: &str, tenant: &str, password: &str) {
@@ -33,8 +35,34 @@ impl People {
         self.0.lock().unwrap().insert(login.to_owned(), secret);
     }
 
+    /// Who did what on what, from where nobody knows.
+    pub fn audited(&self) -> Vec<(String, AuditEvent, String)> {
+        let entries = self.1.lock().unwrap();
+        let told = entries.iter().map(|entry| {
+            let (subject, _) = entry.subject.split_once(" from ").unwrap();
+            (entry.actor.clone(), entry.event, subject.to_owned())
+        });
+        told.collect()
+    }
+
     pub fn take_away(&self, login: &str) {
         self.0.lock().unwrap().remove(login);
+    }
+}
+
+#[async_trait]
+impl Audit for People {
+    fn write(&self, entry: AuditEntry) {
+        self.1.lock().unwrap().push(entry);
+    }
+
+    async fn read(
+        &self,
+        _: &TenantId,
+        _: &AuditFilter,
+        _: u32,
+    ) -> Result<Vec<AuditEntry>, PortError> {
+        Ok(self.1.lock().unwrap().clone())
     }
 }
 

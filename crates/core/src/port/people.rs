@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::PortError;
-use crate::id::TenantId;
+use crate::id::{CameraId, TenantId};
 use crate::masked::Masked;
 use crate::time::Timestamp;
 use crate::user::{LoginName, Role, StreamSecret, User};
@@ -138,7 +138,7 @@ pub struct AuditEntry {
 }
 
 /// What is audited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditEvent {
     /// Somebody signed in.
@@ -157,10 +157,25 @@ pub enum AuditEvent {
     CameraChange,
     /// Recordings were erased.
     Erase,
-    /// A tunnel superseded another.
+    /// A tunnel superseded another that served.
     Takeover,
+    /// An enrolment token was spent, or tried by a second key.
+    Enrolment,
     /// The state was backed up.
     Backup,
+}
+
+/// Which entries of a tenant are asked for; without anything all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// From this instant on.
+    pub from: Option<Timestamp>,
+    /// Before this instant.
+    pub to: Option<Timestamp>,
+    /// About this camera, or by it.
+    pub camera: Option<CameraId>,
+    /// By this login, or about it.
+    pub user: Option<String>,
 }
 
 /// Append-only.
@@ -169,9 +184,14 @@ pub trait Audit: Send + Sync {
     /// Writes an entry, also to the log. Never blocks; at most 1,024 wait, and what does not fit is in the log alone.
     fn write(&self, entry: AuditEntry);
 
-    /// The newest entries of a tenant, newest first, at most `limit`.
+    /// The newest entries of a tenant that the filter lets through, newest first, at most `limit`.
     ///
     /// # Errors
     /// [`PortError`].
-    async fn read(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AuditEntry>, PortError>;
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, PortError>;
 }

@@ -27,6 +27,7 @@ use moorline_tunnel::keyfile::HostKeys;
 
 use super::own_alarms::OwnAlarms;
 use super::role::{Role, address, service};
+use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve;
 
@@ -172,6 +173,8 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         sessions: Arc::clone(&sessions),
         control: Arc::new(tunnel.clone()),
         notifier,
+        // In the log alone: this process faces strangers and reaches no database of people.
+        audit: Arc::new(Absent),
     };
     // The monitor is never told to stop, which would drain every camera's pods: its tunnels end, cameras call another replica, and what does not
     // come back is the janitor's. It ends with the process.

@@ -10,8 +10,8 @@ use sqlx::{Row as _, Transaction};
 
 use super::DEADLINE;
 use crate::people_store::{
-    AuditBounds, AuditRow, PeopleStore, PersonRow, Removed, Rows, SessionRow, StoreResult,
-    TokenHash,
+    AuditBounds, AuditRow, AuditWanted, PeopleStore, PersonRow, Removed, Rows, SessionRow,
+    StoreResult, TokenHash,
 };
 
 /// What changed since a number, of one read. More is read as a whole.
@@ -390,11 +390,24 @@ impl PeopleStore for PostgresPeople {
         self.within(DEADLINE, appended).await.map(|_| ())
     }
 
-    async fn read_audit(&self, tenant: &str, limit: u32) -> StoreResult<Vec<AuditRow>> {
+    async fn read_audit(
+        &self,
+        tenant: &str,
+        wanted: &AuditWanted,
+        limit: u32,
+    ) -> StoreResult<Vec<AuditRow>> {
         let read = sqlx::query(
-            "SELECT at, actor, event, subject FROM audit WHERE tenant = $1 ORDER BY ordinal DESC LIMIT $2",
+            "SELECT at, actor, event, subject FROM audit
+             WHERE tenant = $1 AND at >= $2 AND at < $3
+               AND ($4::text = '' OR actor = 'camera ' || $4 OR substr(subject || ' ', 1, length($4) + 1) = $4 || ' ')
+               AND ($5::text = '' OR actor = $5 OR subject = $5)
+             ORDER BY ordinal DESC LIMIT $6",
         )
         .bind(tenant)
+        .bind(wanted.from)
+        .bind(wanted.to)
+        .bind(text(&wanted.camera))
+        .bind(text(&wanted.user))
         .bind(i64::from(limit))
         .fetch_all(&self.pool);
         let rows = self.within(DEADLINE, read).await?;

@@ -1,6 +1,6 @@
 //! `Audit`.
 
-use moorline_core::port::{Audit, AuditEntry, AuditEvent, Users};
+use moorline_core::port::{Audit, AuditEntry, AuditEvent, AuditFilter, Users};
 use moorline_core::user::Role;
 use moorline_core::{TenantId, Timestamp};
 
@@ -16,6 +16,49 @@ fn entry(number: i64, actor: &str, event: AuditEvent, subject: &str) -> AuditEnt
     }
 }
 
+async fn all_of(audit: &dyn Audit, tenant: &TenantId, limit: u32) -> Vec<AuditEntry> {
+    let all = AuditFilter::default();
+    audit.read(tenant, &all, limit).await.unwrap()
+}
+
+pub(crate) async fn entries_are_found_by_time_camera_and_user(audit: &dyn Audit) {
+    for (number, actor, event, subject) in [
+        (10, "anna", AuditEvent::View, "home/yard"),
+        (20, "bert", AuditEvent::Export, "home/yard 1 2"),
+        (30, "camera home/yard", AuditEvent::Takeover, "192.0.2.1"),
+        (40, "anna", AuditEvent::View, "home/yard-2"),
+        (50, "operator", AuditEvent::UserChange, "anna"),
+    ] {
+        audit.write(entry(number, actor, event, subject));
+    }
+    let found = async |filter: AuditFilter| -> Vec<i64> {
+        let read = audit.read(&TenantId::home(), &filter, 100).await.unwrap();
+        read.iter().map(|entry| entry.at.as_millis()).collect()
+    };
+    let yard = AuditFilter {
+        camera: Some("home/yard".parse().unwrap()),
+        ..AuditFilter::default()
+    };
+    assert_eq!(found(yard.clone()).await, [30, 20, 10]);
+    let anna = AuditFilter {
+        user: Some("anna".to_owned()),
+        ..AuditFilter::default()
+    };
+    assert_eq!(found(anna.clone()).await, [50, 40, 10]);
+    let both = AuditFilter {
+        user: anna.user,
+        from: Some(Timestamp::from_millis(10)),
+        to: Some(Timestamp::from_millis(20)),
+        ..yard
+    };
+    assert_eq!(found(both).await, [10]);
+    let none = AuditFilter {
+        user: Some("%".to_owned()),
+        ..AuditFilter::default()
+    };
+    assert_eq!(found(none).await, [0_i64; 0]);
+}
+
 pub(crate) async fn entries_are_read_newest_first(audit: &dyn Audit) {
     for number in 0..50 {
         audit.write(entry(
@@ -25,17 +68,14 @@ pub(crate) async fn entries_are_read_newest_first(audit: &dyn Audit) {
             "home/yard",
         ));
     }
-    let read = audit.read(&TenantId::home(), 3).await.unwrap();
+    let read = all_of(audit, &TenantId::home(), 3).await;
     let times: Vec<_> = read.iter().map(|entry| entry.at.as_millis()).collect();
     assert_eq!(times, [49, 48, 47]);
     assert_eq!(
         read[0],
         entry(49, "operator", AuditEvent::CameraChange, "home/yard")
     );
-    assert_eq!(
-        audit.read(&TenantId::home(), 1_000).await.unwrap().len(),
-        50
-    );
+    assert_eq!(all_of(audit, &TenantId::home(), 1_000).await.len(), 50);
 }
 
 pub(crate) async fn a_tenant_sees_its_own(audit: &dyn Audit, users: &dyn Users) {
@@ -58,10 +98,10 @@ pub(crate) async fn a_tenant_sees_its_own(audit: &dyn Audit, users: &dyn Users) 
         AuditEvent::SignInFailed,
         &"x".repeat(10_000),
     ));
-    let read = audit.read(&shop, 10).await.unwrap();
+    let read = all_of(audit, &shop, 10).await;
     let times: Vec<_> = read.iter().map(|entry| entry.at.as_millis()).collect();
     assert_eq!(times, [3, 2, 1]);
-    let home = audit.read(&TenantId::home(), 1).await.unwrap();
+    let home = all_of(audit, &TenantId::home(), 1).await;
     assert_eq!(
         (home[0].event, home[0].subject.len()),
         (AuditEvent::SignInFailed, 256)

@@ -35,5 +35,6 @@ pub(crate) async fn sessions_keep_their_contract(books: &Books) {
 
 pub(crate) async fn audit_keeps_its_contract(books: &Books) {
     audit::entries_are_read_newest_first(&*books.audit).await;
+    audit::entries_are_found_by_time_camera_and_user(&*books.audit).await;
     audit::a_tenant_sees_its_own(&*books.audit, &*books.users).await;
 }

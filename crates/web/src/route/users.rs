@@ -4,14 +4,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::Masked;
-use moorline_core::port::{AuditEntry, AuditEvent};
+use moorline_core::port::{AuditEntry, AuditEvent, AuditFilter};
 use moorline_core::user::{LoginName, Role};
-use serde_json::{Value, json};
+use serde::Deserialize;
 
+use super::archive::instant;
 use super::session::view;
 use crate::access::Access;
-use crate::api::{Credentials, PasswordSet, UserAdd, UserView};
-use crate::extract::Sent;
+use crate::api::{AuditView, Credentials, PasswordSet, UserAdd, UserView};
+use crate::extract::{Asked, Sent};
 use crate::password::made_password;
 use crate::problem::Problem;
 use crate::site::Site;
@@ -119,15 +120,46 @@ pub(super) async fn stream_password(
     }))
 }
 
+/// What is asked of the audit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wanted {
+    from: Option<String>,
+    to: Option<String>,
+    camera: Option<String>,
+    user: Option<String>,
+}
+
 /// `GET /tenants/{tenant}/audit`
 pub(super) async fn audit_log(
     State(site): State<Site>,
     access: Access,
     Path(tenant): Path<String>,
-) -> Result<Json<Vec<Value>>, Problem> {
+    wanted: Result<Asked<Wanted>, Problem>,
+) -> Result<Json<Vec<AuditView>>, Problem> {
     let tenant = access.tenant(&tenant, Role::Admin)?;
-    let entries = site.audit.read(&tenant, AUDIT_ENTRIES).await?;
-    let told = entries.iter().map(|entry| json!({"at": entry.at, "actor": entry.actor, "event": entry.event, "subject": entry.subject}));
+    let Asked(wanted) = wanted?;
+    let at = |field: &str, value: Option<String>| {
+        let parsed = value.map(|text| text.parse().map_err(|_| instant(field, &text)));
+        parsed.transpose()
+    };
+    let camera = match wanted.camera {
+        Some(name) => Some(access.camera(tenant.as_str(), &name, Role::Admin)?),
+        None => None,
+    };
+    let filter = AuditFilter {
+        from: at("from", wanted.from)?,
+        to: at("to", wanted.to)?,
+        camera,
+        user: wanted.user,
+    };
+    let entries = site.audit.read(&tenant, &filter, AUDIT_ENTRIES).await?;
+    let told = entries.into_iter().map(|entry| AuditView {
+        at: entry.at,
+        actor: entry.actor,
+        event: entry.event,
+        subject: entry.subject,
+    });
     Ok(Json(told.collect()))
 }
 

@@ -417,6 +417,13 @@ async fn a_stored_segment_is_given_whole() {
     let answer = send(&house, "GET", &path, None).await;
     assert_eq!(answer.header("content-length"), bytes.len().to_string());
     assert!(answer.body == bytes, "other bytes");
+    let entries = house.audit.0.lock().unwrap();
+    let taken = entries
+        .iter()
+        .find(|entry| entry.event == AuditEvent::Export)
+        .unwrap();
+    assert_eq!(taken.actor, "anna");
+    assert_eq!(taken.subject, format!("home/yard {key}"));
 }
 
 #[test]

@@ -29,7 +29,7 @@ use anyhow::Context as _;
 use moorline_base::logging::LogHandle;
 use moorline_base::{SharedClock, net};
 use moorline_core::port::{
-    CameraAdmin, CameraDirectory, PutPolicy as _, SegmentStore, Statuses, Users,
+    Audit, CameraAdmin, CameraDirectory, PutPolicy as _, SegmentStore, Statuses, Users,
 };
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Timestamp};
@@ -84,6 +84,7 @@ struct Opened {
     hub: Hub,
     readings: Readings,
     users: Arc<dyn Users>,
+    audit: Arc<dyn Audit>,
     router: axum::Router,
     people: KeptPeople,
 }
@@ -144,7 +145,7 @@ impl Inside {
             tokens: Arc::new(Absent),
             users: Arc::clone(&people) as _,
             sessions: Arc::clone(&people) as _,
-            audit: self.people.audit,
+            audit: Arc::clone(&self.people.audit),
             statuses: self.statuses,
             relays: Arc::new(relays),
             recordings: Arc::new(recordings),
@@ -158,6 +159,7 @@ impl Inside {
             hub,
             readings,
             users: people,
+            audit: self.people.audit,
             router,
             people: self.people.kept,
         }
@@ -241,6 +243,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let door = FrontDoor::new(
         opened.hub,
         opened.users,
+        opened.audit,
         Some(tls(&[])?),
         serve::door_config(streams_per_user),
     );

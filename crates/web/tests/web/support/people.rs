@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use moorline_core::port::{Audit, AuditEntry, PortError, Users, UsersError, WebSessions};
+use moorline_core::port::{
+    Audit, AuditEntry, AuditFilter, PortError, Users, UsersError, WebSessions,
+};
 use moorline_core::user::{LoginName, Role, StreamSecret, User};
 use moorline_core::{Masked, TenantId, Timestamp};
 
@@ -174,8 +176,18 @@ impl Audit for FakeAudit {
         self.0.lock().unwrap().push(entry);
     }
 
-    async fn read(&self, _: &TenantId, limit: u32) -> Result<Vec<AuditEntry>, PortError> {
+    async fn read(
+        &self,
+        _: &TenantId,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, PortError> {
         let entries = self.0.lock().unwrap();
-        Ok(entries.iter().rev().take(limit as usize).cloned().collect())
+        let by = |entry: &&AuditEntry| {
+            filter.user.as_ref().is_none_or(|user| entry.actor == *user)
+                && filter.from.is_none_or(|from| entry.at >= from)
+        };
+        let newest = entries.iter().rev().filter(by);
+        Ok(newest.take(limit as usize).cloned().collect())
     }
 }

@@ -159,10 +159,11 @@ impl World {
             hub,
             readings,
             users,
+            audit,
             router,
             people,
         } = inside.open();
-        let door = FrontDoor::new(hub, users, None, crate::serve::door_config(8));
+        let door = FrontDoor::new(hub, users, audit, None, crate::serve::door_config(8));
         let listener = moorline_base::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let rtsp = listener.local_addr().unwrap();
         let stop = cancel.clone();

@@ -1,62 +1,168 @@
-//! The tasks of the alarms: one looks at the board every 5 s, one hands out, and one of each channel tells.
+//! The tasks of the alarms: one looks at the board every 5 s, and one of each channel tells.
 //!
-//! Owns: the queues between them, of 64 messages each; beyond that a message is dropped, logged and counted. Each channel has its own, since
-//! a message on a dead one is tried for 10 minutes and must delay nothing on the others. Does not own: when somebody is told
-//! ([`crate::alarms`]), nor how (the port `Notifier`).
+//! Owns: [`Deliveries`], what each channel has still to tell. Each channel has its own, since a message on a dead one is tried for 10 minutes
+//! and must delay nothing on the others. What did not get out is told again, as one message, and only what every channel has told is
+//! remembered as told beyond this process. Does not own: when somebody is told ([`crate::alarms`]), nor how (the port `Notifier`).
 //!
-//! How they end: [`watch`] when its token is cancelled, [`tell`] when all senders of its queue are gone and all queues are empty.
+//! How they end: [`watch`] when its token is cancelled, [`tell`] when the deliveries are closed and nothing is queued.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use moorline_base::backoff::{Backoff, Jitter};
 use moorline_base::clock::{sleep, timeout};
 use moorline_base::{CancellationToken, Untrusted};
-use moorline_core::alarm::{Alarm, AlarmKind};
-use tokio::sync::mpsc;
+use moorline_core::alarm::{Alarm, AlarmKind, Untold};
+use moorline_core::{CameraId, Timestamp};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use crate::alarms::{Alarms, Change};
-use crate::metrics::Metrics;
+use crate::alarms::{Alarms, Change, is_watched};
 use crate::monitor::{Ports, Shared};
+use crate::outbox::{Outbox, cameras};
 
-/// Messages that wait for the notifier.
-pub(crate) const ALARMS: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The notifier tries each channel for at most 10 minutes.
 const TELL_DEADLINE: Duration = Duration::from_secs(11 * 60);
+/// Pauses before what did not get out is tried again. Each try of a channel that is away takes 10 minutes by itself; one that refuses (a
+/// wrong URL) is asked no more than six times an hour.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
 
 /// The word of an alarm in metrics and logs.
 pub(crate) fn word(kind: &AlarmKind) -> &'static str {
     match kind {
         AlarmKind::RecordingStopped { .. } => "recording_stopped",
         AlarmKind::RecordingResumed { .. } => "recording_resumed",
+        AlarmKind::ToldLate { .. } => "told_late",
+        AlarmKind::RecordingsDamaged { .. } => "recordings_damaged",
         AlarmKind::KeyInTwoPlaces { .. } => "key_in_two_places",
         AlarmKind::Notice { .. } => "notice",
         AlarmKind::Test => "test",
     }
 }
 
-/// Hands a message over; never waits.
-pub(crate) fn queue(metrics: &Metrics, alarms: &mpsc::Sender<Alarm>, alarm: Alarm) {
-    let kind = word(&alarm.kind);
-    metrics.alarm(kind);
-    if alarms.try_send(alarm).is_err() {
-        metrics.alarms_dropped.inc();
-        tracing::error!(
-            alarm = kind,
-            "a message was dropped: the notifier does not keep up"
-        );
+/// What each channel has still to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    channels: Mutex<Vec<Channel>>,
+    closed: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Channel {
+    name: &'static str,
+    outbox: Outbox,
+    news: Arc<Notify>,
+    failing: Option<(Timestamp, String)>,
+}
+
+impl Deliveries {
+    fn with<T>(&self, change: impl FnOnce(&mut Vec<Channel>) -> T) -> T {
+        change(&mut self.channels.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn channel<T>(&self, name: &str, change: impl FnOnce(&mut Channel) -> T) -> Option<T> {
+        self.with(|channels| {
+            let channel = channels.iter_mut().find(|channel| channel.name == name);
+            channel.map(change)
+        })
+    }
+
+    /// From now on these channels take messages.
+    pub(crate) fn open(&self, names: &[&'static str]) {
+        let channel = |name: &&'static str| Channel {
+            name,
+            outbox: Outbox::default(),
+            news: Arc::default(),
+            failing: None,
+        };
+        self.with(|channels| *channels = names.iter().map(channel).collect());
+    }
+
+    /// No further message comes: the channels' tasks end after what is queued.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// What waits, by channel.
+    pub(crate) fn untold(&self) -> Vec<Untold> {
+        self.with(|channels| {
+            let untold = channels.iter().map(|channel| Untold {
+                channel: channel.name,
+                cameras: channel.outbox.cameras(),
+                failing_since: channel.failing.as_ref().map(|(since, _)| *since),
+                why: channel.failing.as_ref().map(|(_, why)| why.clone()),
+            });
+            untold.collect()
+        })
+    }
+
+    /// A message has ended on a channel. Returns what every channel has told by that, and a message that is given up.
+    fn ended(
+        &self,
+        name: &str,
+        alarm: &Alarm,
+        end: &End,
+        now: Timestamp,
+    ) -> (Vec<Change>, Option<Alarm>) {
+        self.with(|channels| {
+            let Some(channel) = channels.iter_mut().find(|channel| channel.name == name) else {
+                return (Vec::new(), None);
+            };
+            let given_up = channel.outbox.ended(!matches!(end, End::Failed(_)));
+            match end {
+                End::Told => channel.failing = None,
+                End::Failed(why) => {
+                    let since = channel.failing.take().map_or(now, |(since, _)| since);
+                    channel.failing = Some((since, why.clone()));
+                    return (Vec::new(), given_up);
+                }
+                End::NotOurs => return (Vec::new(), given_up),
+            }
+            let told = |camera: &CameraId| channels.iter().all(|other| !other.outbox.holds(camera));
+            let told = cameras(alarm).filter(|(camera, _)| told(camera));
+            let told = told.map(|(camera, since)| (camera.clone(), since));
+            (told.collect(), given_up)
+        })
     }
 }
 
+/// How a message ended on a channel.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// Somebody got it.
+    Told,
+    /// Nobody did.
+    Failed(String),
+    /// Another process tells it.
+    NotOurs,
+}
+
+/// Hands a message to every channel; never waits.
+pub(crate) fn queue(shared: &Shared, alarm: Alarm) {
+    shared.metrics.alarm(word(&alarm.kind));
+    shared.deliveries.with(|channels| {
+        for channel in channels {
+            if let Some(given_up) = channel.outbox.push(alarm.clone()) {
+                lose(shared, channel.name, &given_up);
+            }
+            channel.news.notify_one();
+        }
+    });
+}
+
+fn lose(shared: &Shared, channel: &str, alarm: &Alarm) {
+    shared.metrics.alarms_dropped.inc();
+    tracing::error!(
+        alarm = word(&alarm.kind),
+        channel,
+        "a message was given up: the channel does not keep up"
+    );
+}
+
 /// Looks at all cameras until `cancel` is cancelled.
-pub(crate) async fn watch(
-    shared: Arc<Shared>,
-    ports: Arc<Ports>,
-    alarms: mpsc::Sender<Alarm>,
-    cancel: CancellationToken,
-) {
+pub(crate) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
     let origin = shared.clock.monotonic();
     let mut table = Alarms::new(shared.settings.clone());
     while !sleep(&*shared.clock, LOOK_EVERY, &cancel)
@@ -65,94 +171,133 @@ pub(crate) async fn watch(
     {
         let now = shared.clock.monotonic().saturating_duration_since(origin);
         let entries = shared.board.all();
-        let (messages, changes) = table.look(&entries, now, shared.now());
-        // What nobody can be told is told by the first start that can: it is not remembered beyond this one.
-        let told = |(_, since): &Change| since.is_none() || ports.notifier.reaches_anybody();
-        for (camera, since) in changes.into_iter().filter(told) {
-            shared.mailbox(&camera).alarmed(since);
-        }
+        let (messages, forgotten) = table.look(&entries, now, shared.now());
+        remember(&shared, forgotten);
         for message in messages {
             tracing::warn!(
                 alarm = word(&message.kind),
-                cameras = subjects(&message.kind),
+                cameras = subjects(&message),
                 "alarm"
             );
-            queue(&shared.metrics, &alarms, message);
+            queue(&shared, message);
         }
+    }
+}
+
+fn remember(shared: &Shared, changes: Vec<Change>) {
+    for (camera, since) in changes {
+        shared.mailbox(&camera).alarmed(since);
     }
 }
 
 /// The cameras that a message is about, by id.
-fn subjects(kind: &AlarmKind) -> String {
-    match kind {
-        AlarmKind::RecordingStopped { cameras, .. }
-        | AlarmKind::RecordingResumed { cameras, .. } => {
-            let ids: Vec<String> = cameras.iter().map(|camera| camera.id.to_string()).collect();
-            ids.join(" ")
-        }
+fn subjects(alarm: &Alarm) -> String {
+    let ids: Vec<String> = cameras(alarm).map(|(id, _)| id.to_string()).collect();
+    match &alarm.kind {
         AlarmKind::KeyInTwoPlaces { camera, .. } | AlarmKind::Notice { camera, .. } => {
             camera.to_string()
         }
-        AlarmKind::Test => String::new(),
+        _ => ids.join(" "),
     }
 }
 
-/// Hands each message to every channel.
-pub(crate) async fn tell(shared: Arc<Shared>, ports: Arc<Ports>, mut queue: mpsc::Receiver<Alarm>) {
-    let (mut channels, mut tasks) = (Vec::new(), JoinSet::new());
-    for channel in ports.notifier.channels() {
-        let (sender, messages) = mpsc::channel(ALARMS);
-        let telling = tell_by(Arc::clone(&shared), Arc::clone(&ports), channel, messages);
+/// Tells on every channel that was opened.
+pub(crate) async fn tell(shared: Arc<Shared>, ports: Arc<Ports>) {
+    let mut tasks = JoinSet::new();
+    for channel in shared.deliveries.with(|channels| {
+        let names = channels.iter().map(|channel| channel.name);
+        names.collect::<Vec<_>>()
+    }) {
+        let telling = tell_by(Arc::clone(&shared), Arc::clone(&ports), channel);
         tasks.spawn(telling.in_current_span());
-        channels.push((channel, sender));
     }
-    while let Some(alarm) = queue.recv().await {
-        for (channel, sender) in &channels {
-            if sender.try_send(alarm.clone()).is_err() {
-                shared.metrics.alarms_dropped.inc();
-                let alarm = word(&alarm.kind);
-                tracing::error!(
-                    alarm,
-                    channel,
-                    "a message was dropped: the channel does not keep up"
-                );
-            }
-        }
-    }
-    drop(channels);
     while tasks.join_next().await.is_some() {}
 }
 
-/// Tells one message after another on one channel.
-async fn tell_by(
-    shared: Arc<Shared>,
-    ports: Arc<Ports>,
-    channel: &'static str,
-    mut queue: mpsc::Receiver<Alarm>,
-) {
-    while let Some(alarm) = queue.recv().await {
-        let kind = word(&alarm.kind);
-        let telling = ports.notifier.tell_by(channel, &alarm);
-        let Ok(results) = timeout(&*shared.clock, TELL_DEADLINE, telling).await else {
-            tracing::error!(
-                alarm = kind,
-                channel,
-                "the notifier did not end in its time"
-            );
+/// Tells one message after another on one channel, and what did not get out again.
+async fn tell_by(shared: Arc<Shared>, ports: Arc<Ports>, name: &'static str) {
+    let (deliveries, clock) = (&shared.deliveries, &*shared.clock);
+    let Some(news) = deliveries.channel(name, |channel| Arc::clone(&channel.news)) else {
+        return;
+    };
+    let (shortest, longest) = AGAIN_AFTER;
+    let mut pauses = Backoff::new(shortest, longest, longest, Jitter::Equal)
+        .unwrap_or_else(|_| Backoff::standard());
+    let mut again_at = None::<Instant>;
+    loop {
+        let due = again_at.is_none_or(|at| at <= clock.monotonic());
+        let owed_too = due && !deliveries.closed.is_cancelled();
+        let watched = |camera: &CameraId| {
+            let entry = shared.board.get(camera);
+            entry.is_some_and(|entry| is_watched(&entry))
+        };
+        let now = shared.now();
+        let next = |channel: &mut Channel| channel.outbox.next(owed_too, now, &watched);
+        let Some(alarm) = deliveries.channel(name, next).flatten() else {
+            let (queued, owes) = deliveries
+                .channel(name, |channel| {
+                    (channel.outbox.is_queued(), channel.outbox.owes())
+                })
+                .unwrap_or_default();
+            if deliveries.closed.is_cancelled() && !queued {
+                return;
+            }
+            let again = async {
+                match again_at.filter(|_| owes) {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = news.notified() => {}
+                () = deliveries.closed.cancelled(), if !deliveries.closed.is_cancelled() => {}
+                () = again => {}
+            }
             continue;
         };
-        for result in results {
-            match result {
-                Ok(channel) => {
-                    shared.metrics.told(channel, "sent");
-                    tracing::info!(alarm = kind, channel, "told");
-                }
-                Err(error) => {
-                    shared.metrics.told(error.channel, "failed");
-                    let why = Untrusted::new(&error.why);
-                    tracing::error!(alarm = kind, channel = error.channel, %why, "not told");
+        let end = tell_one(&shared, &ports, name, &alarm).await;
+        match &end {
+            End::Failed(_) => again_at = Some(clock.monotonic() + pauses.next_delay()),
+            End::Told | End::NotOurs => {
+                pauses.reset();
+                again_at = None;
+            }
+        }
+        let (mut told, given_up) = deliveries.ended(name, &alarm, &end, shared.now());
+        if let Some(given_up) = given_up {
+            lose(&shared, name, &given_up);
+        }
+        // It was switched off meanwhile, and the table has forgotten it.
+        told.retain(|(camera, since)| since.is_none() || watched(camera));
+        remember(&shared, told);
+    }
+}
+
+async fn tell_one(shared: &Shared, ports: &Ports, channel: &'static str, alarm: &Alarm) -> End {
+    let kind = word(&alarm.kind);
+    let telling = ports.notifier.tell_by(channel, alarm);
+    let Ok(results) = timeout(&*shared.clock, TELL_DEADLINE, telling).await else {
+        let why = "the notifier did not end in its time";
+        tracing::error!(alarm = kind, channel, why);
+        return End::Failed(why.to_owned());
+    };
+    let mut end = End::NotOurs;
+    for result in results {
+        match result {
+            Ok(channel) => {
+                shared.metrics.told(channel, "sent");
+                tracing::info!(alarm = kind, channel, "told");
+                end = End::Told;
+            }
+            Err(error) => {
+                shared.metrics.told(error.channel, "failed");
+                let why = Untrusted::new(&error.why).to_string();
+                tracing::error!(alarm = kind, channel = error.channel, %why, "not told");
+                if end == End::NotOurs {
+                    end = End::Failed(why);
                 }
             }
         }
     }
+    end
 }

@@ -14,7 +14,8 @@
 //!   is over and the camera still stands still.
 //! - A camera that is switched off, or that records nothing, never alarms; if it was told, that is forgotten without an all-clear: whoever
 //!   switched it off knows. Neither does one that never had a tunnel: it is still being put up.
-//! - What was told survives a restart ([`Change`]); a camera gets `alarm_after` after the start to come back.
+//! - What was told survives a restart, but only once it was told: the channels say so ([`crate::outbox`]). A camera gets `alarm_after` after
+//!   the start to come back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::settings::Settings;
 /// Characters of what the store said.
 const DETAIL: usize = 200;
 
-/// What a camera's memory is to hold from now on.
+/// What a camera's memory is to hold from now on: since when it stands still, as somebody was told.
 pub(crate) type Change = (CameraId, Option<Timestamp>);
 
 /// A message that waits for the rest of its site.
@@ -69,8 +70,8 @@ impl Alarms {
         }
     }
 
-    /// Looks at all cameras at `now` (monotonic, since any fixed instant; `wall` the same on the wall): messages to send, and what is to
-    /// be remembered.
+    /// Looks at all cameras at `now` (monotonic, since any fixed instant; `wall` the same on the wall): messages to send, and the
+    /// cameras of which nothing more is to be remembered.
     pub(crate) fn look(
         &mut self,
         entries: &[Arc<Entry>],
@@ -93,7 +94,7 @@ impl Alarms {
         let mut alarms = Vec::new();
         for kind in [Pending::Stopped, Pending::Resumed] {
             for (tenant, site, entries) in self.settled(entries, kind, now) {
-                let cameras = self.told(&entries, kind, now, &mut changes);
+                let cameras = self.told(&entries, kind, now);
                 alarms.push(message(tenant, site, cameras, kind, wall));
             }
         }
@@ -140,14 +141,8 @@ impl Alarms {
         groups
     }
 
-    /// Marks cameras as told, and gives their lines of the message.
-    fn told(
-        &mut self,
-        entries: &[Arc<Entry>],
-        kind: Pending,
-        now: Duration,
-        changes: &mut Vec<Change>,
-    ) -> Vec<AlarmCamera> {
+    /// Marks cameras as told, and gives their lines of the message. Whether it gets out is the channels' business.
+    fn told(&mut self, entries: &[Arc<Entry>], kind: Pending, now: Duration) -> Vec<AlarmCamera> {
         let mut lines = Vec::new();
         for entry in entries {
             let Some(watched) = self.cameras.get_mut(&entry.camera.id) else {
@@ -160,12 +155,10 @@ impl Alarms {
                     watched.told = Some(stood);
                     watched.last_stopped = Some(now);
                     watched.moving_since = None;
-                    changes.push((entry.camera.id.clone(), Some(stood.0)));
                     stood
                 }
                 Pending::Resumed => {
                     watched.last_resumed = Some(now);
-                    changes.push((entry.camera.id.clone(), None));
                     watched.told.take().unwrap_or_else(|| stands_since(entry))
                 }
             };
@@ -174,6 +167,7 @@ impl Alarms {
                 title: entry.camera.title.clone(),
                 timezone: entry.camera.timezone.clone(),
                 since,
+                until: None,
                 cause,
                 detail: detail(entry, cause),
             });
@@ -246,7 +240,7 @@ impl Watched {
 }
 
 /// Whether the camera's standing still is anybody's business.
-fn is_watched(entry: &Entry) -> bool {
+pub(crate) fn is_watched(entry: &Entry) -> bool {
     let camera: &Camera = &entry.camera;
     camera.enabled.is_yes() && camera.record != Record::Off && entry.seen
 }

@@ -39,6 +39,7 @@ mod ledger;
 mod mailbox;
 mod metrics;
 mod monitor;
+mod outbox;
 mod roster;
 mod settings;
 mod tasks;

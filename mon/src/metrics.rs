@@ -18,6 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::alarm_task::Deliveries;
 use crate::board::{Board, Entry};
 
 type Label = [(&'static str, &'static str); 1];
@@ -57,7 +58,7 @@ impl Metrics {
         );
         registry.register(
             "alarms_dropped",
-            "Messages dropped because the notifier does not keep up",
+            "Notices given up because the channel does not keep up",
             metrics.alarms_dropped.clone(),
         );
         registry.register(
@@ -118,12 +119,17 @@ impl Metrics {
 /// Gauges, read off the board at each scrape: a camera that is removed leaves nothing behind.
 pub(crate) struct BoardMetrics {
     board: Arc<Board>,
+    deliveries: Arc<Deliveries>,
     clock: SharedClock,
 }
 
 impl BoardMetrics {
-    pub(crate) fn new(board: Arc<Board>, clock: SharedClock) -> Self {
-        Self { board, clock }
+    pub(crate) fn new(board: Arc<Board>, deliveries: Arc<Deliveries>, clock: SharedClock) -> Self {
+        Self {
+            board,
+            deliveries,
+            clock,
+        }
     }
 }
 
@@ -138,6 +144,7 @@ impl Collector for BoardMetrics {
         let entries = self.board.all();
         let now = Timestamp::from_millis(self.clock.wall_ms());
         links(&mut encoder, &entries)?;
+        untold(&mut encoder, &self.deliveries)?;
         each(
             &mut encoder,
             &entries,
@@ -192,6 +199,18 @@ fn links(encoder: &mut DescriptorEncoder<'_>, entries: &[Arc<Entry>]) -> fmt::Re
     let mut family = encoder.encode_descriptor("cameras", help, None, MetricType::Gauge)?;
     for (state, count) in counts {
         ConstGauge::new(count).encode(family.encode_family(&[("state", state)])?)?;
+    }
+    Ok(())
+}
+
+/// How many cameras' alarms each channel has still to tell.
+fn untold(encoder: &mut DescriptorEncoder<'_>, deliveries: &Deliveries) -> fmt::Result {
+    let help = "Cameras of whose stop or return the channel has still to tell";
+    let mut family = encoder.encode_descriptor("alarms_untold", help, None, MetricType::Gauge)?;
+    for untold in deliveries.untold() {
+        let count = i64::try_from(untold.cameras).unwrap_or(i64::MAX);
+        let label = [("channel", untold.channel)];
+        ConstGauge::new(count).encode(family.encode_family(&label)?)?;
     }
     Ok(())
 }

@@ -9,15 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use moorline_base::SharedClock;
 use moorline_control::ServerLine;
+use moorline_core::alarm::{Alarm, Untold};
 use moorline_core::port::{
-    CameraDirectory, Claims, ControlLines, ControlWriter, Memories, Notifier, Sessions, Statuses,
-    TellError, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents, Workloads,
+    Audit, CameraDirectory, Claims, ControlLines, ControlWriter, Memories, Notifier, Sessions,
+    Statuses, TellError, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents,
+    Workloads,
 };
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, InstanceId, SessionId, TenantId, Timestamp};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::alarm_task::Deliveries;
 use crate::board::Board;
 use crate::gates::Gates;
 use crate::mailbox::Mailbox;
@@ -45,6 +48,8 @@ pub struct Ports {
     pub control: Arc<dyn ControlWriter>,
     /// Who is told.
     pub notifier: Arc<dyn Notifier>,
+    /// Where a takeover is written down (S35).
+    pub audit: Arc<dyn Audit>,
 }
 
 /// What the handle, the roster and every camera's task share.
@@ -58,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) stores: Semaphore,
     /// What all cameras share of claims and notices (S4, S5).
     pub(crate) gates: Mutex<Gates>,
+    /// What each channel of the alarms has still to tell.
+    pub(crate) deliveries: Arc<Deliveries>,
     /// There is a mailbox whose camera has no task yet.
     pub(crate) strange: Notify,
     routes: Mutex<Routes>,
@@ -152,21 +159,31 @@ pub fn monitor(
     registry: &mut Registry,
 ) -> (Arc<Monitor>, Watch) {
     let board = Arc::<Board>::default();
+    let deliveries = Arc::<Deliveries>::default();
     let shared = Arc::new(Shared {
         settings,
         metrics: Metrics::register(registry),
         board: Arc::clone(&board),
         strange: Notify::new(),
         stores: Semaphore::new(STORES),
+        deliveries: Arc::clone(&deliveries),
         gates: Mutex::new(Gates::new(clock.monotonic())),
         routes: Mutex::default(),
         clock: Arc::clone(&clock),
     });
-    registry.register_collector(Box::new(BoardMetrics::new(board, clock)));
+    registry.register_collector(Box::new(BoardMetrics::new(board, deliveries, clock)));
     let handle = Arc::new(Monitor {
         shared: Arc::clone(&shared),
     });
     (handle, Watch::new(shared))
+}
+
+impl Monitor {
+    /// Has somebody told of what is not the monitor's to see: it goes the way of all alarms. Never waits.
+    pub fn raise(&self, alarm: Alarm) {
+        tracing::warn!(alarm = crate::alarm_task::word(&alarm.kind), "alarm");
+        crate::alarm_task::queue(&self.shared, alarm);
+    }
 }
 
 impl TunnelEvents for Monitor {
@@ -289,6 +306,10 @@ impl Statuses for Monitor {
 
     fn version(&self) -> u64 {
         self.shared.board.version()
+    }
+
+    fn untold(&self) -> Vec<Untold> {
+        self.shared.deliveries.untold()
     }
 
     fn hang_up(&self, camera: &CameraId) {

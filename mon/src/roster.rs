@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use moorline_base::CancellationToken;
 use moorline_base::clock::{sleep, timeout};
-use moorline_core::alarm::Alarm;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{Memory, TunnelUp};
 use moorline_core::{Camera, CameraId};
-use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
 
-use crate::alarm_task::{self, ALARMS};
+use crate::alarm_task;
 use crate::driver::Driver;
 use crate::mailbox::{RecordMail, SessionMail};
 use crate::monitor::{Ports, Shared};
@@ -59,7 +57,6 @@ struct Roster {
     memories: HashMap<CameraId, Memory>,
     live: HashMap<CameraId, Live>,
     tasks: JoinSet<()>,
-    alarms: mpsc::Sender<Alarm>,
     lan_sessions: Arc<AtomicU64>,
 }
 
@@ -71,24 +68,22 @@ impl Watch {
     /// Runs every camera until `cancel` is cancelled, then stops them all in order: sessions end, workloads drain, what must be known
     /// again is stored. Returns within the stop budget.
     pub async fn run(self, ports: Ports, cancel: CancellationToken) -> StopReport {
-        let (alarms, queue) = mpsc::channel(ALARMS);
         let ports = Arc::new(ports);
+        let deliveries = Arc::clone(&self.shared.deliveries);
+        // What nobody can be told is told by the first start that can: it is not remembered beyond this one.
+        if ports.notifier.reaches_anybody() {
+            deliveries.open(&ports.notifier.channels());
+        }
         let mut roster = Roster {
             memories: load(&self.shared, &ports).await,
             shared: Arc::clone(&self.shared),
             live: HashMap::new(),
             tasks: JoinSet::new(),
-            alarms: alarms.clone(),
             lan_sessions: Arc::new(AtomicU64::new(crate::FIRST_LAN_SESSION)),
             ports: Arc::clone(&ports),
         };
-        let watching = alarm_task::watch(
-            Arc::clone(&self.shared),
-            Arc::clone(&ports),
-            alarms,
-            cancel.clone(),
-        );
-        let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports), queue);
+        let watching = alarm_task::watch(Arc::clone(&self.shared), cancel.clone());
+        let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports));
         let watching = tokio::spawn(watching.in_current_span());
         let telling = tokio::spawn(telling.in_current_span());
         let living = live(Arc::clone(&self.shared), Arc::clone(&ports), cancel.clone());
@@ -96,7 +91,8 @@ impl Watch {
         roster.run(&cancel).await;
         let report = roster.stop().await;
         let _ = (watching.await, living.await);
-        // All senders are gone: the task ends after what is queued.
+        // The task ends after what is queued.
+        deliveries.close();
         let mut telling = telling;
         let last = timeout(&*self.shared.clock, LAST_ALARM, &mut telling).await;
         if last.is_err() {
@@ -207,7 +203,6 @@ impl Roster {
             Arc::clone(&self.shared),
             Arc::clone(&self.ports),
             memory.unwrap_or_default(),
-            self.alarms.clone(),
             Arc::clone(&self.lan_sessions),
         );
         let task = self.tasks.spawn(driver.run()).id();

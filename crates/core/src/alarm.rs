@@ -20,6 +20,9 @@ pub struct AlarmCamera {
     pub timezone: String,
     /// Since when recording stands still (or stood still, in an all-clear).
     pub since: Timestamp,
+    /// Until when it stood still, where that is not the instant of the message: it is told late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Why.
     pub cause: AlarmCause,
     /// What the store said last, where it is the store; foreign text, at most 200 characters.
@@ -143,6 +146,24 @@ pub enum AlarmKind {
         /// The cameras, at least one.
         cameras: Vec<AlarmCamera>,
     },
+    /// What could not be told when it happened, since the channel got nothing out: one message for all cameras, each with what became of it.
+    ToldLate {
+        /// Cameras whose recording still stands still.
+        stopped: Vec<AlarmCamera>,
+        /// Cameras that record again; each has [`AlarmCamera::until`].
+        resumed: Vec<AlarmCamera>,
+    },
+    /// The store has lost or spoiled what it had acknowledged, as the daily look at it has found.
+    RecordingsDamaged {
+        /// Stretches and objects that are gone.
+        lost: usize,
+        /// Objects whose bytes are not those that were stored.
+        damaged: usize,
+        /// The cameras, at least one, by id.
+        cameras: Vec<CameraId>,
+        /// What is wrong with the first few, one line each.
+        findings: Vec<String>,
+    },
     /// One key connects from two places again and again.
     KeyInTwoPlaces {
         /// Which camera.
@@ -167,4 +188,17 @@ pub enum AlarmKind {
     },
     /// `moorline alert test`.
     Test,
+}
+
+/// What a channel has not told yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// `webhook`, `email`.
+    pub channel: &'static str,
+    /// Cameras of whose stop or return nobody was told by it.
+    pub cameras: usize,
+    /// Since when nothing got out, as far as something was tried; `None`: the last message got out.
+    pub failing_since: Option<Timestamp>,
+    /// Why, in words; no secrets.
+    pub why: Option<String>,
 }

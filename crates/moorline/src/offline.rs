@@ -41,8 +41,7 @@ impl Offline {
         let facts = Facts {
             public_host: host.clone(),
             host_guessed,
-            open_files: None,
-            self_signed: settings.server.tls_certificate.is_empty(),
+            running: None,
         };
         let sources = Sources {
             statuses: Arc::new(Remembered::load(&parts).await?),

@@ -9,7 +9,9 @@
 //! The stop has four phases, each bounded (P8): no new connections; tunnels end and recorders seal; the spool goes up; the registry closes.
 
 mod classes;
+pub mod daily;
 pub mod doctor;
+mod enrolment;
 pub mod first_user;
 pub(crate) mod metrics;
 pub mod notifier;
@@ -49,7 +51,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::args::{Global, Listen};
 use crate::client::socket_path;
 use crate::settings::{self, Settings};
-use doctor::Facts;
+use doctor::{Facts, Running};
 use parts::Parts;
 use place::{Addresses, in_url};
 use reload::Reload;
@@ -191,7 +193,11 @@ impl Server {
                 "see docs/reference/configuration.md",
             )
         })?;
-        tunnel.enrol_by(parts.registry.enrolment());
+        tunnel.enrol_by(Arc::new(enrolment::Audited {
+            next: parts.registry.enrolment(),
+            audit: parts.registry.audit(),
+            clock: Arc::clone(&clock),
+        }));
         let lan = LanLandings::new(Arc::clone(&cameras) as _, Arc::clone(&clock));
         let landings: Arc<dyn Landings> = Arc::new(AnyLandings::new(
             Arc::clone(&cameras) as _,
@@ -213,13 +219,22 @@ impl Server {
         let workloads = workloads(&hub, landings, &parts, &relays, Arc::clone(&monitor) as _);
         let notifier = notifier::of(&settings.alert, &clock)?;
         let heartbeat = notifier::heartbeat(&settings.alert, &clock)?;
+        notifier::register(heartbeat.clone(), &mut metrics.registry);
+        daily::register(parts.daily.clone(), &mut metrics.registry);
 
         let first_user = first_user::ensure(&parts.registry, &data).await?;
         let facts = Facts {
             public_host: host.clone(),
             host_guessed,
-            open_files: Some(open_files),
-            self_signed: settings.server.tls_certificate.is_empty(),
+            running: Some(Running {
+                open_files,
+                certificate: Arc::clone(&certificate),
+                heartbeat: heartbeat.clone(),
+                peers: {
+                    let tunnel = tunnel.clone();
+                    Arc::new(move || tunnel.peers())
+                },
+            }),
         };
         let sources = Sources {
             statuses: Arc::clone(&monitor) as _,
@@ -272,6 +287,7 @@ impl Server {
         let front_door = FrontDoor::new(
             hub.clone(),
             parts.registry.users(),
+            parts.registry.audit(),
             Some(rtsp_tls),
             door_config(streams),
         );
@@ -312,6 +328,25 @@ impl Server {
             clock: Arc::clone(&clock),
         };
         doors.spawn("sources", filling.run(doors.token()));
+        let looking = site.clone();
+        let raising = Arc::clone(&monitor);
+        doors.spawn(
+            "daily look at the store",
+            parts.daily.clone().run(
+                Arc::clone(&cameras) as _,
+                Arc::new(move |camera, range| {
+                    let site = looking.clone();
+                    Box::pin(async move {
+                        let found =
+                            moorline_web::route::verified(&site, &camera, None, range, false).await;
+                        found.map_err(|problem| problem.title().to_owned())
+                    })
+                }),
+                Arc::new(move |alarm| raising.raise(alarm)),
+                Arc::clone(&clock),
+                doors.token(),
+            ),
+        );
         let ports = moorline_mon::Ports {
             directory: Arc::clone(&cameras) as _,
             claims: parts.registry.claims(),
@@ -320,6 +355,7 @@ impl Server {
             sessions: Arc::new(tunnel.clone()),
             control: Arc::new(tunnel.clone()),
             notifier,
+            audit: parts.registry.audit(),
         };
         let stop = cameras_phase.token();
         cameras_phase.spawn("monitor", async move {
@@ -422,6 +458,8 @@ pub(crate) fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig>
         window: u32::try_from(window).context("tunnel.window is too large")?,
         queued_per_channel: usize::try_from((window * 2).max(4 << 20))?,
         unauthenticated: settings.tunnel.strangers as usize,
+        queued: usize::try_from(settings.tunnel.queued.bytes())?,
+        queued_per_tenant: usize::try_from(settings.tunnel.queued_per_tenant.bytes())?,
         ..TunnelConfig::default()
     })
 }
@@ -506,6 +544,8 @@ pub async fn metrics_reference() -> anyhow::Result<String> {
     let _ = moorline_tunnel::TunnelMetrics::register(&mut metrics.registry);
     let _ = ProxyMetrics::register(&mut metrics.registry);
     parts.archive.register(&mut metrics.registry);
+    notifier::register(None, &mut metrics.registry);
+    daily::register(parts.daily.clone(), &mut metrics.registry);
     parts.close().await;
     Ok(admin::reference_markdown(&metrics.registry))
 }

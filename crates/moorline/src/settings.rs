@@ -45,6 +45,11 @@ config_section! {
         pub window: ByteSize = ByteSize::mib(1),
         /// How many not yet authenticated connections are held at once.
         pub strangers: u32 = 4096,
+        /// How much of all cameras may wait in memory for whoever reads it, 16MiB or more. Over it the stream that holds most is closed, and read
+        /// anew: a machine with 1 GiB is safe with 128MiB.
+        pub queued: ByteSize = ByteSize::mib(512),
+        /// The same for the cameras of one tenant; `serve` has one tenant alone.
+        pub queued_per_tenant: ByteSize = ByteSize::mib(256),
     }
 }
 
@@ -373,6 +378,20 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
                 "write 256KiB to 4MiB; 1MiB is right for most",
             ),
         );
+    }
+    // Two sessions that are full: what one camera holds must never be what closes another's stream.
+    let least = ByteSize::mib(16);
+    for (field, value) in [
+        ("tunnel.queued", settings.tunnel.queued),
+        (
+            "tunnel.queued_per_tenant",
+            settings.tunnel.queued_per_tenant,
+        ),
+    ] {
+        if value < least {
+            let why = Complaint::new("too little for two cameras", "write 16MiB or more");
+            errors.add(field, value, why);
+        }
     }
     let streams = settings.rtsp.streams_per_user;
     if !(1..=4096).contains(&streams) {

@@ -4,12 +4,13 @@
 //! alarm, not we. Ends with its token.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moorline_base::CancellationToken;
 use moorline_base::SharedClock;
 use moorline_base::clock::sleep;
+use moorline_core::Timestamp;
 use url::Url;
 
 use crate::call::call;
@@ -30,6 +31,9 @@ pub struct Heartbeat {
 struct Counts {
     sent: AtomicU64,
     failed: AtomicU64,
+    /// Milliseconds since 1970 on the wall; 0: not yet.
+    last: AtomicI64,
+    failing: AtomicBool,
 }
 
 impl Heartbeat {
@@ -53,7 +57,6 @@ impl Heartbeat {
 
     /// Beats at once and then each interval, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut failing = false;
         loop {
             let beat = tokio::select! {
                 biased;
@@ -63,17 +66,18 @@ impl Heartbeat {
             match beat {
                 Ok(()) => {
                     self.counts.sent.fetch_add(1, Ordering::Relaxed);
-                    if failing {
+                    self.counts
+                        .last
+                        .store(self.clock.wall_ms(), Ordering::Relaxed);
+                    if self.counts.failing.swap(false, Ordering::Relaxed) {
                         tracing::info!("the heartbeat gets out again");
                     }
-                    failing = false;
                 }
                 Err(failure) => {
                     self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                    if !failing {
+                    if !self.counts.failing.swap(true, Ordering::Relaxed) {
                         tracing::warn!(reason = %failure.why, "the heartbeat does not get out; it is tried each interval");
                     }
-                    failing = true;
                 }
             }
             if sleep(&*self.clock, self.every, &stop).await.is_cancelled() {
@@ -85,6 +89,17 @@ impl Heartbeat {
     /// How many beats got out.
     pub fn sent(&self) -> u64 {
         self.counts.sent.load(Ordering::Relaxed)
+    }
+
+    /// When one got out last; `None`: none since the start.
+    pub fn last(&self) -> Option<Timestamp> {
+        let last = self.counts.last.load(Ordering::Relaxed);
+        (last != 0).then(|| Timestamp::from_millis(last))
+    }
+
+    /// Whether the last one did not get out.
+    pub fn is_failing(&self) -> bool {
+        self.counts.failing.load(Ordering::Relaxed)
     }
 
     /// How many did not.

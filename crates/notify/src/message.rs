@@ -28,57 +28,58 @@ impl Message {
             AlarmKind::RecordingStopped { site, cameras } => {
                 let subject = format!("Recording has stopped: {}", whom(site.as_deref(), cameras));
                 let mut text = format!("{subject}\n");
-                for camera in cameras.iter().take(NAMED) {
-                    let what = match camera.cause {
-                        AlarmCause::Gap(_) => "nothing recorded",
-                        AlarmCause::StoreWaits => "nothing stored",
-                    };
-                    let _ = write!(
-                        text,
-                        "\n{} ({})\n  {what} since {}\n  why: {}\n",
-                        title(camera),
-                        camera.id,
-                        local(camera.since, &camera.timezone),
-                        camera.cause.explanation(),
-                    );
-                    if let Some(detail) = &camera.detail {
-                        let _ = writeln!(text, "  the store says: {}", Untrusted::new(detail));
-                    }
-                    let _ = writeln!(
-                        text,
-                        "  what to do: {}",
-                        advice(camera.cause, &camera.id.typed())
-                    );
-                }
-                others(&mut text, cameras);
+                stand_still(&mut text, cameras);
                 text.push_str("\nYou get one more message when recording goes on.\n");
                 Self { subject, text }
             }
             AlarmKind::RecordingResumed { site, cameras } => {
                 let subject = format!("Recording again: {}", whom(site.as_deref(), cameras));
                 let mut text = format!("{subject}\n");
-                for camera in cameras.iter().take(NAMED) {
-                    let (since, until) = (
-                        local(camera.since, &camera.timezone),
-                        local(alarm.at, &camera.timezone),
-                    );
-                    let what = match camera.cause {
-                        AlarmCause::Gap(_) => {
-                            format!("nothing was recorded from {since} on, until about {until}")
-                        }
-                        AlarmCause::StoreWaits => format!(
-                            "nothing was stored from {since} on, until about {until}; what waited is being stored now"
-                        ),
-                    };
-                    let _ = write!(
-                        text,
-                        "\n{} ({})\n  {what}\n  why: {}\n",
-                        title(camera),
-                        camera.id,
-                        camera.cause.explanation(),
-                    );
+                record_again(&mut text, cameras, alarm.at);
+                Self { subject, text }
+            }
+            AlarmKind::ToldLate { stopped, resumed } => {
+                let subject = match (&**stopped, &**resumed) {
+                    ([], again) => {
+                        format!("Recording had stopped, and goes on: {}", whom(None, again))
+                    }
+                    (still, []) => format!("Recording has stopped: {}", whom(None, still)),
+                    (still, again) => format!(
+                        "Recording has stopped: {}; it goes on again: {}",
+                        whom(None, still),
+                        whom(None, again)
+                    ),
+                };
+                let mut text = format!(
+                    "{subject}\n\nThis comes late: nothing could be sent when it happened.\n"
+                );
+                stand_still(&mut text, stopped);
+                record_again(&mut text, resumed, alarm.at);
+                if !stopped.is_empty() {
+                    text.push_str("\nYou get one more message when recording goes on.\n");
                 }
-                others(&mut text, cameras);
+                Self { subject, text }
+            }
+            AlarmKind::RecordingsDamaged {
+                lost,
+                damaged,
+                cameras,
+                findings,
+            } => {
+                let whose = match &**cameras {
+                    [only] => only.to_string(),
+                    several => format!("{} cameras", several.len()),
+                };
+                let subject = format!("Recordings are lost or damaged: {whose}");
+                let mut text = format!(
+                    "{subject}\n\nThe store no longer has what it had taken: {lost} lost, {damaged} damaged.\n\n"
+                );
+                for finding in findings.iter().take(NAMED) {
+                    let _ = writeln!(text, "  {}", Untrusted::new(finding));
+                }
+                text.push_str(
+                    "\nwhat to do: look at the disk or the bucket (moorline doctor), and who may delete there. All of it: moorline segments verify --full\n",
+                );
                 Self { subject, text }
             }
             AlarmKind::KeyInTwoPlaces { camera, peers } => {
@@ -136,6 +137,59 @@ impl Message {
             }
         }
     }
+}
+
+/// Cameras that stand still, each with what to do.
+fn stand_still(text: &mut String, cameras: &[AlarmCamera]) {
+    for camera in cameras.iter().take(NAMED) {
+        let what = match camera.cause {
+            AlarmCause::Gap(_) => "nothing recorded",
+            AlarmCause::StoreWaits => "nothing stored",
+        };
+        let _ = write!(
+            text,
+            "\n{} ({})\n  {what} since {}\n  why: {}\n",
+            title(camera),
+            camera.id,
+            local(camera.since, &camera.timezone),
+            camera.cause.explanation(),
+        );
+        if let Some(detail) = &camera.detail {
+            let _ = writeln!(text, "  the store says: {}", Untrusted::new(detail));
+        }
+        let _ = writeln!(
+            text,
+            "  what to do: {}",
+            advice(camera.cause, &camera.id.typed())
+        );
+    }
+    others(text, cameras);
+}
+
+/// Cameras that record again, `at` the latest.
+fn record_again(text: &mut String, cameras: &[AlarmCamera], at: Timestamp) {
+    for camera in cameras.iter().take(NAMED) {
+        let (since, until) = (
+            local(camera.since, &camera.timezone),
+            local(camera.until.unwrap_or(at), &camera.timezone),
+        );
+        let what = match camera.cause {
+            AlarmCause::Gap(_) => {
+                format!("nothing was recorded from {since} on, until about {until}")
+            }
+            AlarmCause::StoreWaits => format!(
+                "nothing was stored from {since} on, until about {until}; what waited is being stored now"
+            ),
+        };
+        let _ = write!(
+            text,
+            "\n{} ({})\n  {what}\n  why: {}\n",
+            title(camera),
+            camera.id,
+            camera.cause.explanation(),
+        );
+    }
+    others(text, cameras);
 }
 
 fn title(camera: &AlarmCamera) -> String {
@@ -241,6 +295,7 @@ mod tests {
             title: title.into(),
             timezone: "Europe/Berlin".into(),
             since: "2026-11-21T03:20:05.5Z".parse().unwrap(),
+            until: None,
             cause: AlarmCause::Gap(cause),
             detail: None,
         }
@@ -301,6 +356,54 @@ mod tests {
             "{}",
             resumed.text
         );
+    }
+
+    #[test]
+    fn what_is_told_late_says_so_and_until_when_it_was() {
+        let mut again = camera("door", "Door", Cause::TunnelDown);
+        again.until = Some("2026-11-21T03:22:00Z".parse().unwrap());
+        let still = camera("yard", "Yard", Cause::TunnelDown);
+        let both = Message::of(&alarm(AlarmKind::ToldLate {
+            stopped: vec![still],
+            resumed: vec![again.clone()],
+        }));
+        assert_eq!(
+            both.subject,
+            "Recording has stopped: Yard; it goes on again: Door"
+        );
+        for line in [
+            "This comes late: nothing could be sent when it happened.\n",
+            "Yard (home/yard)\n  nothing recorded since 2026-11-21 04:20:05 CET (03:20:05 UTC)\n",
+            "Door (home/door)\n  nothing was recorded from 2026-11-21 04:20:05 CET (03:20:05 UTC) on, until about 2026-11-21 04:22:00 CET",
+            "one more message when recording goes on",
+        ] {
+            assert!(both.text.contains(line), "{line}\n{}", both.text);
+        }
+        let well = Message::of(&alarm(AlarmKind::ToldLate {
+            stopped: Vec::new(),
+            resumed: vec![again],
+        }));
+        assert_eq!(well.subject, "Recording had stopped, and goes on: Door");
+        assert!(!well.text.contains("one more message"), "{}", well.text);
+    }
+
+    #[test]
+    fn lost_recordings_are_told_with_what_to_do() {
+        let message = Message::of(&alarm(AlarmKind::RecordingsDamaged {
+            lost: 2,
+            damaged: 1,
+            cameras: vec!["home/yard".parse().unwrap()],
+            findings: vec!["home/yard: lost\r\nBcc: x".to_owned()],
+        }));
+        assert_eq!(message.subject, "Recordings are lost or damaged: home/yard");
+        for line in [
+            "2 lost, 1 damaged",
+            "  home/yard: lost",
+            "segments verify --full",
+        ] {
+            assert!(message.text.contains(line), "{line}\n{}", message.text);
+        }
+        assert!(!message.text.lines().any(|line| line.starts_with("Bcc")));
     }
 
     #[test]

@@ -61,31 +61,34 @@ impl Outlets {
         }))
     }
 
+    /// Who got it, and who did not, are two results: a message that one recipient has got is not sent to all again for another's sake.
     async fn by_email(
         &self,
         alarm: &Alarm,
         message: &Message,
-    ) -> Option<Result<&'static str, NotifyError>> {
+    ) -> Vec<Result<&'static str, NotifyError>> {
         let limit = limit(alarm);
-        let email = self.email.as_ref()?;
+        let Some(email) = self.email.as_ref() else {
+            return Vec::new();
+        };
         let mails = email.recipients().iter().map(|to| async move {
             let told = retry(&*self.clock, limit, || email.send(to, message)).await;
             told.map_err(|why| format!("{}: {why}", to.email))
         });
-        let failures: Vec<_> = join_all(mails)
-            .await
-            .into_iter()
-            .filter_map(Result::err)
-            .collect();
-        Some(if failures.is_empty() {
-            Ok(EMAIL)
-        } else {
+        let mails = join_all(mails).await;
+        let mut ended = Vec::new();
+        if mails.iter().any(Result::is_ok) {
+            ended.push(Ok(EMAIL));
+        }
+        let failures: Vec<_> = mails.into_iter().filter_map(Result::err).collect();
+        if !failures.is_empty() {
             let why = failures.join("; ");
-            Err(NotifyError {
+            ended.push(Err(NotifyError {
                 channel: EMAIL,
                 why,
-            })
-        })
+            }));
+        }
+        ended
     }
 }
 
@@ -124,9 +127,9 @@ impl Notifier for Outlets {
     ) -> Vec<Result<&'static str, NotifyError>> {
         let message = Message::of(alarm);
         let ended = match channel {
-            WEBHOOK => self.by_webhook(alarm, &message).await,
+            WEBHOOK => Vec::from_iter(self.by_webhook(alarm, &message).await),
             EMAIL => self.by_email(alarm, &message).await,
-            _ => None,
+            _ => Vec::new(),
         };
         logged(&message, ended)
     }

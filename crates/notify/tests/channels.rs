@@ -31,6 +31,7 @@ fn stopped(title: &str) -> Alarm {
                 title: title.into(),
                 timezone: "Europe/Berlin".into(),
                 since: "2026-11-21T03:20:05Z".parse().unwrap(),
+                until: None,
                 cause: AlarmCause::Gap(Cause::TunnelDown),
                 detail: None,
             }],

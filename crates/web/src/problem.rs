@@ -26,6 +26,11 @@ impl Problem {
         }))
     }
 
+    /// What is wrong, in words.
+    pub fn title(&self) -> &str {
+        &self.0.title
+    }
+
     /// With what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

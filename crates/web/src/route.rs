@@ -11,6 +11,8 @@ mod patch;
 mod session;
 mod users;
 
+pub use export::verified;
+
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch as patch_method, post, put};
 use moorline_core::user::Role;
@@ -273,7 +275,7 @@ pub fn routes() -> Vec<Route> {
         route(
             "GET",
             "/tenants/{tenant}/audit",
-            "Who did what, newest first",
+            "Who did what, newest first, at most 1,000; ?from=, ?to=, ?camera= and ?user= choose",
             AtLeast(Admin),
             get(users::audit_log),
         ),

@@ -158,7 +158,7 @@ impl Driver {
                 client: notice.client,
             },
         };
-        crate::alarm_task::queue(&self.shared.metrics, &self.alarms, alarm);
+        crate::alarm_task::queue(&self.shared, alarm);
     }
 }
 

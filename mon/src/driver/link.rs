@@ -152,7 +152,7 @@ impl Driver {
                 peers: vec![here.to_string(), there.to_string()],
             },
         };
-        crate::alarm_task::queue(&self.shared.metrics, &self.alarms, alarm);
+        crate::alarm_task::queue(&self.shared, alarm);
     }
 
     /// Begins the waiting claim when its time has come and none is under way.

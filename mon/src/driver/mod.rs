@@ -24,12 +24,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use moorline_base::Backoff;
-use moorline_core::alarm::{Alarm, NoticeKind};
+use moorline_core::alarm::NoticeKind;
 use moorline_core::camera::Access;
 use moorline_core::lifecycle::{Event, Lifecycle, Link, Role};
 use moorline_core::port::Memory;
 use moorline_core::{Camera, Cause, Generation, InstanceId, SessionId, SourceName, Timestamp};
-use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Span;
 
@@ -69,7 +68,6 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     ports: Arc<Ports>,
     mailbox: Arc<Mailbox>,
-    alarms: mpsc::Sender<Alarm>,
     lan_sessions: Arc<AtomicU64>,
     span: Span,
     origin: Instant,
@@ -113,7 +111,6 @@ impl Driver {
         shared: Arc<Shared>,
         ports: Arc<Ports>,
         memory: Memory,
-        alarms: mpsc::Sender<Alarm>,
         lan_sessions: Arc<AtomicU64>,
     ) -> Self {
         let now = shared.clock.monotonic();
@@ -165,7 +162,6 @@ impl Driver {
             camera,
             shared,
             ports,
-            alarms,
             lan_sessions,
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use moorline_base::clock::timeout;
 use moorline_base::{Backoff, Untrusted};
 use moorline_core::alarm::NoticeKind;
-use moorline_core::lifecycle::{Action, Event, Role};
-use moorline_core::port::{WorkloadOrder, WorkloadSpec};
+use moorline_core::lifecycle::{Action, EndReason, Event, Link, Role};
+use moorline_core::port::{AuditEntry, AuditEvent, WorkloadOrder, WorkloadSpec};
 use moorline_core::status::{ArchiveReport, RelayReport, RelayState};
 use moorline_core::{Generation, InstanceId, SessionId, SourceName};
 use tracing::Instrument;
@@ -47,7 +47,12 @@ impl Driver {
                 self.appear(session);
                 self.ports.sessions.serve(session, generation);
             }
-            Action::EndSession { session, reason } => self.end_session(session, reason),
+            Action::EndSession { session, reason } => {
+                if reason == EndReason::Superseded {
+                    self.taken_over(session);
+                }
+                self.end_session(session, reason);
+            }
             Action::Start {
                 instance,
                 generation,
@@ -87,6 +92,28 @@ impl Driver {
                 self.instances.remove(&instance);
             }
         }
+    }
+
+    /// A tunnel that served gives way to another (S35). A claim that lost its turn is none: it never served.
+    fn taken_over(&self, session: SessionId) {
+        let address = |session: &SessionId| {
+            let peer = self.tunnels.get(session).and_then(|tunnel| tunnel.peer);
+            peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string())
+        };
+        let served = self.tunnels.get(&session);
+        if served.is_none_or(|tunnel| tunnel.generation.is_none()) {
+            return;
+        }
+        let by = match self.table.link() {
+            Link::Up { session: new, .. } => address(&new),
+            Link::Grace { .. } | Link::Absent => return,
+        };
+        self.ports.audit.write(AuditEntry {
+            at: self.shared.now(),
+            actor: format!("camera {}", self.camera.id),
+            event: AuditEvent::Takeover,
+            subject: format!("{} from {} by {by}", self.camera.id, address(&session)),
+        });
     }
 
     /// Says who serves from now on, and what is new about it (S4).

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moorline_core::alarm::{Alarm, AlarmKind};
+use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
 use moorline_core::camera::{Enabled, Record};
-use moorline_core::port::TunnelEnd;
+use moorline_core::port::{Statuses as _, TunnelEnd};
 use moorline_core::status::{CameraStatus, LinkStatus, OpenGap, RelayState};
 use moorline_core::{Camera, Cause, Timestamp};
 
@@ -72,6 +72,17 @@ fn short(alarm: &Alarm) -> String {
     let (word, cameras) = match &alarm.kind {
         AlarmKind::RecordingStopped { cameras, .. } => ("stopped", cameras),
         AlarmKind::RecordingResumed { cameras, .. } => ("resumed", cameras),
+        AlarmKind::ToldLate { stopped, resumed } => {
+            let names = |cameras: &[AlarmCamera]| -> Vec<_> {
+                let names = cameras.iter().map(|camera| camera.id.name().to_owned());
+                names.collect()
+            };
+            return format!(
+                "late: stopped {} resumed {}",
+                names(stopped).join(" "),
+                names(resumed).join(" ")
+            );
+        }
         other => return format!("{other:?}"),
     };
     let names = cameras.iter().map(|camera| camera.id.name());
@@ -133,7 +144,9 @@ impl Sim {
             .collect();
         let now = Duration::from_secs(self.now);
         let (alarms, changes) = self.alarms.look(&entries, now, at(self.now));
-        for (id, since) in changes {
+        let told = alarms.iter().flat_map(crate::outbox::cameras);
+        let told = told.map(|(id, since)| (id.clone(), since));
+        for (id, since) in told.chain(changes) {
             for camera in &mut self.cameras {
                 if camera.entry.camera.id == id {
                     camera.entry.alarmed_since = since;
@@ -459,4 +472,75 @@ async fn a_dead_channel_delays_no_message_on_the_others() {
     world.pass(200).await;
     let alarms = world.fakes.alarms.lock().unwrap().clone();
     assert_eq!(alarms.len(), 3, "{alarms:?}");
+}
+
+/// The uplink is gone: cameras and channel fail together, and one camera comes back before the channel does.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_takes_the_channel_along_is_told_when_the_channel_is_back() {
+    let names = ["yard", "door"];
+    let world = World::new(names.map(record));
+    let first = instance(1, 0);
+    for (session, name) in (1..).zip(names) {
+        world.up(session, name).await;
+        world.relay(name, first, RelayState::Playing).await;
+        world.archive(name, first, world.now()).await;
+    }
+    world.fakes.away.store(true, Ordering::SeqCst);
+    for session in 1..=2 {
+        world.ended(session, TunnelEnd::Lost).await;
+    }
+    world.pass(1_000).await;
+    let memory = || world.fakes.memories.lock().unwrap()[&record("yard").id].clone();
+    assert_eq!(memory().alarmed_since, None, "nobody was told");
+    let untold = world.monitor.untold();
+    assert_eq!((untold[0].channel, untold[0].cameras), ("webhook", 2));
+    assert!(untold[0].failing_since.is_some());
+    world.up(3, "door").await;
+    let records = async |seconds: u64| {
+        for _ in 0..seconds / 10 {
+            let (back, now) = (instance(2, 0), world.now());
+            world.relay("door", back, RelayState::Playing).await;
+            world.archive("door", back, now).await;
+            world.pass(10).await;
+        }
+    };
+    records(1_000).await;
+    assert_eq!(*world.fakes.alarms.lock().unwrap(), []);
+    records(1_000).await;
+    world.fakes.away.store(false, Ordering::SeqCst);
+    records(1_300).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(
+        alarms.iter().map(short).collect::<Vec<_>>(),
+        ["late: stopped yard resumed door"]
+    );
+    let AlarmKind::ToldLate { resumed, .. } = &alarms[0].kind else {
+        panic!("{alarms:?}")
+    };
+    assert!(resumed[0].until > Some(resumed[0].since));
+    assert_eq!(memory().alarmed_since, Some(START));
+    let untold = world.monitor.untold();
+    assert_eq!((untold[0].cameras, untold[0].failing_since), (0, None));
+    records(3_600).await;
+    assert_eq!(world.fakes.alarms.lock().unwrap().len(), 1, "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_that_did_not_get_out_before_a_restart_is_told_after_it() {
+    let world = World::new([record("yard")]);
+    world.fakes.away.store(true, Ordering::SeqCst);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(900).await;
+    let (_, fakes) = world.stop().await;
+    let memories = fakes.memories.lock().unwrap().clone();
+    let later = START + Duration::from_secs(1_000);
+    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    world.pass(300).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(
+        alarms.iter().map(short).collect::<Vec<_>>(),
+        ["stopped yard"]
+    );
 }

@@ -69,6 +69,18 @@ async fn p1_the_newest_tunnel_takes_over_and_the_older_one_is_ended() {
             Done::Rebind(I1, G2)
         ]
     );
+    let audited: Vec<_> = {
+        let entries = world.fakes.audit.lock().unwrap();
+        let told = entries
+            .iter()
+            .map(|entry| (entry.actor.clone(), entry.event, entry.subject.clone()));
+        told.collect()
+    };
+    let what = "home/yard from 192.0.2.2:50001 by 192.0.2.1:50002".to_owned();
+    assert_eq!(
+        audited,
+        [("camera home/yard".to_owned(), AuditEvent::Takeover, what)]
+    );
     world.ended(1, TunnelEnd::HungUp).await;
     assert_eq!(world.fakes.take(), [], "old news");
     assert!(matches!(
@@ -86,6 +98,11 @@ async fn of_tunnels_that_wait_for_a_claim_only_the_newest_gets_one() {
     }
     let superseded = |session| Done::End(SessionId(session), EndReason::Superseded);
     assert_eq!(world.fakes.take(), [superseded(1), superseded(2)]);
+    assert_eq!(
+        *world.fakes.audit.lock().unwrap(),
+        [],
+        "none of them served"
+    );
     world.fakes.claims(ClaimMode::Grant);
     world.settle().await;
     let served = world.fakes.take();

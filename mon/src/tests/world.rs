@@ -104,6 +104,7 @@ pub(crate) struct Fakes {
     pub(crate) alive: Mutex<Option<Timestamp>>,
     pub(crate) stores: Mutex<u32>,
     pub(crate) alarms: Mutex<Vec<Alarm>>,
+    pub(crate) audit: Mutex<Vec<AuditEntry>>,
     pub(crate) specs: Mutex<Vec<WorkloadSpec>>,
     pub(crate) live: Mutex<BTreeSet<InstanceId>>,
     storing: AtomicU32,
@@ -112,6 +113,8 @@ pub(crate) struct Fakes {
     pub(crate) panics: AtomicBool,
     /// There is a second channel, on which nothing gets out.
     pub(crate) dead_channel: AtomicBool,
+    /// The channel is away: each message is tried for 10 minutes in vain.
+    pub(crate) away: AtomicBool,
     /// The next `serve` panics.
     pub(crate) serve_panics: AtomicBool,
     /// No channel is configured: nobody can be told.
@@ -277,12 +280,36 @@ impl Notifier for Fakes {
         if channel == "email" {
             std::future::pending::<()>().await;
         }
+        let end = tokio::time::Instant::now() + Duration::from_secs(600);
+        while self.away.load(Ordering::SeqCst) {
+            if tokio::time::Instant::now() > end {
+                let why = "no route to host".to_owned();
+                return vec![Err(NotifyError { channel, why })];
+            }
+            tokio::time::sleep(Duration::from_secs(120)).await;
+        }
         self.alarms.lock().unwrap().push(alarm.clone());
         vec![Ok(channel)]
     }
 
     fn reaches_anybody(&self) -> bool {
         !self.no_channel.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Audit for Fakes {
+    fn write(&self, entry: AuditEntry) {
+        self.audit.lock().unwrap().push(entry);
+    }
+
+    async fn read(
+        &self,
+        _: &TenantId,
+        _: &AuditFilter,
+        _: u32,
+    ) -> Result<Vec<AuditEntry>, PortError> {
+        Ok(self.audit.lock().unwrap().clone())
     }
 }
 
@@ -337,12 +364,14 @@ impl World {
             alive: Mutex::default(),
             stores: Mutex::default(),
             alarms: Mutex::default(),
+            audit: Mutex::default(),
             specs: Mutex::default(),
             live: Mutex::default(),
             storing: AtomicU32::default(),
             most_storing: AtomicU32::default(),
             panics: AtomicBool::default(),
             dead_channel: AtomicBool::default(),
+            away: AtomicBool::default(),
             serve_panics: AtomicBool::default(),
             no_channel: AtomicBool::default(),
         });
@@ -357,6 +386,7 @@ impl World {
             sessions: fakes.clone(),
             control: fakes.clone(),
             notifier: fakes.clone(),
+            audit: fakes.clone(),
         };
         let cancel = CancellationToken::new();
         let running = tokio::spawn(watch.run(ports, cancel.clone()));

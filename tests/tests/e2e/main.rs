@@ -29,6 +29,7 @@ mod first_camera;
 mod garage;
 mod gateway;
 mod kill_nine;
+mod losses;
 mod other_cameras;
 mod players;
 mod restart;

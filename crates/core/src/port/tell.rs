@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, Untold};
 use crate::id::{CameraId, TenantId};
 use crate::status::CameraStatus;
 
@@ -18,6 +18,12 @@ pub trait Statuses: Send + Sync {
 
     /// Counts changes. Never blocks.
     fn version(&self) -> u64;
+
+    /// What each channel of the alarms has not told yet; a channel that has told everything is in it too. Never blocks. Empty where another
+    /// process tells.
+    fn untold(&self) -> Vec<Untold> {
+        Vec::new()
+    }
 
     /// The operator hangs up on a camera: the session ends and its workloads drain. Idempotent.
     fn hang_up(&self, camera: &CameraId);
@@ -69,7 +75,7 @@ pub struct NotifyError {
 #[async_trait]
 pub trait Notifier: Send + Sync {
     /// Sends by every configured channel; each tries again on its own for at most 10 minutes. Returns how each channel ended; empty if none
-    /// is configured.
+    /// is configured, or nobody is to be told by this process. A channel that reached some of its recipients has two results.
     async fn tell(&self, alarm: &Alarm) -> Vec<Result<&'static str, NotifyError>>;
 
     /// Whether any channel is configured: with none nobody is told, and nothing counts as told. Never blocks.

@@ -56,8 +56,19 @@ impl OwnAlarms {
                 site: site.clone(),
                 cameras: of(cameras)?,
             },
-            // Both arise from a session of this replica, whoever holds the camera by now.
+            AlarmKind::ToldLate { stopped, resumed } => {
+                let (stopped, resumed) = (of(stopped), of(resumed));
+                if stopped.is_none() && resumed.is_none() {
+                    return None;
+                }
+                AlarmKind::ToldLate {
+                    stopped: stopped.unwrap_or_default(),
+                    resumed: resumed.unwrap_or_default(),
+                }
+            }
+            // They arise from a session of this replica, whoever holds the camera by now, or from this process alone.
             kind @ (AlarmKind::KeyInTwoPlaces { .. }
+            | AlarmKind::RecordingsDamaged { .. }
             | AlarmKind::Notice { .. }
             | AlarmKind::Test) => kind.clone(),
         };
@@ -154,6 +165,7 @@ mod tests {
             title: String::new(),
             timezone: "UTC".to_owned(),
             since: Timestamp::default(),
+            until: None,
             cause: AlarmCause::Gap(Cause::TunnelDown),
             detail: None,
         };

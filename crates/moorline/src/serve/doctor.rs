@@ -1,5 +1,12 @@
 //! `moorline doctor`: what is wrong or will go wrong, and what to do about it. Each check looks at one thing.
 
+mod machine;
+mod told;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::net::OpenFiles;
@@ -7,43 +14,68 @@ use moorline_core::camera::{Access, Camera, Record};
 use moorline_core::port::CameraDirectory as _;
 use moorline_core::status::{CameraStatus, RelayState};
 use moorline_core::{CameraId, Timestamp};
-use moorline_web::Operations as _;
+use moorline_notify::Heartbeat;
 use moorline_web::api::DoctorFinding;
 
+use super::daily::Looked;
 use super::operations::Operator;
 use super::parts::Remark;
 use super::place;
+use super::tls::{self, Certificate};
 use crate::{backup, output};
 
-/// Files and sockets that a camera needs: session, relay, recorder, spool, some viewers.
-const FILES_PER_CAMERA: u64 = 5;
 /// A backup older than this is worth a warning.
 const BACKUP_AGE: Duration = Duration::from_secs(30 * 86_400);
 
-/// What doctor knows of the running server, besides what it can look up.
+/// What doctor knows besides what it can look up.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The host name that everybody is told.
     pub public_host: String,
     /// Nobody set it.
     pub host_guessed: bool,
-    /// The limit of open files; `None` while no server runs.
-    pub open_files: Option<OpenFiles>,
-    /// The certificate is one that we made.
-    pub self_signed: bool,
+    /// The running server; `None` while none runs.
+    pub running: Option<Running>,
 }
+
+/// What only a running server has.
+#[derive(Clone)]
+pub struct Running {
+    /// The limit of open files.
+    pub open_files: OpenFiles,
+    /// The certificate in force.
+    pub certificate: Arc<Certificate>,
+    /// The heartbeat, if there is one.
+    pub heartbeat: Option<Heartbeat>,
+    /// Where each connected camera comes from.
+    pub peers: Arc<dyn Fn() -> Vec<(CameraId, IpAddr)> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("open_files", &self.open_files)
+            .field("heartbeat", &self.heartbeat)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A certificate that ends so soon is worth a warning: 21 days, since ACME clients renew 30 days before.
+const CERTIFICATE_ENDS: Duration = Duration::from_secs(21 * 86_400);
 
 /// Looks at everything.
 pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     let mut findings = vec![
         host(&operator.facts),
         backup_made(operator),
-        channels(operator),
-        certificate(&operator.facts),
+        told::alarms(operator),
+        certificate(operator),
     ];
-    findings.extend(open_files(operator));
-    findings.extend(disk(operator));
+    findings.extend(machine::open_files(operator));
+    findings.extend(machine::disks(operator));
+    findings.extend(peers(operator));
     findings.extend(store(operator).await);
+    findings.extend(recordings(operator.daily.last(), operator_now(operator)));
     findings.push(cameras(operator));
     findings
 }
@@ -102,7 +134,7 @@ fn backup_made(operator: &Operator) -> DoctorFinding {
     let Some(made) = mark.and_then(|text| text.trim().parse::<Timestamp>().ok()) else {
         return warning("backup", "none was made yet", hint);
     };
-    let age = Timestamp::from_millis(operator.clock.wall_ms()).since(made);
+    let age = operator_now(operator).since(made);
     if age > BACKUP_AGE {
         return warning(
             "backup",
@@ -113,39 +145,19 @@ fn backup_made(operator: &Operator) -> DoctorFinding {
     ok("backup", format!("made {} ago", output::duration(age)))
 }
 
-fn channels(operator: &Operator) -> DoctorFinding {
-    let alert = &operator.settings.alert;
-    let names = [
-        ("webhook", !alert.webhook.is_empty()),
-        ("e-mail", !alert.email_to.is_empty()),
-    ];
-    let set: Vec<&str> = names
-        .iter()
-        .filter(|(_, set)| *set)
-        .map(|(name, _)| *name)
-        .collect();
-    if set.is_empty() {
-        let hint =
-            "set alert.webhook, or alert.email_to and alert.smtp; then try moorline alert test";
-        return warning("alarms", "nobody is told when recording stops", hint);
-    }
-    if alert.heartbeat.is_empty() {
-        let hint =
-            "set alert.heartbeat to a URL of a service that tells you when it is no longer fetched";
-        return warning(
-            "alarms",
-            format!(
-                "{}; but nobody is told when this server itself dies",
-                set.join(", ")
-            ),
-            hint,
-        );
-    }
-    ok("alarms", format!("{}, heartbeat", set.join(", ")))
+fn certificate(operator: &Operator) -> DoctorFinding {
+    let file = &operator.settings.server.tls_certificate;
+    let expires = match &operator.facts.running {
+        Some(running) => running.certificate.expires(),
+        None if file.is_empty() => None,
+        None => tls::expires(Path::new(file)),
+    };
+    let now = operator_now(operator);
+    of_certificate(file.is_empty(), expires, now)
 }
 
-fn certificate(facts: &Facts) -> DoctorFinding {
-    if facts.self_signed {
+fn of_certificate(self_signed: bool, expires: Option<Timestamp>, now: Timestamp) -> DoctorFinding {
+    if self_signed {
         let hint = "set server.tls_certificate and server.tls_key to a certificate for your name";
         return warning(
             "certificate",
@@ -153,37 +165,61 @@ fn certificate(facts: &Facts) -> DoctorFinding {
             hint,
         );
     }
-    ok("certificate", "from your files")
+    let hint = "renew it; the server reads it again when it gets SIGHUP";
+    let Some(expires) = expires else {
+        let hint = "see whether it is an X.509 certificate in PEM";
+        return warning(
+            "certificate",
+            "from your files; its end cannot be read",
+            hint,
+        );
+    };
+    if expires <= now {
+        let ago = output::duration(now.since(expires));
+        return problem(
+            "certificate",
+            format!("it expired {ago} ago: browsers and players refuse it"),
+            hint,
+        );
+    }
+    let left = expires.since(now);
+    let told = format!("from your files, for {} more", output::duration(left));
+    if left < CERTIFICATE_ENDS {
+        return warning("certificate", told, hint);
+    }
+    ok("certificate", told)
 }
 
-fn open_files(operator: &Operator) -> Option<DoctorFinding> {
-    let files = operator.facts.open_files?;
-    let cameras = operator.registry.cameras().snapshot().len() as u64;
-    let wanted = cameras.max(100) * FILES_PER_CAMERA;
-    if files.enough_for(wanted) {
-        return Some(ok("open files", format!("{} may be open", files.now)));
+/// All cameras seem to come from one address (rule S9): limits per network would count everybody as one, strangers too.
+fn peers(operator: &Operator) -> Option<DoctorFinding> {
+    let running = operator.facts.running.as_ref()?;
+    let set = operator.registry.cameras().snapshot();
+    let peers = (running.peers)();
+    let with_site = peers.iter().map(|(camera, address)| {
+        let site = set.get(camera).and_then(|camera| camera.site.clone());
+        (*address, site)
+    });
+    one_address(with_site)
+}
+
+/// Cameras of one place share its public address, which is no fault; those of several sites do not, and no camera comes from the private
+/// address of a proxy or a container network together with all others.
+fn one_address(peers: impl Iterator<Item = (IpAddr, Option<String>)>) -> Option<DoctorFinding> {
+    let (mut addresses, mut sites, mut count) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for (address, site) in peers {
+        addresses.insert(address.to_canonical());
+        sites.extend(site);
+        count += 1;
     }
-    let finding = format!("{} may be open; {cameras} cameras want {wanted}", files.now);
-    Some(problem(
-        "open files",
-        finding,
-        "raise the limit: LimitNOFILE=65536 in the systemd unit, or ulimit -n 65536",
+    let only = addresses.first().filter(|_| addresses.len() == 1)?;
+    if count < 2 || (!place::is_inside(*only) && sites.len() < 2) {
+        return None;
+    }
+    Some(warning(
+        "addresses",
+        format!("all {count} connected cameras come from {only}"),
+        "a proxy or a container network hides their addresses: limits against strangers count them as one. Pass connections on with their source (host network, DNAT)",
     ))
-}
-
-fn disk(operator: &Operator) -> Option<DoctorFinding> {
-    let disk = operator.disk()?;
-    let told = format!(
-        "{} of {} free",
-        output::bytes(disk.free),
-        output::bytes(disk.total)
-    );
-    if disk.free < operator.settings.archive.disk_free.bytes() {
-        let hint =
-            "make room, or lower archive.disk_free; recordings are being deleted to keep it free";
-        return Some(problem("disk", told, hint));
-    }
-    Some(ok("disk", told))
 }
 
 async fn store(operator: &Operator) -> Vec<DoctorFinding> {
@@ -208,11 +244,45 @@ async fn store(operator: &Operator) -> Vec<DoctorFinding> {
     }
 }
 
+fn operator_now(operator: &Operator) -> Timestamp {
+    Timestamp::from_millis(operator.clock.wall_ms())
+}
+
+/// What the daily look at the store found; nothing before the first.
+fn recordings(last: Option<Looked>, now: Timestamp) -> Option<DoctorFinding> {
+    let last = last?;
+    let ago = output::duration(now.since(last.at));
+    let looked = format!(
+        "{} looked at {ago} ago",
+        output::count(last.objects, "object")
+    );
+    if last.lost + last.damaged > 0 {
+        let whose: BTreeSet<&str> = last.findings.iter().map(|one| &*one.camera).collect();
+        let whose: Vec<&str> = whose.into_iter().take(NAMED).collect();
+        let finding = format!(
+            "{} lost and {} damaged of {looked}: {}",
+            last.lost,
+            last.damaged,
+            whose.join(", ")
+        );
+        let hint = "moorline segments verify names them; look at the disk or the bucket, and at who may delete there";
+        return Some(problem("recordings", finding, hint));
+    }
+    if last.failed > 0 {
+        let finding = format!(
+            "{looked}; of {} the store did not answer",
+            output::count(last.failed as u64, "camera")
+        );
+        return Some(warning("recordings", finding, "moorline segments verify"));
+    }
+    Some(ok("recordings", format!("nothing missing, {looked}")))
+}
+
 fn cameras(operator: &Operator) -> DoctorFinding {
     let set = operator.registry.cameras().snapshot();
     // Without a server no camera is recorded, which says nothing of the cameras.
-    if operator.facts.open_files.is_some() {
-        let now = Timestamp::from_millis(operator.clock.wall_ms());
+    if operator.facts.running.is_some() {
+        let now = operator_now(operator);
         let all = set.iter().map(AsRef::as_ref);
         if let Some(finding) = unrecorded(all, |id| operator.statuses.get(id), now) {
             return finding;
@@ -284,97 +354,4 @@ fn unrecorded<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use moorline_core::Cause;
-    use moorline_core::camera::{Enabled, Source};
-    use moorline_core::segment::Retention;
-    use moorline_core::status::{LinkStatus, OpenGap, RelayReport, RtspFault};
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
-    }
-
-    fn camera(name: &str) -> Camera {
-        Camera {
-            id: name.parse().unwrap(),
-            title: name.to_owned(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: at(0),
-            keys: Vec::new(),
-            access: Access::Lan {
-                host: "192.168.1.5".to_owned(),
-                port: 554,
-            },
-            main: Source::default(),
-            sub: None,
-            record: Record::Main,
-            retention: Retention::Days(14),
-            enabled: Enabled::Yes,
-        }
-    }
-
-    fn status(id: &CameraId, cause: Option<Cause>) -> CameraStatus {
-        let since = at(100);
-        let report = RelayReport {
-            source: moorline_core::SourceName::Main,
-            state: RelayState::Refused {
-                fault: RtspFault::Unauthorized,
-            },
-            since,
-            path: None,
-            media: Vec::new(),
-            bits_per_second: 0,
-            readers: 1,
-            pictures: 0,
-            pictures_lost: 0,
-            resyncs: 0,
-        };
-        let refused = cause == Some(Cause::RtspError);
-        CameraStatus {
-            camera: id.clone(),
-            link: LinkStatus::Absent,
-            link_since: since,
-            relays: refused.then_some(report).into_iter().collect(),
-            archive: None,
-            durable_until: None,
-            recorded_until: None,
-            gaps: cause
-                .map(|cause| (OpenGap { since, cause }, None))
-                .into_iter()
-                .collect(),
-            said: Vec::new(),
-            client: None,
-            notices: Vec::new(),
-            troubles: Vec::new(),
-        }
-    }
-
-    fn look(cameras: &[Camera]) -> Option<DoctorFinding> {
-        let cause = |id: &CameraId| match id.name() {
-            "auth" => Some(Cause::RtspError),
-            "well" => None,
-            _ => Some(Cause::TunnelDown),
-        };
-        unrecorded(cameras.iter(), |id| Some(status(id, cause(id))), at(160))
-    }
-
-    #[test]
-    fn cameras_that_are_not_recorded_are_a_problem_with_its_cause() {
-        let mut off = camera("off");
-        off.record = Record::Off;
-        let mut disabled = camera("disabled");
-        disabled.enabled = Enabled::Disabled;
-        assert_eq!(look(&[camera("well"), off.clone(), disabled.clone()]), None);
-        let found = look(&[camera("auth"), camera("well"), off, camera("yard")]).unwrap();
-        assert_eq!(found.level, "problem");
-        assert_eq!(
-            found.finding,
-            "not recorded: auth: the camera's RTSP server refused the stream (unauthorized), 1m 0s; yard: the camera could not be reached, 1m 0s"
-        );
-        assert!(found.hint.unwrap().contains("camera set auth --login"));
-        let many: Vec<Camera> = (0..20).map(|n| camera(&format!("c{n}"))).collect();
-        assert!(look(&many).unwrap().finding.ends_with("; and 12 more"));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Who is told, from the settings.
 
+use std::fmt;
 use std::sync::Arc;
 
 use moorline_base::Secret;
@@ -7,6 +8,11 @@ use moorline_base::clock::{SharedClock, SystemClock};
 use moorline_base::error::Hinted;
 use moorline_core::port::Notifier;
 use moorline_notify::{Config, Heartbeat, Outlets, Security};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 
 use crate::settings::{Alert, SmtpSecurity};
 
@@ -55,6 +61,27 @@ pub fn of(alert: &Alert, clock: &SharedClock) -> anyhow::Result<Arc<dyn Notifier
 /// A setting is wrong; names it.
 pub fn heartbeat(alert: &Alert, clock: &SharedClock) -> anyhow::Result<Option<Heartbeat>> {
     Heartbeat::new(&config(alert), Arc::clone(clock)).map_err(|error| wrong(&error).into())
+}
+
+/// Tells the metrics of the heartbeat, if there is one.
+pub fn register(heartbeat: Option<Heartbeat>, registry: &mut Registry) {
+    registry.register_collector(Box::new(Beats(heartbeat)));
+}
+
+#[derive(Debug)]
+struct Beats(Option<Heartbeat>);
+
+impl Collector for Beats {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let help = "When the heartbeat got out last, in seconds since 1970";
+        let name = "heartbeat_last_success_timestamp_seconds";
+        let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let last = self.0.as_ref().and_then(Heartbeat::last);
+        match last {
+            Some(last) => ConstGauge::new(last.as_millis() / 1_000).encode(family),
+            None => Ok(()),
+        }
+    }
 }
 
 fn wrong(error: &moorline_notify::ConfigError) -> Hinted {

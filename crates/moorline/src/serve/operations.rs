@@ -25,6 +25,7 @@ use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyFinding, Ver
 use moorline_web::problem::Problem;
 
 use super::classes::{self, SearchError};
+use super::daily::Daily;
 use super::doctor::{self, Facts};
 use super::parts::Store;
 use super::usage::Usage;
@@ -50,6 +51,8 @@ pub struct Operator {
     pub swept: SweepState,
     /// What recordings take.
     pub usage: Usage,
+    /// What the daily look at the store found last.
+    pub daily: Daily,
     /// The spool.
     pub archive: moorline_archiver::Archive,
     /// What cameras are doing.

@@ -22,6 +22,7 @@ use moorline_store::verify::Digests;
 use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
 
 use super::classes;
+use super::daily::Daily;
 use super::usage::Usage;
 use crate::settings::{Settings, StoreKind};
 
@@ -127,6 +128,8 @@ pub struct Parts {
     pub swept: SweepState,
     /// What recordings take.
     pub usage: Usage,
+    /// What the daily look at the store found last.
+    pub daily: Daily,
     /// Spool and uploader.
     pub archive: Archive,
     /// The read side.
@@ -192,6 +195,7 @@ impl Parts {
             store,
             swept,
             usage: Usage::default(),
+            daily: Daily::open(data.join("verified.json")),
             archive,
             reader: Arc::new(reader),
         })
@@ -237,8 +241,17 @@ fn open_store(data: &Path, settings: &Settings, clock: &SharedClock) -> anyhow::
             } else {
                 PathBuf::from(given)
             };
-            let store = DirectoryStore::open(&path, Arc::clone(clock));
+            let store = if given.is_empty() {
+                DirectoryStore::open(&path, Arc::clone(clock))
+            } else {
+                // It may be a disk of its own, and not be mounted.
+                let memory = data.join("archive-mark");
+                DirectoryStore::open_remembered(&path, &memory, Arc::clone(clock))
+            };
             let store = store.hint(|| "archive.directory names it; it must be writable")?;
+            if let Some(why) = store.absent() {
+                tracing::error!("{why}; recordings wait in the spool");
+            }
             Ok(Store {
                 read: Arc::new(store.clone()),
                 sink: Arc::new(store.clone()),

@@ -90,9 +90,14 @@ pub fn public_port(setting: u16, listened: SocketAddr) -> u16 {
 
 /// Whether an address may change under the feet of cameras that were told it.
 pub fn may_change(host: &str) -> bool {
-    let private = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    };
-    host.parse::<IpAddr>().is_ok_and(private)
+    host.parse::<IpAddr>()
+        .is_ok_and(|ip| !ip.is_loopback() && is_inside(ip))
+}
+
+/// Whether an address is of a private network, or of this machine.
+pub fn is_inside(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
+    }
 }

@@ -70,6 +70,7 @@ pub fn site(
         store: parts.store.clone(),
         swept: parts.swept.clone(),
         usage: parts.usage.clone(),
+        daily: parts.daily.clone(),
         archive: parts.archive.clone(),
         statuses: Arc::clone(&sources.statuses),
         notifier,

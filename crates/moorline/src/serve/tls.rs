@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
+use moorline_core::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -56,6 +57,17 @@ pub fn load(server: &Server, data: &Path, public_host: &str) -> anyhow::Result<C
     })
 }
 
+/// When the first certificate of a PEM file expires; `None`: that cannot be read.
+pub fn expires(file: &Path) -> Option<Timestamp> {
+    end(&CertificateDer::from_pem_file(file).ok()?)
+}
+
+fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = parsed.validity().not_after.timestamp();
+    Some(Timestamp::from_millis(seconds.checked_mul(1_000)?))
+}
+
 /// A server configuration that asks `resolver` for the certificate at each connection.
 ///
 /// # Errors
@@ -85,6 +97,11 @@ impl Certificate {
     /// From now on this one.
     pub fn set(&self, next: CertifiedKey) {
         self.0.store(Arc::new(next));
+    }
+
+    /// When it expires; `None`: that cannot be read.
+    pub fn expires(&self) -> Option<Timestamp> {
+        end(self.0.load().cert.first()?)
     }
 
     /// SHA-256 of the certificate, as browsers show it when they ask whether to trust it.

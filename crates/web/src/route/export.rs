@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::stream;
+use moorline_core::camera::Camera;
 use moorline_core::port::{AuditEntry, AuditEvent, Export, StoreError};
-use moorline_core::segment::ObjectKey;
+use moorline_core::segment::{ObjectKey, Tier};
 use moorline_core::user::Role;
 use moorline_core::{TimeRange, Timestamp};
 
@@ -130,6 +131,12 @@ pub(super) async fn segment(
         house.segments.sit(&access)?,
     );
     let length = site.store.head(&key).await?;
+    site.audit.write(AuditEntry {
+        at: site.now(),
+        actor: access.actor(),
+        event: AuditEvent::Export,
+        subject: format!("{} {key}", parsed.place().camera),
+    });
     let pieces = (0..length.div_ceil(PIECE))
         .map(move |piece| piece * PIECE..((piece + 1) * PIECE).min(length));
     let store = Arc::clone(&site.store);
@@ -173,12 +180,26 @@ pub(super) async fn verify(
     };
     bounds::check(range, most, what)?;
     let _seat = house.verifies.sit(&access)?;
-    let verified = site
-        .operations
-        .verify(&camera.id, stretch.tier, range, stretch.full);
+    let verified = verified(&site, &camera, stretch.tier, range, stretch.full).await?;
+    Ok(Json(verified))
+}
+
+/// Looks for what the store has lost or spoiled of a camera in a stretch, of one tier or of all, and marks it; `full` reads every object.
+/// Whoever calls it bounds the stretch (`bounds`) and the time.
+///
+/// # Errors
+/// The store fails.
+pub async fn verified(
+    site: &Site,
+    camera: &Camera,
+    tier: Option<Tier>,
+    range: TimeRange,
+    full: bool,
+) -> Result<VerifyView, Problem> {
+    let verified = site.operations.verify(&camera.id, tier, range, full);
     let mut verified = verified.await?;
     // After it: what it found lost is explained by its markers from now on.
-    for missing in unexplained(&site, &camera, stretch.tier, range).await? {
+    for missing in unexplained(site, camera, tier, range).await? {
         verified.findings.push(VerifyFinding {
             camera: camera.id.to_string(),
             kind: "lost".to_owned(),
@@ -188,5 +209,5 @@ pub(super) async fn verify(
             to: Some(missing.to),
         });
     }
-    Ok(Json(verified))
+    Ok(verified)
 }

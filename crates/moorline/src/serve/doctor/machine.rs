@@ -1,0 +1,101 @@
+//! What the machine gives: open files, and room on the disks.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use moorline_base::files::{DiskSpace, disk_space};
+use moorline_base::net::OpenFiles;
+use moorline_core::port::CameraDirectory as _;
+use moorline_web::api::DoctorFinding;
+
+use super::super::operations::Operator;
+use super::{ok, problem};
+use crate::output;
+
+/// Files and sockets that a camera needs: session, relay, recorder, spool, some viewers.
+const FILES_PER_CAMERA: u64 = 5;
+
+/// Whether as many files may be open as the cameras want.
+pub(super) fn open_files(operator: &Operator) -> Option<DoctorFinding> {
+    let running = operator.facts.running.as_ref()?;
+    let cameras = operator.registry.cameras().snapshot().len() as u64;
+    Some(enough(running.open_files, cameras))
+}
+
+pub(super) fn enough(files: OpenFiles, cameras: u64) -> DoctorFinding {
+    let wanted = cameras.max(100) * FILES_PER_CAMERA;
+    if files.enough_for(wanted) {
+        return ok("open files", format!("{} may be open", files.now));
+    }
+    let finding = format!("{} may be open; {cameras} cameras want {wanted}", files.now);
+    problem(
+        "open files",
+        finding,
+        "raise the limit: LimitNOFILE=65536 in the systemd unit, or ulimit -n 65536",
+    )
+}
+
+/// The disk with recordings, and the spool's where that is another one.
+pub(super) fn disks(operator: &Operator) -> Vec<DoctorFinding> {
+    let free = operator.settings.archive.disk_free.bytes();
+    let spool = operator.data.join("spool");
+    let archive = operator.store.directory.as_ref();
+    let Some(archive) = archive.map(|store| store.path().to_owned()) else {
+        return vec![room(
+            "disk of the spool",
+            &spool,
+            disk_space(&spool),
+            free / 2,
+        )];
+    };
+    // What lies in the place of a disk that is not mounted says nothing; the store's own line tells.
+    let mut found = Vec::new();
+    if operator
+        .store
+        .directory
+        .as_ref()
+        .is_none_or(|store| store.absent().is_none())
+    {
+        found.push(room("disk", &archive, disk_space(&archive), free));
+    }
+    if !same_disk(&archive, &spool) {
+        let space = disk_space(&spool);
+        found.push(room("disk of the spool", &spool, space, free / 2));
+    }
+    found
+}
+
+/// Whether both lie on one file system; of one that cannot be looked at nobody knows.
+fn same_disk(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+    device(one).is_some_and(|one| device(other) == Some(one))
+}
+
+/// `least` bytes are to stay free; below that recordings go.
+pub(super) fn room(
+    check: &str,
+    path: &Path,
+    space: io::Result<DiskSpace>,
+    least: u64,
+) -> DoctorFinding {
+    let space = match space {
+        Ok(space) => space,
+        Err(error) => {
+            let hint = "nothing can be recorded there: see whether its disk is mounted, and who may read it";
+            let finding = format!("cannot look at {}: {error}", path.display());
+            return problem(check, finding, hint);
+        }
+    };
+    let told = format!(
+        "{} of {} free",
+        output::bytes(space.available),
+        output::bytes(space.total)
+    );
+    if space.available < least {
+        let hint =
+            "make room, or lower archive.disk_free; recordings are being deleted to keep it free";
+        return problem(check, told, hint);
+    }
+    ok(check, told)
+}

@@ -232,7 +232,7 @@ async fn tell_by(shared: Arc<Shared>, ports: Arc<Ports>, name: &'static str) {
             entry.is_some_and(|entry| is_watched(&entry))
         };
         let now = shared.now();
-        let next = |channel: &mut Channel| channel.outbox.next(owed_too, now, &watched);
+        let next = |channel: &mut Channel| channel.outbox.next(owed_too, now, watched);
         let Some(alarm) = deliveries.channel(name, next).flatten() else {
             let (queued, owes) = deliveries
                 .channel(name, |channel| {

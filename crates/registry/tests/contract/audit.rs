@@ -23,10 +23,10 @@ async fn all_of(audit: &dyn Audit, tenant: &TenantId, limit: u32) -> Vec<AuditEn
 
 pub(crate) async fn entries_are_found_by_time_camera_and_user(audit: &dyn Audit) {
     for (number, actor, event, subject) in [
-        (10, "anna", AuditEvent::View, "home/yard"),
-        (20, "bert", AuditEvent::Export, "home/yard 1 2"),
-        (30, "camera home/yard", AuditEvent::Takeover, "192.0.2.1"),
-        (40, "anna", AuditEvent::View, "home/yard-2"),
+        (10, "anna", AuditEvent::View, "home/gate"),
+        (20, "bert", AuditEvent::Export, "home/gate 1 2"),
+        (30, "camera home/gate", AuditEvent::Takeover, "192.0.2.1"),
+        (40, "anna", AuditEvent::View, "home/gate-2"),
         (50, "operator", AuditEvent::UserChange, "anna"),
     ] {
         audit.write(entry(number, actor, event, subject));
@@ -35,11 +35,11 @@ pub(crate) async fn entries_are_found_by_time_camera_and_user(audit: &dyn Audit)
         let read = audit.read(&TenantId::home(), &filter, 100).await.unwrap();
         read.iter().map(|entry| entry.at.as_millis()).collect()
     };
-    let yard = AuditFilter {
-        camera: Some("home/yard".parse().unwrap()),
+    let gate = AuditFilter {
+        camera: Some("home/gate".parse().unwrap()),
         ..AuditFilter::default()
     };
-    assert_eq!(found(yard.clone()).await, [30, 20, 10]);
+    assert_eq!(found(gate.clone()).await, [30, 20, 10]);
     let anna = AuditFilter {
         user: Some("anna".to_owned()),
         ..AuditFilter::default()
@@ -49,7 +49,7 @@ pub(crate) async fn entries_are_found_by_time_camera_and_user(audit: &dyn Audit)
         user: anna.user,
         from: Some(Timestamp::from_millis(10)),
         to: Some(Timestamp::from_millis(20)),
-        ..yard
+        ..gate
     };
     assert_eq!(found(both).await, [10]);
     let none = AuditFilter {

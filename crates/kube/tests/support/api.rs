@@ -315,14 +315,25 @@ impl Api {
             async move {
                 loop {
                     changed.borrow_and_update();
-                    let next = this.state.lock().unwrap().history.iter().find_map(
-                        |(version, key, event, object)| {
-                            let matches = *version > seen
-                                && key.0 == target
-                                && selected(object, selector.as_ref());
-                            matches.then(|| (*version, json!({"type": event, "object": object})))
-                        },
-                    );
+                    let next = {
+                        let state = this.state.lock().unwrap();
+                        let history = &state.history;
+                        let from = history.partition_point(|(version, ..)| *version <= seen);
+                        let next =
+                            history
+                                .range(from..)
+                                .find_map(|(version, key, event, object)| {
+                                    let matches =
+                                        key.0 == target && selected(object, selector.as_ref());
+                                    matches.then(|| {
+                                        (*version, json!({"type": event, "object": object}))
+                                    })
+                                });
+                        if next.is_none() {
+                            seen = state.version.max(seen);
+                        }
+                        next
+                    };
                     if let Some((version, event)) = next {
                         seen = version;
                         let line = Bytes::from(format!("{event}\n"));

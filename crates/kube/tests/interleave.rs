@@ -1,0 +1,415 @@
+//! Claims, pods, Leases and janitors of three replicas in any order, with faults between them: one serves at a time, no spool is lost, and
+//! everything comes to an end.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::Method;
+use moorline_base::{CancellationToken, SharedClock};
+use moorline_core::id::InstanceId;
+use moorline_core::lifecycle::Role;
+use moorline_core::port::{
+    CameraDirectory as _, Claims as _, Holder, Holders as _, LinkEvent, LinkEvents as _, PodUid,
+    TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder,
+    WorkloadSpec, Workloads as _,
+};
+use moorline_core::{CameraId, Generation, SessionId};
+use moorline_kube::{
+    Gone, Janitor, KubeHolders, KubeMemories, Leases, PodCache, PodSettings, Pods,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::{Api, CAMERAS, Fault, Mon, camera, server, session, within};
+
+const PODS: &str = "/api/v1/pods";
+const CLASSES: &str = "/apis/moorline.dev/v1alpha1/cameraclasses";
+/// How long the monitor of this test waits for a tunnel that was lost.
+const GRACE: Duration = Duration::from_secs(10);
+
+fn yard() -> CameraId {
+    "acme/yard".parse().unwrap()
+}
+
+/// The monitor's mailbox of tunnels, when nobody looks into it.
+struct Nobody;
+
+impl TunnelEvents for Nobody {
+    fn up(&self, _: TunnelUp) -> bool {
+        true
+    }
+
+    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
+
+    fn ended(&self, _: SessionId, _: TunnelEnd) {}
+}
+
+/// The gateway's part: which pods an order reaches.
+#[derive(Default)]
+struct Told(Mutex<(BTreeMap<InstanceId, Vec<PodUid>>, BTreeSet<InstanceId>)>);
+
+impl WorkloadLinks for Told {
+    fn assign(&self, spec: WorkloadSpec, pods: &[(Role, PodUid)]) {
+        let archivers = pods.iter().filter(|(role, _)| *role == Role::Archiver);
+        let archivers = archivers.map(|(_, uid)| uid.clone()).collect();
+        self.0.lock().unwrap().0.insert(spec.instance, archivers);
+    }
+
+    fn order(&self, _: &CameraId, instance: InstanceId, order: WorkloadOrder) {
+        if let WorkloadOrder::Drain { .. } = order {
+            self.0.lock().unwrap().1.insert(instance);
+        }
+    }
+
+    fn forget(&self, _: &CameraId, instance: InstanceId) {
+        let mut told = self.0.lock().unwrap();
+        told.0.remove(&instance);
+        told.1.remove(&instance);
+    }
+}
+
+impl WorkloadEvents for Told {
+    fn tell(&self, _: &CameraId, _: InstanceId, _: WorkloadEvent) {}
+}
+
+impl Told {
+    /// Archivers that were told to drain.
+    fn draining(&self) -> Vec<PodUid> {
+        let told = self.0.lock().unwrap();
+        let links = told.1.iter().filter_map(|link| told.0.get(link));
+        links.flatten().cloned().collect()
+    }
+}
+
+struct Replica {
+    mon: Mon,
+    pods: Pods,
+    told: Arc<Told>,
+    leases: Leases,
+    /// Its tasks that renew; `None` while it cannot.
+    renews: Option<tokio::task::JoinHandle<()>>,
+    instance: Arc<Mutex<Option<InstanceId>>>,
+}
+
+impl Replica {
+    async fn new(api: &Api, clock: &SharedClock, number: u16) -> Self {
+        let mut mon = Mon::new(api, clock, number).await;
+        let gone = Gone::default();
+        mon.holders = KubeHolders::new(&mon.directory, mon.owned.clone(), gone.clone());
+        let (cache, told) = (PodCache::default(), Arc::new(Told::default()));
+        let (watch, client, cancel) = (cache.clone(), api.client(), mon.stop.clone());
+        tokio::spawn(async move { watch.run(client, cancel).await });
+        within("the first list of pods", cache.listed()).await;
+        let pods = Pods::new(
+            mon.writer.clone(),
+            cache,
+            told.clone(),
+            told.clone(),
+            KubeMemories::new(mon.directory.clone()),
+            PodSettings {
+                gateway: "moorline-mon.moorline-system:8443".into(),
+                signer: "moorline-signer.moorline-system:8444".into(),
+            },
+            mon.stop.clone(),
+        );
+        let leases = Leases::new(
+            api.client(),
+            "moorline-system",
+            mon.owned.replica().name.clone(),
+            gone,
+            mon.directory.freshness().clone(),
+            clock.clone(),
+        );
+        let janitor = Janitor::new(pods.clone(), leases.clone());
+        let cancel = mon.stop.clone();
+        tokio::spawn(async move { janitor.run(cancel).await });
+        let mut replica = Self {
+            mon,
+            pods,
+            told,
+            leases,
+            renews: None,
+            instance: Arc::default(),
+        };
+        replica.renew();
+        replica
+    }
+
+    fn renew(&mut self) {
+        let (leases, never) = (self.leases.clone(), CancellationToken::new());
+        self.renews = Some(tokio::spawn(async move { leases.run(never).await }));
+    }
+
+    /// Its API calls for Leases stop, or begin again.
+    fn toggle_lease(&mut self) {
+        match self.renews.take() {
+            Some(task) => task.abort(),
+            None => self.renew(),
+        }
+    }
+
+    /// A tunnel comes up here and is claimed, as the monitor does it.
+    fn connect(&self, number: u64) {
+        let Some(record) = self.mon.directory.snapshot().get(&yard()).cloned() else {
+            return;
+        };
+        let session = SessionId(number);
+        let taken = self.mon.claims.events(Arc::new(Nobody)).up(TunnelUp {
+            session,
+            key: None,
+            camera: record.clone(),
+            peer: Some(([203, 0, 113, 9], 40_000).into()),
+            client: String::new(),
+        });
+        assert!(taken);
+        let had = matches!(self.mon.holders.holder(&yard()), Holder::Here(_));
+        let (claims, pods, instance) = (
+            self.mon.claims.clone(),
+            self.pods.clone(),
+            self.instance.clone(),
+        );
+        tokio::spawn(async move {
+            let Ok(generation) = claims.claim(&yard(), session).await else {
+                return;
+            };
+            let mut instance = instance.lock().unwrap();
+            match *instance {
+                Some(instance) if had => {
+                    pods.order(&yard(), instance, WorkloadOrder::Rebind { generation });
+                }
+                _ => {
+                    let new = InstanceId {
+                        generation,
+                        ordinal: 0,
+                    };
+                    *instance = Some(new);
+                    pods.start(WorkloadSpec {
+                        instance: new,
+                        camera: record,
+                        generation,
+                        gaps: Vec::new(),
+                        durable_until: None,
+                        recorded_from: None,
+                    });
+                }
+            }
+        });
+    }
+
+    /// The tunnel that is served here is lost; unless it comes back, its pods drain after the grace.
+    fn lose(&self) {
+        let own = self.mon.owned.get(&yard());
+        let Some((own, session)) = own.and_then(|own| Some((own.clone(), own.session?))) else {
+            return;
+        };
+        let events = self.mon.claims.events(Arc::new(Nobody));
+        events.ended(session, TunnelEnd::Lost);
+        let (owned, claims, pods, instance) = (
+            self.mon.owned.clone(),
+            self.mon.claims.clone(),
+            self.pods.clone(),
+            self.instance.clone(),
+        );
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            let same = owned.get(&yard());
+            if same.is_none_or(|now| now.generation != own.generation) {
+                return;
+            }
+            // As the monitor: until it is written.
+            while claims.release(&yard(), own.generation).await.is_err() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            if let Some(instance) = instance.lock().unwrap().take() {
+                let budget = Duration::from_secs(60);
+                pods.order(&yard(), instance, WorkloadOrder::Drain { budget });
+            }
+        });
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if let Some(task) = self.renews.take() {
+            task.abort();
+        }
+    }
+}
+
+/// What happens next.
+#[derive(Debug, Clone)]
+enum Step {
+    /// The camera connects to a replica.
+    Connect(usize),
+    /// The tunnel that this replica serves is lost.
+    Lose(usize),
+    /// The next request of this kind goes wrong.
+    Wrong(u8, u8),
+    /// This replica cannot renew its Lease any more, or can again.
+    Lease(usize),
+    /// The camera is deleted and made again.
+    Again,
+    /// Time passes.
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (0_usize..3).prop_map(Step::Connect),
+        3 => (0_usize..3).prop_map(Step::Lose),
+        3 => ((0_u8..3), (0_u8..3)).prop_map(|(kind, fault)| Step::Wrong(kind, fault)),
+        1 => (0_usize..3).prop_map(Step::Lease),
+        1 => Just(Step::Again),
+        5 => (1_u64..15_000).prop_map(Step::Wait),
+    ]
+}
+
+fn uid(object: &Value) -> String {
+    object["metadata"]["uid"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// What must hold at any moment.
+#[derive(Default)]
+struct Watched {
+    greatest: BTreeMap<String, u64>,
+    archivers: BTreeSet<String>,
+    drained: Arc<Mutex<BTreeSet<String>>>,
+    /// Of Cameras that are gone: the garbage collector's.
+    collected: BTreeSet<String>,
+}
+
+impl Watched {
+    fn look(&mut self, api: &Api, replicas: &[Replica]) -> Result<(), TestCaseError> {
+        let now = session(api, "acme", "yard")["generation"]
+            .as_u64()
+            .unwrap_or(0);
+        let camera = api
+            .get(CAMERAS, "t-acme", "yard")
+            .map(|camera| uid(&camera));
+        let before = self
+            .greatest
+            .insert(camera.unwrap_or_default(), now)
+            .unwrap_or(0);
+        prop_assert!(now >= before, "{before} then {now}");
+        let serves = |replica: &&Replica| {
+            replica.mon.holders.holder(&yard()) == Holder::Here(Generation(now))
+        };
+        prop_assert!(
+            replicas.iter().filter(serves).count() <= 1,
+            "two serve generation {now}"
+        );
+        let archivers: BTreeSet<String> = api
+            .list(PODS)
+            .iter()
+            .filter(|pod| pod["metadata"]["labels"]["moorline.dev/role"] == "archiver")
+            .map(uid)
+            .collect();
+        let drained = self.drained.lock().unwrap();
+        for gone in self.archivers.difference(&archivers) {
+            prop_assert!(
+                drained.contains(gone) || self.collected.contains(gone),
+                "the spool of {gone} is lost"
+            );
+        }
+        self.archivers = archivers;
+        Ok(())
+    }
+}
+
+async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    api.put(
+        CLASSES,
+        json!({"apiVersion": "moorline.dev/v1alpha1", "kind": "CameraClass", "metadata": {"name": "standard"}, "spec": {"image": "a"}}),
+    );
+    let mut replicas = Vec::new();
+    for number in 0..3 {
+        replicas.push(Replica::new(&api, &clock, number).await);
+    }
+    let mut watched = Watched::default();
+    // Archivers that are told to drain do so, within seconds.
+    let tolds: Vec<_> = replicas
+        .iter()
+        .map(|replica| (replica.told.clone(), replica.pods.clone()))
+        .collect();
+    let (drained, stop) = (watched.drained.clone(), replicas[0].mon.stop.clone());
+    tokio::spawn(async move {
+        while !stop.is_cancelled() {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            for (told, pods) in &tolds {
+                for pod in told.draining() {
+                    drained.lock().unwrap().insert(pod.0.clone());
+                    pods.said(&yard(), Role::Archiver, &pod, LinkEvent::Drained);
+                }
+            }
+        }
+    });
+    for (number, step) in (1..).zip(steps) {
+        match step {
+            Step::Connect(which) => replicas[which].connect(number),
+            Step::Lose(which) => replicas[which].lose(),
+            Step::Lease(which) => replicas[which].toggle_lease(),
+            Step::Wrong(kind, fault) => {
+                let (method, path) = [
+                    (Method::PUT, "yard/status"),
+                    (Method::POST, "/pods"),
+                    (Method::DELETE, "/pods/"),
+                ][usize::from(kind)]
+                .clone();
+                let fault = match fault {
+                    0 => Fault::Swallowed,
+                    1 => Fault::AnswerLost,
+                    _ => Fault::Refused(429, "TooManyRequests", "slow down".into()),
+                };
+                api.trap(method, path, 1, fault);
+            }
+            Step::Again => {
+                api.remove(CAMERAS, "t-acme", "yard");
+                for pod in api.list(PODS) {
+                    watched.collected.insert(uid(&pod));
+                    let name = pod["metadata"]["name"].as_str().unwrap();
+                    api.remove(PODS, "t-acme", name);
+                }
+                api.put(CAMERAS, camera("acme", "yard"));
+            }
+            Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        }
+        watched.look(&api, &replicas)?;
+    }
+    // The camera calls no more, and every replica can renew.
+    for replica in &mut replicas {
+        if replica.renews.is_none() {
+            replica.renew();
+        }
+    }
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        replicas.iter().for_each(Replica::lose);
+        watched.look(&api, &replicas)?;
+    }
+    let pods: Vec<String> = api.list(PODS).iter().map(uid).collect();
+    prop_assert!(pods.is_empty(), "left: {pods:?}");
+    prop_assert!(session(&api, "acme", "yard")["mon"].is_null());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Connections, losses, faults of the API server, Leases that run out, cameras that are made again.
+    #[test]
+    fn one_serves_no_spool_is_lost_and_everything_ends(steps in proptest::collection::vec(step(), 1..20)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(interleave(steps))?;
+    }
+}

@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use moorline_core::camera::Enabled;
 use moorline_core::port::CameraDirectory as _;
 use moorline_kube::{TenantSettings, Tenants};
@@ -14,7 +16,7 @@ use support::{Api, CAMERAS, Mon, camera, server};
 
 const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
 
-async fn world() -> (Api, Mon) {
+async fn with_tenants() -> (Api, Mon, Arc<Tenants>) {
     let (api, clock) = server();
     let mon = Mon::new(&api, &clock, 0).await;
     let settings = TenantSettings {
@@ -26,10 +28,31 @@ async fn world() -> (Api, Mon) {
         outside: moorline_base::network::Outside::default(),
         store_endpoint: None,
     };
-    let tenants = Tenants::new(mon.directory.clone(), settings, clock);
-    let cancel = mon.stop.clone();
-    tokio::spawn(async move { tenants.run(cancel).await });
+    let tenants = Arc::new(Tenants::new(mon.directory.clone(), settings, clock));
+    let (cancel, running) = (mon.stop.clone(), Arc::clone(&tenants));
+    tokio::spawn(async move { running.run(cancel).await });
+    (api, mon, tenants)
+}
+
+async fn world() -> (Api, Mon) {
+    let (api, mon, _) = with_tenants().await;
     (api, mon)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_pods_and_people_are_told_is_brought_up_to_date_without_a_restart() {
+    let (api, _mon, tenants) = with_tenants().await;
+    api.put(TENANTS, acme(false, "keep"));
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    let told = |api: &Api| {
+        let config = api.get("/api/v1/configmaps", "t-acme", "moorline").unwrap();
+        config["data"]["public_host"].clone()
+    };
+    assert_eq!(told(&api), "cctv.example.com");
+    let moved = "cameras.example.com";
+    tenants.tell([("public_host".to_owned(), moved.to_owned())].into());
+    api.until("the new name", |api| told(api) == moved).await;
 }
 
 fn acme(suspended: bool, on_delete: &str) -> Value {

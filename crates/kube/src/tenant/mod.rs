@@ -23,6 +23,7 @@ use kube::{Api, ResourceExt as _};
 use moorline_base::{CancellationToken, SharedClock};
 use rand::Rng as _;
 use serde_json::json;
+use tokio::sync::watch;
 
 pub use admin::{KubeTenants, TenantAdminError, TenantChange, ready};
 pub use objects::{CLASSES, MAX_RETENTION_DAYS, TenantSettings};
@@ -69,7 +70,7 @@ fn storage_id() -> String {
 pub struct Tenants {
     client: Connection,
     directory: KubeDirectory,
-    settings: TenantSettings,
+    settings: watch::Sender<TenantSettings>,
     clock: SharedClock,
 }
 
@@ -79,9 +80,18 @@ impl Tenants {
         Self {
             client: Connection(directory.client().clone()),
             directory,
-            settings,
+            settings: watch::Sender::new(settings),
             clock,
         }
+    }
+
+    /// What pods and people are told is this from now on: each tenant's namespace is brought up to it.
+    pub fn tell(&self, config: std::collections::BTreeMap<String, String>) {
+        self.settings.send_if_modified(|settings| {
+            let news = settings.config != config;
+            settings.config = config;
+            news
+        });
     }
 
     /// Reconciles until `cancel`.
@@ -90,8 +100,13 @@ impl Tenants {
         // Which version of each tenant is as it should be.
         let mut settled: HashMap<String, Option<i64>> = HashMap::new();
         let mut full = self.clock.monotonic() + EVERY;
+        let mut told = self.settings.subscribe();
         loop {
             changes.borrow_and_update();
+            if told.has_changed().unwrap_or(false) {
+                told.borrow_and_update();
+                settled.clear();
+            }
             if self.clock.monotonic() >= full {
                 settled.clear();
                 full = self.clock.monotonic() + EVERY;
@@ -126,6 +141,7 @@ impl Tenants {
             tokio::select! {
                 slept = moorline_base::clock::sleep(&*self.clock, wait, &cancel) => if slept.is_cancelled() { return },
                 Ok(()) = changes.changed() => {}
+                Ok(()) = told.changed() => settled.clear(),
             }
         }
     }
@@ -163,7 +179,7 @@ impl Tenants {
     /// What the tenant asks for and does not get (rule S17): its cameras would record to nowhere.
     fn wrong(&self, tenant: &Tenant) -> Option<Done> {
         let endpoint = tenant.spec.store.as_ref()?.endpoint.as_ref()?;
-        let right = self.settings.outside.check(endpoint).err()?;
+        let right = self.settings.borrow().outside.check(endpoint).err()?;
         let message = format!("spec.store.endpoint = {endpoint:?}: {right}");
         Some(Done::Wrong("StoreRefused", message))
     }
@@ -247,7 +263,7 @@ impl Tenants {
     }
 
     async fn make(&self, tenant: &Tenant, name: &str) -> Result<Done, Fault> {
-        let all = objects(tenant, name, &self.settings);
+        let all = objects(tenant, name, &self.settings.borrow());
         for made in &all {
             self.apply(made).await?;
         }

@@ -7,13 +7,13 @@
 //! Any replica takes any camera. What ends first at SIGTERM are the tunnels: cameras call again and another replica claims them; no pod is touched.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use moorline_base::error::{Hinted, WithHint as _};
-use moorline_base::{CancellationToken, net};
+use moorline_base::{CancellationToken, Clock, net};
 use moorline_core::port::{Landings, Sessions, WorkloadEvents};
 use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
@@ -31,6 +31,8 @@ use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve;
 
+/// How often the mounted host keys are looked at.
+const LOOK: Duration = Duration::from_secs(30);
 /// Tunnels that end per second at a stop: their cameras call again, and other replicas claim them.
 const END_PER_SECOND: u32 = 20;
 /// What of `cluster.stop` is kept for what ends after the tunnels.
@@ -180,6 +182,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     // come back is the janitor's. It ends with the process.
     let never = CancellationToken::new();
     tokio::spawn(async move { watch.run(ports, never).await });
+    let showing = tunnel.clone();
     let budget = cluster.stop.get().saturating_sub(AFTER_TUNNELS);
     let (stop, ending) = (role.work.token(), tunnel);
     role.work.spawn("tunnels", async move {
@@ -190,6 +193,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
             left = ended.left,
             "tunnels ended"
         );
+    });
+    let (stop, mount) = (role.doors.token(), PathBuf::from(&cluster.host_keys));
+    let looking = Arc::clone(&clock);
+    role.doors.spawn("host keys", async move {
+        exchange(&showing, keys, &mount, &*looking, &stop).await;
     });
     let stop = role.doors.token();
     role.doors
@@ -205,6 +213,34 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     role.doors
         .spawn("leases", async move { leases.run(stop).await });
     role.run().await
+}
+
+/// Shows new host keys once the mounted Secret has them. Such as cannot be read leave the old ones in use.
+async fn exchange(
+    tunnel: &Tunnel,
+    mut used: HostKeys,
+    mount: &Path,
+    clock: &dyn Clock,
+    stop: &CancellationToken,
+) {
+    while !moorline_base::clock::sleep(clock, LOOK, stop)
+        .await
+        .is_cancelled()
+    {
+        match HostKeys::load_mounted(mount) {
+            Ok(keys) if keys.public().eq(used.public()) => {}
+            Ok(keys) => {
+                tunnel.change_keys(&keys);
+                used = keys;
+                tracing::warn!(
+                    "the SSH host keys were exchanged: cameras that pin another one do not get in any more"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the SSH host keys cannot be read: the old ones stay in use");
+            }
+        }
+    }
 }
 
 fn named(field: &str, text: &str) -> anyhow::Result<String> {

@@ -30,7 +30,7 @@ pub(super) async fn run(
 ) {
     let wire = Wire::new(socket, Arc::clone(&session), &inner.metrics);
     let handler = CameraHandler::new(Arc::clone(&inner), monitor, Arc::clone(&session));
-    let ssh = Arc::clone(&inner.ssh);
+    let ssh = inner.ssh();
     // russh returns from the first only after the client's version line.
     // Boxed, since what it needs until then is much and is needed no longer than that.
     let running = async { Box::pin(run_stream(ssh, wire, handler)).await?.await };

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use moorline_base::net::Acceptor;
@@ -56,7 +56,8 @@ pub(crate) struct Inner {
     pub(crate) strangers: StrangerList,
     pub(crate) tracker: TaskTracker,
     pub(crate) enrolment: OnceLock<Arc<dyn Enrolment>>,
-    ssh: Arc<Config>,
+    /// With the host keys: exchanged where they are.
+    ssh: RwLock<Arc<Config>>,
     admission: Mutex<Admission>,
     next: AtomicU64,
     stopping: CancellationToken,
@@ -70,6 +71,12 @@ impl Inner {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// What a connection is served with that begins now.
+    fn ssh(&self) -> Arc<Config> {
+        let ssh = self.ssh.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&ssh)
     }
 
     /// A session has proved its key.
@@ -181,7 +188,7 @@ impl Tunnel {
             config.penalties,
         );
         Ok(Tunnel(Arc::new(Inner {
-            ssh: Arc::new(config.ssh(keys)),
+            ssh: RwLock::new(Arc::new(config.ssh(keys))),
             registry: Registry::new(&config, metrics.queued.clone()),
             seats: Seats::default(),
             strangers: StrangerList::default(),
@@ -200,6 +207,12 @@ impl Tunnel {
     /// From now on strangers may enrol as user `enroll`, by this port. The first call counts.
     pub fn enrol_by(&self, enrolment: Arc<dyn Enrolment>) {
         let _ = self.0.enrolment.set(enrolment);
+    }
+
+    /// Whoever connects from now on is shown these host keys. Sessions that are there stay.
+    pub fn change_keys(&self, keys: &HostKeys) {
+        let ssh = Arc::new(self.0.config.ssh(keys));
+        *self.0.ssh.write().unwrap_or_else(PoisonError::into_inner) = ssh;
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

@@ -258,3 +258,22 @@ async fn a_client_that_pinned_another_key_does_not_connect() {
     assert_eq!(status.code(), Some(1), "{}", client.tail());
     assert_eq!(rig.all(), []);
 }
+
+#[tokio::test]
+async fn new_host_keys_are_shown_to_whoever_connects_next_and_end_nobody() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let args = ["-y", "-N", "-R", "0:127.0.0.1:1"];
+    let _first = rig.dbclient(&key, "yard", &args, &[]);
+    rig.up(0).await;
+    let new = HostKeys::generate().unwrap();
+    rig.tunnel.change_keys(&new);
+    let mut pinned = rig.dbclient(&key, "yard", &args, &[]);
+    let status = pinned.wait(SOON).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", pinned.tail());
+    let ended = |seen: &Seen| matches!(seen, Seen::Ended(..));
+    assert!(!rig.all().iter().any(ended), "who was there stays");
+    let lines = new.known_hosts_dropbear("127.0.0.1").join("\n");
+    std::fs::write(rig.home.path().join(".ssh/known_hosts"), lines).unwrap();
+    let _second = rig.dbclient(&key, "yard", &args, &[]);
+    rig.up(1).await;
+}

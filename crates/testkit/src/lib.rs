@@ -4,7 +4,7 @@
 //! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
 //! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other Debian releases ([`dropbear`]), Garage
 //! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), names that a test makes up ([`dns`]),
-//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]).
+//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated camera ([`emu`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
 //! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
@@ -23,6 +23,7 @@ pub mod cluster;
 mod debian;
 pub mod dns;
 pub mod dropbear;
+pub mod emu;
 mod error;
 pub mod eventually;
 pub mod fault;

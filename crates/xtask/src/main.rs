@@ -49,7 +49,7 @@ enum Task {
         /// Also build what the long tier needs (Garage, cargo-deny, cargo-fuzz; up to half an hour) into target/peers
         #[arg(long)]
         long: bool,
-        /// Also install what `emu` and `dist` need: QEMU, cross compilers, a compiler with the source of its library (1 GB)
+        /// Also install what `test --emu`, `emu` and `dist` need: QEMU, cross compilers, a compiler with the source of its library (1 GB)
         #[arg(long)]
         emu: bool,
     },
@@ -104,6 +104,9 @@ struct TestOptions {
     /// Also the cluster tests, at the end
     #[arg(long, conflicts_with_all = ["cluster", "package", "filter"])]
     with_cluster: bool,
+    /// Only the tests of the emulated camera (docs/design/camera-lab.md); with --long they run at the end
+    #[arg(long, conflicts_with_all = ["cluster", "package"])]
+    emu: bool,
     /// The cluster tests run on the cluster of this file instead of the lab (docs/design/cluster-lab.md says what it needs)
     #[arg(long, value_name = "FILE", requires_all = ["cluster", "image"])]
     kubeconfig: Option<PathBuf>,

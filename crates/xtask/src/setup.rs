@@ -58,10 +58,10 @@ const BUILT: &[(&str, &str, Option<&str>)] = &[
     ("cargo-fuzz", "cargo-fuzz", None),
 ];
 
-/// Installs what is missing; for the long tier, and for the emulated camera, what they need beside. Asks nothing.
+/// Installs what is missing; for the long tier and the emulated camera what they need beside. Asks nothing.
 pub(crate) fn run(long: bool, emulated: bool) -> Result<()> {
     install(PACKAGES)?;
-    if emulated {
+    if long || emulated {
         install(&emu::packages())?;
     }
     if long { built() } else { Ok(()) }

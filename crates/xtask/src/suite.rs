@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use cargo_metadata::{Artifact, MetadataCommand, PackageId};
 
 use crate::{
-    TestOptions, checks, cluster,
+    TestOptions, checks, cluster, emu,
     process::{cargo, compile, root},
     report::Report,
     runner::{self, Case, Conditions, Limits},
@@ -31,8 +31,12 @@ pub(crate) struct Program {
 pub(crate) fn run(options: &TestOptions) -> Result<bool> {
     let start = Instant::now();
     let mut report = Report::default();
-    if !options.cluster {
+    if !options.cluster && !options.emu {
         here(options, &mut report)?;
+    }
+    let whole = options.package.is_empty() && options.filter.is_none();
+    if options.emu || options.long && whole && !options.cluster {
+        emu::test(options, &mut report)?;
     }
     if options.cluster || options.with_cluster {
         cluster::run(options, &mut report)?;

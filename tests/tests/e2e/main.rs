@@ -12,6 +12,8 @@ mod browser;
 mod command_line;
 mod commands;
 mod demo;
+#[cfg(feature = "emu")]
+mod emulated;
 mod enrol;
 mod enrol_many;
 mod faults_camera;

@@ -1,4 +1,4 @@
-//! `cargo xtask emu`: the emulated camera by hand.
+//! `cargo xtask emu`: the emulated camera by hand, and the board on which the tests of `cargo xtask test --emu` boot.
 //!
 //! The board (`<target>/emu`: a kernel and an initramfs) is made of Debian's mipsel packages, of `firmware/emu`, and of what `firmware/overlay` makes
 //! of the agent that is released. `firmware/emu/camera` starts QEMU.
@@ -22,6 +22,9 @@ use crate::{
 mod archive;
 mod board;
 mod kernel;
+mod tier;
+
+pub(crate) use tier::run as test;
 
 /// QEMU, and what puts files onto a card.
 const PACKAGES: &[&str] = &["qemu-system-mips", "mtools", "xz-utils", "gzip"];

@@ -1,0 +1,152 @@
+//! Cameras that hang, networks that die, servers that are gone: lost, and back; hung up only when it is said.
+
+use moorline_testkit::child::Signal;
+
+use super::{causes, generation, recorded, server, until, until_recording, wall, wall_with};
+use crate::support::{listening, quick};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_whose_network_dies_is_lost_and_is_back_within_its_grace() {
+    let (_source, streamer) = listening(quick(7));
+    let Some(wall) = wall(streamer) else { return };
+    let server = server("[tunnel]\ngrace = \"2m\"\n").await;
+    let camera = recorded(&server, &wall, "roof").await;
+    let before = generation(&server.camera("roof").await);
+    camera.machine().freeze();
+    until(&server, &camera, "roof", "that it is lost", |view| {
+        view["status"]["link"]["state"] == "grace"
+    })
+    .await;
+    camera.machine().thaw();
+    let view = until(&server, &camera, "roof", "that it is back", |view| {
+        view["status"]["link"]["state"] == "up" && generation(view) > before
+    })
+    .await;
+    until_recording(&server, &camera, "roof").await;
+    // Its workloads waited for it.
+    assert_eq!(false);
+    assert!(!causes(&view).contains(&"hung_up".to_owned()), "{view:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_agent_is_ended_by_the_watchdog_and_the_camera_comes_back() {
+    let (_source, streamer) = listening(quick(7));
+    let Some(wall) = wall(streamer) else { return };
+    let server = server("").await;
+    let camera = recorded(&server, &wall, "roof").await;
+    until(&server, &camera, "roof", "its agent's words", |view| {
+        view["status"]["said"].to_string().contains("\"agent\"")
+    })
+    .await;
+    server
+        .cli(&["camera", "agent", "roof", "watchdog", "on"])
+        .await;
+    let held =
+        "until ls -l /proc/$(pidof moorline-agent)/fd | grep -q /dev/watchdog; do sleep 1; done";
+    camera.order(held).await.unwrap();
+    let before = generation(&server.camera("roof").await);
+    camera
+        .order("kill -STOP $(pidof moorline-agent)")
+        .await
+        .unwrap();
+    camera.until_booted().await.unwrap();
+    until(&server, &camera, "roof", "that it is back", |view| {
+        view["status"]["link"]["state"] == "up" && generation(view) > before
+    })
+    .await;
+    // It is kept over the reboot.
+    camera.order(held).await.unwrap();
+    // An agent that ends in order takes the watchdog with it: nothing reboots, init starts it again.
+    camera
+        .order("touch /tmp/since; moorline-agent restart")
+        .await
+        .unwrap();
+    camera.order("sleep 20; test -e /tmp/since").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_init_script_hangs_up_when_it_stops_and_says_nothing_when_it_restarts() {
+    let (_source, streamer) = listening(quick(7));
+    let Some(wall) = wall_with(streamer, &["moorline.init=script"]) else {
+        return;
+    };
+    let server = server("").await;
+    let camera = recorded(&server, &wall, "roof").await;
+    let before = generation(&server.camera("roof").await);
+    camera
+        .order("/etc/init.d/S60moorline-agent restart")
+        .await
+        .unwrap();
+    let view = until(
+        &server,
+        &camera,
+        "roof",
+        "the session after the restart",
+        |view| view["status"]["link"]["state"] == "up" && generation(view) > before,
+    )
+    .await;
+    assert!(!causes(&view).contains(&"hung_up".to_owned()), "{view:#}");
+    until_recording(&server, &camera, "roof").await;
+
+    camera
+        .order("/etc/init.d/S60moorline-agent stop")
+        .await
+        .unwrap();
+    let view = until(&server, &camera, "roof", "that it has hung up", |view| {
+        view["status"]["link"]["state"] == "absent"
+    })
+    .await;
+    assert_eq!(
+        causes(&view).last().map(String::as_str),
+        Some("hung_up"),
+        "{view:#}"
+    );
+    camera
+        .order("! pidof moorline-agent dbclient")
+        .await
+        .unwrap();
+
+    camera
+        .order("/etc/init.d/S60moorline-agent start")
+        .await
+        .unwrap();
+    until_recording(&server, &camera, "roof").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_its_server_is_gone_a_camera_calls_the_other_one() {
+    let (_source, streamer) = listening(quick(7));
+    let Some(wall) = wall(streamer) else { return };
+    let (home, mut main) = (server("").await, server("").await);
+    let camera = recorded(&home, &wall, "roof").await;
+    let view = until(&home, &camera, "roof", "its agent's words", |view| {
+        view["status"]["said"].to_string().contains("\"agent\"")
+    })
+    .await;
+    let key = view["keys"][0]["key"].as_str().unwrap().to_owned();
+    main.cli(&["camera", "add", "roof", "--key", &key, "--path", "/main"])
+        .await;
+    let pin = main.ready()["known_hosts"][0].as_str().unwrap().to_owned();
+    let pin = pin.split(' ').nth(2).unwrap();
+    let to = format!(
+        "{}:{}",
+        moorline_testkit::emu::HOST,
+        main.address("ssh").port()
+    );
+    home.cli(&["camera", "move", "roof", "--to", &to, "--key", pin])
+        .await;
+    let kept = "until grep -q 'CONFIG endpoint.0 ' /etc/moorline/agent.conf; do sleep 1; done";
+    camera.order(kept).await.unwrap();
+    // A camera that is there stays: it goes when it has to call anyhow, here after a reboot.
+    camera.order("reboot").await.unwrap();
+    camera.until_booted().await.unwrap();
+    until_recording(&main, &camera, "roof").await;
+    // The main one is gone: two calls, and the camera is at its backup, the one that enrolled it.
+    main.child().signal(Signal::KILL);
+    let before = generation(&home.camera("roof").await);
+    until(&home, &camera, "roof", "the call at the backup", |view| {
+        view["status"]["link"]["state"] == "up" && generation(view) >= before
+    })
+    .await;
+    until_recording(&home, &camera, "roof").await;
+}

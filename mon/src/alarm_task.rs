@@ -37,6 +37,7 @@ pub(crate) fn word(kind: &AlarmKind) -> &'static str {
         AlarmKind::ToldLate { .. } => "told_late",
         AlarmKind::RecordingsDamaged { .. } => "recordings_damaged",
         AlarmKind::KeyInTwoPlaces { .. } => "key_in_two_places",
+        AlarmKind::AgentRolledBack { .. } => "agent_rolled_back",
         AlarmKind::Notice { .. } => "notice",
         AlarmKind::Test => "test",
     }
@@ -194,9 +195,9 @@ fn remember(shared: &Shared, changes: Vec<Change>) {
 fn subjects(alarm: &Alarm) -> String {
     let ids: Vec<String> = cameras(alarm).map(|(id, _)| id.to_string()).collect();
     match &alarm.kind {
-        AlarmKind::KeyInTwoPlaces { camera, .. } | AlarmKind::Notice { camera, .. } => {
-            camera.to_string()
-        }
+        AlarmKind::KeyInTwoPlaces { camera, .. }
+        | AlarmKind::AgentRolledBack { camera, .. }
+        | AlarmKind::Notice { camera, .. } => camera.to_string(),
         _ => ids.join(" "),
     }
 }

@@ -5,19 +5,23 @@
 //! Everything that the camera says is bounded and escaped before it is logged (S33).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moorline_base::Untrusted;
 use moorline_base::rate::TokenBucket;
 use moorline_control::{AgentLine, Id, Level, Role, ServerLine};
 use moorline_core::CameraId;
+use moorline_core::port::AgentRelease;
+
+use crate::transfer::{Transfer, offer_of};
 
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENT_AFTER: Duration = Duration::from_secs(45);
 const LOGS_A_MINUTE: u32 = 20;
-/// Keys that a camera may say of itself: the eleven of STATUS, two sources, the eleven steps of a diagnosis and when it was asked for, and the
-/// count of refused lines.
-const SAID: usize = 26;
+/// Keys that a camera may say of itself: the thirteen of STATUS, two sources, the eleven steps of a diagnosis and when it was asked for, the
+/// count of refused lines, and the release that it was offered.
+const SAID: usize = 29;
 /// A diagnosis costs the camera's uplink: so often at most.
 const DIAGNOSE_EVERY: Duration = Duration::from_secs(60);
 
@@ -42,6 +46,7 @@ pub(crate) struct Conversation {
     logs_dropped: u64,
     bad_lines: u64,
     diagnosed: Option<Instant>,
+    transfer: Option<Transfer>,
     said: BTreeMap<String, String>,
 }
 
@@ -61,6 +66,7 @@ impl Conversation {
             logs_dropped: 0,
             bad_lines: 0,
             diagnosed: None,
+            transfer: None,
             said: BTreeMap::new(),
         };
         (conversation, [hello, ServerLine::Time(unix)])
@@ -98,6 +104,38 @@ impl Conversation {
         Some(ServerLine::Diag)
     }
 
+    /// The operator offers a release: the line, unless it is under way already or does not fit into one.
+    pub(crate) fn offer(&mut self, release: &Arc<AgentRelease>) -> Option<ServerLine> {
+        if self
+            .transfer
+            .as_ref()
+            .is_some_and(|known| known.is_of(release))
+        {
+            return None;
+        }
+        let offer = offer_of(release).ok()?;
+        // What was said of an earlier one is no answer to this one.
+        for key in ["bad", "upgrade"] {
+            self.said.remove(key);
+        }
+        self.say("offered", &release.version);
+        self.transfer = Some(Transfer::new(Arc::clone(release)));
+        Some(ServerLine::Upgrade(offer))
+    }
+
+    /// Says the parts that may go, until one cannot be said.
+    pub(crate) fn parts(&mut self, mut say: impl FnMut(&ServerLine) -> bool) {
+        let Some(transfer) = &mut self.transfer else {
+            return;
+        };
+        while let Some(part) = transfer.next() {
+            if !say(&part) {
+                return;
+            }
+            transfer.sent();
+        }
+    }
+
     /// The camera said a line.
     pub(crate) fn line(&mut self, line: &[u8], now: Instant) -> Outcome {
         match AgentLine::parse(line) {
@@ -106,7 +144,16 @@ impl Conversation {
             Ok(AgentLine::Pong(number)) if (1..=self.number).contains(&number) => {
                 self.last_pong = Some(now);
             }
-            Ok(AgentLine::Status(status)) => self.status(&status.to_string()),
+            Ok(AgentLine::Status(status)) => {
+                self.status(&status.to_string());
+                if let (Some(transfer), Some(offset)) = (&mut self.transfer, status.upgrade) {
+                    transfer.told(offset);
+                }
+                let refused = status.bad.as_ref();
+                if refused.is_some_and(|bad| bad.as_str().starts_with("UPGRADE.")) {
+                    self.transfer = None;
+                }
+            }
             Ok(AgentLine::Source(source)) => {
                 let text = source.to_string();
                 if let Some((name, rest)) = text.split_once(' ') {
@@ -278,15 +325,55 @@ mod tests {
             let line = format!("DIAG {step} fail not there");
             talk.line(line.as_bytes(), now);
         }
-        talk.line(b"STATUS uptime=1 memory=2 probe=ok agent=0.1.0 dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=7 bad=REFER.host", now);
+        talk.line(b"STATUS uptime=1 memory=2 probe=ok agent=0.1.0 target=mipsel dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=7 rolled-back=0.2.0 bad=REFER.host", now);
         talk.line(b"SOURCE main /a - - - -", now);
         talk.line(b"SOURCE sub /b - - - -", now);
         let said = talk.said();
-        assert_eq!(said.len(), 11 + 1 + 11 + 2, "all of it has room");
+        assert_eq!(said.len(), 13 + 1 + 11 + 2, "all of it has room");
         assert!(said.contains(&("diag.tcp".to_owned(), "fail not there".to_owned())));
         assert!(said.contains(&("diag.asked".to_owned(), "7".to_owned())));
         assert!(talk.diagnose(9, now + 60 * SECOND).is_some());
-        assert_eq!(talk.said().len(), 11 + 1 + 2);
+        assert_eq!(talk.said().len(), 13 + 1 + 2);
+    }
+
+    #[test]
+    fn a_release_is_offered_sent_as_the_agent_asks_and_given_up_when_it_refuses() {
+        let (mut talk, now, _) = open();
+        let release = Arc::new(AgentRelease {
+            target: "mipsel".into(),
+            version: "0.2.0".into(),
+            sha512: [1; 64],
+            signature: [2; 64],
+            file: vec![7; 100_000].into(),
+        });
+        talk.line(b"STATUS agent=0.1.0 bad=PING.n", now);
+        let line = talk.offer(&release).unwrap().to_string();
+        assert!(line.starts_with("UPGRADE mipsel 0.2.0 100000 "), "{line}");
+        assert_eq!(talk.offer(&release), None, "it is under way");
+        let said = |talk: &Conversation, key: &str| {
+            let said = talk.said().into_iter().find(|(name, _)| name == key);
+            said.map(|(_, value)| value)
+        };
+        assert_eq!(said(&talk, "offered").as_deref(), Some("0.2.0"));
+        assert_eq!(said(&talk, "bad"), None);
+        let count = |talk: &mut Conversation, room: usize| {
+            let mut sent = 0;
+            talk.parts(|_| {
+                sent += 1;
+                sent <= room
+            });
+            sent.min(room)
+        };
+        assert_eq!(count(&mut talk, 100), 0, "it has told nothing yet");
+        talk.line(b"STATUS upgrade=0", now);
+        assert_eq!(count(&mut talk, 10), 10, "a full channel stops it");
+        assert_eq!(count(&mut talk, 100), 2, "and it goes on");
+        talk.line(b"STATUS upgrade=7560", now);
+        assert_eq!(count(&mut talk, 100), 10);
+        talk.line(b"STATUS bad=UPGRADE.sha512", now);
+        talk.line(b"STATUS upgrade=15120", now);
+        assert_eq!(count(&mut talk, 100), 0);
+        assert!(talk.offer(&release).is_some(), "the operator may try again");
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod outbox;
 mod roster;
 mod settings;
 mod tasks;
+mod transfer;
 
 pub use monitor::{Monitor, Ports, monitor};
 pub use roster::{StopReport, Watch};

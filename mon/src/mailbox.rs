@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_core::lifecycle::Role;
-use moorline_core::port::{TunnelEnd, TunnelUp, WorkloadEvent, WorkloadReport};
+use moorline_core::port::{AgentRelease, TunnelEnd, TunnelUp, WorkloadEvent, WorkloadReport};
 use moorline_core::status::{ArchiveReport, RelayReport};
 use moorline_core::{Camera, InstanceId, SessionId, SourceName, Timestamp};
 use tokio::sync::Notify;
@@ -60,6 +60,8 @@ pub(crate) struct Mail {
     pub(crate) diagnose: bool,
     /// What the operator has to say to the agent.
     pub(crate) told: Vec<String>,
+    /// The release that its agent is to be offered; a later one replaces it.
+    pub(crate) offer: Option<Arc<AgentRelease>>,
     /// The last call of the camera's key while it is reported stolen: from where, with which client.
     pub(crate) stolen: Option<(SocketAddr, String)>,
     pub(crate) stopping: bool,
@@ -218,6 +220,11 @@ impl Mailbox {
             }
             room
         })
+    }
+
+    /// A release is offered to the agent.
+    pub(crate) fn offer(&self, release: Arc<AgentRelease>) {
+        self.with(|inbox| inbox.mail.offer = Some(release));
     }
 
     /// The operator asks for a diagnosis.

@@ -11,9 +11,9 @@ use moorline_base::SharedClock;
 use moorline_control::ServerLine;
 use moorline_core::alarm::{Alarm, Untold};
 use moorline_core::port::{
-    Audit, CameraDirectory, Claims, ControlLines, ControlWriter, Memories, Notifier, Sessions,
-    Statuses, TellError, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents,
-    Workloads,
+    AgentRelease, AgentUpgrades, Audit, CameraDirectory, Claims, ControlLines, ControlWriter,
+    Memories, Notifier, Sessions, Statuses, TellError, TunnelEnd, TunnelEvents, TunnelUp,
+    WorkloadEvent, WorkloadEvents, Workloads,
 };
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, InstanceId, SessionId, TenantId, Timestamp};
@@ -27,6 +27,7 @@ use crate::mailbox::Mailbox;
 use crate::metrics::{BoardMetrics, Metrics};
 use crate::roster::Watch;
 use crate::settings::Settings;
+use crate::transfer::offer_of;
 
 /// Stores of memory at a time, over all cameras.
 const STORES: usize = 4;
@@ -288,6 +289,29 @@ impl WorkloadEvents for Monitor {
     }
 }
 
+impl Monitor {
+    /// The mailbox of a camera whose agent has said what it is.
+    fn agent_of(&self, camera: &CameraId) -> Option<Arc<Mailbox>> {
+        let speaks = self.get(camera).is_some_and(|status| {
+            let mut said = status.said.iter();
+            said.any(|(key, _)| key == "agent")
+        });
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        mailbox.filter(|_| speaks)
+    }
+}
+
+impl AgentUpgrades for Monitor {
+    fn offer(&self, camera: &CameraId, release: &Arc<AgentRelease>) -> Result<(), TellError> {
+        offer_of(release).map_err(|field| TellError::Wrong(field.to_owned()))?;
+        let mailbox = self.agent_of(camera).ok_or(TellError::Away)?;
+        mailbox.offer(Arc::clone(release));
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Statuses for Monitor {
     fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
@@ -327,14 +351,7 @@ impl Statuses for Monitor {
             Ok(_) => return Err(TellError::Wrong("line.word".to_owned())),
             Err(error) => return Err(TellError::Wrong(error.to_string())),
         }
-        let speaks = self.get(camera).is_some_and(|status| {
-            let mut said = status.said.iter();
-            said.any(|(key, _)| key == "agent")
-        });
-        let mailbox = self
-            .shared
-            .with(|routes| routes.cameras.get(camera).cloned());
-        match mailbox.filter(|_| speaks) {
+        match self.agent_of(camera) {
             Some(mailbox) if mailbox.tell(line.to_owned()) => Ok(()),
             _ => Err(TellError::Away),
         }

@@ -123,6 +123,7 @@ impl Outbox {
             }
             AlarmKind::RecordingsDamaged { .. }
             | AlarmKind::KeyInTwoPlaces { .. }
+            | AlarmKind::AgentRolledBack { .. }
             | AlarmKind::Notice { .. }
             | AlarmKind::Test => {
                 self.kept.push_back(alarm);
@@ -164,6 +165,7 @@ pub(crate) fn cameras(alarm: &Alarm) -> impl Iterator<Item = (&CameraId, Option<
         AlarmKind::ToldLate { stopped, resumed } => (stopped, resumed),
         AlarmKind::RecordingsDamaged { .. }
         | AlarmKind::KeyInTwoPlaces { .. }
+        | AlarmKind::AgentRolledBack { .. }
         | AlarmKind::Notice { .. }
         | AlarmKind::Test => (&[], &[]),
     };

@@ -1,6 +1,7 @@
 //! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `--version`; with the feature `gateway` also `gateway` and `discover`.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -13,17 +14,21 @@ use crate::client::{Client, Kit};
 use crate::machine::{Dial, Event, Forwards, HELLO_WITHIN, Link, Serial};
 use crate::moment::Moments;
 use crate::probe::Search;
-use crate::run::{Input, Places, console, run};
-use crate::{files, system};
+use crate::run::{Ended, Input, Places, console, run};
+use crate::upgrade::sha512::{from_hex, to_hex};
+use crate::upgrade::store::{self, Store};
+use crate::{files, stamp, system};
 
-const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | stop | restart | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
+const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
     \n\
     run      keep the camera connected (default)\n\
     daemon   the same in a child that is started again when it dies: where no init does that\n\
     check    walk from the network to the pictures and say which link is broken; exit 1 when one is\n\
+    upgrade  try the agent in FILE, which has this digest; the running agent takes it back when it does not connect\n\
     --report print a block to paste into a question, without secrets\n\
     stop     the camera is being switched off: hang up, then end the running agent\n\
     restart  end the running agent without hanging up\n\
+    --patience how many seconds a new agent gets to connect (300)\n\
     --dir    what is kept (/etc/moorline); --run: what a reboot forgets (/run/moorline); --card: where an SD card's enroll lies\n";
 
 #[cfg(feature = "gateway")]
@@ -41,6 +46,7 @@ enum Asked {
     Run,
     Daemon,
     Check,
+    Upgrade,
     Word(&'static str),
     #[cfg(feature = "gateway")]
     Gateway,
@@ -54,7 +60,9 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut cards: Vec<PathBuf> = Vec::new();
     #[cfg(feature = "gateway")]
     let mut site = crate::gateway::options::Options::default();
-    let mut arguments = arguments;
+    let mut words: Vec<String> = Vec::new();
+    let all: Vec<String> = arguments.collect();
+    let mut arguments = all.iter().cloned();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "run" => asked = Asked::Run,
@@ -62,6 +70,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             "check" => asked = Asked::Check,
             "stop" => asked = Asked::Word("stop"),
             "restart" => asked = Asked::Word("restart"),
+            "upgrade" => asked = Asked::Upgrade,
             "--report" => report = true,
             #[cfg(feature = "gateway")]
             "gateway" => asked = Asked::Gateway,
@@ -76,8 +85,16 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                     return ExitCode::from(2);
                 }
             }
+            "--trial" => places.trial = true,
+            "--patience" => match arguments.next().and_then(|word| word.parse().ok()) {
+                Some(seconds) => places.patience = Duration::from_secs(seconds),
+                None => {
+                    console(Level::Error, "--patience needs seconds");
+                    return ExitCode::from(2);
+                }
+            },
             "--version" => {
-                say(&format!("moorline-agent {}", env!("CARGO_PKG_VERSION")));
+                say(&name());
                 return ExitCode::SUCCESS;
             }
             "--help" | "-h" => {
@@ -95,6 +112,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                     _ => cards.push(value.into()),
                 }
             }
+            word if asked == Asked::Upgrade && words.len() < 2 => words.push(word.to_owned()),
             other => {
                 console(Level::Error, &format!("{other}: unknown\n{USAGE}"));
                 return ExitCode::from(2);
@@ -112,14 +130,22 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    if matches!(asked, Asked::Run | Asked::Daemon) {
+        give_way(&places, &all);
+    }
     match asked {
-        Asked::Run => ended(run(places)),
+        Asked::Run => match run(places) {
+            // Whoever started it starts it again, as after any other end that is no success.
+            Ok(Ended::Replaced) => ExitCode::from(REPLACED),
+            result => ended(result.map(drop)),
+        },
         #[cfg(feature = "gateway")]
         Asked::Gateway => ended(crate::gateway::run(places)),
         #[cfg(feature = "gateway")]
         Asked::Discover => ended(site.proposals(&places).map(|text| say(&text))),
         Asked::Daemon => daemon(&places),
         Asked::Check => check(&places, report),
+        Asked::Upgrade => upgrade(&places, &words),
         Asked::Word(word) => tell(&places, word),
     }
 }
@@ -129,6 +155,67 @@ fn ended(result: Result<(), String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console(Level::Error, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How `run` ends when a new agent has its place.
+const REPLACED: u8 = 3;
+
+/// What it is, for people.
+fn name() -> String {
+    match stamp::own() {
+        Some(own) => format!("moorline-agent {} {}", own.version, own.target),
+        None => format!("moorline-agent {}", stamp::version()),
+    }
+}
+
+/// Becomes the agent that was installed by an upgrade, unless that is older than this one: then the image is newer. The image's own file is never
+/// touched: it may lie on a file system that nobody can write, and it is there when the flash is wiped or the new one damaged.
+fn give_way(places: &Places, arguments: &[String]) {
+    let installed = Store::new(&places.directory).installed();
+    let own = std::env::current_exe().and_then(|own| own.canonicalize());
+    let same = match (own, installed.canonicalize()) {
+        (Ok(own), Ok(other)) => own == other,
+        _ => true,
+    };
+    if !places.upgrades() || same {
+        return;
+    }
+    let newer = store::stamp_of(&installed).is_some_and(|stamp| stamp::is_not_older(stamp.version));
+    if newer {
+        let error = Command::new(&installed).args(arguments).exec();
+        console(
+            Level::Error,
+            &format!("{}: {error}: this one runs instead", installed.display()),
+        );
+    }
+}
+
+/// The owner brings a new agent: its digest is checked here, and again by the agent that tries it.
+fn upgrade(places: &Places, words: &[String]) -> ExitCode {
+    let [file, told] = words else {
+        console(Level::Error, "upgrade needs a file and its SHA-512");
+        return ExitCode::from(2);
+    };
+    let Some(digest) = from_hex(told) else {
+        console(
+            Level::Error,
+            "the SHA-512 is 128 hexadecimal digits: sha512sum FILE prints it",
+        );
+        return ExitCode::from(2);
+    };
+    let brought = Store::new(&places.directory).bring(file.as_ref(), &to_hex(&digest));
+    match brought {
+        Ok(()) => {
+            say(
+                "it is tried within 10 s of the next session, and taken back when it does not connect",
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            console(Level::Error, &format!("{file}: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -151,20 +238,19 @@ fn daemon(places: &Places) -> ExitCode {
         return ExitCode::from(2);
     }
     let (_never, pause) = sync_channel::<()>(0);
+    // Once: after an upgrade the running file has no name any more.
+    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/moorline-agent".into());
     loop {
-        let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/moorline-agent".into());
-        let mut command = Command::new(program);
-        command
-            .arg("run")
-            .arg("--dir")
-            .arg(&places.directory)
-            .arg("--run")
-            .arg(&places.run);
-        for card in &places.cards {
-            command.arg("--card").arg(card);
-        }
+        let mut command = Command::new(&program);
+        with_places(command.arg("run"), places);
         match command.status() {
             Ok(status) if status.success() => return ExitCode::SUCCESS,
+            Ok(status) if status.code() == Some(REPLACED.into()) => {
+                // As the new one, so that the old one's file leaves the flash.
+                let mut next = Command::new(Store::new(&places.directory).installed());
+                let error = with_places(next.arg("daemon"), places).exec();
+                console(Level::Error, &format!("the new agent: {error}"));
+            }
             Ok(status) => console(
                 Level::Error,
                 &format!("the agent died: {status}; it is started again"),
@@ -176,6 +262,16 @@ fn daemon(places: &Places) -> ExitCode {
         }
         let _ = pause.recv_timeout(PAUSE);
     }
+}
+
+fn with_places<'a>(command: &'a mut Command, places: &Places) -> &'a mut Command {
+    command.arg("--dir").arg(&places.directory);
+    command.arg("--run").arg(&places.run);
+    for card in &places.cards {
+        command.arg("--card").arg(card);
+    }
+    let patience = places.patience.as_secs().to_string();
+    command.arg("--patience").arg(patience)
 }
 
 /// A word for the running agent.
@@ -257,7 +353,7 @@ fn check(places: &Places, report: bool) -> ExitCode {
     };
     if report {
         say("```text");
-        say(&format!("moorline-agent {}", env!("CARGO_PKG_VERSION")));
+        say(&name());
         let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         say(&format!(
             "dbclient {}",

@@ -37,7 +37,9 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let Some(directory) = path.parent() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let temporary = path.with_extension("new");
+    let mut temporary = path.as_os_str().to_owned();
+    // Never a name that means something: `agent.conf.part` is not the new agent.
+    temporary.push(".part");
     let written = (|| {
         let mut file = OpenOptions::new()
             .write(true)
@@ -112,7 +114,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("agent.conf");
         replace(&path, "old\n").unwrap();
-        fs::write(home.path().join("agent.new"), "ha").unwrap();
+        fs::write(home.path().join("agent.conf.part"), "ha").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("old\n"));
         replace(&path, "new\n").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("new\n"));

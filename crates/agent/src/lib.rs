@@ -53,8 +53,10 @@ pub mod run;
 pub mod sdp;
 pub mod settings;
 pub mod sps;
+pub mod stamp;
 pub mod streamer;
 pub mod system;
+pub mod upgrade;
 mod words;
 
 pub use command::main;

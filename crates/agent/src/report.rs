@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorline_control::{AgentLine, BadField, Level, Probe, Source, Status, Text};
+use moorline_control::{AgentLine, BadField, Level, Probe, Source, Status, Text, Version};
 
 /// Lines of log per minute; the rest is counted.
 const LOGS: u32 = 20;
@@ -21,6 +21,17 @@ pub struct Facts {
     pub relay_faults: u64,
 }
 
+/// What is said again as soon as it changes.
+type Changing = (
+    Option<Probe>,
+    u64,
+    u64,
+    u64,
+    bool,
+    Option<u32>,
+    Option<Version>,
+);
+
 /// Composes the lines.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -32,8 +43,12 @@ pub struct Report {
     pub sources: Vec<Source>,
     /// An `enroll` file is there and ignored.
     pub enroll: bool,
+    /// The offset from which an upgrade's transfer goes on, while one is under way.
+    pub upgrade: Option<u32>,
+    /// The version that failed its trial, while it is kept.
+    pub rolled_back: Option<Version>,
     bad: Option<BadField>,
-    said: Option<(Option<Probe>, u64, u64, u64, bool)>,
+    said: Option<Changing>,
     said_at: Duration,
     said_sources: Vec<Source>,
     log_since: Duration,
@@ -57,6 +72,8 @@ impl Report {
             self.log_dropped,
             facts.relay_faults,
             self.enroll,
+            self.upgrade,
+            self.rolled_back,
         );
         let stale = now.saturating_sub(self.said_at) >= MINUTE;
         let mut lines = Vec::new();
@@ -71,6 +88,8 @@ impl Report {
                 log_dropped: Some(self.log_dropped),
                 relay_faults: Some(facts.relay_faults),
                 enroll: self.enroll,
+                upgrade: self.upgrade.map(u64::from),
+                rolled_back: self.rolled_back,
                 bad: self.bad.take(),
                 ..self.fixed.clone()
             }));
@@ -80,6 +99,18 @@ impl Report {
             self.said_sources.clone_from(&self.sources);
         }
         lines
+    }
+
+    /// Where an upgrade's transfer goes on, at once: the one STATUS that does not wait for a PING, since parts wait for it.
+    pub fn offset(&mut self, offset: u32) -> AgentLine {
+        self.upgrade = Some(offset);
+        if let Some((.., said, _)) = &mut self.said {
+            *said = Some(offset);
+        }
+        AgentLine::Status(Status {
+            upgrade: Some(offset.into()),
+            ..Status::default()
+        })
     }
 
     /// A line was refused: said with the next STATUS, the first of several.

@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use moorline_base::SystemClock;
-use moorline_control::AgentLine;
+use moorline_control::{AgentLine, base64_of};
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::ControlWriter as _;
 use moorline_simcam::video::Shape;
@@ -194,6 +194,28 @@ async fn conforms(program: Vec<String>) {
             "grammar: {line}"
         );
     }
+
+    // An upgrade that nobody signed is nothing, whether the program knows upgrades or not.
+    let nothing = base64_of(&[0; 64]);
+    let target = lines(&server).iter().find_map(|line| {
+        let mut words = line.split(' ');
+        let target = words.find_map(|word| word.strip_prefix("target="))?;
+        Some(target.to_owned())
+    });
+    let target = target.unwrap_or_else(|| "mipsel".to_owned());
+    server.say(
+        session,
+        &format!("UPGRADE {target} 9.9.9 3 {nothing} {nothing}"),
+    );
+    server.say(session, "PART 0 Zm9v");
+    server.say(session, "PING 101");
+    server.line("PONG 101").await;
+    server.say(session, "PING 102");
+    server.line("PONG 102").await;
+    let taken = lines(&server)
+        .into_iter()
+        .find(|line| line.contains(" upgrade="));
+    assert_eq!(taken, None, "upgrade: one without a signature was taken");
 
     // A session that is lost is called again.
     server.end(session);

@@ -296,6 +296,12 @@ impl Display for Mac {
 pub struct Version(pub u16, pub u16, pub u16);
 
 impl Version {
+    /// `None` when the text is not `a.b.c`, each at most 65,535.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        Self::of(text.as_bytes())
+    }
+
     pub(crate) fn of(word: &[u8]) -> Option<Self> {
         let mut parts = word.split(|byte| *byte == b'.');
         let mut part = || {

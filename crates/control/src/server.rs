@@ -214,6 +214,19 @@ fn host_and_port(word: &[u8]) -> Option<(Host, u16)> {
 }
 
 impl Offer {
+    /// What the signature covers: context, target, version, size and digest. The context names this use alone, so that no other signature of
+    /// the same key can be taken for one (S24).
+    #[must_use]
+    pub fn signed_text(&self) -> String {
+        format!(
+            "moorline-agent-release/1 {} {} {} {}",
+            self.target,
+            self.version,
+            self.bytes,
+            base64::encode(&self.sha512)
+        )
+    }
+
     fn take(mut fields: Fields<'_>) -> Result<Self, FieldError> {
         let sixty_four = |word: &[u8]| <[u8; 64]>::try_from(base64::decode(word)?).ok();
         let offer = Offer {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::field::{FieldError, Fields, Model, ascii, decimal};
+use crate::field::{FieldError, Fields, Model, Version, ascii, decimal};
 use crate::words::Probe;
 
 /// What the agent says of itself: after the hello, on change, at most once per PING. What is not known is left out; at least one is there.
@@ -16,6 +16,8 @@ pub struct Status {
     pub probe: Option<Probe>,
     /// `agent`: its version, `[A-Za-z0-9._-]`, at most 64.
     pub agent: Option<Model>,
+    /// `target`: the target triple that the agent was built for, the same grammar.
+    pub target: Option<Model>,
     /// `dbclient`: its version, the same.
     pub dbclient: Option<Model>,
     /// `pictures-dropped`: by the relay, since its start.
@@ -28,6 +30,8 @@ pub struct Status {
     pub enroll: bool,
     /// `upgrade`: the offset from which the transfer goes on.
     pub upgrade: Option<u64>,
+    /// `rolled-back`: the version that failed its trial, while it is kept.
+    pub rolled_back: Option<Version>,
     /// `bad`: `<line>.<field>` of a line that was refused.
     pub bad: Option<BadField>,
 }
@@ -93,6 +97,7 @@ impl Status {
             b"memory" => ("memory", once(&mut self.memory, number(&value))),
             b"probe" => ("probe", once(&mut self.probe, Probe::of(&value))),
             b"agent" => ("agent", once(&mut self.agent, Model::of(&value))),
+            b"target" => ("target", once(&mut self.target, Model::of(&value))),
             b"dbclient" => ("dbclient", once(&mut self.dbclient, Model::of(&value))),
             b"pictures-dropped" => (
                 "pictures-dropped",
@@ -106,6 +111,10 @@ impl Status {
                 ("enroll", valid)
             }
             b"upgrade" => ("upgrade", once(&mut self.upgrade, number(&value))),
+            b"rolled-back" => (
+                "rolled-back",
+                once(&mut self.rolled_back, Version::of(&value)),
+            ),
             b"bad" => ("bad", once(&mut self.bad, BadField::of(&value))),
             _ => return Err(fields.wrong("key")),
         };
@@ -129,17 +138,19 @@ fn once<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
 impl Display for Status {
     /// ` k=v` for each that is known, with the space before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: [(&str, Option<&dyn Display>); 11] = [
+        let pairs: [(&str, Option<&dyn Display>); 13] = [
             ("uptime", shown(&self.uptime)),
             ("memory", shown(&self.memory)),
             ("probe", shown(&self.probe)),
             ("agent", shown(&self.agent)),
+            ("target", shown(&self.target)),
             ("dbclient", shown(&self.dbclient)),
             ("pictures-dropped", shown(&self.pictures_dropped)),
             ("log-dropped", shown(&self.log_dropped)),
             ("relay-faults", shown(&self.relay_faults)),
             ("enroll", self.enroll.then_some(&1u8 as &dyn Display)),
             ("upgrade", shown(&self.upgrade)),
+            ("rolled-back", shown(&self.rolled_back)),
             ("bad", shown(&self.bad)),
         ];
         for (key, value) in pairs {

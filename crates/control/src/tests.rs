@@ -42,7 +42,7 @@ fn server_lines() -> Vec<String> {
 fn agent_lines() -> Vec<String> {
     [
         "PONG 18446744073709551615",
-        "STATUS uptime=5 memory=30000 probe=ok agent=0.1.0 dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=756 bad=REFER.host",
+        "STATUS uptime=5 memory=30000 probe=ok agent=0.1.0 target=mipsel-unknown-linux-musl dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=756 rolled-back=0.2.0 bad=REFER.host",
         "STATUS bad=MOORLINE/1.role",
         "SOURCE main /ch0 h264 1920x1080 25 3000",
         "SOURCE sub /stream=1 - - - -",
@@ -191,6 +191,8 @@ fn each_field_of_the_agent_wrong_in_turn_is_named() {
         ("STATUS uptime=1 uptime=2", "STATUS.uptime"),
         ("STATUS probe=maybe", "STATUS.probe"),
         ("STATUS agent=a/b", "STATUS.agent"),
+        ("STATUS target=a/b", "STATUS.target"),
+        ("STATUS rolled-back=0.2", "STATUS.rolled-back"),
         ("STATUS enroll=0", "STATUS.enroll"),
         ("STATUS bad=x", "STATUS.bad"),
         ("SOURCE third /ch0 h264 - - -", "SOURCE.name"),
@@ -311,12 +313,14 @@ fn no_line_that_can_be_made_is_longer_than_the_longest() {
         memory: Some(u64::MAX),
         probe: Some(Probe::Fail),
         agent: model.clone(),
+        target: model.clone(),
         dbclient: model.clone(),
         pictures_dropped: Some(u64::MAX),
         log_dropped: Some(u64::MAX),
         relay_faults: Some(u64::MAX),
         enroll: true,
         upgrade: Some(u64::MAX),
+        rolled_back: Some(Version(u16::MAX, u16::MAX, u16::MAX)),
         bad: AgentLine::parse(b"LOG").err().map(BadField::from),
     };
     let name = model.expect("valid");

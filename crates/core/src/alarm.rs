@@ -171,6 +171,13 @@ pub enum AlarmKind {
         /// Both addresses, untrusted only in that NAT may stand before them.
         peers: Vec<String>,
     },
+    /// A camera took back a new agent that failed there: the roll-out of this version has stopped.
+    AgentRolledBack {
+        /// Which camera.
+        camera: CameraId,
+        /// The agent's version, `a.b.c`.
+        version: String,
+    },
     /// Something about a camera's connections is new (rule S4).
     Notice {
         /// Which camera.

@@ -11,6 +11,7 @@ mod people;
 mod relay;
 mod tell;
 mod tunnel;
+mod upgrade;
 mod workload;
 
 pub use archive::*;
@@ -21,6 +22,7 @@ pub use people::*;
 pub use relay::*;
 pub use tell::*;
 pub use tunnel::*;
+pub use upgrade::*;
 pub use workload::*;
 
 /// Why an adapter could not do its work, when the caller can do nothing but report it.

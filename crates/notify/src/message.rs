@@ -97,6 +97,16 @@ impl Message {
                 );
                 Self { subject, text }
             }
+            AlarmKind::AgentRolledBack { camera, version } => {
+                let subject = format!("A new agent failed on {camera}");
+                let text = format!(
+                    "{subject}\n\nCamera {camera} tried agent {version}, which did not connect; it has its old agent again and is recorded.\n\
+                     No further camera gets {version}.\n\n\
+                     what to do: look at what it logged (the server's log, \"taken back\"); then sign a better release, or go on with\n\
+                     moorline agent-release roll-out {version} --to one\n"
+                );
+                Self { subject, text }
+            }
             AlarmKind::Notice {
                 camera,
                 title,

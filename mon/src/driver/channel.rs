@@ -1,7 +1,10 @@
 //! MOORLINE/1 on the monitor's channels of this camera's sessions: every session is greeted and pinged, also one without a tunnel.
 
+use std::sync::Arc;
+
 use moorline_core::SessionId;
 use moorline_core::lifecycle::{EndReason, Event, Link};
+use moorline_core::port::AgentRelease;
 
 use super::{By, Driver};
 use crate::conversation::{Conversation, Outcome};
@@ -24,7 +27,9 @@ impl Driver {
         let Some(talk) = self.talks.get_mut(&session) else {
             return;
         };
-        if talk.line(line, now) == Outcome::Bye {
+        let outcome = talk.line(line, now);
+        self.send_parts(session);
+        if outcome == Outcome::Bye {
             self.bye(session);
         }
     }
@@ -83,6 +88,29 @@ impl Driver {
             let word = line.split(' ').next().unwrap_or_default();
             let sent = self.ports.control.send(session, line);
             tracing::info!(%session, word, sent, "said to the camera's agent");
+        }
+    }
+
+    /// A release is offered to the agent.
+    pub(super) fn offer(&mut self, release: &Arc<AgentRelease>) {
+        let Some(session) = self.spoken_to() else {
+            return;
+        };
+        let line = self
+            .talks
+            .get_mut(&session)
+            .and_then(|talk| talk.offer(release));
+        if let Some(line) = line {
+            let sent = self.ports.control.send(session, &line.to_string());
+            tracing::info!(%session, version = release.version, sent, "an upgrade is offered to the camera's agent");
+        }
+    }
+
+    /// Parts that may go. A full channel stops them until the agent speaks again, or the next PING.
+    fn send_parts(&mut self, session: SessionId) {
+        let control = &self.ports.control;
+        if let Some(talk) = self.talks.get_mut(&session) {
+            talk.parts(|part| control.send(session, &part.to_string()));
         }
     }
 

@@ -255,6 +255,9 @@ impl Driver {
         for line in mail.told {
             self.tell(&line);
         }
+        if let Some(release) = mail.offer {
+            self.offer(&release);
+        }
         if mail.diagnose {
             self.diagnose();
         }

@@ -1,6 +1,6 @@
 //! What comes into the table, and what comes out of it.
 
-use moorline_control::{AgentLine, BadField, HostKey, Level, Reason, Setting};
+use moorline_control::{AgentLine, BadField, Data, HostKey, Level, Offer, Reason, Setting};
 
 use super::Serial;
 use crate::endpoint::Endpoint;
@@ -50,6 +50,10 @@ pub enum Event {
         /// What its text told.
         reason: Reason,
     },
+    /// A new agent is tried: this one has no session meanwhile.
+    Pause,
+    /// The trial is over.
+    Resume,
     /// The agent is to end.
     Stop {
         /// The camera is being switched off on purpose: say `BYE`.
@@ -84,6 +88,10 @@ pub enum Action {
     WipeToken,
     /// Walk the chain, and say its steps.
     Diagnose,
+    /// The endpoint offers an upgrade.
+    Offer(Offer),
+    /// A part of one: its offset and its bytes.
+    Part(u32, Data),
     /// Sync and reboot.
     Reboot,
     /// Tell the console and the endpoint.

@@ -60,6 +60,8 @@ impl Machine {
                 self.config(setting, out);
             }
             ServerLine::Time(unix) if !enrolling => out.push(Action::Clock(unix)),
+            ServerLine::Upgrade(offer) if !enrolling => out.push(Action::Offer(offer)),
+            ServerLine::Part { offset, data } if !enrolling => out.push(Action::Part(offset, data)),
             ServerLine::Refer(target) if !enrolling => self.refer(now, target, out),
             ServerLine::Diag if !enrolling => {
                 let again = self.last_diagnosis.map(|last| last + DIAGNOSIS_EVERY);

@@ -59,6 +59,8 @@ pub enum State {
     Session,
     /// It was referred to a streampoint.
     Streaming,
+    /// A new agent is tried, and has the sessions.
+    Paused,
     /// It ends.
     Ending,
 }
@@ -94,6 +96,7 @@ pub struct Machine {
     last_served: Duration,
     last_diagnosis: Option<Duration>,
     ending: Option<Duration>,
+    paused: bool,
 }
 
 /// The camera's own key.
@@ -130,6 +133,7 @@ impl Machine {
             last_served: Duration::ZERO,
             last_diagnosis: None,
             ending: None,
+            paused: false,
         }
     }
 
@@ -138,6 +142,8 @@ impl Machine {
     pub fn state(&self) -> State {
         if self.ending.is_some() {
             State::Ending
+        } else if self.paused {
+            State::Paused
         } else if self.key != Key::There {
             State::Key
         } else if self.settings.camera.is_none() {
@@ -172,6 +178,9 @@ impl Machine {
     /// When time alone changes something next; `None` for never.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
+        if self.paused {
+            return self.ending;
+        }
         let key = match self.key {
             Key::RetryAt(at) => Some(at),
             Key::Missing => Some(Duration::ZERO),
@@ -221,6 +230,8 @@ impl Machine {
                     self.lost(now, link, reason, &mut out);
                 }
             }
+            Event::Pause => self.pause(&mut out),
+            Event::Resume => self.resume(now),
             Event::Stop { hang_up } => self.stop(now, hang_up, &mut out),
         }
         if self.ending.is_some() {
@@ -233,6 +244,9 @@ impl Machine {
 
     /// What time has brought.
     fn pass(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if self.paused {
+            return;
+        }
         let make = match self.key {
             Key::Missing => true,
             Key::RetryAt(at) => now >= at,
@@ -294,6 +308,25 @@ impl Machine {
         match link {
             Link::Endpoint => self.endpoint_lost(now, reason, out),
             Link::Streampoint => self.streampoint_lost(now, reason, out),
+        }
+    }
+
+    /// Both sessions are lost, not hung up: the server waits for the camera (Grace).
+    fn pause(&mut self, out: &mut Vec<Action>) {
+        self.paused = true;
+        for link in [Link::Endpoint, Link::Streampoint] {
+            out.push(Action::Kill(link));
+            self.leg(link).stage = leg::Stage::Idle;
+        }
+    }
+
+    fn resume(&mut self, now: Duration) {
+        self.paused = false;
+        // The time of the trial is not time without a server.
+        self.last_served = now;
+        self.endpoint.wait(now);
+        if self.referral.is_some() {
+            self.streampoint.wait(now);
         }
     }
 

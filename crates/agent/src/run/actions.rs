@@ -9,6 +9,7 @@ use crate::machine::{Action, Dial, Link};
 use crate::probe::Search;
 use crate::relay::{Streamer, spawn};
 use crate::system::{self, Watchdog};
+use crate::upgrade::{self, trial};
 use crate::{files, settings::Settings};
 
 impl Driver {
@@ -23,10 +24,17 @@ impl Driver {
                 }
             }
             Action::Say(link, line) => self.say(link, &line),
+            Action::Offer(offer) => self.upgrade(upgrade::Event::Offer(offer)),
+            Action::Part(offset, data) => self.upgrade(upgrade::Event::Part(offset, data)),
+            Action::Greet if self.places.trial => trial::passed(),
             Action::Greet => {
                 let facts = self.facts();
+                self.report.upgrade = self.upgrade.offset();
                 let lines = self.report.greet(&facts, self.moments.now());
                 self.say_all(&lines);
+                if let Some(what) = self.taken_back.take() {
+                    self.note(Level::Error, &what);
+                }
             }
             Action::Report => self.report_now(),
             Action::Bad(field) => self.report.bad(field),
@@ -47,6 +55,7 @@ impl Driver {
             }
             Action::Note(level, text) => self.note(level, &text),
             Action::Exit => {
+                self.leave_trial();
                 if let Some(watchdog) = self.watchdog.take() {
                     watchdog.disarm();
                 }
@@ -97,6 +106,7 @@ impl Driver {
     }
 
     pub(super) fn report_now(&mut self) {
+        self.report.upgrade = self.upgrade.offset();
         let facts = self.facts();
         let lines = self.report.lines(&facts, self.moments.now());
         self.say_all(&lines);
@@ -140,6 +150,10 @@ impl Driver {
     pub(super) fn set_watchdog(&mut self, on: bool) {
         if on && self.places.lan.is_some() {
             self.note(Level::Warn, "a gateway's watchdog is not a camera's");
+            return;
+        }
+        if self.places.trial {
+            // The agent that tries this one feeds it.
             return;
         }
         match (on, self.watchdog.take()) {

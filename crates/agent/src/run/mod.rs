@@ -3,6 +3,7 @@
 mod actions;
 mod places;
 mod streams;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -22,7 +23,10 @@ use crate::relay::{Relay, Streamer};
 use crate::report::{Facts, Report};
 use crate::settings::Settings;
 use crate::system::{self, Watchdog};
-use crate::{enroll, files};
+use crate::upgrade::store::Store;
+use crate::upgrade::trial::Trial;
+use crate::upgrade::{self as upgrading, Upgrade};
+use crate::{enroll, files, stamp};
 
 pub use places::{Lan, Places};
 use streams::Streams;
@@ -42,6 +46,8 @@ pub(crate) enum Input {
     Diagnosed,
     /// The camera's key is there: its public line.
     Key(Result<String, String>),
+    /// The new agent on trial says something.
+    Upgrade(upgrading::Event),
 }
 
 /// Events that wait for the loop: senders wait when it is full.
@@ -71,18 +77,41 @@ struct Driver {
     clock: Option<(u64, u64)>,
     last_end: Option<moorline_control::Reason>,
     state: String,
+    store: Store,
+    upgrade: Upgrade,
+    trial: Option<Trial>,
+    /// Why a new agent was taken back: told when a session is up again.
+    taken_back: Option<String>,
+    /// It was told to end because the camera is being switched off.
+    hang_up: bool,
+    /// It ended to be started again as the new agent.
+    replaced: bool,
+    over: bool,
 }
 
-/// Runs the agent until it is told to end.
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// A new agent has its place: start it.
+    Replaced,
+}
+
+/// Runs the agent until it is told to end, or has put a new one in its place.
 ///
 /// # Errors
 /// What makes it impossible to run: no directory, no loopback port, no thread.
-pub fn run(places: Places) -> Result<(), String> {
+pub fn run(places: Places) -> Result<Ended, String> {
     let (inputs, events) = sync_channel(INPUTS);
     let mut driver = Driver::new(places, inputs)?;
     driver.announce();
     driver.turn(&events);
-    Ok(())
+    Ok(if driver.replaced {
+        Ended::Replaced
+    } else {
+        Ended::Told
+    })
 }
 
 impl Driver {
@@ -97,7 +126,9 @@ impl Driver {
             console(Level::Warn, &format!("local.conf: {wrong}"));
         }
         let settings = places.settings(&local);
-        let listener = listen(local.relay_port).map_err(|error| told("the relay's port", error))?;
+        // The agent that tries this one holds the port.
+        let port = if places.trial { 0 } else { local.relay_port };
+        let listener = listen(port).map_err(|error| told("the relay's port", error))?;
         let relay_port = listener
             .local_addr()
             .map_err(|error| told("the relay's port", error))?
@@ -130,10 +161,14 @@ impl Driver {
             source_ports: local.source_ports.clone(),
         };
         let key = places.key().exists();
-        if places.lan.as_ref().is_some_and(|lan| lan.leash) {
+        if places.trial || places.lan.as_ref().is_some_and(|lan| lan.leash) {
             system::listen_leash(stopping(&inputs)).map_err(|error| told("a thread", error))?;
         }
-        let listening = system::listen_fifo(&places.fifo(), stopping(&inputs));
+        let listening = if places.trial {
+            Ok(())
+        } else {
+            system::listen_fifo(&places.fifo(), stopping(&inputs))
+        };
         if let Err(error) = listening {
             console(
                 Level::Warn,
@@ -144,9 +179,14 @@ impl Driver {
             );
         }
         let mut report = Report::default();
-        report.fixed.agent = Model::new(env!("CARGO_PKG_VERSION"));
+        report.fixed.agent = Model::new(&stamp::version());
+        // Who says what it was built for is offered upgrades.
+        let stamp = stamp::own().filter(|_| places.upgrades());
+        report.fixed.target = stamp.map(|stamp| stamp.target);
         report.fixed.dbclient = system::dbclient_version();
         let machine = Machine::new(fixed, settings, None, key, system::random());
+        let store = Store::new(&places.directory);
+        let upgrade = Upgrade::new(store.keys().0, stamp::own(), places.patience);
         Ok(Driver {
             places,
             local,
@@ -166,11 +206,18 @@ impl Driver {
             clock: None,
             last_end: None,
             state: String::new(),
+            store,
+            upgrade,
+            trial: None,
+            taken_back: None,
+            hang_up: false,
+            replaced: false,
+            over: false,
         })
     }
 
     fn announce(&mut self) {
-        let version = env!("CARGO_PKG_VERSION");
+        let version = stamp::version();
         console(
             Level::Info,
             &format!(
@@ -181,6 +228,7 @@ impl Driver {
         if let Some(key) = system::fingerprint(&self.places.key()) {
             console(Level::Info, &key);
         }
+        self.recover();
         if self.machine.settings().watchdog == Some(true) {
             self.set_watchdog(true);
         }
@@ -190,13 +238,16 @@ impl Driver {
     fn turn(&mut self, events: &Receiver<Input>) {
         loop {
             self.tend();
+            if self.over {
+                return;
+            }
             let wait = self.wait();
             let input = match events.recv_timeout(wait) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if !self.take(input) {
+            if !self.take(input) || self.over {
                 return;
             }
         }
@@ -208,6 +259,9 @@ impl Driver {
         let mut due = self.next_enroll.min(self.streams.next());
         if let Some(machine) = self.machine.due() {
             due = due.min(machine);
+        }
+        if let Some(upgrade) = self.upgrade.due(self.machine.reports()) {
+            due = due.min(upgrade);
         }
         if self.watchdog.is_some() {
             due = due.min(self.next_feed);
@@ -227,6 +281,11 @@ impl Driver {
         if now >= self.next_enroll {
             self.next_enroll = now + ENROLL_EVERY;
             self.look_for_enroll();
+            self.look_for_agent();
+        }
+        let session = self.machine.reports();
+        if self.upgrade.due(session).is_some_and(|due| now >= due) {
+            self.upgrade(upgrading::Event::Tick);
         }
         if self.streams.is_due(now) {
             self.probe();
@@ -272,10 +331,16 @@ impl Driver {
         let event = match input {
             None => Event::Tick,
             Some(Input::Event(event)) => {
-                if let Event::Ended { reason, .. } = event {
-                    self.last_end = Some(reason);
+                match event {
+                    Event::Ended { reason, .. } => self.last_end = Some(reason),
+                    Event::Stop { hang_up } => self.hang_up = hang_up,
+                    _ => {}
                 }
                 event
+            }
+            Some(Input::Upgrade(event)) => {
+                self.upgrade(event);
+                return true;
             }
             Some(Input::Said(line)) => {
                 console(Level::Info, &line);
@@ -328,6 +393,15 @@ impl Driver {
     }
 
     fn say(&mut self, link: Link, line: &moorline_control::AgentLine) {
+        // What is on trial is nothing that the server should know of yet.
+        if self.places.trial
+            && !matches!(
+                line,
+                moorline_control::AgentLine::Pong(_) | moorline_control::AgentLine::Bye
+            )
+        {
+            return;
+        }
         if let Some((_, client)) = self.clients.get(&link) {
             // A server that does not read loses lines, PONGs among them, and then the session.
             client.say(format!("{line}\n"));
@@ -342,6 +416,7 @@ impl Driver {
             State::Connecting => "connecting",
             State::Session => "session",
             State::Streaming => "streaming",
+            State::Paused => "trial",
             State::Ending => "ending",
         };
         let reason = self.last_end.map_or("-", moorline_control::Reason::as_str);

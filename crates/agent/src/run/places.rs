@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::local::Local;
 use crate::machine::Link;
@@ -24,6 +25,10 @@ pub struct Places {
     pub cards: Vec<PathBuf>,
     /// For a camera behind a gateway: what the gateway says of it.
     pub lan: Option<Box<Lan>>,
+    /// This is a new agent on trial: see [`crate::upgrade`].
+    pub trial: bool,
+    /// How long a new agent that this one tries may take to its hello.
+    pub patience: Duration,
 }
 
 /// A camera of the local network, for which a gateway stands. The box is not the camera's: it is never rebooted for it, nor its watchdog fed.
@@ -46,6 +51,8 @@ impl Default for Places {
             run: "/run/moorline".into(),
             cards: CARDS.iter().map(PathBuf::from).collect(),
             lan: None,
+            trial: false,
+            patience: crate::upgrade::PATIENCE,
         }
     }
 }
@@ -84,7 +91,15 @@ impl Places {
                 enroll: self.directory.join("enroll"),
                 leash: false,
             })),
+            trial: false,
+            patience: self.patience,
         }
+    }
+
+    /// Whether this agent may be upgraded: not one on trial, and not one of a gateway, whose program is the box's.
+    #[must_use]
+    pub fn upgrades(&self) -> bool {
+        !self.trial && self.lan.is_none()
     }
 
     /// Where `enroll` may lie, for this camera alone: it is wiped once it is used.

@@ -126,13 +126,22 @@ impl Camera {
 
     /// Powers the camera on.
     pub(crate) fn start(&self) -> Child {
+        self.start_with(&[])
+    }
+
+    /// The same, with options.
+    pub(crate) fn start_with(&self, options: &[&str]) -> Child {
         self.write_key();
-        self.start_without_key()
+        self.spawn(&[&["run"], options].concat())
     }
 
     pub(crate) fn start_without_key(&self) -> Child {
+        self.spawn(&["run"])
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
         self.write("etc/local.conf", self.local.as_bytes());
-        Child::spawn("moorline-agent", self.command(&["run"])).unwrap()
+        Child::spawn("moorline-agent", self.command(arguments)).unwrap()
     }
 
     /// Runs `moorline-agent` with a word: its exit code and its output.

@@ -18,4 +18,5 @@ mod releases;
 mod server;
 mod session;
 mod stall;
+mod upgrade;
 mod uplink;

@@ -70,6 +70,7 @@ impl OwnAlarms {
             kind @ (AlarmKind::KeyInTwoPlaces { .. }
             | AlarmKind::RecordingsDamaged { .. }
             | AlarmKind::Notice { .. }
+            | AlarmKind::AgentRolledBack { .. }
             | AlarmKind::Test) => kind.clone(),
         };
         Some(Alarm {

@@ -1,0 +1,261 @@
+//! The files of an upgrade, all in the agent's directory. Each step is one rename, after what it names is on the flash:
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `release-keys` | who may sign releases |
+//! | `agent.offer`, `agent.part` | the UPGRADE line whose parts are coming, and what came of them |
+//! | `agent.new`, `agent.new.sha512` | a whole new agent, and its digest: ready to be tried. The owner may bring both |
+//! | `agent.new`, `agent.trial` | it is being tried; found at a start: the power went in the trial |
+//! | `moorline-agent` | the agent that passed: the image's own starts it ([`crate::command`]) |
+//! | `agent.bad` | what failed, until the next upgrade needs its room |
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use moorline_control::{Offer, ServerLine, Stamp, Version};
+
+use super::sha512::{Sha512, from_hex, to_hex};
+use super::{Keys, LARGEST};
+use crate::files;
+
+/// Flash file systems want some room for themselves.
+const SPARE: u64 = 64 * 1024;
+
+/// The files.
+#[derive(Debug, Clone)]
+pub(crate) struct Store(PathBuf);
+
+impl Store {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Store(directory.to_owned())
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The new agent.
+    pub(crate) fn new_agent(&self) -> PathBuf {
+        self.at("agent.new")
+    }
+
+    /// The agent that passed a trial.
+    pub(crate) fn installed(&self) -> PathBuf {
+        self.at("moorline-agent")
+    }
+
+    /// Who may sign; and how many lines of the file are wrong.
+    pub(crate) fn keys(&self) -> (Keys, usize) {
+        let text = files::read(&self.at("release-keys"));
+        Keys::parse(&text.ok().flatten().unwrap_or_default())
+    }
+
+    /// What is here of an offer; `None` when it has no room.
+    pub(crate) fn open(&self, offer: &Offer) -> Option<u32> {
+        let line = ServerLine::Upgrade(offer.clone()).to_string();
+        let known = files::read(&self.at("agent.offer")).ok().flatten();
+        if known.as_deref() != Some(line.as_str()) {
+            // In this order: parts of one offer never stand under another.
+            self.forget();
+        }
+        for old in ["agent.bad", "agent.new"] {
+            let _ = fs::remove_file(self.at(old));
+        }
+        let part = self.at("agent.part");
+        let here = fs::metadata(&part).map_or(0, |part| part.len());
+        let here = u32::try_from(here)
+            .ok()
+            .filter(|here| *here <= offer.bytes)?;
+        let more = u64::from(offer.bytes - here) + SPARE;
+        if room(&self.0).is_some_and(|room| room < more) {
+            return None;
+        }
+        files::replace(&self.at("agent.offer"), &line).ok()?;
+        Some(here)
+    }
+
+    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        let part = options.open(self.at("agent.part"));
+        let written = part.and_then(|mut part| part.write_all(bytes));
+        if written.is_err() {
+            // A full flash must not be fuller by our half file.
+            self.forget();
+        }
+        written
+    }
+
+    /// Whether all of it is here, whole and on the flash: then it is ready to be tried.
+    pub(crate) fn finish(&self, offer: &Offer) -> bool {
+        let part = self.at("agent.part");
+        let good = digest(&part).is_ok_and(|digest| digest == offer.sha512);
+        let ready = good
+            && make_program(&part).is_ok()
+            && fs::rename(&part, self.new_agent()).is_ok()
+            && files::replace(&self.at("agent.new.sha512"), &to_hex(&offer.sha512)).is_ok();
+        self.forget();
+        ready
+    }
+
+    fn forget(&self) {
+        for name in ["agent.offer", "agent.part"] {
+            let _ = fs::remove_file(self.at(name));
+        }
+    }
+
+    /// A new agent that is ready to be tried. One that is not whole, or not for this camera, is told once and its digest removed.
+    pub(crate) fn find(&self, own: Option<&Stamp>) -> Option<Result<Version, String>> {
+        let path = self.at("agent.new.sha512");
+        let text = files::read(&path).ok().flatten()?;
+        let found = self.check(&text, own);
+        if found.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        Some(found)
+    }
+
+    fn check(&self, text: &str, own: Option<&Stamp>) -> Result<Version, String> {
+        let program = self.new_agent();
+        let told = from_hex(text).ok_or("agent.new.sha512 is no output of sha512sum")?;
+        let digest = digest(&program).map_err(|error| format!("agent.new: {error}"))?;
+        if digest != told {
+            return Err("agent.new does not have the digest in agent.new.sha512".to_owned());
+        }
+        let stamp = stamp_of(&program).ok_or("agent.new is no moorline-agent")?;
+        if own.is_some_and(|own| own.target != stamp.target) {
+            return Err(format!("agent.new was built for {}", stamp.target));
+        }
+        make_program(&program).map_err(|error| format!("agent.new: {error}"))?;
+        Ok(stamp.version)
+    }
+
+    /// The owner brings one: copied, checked, then its digest is written, which makes it count.
+    pub(crate) fn bring(&self, file: &Path, digest_told: &str) -> io::Result<()> {
+        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        files::make_directory(&self.0)?;
+        let _ = fs::remove_file(self.at("agent.new.sha512"));
+        fs::copy(file, self.new_agent())?;
+        make_program(&self.new_agent())?;
+        if to_hex(&digest(&self.new_agent())?) != digest_told {
+            let _ = fs::remove_file(self.new_agent());
+            return Err(wrong("it does not have this digest"));
+        }
+        if stamp_of(&self.new_agent()).is_none() {
+            let _ = fs::remove_file(self.new_agent());
+            return Err(wrong("it is no moorline-agent"));
+        }
+        files::replace(&self.at("agent.new.sha512"), digest_told)
+    }
+
+    /// A trial begins: a power cut from now on counts against the new agent, so that one that takes the camera down is not tried for ever.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        fs::rename(self.at("agent.new.sha512"), self.at("agent.trial"))?;
+        self.sync();
+        Ok(())
+    }
+
+    /// The trial did not come to an end, and nobody is to blame: again after the next start.
+    pub(crate) fn postpone(&self) {
+        let _ = fs::rename(self.at("agent.trial"), self.at("agent.new.sha512"));
+    }
+
+    pub(crate) fn install(&self) -> io::Result<()> {
+        fs::rename(self.new_agent(), self.installed())?;
+        self.sync();
+        for name in ["agent.trial", "agent.bad"] {
+            let _ = fs::remove_file(self.at(name));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_back(&self) {
+        let _ = fs::rename(self.new_agent(), self.at("agent.bad"));
+        for name in ["agent.trial", "agent.new.sha512"] {
+            let _ = fs::remove_file(self.at(name));
+        }
+        self.sync();
+    }
+
+    /// At the start: a trial in which the power went is taken back. Says whether there was one.
+    pub(crate) fn recover(&self) -> bool {
+        let tried = self.at("agent.trial").exists();
+        let unfinished = tried && self.new_agent().exists();
+        if unfinished {
+            self.take_back();
+        } else if tried {
+            let _ = fs::remove_file(self.at("agent.trial"));
+        }
+        unfinished
+    }
+
+    /// The version of what failed, while it is kept.
+    pub(crate) fn bad(&self) -> Option<Version> {
+        stamp_of(&self.at("agent.bad")).map(|stamp| stamp.version)
+    }
+
+    /// jffs2 and vfat know no fsync of a directory: the rename is in their log already.
+    fn sync(&self) {
+        let _ = File::open(&self.0).and_then(|directory| directory.sync_all());
+    }
+}
+
+/// What a program says of itself in its file.
+pub(crate) fn stamp_of(program: &Path) -> Option<Stamp> {
+    let mut bytes = Vec::new();
+    let file = File::open(program).ok()?;
+    file.take(LARGEST.into()).read_to_end(&mut bytes).ok()?;
+    Stamp::find(&bytes)
+}
+
+fn digest(path: &Path) -> io::Result<[u8; 64]> {
+    let mut file = File::open(path)?;
+    let (mut digest, mut room) = (Sha512::default(), [0; 4096]);
+    loop {
+        match file.read(&mut room)? {
+            0 => return Ok(digest.end()),
+            count => digest.push(room.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+/// On the flash, and executable.
+fn make_program(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+    File::open(path)?.sync_all()
+}
+
+/// The bytes that are free where this directory lies, by `df`: std cannot ask. `None` when it does not say: then a full flash shows by a failed
+/// write.
+fn room(directory: &Path) -> Option<u64> {
+    let output = Command::new("df")
+        .arg("-Pk")
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    free_of(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `Filesystem 1024-blocks Used Available Capacity Mounted on`, the last line.
+fn free_of(text: &str) -> Option<u64> {
+    let kib = text.lines().next_back()?.split_ascii_whitespace().nth(3)?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_that_df_tells() {
+        let text = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/mtdblock5 3072 1024 2048 33% /etc\n";
+        assert_eq!(free_of(text), Some(2048 * 1024));
+        assert_eq!(free_of("df: /x: No such file\n"), None);
+        assert!(room(Path::new("/")).is_some());
+    }
+}

@@ -87,6 +87,9 @@ pub enum Command {
     /// Add, list and change the tenants of a cluster.
     #[cfg(feature = "kube")]
     Tenant(crate::cluster::tenant_args::TenantCommand),
+    /// New agents for cameras: sign them, bring them to the server, roll them out in stages.
+    #[command(subcommand)]
+    AgentRelease(AgentRelease),
     /// Add, list and change the people who watch.
     #[command(subcommand)]
     User(User),
@@ -212,6 +215,46 @@ pub struct Demo {
     /// Leave after this long, such as 30s; default: on Ctrl-C.
     #[arg(long, value_name = "DURATION", hide = true)]
     pub leave_after: Option<String>,
+}
+
+/// `moorline agent-release`
+#[derive(Debug, Subcommand)]
+pub enum AgentRelease {
+    /// Make a key that signs releases, and print the line that cameras need in /etc/moorline/release-keys.
+    Keygen {
+        /// Where the private key goes: a 0600 file.
+        #[arg(long, value_name = "FILE", default_value = "agent-release.key")]
+        file: PathBuf,
+    },
+    /// Sign a built moorline-agent; its version and target are read from it.
+    Sign {
+        /// The agent.
+        file: PathBuf,
+        /// The private key, as `keygen` made it.
+        #[arg(long, value_name = "FILE", default_value = "agent-release.key")]
+        key: PathBuf,
+        /// Where the release goes; default: moorline-agent-VERSION-TARGET.release here.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Bring a signed release to the server. No camera gets it yet.
+    Add {
+        /// The release.
+        file: PathBuf,
+    },
+    /// Releases on the server, and how far each is.
+    List,
+    /// Let cameras have a release: one of them, a share, all. A camera that takes it back stops it; this goes on.
+    RollOut {
+        /// The version.
+        version: String,
+        /// How far: one, 1% to 99%, all; off stops it.
+        #[arg(long, value_name = "STAGE")]
+        to: String,
+        /// For which target, where the version is there for several.
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+    },
 }
 
 /// `moorline camera`

@@ -1,5 +1,6 @@
 //! One file per command that people type, all of them clients of the HTTP API.
 
+pub mod agent_release;
 pub mod audit;
 pub mod camera;
 pub mod camera_add;

@@ -13,6 +13,7 @@
 )]
 
 mod absent;
+mod agents;
 mod args;
 mod backup;
 #[cfg(feature = "bench")]
@@ -36,7 +37,7 @@ use moorline_base::logging::{self, Format, LogHandle};
 use moorline_base::shutdown::Signals;
 use serde_json::json;
 
-use args::{Cli, Command, Global, Output};
+use args::{AgentRelease, Cli, Command, Global, Output};
 use client::Client;
 use command::{operate, secret};
 use serve::Server;
@@ -145,6 +146,12 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
                 )
             })?;
         }
+        Command::AgentRelease(AgentRelease::Keygen { file }) => {
+            agents::sign::keygen(&file, format)?;
+        }
+        Command::AgentRelease(AgentRelease::Sign { file, key, out }) => {
+            agents::sign::sign(&file, &key, out, format)?;
+        }
         Command::Log(log) => {
             let client = Client::running(&global.data).await?;
             operate::log(&client, log.filter, format).await?;
@@ -162,6 +169,9 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
     let client = Client::connect(&global.data, global.config.as_deref()).await?;
     let result = match command {
         Command::Camera(command) => command::camera::run(&client, command.command, format)
+            .await
+            .map(|()| true),
+        Command::AgentRelease(command) => command::agent_release::run(&client, command, format)
             .await
             .map(|()| true),
         Command::User(command) => command::user::run(&client, command, format)

@@ -13,6 +13,7 @@ use moorline_tunnel::keyfile::HostKeys;
 use moorline_web::serve::local_router;
 
 use crate::absent::Absent;
+use crate::agents::shelf::Shelf;
 use crate::args::Listen;
 use crate::serve::doctor::Facts;
 use crate::serve::parts::Parts;
@@ -47,6 +48,7 @@ impl Offline {
             statuses: Arc::new(Remembered::load(&parts).await?),
             relays: Arc::new(Absent),
             strangers: Arc::new(Absent),
+            shelf: Arc::new(Shelf::open(data)),
         };
         let notifier = notifier::of(&settings.alert, &parts.clock)?;
         let place = site::place(&settings, host, addresses, &keys, &parts.store);

@@ -48,6 +48,8 @@ use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
+use crate::agents::rollout::Rollout;
+use crate::agents::shelf::Shelf;
 use crate::args::{Global, Listen};
 use crate::client::socket_path;
 use crate::settings::{self, Settings};
@@ -236,10 +238,12 @@ impl Server {
                 },
             }),
         };
+        let shelf = Arc::new(Shelf::open(&data));
         let sources = Sources {
             statuses: Arc::clone(&monitor) as _,
             relays: Arc::clone(&relays),
             strangers: Arc::new(tunnel.clone()),
+            shelf: Arc::clone(&shelf),
         };
         let place = site::place(&settings, host.clone(), listened, &keys, &parts.store);
         let ready = Ready {
@@ -347,6 +351,15 @@ impl Server {
                 doors.token(),
             ),
         );
+        let rollout = Rollout {
+            shelf,
+            cameras: Arc::clone(&cameras) as _,
+            statuses: Arc::clone(&monitor) as _,
+            upgrades: Arc::clone(&monitor) as _,
+            notifier: Arc::clone(&notifier),
+            clock: Arc::clone(&clock),
+        };
+        doors.spawn("roll-out", rollout.run(doors.token()));
         let ports = moorline_mon::Ports {
             directory: Arc::clone(&cameras) as _,
             claims: parts.registry.claims(),

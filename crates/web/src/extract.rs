@@ -61,7 +61,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn unread(rejection: &BytesRejection) -> Problem {
     let status = rejection.status();
     if status == StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::new(status, "too_large", "the body is larger than 64 KiB")
+        Problem::new(status, "too_large", "the body is larger than this takes")
     } else {
         Problem::new(status, "unread", "the body could not be read")
     }

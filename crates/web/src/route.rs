@@ -1,5 +1,6 @@
 //! All routes in one table: the router, the OpenAPI document and the test that crosses each with a foreign tenant are made of it.
 
+mod agent_releases;
 mod archive;
 mod cameras;
 mod coverage;
@@ -14,6 +15,7 @@ mod users;
 pub use export::verified;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch as patch_method, post, put};
 use moorline_core::user::Role;
 
@@ -285,6 +287,27 @@ pub fn routes() -> Vec<Route> {
             "Who knocked and was refused",
             Local,
             get(operations::strangers),
+        ),
+        route(
+            "GET",
+            "/agent-releases",
+            "Releases of the on-camera agent, and how far each is rolled out",
+            Local,
+            get(agent_releases::list),
+        ),
+        route(
+            "POST",
+            "/agent-releases",
+            "Take a signed release",
+            Local,
+            post(agent_releases::add).layer(DefaultBodyLimit::max(agent_releases::LARGEST_BODY)),
+        ),
+        route(
+            "PUT",
+            "/agent-releases/{target}/{version}/roll-out",
+            "Set how far a release goes: off, one camera, a share, all; goes on after a stop",
+            Local,
+            put(agent_releases::roll_out),
         ),
         route(
             "POST",

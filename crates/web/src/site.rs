@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use moorline_base::clock::SharedClock;
 use moorline_core::CameraId;
@@ -14,7 +15,7 @@ use moorline_core::port::{
 use moorline_core::segment::{Retention, Tier};
 use moorline_core::{TimeRange, Timestamp};
 
-use crate::api::{AlertResult, DiskView, DoctorFinding, Ports, VerifyView};
+use crate::api::{AgentReleaseView, AlertResult, DiskView, DoctorFinding, Ports, VerifyView};
 use crate::problem::Problem;
 
 /// Everything behind the routes. Cheap to clone.
@@ -123,4 +124,39 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// The filter is wrong.
     fn set_log(&self, filter: &str) -> Result<(), Problem>;
+
+    /// The releases of the on-camera agent that are here.
+    ///
+    /// # Errors
+    /// This installation keeps none: a cluster.
+    fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
+        Err(no_releases())
+    }
+
+    /// Takes a release file. The same one again changes nothing.
+    ///
+    /// # Errors
+    /// It is none, or this installation keeps none.
+    async fn add_agent_release(&self, _file: Vec<u8>) -> Result<AgentReleaseView, Problem> {
+        Err(no_releases())
+    }
+
+    /// Sets how far a release goes.
+    ///
+    /// # Errors
+    /// There is no such release or stage, or this installation keeps none.
+    async fn roll_out(
+        &self,
+        _target: &str,
+        _version: &str,
+        _to: &str,
+    ) -> Result<AgentReleaseView, Problem> {
+        Err(no_releases())
+    }
+}
+
+fn no_releases() -> Problem {
+    let title = "a cluster does not bring new agents onto cameras yet";
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "one_server_only", title)
+        .hint("bring them by hand: moorline-agent upgrade FILE SHA512 on the camera")
 }

@@ -11,11 +11,11 @@ use tokio::process::Command;
 use crate::support::{Moorline, SOON, exported, listening, numbers, quick};
 
 /// A camera's file system, as far as the agent sees it.
-struct Camera(TempDir);
+pub(crate) struct Camera(TempDir);
 
 impl Camera {
     /// Its firmware knows its streamer; simulated ones have no family.
-    fn new(streamer: SocketAddr) -> Self {
+    pub(crate) fn new(streamer: SocketAddr) -> Self {
         let home = temp_dir().unwrap();
         for name in ["etc", "card"] {
             std::fs::create_dir(home.path().join(name)).unwrap();
@@ -26,13 +26,18 @@ impl Camera {
         Camera(home)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     fn power_on(&self) -> Child {
+        self.start("run")
+    }
+
+    /// Its init script: `daemon` starts the agent again when it has put a new one in its place.
+    pub(crate) fn start(&self, how: &str) -> Child {
         let mut command = Command::new(moorline_tests::agent());
-        command.arg("run");
+        command.arg(how);
         for (option, name) in [("--dir", "etc"), ("--run", "run"), ("--card", "card")] {
             command.arg(option).arg(self.path(name));
         }

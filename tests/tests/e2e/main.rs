@@ -6,6 +6,7 @@
     reason = "tests may bind, write and look at the real clock"
 )]
 
+mod agent_release;
 mod alarm;
 mod backup;
 mod browser;

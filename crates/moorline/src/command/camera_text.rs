@@ -18,7 +18,14 @@ pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {
     if cameras.is_empty() {
         return format!("no cameras yet\nAdd one: moorline camera add NAME{typed_on}\n");
     }
-    let mut table = Table::new(&["CAMERA", "TITLE", "LINK", "RATE", "STORED", "TROUBLE"]);
+    // Eighty columns are few: only where there is an agent.
+    let agents = cameras
+        .iter()
+        .any(|camera| agent_version(&camera.status).is_some());
+    let mut headings = vec!["CAMERA", "TITLE", "LINK", "RATE", "STORED"];
+    headings.extend(agents.then_some("AGENT"));
+    headings.push("TROUBLE");
+    let mut table = Table::new(&headings);
     for camera in cameras {
         let since = |value: &Value| {
             instant(value).map_or_else(String::new, |at| format!(" {}", age(now, at)))
@@ -32,14 +39,18 @@ pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {
             || "-".to_owned(),
             |(cause, gap)| format!("{}{}", cause.replace('_', " "), since(&gap["since"])),
         );
-        table.row([
+        let mut row = vec![
             typed(camera),
             camera.title.clone(),
             format!("{}{}", link(camera), since(&camera.status["link_since"])),
             rate(&camera.status),
             stored,
-            trouble,
-        ]);
+        ];
+        if agents {
+            row.push(agent_version(&camera.status).unwrap_or("-").to_owned());
+        }
+        row.push(trouble);
+        table.row(row);
     }
     table.fit(TITLE, TERMINAL).render()
 }
@@ -123,6 +134,13 @@ pub fn show(camera: &CameraView) -> String {
 pub fn said(status: &Value) -> impl Iterator<Item = (&str, &str)> {
     let pairs = status["said"].as_array().into_iter().flatten();
     pairs.filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?)))
+}
+
+/// The version of its agent, while one speaks.
+fn agent_version(status: &Value) -> Option<&str> {
+    said(status)
+        .find(|(key, _)| *key == "agent")
+        .map(|(_, version)| version)
 }
 
 /// Its agent's words: a diagnosis has a command of its own.
@@ -373,6 +391,21 @@ mod tests {
         );
         assert!(lines[2].ends_with("camera silent 10h"), "{text}");
         assert!(lines[3].starts_with("acme/gate"), "{text}");
+    }
+
+    #[test]
+    fn the_list_has_the_versions_of_agents_where_there_are_any() {
+        let mut with = status("up", playing(), None);
+        with["said"] = json!([["agent", "0.2.0"], ["uptime", "7"]]);
+        let cameras = [
+            camera("home/yard", "Yard", with),
+            camera("home/gate", "Gate", status("up", playing(), None)),
+        ];
+        let text = list(&cameras, "2026-11-20T21:00:00Z".parse().unwrap(), "");
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].contains("  AGENT  "), "{text}");
+        assert!(lines[1].contains("  0.2.0  "), "{text}");
+        assert!(lines[2].ends_with("-      -"), "{text}");
     }
 
     #[test]

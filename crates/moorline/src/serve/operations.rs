@@ -21,7 +21,9 @@ use moorline_store::SweepState;
 use moorline_store::sweep::{Pace, erase_prefix};
 use moorline_store::verify::{self, Depth, Finding, Torn};
 use moorline_web::Operations;
-use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyFinding, VerifyView};
+use moorline_web::api::{
+    AgentReleaseView, AlertResult, DiskView, DoctorFinding, VerifyFinding, VerifyView,
+};
 use moorline_web::problem::Problem;
 
 use super::classes::{self, SearchError};
@@ -29,6 +31,9 @@ use super::daily::Daily;
 use super::doctor::{self, Facts};
 use super::parts::Store;
 use super::usage::Usage;
+use crate::agents::plan::Stage;
+use crate::agents::rollout;
+use crate::agents::shelf::{Held, Name, Shelf};
 use crate::backup;
 use crate::settings::Settings;
 
@@ -63,6 +68,8 @@ pub struct Operator {
     pub log: Option<LogHandle>,
     /// What doctor knows of the running server.
     pub facts: Facts,
+    /// Releases of the on-camera agent.
+    pub shelf: Arc<Shelf>,
 }
 
 impl Operator {
@@ -221,6 +228,82 @@ impl Operations for Operator {
 
     fn set_log(&self, filter: &str) -> Result<(), Problem> {
         set_log(self.log.as_ref(), filter)
+    }
+
+    fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
+        let all = self.shelf.all();
+        Ok(all
+            .iter()
+            .map(|(name, held)| self.release(name, held))
+            .collect())
+    }
+
+    async fn add_agent_release(&self, file: Vec<u8>) -> Result<AgentReleaseView, Problem> {
+        let shelf = Arc::clone(&self.shelf);
+        let name = tokio::task::spawn_blocking(move || shelf.add(&file)).await;
+        let name = name
+            .map_err(|error| Problem::internal(&error))?
+            .map_err(|error| {
+                let title = moorline_base::error::report(error.as_ref());
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "release", title).field("release")
+            })?;
+        self.one_release(&name)
+    }
+
+    async fn roll_out(
+        &self,
+        target: &str,
+        version: &str,
+        to: &str,
+    ) -> Result<AgentReleaseView, Problem> {
+        let stage: Stage = to
+            .parse()
+            .map_err(|expected: String| Problem::invalid("to", to, expected))?;
+        let unknown = || Problem::unknown("release of the agent");
+        let version = moorline_control::Version::new(version).ok_or_else(unknown)?;
+        let name = (target.to_owned(), version);
+        self.one_release(&name)?;
+        let (shelf, of) = (Arc::clone(&self.shelf), name.clone());
+        tokio::task::spawn_blocking(move || shelf.set_stage(&of, stage))
+            .await
+            .map_err(|error| Problem::internal(&error))?
+            .map_err(|error| Problem::internal(&error))?;
+        self.one_release(&name)
+    }
+}
+
+impl Operator {
+    fn one_release(&self, name: &Name) -> Result<AgentReleaseView, Problem> {
+        let all = self.shelf.all();
+        let held = all.iter().find(|(known, _)| known == name);
+        held.map(|(name, held)| self.release(name, held))
+            .ok_or_else(|| Problem::unknown("release of the agent"))
+    }
+
+    fn release(&self, (target, version): &Name, held: &Held) -> AgentReleaseView {
+        let progress = &held.progress;
+        let has_it = |camera: &&CameraId| {
+            let status = self.statuses.get(camera);
+            let seen = status.as_ref().and_then(rollout::seen);
+            seen.is_some_and(|seen| seen.agent == *version)
+        };
+        let names =
+            |cameras: &BTreeSet<CameraId>| cameras.iter().map(ToString::to_string).collect();
+        AgentReleaseView {
+            target: target.clone(),
+            version: version.to_string(),
+            bytes: held.release.file.len() as u64,
+            roll_out: progress.stage.to_string(),
+            stopped: progress.stopped.clone(),
+            cameras: names(&progress.begun),
+            updated: progress
+                .begun
+                .iter()
+                .filter(has_it)
+                .map(ToString::to_string)
+                .collect(),
+            failed: names(&progress.failed),
+        }
     }
 }
 

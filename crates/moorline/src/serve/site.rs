@@ -13,9 +13,10 @@ use super::doctor::Facts;
 use super::operations::Operator;
 use super::parts::{Parts, Store};
 use super::place::{Addresses, in_url, public_port};
+use crate::agents::shelf::Shelf;
 use crate::settings::Settings;
 
-/// What only a running server has.
+/// What a running server has others of than a command that answers itself.
 pub struct Sources {
     /// What cameras are doing.
     pub statuses: Arc<dyn Statuses>,
@@ -23,6 +24,8 @@ pub struct Sources {
     pub relays: Arc<dyn Relays>,
     /// Refused strangers.
     pub strangers: Arc<dyn Strangers>,
+    /// Releases of the on-camera agent.
+    pub shelf: Arc<Shelf>,
 }
 
 /// Names and ports as the outside sees them.
@@ -76,6 +79,7 @@ pub fn site(
         notifier,
         log,
         facts,
+        shelf: sources.shelf,
     };
     Site {
         cameras: parts.registry.cameras(),

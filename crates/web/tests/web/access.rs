@@ -23,6 +23,8 @@ fn path(route: &Route, tenant: &str, camera: &str, login: &str) -> String {
         .replace("{login}", login)
         .replace("{fingerprint}", "SHA256%3Aabc")
         .replace("{id}", "1")
+        .replace("{target}", "mipsel")
+        .replace("{version}", "0.2.0")
         .replace("{key}", THEIR_SEGMENT);
     let (from, to) = (ago(3600), ago(60));
     format!("/api/v1{path}?from={from}&to={to}")

@@ -61,9 +61,11 @@ impl Uploader {
             }
             let ripe = self.spool.stock(|stock| stock.ripen(now));
             let uploads = self.spool.settings.uploads.max(1);
-            while under_way.len() < breaker.allowed(now, uploads) {
+            let allowed = breaker.allowed(now, uploads);
+            while under_way.len() < allowed {
                 let backlog = self.spool.stock(|stock| stock.waiting()) > uploads;
-                let fresh = backlog && uploads > 1 && fresh_ones < (uploads / 4).max(1);
+                // The one try after an outage is the oldest's: what was stored is then durable too.
+                let fresh = backlog && allowed > 1 && fresh_ones < (uploads / 4).max(1);
                 let picked = self.spool.stock(|stock| {
                     let id = stock.pick(fresh)?;
                     Some((id, stock.item(id)?.clone()))

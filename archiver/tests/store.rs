@@ -91,6 +91,34 @@ async fn recording_goes_on_while_the_store_refuses_and_nothing_is_lost() {
     archive.shutdown(BUDGET).await;
 }
 
+/// Whoever looks at that moment finds the archive longer, and no hole in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_try_after_an_outage_is_the_oldest_object() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(
+        &archive,
+        Arc::new(OneCamera(Arc::clone(&camera))),
+        common::spec(),
+    );
+    common::eventually("eight segments wait", || {
+        common::files(&spool.path().join(".sealed"), ".mp4").len() >= 8
+    })
+    .await;
+    store.mood.send_replace(Mood::Takes);
+    common::eventually("it is tried again", || {
+        !store.taken.lock().unwrap().is_empty()
+    })
+    .await;
+    running.drain(BUDGET).await.unwrap();
+    let taken = store.taken.lock().unwrap().clone();
+    let oldest = taken.iter().map(|key| key.range().from).min();
+    assert_eq!(Some(taken[0].range().from), oldest, "{taken:#?}");
+    archive.shutdown(BUDGET).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_the_store_garbles_is_never_durable() {
     let spool = tempfile::tempdir().unwrap();

@@ -40,6 +40,8 @@ pub(crate) struct FakeStore {
     pub(crate) mood: watch::Sender<Mood>,
     pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(crate) puts: AtomicUsize,
+    /// What was stored, in that order.
+    pub(crate) taken: Mutex<Vec<ObjectKey>>,
     pub(crate) end: Option<Timestamp>,
 }
 
@@ -49,6 +51,7 @@ impl FakeStore {
             mood: watch::Sender::new(mood),
             objects: Mutex::default(),
             puts: AtomicUsize::new(0),
+            taken: Mutex::default(),
             end: None,
         })
     }
@@ -140,6 +143,7 @@ impl SegmentSink for FakeStore {
             .lock()
             .unwrap()
             .insert(file.key.to_string(), bytes);
+        self.taken.lock().unwrap().push(file.key.clone());
         std::fs::remove_file(&file.path).unwrap();
         Ok(())
     }

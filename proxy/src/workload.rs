@@ -153,6 +153,12 @@ async fn serve(
                         *least = newer.max(*least);
                         is_newer
                     });
+                    // Of what is read through it already nothing changes, and nothing else would be told soon.
+                    for known in watched.iter_mut() {
+                        if known.source.generation() >= newer {
+                            known.report(control, true);
+                        }
+                    }
                 }
                 Some(WorkloadOrder::Cause { .. }) => {}
                 Some(WorkloadOrder::Drain { .. }) | None => return true,

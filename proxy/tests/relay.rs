@@ -207,6 +207,29 @@ async fn a_newer_tunnel_ends_the_old_connection_at_once() {
     );
 }
 
+/// The landing leads to the newer tunnel before the monitor says that it is there.
+#[tokio::test]
+async fn what_is_read_through_the_newer_tunnel_already_is_not_begun_anew() {
+    let stage = Stage::new(vec![record("yard")]).await;
+    stage.yard.up("yard", Script::generated(1, 20, 10, 500_000));
+    let running = stage.relay("yard");
+    let mut viewer = Viewer::open(stage.address, "yard", ANN).await;
+    pictures(&mut viewer, 5).await;
+    stage.yard.lose("yard");
+    let generation = stage.yard.up("yard", Script::generated(2, 20, 10, 500_000));
+    let of_newer = |picture: &PictureSeen| picture.stamp.is_some_and(|stamp| stamp.camera == 2);
+    let mut before = viewer.picture().await;
+    while !of_newer(&before) {
+        before = viewer.picture().await;
+    }
+    running.rebind(generation).await;
+    let after = pictures(&mut viewer, 30).await;
+    let numbers: Vec<u64> = after.iter().map(frame).collect();
+    let first = frame(&before) + 1;
+    let whole: Vec<u64> = (first..first + 30).collect();
+    assert_eq!(numbers, whole);
+}
+
 #[tokio::test]
 async fn a_viewer_begins_with_the_group_that_runs_and_at_the_present() {
     let stage = Stage::new(vec![record("yard")]).await;

@@ -82,7 +82,8 @@ pub(super) async fn drive(
                 _ => driver.session.on_end(source.now()),
             },
             // The old tunnel is dead, however it looks (P1): there is nobody to say TEARDOWN to.
-            _ = least.changed() => return Once::Again,
+            // What is read through the newer one already, since the landing led to it, is not begun anew.
+            _ = least.wait_for(|least| *least > generation) => return Once::Again,
             () = cancel.cancelled(), if why.is_none() => {
                 driver.session.stop(source.now());
                 why = Some(Once::Stopped);

@@ -7,15 +7,15 @@
 //! | `rebind`, `cause`, `drain` | the newest of each that is in force, after `spec`; then on change |
 //! | `ticket_keys` | to relays, when the keys change |
 //! | `drained_seen` | after each `drained` |
-//! | `beat` | every 10 s |
+//! | `beat` | every 5 s |
 //!
 //! | from the pod | when |
 //! |---|---|
 //! | `relay`, `archive` | the newest of each, on change and at the beginning |
 //! | `drained` | when it is, and again on every connection until it was seen |
-//! | `beat` | every 10 s |
+//! | `beat` | every 5 s |
 //!
-//! A type that is not known is ignored: a newer peer may say more. Who hears nothing for 30 s closes.
+//! A type that is not known is ignored: a newer peer may say more. Who hears nothing for 12 s closes.
 
 mod line;
 

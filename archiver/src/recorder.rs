@@ -154,6 +154,10 @@ impl Recorder {
             Some(Err(error)) => return (Err(error), false),
             None => return (Ok(Ended::Stopped), false),
         };
+        // The order to rebind may be late: it comes by the connection to a replica that stands still.
+        let newest = self.parts.relays.generation(&self.parts.spec.camera.id);
+        let account = &mut self.parts.account;
+        account.generation = account.generation.max(newest.unwrap_or_default());
         if playing.audio_note != self.audio_note {
             self.audio_note.clone_from(&playing.audio_note);
             self.report();
@@ -200,6 +204,7 @@ impl Recorder {
                     if self.stepped {
                         return Ok(Ended::ClockStep);
                     }
+                    take.through(self.parts.account.generation);
                     self.look(take, last_picture, last_key).await?;
                     continue;
                 }
@@ -379,7 +384,8 @@ impl Recorder {
                 self.stepped |= self.steps.observe(self.clock.wall_ms(), monotonic);
             }
             Event::Order(Some(WorkloadOrder::Rebind { generation })) => {
-                self.parts.account.generation = generation;
+                let account = &mut self.parts.account;
+                account.generation = account.generation.max(generation);
                 self.rebound = true;
             }
             Event::Order(Some(WorkloadOrder::Cause { gap })) => {

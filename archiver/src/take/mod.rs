@@ -84,6 +84,8 @@ pub(crate) struct Take {
     spool: Arc<Spool>,
     place: Place,
     generation: Generation,
+    /// Of the segments that are begun from now on.
+    through: Generation,
     id: TakeId,
     stagger: i64,
     timescale: u32,
@@ -133,6 +135,7 @@ impl Take {
             spool: Arc::clone(spool),
             place: place.clone(),
             generation,
+            through: generation,
             id: TakeId(rand::random()),
             timescale,
             track,
@@ -156,6 +159,11 @@ impl Take {
             full: false,
             overrun: false,
         }
+    }
+
+    /// A newer tunnel has been heard of: segments that are begun from now on are named by it.
+    pub(crate) fn through(&mut self, generation: Generation) {
+        self.through = self.through.max(generation);
     }
 
     /// The end of the last synced fragment.
@@ -420,7 +428,10 @@ impl Take {
     async fn explain(&mut self, from: i64, account: &mut Account) {
         let start = match &self.file {
             // its seal may date it a little earlier
-            None => Timestamp::from_millis(from.div_euclid(1_000)),
+            None => {
+                self.generation = self.through;
+                Timestamp::from_millis(from.div_euclid(1_000))
+            }
             Some(_) if self.explained => return,
             Some(file) => match file.range(None) {
                 Some(range) => range.from,
@@ -432,6 +443,7 @@ impl Take {
 
     fn begin(&mut self, start: u64, wall: i64, init: Init) -> NewSegment {
         let length = self.spool.settings.segment;
+        self.generation = self.through;
         let rest = until_mark(wall.div_euclid(1_000), self.stagger, length);
         self.mark = start + rest.as_millis() as u64 * u64::from(self.timescale) / 1_000;
         let name = PartName {

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::tunnel::ByteStream;
+use crate::Generation;
 use crate::id::{CameraId, SourceName};
 use crate::time::Timestamp;
 
@@ -54,6 +55,12 @@ pub trait Relays: Send + Sync {
         source: SourceName,
         role: ReaderRole,
     ) -> Result<ByteStream, RelayError>;
+
+    /// The newest tunnel of a camera when its relay was last opened for its archiver, where the way to the relay tells: an order to rebind may come
+    /// later than the pictures. `None`: only the order tells.
+    fn generation(&self, _camera: &CameraId) -> Option<Generation> {
+        None
+    }
 
     /// Pictures for a browser, from the last key frame on. Waits up to 10 s for the first.
     ///

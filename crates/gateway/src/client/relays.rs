@@ -11,7 +11,7 @@
 //! ring nor muxer.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -61,6 +61,8 @@ struct Posters {
 struct Inner {
     signer: Dialer,
     posters: Arc<Mutex<Posters>>,
+    /// Of the camera whose archiver this is.
+    newest: Arc<Mutex<Option<(CameraId, Generation)>>>,
 }
 
 /// Relays in other pods. Clones are the same.
@@ -96,6 +98,7 @@ impl TicketRelays {
         Self(Inner {
             signer,
             posters: Arc::default(),
+            newest: Arc::default(),
         })
     }
 
@@ -117,6 +120,10 @@ impl TicketRelays {
 impl Inner {
     fn posters<T>(&self, change: impl FnOnce(&mut Posters) -> T) -> T {
         change(&mut self.posters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<(CameraId, Generation)>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a stream; tries again for [`PATIENCE`].
@@ -249,8 +256,19 @@ impl Relays for TicketRelays {
             ReaderRole::Archiver => None,
             ReaderRole::Viewer { login } => Some(login.as_str()),
         };
-        let (stream, _) = self.0.reach(camera, source, login, "rtsp").await?;
+        let (stream, generation) = self.0.reach(camera, source, login, "rtsp").await?;
+        if role == ReaderRole::Archiver {
+            *self.0.newest() = Some((camera.clone(), generation));
+        }
         Ok(Box::new(stream))
+    }
+
+    fn generation(&self, camera: &CameraId) -> Option<Generation> {
+        let newest = self.0.newest();
+        newest
+            .as_ref()
+            .filter(|(of, _)| of == camera)
+            .map(|(_, generation)| *generation)
     }
 
     async fn live(

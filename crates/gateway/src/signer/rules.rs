@@ -16,6 +16,9 @@ const LARGEST: u64 = 256 * 1024 * 1024;
 const LARGEST_GAP: u64 = 4 * 1024;
 /// How far ahead a pod's clock may be.
 const AHEAD: Duration = Duration::from_secs(300);
+/// For so long an earlier generation may still begin segments: its archiver hears of the newer one by a connection to a replica that may stand still, and
+/// its clock may be ahead.
+const HANDOVER: Duration = Duration::from_secs(60);
 /// Digests that are remembered; of the others the store is asked.
 const DIGESTS: usize = 65_536;
 
@@ -34,7 +37,7 @@ pub(super) enum PutRefusal {
     TooOld,
     /// It begins in the future.
     Future,
-    /// Its generation was over when it began.
+    /// Its generation had long been over when it began.
     GenerationOver,
     /// Its generation is not known here yet: ask again.
     GenerationAhead,
@@ -95,7 +98,7 @@ pub(super) fn judge(
     if generation > limits.generation {
         return Err(PutRefusal::GenerationAhead);
     }
-    if generation < limits.generation && start >= limits.since {
+    if generation < limits.generation && start >= limits.since + HANDOVER {
         return Err(PutRefusal::GenerationOver);
     }
     Ok(())
@@ -277,7 +280,13 @@ mod tests {
         };
         newer.since = at("2026-11-20T21:10:06Z");
         assert_eq!(verdict(SEGMENT, 1000, &newer, now), Ok(()));
-        newer.since = at("2026-11-20T21:10:05.250Z");
+        newer.since = at("2026-11-20T21:09:05.251Z");
+        assert_eq!(
+            verdict(SEGMENT, 1000, &newer, now),
+            Ok(()),
+            "its archiver has not heard of the newer one yet"
+        );
+        newer.since = at("2026-11-20T21:09:05.250Z");
         assert_eq!(
             verdict(SEGMENT, 1000, &newer, now),
             Err(PutRefusal::GenerationOver),

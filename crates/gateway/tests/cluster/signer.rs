@@ -419,6 +419,7 @@ async fn each_rule_of_a_put_has_its_refusal() {
         (key(60_000, 8).to_string(), 1000, "503 generation_ahead"),
         (key(60_000, 6).to_string(), 1000, "403 generation_over"),
         (key(3_600_001, 6).to_string(), 1000, "200 ok"),
+        (key(3_570_000, 6).to_string(), 1000, "200 ok"),
         (good.replace("_full.mp4", "_full.exe"), 1000, "400 body"),
         (
             "v1/idx/acme/yard/2026-11-20.json.zst".to_owned(),

@@ -1,0 +1,102 @@
+//! Which tunnel a recording came through: what is named by an older one than it began under, a signer does not take.
+#![allow(clippy::disallowed_methods, reason = "tests look at the real clock")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::camera::{FakeCamera, Film, OneCamera};
+use common::{FakeStore, Mood};
+use moorline_core::port::{
+    ByteStream, LiveFeed, Poster, ReaderRole, RelayError, Relays, WorkloadOrder,
+};
+use moorline_core::{CameraId, Generation, SourceName};
+
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// The generations of what is stored, in order, each once.
+fn generations(store: &FakeStore) -> Vec<u64> {
+    let segments = store.segments().into_iter();
+    let mut all: Vec<u64> = segments.map(|(key, _)| key.generation.0).collect();
+    all.dedup();
+    all
+}
+
+/// The relay has connected again before its archiver is told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_take_that_goes_on_is_named_by_the_newer_tunnel_from_the_next_segment_on() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    common::eventually("two segments", || store.segments().len() >= 2).await;
+    let order = WorkloadOrder::Rebind {
+        generation: Generation(8),
+    };
+    running.orders.send(order).await.unwrap();
+    common::eventually("a segment of the newer tunnel", || {
+        generations(&store) == [7, 8]
+    })
+    .await;
+    running.drain(BUDGET).await.unwrap();
+    let frames = store.frames();
+    let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
+    assert_eq!(frames, expected, "no picture is missing, none is twice");
+    let takes: Vec<_> = store.segments().iter().map(|(key, _)| key.take).collect();
+    assert!(takes.iter().all(|take| *take == takes[0]), "{takes:?}");
+    archive.shutdown(BUDGET).await;
+}
+
+/// A relay, and a way to it that knows the newest tunnel.
+struct Through(OneCamera, Generation);
+
+#[async_trait::async_trait]
+impl Relays for Through {
+    async fn open(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        role: ReaderRole,
+    ) -> Result<ByteStream, RelayError> {
+        self.0.open(camera, source, role).await
+    }
+
+    fn generation(&self, _: &CameraId) -> Option<Generation> {
+        Some(self.1)
+    }
+
+    async fn live(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        login: &str,
+    ) -> Result<Box<dyn LiveFeed>, RelayError> {
+        self.0.live(camera, source, login).await
+    }
+
+    fn poster(&self, camera: &CameraId, source: SourceName) -> Option<Poster> {
+        self.0.poster(camera, source)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_the_relay_tells_of_a_newer_tunnel_before_the_order_does() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let relays = Through(OneCamera(FakeCamera::new(Film::default())), Generation(9));
+    let running = common::start(&archive, Arc::new(relays), common::spec());
+    common::eventually("two segments", || store.segments().len() >= 2).await;
+    // Late, and of an older one.
+    let order = WorkloadOrder::Rebind {
+        generation: Generation(8),
+    };
+    running.orders.send(order).await.unwrap();
+    let stored = store.segments().len();
+    common::eventually("two more", || store.segments().len() >= stored + 2).await;
+    running.drain(BUDGET).await.unwrap();
+    assert_eq!(generations(&store), [9]);
+    archive.shutdown(BUDGET).await;
+}

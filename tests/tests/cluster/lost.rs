@@ -4,20 +4,10 @@ use std::time::Duration;
 
 use moorline_testkit::{child::Signal, cluster::SOON};
 
-use crate::support::{Archive, Moorline, now_us};
+use crate::support::{Moorline, now_us};
 
 /// From the call to the first new picture in the archive, with room for a busy machine: the bar of the design is 2 s.
 const BACK: Duration = Duration::from_secs(8);
-
-/// Waits for the pictures of a whole segment that was begun after `instant`, and gives the archive.
-fn recorded_after(archive: &Archive, instant: u64) -> bool {
-    let millis = i64::try_from(instant / 1000).unwrap();
-    let after = |start: i64| start > millis;
-    archive
-        .segments
-        .iter()
-        .any(|segment| after(segment.start.as_millis()))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flap_shorter_than_grace_keeps_the_pods_and_costs_one_gap() {
@@ -56,21 +46,15 @@ async fn a_flap_shorter_than_grace_keeps_the_pods_and_costs_one_gap() {
             (camera["status"]["session"]["generation"] == 2).then_some(())
         })
         .await;
-    let archive = tenant
-        .until_archived(&yard, "recordings after the flap", |archive| {
-            recorded_after(archive, returned)
-        })
-        .await;
+    let archive = tenant.until_goes_on(&yard, returned).await;
     assert_eq!(tenant.pair(&yard).await, pods, "a flap touches no pod");
-    archive.assert_covered();
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     let first_back = pictures.iter().find(|stamp| stamp.sent_us > returned);
     let waited = Duration::from_micros(first_back.unwrap().sent_us - returned);
     println!("pictures go on {waited:?} after the call");
     assert!(waited < BACK, "pictures go on after {waited:?}");
     assert_eq!(archive.causes(), ["tunnel_down"], "{archive:#?}");
-    let neighbour = tenant.archive(&gate);
-    neighbour.assert_covered();
+    let neighbour = tenant.until_goes_on(&gate, returned).await;
     assert_eq!(neighbour.causes(), Vec::<String>::new());
     neighbour.pictures(&moorline.bucket, gate.number).await;
 }
@@ -164,12 +148,7 @@ async fn a_killed_dbclient_is_waited_for_and_then_drained() {
     let seen = tenant.until_recorded(&yard).await;
     assert_eq!(seen["status"]["session"]["generation"], 2, "{seen:#}");
     assert_eq!(seen["status"]["session"]["mon"], second.name, "{seen:#}");
-    let archive = tenant
-        .until_archived(&yard, "recordings after the absence", |archive| {
-            recorded_after(archive, returned)
-        })
-        .await;
-    archive.assert_covered();
+    let archive = tenant.until_goes_on(&yard, returned).await;
     assert!(
         !archive.causes().iter().any(|cause| cause != "tunnel_down"),
         "{archive:#?}"

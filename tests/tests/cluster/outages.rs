@@ -8,17 +8,10 @@ use moorline_testkit::{
     eventually,
 };
 
-use crate::support::{Archive, Camera, Moorline, Pod, Tenant, assert_in_order, now_us};
+use crate::support::{Camera, Moorline, Pod, Tenant, assert_in_order, now_us};
 
 /// What may be missing after `kill -9` of an archiver: what was not yet synced, and what passed before its container ran again.
 const LOST_BY_A_KILL: Duration = Duration::from_secs(10);
-
-/// Whether a segment begins after `instant`.
-fn recorded_after(archive: &Archive, instant: u64) -> bool {
-    let millis = i64::try_from(instant / 1000).unwrap();
-    let last = archive.segments.last();
-    last.is_some_and(|segment| segment.start.as_millis() > millis)
-}
 
 /// Waits until so many more pictures were sent by the camera.
 async fn filmed(camera: &Camera, more: u64) {
@@ -47,21 +40,10 @@ async fn a_store_that_was_away_gets_everything_once_it_is_back() {
     filmed(&yard, 300).await;
     let returned = now_us();
     moorline.bucket.back().await;
-    let archive = tenant
-        .until_archived(&yard, "recordings after the outage", |archive| {
-            recorded_after(archive, returned)
-        })
-        .await;
-    // The newest may overtake the backlog.
-    let archive = eventually("the backlog", SOON, || async {
-        let now = tenant.archive(&yard);
-        let whole = now
-            .segments
-            .windows(2)
-            .all(|pair| pair[0].precedes(&pair[1]));
-        (whole && now.segments.len() >= archive.segments.len()).then_some(now)
-    })
-    .await;
+    let archive = tenant.until_goes_on(&yard, returned).await;
+    let pairs = archive.segments.windows(2);
+    let is_whole = pairs.into_iter().all(|pair| pair[0].precedes(&pair[1]));
+    assert!(is_whole, "{archive:#?}");
     assert_eq!(archive.causes(), Vec::<String>::new(), "{archive:#?}");
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     assert_in_order(&pictures, yard.number);
@@ -96,12 +78,7 @@ async fn a_killed_archiver_finds_its_spool_again() {
     let killed = now_us();
     moorline.bucket.back().await;
     until_restarted(&tenant, &yard, &archiver).await;
-    let archive = tenant
-        .until_archived(&yard, "recordings after the kill", |archive| {
-            recorded_after(archive, killed)
-        })
-        .await;
-    archive.assert_covered();
+    let archive = tenant.until_goes_on(&yard, killed).await;
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     let before = pictures
         .iter()
@@ -139,12 +116,7 @@ async fn a_killed_relay_is_read_again_under_the_same_pods() {
     moorline.signal(&relay.node, &relay.uid, "KILL").await;
     let killed = now_us();
     until_restarted(&tenant, &yard, &relay).await;
-    let archive = tenant
-        .until_archived(&yard, "recordings after the kill", |archive| {
-            recorded_after(archive, killed)
-        })
-        .await;
-    archive.assert_covered();
+    let archive = tenant.until_goes_on(&yard, killed).await;
     archive.pictures(&moorline.bucket, yard.number).await;
     let [relay_now, archiver_now] = tenant.pair(&yard).await;
     assert_eq!((relay_now.uid, archiver_now), (relay.uid, archiver));
@@ -189,12 +161,7 @@ async fn api_server_away(outage: Outage, pictures: u64, purpose: &str) {
         })
         .await;
     for (camera, pods) in [&yard, &gate].into_iter().zip(pods) {
-        let archive = tenant
-            .until_archived(camera, "recordings after the outage", |archive| {
-                recorded_after(archive, back)
-            })
-            .await;
-        archive.assert_covered();
+        let archive = tenant.until_goes_on(camera, back).await;
         let pictures = archive.pictures(&moorline.bucket, camera.number).await;
         if camera.number == yard.number {
             assert_in_order(&pictures, camera.number);
@@ -238,7 +205,7 @@ async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
     let archive = eventually("recordings after the loss", SOON * 4, || async {
         let archive = tenant.archive(&yard);
         let over = now_us() > since + 60_000_000;
-        (over && recorded_after(&archive, since + 50_000_000)).then_some(archive)
+        (over && archive.goes_on_after(since + 50_000_000)).then_some(archive)
     })
     .await;
     archive.pictures(&moorline.bucket, yard.number).await;
@@ -246,10 +213,9 @@ async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
     let back = now_us();
     let archive = eventually("recordings after its return", SOON * 2, || async {
         let archive = tenant.archive(&yard);
-        recorded_after(&archive, back).then_some(archive)
+        (archive.goes_on_after(back) && archive.uncovered().is_none()).then_some(archive)
     })
     .await;
-    archive.assert_covered();
     archive.pictures(&moorline.bucket, yard.number).await;
     let now = tenant.pair(&yard).await;
     for (before, now) in pods.iter().zip(&now) {

@@ -11,15 +11,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(5);
 
 /// Waits for pictures in the bucket that were sent after `instant`, and checks the archive.
 async fn goes_on(moorline: &Moorline, tenant: &Tenant<'_>, camera: &Camera, instant: u64) {
-    let millis = i64::try_from(instant / 1000).unwrap();
-    // The newest may overtake what waits in the spool.
-    let archive = tenant
-        .until_archived(camera, "recordings after it, without a hole", |archive| {
-            let last = archive.segments.last();
-            last.is_some_and(|segment| segment.start.as_millis() > millis)
-                && archive.uncovered().is_none()
-        })
-        .await;
+    let archive = tenant.until_goes_on(camera, instant).await;
     archive.pictures(&moorline.bucket, camera.number).await;
     let strange: Vec<_> = archive
         .causes()

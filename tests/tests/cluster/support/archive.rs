@@ -30,7 +30,7 @@ impl std::fmt::Debug for Archive {
 
 impl Archive {
     /// What of `storage/camera` is there.
-    pub(super) fn of(bucket: &Bucket, storage: &str, camera: &str) -> Self {
+    pub(crate) fn of(bucket: &Bucket, storage: &str, camera: &str) -> Self {
         let mut archive = Self::default();
         for key in bucket.keys() {
             let Ok(key) = key.parse::<ObjectKey>() else {
@@ -55,6 +55,14 @@ impl Archive {
         let begun = self.segments.first().map(|segment| segment.start);
         let later = self.gaps.iter().filter(|gap| Some(gap.start) > begun);
         later.map(|gap| gap.cause.to_string()).collect()
+    }
+
+    /// Whether a segment begins after `instant`, in microseconds since the epoch.
+    pub(crate) fn goes_on_after(&self, instant: u64) -> bool {
+        let last = self.segments.last().map(|segment| segment.start);
+        last > i64::try_from(instant / 1000)
+            .ok()
+            .map(Timestamp::from_millis)
     }
 
     /// Asserts that no second between the first and the last object is neither recorded nor explained (P4).

@@ -159,6 +159,15 @@ impl Tenant<'_> {
         })
         .await
     }
+
+    /// Waits until a segment that begins after `instant` (microseconds) is in the bucket, and everything before it: several uploads are under way at
+    /// once, and the newest may overtake what waits in the spool.
+    pub(crate) async fn until_goes_on(&self, camera: &Camera, instant: u64) -> Archive {
+        self.until_archived(camera, "recordings that go on, without a hole", |archive| {
+            archive.goes_on_after(instant) && archive.uncovered().is_none()
+        })
+        .await
+    }
 }
 
 /// A pod of a camera.

@@ -49,8 +49,8 @@ pub struct Postgres {
 /// A way to a server from elsewhere, which ends with its value.
 #[derive(Debug)]
 pub struct Reachable {
-    /// `postgres://…`, without a password.
-    pub url: String,
+    /// Where it is reached: as [`Postgres::USER`], without a password, and without TLS.
+    pub address: SocketAddr,
     _serving: Task,
 }
 
@@ -203,7 +203,7 @@ impl Postgres {
             }
         });
         Ok(Reachable {
-            url: format!("postgres://{}@{address}/{}", Self::USER, Self::DATABASE),
+            address,
             _serving: serving,
         })
     }

@@ -17,8 +17,8 @@ use crate::{
     suite::{self, Built},
 };
 
-/// Losing a node and getting it back takes half a minute.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Losing a node and getting it back takes half a minute; the guide, from an empty cluster to an empty cluster, minutes.
+const LIMIT: Duration = Duration::from_secs(600);
 /// Outages of minutes are the long tier's.
 const LONG: Duration = Duration::from_secs(1800);
 

@@ -14,6 +14,8 @@
 mod accounts;
 mod attacks;
 mod connect;
+mod erase;
+mod front_door;
 mod image;
 mod lab;
 mod lost;
@@ -25,6 +27,7 @@ mod replicas;
 mod restricted;
 mod support;
 mod writes;
+mod written;
 
 use moorline_testkit::{cluster::Cluster, or_skip};
 

@@ -3,15 +3,23 @@
 //! - [`Moorline`]: the charts, installed by helm; the first test of a run does it, the others find it;
 //! - [`Tenant`]: one test's own, with a namespace; when the test fails it shows what an operator would see;
 //! - [`Camera`], [`Call`]: a simulated source behind the real `dbclient`;
+//! - `Moorline::front_door`, [`Person`], [`ffmpeg`]: people who watch, and what they watch with;
 //! - [`Bucket`], [`Archive`]: what was recorded, down to the stamps of its pictures.
 
 mod archive;
 mod bucket;
 mod camera;
+mod door;
 mod inside;
 mod moorline;
 mod tenant;
 
+#[path = "../e2e/faults_http.rs"]
+#[expect(dead_code, reason = "the end-to-end tests ask for more")]
+mod http;
+#[path = "../e2e/support/player.rs"]
+#[expect(dead_code, reason = "the end-to-end tests ask for more")]
+mod player;
 #[path = "../e2e/support/stamps.rs"]
 mod stamps;
 
@@ -20,9 +28,12 @@ use moorline_testkit::cluster::SOON;
 pub(crate) use archive::Archive;
 pub(crate) use bucket::Bucket;
 pub(crate) use camera::{Call, Camera};
+pub(crate) use door::{people, people_at};
+pub(crate) use http::Person;
 pub(crate) use inside::Inside;
-pub(crate) use moorline::{GRACE, Moorline, Replica};
-pub(crate) use stamps::assert_in_order;
+pub(crate) use moorline::{GRACE, Moorline, Replica, lab_values, store_key};
+pub(crate) use player::ffmpeg;
+pub(crate) use stamps::{assert_in_order, exported};
 pub(crate) use tenant::{Pod, Tenant};
 
 /// Microseconds since the epoch, as in the stamps of pictures.

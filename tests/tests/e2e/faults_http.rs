@@ -31,7 +31,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Its cookie, if it sets one.
     pub(crate) cookie: Option<String>,
-    body: Bytes,
+    /// Its body.
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -40,7 +41,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// Its body.
+    /// Its body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

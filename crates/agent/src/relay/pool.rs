@@ -23,7 +23,7 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pushed {
     /// Pictures that were dropped, of any connection.
-    pub(crate) dropped: u32,
+    pub(crate) dropped: u64,
     /// Connections have to be closed: nothing was left that may be dropped.
     pub(crate) overflow: Option<u32>,
 }

@@ -57,7 +57,7 @@ pub(crate) struct Queue {
     /// Per channel the picture of which something was sent last.
     sent: Vec<(u8, u32)>,
     skips: Vec<Skip>,
-    dropped: u32,
+    dropped: u64,
 }
 
 /// What an item costs beyond its bytes.
@@ -71,7 +71,7 @@ impl Queue {
     }
 
     /// Pictures dropped since the last call.
-    pub(crate) fn take_dropped(&mut self) -> u32 {
+    pub(crate) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 

@@ -71,8 +71,6 @@ struct Driver {
     inputs: SyncSender<Input>,
     next_enroll: Duration,
     next_feed: Duration,
-    /// Whether what is to outlive a reboot is on the flash.
-    kept: bool,
     diagnosing: bool,
     clock: Option<(u64, u64)>,
     last_end: Option<moorline_control::Reason>,
@@ -201,7 +199,6 @@ impl Driver {
             inputs,
             next_enroll: Duration::ZERO,
             next_feed: Duration::ZERO,
-            kept: true,
             diagnosing: false,
             clock: None,
             last_end: None,
@@ -377,8 +374,8 @@ impl Driver {
         Facts {
             uptime: system::uptime(),
             memory: system::memory(),
-            pictures_dropped: counters.pictures_dropped.load(Ordering::Relaxed).into(),
-            relay_faults: counters.faults.load(Ordering::Relaxed).into(),
+            pictures_dropped: counters.pictures_dropped.load(Ordering::Relaxed),
+            relay_faults: counters.faults.load(Ordering::Relaxed),
         }
     }
 

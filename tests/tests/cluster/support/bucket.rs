@@ -1,6 +1,10 @@
-//! The bucket of a test under a name that all tests share: the installation's settings stay, and each test's bucket is empty.
+//! The bucket of a test under a name that all tests share: the installation's settings stay, and each test's bucket is empty. And buckets that are
+//! nobody's yet.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use moorline_testkit::{
     cluster::{Cluster, Lab},
@@ -26,36 +30,32 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// Its name.
+    pub(crate) const NAME: &str = S3Server::BUCKET;
+    /// The key that may everything, and its secret.
+    pub(crate) const KEYS: (&str, &str) = (S3Server::ACCESS_KEY, S3Server::SECRET_KEY);
+    /// Where it says that it lies.
+    pub(crate) const REGION: &str = S3Server::REGION;
+
     /// The Service leads to this test's server from now on.
     pub(super) async fn open(cluster: &Cluster, lab: &Lab) -> Self {
+        let bucket = Self::apart(lab).await;
+        serve_as(cluster, "bucket", PORT, bucket.before.address()).await;
+        bucket
+    }
+
+    /// An empty bucket that no Service leads to.
+    pub(crate) async fn apart(lab: &Lab) -> Self {
         let server = S3Server::start().await.unwrap();
         let before = FaultProxy::start_on(lab.host(), server.address())
             .await
             .unwrap();
-        let (ip, port) = (before.address().ip(), before.address().port());
-        cluster
-            .apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
-                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-                // A Service without pods: its address is the test's.
-                {
-                    "apiVersion": "v1", "kind": "Service",
-                    "metadata": {"name": "bucket", "namespace": NAMESPACE},
-                    "spec": {"ports": [{"port": PORT}]},
-                },
-                {
-                    "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-                    "metadata": {
-                        "name": "bucket", "namespace": NAMESPACE,
-                        "labels": {"kubernetes.io/service-name": "bucket"},
-                    },
-                    "addressType": "IPv4",
-                    "ports": [{"port": port}],
-                    "endpoints": [{"addresses": [ip.to_string()]}],
-                },
-            ]}))
-            .await
-            .unwrap();
         Self { server, before }
+    }
+
+    /// Where pods reach it, whatever the installation was told.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.before.address())
     }
 
     /// Takes the store away: connections are refused, those that are up break.
@@ -95,6 +95,31 @@ impl Bucket {
     pub(crate) fn file(&self, key: &str) -> PathBuf {
         self.server.object_file(key)
     }
+}
+
+/// A Service without pods leads to a server of this test from now on.
+pub(super) async fn serve_as(cluster: &Cluster, name: &str, port: u16, server: SocketAddr) {
+    cluster
+        .apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+            {
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": {"ports": [{"port": port}]},
+            },
+            {
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {
+                    "name": name, "namespace": NAMESPACE,
+                    "labels": {"kubernetes.io/service-name": name},
+                },
+                "addressType": "IPv4",
+                "ports": [{"port": server.port()}],
+                "endpoints": [{"addresses": [server.ip().to_string()]}],
+            },
+        ]}))
+        .await
+        .unwrap();
 }
 
 fn key(root: &Path, path: &Path) -> String {

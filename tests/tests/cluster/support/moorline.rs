@@ -10,7 +10,7 @@ use moorline_testkit::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Bucket, bucket};
+use super::{Bucket, bucket, door};
 use moorline_testkit::s3::S3Server;
 
 /// The installation's namespace.
@@ -78,6 +78,17 @@ impl Moorline {
         &self.cluster
     }
 
+    /// Runs `moorline --cluster` of whoever administers the cluster, which has to succeed, and gives what it printed.
+    pub(crate) async fn cli(&self, words: &[&str]) -> Value {
+        let place = temp_dir().unwrap();
+        let mut command = Command::new(moorline_tests::moorline());
+        command.current_dir(place.path()).args(["--output", "json"]);
+        command.args(words).arg("--kubeconfig");
+        command.arg(self.cluster.kubeconfig());
+        let printed = checked("moorline", command).await;
+        serde_json::from_slice(&printed).unwrap_or(Value::Null)
+    }
+
     /// Lines of a camera's `known_hosts` for the server at this address.
     pub(super) fn known_hosts(&self, host: IpAddr) -> String {
         let lines = self.host_keys.iter().map(|key| format!("{host} {key}\n"));
@@ -90,6 +101,7 @@ impl Moorline {
             "statefulset/moorline-mon",
             "deployment/moorline-signer",
             "deployment/moorline-tenants",
+            "deployment/moorline-sweeper",
         ] {
             self.system
                 .until(object, "ready", SOON * 2, |object| {
@@ -170,14 +182,19 @@ impl Moorline {
 }
 
 /// The settings with which the charts are installed.
-fn values(cluster: &Cluster) -> Value {
+pub(crate) fn lab_values(cluster: &Cluster) -> Value {
     json!({
         "publicHost": "moorline.test",
-        "image": {"name": cluster.image(), "pullPolicy": cluster.pull_policy()},
+        "image": {"name": cluster.image(), "tag": "", "pullPolicy": cluster.pull_policy()},
         "mon": {"service": {"type": "ClusterIP"}},
         "store": {
             "endpoint": bucket::endpoint(), "region": S3Server::REGION, "bucket": S3Server::BUCKET,
         },
+        "sweeper": {"secret": "moorline-store-delete"},
+        // Buckets of tenants' own are the test's too.
+        "tenants": {"ownStores": {"private": ["10.0.0.0/8"], "http": true}},
+        "frontdoor": {"enabled": true, "service": {"type": "NodePort"}},
+        "people": {"postgres": {"tls": "off"}},
         "cameras": {
             "grace": format!("{}s", GRACE.as_secs()),
             // What a test leaves behind ends soon, although its bucket is gone.
@@ -197,12 +214,13 @@ async fn install(cluster: &Cluster, system: &Namespace) {
                     "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
                 },
             },
+            store_key("moorline-store-put", SYSTEM),
+            store_key("moorline-store-get", SYSTEM),
+            store_key("moorline-store-delete", SYSTEM),
             {
                 "apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": "moorline-store-put", "namespace": SYSTEM},
-                "stringData": {
-                    "access-key": S3Server::ACCESS_KEY, "secret-key": S3Server::SECRET_KEY,
-                },
+                "metadata": {"name": "moorline-postgres", "namespace": SYSTEM},
+                "stringData": {"url": door::people()},
             },
         ]}))
         .await
@@ -217,7 +235,7 @@ async fn install(cluster: &Cluster, system: &Namespace) {
     let secrets = secrets.display().to_string();
     cluster.kubectl(&["apply", "-f", &secrets]).await.unwrap();
     let file = place.path().join("values.json");
-    std::fs::write(&file, values(cluster).to_string()).unwrap();
+    std::fs::write(&file, lab_values(cluster).to_string()).unwrap();
     helm(cluster, "moorline-crds", &[]).await;
     for kind in ["cameras", "cameraclasses", "tenants"] {
         let resource = format!("crd/{kind}.moorline.dev");
@@ -230,7 +248,15 @@ async fn install(cluster: &Cluster, system: &Namespace) {
         cluster.kubectl(&words).await.unwrap();
     }
     let file = file.display().to_string();
-    helm(cluster, RELEASE, &["--values", &file]).await;
+    helm(
+        cluster,
+        RELEASE,
+        &["--namespace", SYSTEM, "--values", &file],
+    )
+    .await;
+    // Front doors are there while a test has a database for them.
+    let none = ["scale", door::DEPLOYMENT, "--replicas=0"];
+    system.kubectl(&none).await.unwrap();
     let lines: Vec<&str> = made["host_keys"]
         .as_array()
         .unwrap()
@@ -246,20 +272,29 @@ async fn install(cluster: &Cluster, system: &Namespace) {
         .unwrap();
 }
 
+/// The Secret with a key of a bucket.
+pub(crate) fn store_key(name: &str, namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": {"access-key": S3Server::ACCESS_KEY, "secret-key": S3Server::SECRET_KEY},
+    })
+}
+
 /// Installs a chart of the repository, or changes what is installed.
 async fn helm(cluster: &Cluster, chart: &str, more: &[&str]) {
     let mut command = Command::new("helm");
     command
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
-        .args(["upgrade", "--install", "--namespace", SYSTEM, chart])
+        .args(["upgrade", "--install", chart])
         .arg(moorline_tests::repository().join("charts").join(chart))
         .args(more);
     checked("helm", command).await;
 }
 
 /// The output of a program that has to succeed.
-async fn checked(name: &str, command: Command) -> Vec<u8> {
+pub(super) async fn checked(name: &str, command: Command) -> Vec<u8> {
     let output = run(name, command, SOON).await.unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {errors}");

@@ -1,0 +1,149 @@
+//! Front doors: there while a test wants them, with a database of its own for the people.
+
+use std::{net::SocketAddr, process::Stdio};
+
+use moorline_testkit::{
+    cluster::{Cluster, SOON},
+    postgres::{Postgres, Reachable},
+};
+use serde_json::Value;
+
+use super::{Moorline, Tenant, bucket};
+
+/// What runs them.
+pub(super) const DEPLOYMENT: &str = "deployment/moorline-frontdoor";
+/// The database's Service.
+const SERVICE: &str = "people";
+const PORT: u16 = 5432;
+
+/// Where the installation is told that the people are.
+pub(crate) fn people() -> String {
+    format!(
+        "postgres://{}@{SERVICE}.{}.svc:{PORT}/{}",
+        Postgres::USER,
+        bucket::NAMESPACE,
+        Postgres::DATABASE,
+    )
+}
+
+/// Two front doors, ready. They go with this value.
+pub(crate) struct FrontDoor<'a> {
+    /// Through the Service, as from inside: players.
+    pub(crate) rtsp: SocketAddr,
+    /// The same: the page and its API.
+    pub(crate) https: SocketAddr,
+    /// Through the port of a node, as from outside: players.
+    pub(crate) node_rtsp: SocketAddr,
+    running: Running<'a>,
+    _reach: Reachable,
+    _postgres: Postgres,
+}
+
+/// Replicas are wanted as long as this lives.
+struct Running<'a>(&'a Moorline);
+
+/// What somebody signs in with.
+pub(crate) struct Login {
+    pub(crate) name: String,
+    /// For the page.
+    pub(crate) password: String,
+    /// For players.
+    pub(crate) stream_password: String,
+}
+
+/// From now on a server of this test is where the people are.
+pub(crate) async fn people_at(cluster: &Cluster, postgres: &Postgres) -> Reachable {
+    let host = cluster.lab().unwrap().host();
+    let reach = postgres.reach_on(host.into()).await.unwrap();
+    bucket::serve_as(cluster, SERVICE, PORT, reach.address).await;
+    reach
+}
+
+impl Moorline {
+    /// Front doors over an empty database.
+    pub(crate) async fn front_door(&self) -> FrontDoor<'_> {
+        let postgres = Postgres::start().await.unwrap();
+        let reach = people_at(self.cluster(), &postgres).await;
+        let (system, running) = (&self.system, Running(self));
+        let two = ["scale", DEPLOYMENT, "--replicas=2"];
+        system.kubectl(&two).await.unwrap();
+        let ready = |object: &Value| (object["status"]["readyReplicas"] == 2).then_some(());
+        system
+            .until(DEPLOYMENT, "two front doors", SOON * 2, ready)
+            .await
+            .unwrap();
+        let service = system.get(&["service/moorline-frontdoor"]).await.unwrap();
+        let ports = service["spec"]["ports"].as_array().unwrap();
+        let rtsp = ports.iter().find(|port| port["name"] == "rtsp").unwrap();
+        let port = rtsp["nodePort"].as_u64().unwrap();
+        // Traffic stays on the node that it comes to: one with a front door.
+        let pods = ["pods", "-l", "app.kubernetes.io/component=frontdoor"];
+        let pods = system.get(&pods).await.unwrap();
+        let host = pods["items"][0]["status"]["hostIP"].as_str().unwrap();
+        let of = async |port| {
+            let reach = system.reach("moorline-frontdoor", port).await;
+            reach.unwrap().address
+        };
+        FrontDoor {
+            rtsp: of(8554).await,
+            https: of(443).await,
+            node_rtsp: SocketAddr::new(host.parse().unwrap(), u16::try_from(port).unwrap()),
+            running,
+            _reach: reach,
+            _postgres: postgres,
+        }
+    }
+}
+
+impl FrontDoor<'_> {
+    /// Makes a user of a tenant, as an operator does.
+    pub(crate) async fn user(&self, tenant: &Tenant<'_>, login: &str) -> Login {
+        let words = [
+            "exec",
+            DEPLOYMENT,
+            "--",
+            "moorline",
+            "--output",
+            "json",
+            "user",
+            "add",
+            login,
+            "--tenant",
+            &tenant.name,
+            "--role",
+            "admin",
+        ];
+        let system = &self.running.0.system;
+        let printed = system.kubectl(&words).await.unwrap();
+        let made: Value = serde_json::from_str(&printed).unwrap();
+        let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        Login {
+            name: text("login"),
+            password: text("password"),
+            stream_password: text("stream_password"),
+        }
+    }
+}
+
+impl Login {
+    /// What a player is given to watch a camera, at one of the addresses.
+    pub(crate) fn url(&self, scheme: &str, at: SocketAddr, camera: &str) -> String {
+        format!(
+            "{scheme}://{}:{}@{at}/{camera}",
+            self.name, self.stream_password
+        )
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let system = &self.0.system;
+        let mut command = system.cluster().command().into_std();
+        command
+            .args(["--request-timeout=10s", "-n", system.name()])
+            .args(["scale", DEPLOYMENT, "--replicas=0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let _ = command.status();
+    }
+}

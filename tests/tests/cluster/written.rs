@@ -1,0 +1,305 @@
+//! The guide to clusters as it is written: each of its commands is typed, in order, from an empty cluster to an empty cluster. Named so that it comes
+//! last: it takes the installation of the other tests away, and leaves none.
+
+use std::time::Duration;
+
+use moorline_simcam::{Source, SourceConfig};
+use moorline_testkit::{
+    child::{Child, run},
+    cluster::{Cluster, SOON, condition},
+    eventually,
+    postgres::Postgres,
+    temp_dir,
+    tempfile::TempDir,
+};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::{Archive, Bucket, Moorline, lab_values, people, people_at};
+
+/// For one command: `helm test` records a segment first.
+const COMMAND: Duration = Duration::from_secs(180);
+/// The guide's names, which nobody has.
+const HOST: &str = "cctv.example.com";
+
+/// What a reader of the guide has before them.
+struct Desk {
+    place: TempDir,
+    cluster: Cluster,
+    /// What a text of the guide stands for here.
+    stands_for: Vec<(&'static str, String)>,
+}
+
+impl Desk {
+    fn new(cluster: &Cluster) -> Self {
+        let place = temp_dir().unwrap();
+        let charts = moorline_tests::repository().join("charts");
+        std::os::unix::fs::symlink(charts, place.path().join("charts")).unwrap();
+        std::fs::create_dir(place.path().join(".ssh")).unwrap();
+        Self {
+            place,
+            cluster: cluster.clone(),
+            stands_for: Vec::new(),
+        }
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// A shell at the desk, with the administrator's credentials where kubectl looks for them.
+    fn shell(&self, line: &str) -> Command {
+        let programs = moorline_tests::moorline().parent().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", line])
+            .current_dir(self.place.path())
+            .env("HOME", self.place.path())
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .env("PATH", format!("{}:{path}", programs.display()));
+        command
+    }
+
+    /// Types a command, which has to succeed, and gives what it printed.
+    async fn types(&self, line: &str) -> String {
+        let mut typed = line.to_owned();
+        for (text, here) in &self.stands_for {
+            typed = typed.replace(text, here);
+        }
+        println!("$ {typed}");
+        let output = run(line, self.shell(&typed), COMMAND).await.unwrap();
+        let (printed, errors) = (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        println!("{printed}{errors}");
+        assert!(output.status.success(), "{line}: {errors}");
+        printed
+    }
+}
+
+/// The commands of a section, and the other blocks, in the order of the page.
+fn blocks(guide: &str, heading: &str) -> Vec<(String, Vec<String>)> {
+    let section = guide.split("\n## ").find(|part| part.starts_with(heading));
+    let section = section.unwrap_or_else(|| panic!("the guide has no section {heading}"));
+    let mut found = Vec::new();
+    for rest in section.split("```").collect::<Vec<_>>().chunks(2) {
+        if let [_, block] = rest {
+            let (kind, text) = block.split_once('\n').unwrap();
+            found.push((kind.to_owned(), text.lines().map(str::to_owned).collect()));
+        }
+    }
+    found
+}
+
+fn commands(guide: &str, heading: &str) -> Vec<String> {
+    let of_shell = |(kind, lines): (String, Vec<String>)| (kind == "sh").then_some(lines);
+    let found = blocks(guide, heading).into_iter().filter_map(of_shell);
+    found.flatten().collect()
+}
+
+/// The blocks of another kind.
+fn texts(guide: &str, heading: &str) -> Vec<String> {
+    let others = blocks(guide, heading).into_iter();
+    let others = others.filter(|(kind, _)| kind == "yaml");
+    others.map(|(_, lines)| lines.join("\n")).collect()
+}
+
+async fn until_no_tenant(cluster: &Cluster) {
+    let none = |list: &Value| {
+        let items = list["items"].as_array()?;
+        items.is_empty().then_some(())
+    };
+    let deadline = SOON * 3;
+    let waited = cluster.until(&["tenants"], "no tenant", deadline, none);
+    waited.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_command_of_the_guide_does_what_it_says() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let page = moorline_tests::repository().join("docs/guide/kubernetes.md");
+    let guide = std::fs::read_to_string(page).unwrap();
+    let cluster = moorline.cluster();
+    let mut desk = Desk::new(cluster);
+    let remove = commands(&guide, "Remove");
+    let (tenants, rest): (Vec<_>, Vec<_>) = remove
+        .iter()
+        .partition(|line| line.starts_with("moorline "));
+
+    // What the other tests have used.
+    until_no_tenant(cluster).await;
+    for line in &rest {
+        desk.types(line).await;
+    }
+
+    let own = Bucket::apart(cluster.lab().unwrap()).await;
+    let postgres = Postgres::start().await.unwrap();
+    let reach = people_at(cluster, &postgres).await;
+    prepare(&mut desk, &moorline, &own, &guide).await;
+
+    for line in commands(&guide, "Install") {
+        desk.types(&line).await;
+    }
+    for line in commands(&guide, "A tenant") {
+        desk.types(&line).await;
+    }
+    let storage = cluster.json(&["get", "tenant", "acme", "-o", "json"]).await;
+    let storage = storage.unwrap()["status"]["storageId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    let mut film = SourceConfig::clip(7);
+    // As thingino's streamer has them: the guide names no path.
+    for (stream, path) in film.streams.iter_mut().zip(["ch0", "ch1"]) {
+        path.clone_into(&mut stream.path);
+    }
+    let source = Source::new(film, moorline_base::SystemClock::shared());
+    let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let camera_at = listener.local_addr().unwrap();
+    source.listen(listener);
+    let mut call = None;
+    for line in commands(&guide, "A camera") {
+        if line.starts_with("dbclient ") {
+            call = Some(calls(&desk, cluster, &line, &camera_at.to_string()).await);
+            continue;
+        }
+        let printed = desk.types(&line).await;
+        // What it prints for the camera's shell is typed too.
+        for line in printed
+            .lines()
+            .filter(|line| line.contains(".ssh/known_hosts"))
+        {
+            desk.types(line.trim()).await;
+        }
+    }
+    for (at, camera) in texts(&guide, "A camera").iter().enumerate() {
+        let name = format!("camera-{at}.yaml");
+        std::fs::write(desk.file(&name), camera).unwrap();
+        desk.types(&format!("kubectl apply -f {name}")).await;
+    }
+    let yard = |camera: &Value| {
+        let all = ["Connected", "Archiving", "Ready"];
+        let is_true = |kind: &&str| condition(camera, kind) == Some("True");
+        all.iter().all(is_true).then_some(())
+    };
+    let object = ["-n", "t-acme", "camera/yard"];
+    cluster
+        .until(&object, "recorded", SOON, yard)
+        .await
+        .unwrap();
+    for line in commands(&guide, "Watch it come") {
+        // It would watch for ever.
+        desk.types(line.trim_end_matches(" -w")).await;
+    }
+    archived(&moorline.bucket, &storage).await;
+
+    let mut values = std::fs::read_to_string(desk.file("values.yaml")).unwrap();
+    values.push_str(&texts(&guide, "People who watch").join("\n"));
+    std::fs::write(desk.file("values.yaml"), values).unwrap();
+    let mut printed = String::new();
+    for line in commands(&guide, "People who watch") {
+        printed = desk.types(&line).await;
+    }
+    assert!(printed.contains("stream password"), "{printed}");
+    for line in commands(&guide, "A bucket of the tenant's own") {
+        desk.types(&line).await;
+    }
+    archived(&own, &storage).await;
+    for line in commands(&guide, "Upgrade") {
+        desk.types(&line).await;
+    }
+
+    for line in &tenants {
+        desk.types(line).await;
+    }
+    until_no_tenant(cluster).await;
+    let folder = format!("/{storage}/");
+    let keys = own.keys();
+    let left: Vec<_> = keys.iter().filter(|key| key.contains(&folder)).collect();
+    assert_eq!(left, Vec::<&String>::new(), "what was to be erased");
+    for line in &rest {
+        desk.types(line).await;
+    }
+    drop((call, reach, postgres));
+}
+
+/// Files and names that the guide takes for granted.
+async fn prepare(desk: &mut Desk, moorline: &Moorline, own: &Bucket, guide: &str) {
+    let (key, secret) = Bucket::KEYS;
+    for name in ["PUT_KEY", "GET_KEY", "DELETE_KEY"] {
+        desk.stands_for.push((name, key.to_owned()));
+    }
+    for name in ["PUT_SECRET", "GET_SECRET", "DELETE_SECRET"] {
+        desk.stands_for.push((name, secret.to_owned()));
+    }
+    desk.stands_for.extend([
+        (
+            "--values values.yaml",
+            "--values values.yaml --values lab.json".to_owned(),
+        ),
+        (
+            "postgres://moorline:PASSWORD@db.example.com:5432/moorline",
+            people(),
+        ),
+        ("--bucket acme-video --endpoint https://s3.example.com", {
+            format!("--bucket {} --endpoint {}", Bucket::NAME, own.url())
+        }),
+    ]);
+    std::fs::write(
+        desk.file("values.yaml"),
+        texts(guide, "Install").join("\n") + "\n",
+    )
+    .unwrap();
+    let mut ours = lab_values(moorline.cluster());
+    // The guide's own.
+    for name in ["publicHost", "sweeper", "frontdoor"] {
+        ours.as_object_mut().unwrap().remove(name);
+    }
+    ours["frontdoor"] = serde_json::json!({"service": {"type": "NodePort"}});
+    std::fs::write(desk.file("lab.json"), ours.to_string()).unwrap();
+    std::fs::write(desk.file("password.txt"), "not-asked-for\n").unwrap();
+    let certificate = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={HOST} \
+         -addext subjectAltName=DNS:{HOST} -keyout privkey.pem -out fullchain.pem 2>/dev/null"
+    );
+    desk.types(&certificate).await;
+}
+
+/// The camera's line, to the Service that the guide's name would lead to.
+async fn calls(desk: &Desk, cluster: &Cluster, line: &str, camera: &str) -> Child {
+    let object = [
+        "-n",
+        "moorline-system",
+        "get",
+        "service",
+        "moorline-mon-ssh",
+        "-o",
+        "json",
+    ];
+    let service = cluster.json(&object).await.unwrap();
+    let address = service["spec"]["clusterIP"].as_str().unwrap();
+    let hosts = desk.file(".ssh/known_hosts");
+    let known = std::fs::read_to_string(&hosts).unwrap();
+    assert!(known.contains(HOST), "{known}");
+    std::fs::write(&hosts, known.replace(HOST, address)).unwrap();
+    let line = line
+        .replace(HOST, address)
+        .replace("/etc/moorline/id", "yard.key")
+        .replace("127.0.0.1:554", camera);
+    println!("$ {line}");
+    Child::spawn("dbclient", desk.shell(&format!("exec {line}"))).unwrap()
+}
+
+/// Waits until something of the camera is in a bucket.
+async fn archived(bucket: &Bucket, storage: &str) {
+    eventually("a segment in the bucket", SOON, || async {
+        let archive = Archive::of(bucket, storage, "yard");
+        (!archive.segments.is_empty()).then_some(())
+    })
+    .await;
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::*;
 use moorline_base::{SimulatedClock, SystemClock};
 use moorline_core::port::{SealedFile, SegmentSink as _, SegmentStore as _, StoreError};
-use moorline_store::DirectoryStore;
+use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
 
 struct Setup {
     folder: tempfile::TempDir,
@@ -303,4 +303,75 @@ async fn a_disk_that_is_not_mounted_is_awaited_and_nothing_is_written_in_its_pla
         names(&place).contains(&"v1".to_owned()),
         "whoever wants it begins anew"
     );
+}
+
+/// A small disk of its own, unmounted when the value is dropped. `None` where none may be mounted.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let place = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700")]);
+        let mounted = mount.arg("moorline-test").arg(place.path()).output();
+        let mounted = mounted.is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(place))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        let _ = umount.arg("--lazy").arg(self.0.path()).output();
+    }
+}
+
+/// Writes until not one more page fits.
+fn fill(path: &Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).unwrap();
+    let full = loop {
+        if let Err(cause) = file.write_all(&[7; 4096]) {
+            break cause;
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[tokio::test]
+async fn room_is_made_on_a_disk_without_room_for_the_note_of_what_expires() {
+    let Some(disk) = SmallDisk::mount("4m") else {
+        moorline_testkit::skip("no tmpfs may be mounted here (needs root)");
+        return;
+    };
+    let path = disk.0.path().join("store");
+    let store = DirectoryStore::open(&path, SystemClock::shared()).unwrap();
+    let spool = Spool::at(&disk.0.path().join("spool"));
+    let mut all = Vec::new();
+    for minute in 10..14 {
+        let start = format!("2026/11/20/21{minute}05.250");
+        let key = segment("r030", &start, 1, minute, "full");
+        store.put(&spool.seal(&key, &media(700_000))).await.unwrap();
+        all.push(key);
+    }
+    let swept = disk.0.path().join("swept.json");
+    let state = SweepState::open(swept.clone()).unwrap();
+    fill(&disk.0.path().join("others"));
+    let policy = SweepPolicy {
+        max_percent: 100,
+        min_free: 1_000_000,
+        ..SweepPolicy::default()
+    };
+    let now = at("2026-11-21T12:00:00Z");
+    let clock: moorline_base::SharedClock =
+        Arc::new(moorline_base::SimulatedClock::new(now.as_millis()));
+    let sweeper = Sweeper::of_directory(store.clone(), policy, state, clock);
+    let done = sweeper.run_once().await.unwrap();
+    // 1.5 MB are to be free.
+    assert_eq!((done.objects, done.short), (3, 0), "{done:?}");
+    for (index, key) in all.iter().enumerate() {
+        assert_eq!(store.head(&key.to_string()).await.is_ok(), index == 3);
+    }
+    let remembered = SweepState::open(swept).unwrap().room_before();
+    assert_eq!(remembered, Some(all[2].range().to));
 }

@@ -54,10 +54,11 @@ impl Usage {
 }
 
 async fn measure(store: &dyn SegmentStore) -> Result<u64, StoreError> {
-    let (mut bytes, mut after) = (0, String::new());
+    let (mut bytes, mut after) = (0_u64, String::new());
     loop {
         let page = store.list("v1/", &after).await?;
-        bytes += page.objects.iter().map(|object| object.bytes).sum::<u64>();
+        let sizes = page.objects.iter().map(|object| object.bytes);
+        bytes = sizes.fold(bytes, u64::saturating_add);
         match page.objects.last() {
             Some(last) if page.more => after.clone_from(&last.key),
             _ => return Ok(bytes),

@@ -14,9 +14,14 @@ use moorline_base::Secret;
 use moorline_base::network::Outside;
 use moorline_core::port::{Page, StoreError};
 
+use super::bounded::Bounded;
 use super::config::S3Config;
 use super::error::{invalid_range, stored, unavailable};
+use super::listing;
 use super::outside::guarded;
+
+/// Pages of folders, of 1,000 each: more than one level of keys ever has.
+const MOST_PAGES: usize = 100;
 
 /// A host that does not answer at all is away; the whole call has its own deadline.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -58,7 +63,8 @@ fn settings(config: &S3Config, outside: Option<&Outside>) -> Builder {
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
+        .interceptor(Bounded);
     settings.set_endpoint_url(config.endpoint.clone());
     settings.set_http_client(outside.map(|outside| guarded(outside.clone())));
     settings
@@ -82,10 +88,13 @@ pub(super) async fn list(
         .send()
         .await
         .map_err(|cause| stored(prefix, &cause))?;
-    Ok(Page {
-        objects: answer.contents().iter().filter_map(super::listed).collect(),
-        more: answer.is_truncated().unwrap_or(false),
-    })
+    let objects = answer.contents().iter();
+    listing::page(
+        prefix,
+        after,
+        objects.map(|object| (object.key(), object.size())),
+        answer.is_truncated().unwrap_or(false),
+    )
 }
 
 /// The names of the folders right under `prefix`.
@@ -95,13 +104,13 @@ pub(super) async fn folders(
     prefix: &str,
 ) -> Result<Vec<String>, StoreError> {
     let (mut found, mut token) = (Vec::new(), None);
-    loop {
+    for _ in 0..MOST_PAGES {
         let request = client
             .list_objects_v2()
             .bucket(bucket)
             .prefix(prefix)
             .delimiter("/")
-            .set_continuation_token(token);
+            .set_continuation_token(token.take());
         let answer = request
             .send()
             .await
@@ -110,17 +119,16 @@ pub(super) async fn folders(
             .common_prefixes()
             .iter()
             .filter_map(|folder| folder.prefix());
-        found.extend(names.filter_map(|name| {
-            name.strip_prefix(prefix)?
-                .strip_suffix('/')
-                .map(str::to_owned)
-        }));
+        found.extend(listing::folders(prefix, names)?);
         token = answer.next_continuation_token().map(str::to_owned);
         if token.is_none() || !answer.is_truncated().unwrap_or(false) {
             found.sort_unstable();
             return Ok(found);
         }
     }
+    Err(StoreError::Refused(format!(
+        "the store lists folders without an end under {prefix}"
+    )))
 }
 
 /// The bytes of a range that is not empty, at most 64 MiB.

@@ -6,10 +6,12 @@
 //! aws-sdk-s3's defaults send a checksum trailer that Garage answers with 400 and others answer with other errors; so checksums are
 //! sent and checked only where an operation requires them, and a put carries exactly one digest that we computed ourselves.
 
+mod bounded;
 mod client;
 mod config;
 mod crc32c;
 mod error;
+mod listing;
 mod outside;
 mod presign;
 mod probe;
@@ -24,7 +26,7 @@ use aws_sdk_s3::Client;
 use bytes::Bytes;
 use moorline_base::network::Outside;
 use moorline_base::{Secret, SharedClock, clock};
-use moorline_core::port::{Listed, Page, SealedFile, SegmentSink, SegmentStore, StoreError};
+use moorline_core::port::{Page, SealedFile, SegmentSink, SegmentStore, StoreError};
 use moorline_core::segment::{GapKey, Retention, Tier};
 use moorline_core::{CameraId, Timestamp};
 
@@ -309,12 +311,4 @@ impl SegmentSink for S3Store {
     ) -> Result<Option<Timestamp>, StoreError> {
         last_end(self, camera, classes, tier).await
     }
-}
-
-/// A listed object, if the store says both.
-fn listed(object: &aws_sdk_s3::types::Object) -> Option<Listed> {
-    Some(Listed {
-        key: object.key()?.to_owned(),
-        bytes: u64::try_from(object.size()?).ok()?,
-    })
 }

@@ -5,7 +5,8 @@
 //!
 //! An object of class `rNNN` goes NNN days after the end of what it covers; class `keep` never goes. For room, segments go oldest first
 //! over all cameras, so that one instant tells what is expired everywhere: [`SweepState::room_before`]. It is written down *before*
-//! anything is deleted, since a stretch that is gone without having been called expired is a bug (P4). Gap markers free nothing: they
+//! anything is deleted, since a stretch that is gone without having been called expired is a bug (P4). Only on a disk that is full to the
+//! last byte the oldest objects go first, until there is room for the note. Gap markers free nothing: they
 //! go with their day, so that what the page still shows of a day keeps its causes.
 //!
 //! Room is made before it is missing: a recorder that finds none gives up what it has just received, while two weeks of older
@@ -28,7 +29,7 @@ pub(crate) use erase::erase;
 pub use erase::{Pace, Whose, erase_prefix};
 pub use plan::{Object, Plan, Room, plan};
 pub use run::{Sweeper, Swept};
-pub use state::{SweepState, expired_by_age};
+pub use state::{Doubt, SweepState, expired_by_age};
 
 use std::time::Duration;
 

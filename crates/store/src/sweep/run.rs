@@ -15,7 +15,7 @@ use moorline_core::segment::{ObjectKey, Retention, camera_prefix};
 use super::erase::Pace;
 use super::plan::{Object, Plan, Room, plan};
 use super::trust::{Now, Trust};
-use super::{SweepPolicy, SweepState};
+use super::{Doubt, SweepPolicy, SweepState};
 use crate::DirectoryStore;
 
 /// How many of the oldest objects one plan sees, to bound memory: enough for 14 cameras' whole day.
@@ -229,6 +229,7 @@ impl Sweeper {
         };
         match judged {
             Now::Sure(now) => {
+                self.state.set_doubt(None);
                 let state = self.state.clone();
                 let noted = tokio::task::spawn_blocking(move || state.believe(now)).await;
                 // A disk that is full must be swept all the same; the worst is an hour's wait after the next start.
@@ -238,6 +239,11 @@ impl Sweeper {
                 now
             }
             Now::Doubted(expected) => {
+                let doubt = Doubt {
+                    clock: wall,
+                    expected,
+                };
+                self.state.set_doubt(Some(doubt));
                 tracing::warn!(
                     clock = %wall, %expected,
                     "the clock is days ahead of the last sweep: if it stays so for an hour, recordings expire by it"
@@ -253,14 +259,10 @@ impl Sweeper {
         swept: &mut Swept,
         stuck: &mut BTreeSet<ObjectKey>,
     ) -> Result<(), StoreError> {
-        if let Some(before) = plan.room_before {
-            let state = self.state.clone();
-            let written = tokio::task::spawn_blocking(move || state.advance(before)).await;
-            let written = written.unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
-            written.map_err(|cause| {
-                StoreError::Unavailable(format!("cannot note what expires: {cause}"))
-            })?;
-        }
+        let gone = match plan.room_before {
+            Some(before) => self.note(before, plan, swept, stuck).await?,
+            None => 0,
+        };
         if let Some(pace) = &self.pace {
             let keys = plan.delete.iter().map(|object| object.key.to_string());
             let keys: Vec<String> = keys.collect();
@@ -268,18 +270,58 @@ impl Sweeper {
             swept.bytes += plan.delete.iter().map(|object| object.bytes).sum::<u64>();
             return Ok(());
         }
-        for object in &plan.delete {
-            match self.store.delete(&object.key.to_string()).await {
-                Ok(()) => {
-                    swept.objects += 1;
-                    swept.bytes += object.bytes;
-                }
-                Err(cause) if stuck.len() < MOST_STUCK => {
-                    tracing::warn!(key = %object.key, %cause, "retention cannot delete a recording");
-                    stuck.insert(object.key.clone());
-                }
-                Err(cause) => return Err(cause),
+        for object in plan.delete.iter().skip(gone) {
+            self.delete(object, swept, stuck).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is going to expire. A disk that is full to the last byte takes no note, and would stay full for ever: there the oldest
+    /// objects of the plan go first, one by one until the note can be written, and readers know of it at once. Only a crash within these
+    /// moments would leave a stretch of theirs unexplained. Returns how many objects of the plan that took.
+    async fn note(
+        &self,
+        before: Timestamp,
+        plan: &Plan,
+        swept: &mut Swept,
+        stuck: &mut BTreeSet<ObjectKey>,
+    ) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        loop {
+            let state = self.state.clone();
+            let written = tokio::task::spawn_blocking(move || state.advance(before)).await;
+            let written = written.unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
+            let Err(cause) = written else {
+                return Ok(gone);
+            };
+            let Some(object) = plan.delete.get(gone).filter(|_| is_full(&cause)) else {
+                return Err(StoreError::Unavailable(format!(
+                    "cannot note what expires: {cause}"
+                )));
+            };
+            self.state.foresee(before);
+            self.delete(object, swept, stuck).await?;
+            gone += 1;
+        }
+    }
+
+    /// Deletes one object; a few that cannot be deleted are passed over.
+    async fn delete(
+        &self,
+        object: &Object,
+        swept: &mut Swept,
+        stuck: &mut BTreeSet<ObjectKey>,
+    ) -> Result<(), StoreError> {
+        match self.store.delete(&object.key.to_string()).await {
+            Ok(()) => {
+                swept.objects += 1;
+                swept.bytes += object.bytes;
             }
+            Err(cause) if stuck.len() < MOST_STUCK => {
+                tracing::warn!(key = %object.key, %cause, "retention cannot delete a recording");
+                stuck.insert(object.key.clone());
+            }
+            Err(cause) => return Err(cause),
         }
         Ok(())
     }
@@ -315,6 +357,12 @@ impl Sweeper {
         let oldest = oldest.into_iter().map(|ByStart(object)| object).collect();
         Ok((oldest, used))
     }
+}
+
+/// Whether there is no room for a single byte.
+fn is_full(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(cause.kind(), StorageFull | QuotaExceeded)
 }
 
 /// A text behind every key of the object's camera and class (of all cameras, where the class is `keep`).

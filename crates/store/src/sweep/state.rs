@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moorline_base::files::{Access, write_atomic};
@@ -18,8 +18,20 @@ const NEVER: i64 = i64::MIN;
 #[derive(Debug, Clone)]
 pub struct SweepState {
     before: Arc<AtomicI64>,
+    /// Of it what the file has.
+    noted: Arc<AtomicI64>,
     clock: Arc<AtomicI64>,
+    doubt: Arc<Mutex<Option<Doubt>>>,
     path: Option<Arc<PathBuf>>,
+}
+
+/// A wall clock that leapt ahead and is not believed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// What it said at the last sweep.
+    pub clock: Timestamp,
+    /// What it was then, by what is known.
+    pub expected: Timestamp,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -39,7 +51,9 @@ impl SweepState {
         let raw = |at: Option<Timestamp>| at.map_or(NEVER, Timestamp::as_millis);
         Self {
             before: Arc::new(AtomicI64::new(raw(stored.room_before))),
+            noted: Arc::new(AtomicI64::new(raw(stored.room_before))),
             clock: Arc::new(AtomicI64::new(raw(stored.clock))),
+            doubt: Arc::default(),
             path: path.map(Arc::new),
         }
     }
@@ -67,6 +81,15 @@ impl SweepState {
         known(&self.clock)
     }
 
+    /// The clock of the last sweep, if it was not believed. Not remembered over restarts: the next sweep judges anew.
+    pub fn doubt(&self) -> Option<Doubt> {
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_doubt(&self, doubt: Option<Doubt>) {
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = doubt;
+    }
+
     /// What of a camera is expired: the later of what its classes say ([`expired_by_age`]) and what went for room.
     pub fn expired_before(
         &self,
@@ -80,15 +103,21 @@ impl SweepState {
 
     /// Remembers durably, and never goes back. Blocks.
     pub(super) fn advance(&self, before: Timestamp) -> io::Result<()> {
-        if self.room_before().is_some_and(|known| known >= before) {
+        if self.noted.load(Ordering::Acquire) >= before.as_millis() {
             return Ok(());
         }
         self.write(&Stored {
             room_before: Some(before),
             clock: self.clock(),
         })?;
-        self.before.fetch_max(before.as_millis(), Ordering::AcqRel);
+        self.noted.fetch_max(before.as_millis(), Ordering::AcqRel);
+        self.foresee(before);
         Ok(())
+    }
+
+    /// Lets readers know what will be expired, before it can be remembered durably.
+    pub(super) fn foresee(&self, before: Timestamp) {
+        self.before.fetch_max(before.as_millis(), Ordering::AcqRel);
     }
 
     /// Remembers durably which clock is believed. Blocks.

@@ -159,12 +159,18 @@ async fn a_clock_that_is_years_ahead_deletes_nothing_before_an_hour_has_passed()
     // The next start believes in 2036.
     let ahead = SimulatedClock::new((start() + minutes(10 * 365 * 24 * 60)).as_millis());
     let state = || SweepState::open(path.clone()).unwrap();
-    let first = sweeper(&store, state(), &ahead);
+    let told = state();
+    let first = sweeper(&store, told.clone(), &ahead);
+    assert_eq!(told.doubt(), None);
     assert_eq!(first.run_once().await.unwrap().objects, 0);
+    let doubt = told.doubt().unwrap();
+    assert_eq!(doubt.expected, start());
+    assert!(doubt.clock > start() + minutes(9 * 365 * 24 * 60));
     ahead.advance(minutes(50));
     assert_eq!(first.run_once().await.unwrap().objects, 0);
     // A restart begins the hour anew; room is made all the same.
-    let again = sweeper(&store, state(), &ahead);
+    let last = state();
+    let again = sweeper(&store, last.clone(), &ahead);
     assert_eq!(again.run_once().await.unwrap().objects, 0);
     ahead.advance(minutes(50));
     *store.others.lock().unwrap() = 96 * GIB;
@@ -173,8 +179,10 @@ async fn a_clock_that_is_years_ahead_deletes_nothing_before_an_hour_has_passed()
     *store.others.lock().unwrap() = 0;
     assert_eq!(again.run_once().await.unwrap().objects, 0);
     // It has stood for an hour.
+    assert!(last.doubt().is_some());
     ahead.advance(minutes(20));
     assert_eq!(again.run_once().await.unwrap().objects, 1);
+    assert_eq!(last.doubt(), None);
 }
 
 #[tokio::test]

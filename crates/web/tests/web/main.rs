@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod bodies;
 mod page;
 mod pictures;
 mod requests;

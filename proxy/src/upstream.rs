@@ -17,6 +17,7 @@ mod approach;
 mod drive;
 mod settings;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub(crate) struct Upstream {
 
 /// A newer tunnel took over while a stream was being opened: it is there, so this is short.
 const SUPERSEDED_PAUSE: Duration = Duration::from_millis(20);
+/// A camera of the own network that has not answered for so long is away: before the monitor takes what lasts for a refusal (after 5 s).
+const UNANSWERED: Duration = Duration::from_secs(3);
 /// A read that lasted so long was no failed try.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -171,8 +174,12 @@ impl Upstream {
             return Once::Fault(RtspFault::NotFound, "the camera has no such stream".into());
         };
         approach.prepare(record, &self.config.candidates, self.source.name);
-        if self.source.look(|inner| inner.state) != RelayState::Silent {
-            self.source.set_state(RelayState::Connecting);
+        let is_lan = matches!(camera.access, camera::Access::Lan { .. });
+        match self.source.look(|inner| inner.state) {
+            RelayState::Silent => {}
+            // Nothing has answered, and nothing says that something will now.
+            RelayState::NoLanding if is_lan => {}
+            _ => self.source.set_state(RelayState::Connecting),
         }
         let least = *self.least.borrow_and_update();
         let own = self.source.name.as_str().parse();
@@ -188,7 +195,11 @@ impl Upstream {
             _ = self.least.changed() => return Once::Again,
             connected = connecting => connected,
             () = unwanted => return Once::Unwanted,
+            never = unanswered(&self.source, &self.cancel, is_lan) => match never {},
         };
+        if connected.is_ok() && self.source.look(|inner| inner.state) == RelayState::NoLanding {
+            self.source.set_state(RelayState::Connecting);
+        }
         match connected {
             Ok((stream, generation)) => {
                 let authority = settings::authority(camera);
@@ -204,6 +215,18 @@ impl Upstream {
             }
         }
     }
+}
+
+/// Says that a camera of the own network is away where nothing answers at its address for a while: no link does, as a tunnel's would.
+async fn unanswered(source: &Source, cancel: &CancellationToken, is_lan: bool) -> Infallible {
+    if is_lan
+        && !sleep(&*source.clock, UNANSWERED, cancel)
+            .await
+            .is_cancelled()
+    {
+        source.set_state(RelayState::NoLanding);
+    }
+    std::future::pending().await
 }
 
 /// Ends when nobody has wanted the source for the linger time; never while it is recorded.

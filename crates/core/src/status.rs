@@ -63,6 +63,20 @@ pub enum RelayState {
     Silent,
 }
 
+impl RelayState {
+    /// What to do about it, if there is anything: by the name to type in a command. A camera with a tunnel that is away is told of by its link.
+    pub fn hint(self, camera: &Camera) -> Option<String> {
+        match (self, &camera.access) {
+            (Self::Refused { fault }, _) => Some(fault.hint(camera)),
+            (Self::NoLanding, Access::Lan { host, port }) => Some(format!(
+                "nothing answers at {host}:{port}: check the camera's power and network, or set its address, moorline camera set {} --rtsp rtsp://HOST:PORT/PATH",
+                camera.id.typed()
+            )),
+            _ => None,
+        }
+    }
+}
+
 /// Why a camera's RTSP server does not give its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -423,13 +423,12 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
     };
     let mut notes = status.troubles.clone();
     for relay in &status.relays {
-        if let RelayState::Refused { fault } = relay.state {
-            notes.push(format!(
-                "{} stream ({}): {}",
-                relay.source,
-                fault.as_str(),
-                fault.hint(camera)
-            ));
+        let why = match relay.state {
+            RelayState::Refused { fault } => fault.as_str(),
+            _ => "unreachable",
+        };
+        if let Some(hint) = relay.state.hint(camera) {
+            notes.push(format!("{} stream ({why}): {hint}", relay.source));
         }
     }
     if let Some(archive) = &status.archive {

@@ -55,6 +55,9 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// The columns for which tables are made. Programs have `--output json`.
+pub const TERMINAL: usize = 80;
+
 /// Progress of long work, on a terminal only.
 #[derive(Debug)]
 pub struct Progress {
@@ -148,6 +151,31 @@ impl Table {
         self
     }
 
+    /// The text with rows of at most `most` characters: what is longer in the last column goes on below itself, broken at spaces.
+    pub fn render_wrapped(mut self, most: usize) -> String {
+        let widths = self.widths();
+        let Some((_, before)) = widths.split_last() else {
+            return String::new();
+        };
+        let column = before.len();
+        let room = most.saturating_sub(before.iter().map(|width| width + 2).sum());
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for mut row in self.rows.drain(..) {
+            let Some(cell) = row.get_mut(column) else {
+                rows.push(row);
+                continue;
+            };
+            let mut lines = broken(cell, room).into_iter();
+            *cell = lines.next().unwrap_or_default();
+            rows.push(row);
+            rows.extend(lines.map(|line| {
+                let blank = std::iter::repeat_n(String::new(), column);
+                blank.chain([line]).collect()
+            }));
+        }
+        Self { rows }.render()
+    }
+
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -171,6 +199,21 @@ impl Table {
         }
         text
     }
+}
+
+/// A text in lines of at most `room` characters, broken at spaces. A word that is longer stays whole.
+fn broken(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// `1.5 GB`: powers of ten, as disks are sold.
@@ -238,6 +281,25 @@ mod tests {
         assert!(
             text.lines().all(|line| line.chars().count() <= 40),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_long_last_column_goes_on_below_itself() {
+        let mut table = Table::new(&["WHAT", "WHY"]);
+        table.row(
+            [
+                "gap",
+                "the operator ended its connection or changed its settings",
+            ]
+            .map(str::to_owned),
+        );
+        table.row(["recorded", "store"].map(str::to_owned));
+        assert_eq!(
+            table.render_wrapped(40),
+            "WHAT      WHY\n\
+             gap       the operator ended its\n          connection or changed its\n          settings\n\
+             recorded  store\n"
         );
     }
 

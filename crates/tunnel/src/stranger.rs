@@ -49,6 +49,7 @@ impl StrangerList {
                 .or_insert_with(|| Stranger {
                     key: offer.key.clone(),
                     name: String::new(),
+                    names: Vec::new(),
                     peer: offer.peer,
                     client: String::new(),
                     first: now,
@@ -57,6 +58,9 @@ impl StrangerList {
                     reason: offer.reason,
                 });
             stranger.name = cut(offer.name);
+            stranger.names.retain(|name| *name != stranger.name);
+            stranger.names.insert(0, stranger.name.clone());
+            stranger.names.truncate(Stranger::NAMES);
             stranger.client = cut(offer.client);
             stranger.peer = offer.peer;
             stranger.last = now;
@@ -114,8 +118,21 @@ mod tests {
             (Timestamp::from_millis(10), Timestamp::from_millis(30))
         );
         assert_eq!(pending[1].name.len(), SHOWN);
+        assert_eq!(pending[0].names, ["gate", "yard"]);
         list.forget(&key(1));
         assert_eq!(list.pending().len(), 1);
+    }
+
+    #[test]
+    fn the_names_that_a_key_tried_are_few_and_the_last_ones() {
+        let list = StrangerList::default();
+        for at in 0..100 {
+            refuse(&list, 1, &format!("camera-{}", at % 20), at);
+            refuse(&list, 1, "yard", at);
+        }
+        let names = list.pending().remove(0).names;
+        assert_eq!(names.len(), Stranger::NAMES);
+        assert_eq!(names[..3], ["yard", "camera-19", "camera-18"]);
     }
 
     #[test]

@@ -344,8 +344,11 @@ pub struct StrangerView {
     pub fingerprint: String,
     /// The key that was offered.
     pub key: PublicKey,
-    /// The user name that it used, control characters escaped.
+    /// The user name that it used last, control characters escaped.
     pub name: String,
+    /// The user names that it used, the last one first, at most eight, control characters escaped.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Its last address.
     pub peer: String,
     /// The SSH client's version line, control characters escaped.

@@ -126,8 +126,10 @@ pub enum LandingError {
 pub struct Stranger {
     /// The key that was offered; unproven.
     pub key: PublicKey,
-    /// The user name, untrusted.
+    /// The last user name, untrusted.
     pub name: String,
+    /// The user names that it tried, the last one first, untrusted: at most [`Stranger::NAMES`].
+    pub names: Vec<String>,
     /// The last address.
     pub peer: SocketAddr,
     /// The SSH client's version line, untrusted.
@@ -140,6 +142,11 @@ pub struct Stranger {
     pub tries: u64,
     /// Why it was refused, from [`crate::camera::Refusal::reason`].
     pub reason: &'static str,
+}
+
+impl Stranger {
+    /// How many names of a key are remembered; the one that was tried longest ago leaves first.
+    pub const NAMES: usize = 8;
 }
 
 /// The bounded list of refused strangers (`camera pending`): at most 256, the least recently seen leaves first.

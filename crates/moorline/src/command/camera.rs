@@ -281,7 +281,9 @@ async fn remove(
         (true, true) => "removed; its recordings are erased once it has drained".to_owned(),
         (false, true) => "removed; its recordings stay until they expire".to_owned(),
         (false, false) => format!(
-            "removed; its recordings stay until they expire, in the store under v1/*/{id}/\nDelete them now: moorline camera rm {typed} --erase"
+            "removed; its recordings stay until they expire, in the store under v1/*/{id}/\n\
+             See them: add a camera of that name again (moorline camera add {typed} --record off), then moorline segments list {typed}\n\
+             Delete them now: moorline camera rm {typed} --erase"
         ),
     };
     output::print(format, &json!({"id": id, "erased": erase}), || {
@@ -330,6 +332,14 @@ async fn keys(client: &Client, command: CameraKey, format: Output) -> anyhow::Re
     }
 }
 
+/// The names that a key tried, the last one first. A server of before tells only that one.
+fn tried(stranger: &StrangerView) -> String {
+    match stranger.names.as_slice() {
+        [] => stranger.name.clone(),
+        names => names.join(", "),
+    }
+}
+
 fn pending(strangers: &[StrangerView]) -> String {
     if strangers.is_empty() {
         return "nobody was refused\n".to_owned();
@@ -341,7 +351,7 @@ fn pending(strangers: &[StrangerView]) -> String {
         for (name, value) in [
             ("key", stranger.fingerprint.clone()),
             ("kind", stranger.key.algorithm().as_str().to_owned()),
-            ("as", stranger.name.clone()),
+            ("as", tried(stranger)),
             ("from", format!("{}, {}", stranger.peer, stranger.client)),
             (
                 "last",

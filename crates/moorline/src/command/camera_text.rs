@@ -7,11 +7,10 @@ use moorline_web::api::{CameraView, SourceView};
 use serde_json::Value;
 
 use crate::moments;
-use crate::output::{self, Table};
+use crate::output::{self, TERMINAL, Table};
 
-/// The title's column, and what a terminal has room for.
+/// The title's column.
 const TITLE: usize = 1;
-const TERMINAL: usize = 80;
 
 /// One line per camera, short enough for a terminal of 80 columns unless names are long: titles are cut. `--output json` has everything.
 pub fn list(cameras: &[CameraView], now: Timestamp, typed_on: &str) -> String {

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::args::{Output, Segments, Source};
 use crate::client::{Client, camera_path, segment};
 use crate::moments;
-use crate::output::{self, Progress, Table};
+use crate::output::{self, Progress, TERMINAL, Table};
 
 /// Runs a segments command. Returns whether what was looked at is in order.
 ///
@@ -101,7 +101,8 @@ impl Stretch {
         to: Option<&str>,
         source: Option<Source>,
     ) -> anyhow::Result<Self> {
-        let view: CameraView = client.get(&camera_path(camera)?).await?;
+        let view: Result<CameraView, _> = client.get(&camera_path(camera)?).await;
+        let view = view.map_err(|error| or_removed(error, camera))?;
         let now = Timestamp::from_millis(SystemClock.wall_ms());
         let range = moments::stretch(Some(from), to, &view.timezone, now, view.created)?;
         Ok(Self {
@@ -157,6 +158,21 @@ impl Stretch {
             }
         )
     }
+}
+
+/// Who asks for the recordings of a camera that is not there may mean one that was removed: they stay until they expire, and a camera of the
+/// same name has them.
+fn or_removed(error: anyhow::Error, camera: &str) -> anyhow::Error {
+    let title = error.to_string();
+    if !title.starts_with("there is no camera") {
+        return error;
+    }
+    let hints = error.downcast_ref::<Hinted>().map(Hinted::hints);
+    let hints = hints.unwrap_or_default().join("\nhint: ");
+    let hint = format!(
+        "{hints}\nhint: if it was removed, its recordings stay until they expire, and a camera of its name has them: moorline camera add {camera} --record off"
+    );
+    Hinted::new(title, hint.trim_start_matches("\nhint: ")).into()
 }
 
 /// Of one stream's rows those in which it was not to be recorded, divided where the other one was: that is no switching off.
@@ -216,6 +232,7 @@ fn stream(tier: Tier) -> &'static str {
     }
 }
 
+/// One line a row, more where its cause is long: it fits a terminal of 80 columns.
 fn table(rows: &[SegmentView], zone: &str) -> String {
     let mut table = Table::new(&["FROM", "LENGTH", "WHAT", "WHERE OR WHY"]);
     for row in rows {
@@ -237,7 +254,7 @@ fn table(rows: &[SegmentView], zone: &str) -> String {
             place,
         ]);
     }
-    table.render()
+    table.render_wrapped(TERMINAL)
 }
 
 /// Streams an answer into a file (`-`: standard output). What cannot be finished is removed.

@@ -15,6 +15,7 @@ use moorline_core::port::CameraDirectory as _;
 use moorline_core::status::{CameraStatus, RelayState};
 use moorline_core::{CameraId, Timestamp};
 use moorline_notify::Heartbeat;
+use moorline_store::sweep::Doubt;
 use moorline_web::api::DoctorFinding;
 
 use super::daily::Looked;
@@ -74,6 +75,7 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     findings.extend(machine::open_files(operator));
     findings.extend(machine::disks(operator));
     findings.extend(peers(operator));
+    findings.extend(clock(operator.swept.doubt(), operator_now(operator)));
     findings.extend(store(operator).await);
     findings.extend(recordings(operator.daily.last(), operator_now(operator)));
     findings.push(cameras(operator));
@@ -222,6 +224,17 @@ fn one_address(peers: impl Iterator<Item = (IpAddr, Option<String>)>) -> Option<
     ))
 }
 
+/// A wall clock that leapt ahead. One that was corrected since the last sweep is well again.
+fn clock(doubt: Option<Doubt>, now: Timestamp) -> Option<DoctorFinding> {
+    let doubt = doubt.filter(|doubt| now >= doubt.clock)?;
+    let ahead = output::duration(doubt.clock.since(doubt.expected));
+    Some(problem(
+        "clock",
+        format!("the machine's clock says {now}, {ahead} ahead of the last sweep of recordings"),
+        "if it is wrong, set it (NTP), or recordings expire by it within the hour; if it is right, nothing is to be done",
+    ))
+}
+
 async fn store(operator: &Operator) -> Vec<DoctorFinding> {
     let told = &operator.store.told;
     match operator.store.probe().await {
@@ -335,10 +348,11 @@ fn unrecorded<'a>(
             "{name}: {why}, {}",
             output::duration(now.since(gap.since))
         ));
-        hints.push(fault.map_or_else(
-            || format!("moorline camera show {name}"),
-            |fault| fault.hint(camera),
-        ));
+        let hint = status
+            .relays
+            .iter()
+            .find_map(|relay| relay.state.hint(camera));
+        hints.push(hint.unwrap_or_else(|| format!("moorline camera show {name}")));
     }
     let more = told.len().saturating_sub(NAMED);
     told.truncate(NAMED);

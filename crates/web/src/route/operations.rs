@@ -39,6 +39,11 @@ pub(super) async fn strangers(
             fingerprint: stranger.key.fingerprint(),
             key: stranger.key,
             name: Untrusted::new(stranger.name).to_string(),
+            names: stranger
+                .names
+                .into_iter()
+                .map(|name| Untrusted::new(name).to_string())
+                .collect(),
             peer: stranger.peer.to_string(),
             client: Untrusted::new(stranger.client).to_string(),
             first: stranger.first,

@@ -35,6 +35,19 @@ fn camera(name: &str) -> Camera {
     }
 }
 
+#[test]
+fn a_clock_that_leapt_is_told_until_it_is_corrected() {
+    let doubt = Doubt {
+        clock: at(10 * 86_400),
+        expected: at(3 * 86_400),
+    };
+    let told = clock(Some(doubt), at(10 * 86_400 + 60)).unwrap();
+    assert!(told.finding.contains("7d 0h ahead"), "{told:?}");
+    assert_eq!(told.level, "problem");
+    assert_eq!(clock(Some(doubt), at(3 * 86_400 + 60)), None);
+    assert_eq!(clock(None, at(0)), None);
+}
+
 fn status(id: &CameraId, cause: Option<Cause>) -> CameraStatus {
     let since = at(100);
     let report = RelayReport {

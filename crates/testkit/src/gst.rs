@@ -5,7 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{Error, child::Child, netns::Netns, peer};
+use crate::{Error, child::Child, netns::Netns, patience, peer};
+
+mod pictures;
+
+pub use pictures::fingerprints;
 
 /// The server, as a script for Debian's own Python.
 const SCRIPT: &str = include_str!("gst_camera.py");
@@ -53,6 +57,8 @@ pub struct GstOptions {
     pub login: Option<(String, String)>,
     /// Path of the stream, with its slash.
     pub path: String,
+    /// Whether each picture is told by its fingerprint ([`GstCamera::sent`]). The picture is noise then, so that no two are alike.
+    pub tell: bool,
 }
 
 impl Default for GstOptions {
@@ -68,7 +74,27 @@ impl Default for GstOptions {
             kilobits: 300,
             login: None,
             path: "/unicast".to_owned(),
+            tell: false,
         }
+    }
+}
+
+/// What the camera tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// A picture, by its fingerprint ([`fingerprints`]).
+    Picture(u32),
+    /// Somebody's PLAY was a seek: time starts anew for all who watch.
+    Flush,
+}
+
+impl Sent {
+    fn of(line: &str) -> Option<Self> {
+        if line == "FLUSH" {
+            return Some(Self::Flush);
+        }
+        let fingerprint = line.strip_prefix("PICTURE ")?;
+        u32::from_str_radix(fingerprint, 16).ok().map(Self::Picture)
     }
 }
 
@@ -106,6 +132,7 @@ impl GstCamera {
             "elements": options.elements(),
             "user": options.login.as_ref().map(|(user, _)| user),
             "password": options.login.as_ref().map(|(_, password)| password),
+            "tell": options.tell.then_some(options.video.name()),
         });
         command.arg("-c").arg(SCRIPT).arg(arguments.to_string());
         let child = Child::spawn("GStreamer's RTSP server", command)?;
@@ -176,10 +203,63 @@ impl GstCamera {
         }
     }
 
+    /// What it has sent so far, if it tells: the newest of it, some minutes.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Sent> {
+        self.child
+            .lines()
+            .iter()
+            .filter_map(|line| Sent::of(line))
+            .collect()
+    }
+
+    /// Waits until the newest of what it has sent is as wanted, and gives it.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] after `deadline`; [`Error::Ended`] when the camera ends first.
+    pub async fn sends(
+        &self,
+        what: &str,
+        deadline: Duration,
+        mut wanted: impl FnMut(&[Sent]) -> bool,
+    ) -> Result<Vec<Sent>, Error> {
+        let all = async {
+            loop {
+                let mark = self.child.mark();
+                let sent = self.sent();
+                if wanted(&sent) {
+                    return Ok(sent);
+                }
+                let next = self.child.wait_for_after(mark, what, deadline, Sent::of);
+                next.await?;
+            }
+        };
+        let patience = patience(deadline);
+        let late = |_| {
+            Err(Error::Timeout {
+                what: what.to_owned(),
+                patience,
+                detail: self.child.tail(),
+            })
+        };
+        tokio::time::timeout(patience, all)
+            .await
+            .unwrap_or_else(late)
+    }
+
     /// Its process, to freeze or to end.
     #[must_use]
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+}
+
+impl Video {
+    fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::H265 => "h265",
+        }
     }
 }
 
@@ -196,15 +276,16 @@ impl GstOptions {
         let encoder = match self.video {
             Video::H264 => format!(
                 "x264enc tune=zerolatency speed-preset=ultrafast bitrate={kilobits} key-int-max={key_interval} \
-                 ! video/x-h264,profile=constrained-baseline ! rtph264pay name=pay0 pt=96 config-interval=-1"
+                 ! video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au ! rtph264pay name=pay0 pt=96 config-interval=-1"
             ),
             Video::H265 => format!(
                 "x265enc tune=zerolatency speed-preset=ultrafast bitrate={kilobits} key-int-max={key_interval} \
-                 ! rtph265pay name=pay0 pt=96 config-interval=-1"
+                 ! video/x-h265,stream-format=byte-stream,alignment=au ! rtph265pay name=pay0 pt=96 config-interval=-1"
             ),
         };
+        let pattern = if self.tell { "snow" } else { "ball" };
         let picture = format!(
-            "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},framerate={rate}/1 \
+            "videotestsrc is-live=true pattern={pattern} ! video/x-raw,format=I420,width={width},height={height},framerate={rate}/1 \
              ! {encoder}"
         );
         let sound = |rate: u32, encoder: &str| {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     Error, patience,
@@ -97,6 +97,12 @@ impl Receiver {
     /// When no socket can be had.
     pub async fn start() -> Result<Self, Error> {
         let (listener, address) = loopback().await?;
+        Ok(Self::on(listener, address))
+    }
+
+    /// Answers on a socket that listens already, such as one in a network namespace.
+    #[must_use]
+    pub fn on(listener: TcpListener, address: SocketAddr) -> Self {
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
         let serving = serve(listener, move |stream| {
@@ -108,11 +114,11 @@ impl Receiver {
                     .await;
             }
         });
-        Ok(Self {
+        Self {
             address,
             state,
             _serving: serving,
-        })
+        }
     }
 
     /// Where it listens.

@@ -88,6 +88,51 @@ async fn one_message_when_a_camera_stops_being_recorded() {
     assert_eq!((hook.requests().len(), mail.mails().len()), (1, 1));
 }
 
+/// A message waits half a minute for further cameras of its site.
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_of_one_site_that_fail_together_are_one_message() {
+    let (mut moorline, hook, mail) = told().await;
+    let mut cameras = Vec::new();
+    for (number, name) in [(1, "till"), (2, "door"), (3, "yard"), (4, "home")] {
+        cameras.push(simulated(&moorline, name, number).await);
+        let site = if name == "home" { "Home" } else { "Shop" };
+        moorline.cli(&["camera", "set", name, "--site", site]).await;
+    }
+    for name in ["till", "door", "yard", "home"] {
+        moorline
+            .until(name, "something durable", |view| {
+                view["status"]["recorded_until"].is_string()
+            })
+            .await;
+    }
+    let _home = cameras.pop();
+    // The shop's router fails.
+    for camera in cameras {
+        camera.stop().await;
+    }
+    let log = moorline.child();
+    let said = log.wait_for_line("recording_stopped", SOON * 3);
+    let said = said.await.unwrap();
+    for camera in ["home/till", "home/door", "home/yard"] {
+        assert!(said.contains(camera), "{said}");
+    }
+
+    let text = hook.wait_for(1, SOON).await.unwrap()[0].json().to_string();
+    let mails = mail.wait_for(1, SOON).await.unwrap();
+    for part in ["till", "door", "yard", "Shop"] {
+        assert!(text.contains(part), "no {part} in {text}");
+        assert!(mails[0].text.contains(part), "no {part}: {}", mails[0].text);
+    }
+    let subject = mails[0]
+        .text
+        .lines()
+        .find(|line| line.starts_with("Subject:"));
+    let subject = subject.unwrap();
+    assert!(subject.contains("3 cameras at Shop"), "{subject}");
+    assert!(!text.contains("home/home"), "it is well: {text}");
+    assert_eq!((hook.requests().len(), mail.mails().len()), (1, 1));
+}
+
 /// The all-clear needs a minute of recording.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: the all-clear takes a minute"]

@@ -9,7 +9,7 @@ use moorline_testkit::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Moorline, SOON, simulated};
+use crate::support::{Moorline, SOON, assert_in_order, exported, simulated};
 
 /// Files that hold pictures.
 fn media(directory: &Path) -> Vec<String> {
@@ -155,4 +155,42 @@ async fn the_admin_port_says_that_the_server_lives_and_listens() {
         nothing.starts_with("HTTP/1.1 404"),
         "it only reads: {nothing}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_of_a_removed_camera_are_reached_through_its_name() {
+    let moorline = Moorline::with_short_segments().await;
+    let _camera = simulated(&moorline, "yard", 1).await;
+    let stored = |rows: Vec<serde_json::Value>| {
+        let rows = rows.into_iter().filter(|row| row["held"] == "store");
+        rows.map(|row| row["key"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = eventually("segments in the store", SOON, || async {
+        let keys = stored(moorline.segments("yard").await);
+        (keys.len() >= 2).then_some(keys)
+    })
+    .await;
+    moorline.cli(&["camera", "rm", "yard"]).await;
+
+    let list = ["segments", "list", "yard", "--from", "1h"];
+    let refused = moorline.try_cli(&list).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("camera add yard --record off"), "{told}");
+
+    let add = ["camera", "add", "yard", "--record", "off"];
+    moorline
+        .cli(&[&add[..], &["--key-file", "again.key"]].concat())
+        .await;
+    let after = stored(moorline.segments("yard").await);
+    assert_eq!(&after[..before.len()], before);
+    let file = moorline.place().join("yard.mp4");
+    let export = ["segments", "export", "yard", "--from", "1h", "-f"];
+    moorline
+        .cli(&[&export[..], &[file.to_str().unwrap()]].concat())
+        .await;
+    let pictures = exported(&file).await;
+    assert_in_order(&pictures, 1);
+    assert!(pictures.len() > 40, "{} pictures", pictures.len());
 }

@@ -2,11 +2,13 @@
 //!
 //! - [`Moorline`]: `moorline serve` as a child process, its command line and its API;
 //! - [`Dbclient`], [`simulated`], [`listening`]: cameras;
+//! - [`foreign`]: GStreamer's camera, which tells what it sent;
 //! - [`Player`]: any program that writes H.264 to standard output, seen as the [`Stamp`]s of its pictures.
 //!
 //! Every wait has a deadline that `MOORLINE_TEST_PATIENCE` stretches; whatever is started ends with its value.
 
 mod camera;
+pub(crate) mod foreign;
 mod player;
 mod server;
 mod stamps;

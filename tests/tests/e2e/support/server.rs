@@ -10,7 +10,9 @@ use std::{
 
 use moorline_testkit::{
     child::{Child, Signal, run},
-    eventually, patience, temp_dir,
+    eventually,
+    netns::Netns,
+    patience, temp_dir,
     tempfile::TempDir,
 };
 use serde_json::Value;
@@ -36,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) sections: String,
     /// The host name in printed commands.
     pub(crate) public_host: &'static str,
+    /// The network in which it runs, if it is not ours. Its command line and API are reached all the same.
+    pub(crate) network: Option<Arc<Netns>>,
 }
 
 impl Default for Setup {
@@ -45,6 +49,7 @@ impl Default for Setup {
             sections: String::new(),
             drain: "10s",
             public_host: "127.0.0.1",
+            network: None,
         }
     }
 }
@@ -80,16 +85,27 @@ impl Moorline {
             setup.drain, setup.archive, setup.sections
         );
         std::fs::write(place.path().join("moorline.toml"), config).unwrap();
-        Self::begin(Arc::new(place), setup.public_host, None).await
+        let network = setup.network.as_deref();
+        Self::begin(Arc::new(place), setup.public_host, network, None).await
     }
 
     /// On a place that has its data already (`data`, `moorline.toml`), on the ports of a former [`Moorline::ready`].
     pub(crate) async fn on(place: Arc<TempDir>, ports: &Value) -> Self {
-        Self::begin(place, "127.0.0.1", Some(ports)).await
+        Self::begin(place, "127.0.0.1", None, Some(ports)).await
     }
 
-    async fn begin(place: Arc<TempDir>, public_host: &'static str, ports: Option<&Value>) -> Self {
-        let mut command = command(place.path());
+    async fn begin(
+        place: Arc<TempDir>,
+        public_host: &'static str,
+        network: Option<&Netns>,
+        ports: Option<&Value>,
+    ) -> Self {
+        let program = moorline_tests::moorline();
+        let program = match network {
+            Some(network) => network.command(program),
+            None => Command::new(program),
+        };
+        let mut command = placed(program, place.path());
         command.args(["serve", "--public-host", public_host]);
         for door in ["ssh", "rtsp", "https", "admin"] {
             let address = ports.and_then(|ports| ports[door].as_str());
@@ -235,6 +251,16 @@ impl Moorline {
         .await
     }
 
+    /// Waits until what was filmed up to now is synced.
+    pub(crate) async fn recorded_up_to_now(&self, name: &str) {
+        let now = crate::faults_rig::rfc3339_now();
+        self.until(name, "recorded up to now", |view| {
+            let until = view["status"]["archive"]["synced_until"].as_str();
+            until.is_some_and(|until| until > now.as_str())
+        })
+        .await;
+    }
+
     /// Rows of `segments list` over the last hour.
     pub(crate) async fn segments(&self, camera: &str) -> Vec<Value> {
         let rows = self
@@ -266,7 +292,8 @@ impl Moorline {
     pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.child.signal(Signal::KILL);
         self.child.wait(SOON).await.unwrap();
-        Self::begin(Arc::clone(&self.place), self.public_host, Some(&self.ready)).await
+        let place = Arc::clone(&self.place);
+        Self::begin(place, self.public_host, None, Some(&self.ready)).await
     }
 }
 
@@ -284,7 +311,10 @@ impl Drop for Moorline {
 
 /// `moorline` for a place: its data directory, its configuration, JSON.
 pub(crate) fn command(place: &Path) -> Command {
-    let mut command = Command::new(moorline_tests::moorline());
+    placed(Command::new(moorline_tests::moorline()), place)
+}
+
+fn placed(mut command: Command, place: &Path) -> Command {
     command
         .current_dir(place)
         .arg("--data")

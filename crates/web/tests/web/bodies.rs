@@ -70,8 +70,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::btree_map("[a-z_]{1,8}", inner, 0..3)
-                .prop_map(|fields| Value::from_iter(fields)),
+            prop::collection::btree_map("[a-z_]{1,8}", inner, 0..3).prop_map(Value::from_iter),
         ]
     })
 }

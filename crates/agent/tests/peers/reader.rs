@@ -1,7 +1,5 @@
 //! A reader at the server's end of the tunnel: RTSP by hand, pictures by their stamps.
 
-use std::time::Duration;
-
 use moorline_agent::relay::{Cutter, Piece};
 use moorline_core::port::ByteStream;
 use moorline_simcam::video::Stamp;
@@ -14,8 +12,6 @@ pub(crate) struct Reader {
     stream: ByteStream,
     cutter: Cutter,
     ready: std::collections::VecDeque<Piece>,
-    /// Bytes a second that it takes.
-    pace: Option<u32>,
 }
 
 impl Reader {
@@ -24,17 +20,11 @@ impl Reader {
             stream,
             cutter: Cutter::default(),
             ready: std::collections::VecDeque::new(),
-            pace: None,
         }
     }
 
-    /// From now on it takes so many bytes a second.
-    pub(crate) fn slow_down(&mut self, bytes_a_second: u32) {
-        self.pace = Some(bytes_a_second);
-    }
-
     pub(crate) async fn piece(&mut self) -> Option<Piece> {
-        let mut room = vec![0; self.pace.map_or(65_536, |pace| pace as usize / 20)];
+        let mut room = vec![0; 65_536];
         while self.ready.is_empty() {
             let read = tokio::time::timeout(patience(SOON), self.stream.read(&mut room));
             let count = read.await.expect("the streamer fell silent").ok()?;
@@ -43,10 +33,6 @@ impl Reader {
             }
             self.cutter
                 .push(&room[..count], |piece| self.ready.push_back(piece));
-            if let Some(pace) = self.pace {
-                // Not to wait for something: this is how slow it is.
-                tokio::time::sleep(Duration::from_secs(1) * count as u32 / pace).await;
-            }
         }
         self.ready.pop_front()
     }

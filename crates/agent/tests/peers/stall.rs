@@ -4,7 +4,7 @@
 //! TCP buffers of a 64 MB camera: the kernel's own would hide a stall for half a minute.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use moorline_agent::relay::Piece;
 use moorline_testkit::child::{Child, run};
 use moorline_testkit::netns::Netns;
 use moorline_testkit::{or_skip, peer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::agent::Camera;
 use crate::reader::Reader;
@@ -22,8 +23,8 @@ const PICTURE: usize = 17_000;
 const PACKET: usize = 1_400;
 const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 30);
 const GOP: u32 = 30;
-/// What the reader takes: 1.5 Mbit/s.
-const PACE: u32 = 187_500;
+/// What the uplink carries: 1.5 Mbit/s, in pieces of a twentieth of a second.
+const PIECE: usize = 187_500 / 20;
 const SECONDS: u64 = 42;
 
 /// What a streamer saw.
@@ -121,10 +122,39 @@ fn picture(number: u32) -> Vec<u8> {
     out
 }
 
+/// An uplink to a server: where it begins, inside.
+async fn uplink(netns: &Netns, server: SocketAddr) -> SocketAddr {
+    let (listener, address) = netns.listen().await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((camera, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let server = tokio::net::TcpStream::connect(server).await?;
+                let (mut from_camera, mut to_camera) = camera.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let down = tokio::io::copy(&mut from_server, &mut to_camera);
+                let up = async {
+                    let mut tick = tokio::time::interval(Duration::from_millis(50));
+                    let mut room = [0; PIECE];
+                    loop {
+                        // Not to wait for something: this is how slow it is.
+                        tick.tick().await;
+                        let count = from_camera.read(&mut room).await?;
+                        if count == 0 {
+                            return Ok::<u64, std::io::Error>(0);
+                        }
+                        to_server.write_all(&room[..count]).await?;
+                    }
+                };
+                tokio::try_join!(down, up)
+            });
+        }
+    });
+    address
+}
+
 /// Reads for so long; the pictures that came after a gap, by their numbers.
 async fn read(mut reader: Reader) -> Vec<u32> {
     reader.play().await;
-    reader.slow_down(PACE);
     let (mut last, mut after_gaps) = (None, Vec::new());
     let reading = async {
         while let Some(piece) = reader.piece().await {
@@ -145,7 +175,7 @@ async fn read(mut reader: Reader) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: 42 s at 1.5 Mbit/s"]
-async fn a_slow_reader_stalls_the_streamer_of_a_bare_dbclient_and_not_that_of_the_relay() {
+async fn a_slow_uplink_stalls_the_streamer_of_a_bare_dbclient_and_not_that_of_the_relay() {
     let Some(netns) = or_skip(Netns::new().await) else {
         return;
     };
@@ -167,23 +197,17 @@ async fn a_slow_reader_stalls_the_streamer_of_a_bare_dbclient_and_not_that_of_th
     let words = enter.as_std();
     let words = std::iter::once(words.get_program()).chain(words.get_args());
     camera.run_by(words.map(|word| word.display().to_string()).collect());
-    let server_of = async || {
-        let (listener, _) = netns.listen().await.unwrap();
-        Server::start_on(
-            listener,
-            "MOORLINE/1 both home/yard",
-            vec![yard(camera.key.public())],
-        )
-    };
-    let (server, other) = (server_of().await, server_of().await);
+    let server_of = || Server::start("both", vec![yard(camera.key.public())]);
+    let (server, other) = (server_of(), server_of());
     camera.local(&format!("source {at}"));
-    camera.calls(server.address, &server.pins());
+    camera.calls(uplink(&netns, server.address).await, &server.pins());
     let _agent = camera.start();
 
     let (bare, at) = streamer_of().await;
     std::fs::create_dir_all(camera.path("home/.ssh")).unwrap();
     let pins = other.known_hosts("127.0.0.1").join("\n") + "\n";
     camera.write("home/.ssh/known_hosts", pins.as_bytes());
+    let to = uplink(&netns, other.address).await;
     let mut command = netns.command(&peer::DBCLIENT.find().unwrap().path);
     command
         .env("HOME", camera.path("home"))
@@ -191,7 +215,7 @@ async fn a_slow_reader_stalls_the_streamer_of_a_bare_dbclient_and_not_that_of_th
         .arg(camera.path("etc/id"))
         .args([
             "-p",
-            &other.address.port().to_string(),
+            &to.port().to_string(),
             "-R",
             &format!("0:{at}"),
             "127.0.0.1",
@@ -199,6 +223,9 @@ async fn a_slow_reader_stalls_the_streamer_of_a_bare_dbclient_and_not_that_of_th
     let _dbclient = Child::spawn("dbclient", command).unwrap();
     server.up(0).await;
     other.up(0).await;
+    let session = server.opened(0).await;
+    // An agent leaves a server that does not ping for 45 s.
+    server.say(session, "PING 1");
     let (after_gaps, _) = tokio::join!(
         read(Reader::over(server.landing().await)),
         read(Reader::over(other.landing().await)),

@@ -24,6 +24,10 @@ impl Driver {
                 }
             }
             Action::Say(link, line) => self.say(link, &line),
+            Action::Offer(_) if self.places.lan.is_some() => {
+                self.note(Level::Warn, "a gateway's agent is upgraded by its owner");
+            }
+            Action::Part(..) if self.places.lan.is_some() => {}
             Action::Offer(offer) => self.upgrade(upgrade::Event::Offer(offer)),
             Action::Part(offset, data) => self.upgrade(upgrade::Event::Part(offset, data)),
             Action::Greet if self.places.trial => trial::passed(),

@@ -52,7 +52,10 @@ impl TunnelEvents for Nobody {
 
 /// The gateway's part: which pods an order reaches.
 #[derive(Default)]
-struct Told(Mutex<(BTreeMap<InstanceId, Vec<PodUid>>, BTreeSet<InstanceId>)>);
+struct Told(Mutex<Instances>);
+
+/// The pods of each instance, and the instances that have ended.
+type Instances = (BTreeMap<InstanceId, Vec<PodUid>>, BTreeSet<InstanceId>);
 
 impl WorkloadLinks for Told {
     fn assign(&self, spec: WorkloadSpec, pods: &[(Role, PodUid)]) {

@@ -363,8 +363,7 @@ async fn room_is_made_on_a_disk_without_room_for_the_note_of_what_expires() {
         ..SweepPolicy::default()
     };
     let now = at("2026-11-21T12:00:00Z");
-    let clock: moorline_base::SharedClock =
-        Arc::new(moorline_base::SimulatedClock::new(now.as_millis()));
+    let clock: moorline_base::SharedClock = Arc::new(SimulatedClock::new(now.as_millis()));
     let sweeper = Sweeper::of_directory(store.clone(), policy, state, clock);
     let done = sweeper.run_once().await.unwrap();
     // 1.5 MB are to be free.

@@ -242,7 +242,8 @@ impl Watched {
 /// Whether the camera's standing still is anybody's business.
 pub(crate) fn is_watched(entry: &Entry) -> bool {
     let camera: &Camera = &entry.camera;
-    camera.enabled.is_yes() && camera.record != Record::Off && entry.seen
+    let elsewhere = camera.streampoint.is_some();
+    camera.enabled.is_yes() && camera.record != Record::Off && !elsewhere && entry.seen
 }
 
 /// What the store said, where it takes nothing.

@@ -13,15 +13,16 @@ use moorline_base::rate::TokenBucket;
 use moorline_control::{AgentLine, Id, Level, Role, ServerLine};
 use moorline_core::CameraId;
 use moorline_core::port::AgentRelease;
+use moorline_core::streampoint::Streampoint;
 
 use crate::transfer::{Transfer, offer_of};
 
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENT_AFTER: Duration = Duration::from_secs(45);
 const LOGS_A_MINUTE: u32 = 20;
-/// Keys that a camera may say of itself: the thirteen of STATUS, two sources, the eleven steps of a diagnosis and when it was asked for, the
-/// count of refused lines, and the release that it was offered.
-const SAID: usize = 29;
+/// Keys that a camera may say of itself: the fourteen of STATUS, two sources, the eleven steps of a diagnosis and when it was asked for, how
+/// the session elsewhere stands, a new key, the count of refused lines, and the release that it was offered.
+const SAID: usize = 32;
 /// A diagnosis costs the camera's uplink: so often at most.
 const DIAGNOSE_EVERY: Duration = Duration::from_secs(60);
 
@@ -34,6 +35,13 @@ pub(crate) enum Outcome {
     Bye,
     /// It answered once and does not answer any more.
     Silent,
+}
+
+/// The line that sends a camera there. `None`: the record holds what no line can say, which its check prevents.
+pub(crate) fn refer(streampoint: &Streampoint) -> Option<ServerLine> {
+    let line = ServerLine::parse(format!("REFER {streampoint}").as_bytes());
+    line.ok()
+        .filter(|line| matches!(line, ServerLine::Refer(_)))
 }
 
 /// One session's conversation.
@@ -51,12 +59,23 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// The channel was opened: the conversation, and its first lines. `unix` is the wall clock in seconds.
-    pub(crate) fn open(camera: &CameraId, unix: u64, now: Instant) -> (Self, [ServerLine; 2]) {
+    /// The channel was opened: the conversation, and its first lines. `unix` is the wall clock in seconds. A camera whose stream another server
+    /// takes is told so at once: this one is its endpoint alone.
+    pub(crate) fn open(
+        camera: &CameraId,
+        streampoint: Option<&Streampoint>,
+        unix: u64,
+        now: Instant,
+    ) -> (Self, Vec<ServerLine>) {
         let hello = ServerLine::Hello {
-            role: Role::Both,
+            role: match streampoint {
+                Some(_) => Role::Endpoint,
+                None => Role::Both,
+            },
             id: Id::new(&camera.to_string()),
         };
+        let refer = streampoint.and_then(refer);
+        let lines = [hello, ServerLine::Time(unix)].into_iter().chain(refer);
         let per_second = f64::from(LOGS_A_MINUTE) / 60.0;
         let conversation = Self {
             next_ping: now + PING_EVERY,
@@ -69,7 +88,7 @@ impl Conversation {
             transfer: None,
             said: BTreeMap::new(),
         };
-        (conversation, [hello, ServerLine::Time(unix)])
+        (conversation, lines.collect())
     }
 
     /// When [`Conversation::tick`] is to be called next.
@@ -160,6 +179,16 @@ impl Conversation {
                     self.say(&format!("source.{name}"), rest);
                 }
             }
+            Ok(AgentLine::UpState {
+                state,
+                host,
+                port,
+                reason,
+            }) => {
+                let reason = reason.map_or_else(String::new, |reason| format!(" {reason}"));
+                self.say("elsewhere", &format!("{state} {host} {port}{reason}"));
+            }
+            Ok(AgentLine::NewKey(key)) => self.say("new-key", &key.to_string()),
             Ok(AgentLine::Log(level, text)) => self.log(level, text.as_str(), now),
             Ok(AgentLine::Diag { step, ok, text }) => {
                 let result = if ok { "ok" } else { "fail" };
@@ -238,11 +267,11 @@ mod tests {
     fn open() -> (Conversation, Instant, Vec<String>) {
         let now = Instant::now();
         let camera = "yard".parse().unwrap();
-        let (conversation, lines) = Conversation::open(&camera, 1_790_000_000, now);
+        let (conversation, lines) = Conversation::open(&camera, None, 1_790_000_000, now);
         (
             conversation,
             now,
-            lines.map(|line| line.to_string()).to_vec(),
+            lines.iter().map(ToString::to_string).collect(),
         )
     }
 
@@ -250,6 +279,31 @@ mod tests {
     fn it_opens_with_hello_and_time() {
         let (_, _, lines) = open();
         assert_eq!(lines, ["MOORLINE/1 both home/yard", "TIME 1790000000"]);
+    }
+
+    #[test]
+    fn a_camera_that_streams_elsewhere_is_told_where_and_says_how_it_stands() {
+        let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+        blob.extend([7; 32]);
+        let there = Streampoint {
+            user: "home/yard".into(),
+            host: "b.example.com".into(),
+            port: 443,
+            keys: vec![moorline_core::PublicKey::from_blob(&blob).unwrap()],
+            ttl: Some(60),
+        };
+        let now = Instant::now();
+        let (mut talk, lines) = Conversation::open(&"yard".parse().unwrap(), Some(&there), 7, now);
+        let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+        assert_eq!(lines[..2], ["MOORLINE/1 endpoint home/yard", "TIME 7"]);
+        assert_eq!(lines[2], format!("REFER {there}"));
+        talk.line(b"UPSTATE trying b.example.com 443", now);
+        talk.line(b"UPSTATE down b.example.com 443 hostkey", now);
+        let said = (
+            "elsewhere".to_owned(),
+            "down b.example.com 443 hostkey".to_owned(),
+        );
+        assert_eq!(talk.said(), [said]);
     }
 
     #[test]
@@ -325,15 +379,15 @@ mod tests {
             let line = format!("DIAG {step} fail not there");
             talk.line(line.as_bytes(), now);
         }
-        talk.line(b"STATUS uptime=1 memory=2 probe=ok agent=0.1.0 target=mipsel dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=7 rolled-back=0.2.0 bad=REFER.host", now);
+        talk.line(b"STATUS uptime=1 memory=2 probe=ok agent=0.1.0 target=mipsel dbclient=2022.83 pictures=9 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=7 rolled-back=0.2.0 bad=REFER.host", now);
         talk.line(b"SOURCE main /a - - - -", now);
         talk.line(b"SOURCE sub /b - - - -", now);
         let said = talk.said();
-        assert_eq!(said.len(), 13 + 1 + 11 + 2, "all of it has room");
+        assert_eq!(said.len(), 14 + 1 + 11 + 2, "all of it has room");
         assert!(said.contains(&("diag.tcp".to_owned(), "fail not there".to_owned())));
         assert!(said.contains(&("diag.asked".to_owned(), "7".to_owned())));
         assert!(talk.diagnose(9, now + 60 * SECOND).is_some());
-        assert_eq!(talk.said().len(), 13 + 1 + 2);
+        assert_eq!(talk.said().len(), 14 + 1 + 2);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! Bounds: at most [`TUNNELS`] tunnels and [`CHANNELS`] monitor's channels of one camera at a time, each of which leaves room for its end,
 //! and [`LINES`] unread lines. Reports replace unread ones; crash and drain are one flag per instance and role.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use moorline_core::alarm::NoticeKind;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{AgentRelease, TunnelEnd, TunnelUp, WorkloadEvent, WorkloadReport};
 use moorline_core::status::{ArchiveReport, RelayReport};
@@ -64,6 +65,10 @@ pub(crate) struct Mail {
     pub(crate) offer: Option<Arc<AgentRelease>>,
     /// The last call of the camera's key while it is reported stolen: from where, with which client.
     pub(crate) stolen: Option<(SocketAddr, String)>,
+    /// The last use of its enrolment token by a second key: as `stolen`.
+    pub(crate) token_spent: Option<(SocketAddr, String)>,
+    /// What somebody else noticed about the camera; each kind once.
+    pub(crate) noticed: BTreeSet<NoticeKind>,
     pub(crate) stopping: bool,
     /// Since when recording stands still, as somebody was told; `Some(None)`: cleared.
     pub(crate) alarmed: Option<Option<Timestamp>>,
@@ -235,6 +240,18 @@ impl Mailbox {
     /// The key of the stolen camera called; a later call replaces one that was not read.
     pub(crate) fn stolen(&self, peer: SocketAddr, client: &str) {
         self.with(|inbox| inbox.mail.stolen = Some((peer, client.to_owned())));
+    }
+
+    /// A second key used the token that made the camera; a later one replaces one that was not read.
+    pub(crate) fn token_spent(&self, peer: SocketAddr, client: &str) {
+        self.with(|inbox| inbox.mail.token_spent = Some((peer, client.to_owned())));
+    }
+
+    /// Somebody else noticed something about the camera.
+    pub(crate) fn noticed(&self, what: NoticeKind) {
+        self.with(|inbox| {
+            inbox.mail.noticed.insert(what);
+        });
     }
 
     /// The process stops.

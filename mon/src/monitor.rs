@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use moorline_base::SharedClock;
 use moorline_control::ServerLine;
-use moorline_core::alarm::{Alarm, Untold};
+use moorline_core::alarm::{Alarm, NoticeKind, Untold};
 use moorline_core::port::{
     AgentRelease, AgentUpgrades, Audit, CameraDirectory, Claims, ControlLines, ControlWriter,
     Memories, Notifier, Sessions, Statuses, TellError, TunnelEnd, TunnelEvents, TunnelUp,
@@ -219,6 +219,15 @@ impl TunnelEvents for Monitor {
         }
     }
 
+    fn token_spent(&self, camera: &CameraId, peer: SocketAddr, client: &str) {
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        if let Some(mailbox) = mailbox {
+            mailbox.token_spent(peer, client);
+        }
+    }
+
     fn ended(&self, session: SessionId, end: TunnelEnd) {
         self.shared.with(|routes| {
             if let Some(route) = routes.sessions.get_mut(&session)
@@ -345,9 +354,24 @@ impl Statuses for Monitor {
         }
     }
 
+    fn notice(&self, camera: &CameraId, what: NoticeKind) {
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        if let Some(mailbox) = mailbox {
+            mailbox.noticed(what);
+        }
+    }
+
     fn tell_agent(&self, camera: &CameraId, line: &str) -> Result<(), TellError> {
         match ServerLine::parse(line.as_bytes()) {
-            Ok(ServerLine::Config(_) | ServerLine::Refer(_) | ServerLine::Reboot) => {}
+            Ok(
+                ServerLine::Config(_)
+                | ServerLine::Refer(_)
+                | ServerLine::Rekey
+                | ServerLine::Rekeyed(_)
+                | ServerLine::Reboot,
+            ) => {}
             Ok(_) => return Err(TellError::Wrong("line.word".to_owned())),
             Err(error) => return Err(TellError::Wrong(error.to_string())),
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use moorline_archiver::{Archive, Settings};
 use moorline_base::clock::Sleeping;
 use moorline_base::{CancellationToken, Clock, SharedClock, SystemClock};
-use moorline_core::camera::{Access, Camera, Enabled, Record, Source};
+use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source};
 use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
 use moorline_core::port::{
     Relays, SealedFile, SegmentSink, StoreError, WorkloadControl, WorkloadOrder, WorkloadReport,
@@ -253,6 +253,8 @@ pub(crate) fn camera() -> Arc<Camera> {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     })
 }
 

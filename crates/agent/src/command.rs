@@ -415,6 +415,7 @@ fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bo
         http: None,
     };
     let dial = Dial {
+        former_key: false,
         link: Link::Endpoint,
         serial: Serial(0),
         pins: endpoint.pins(0),

@@ -1,7 +1,7 @@
 //! A server to call: where it is, as whom, and its pinned keys.
 //!
 //! Several keys may be pinned (a rotation, a recovery key), but dbclient stops at the first line of a host and algorithm: each attempt
-//! gets one key per algorithm, the next attempt the next ones.
+//! gets one key per algorithm, and the next ones have their turn when a host key was refused.
 
 use moorline_control::{Host, HostKey, HostKeyAlgorithm, SshUser, Target};
 
@@ -19,14 +19,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The pins of the n-th attempt: at most one per algorithm.
+    /// The pins after so many refused host keys: at most one per algorithm.
     #[must_use]
-    pub fn pins(&self, attempt: usize) -> Vec<HostKey> {
+    pub fn pins(&self, refused: usize) -> Vec<HostKey> {
         [HostKeyAlgorithm::Ed25519, HostKeyAlgorithm::EcdsaP256]
             .into_iter()
             .filter_map(|algorithm| {
                 let of_it = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
-                let nth = attempt.checked_rem(of_it().count())?;
+                let nth = refused.checked_rem(of_it().count())?;
                 of_it().nth(nth).cloned()
             })
             .collect()

@@ -15,6 +15,8 @@ pub struct Facts {
     pub uptime: Option<u64>,
     /// KiB that are free or can be freed.
     pub memory: Option<u64>,
+    /// Pictures that the relay took in, dropped ones too. Alone they are no change.
+    pub pictures: u64,
     /// Pictures that the relay dropped.
     pub pictures_dropped: u64,
     /// Its faults.
@@ -84,6 +86,7 @@ impl Report {
                 uptime: facts.uptime,
                 memory: facts.memory,
                 probe: self.probe,
+                pictures: Some(facts.pictures),
                 pictures_dropped: Some(facts.pictures_dropped),
                 log_dropped: Some(self.log_dropped),
                 relay_faults: Some(facts.relay_faults),
@@ -160,7 +163,7 @@ mod tests {
         };
         let at = Duration::from_secs;
         let all = [
-            "STATUS uptime=5 pictures-dropped=0 log-dropped=0 relay-faults=0",
+            "STATUS uptime=5 pictures=0 pictures-dropped=0 log-dropped=0 relay-faults=0",
             "SOURCE main /ch0 h264 1920x1080 25 3000",
         ];
         assert_eq!(say(&report.greet(&facts, at(0))), all);
@@ -179,7 +182,9 @@ mod tests {
         ));
         assert_eq!(
             say(&report.lines(&facts, at(30))),
-            ["STATUS uptime=5 pictures-dropped=0 log-dropped=0 relay-faults=0 bad=PING.n"]
+            [
+                "STATUS uptime=5 pictures=0 pictures-dropped=0 log-dropped=0 relay-faults=0 bad=PING.n"
+            ]
         );
         report.probe = Some(Probe::Fail);
         assert_eq!(report.lines(&facts, at(45)).len(), 1);

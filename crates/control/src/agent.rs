@@ -6,6 +6,7 @@ use crate::MAX_LINE;
 use crate::field::{
     FieldError, Fields, Host, Mac, Model, Text, Token, ascii, decimal, first_word, or_dash, port,
 };
+use crate::host_key::HostKey;
 use crate::server::number;
 use crate::status::Status;
 use crate::words::{Codec, DiagStep, Level, Reason, SourceName, UpState};
@@ -59,6 +60,8 @@ pub enum AgentLine {
         /// Its hardware address.
         mac: Mac,
     },
+    /// `NEWKEY <key>`: the answer to REKEY: the public half of the key that it has made.
+    NewKey(HostKey),
     /// A line that is not known: ignored.
     Unknown,
 }
@@ -108,6 +111,11 @@ impl AgentLine {
             }
             b"DIAG" => diag(fields("DIAG")),
             b"EVENT" => Ok(event(fields("EVENT")).unwrap_or(AgentLine::Unknown)),
+            b"NEWKEY" => {
+                let mut fields = fields("NEWKEY");
+                let key = fields.next("key", HostKey::of)?;
+                fields.end(AgentLine::NewKey(key))
+            }
             b"UPSTATE" => up_state(fields("UPSTATE")),
             b"ENROLL" => {
                 let mut fields = fields("ENROLL");
@@ -204,6 +212,7 @@ impl Display for AgentLine {
             AgentLine::Pong(n) => write!(f, "PONG {n}"),
             AgentLine::Status(status) => write!(f, "STATUS{status}"),
             AgentLine::Source(source) => write!(f, "SOURCE {source}"),
+            AgentLine::NewKey(key) => write!(f, "NEWKEY {key}"),
             AgentLine::Bye => f.write_str("BYE"),
             AgentLine::Log(level, text) => {
                 let start = format!("LOG {level} ");

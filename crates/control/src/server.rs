@@ -6,6 +6,7 @@ use crate::base64;
 use crate::field::{
     Data, FieldError, Fields, Host, Id, Model, Version, decimal, first_word, or_dash, port,
 };
+use crate::host_key::HostKey;
 use crate::target::Target;
 use crate::words::Role;
 
@@ -33,6 +34,10 @@ pub enum ServerLine {
     Diag,
     /// `ENROLLED <id>`: enrolment is done.
     Enrolled(Id),
+    /// `REKEY`: make another key for the camera, aside, and say its public half.
+    Rekey,
+    /// `REKEYED <key>`: that key is the camera's now; it is taken into use.
+    Rekeyed(HostKey),
     /// `REBOOT`: sync and reboot.
     Reboot,
     /// `UPGRADE <target> <version> <bytes> <sha512> <signature>`: what the following parts are.
@@ -122,6 +127,12 @@ impl ServerLine {
                 let mut fields = fields("ENROLLED");
                 let id = fields.next("id", Id::of)?;
                 fields.end(ServerLine::Enrolled(id))
+            }
+            b"REKEY" => fields("REKEY").end(ServerLine::Rekey),
+            b"REKEYED" => {
+                let mut fields = fields("REKEYED");
+                let key = fields.next("key", HostKey::of)?;
+                fields.end(ServerLine::Rekeyed(key))
             }
             b"REBOOT" => fields("REBOOT").end(ServerLine::Reboot),
             b"UPGRADE" => Offer::take(fields("UPGRADE")).map(ServerLine::Upgrade),
@@ -252,6 +263,8 @@ impl Display for ServerLine {
             ServerLine::Config(setting) => write!(f, "CONFIG {setting}"),
             ServerLine::Diag => f.write_str("DIAG"),
             ServerLine::Enrolled(id) => write!(f, "ENROLLED {id}"),
+            ServerLine::Rekey => f.write_str("REKEY"),
+            ServerLine::Rekeyed(key) => write!(f, "REKEYED {key}"),
             ServerLine::Reboot => f.write_str("REBOOT"),
             ServerLine::Upgrade(offer) => write!(
                 f,

@@ -20,6 +20,8 @@ pub struct Status {
     pub target: Option<Model>,
     /// `dbclient`: its version, the same.
     pub dbclient: Option<Model>,
+    /// `pictures`: that the relay took in since its start, dropped ones too.
+    pub pictures: Option<u64>,
     /// `pictures-dropped`: by the relay, since its start.
     pub pictures_dropped: Option<u64>,
     /// `log-dropped`: lines of the log beyond 20 a minute, since the agent's start.
@@ -99,6 +101,7 @@ impl Status {
             b"agent" => ("agent", once(&mut self.agent, Model::of(&value))),
             b"target" => ("target", once(&mut self.target, Model::of(&value))),
             b"dbclient" => ("dbclient", once(&mut self.dbclient, Model::of(&value))),
+            b"pictures" => ("pictures", once(&mut self.pictures, number(&value))),
             b"pictures-dropped" => (
                 "pictures-dropped",
                 once(&mut self.pictures_dropped, number(&value)),
@@ -138,13 +141,14 @@ fn once<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
 impl Display for Status {
     /// ` k=v` for each that is known, with the space before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: [(&str, Option<&dyn Display>); 13] = [
+        let pairs: [(&str, Option<&dyn Display>); 14] = [
             ("uptime", shown(&self.uptime)),
             ("memory", shown(&self.memory)),
             ("probe", shown(&self.probe)),
             ("agent", shown(&self.agent)),
             ("target", shown(&self.target)),
             ("dbclient", shown(&self.dbclient)),
+            ("pictures", shown(&self.pictures)),
             ("pictures-dropped", shown(&self.pictures_dropped)),
             ("log-dropped", shown(&self.log_dropped)),
             ("relay-faults", shown(&self.relay_faults)),

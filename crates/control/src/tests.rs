@@ -33,6 +33,8 @@ fn server_lines() -> Vec<String> {
         "DIAG".into(),
         "ENROLLED acme/yard".into(),
         "REBOOT".into(),
+        "REKEY".into(),
+        format!("REKEYED {ED25519}"),
         format!("UPGRADE mipsel-musl 1.2.3 264504 {digest} {digest}"),
         "PART 0 Zm9v".into(),
     ]
@@ -42,7 +44,7 @@ fn server_lines() -> Vec<String> {
 fn agent_lines() -> Vec<String> {
     [
         "PONG 18446744073709551615",
-        "STATUS uptime=5 memory=30000 probe=ok agent=0.1.0 target=mipsel-unknown-linux-musl dbclient=2022.83 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=756 rolled-back=0.2.0 bad=REFER.host",
+        "STATUS uptime=5 memory=30000 probe=ok agent=0.1.0 target=mipsel-unknown-linux-musl dbclient=2022.83 pictures=9 pictures-dropped=1 log-dropped=2 relay-faults=3 enroll=1 upgrade=756 rolled-back=0.2.0 bad=REFER.host",
         "STATUS bad=MOORLINE/1.role",
         "SOURCE main /ch0 h264 1920x1080 25 3000",
         "SOURCE sub /stream=1 - - - -",
@@ -52,6 +54,7 @@ fn agent_lines() -> Vec<String> {
         "EVENT motion 1",
         "UPSTATE trying stream-1.example.com 2222",
         "UPSTATE down 192.0.2.1 443 hostkey",
+        "NEWKEY AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
         "ENROLL abcdefghijklmnopqrstuv xiaofang_t20l 00:11:22:aa:bb:cc",
     ]
     .map(String::from)
@@ -315,6 +318,7 @@ fn no_line_that_can_be_made_is_longer_than_the_longest() {
         agent: model.clone(),
         target: model.clone(),
         dbclient: model.clone(),
+        pictures: Some(u64::MAX),
         pictures_dropped: Some(u64::MAX),
         log_dropped: Some(u64::MAX),
         relay_faults: Some(u64::MAX),

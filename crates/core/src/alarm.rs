@@ -94,15 +94,38 @@ pub enum NoticeKind {
     NewClient,
     /// The key of a camera that was reported stolen was offered, and refused.
     StolenKey,
+    /// The key connects from two places again and again; told as [`AlarmKind::KeyInTwoPlaces`], which has both.
+    KeyInTwoPlaces,
+    /// The uplink could not carry the main stream: the sub-stream is recorded.
+    MovedToSub,
+    /// The main stream is recorded again.
+    MovedToMain,
+    /// A second key used the enrolment token that made the camera, and was refused (rule S3).
+    SpentToken,
 }
 
 impl NoticeKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::NewNetwork,
+        Self::NewClient,
+        Self::StolenKey,
+        Self::KeyInTwoPlaces,
+        Self::MovedToSub,
+        Self::MovedToMain,
+        Self::SpentToken,
+    ];
+
     /// The text in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NewNetwork => "new_network",
             Self::NewClient => "new_client",
             Self::StolenKey => "stolen_key",
+            Self::KeyInTwoPlaces => "key_in_two_places",
+            Self::MovedToSub => "moved_to_sub",
+            Self::MovedToMain => "moved_to_main",
+            Self::SpentToken => "spent_token",
         }
     }
 
@@ -112,6 +135,12 @@ impl NoticeKind {
             Self::NewNetwork => "connected from a new network",
             Self::NewClient => "connected with a new SSH client",
             Self::StolenKey => "reported stolen, and its key called",
+            Self::KeyInTwoPlaces => "connects from two places at once",
+            Self::MovedToSub => {
+                "records the sub-stream, since the uplink dropped pictures of the main one"
+            }
+            Self::MovedToMain => "records the main stream again",
+            Self::SpentToken => "was enrolled, and its token was used by a second key",
         }
     }
 }

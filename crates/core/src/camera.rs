@@ -9,6 +9,7 @@ use crate::id::{CameraId, ForwardName, SourceName, TenantId};
 use crate::key::PublicKey;
 use crate::masked::Masked;
 use crate::segment::Retention;
+use crate::streampoint::Streampoint;
 use crate::time::Timestamp;
 
 /// A device of a tenant, as its owner described it.
@@ -34,10 +35,14 @@ pub struct Camera {
     pub sub: Option<Source>,
     /// What is recorded.
     pub record: Record,
+    /// Who chose that.
+    pub record_by: RecordBy,
     /// How long recordings are kept.
     pub retention: Retention,
     /// Whether it may connect.
     pub enabled: Enabled,
+    /// The other server to which its agent takes its stream; `None`: this one takes it.
+    pub streampoint: Option<Streampoint>,
 }
 
 /// A key of a camera.
@@ -100,6 +105,36 @@ pub enum Record {
     Sub,
     /// Nothing.
     Off,
+}
+
+/// Who chose what is recorded of a camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordBy {
+    /// The owner: it stays.
+    Owner,
+    /// Nobody. It is `main`, and the server may record `sub` where the uplink cannot carry it.
+    Auto,
+    /// The server: `sub`, since the uplink could not carry `main`. It goes back by itself.
+    Uplink,
+}
+
+impl RecordBy {
+    /// The text in the registry and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Auto => "auto",
+            Self::Uplink => "uplink",
+        }
+    }
+
+    /// Reads that text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::Owner, Self::Auto, Self::Uplink]
+            .into_iter()
+            .find(|by| by.as_str() == text)
+    }
 }
 
 impl Record {
@@ -289,6 +324,8 @@ mod tests {
             record: Record::Main,
             retention: Retention::Days(14),
             enabled,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }
     }
 

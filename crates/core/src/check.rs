@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::camera::{Access, Camera, CameraKey, Record, Source};
+use crate::camera::{Access, Camera, CameraKey, Record, RecordBy, Source};
 use crate::port::CameraAdminError;
 use crate::segment::Retention;
 
@@ -104,6 +104,28 @@ pub fn camera(
             "sub",
             "the camera has no sub source: give it one, or use main or off",
         ));
+    }
+    let chosen = match camera.record_by {
+        RecordBy::Owner => true,
+        RecordBy::Auto => camera.record == Record::Main,
+        RecordBy::Uplink => camera.record == Record::Sub,
+    };
+    if !chosen {
+        return Err(invalid(
+            "record_by",
+            camera.record_by.as_str(),
+            "auto goes with main, uplink with sub",
+        ));
+    }
+    if let Some(streampoint) = &camera.streampoint {
+        streampoint.check()?;
+        if matches!(camera.access, Access::Lan { .. }) {
+            return Err(invalid(
+                "streampoint",
+                streampoint.to_string(),
+                "only a camera with a tunnel can take its stream elsewhere",
+            ));
+        }
     }
     if let Retention::Days(days) = camera.retention
         && !(1..=999).contains(&days)

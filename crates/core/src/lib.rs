@@ -17,7 +17,9 @@ pub mod masked;
 pub mod port;
 pub mod segment;
 pub mod status;
+pub mod streampoint;
 pub mod time;
+pub mod uplink;
 pub mod user;
 
 pub use camera::{Camera, CameraSet};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorline_core::camera::{Access, Camera, Enabled, Record, Source};
+use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source};
 use moorline_core::port::{PodUid, WorkloadSpec};
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Generation, InstanceId, Timestamp};
@@ -38,6 +38,8 @@ pub(crate) fn spec(generation: u64) -> WorkloadSpec {
             record: Record::Main,
             retention: Retention::Days(30),
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }),
         generation,
         gaps: Vec::new(),

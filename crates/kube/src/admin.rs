@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource as _};
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::camera::{Camera, CameraKey, Source};
+use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
 use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange};
 use moorline_core::{CameraId, PublicKey, check};
 
@@ -285,11 +285,25 @@ fn keep_references(
     );
 }
 
+/// In a cluster nobody but the owner chooses the stream, and a camera is not sent elsewhere.
+fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
+    camera.record_by = RecordBy::Owner;
+    match camera.streampoint.take() {
+        Some(streampoint) => Err(CameraAdminError::Invalid {
+            field: "streampoint",
+            value: streampoint.to_string(),
+            expected: "a camera of a cluster streams to its cluster; moorline camera move sends it to another server for good",
+        }),
+        None => Ok(()),
+    }
+}
+
 #[async_trait]
 impl CameraAdmin for KubeAdmin {
     async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
         let mut seen = BTreeSet::new();
         camera.keys.retain(|key| seen.insert(key.key.clone()));
+        stays_here(&mut camera)?;
         if self.directory.cache().records().get(&camera.id).is_some() {
             return Err(CameraAdminError::Exists(camera.id));
         }
@@ -326,6 +340,7 @@ impl CameraAdmin for KubeAdmin {
                 return Err(CameraAdminError::Changed(before.id));
             }
             given.clone().apply(camera);
+            stays_here(camera)?;
             // A camera is always switched off, even one with a field that is refused now.
             let switched = Camera {
                 enabled: camera.enabled,

@@ -1,6 +1,6 @@
 //! A Camera resource as the record that all parts know, and back. Errors name the field as the resource calls it (promise P11).
 
-use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, Source};
+use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, RecordBy, Source};
 use moorline_core::id::ForwardName;
 use moorline_core::port::CameraAdminError;
 use moorline_core::segment::Retention;
@@ -91,6 +91,9 @@ pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
             (false, true) => Enabled::Yes,
             (false, false) => Enabled::Disabled,
         },
+        // In a cluster the owner's word is the resource's, and a camera stays in it.
+        record_by: RecordBy::Owner,
+        streampoint: None,
         id,
     };
     match check::camera(&record, is_timezone) {

@@ -13,8 +13,8 @@ use moorline_core::coverage::Coverage;
 use moorline_core::port::{
     Audit, AuditEntry, AuditFilter, ByteStream, CameraAdminError, EnrollTokens, Export, LiveFeed,
     NewToken, Page, Playback, PortError, Poster, ReaderRole, Recordings, RecordingsError,
-    RelayError, Relays, SegmentStore, Statuses, StoreError, Stranger, Strangers, TokenInfo, Users,
-    UsersError, WebSessions,
+    RelayError, Relays, SegmentStore, Statuses, Stocked, StoreError, Stranger, Strangers,
+    TokenInfo, Users, UsersError, WebSessions,
 };
 use moorline_core::segment::Tier;
 use moorline_core::status::CameraStatus;
@@ -103,6 +103,14 @@ impl EnrollTokens for Absent {
     }
 
     async fn list(&self, _: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
+        Err(elsewhere())
+    }
+
+    async fn stock(&self, _: &TenantId) -> Result<Vec<Stocked>, PortError> {
+        Err(elsewhere())
+    }
+
+    async fn claim(&self, _: &CameraId) -> Result<bool, PortError> {
         Err(elsewhere())
     }
 

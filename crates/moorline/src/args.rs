@@ -108,6 +108,9 @@ pub enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(Config),
+    /// The server's SSH host keys: what cameras pin, and rotating it without a visit.
+    #[command(subcommand)]
+    HostKey(HostKey),
     /// Look for what is wrong, and say what to do about it.
     Doctor,
     /// Change what the running server logs, until it is restarted.
@@ -160,6 +163,25 @@ pub enum Command {
 pub enum Keys {
     /// Make the Secrets that the chart asks for: SSH host keys, authority and certificates of the inside, ticket key.
     Init(crate::cluster::keys::KeysInit),
+}
+
+/// `moorline host-key`
+#[derive(Debug, Subcommand)]
+pub enum HostKey {
+    /// The keys in force, and those that cameras were told of for later.
+    Show,
+    /// Make the next keys into a directory that you then keep offline; cameras with an agent are told of them while they are connected.
+    Prepare {
+        /// Where the private keys go: an empty directory, on a medium of its own.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Put the next keys into force; the server must not run. Also the way back when the present ones were lost or stolen.
+    Rotate {
+        /// The directory that `host-key prepare` filled.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
 }
 
 /// `moorline generate`
@@ -287,6 +309,12 @@ pub enum Camera {
     ///
     /// The camera's key must be known there: `camera key` on this server shows it.
     Move(CameraMove),
+    /// Send a camera's stream to another server, while its agent goes on reporting here (REFER); --here takes it back.
+    ///
+    /// The camera's key must be known there. For good, and without this server, use `camera move`.
+    Refer(CameraRefer),
+    /// Let a connected camera's agent make another key and call with it; revoke the old one when it has.
+    Rekey(CameraName),
     /// Set a connected camera's agent: queue BYTES, watchdog on|off, source 127.0.0.1:PORT, reboot-after SECONDS.
     Agent {
         /// The camera.
@@ -358,6 +386,34 @@ pub struct CameraMove {
     pub place: u8,
 }
 
+/// `moorline camera refer`
+#[derive(Debug, Args)]
+pub struct CameraRefer {
+    /// The camera.
+    pub camera: String,
+    /// The other server: a host, and its SSH port unless it is 2222.
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        requires = "key",
+        required_unless_present = "here",
+        conflicts_with = "here"
+    )]
+    pub to: Option<String>,
+    /// Take the stream here again.
+    #[arg(long)]
+    pub here: bool,
+    /// Its host keys, one or two, as base64 of ed25519 or ecdsa-p256: the third word of its known_hosts lines.
+    #[arg(long, value_name = "KEY", requires = "to")]
+    pub key: Vec<String>,
+    /// What the camera is called there, as tenant/name; default: as here.
+    #[arg(long, value_name = "TENANT/NAME", requires = "to")]
+    pub named: Option<String>,
+    /// How long the camera may stay there while this server is away, at most 7d; default: 7d.
+    #[arg(long, value_name = "DURATION", requires = "to")]
+    pub ttl: Option<String>,
+}
+
 /// `moorline camera enroll`
 #[derive(Debug, Args)]
 pub struct CameraEnroll {
@@ -372,6 +428,9 @@ pub struct CameraEnroll {
     /// Where to write it; default: enroll here.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Write the code of the link, which leads to the camera or the batch on the page, into this file too: for a leaflet.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Further ports on which cameras reach this server, such as 443.
     #[arg(long, value_name = "PORT")]
     pub port: Vec<u16>,
@@ -452,6 +511,8 @@ pub enum Record {
     Sub,
     /// Nothing.
     Off,
+    /// The full picture, and the smaller stream while the uplink cannot carry it.
+    Auto,
 }
 
 /// `moorline camera add`

@@ -15,11 +15,12 @@ use moorline_base::files::{Access, DataDir, write_atomic};
 use moorline_core::Timestamp;
 
 /// What a backup holds, relative to the data directory. Recordings are not in it.
-pub const FILES: [&str; 7] = [
+pub const FILES: [&str; 8] = [
     "registry.sqlite",
     "registry.key",
     "ssh_host_ed25519_key",
     "ssh_host_ecdsa_key",
+    moorline_tunnel::keyfile::next::PUBLIC,
     "tls-certificate.pem",
     "tls-key.pem",
     "moorline.toml",

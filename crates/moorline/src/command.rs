@@ -7,7 +7,10 @@ pub mod camera_add;
 pub mod camera_agent;
 pub mod camera_diagnose;
 pub mod camera_enroll;
+pub mod camera_refer;
 pub mod camera_text;
+pub mod host_key;
+pub mod link_code;
 pub mod operate;
 pub mod segments;
 #[cfg(feature = "kube")]

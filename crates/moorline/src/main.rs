@@ -122,6 +122,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Config(command) => {
             operate::config(&command, &global.data, global.config.as_deref(), format)?
         }
+        Command::HostKey(asked) => command::host_key::run(&asked, &global.data, format)?,
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut text);

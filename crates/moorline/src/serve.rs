@@ -17,11 +17,13 @@ pub(crate) mod metrics;
 pub mod notifier;
 pub mod operations;
 pub mod parts;
+pub(crate) mod pins;
 pub mod place;
 mod reload;
 pub mod site;
 mod sources;
 pub(crate) mod tls;
+mod uplinks;
 mod usage;
 
 use std::net::SocketAddr;
@@ -246,6 +248,7 @@ impl Server {
             shelf: Arc::clone(&shelf),
         };
         let place = site::place(&settings, host.clone(), listened, &keys, &parts.store);
+        let ssh_port = place.ports.ssh;
         let ready = Ready {
             ssh: listened.ssh,
             rtsp: listened.rtsp,
@@ -360,6 +363,23 @@ impl Server {
             clock: Arc::clone(&clock),
         };
         doors.spawn("roll-out", rollout.run(doors.token()));
+        let moving = uplinks::Uplinks {
+            cameras: Arc::clone(&cameras) as _,
+            admin: parts.registry.cameras(),
+            statuses: Arc::clone(&monitor) as _,
+            clock: Arc::clone(&clock),
+            rule: uplinks::rule(&settings.uplink),
+        };
+        doors.spawn("uplinks", moving.run(doors.token()));
+        let pins = pins::Pins {
+            cameras: Arc::clone(&cameras) as _,
+            statuses: Arc::clone(&monitor) as _,
+            clock: Arc::clone(&clock),
+            data: data.clone(),
+            present: keys.public().cloned().collect(),
+            place: (!host_guessed).then(|| (host.clone(), ssh_port)),
+        };
+        doors.spawn("host keys", pins.run(doors.token()));
         let ports = moorline_mon::Ports {
             directory: Arc::clone(&cameras) as _,
             claims: parts.registry.claims(),

@@ -54,6 +54,18 @@ config_section! {
 }
 
 config_section! {
+    /// Which stream is recorded of cameras whose owner left it to the server (`camera set --record auto`). `serve` alone reads this.
+    pub struct Uplink in "uplink" {
+        /// More than so many of a hundred pictures dropped by the camera's agent lead to its sub-stream, 1 to 99; 0: never.
+        pub percent: u8 = 5,
+        /// Within how long, 1s to 1h. The agent reports every 15 s at most.
+        pub after: HumanDuration = HumanDuration::from_secs(120),
+        /// How long nearly nothing may be dropped on the sub-stream before the main stream is tried again; doubled by each try that fails, up to 24h.
+        pub back: HumanDuration = HumanDuration::from_secs(1800),
+    }
+}
+
+config_section! {
     /// Players.
     pub struct Rtsp in "rtsp" {
         /// How many streams one login may watch at once, in players and in browsers, 1 to 4096: a wall of cameras needs one for each. The
@@ -276,6 +288,8 @@ config_root! {
         pub server: Server,
         /// The cameras' tunnels.
         pub tunnel: Tunnel,
+        /// Which stream is recorded by itself.
+        pub uplink: Uplink,
         /// Players.
         pub rtsp: Rtsp,
         /// Recording.
@@ -393,6 +407,7 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
             errors.add(field, value, why);
         }
     }
+    check_uplink(&settings.uplink, errors);
     let streams = settings.rtsp.streams_per_user;
     if !(1..=4096).contains(&streams) {
         errors.add(
@@ -453,6 +468,34 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
             &format!("alert.{}", error.field),
             format!("{:?}", error.value),
             Complaint::new("cannot work", error.expected),
+        );
+    }
+}
+
+fn check_uplink(uplink: &Uplink, errors: &mut ConfigErrors) {
+    if uplink.percent > 99 {
+        errors.add(
+            "uplink.percent",
+            uplink.percent,
+            Complaint::new(
+                "not a part of all pictures",
+                "write 1 to 99, or 0 for never",
+            ),
+        );
+    }
+    if !(1..=3_600).contains(&uplink.after.get().as_secs()) {
+        errors.add(
+            "uplink.after",
+            uplink.after,
+            Complaint::new("out of range", "write 1s to 1h; 2m is right for most"),
+        );
+    }
+    if uplink.back < uplink.after {
+        let hint = format!("write {} or more; 30m is right for most", uplink.after);
+        errors.add(
+            "uplink.back",
+            uplink.back,
+            Complaint::new("shorter than uplink.after", hint),
         );
     }
 }

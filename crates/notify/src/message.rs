@@ -118,6 +118,7 @@ impl Message {
                 let name = shown_title(title, camera.name());
                 let subject = match what {
                     NoticeKind::StolenKey => format!("A stolen camera calls: {name}"),
+                    NoticeKind::SpentToken => format!("An enrolment token was used twice: {name}"),
                     _ => format!("A camera {}: {name}", what.explanation()),
                 };
                 let mut text = format!("{subject}\n\n{name} ({camera})\n");
@@ -259,6 +260,21 @@ fn what_to_do(what: NoticeKind, name: &str) -> String {
         NoticeKind::StolenKey => {
             "it was refused; its address may help to find it. You get at most one such message an hour".to_owned()
         }
+        NoticeKind::KeyInTwoPlaces => format!(
+            "if two devices carry the same image, give each a key of its own. If not, somebody may have copied its key: moorline camera disable {name} --stolen"
+        ),
+        NoticeKind::MovedToSub => format!(
+            "nothing: it goes back by itself, and viewers have both streams. If it stays so, its uplink is too slow for its bitrate. moorline camera set {name} --record main \
+             keeps the main stream whatever is dropped"
+        ),
+        NoticeKind::MovedToMain => {
+            "nothing: its uplink has dropped nearly nothing for a while, so the main stream is tried again".to_owned()
+        }
+        NoticeKind::SpentToken => format!(
+            "somebody has a copy of the file that enrolled this camera; the second key was refused. If it shows what it should, enrol the other device, if it is yours, \
+             with a file of its own. If not, the other one was first: moorline camera disable {name} --stolen, then enrol yours again. \
+             moorline camera enrolments has the token"
+        ),
     }
 }
 

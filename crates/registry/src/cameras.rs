@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, Source};
+use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, RecordBy, Source};
 use moorline_core::{CameraId, Masked, PublicKey, SourceName, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Decode, Row, Sqlite, Type};
@@ -130,6 +130,12 @@ fn camera_of(row: &SqliteRow) -> Result<Camera, RowError> {
             "stolen" => Enabled::Stolen,
             _ => Enabled::Disabled,
         },
+        record_by: RecordBy::from_text(&get::<String>(row, "record_by")?)
+            .unwrap_or(RecordBy::Owner),
+        streampoint: get::<Option<String>>(row, "streampoint")?
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(wrong("cameras", &name))?,
         id,
     })
 }
@@ -170,9 +176,9 @@ pub(crate) async fn write(
     new: bool,
 ) -> Result<(), WriteError> {
     let (tenant, name) = (camera.id.tenant().as_str(), camera.id.name());
-    let insert = "INSERT INTO cameras (title, site, timezone, created, access, record, retention, enabled, tenant, name)
-                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let update = "UPDATE cameras SET title = ?, site = ?, timezone = ?, created = ?, access = ?, record = ?, retention = ?, enabled = ?
+    let insert = "INSERT INTO cameras (title, site, timezone, created, access, record, retention, enabled, record_by, streampoint, tenant, name)
+                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let update = "UPDATE cameras SET title = ?, site = ?, timezone = ?, created = ?, access = ?, record = ?, retention = ?, enabled = ?, record_by = ?, streampoint = ?
                   WHERE tenant = ? AND name = ?";
     let written = sqlx::query(if new { insert } else { update })
         .bind(&camera.title)
@@ -194,6 +200,15 @@ pub(crate) async fn write(
             Enabled::Disabled => "disabled",
             Enabled::Stolen => "stolen",
         })
+        .bind(camera.record_by.as_str())
+        .bind(
+            camera
+                .streampoint
+                .as_ref()
+                .map(serde_json::to_string)
+                .transpose()
+                .map_err(|error| sqlx::Error::Encode(error.into()))?,
+        )
         .bind(tenant)
         .bind(name)
         .execute(&mut *connection)

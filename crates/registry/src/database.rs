@@ -42,6 +42,13 @@ pub(crate) fn migrations() -> Vec<Migration> {
             "enrolment",
             include_str!("../migrations/0003_enrolment.sql"),
         ),
+        migration(
+            4,
+            "token reuse",
+            include_str!("../migrations/0004_token_reuse.sql"),
+        ),
+        migration(5, "streams", include_str!("../migrations/0005_streams.sql")),
+        migration(6, "stock", include_str!("../migrations/0006_stock.sql")),
     ]
 }
 
@@ -361,12 +368,14 @@ mod tests {
             !path.join("registry-before-1.sqlite").exists(),
             "a new file needs no copy"
         );
+        let last = migrations().last().unwrap().version;
         let later = with(&[
-            (4, "CREATE TABLE groups (name TEXT) STRICT"),
-            (5, "ALTER TABLE cameras ADD COLUMN colour TEXT"),
+            (last + 1, "CREATE TABLE groups (name TEXT) STRICT"),
+            (last + 2, "ALTER TABLE cameras ADD COLUMN colour TEXT"),
         ]);
+        let before = format!("registry-before-{}.sqlite", last + 1);
         open(path, &later).await.unwrap().close().await.unwrap();
-        let copy = path.join("registry-before-4.sqlite");
+        let copy = path.join(&before);
         assert_eq!(
             fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
             0o600
@@ -375,19 +384,11 @@ mod tests {
         assert!(
             matches!(
                 error,
-                OpenError::Newer {
-                    found: 5,
-                    known: 3,
-                    ..
-                }
+                OpenError::Newer { found, known, .. } if found == last + 2 && known == last
             ),
             "{error}"
         );
-        assert!(
-            error.hint().contains("registry-before-4.sqlite"),
-            "{}",
-            error.hint()
-        );
+        assert!(error.hint().contains(&before), "{}", error.hint());
         fs::rename(&copy, path.join("registry.sqlite")).unwrap();
         open(path, &migrations()).await.unwrap();
     }
@@ -446,14 +447,17 @@ mod tests {
             .close()
             .await
             .unwrap();
+        let next = migrations().last().unwrap().version + 1;
         let broken = with(&[(
-            4,
+            next,
             "CREATE TABLE half (name TEXT); INSERT INTO nowhere VALUES (1)",
         )]);
         let error = open(path, &broken).await.unwrap_err();
         assert!(matches!(error, OpenError::Migration { .. }), "{error}");
         assert!(
-            error.hint().contains("registry-before-4.sqlite"),
+            error
+                .hint()
+                .contains(&format!("registry-before-{next}.sqlite")),
             "{}",
             error.hint()
         );

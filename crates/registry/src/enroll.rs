@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moorline_base::SharedClock;
-use moorline_core::camera::{CameraKey, Enabled, Record};
+use moorline_core::camera::{CameraKey, Enabled, Record, RecordBy};
 use moorline_core::id::Label;
 use moorline_core::port::{
     CameraAdminError, CameraLike, EnrollAsked, EnrollError, EnrollTokens, Enrolment, NewToken,
-    PortError, TokenInfo, TokenMakes,
+    PortError, Reuse, Stocked, TokenInfo, TokenMakes,
 };
 use moorline_core::{CameraId, Masked, TenantId, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -27,6 +27,7 @@ use crate::error::{detached, failed};
 
 const ISSUE: &str = "make an enrolment token";
 const ENROLL: &str = "enrol a camera";
+const CLAIM: &str = "claim a camera";
 const LIST: &str = "list enrolment tokens";
 const REVOKE: &str = "revoke an enrolment token";
 /// 192 bits; the rule asks for 128.
@@ -118,8 +119,8 @@ impl EnrollTokens for EnrollBook {
                 TokenMakes::Batch { prefix, count } => (prefix.clone(), Some(*count)),
             };
             let written = sqlx::query(
-                "INSERT INTO enroll_tokens (hash, tenant, name, count, title, site, timezone, record, retention, comment, created, expires, revoked)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                "INSERT INTO enroll_tokens (hash, tenant, name, count, title, site, timezone, record, record_by, retention, comment, created, expires, revoked)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
             )
             .bind(digest)
             .bind(stored.tenant.as_str())
@@ -133,6 +134,7 @@ impl EnrollTokens for EnrollBook {
                 Record::Sub => "sub",
                 Record::Off => "off",
             })
+            .bind(stored.like.record_by.as_str())
             .bind(stored.like.retention.to_string())
             .bind(&stored.comment)
             .bind(now.as_millis())
@@ -149,6 +151,7 @@ impl EnrollTokens for EnrollBook {
             created: now,
             revoked: false,
             cameras: Vec::new(),
+            reused: None,
         };
         Ok((Masked::new(token), info))
     }
@@ -174,6 +177,46 @@ impl EnrollTokens for EnrollBook {
         Ok(all)
     }
 
+    async fn stock(&self, tenant: &TenantId) -> Result<Vec<Stocked>, PortError> {
+        let rows = sqlx::query(
+            "SELECT enrolled.tenant || '/' || enrolled.name, at FROM enrolled JOIN enroll_tokens ON enroll_tokens.id = enrolled.token
+             WHERE enrolled.tenant = ? AND count IS NOT NULL AND claimed IS NULL
+             AND EXISTS (SELECT 1 FROM cameras WHERE cameras.tenant = enrolled.tenant AND cameras.name = enrolled.name)
+             ORDER BY at DESC, enrolled.name LIMIT ?",
+        )
+        .bind(tenant.as_str())
+        .bind(LISTED)
+        .fetch_all(&self.reader)
+        .await
+        .map_err(failed(LIST))?;
+        let stocked = |row: &SqliteRow| -> Result<Stocked, RowError> {
+            Ok(Stocked {
+                camera: camera_of(row)?,
+                enrolled: Timestamp::from_millis(row.try_get("at")?),
+            })
+        };
+        let all = rows.iter().map(stocked).collect::<Result<_, _>>();
+        all.map_err(|error| PortError::new(LIST, error))
+    }
+
+    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+        let (writer, camera, now) = (self.writer.clone(), camera.clone(), self.now());
+        detached(CLAIM, async move {
+            let done = sqlx::query(
+                "UPDATE enrolled SET claimed = ? WHERE tenant = ? AND name = ? AND claimed IS NULL
+                 AND token IN (SELECT id FROM enroll_tokens WHERE count IS NOT NULL)",
+            )
+            .bind(now.as_millis())
+            .bind(camera.tenant().as_str())
+            .bind(camera.name())
+            .execute(&writer)
+            .await
+            .map_err(failed(CLAIM))?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+
     async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
         let (writer, tenant) = (self.writer.clone(), tenant.clone());
         detached(REVOKE, async move {
@@ -193,7 +236,7 @@ impl EnrollTokens for EnrollBook {
 #[async_trait]
 impl Enrolment for EnrollBook {
     async fn enroll(&self, asked: EnrollAsked) -> Result<CameraId, EnrollError> {
-        let (reader, now) = (self.reader.clone(), self.now());
+        let (reader, writer, now) = (self.reader.clone(), self.writer.clone(), self.now());
         // Changes of cameras go one after another: between this look and the commit nobody spends the token.
         self.cameras
             .change(move |cameras, present| async move {
@@ -228,7 +271,10 @@ impl Enrolment for EnrollBook {
                     return Err(EnrollError::Refused("expired"));
                 }
                 if info.left(now) == 0 {
-                    return Err(EnrollError::Spent);
+                    note_reuse(&writer, info.id, &asked, now).await?;
+                    let mut made = info.cameras.into_iter().rev();
+                    let camera = made.find(|id| present.get(id).is_some());
+                    return Err(EnrollError::Spent { camera });
                 }
                 let key = CameraKey {
                     key: asked.key.clone(),
@@ -290,6 +336,26 @@ pub(crate) async fn write_spent(
     Ok(())
 }
 
+/// Writes down that a key too many used a token.
+async fn note_reuse(
+    writer: &SqlitePool,
+    token: i64,
+    asked: &EnrollAsked,
+    now: Timestamp,
+) -> Result<(), PortError> {
+    sqlx::query(
+        "UPDATE enroll_tokens SET reused = min(reused + 1, 1000000000), reused_at = ?, reused_from = ?, reused_key = ? WHERE id = ?",
+    )
+    .bind(now.as_millis())
+    .bind(asked.peer.ip().to_canonical().to_string())
+    .bind(asked.key.fingerprint())
+    .bind(token)
+    .execute(writer)
+    .await
+    .map_err(failed(ENROLL))?;
+    Ok(())
+}
+
 async fn spent_by(
     connection: &mut SqliteConnection,
     token: i64,
@@ -315,6 +381,27 @@ async fn made_by(connection: &mut SqliteConnection, token: i64) -> Result<Vec<Ca
 fn camera_of(row: &SqliteRow) -> Result<CameraId, RowError> {
     let text: String = row.try_get(0)?;
     text.parse().map_err(wrong("enrolled", &text))
+}
+
+/// The last use by a key too many. What is not readable of it is as good as none: a token is no worse for it.
+fn reuse_of(row: &SqliteRow) -> Result<Option<Reuse>, RowError> {
+    let times: u32 = row.try_get("reused")?;
+    let (at, from) = (
+        row.try_get::<Option<i64>, _>("reused_at")?,
+        row.try_get::<Option<String>, _>("reused_from")?,
+    );
+    let from = from.and_then(|from| from.parse().ok());
+    let (Some(at), Some(from)) = (at, from) else {
+        return Ok(None);
+    };
+    Ok(Some(Reuse {
+        at: Timestamp::from_millis(at),
+        from,
+        key: row
+            .try_get::<Option<String>, _>("reused_key")?
+            .unwrap_or_default(),
+        times,
+    }))
 }
 
 fn info_of(row: &SqliteRow) -> Result<TokenInfo, RowError> {
@@ -350,6 +437,8 @@ fn info_of(row: &SqliteRow) -> Result<TokenInfo, RowError> {
                     "off" => Record::Off,
                     _ => Record::Main,
                 },
+                record_by: RecordBy::from_text(&row.try_get::<String, _>("record_by")?)
+                    .unwrap_or(RecordBy::Owner),
                 retention: row
                     .try_get::<String, _>("retention")?
                     .parse()
@@ -361,5 +450,6 @@ fn info_of(row: &SqliteRow) -> Result<TokenInfo, RowError> {
         created: time("created")?,
         revoked: row.try_get("revoked")?,
         cameras: Vec::new(),
+        reused: reuse_of(row)?,
     })
 }

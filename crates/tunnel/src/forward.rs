@@ -28,6 +28,8 @@ pub(crate) enum NotGranted {
     Repeated,
     /// The camera is read over the LAN.
     Lan,
+    /// Another server takes its stream: this one is its endpoint alone.
+    Endpoint,
 }
 
 impl NotGranted {
@@ -37,6 +39,7 @@ impl NotGranted {
             NotGranted::Unnamed => "forward_unnamed",
             NotGranted::Repeated => "forward_repeated",
             NotGranted::Lan => "forward_of_lan_camera",
+            NotGranted::Endpoint => "forward_at_endpoint",
         }
     }
 }
@@ -59,6 +62,9 @@ impl Forwards {
         let Access::Tunnel { forwards } = &camera.access else {
             return Err(NotGranted::Lan);
         };
+        if camera.streampoint.is_some() {
+            return Err(NotGranted::Endpoint);
+        }
         if self.granted.len() >= most {
             return Err(NotGranted::TooMany);
         }
@@ -102,7 +108,7 @@ impl Forwards {
 mod tests {
     use super::*;
     use moorline_core::Timestamp;
-    use moorline_core::camera::{Enabled, Record, Source};
+    use moorline_core::camera::{Enabled, Record, RecordBy, Source};
     use moorline_core::segment::Retention;
 
     fn camera(access: Access) -> Camera {
@@ -119,6 +125,8 @@ mod tests {
             record: Record::Main,
             retention: Retention::Days(14),
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }
     }
 

@@ -1,8 +1,9 @@
-// The page: which view is shown, who is signed in. Views: `/`, `/?camera=tenant/camera`, `/?camera=…&t=2026-11-20T21:10:05.250Z`.
+// The page: which view is shown, who is signed in. Views: `/`, `/?claim=tenant/prefix`, `/?camera=tenant/camera`, `/?camera=…&t=2026-11-20T21:10:05.250Z`.
 
 import { call } from "./api.js";
 import { camera } from "./camera.js";
 import { cameras } from "./cameras.js";
+import { claim } from "./claim.js";
 import { h, say } from "./dom.js";
 import { signIn } from "./signin.js";
 
@@ -38,6 +39,8 @@ async function show(reason = null) {
 
 function wanted() {
   const query = new URLSearchParams(location.search);
+  const stock = query.get("claim");
+  if (stock !== null) return stock.includes("/") ? claim(...stock.split("/", 2)) : claim("home", stock);
   const id = query.get("camera");
   const at = Date.parse(query.get("t"));
   return id ? camera(id.includes("/") ? id : `home/${id}`, Number.isNaN(at) ? null : at, me) : cameras();

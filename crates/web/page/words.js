@@ -80,6 +80,10 @@ const NOTICES = {
   new_network: "connected from a new network",
   new_client: "connected with a new SSH client",
   stolen_key: "reported stolen, and its key called",
+  key_in_two_places: "connects from two places at once with one key",
+  moved_to_sub: "records the smaller picture, since its uplink dropped pictures of the full one",
+  moved_to_main: "records the full picture again",
+  spent_token: "its enrolment token was used by a second key",
 };
 
 /** A notice in words; `moment`: its time. */

@@ -2,11 +2,14 @@
 //!
 //! Paths begin with `/api/v1`. A camera is `/tenants/{tenant}/cameras/{camera}`. Errors are `application/problem+json` ([`Problem`]).
 
-use moorline_core::camera::{Access, Enabled, Record};
+use std::net::IpAddr;
+
+use moorline_core::camera::{Access, Enabled, Record, RecordBy};
 use moorline_core::coverage::Row;
 use moorline_core::port::AuditEvent;
 use moorline_core::segment::{Retention, Tier};
 use moorline_core::status::CameraStatus;
+use moorline_core::streampoint::Streampoint;
 use moorline_core::user::{LoginName, Role};
 use moorline_core::{Cause, PublicKey, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -43,6 +46,9 @@ pub struct ServerView {
     pub ports: Ports,
     /// Lines for a camera's `known_hosts`, one per host key.
     pub known_hosts: Vec<String>,
+    /// Host keys that this server will have next (`moorline host-key prepare`), as base64: pinned by agents ahead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_host_keys: Vec<String>,
     /// The disk with recordings.
     pub disk: Option<DiskView>,
     /// Whether recordings go to a bucket.
@@ -96,6 +102,11 @@ pub struct CameraView {
     pub sub: Option<SourceView>,
     /// What is recorded.
     pub record: Record,
+    /// Who chose that.
+    pub record_by: RecordBy,
+    /// The server to which its agent takes its stream, if not this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streampoint: Option<Streampoint>,
     /// The tier into which it is recorded.
     pub tier: Option<Tier>,
     /// How long.
@@ -197,7 +208,7 @@ pub struct CameraPatch {
     pub allow_basic: Option<bool>,
     /// What to record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Record>,
+    pub record: Option<RecordAsked>,
     /// How many days to keep recordings, 1 to 999; 0: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<u16>,
@@ -207,6 +218,60 @@ pub struct CameraPatch {
     /// Names of the second and further forwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards: Option<Vec<String>>,
+}
+
+/// What is to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordAsked {
+    /// The main stream, whatever the uplink drops.
+    Main,
+    /// The sub-stream.
+    Sub,
+    /// Nothing.
+    Off,
+    /// The main stream, and the sub-stream while the uplink cannot carry it.
+    Auto,
+}
+
+impl From<Record> for RecordAsked {
+    fn from(record: Record) -> Self {
+        match record {
+            Record::Main => Self::Main,
+            Record::Sub => Self::Sub,
+            Record::Off => Self::Off,
+        }
+    }
+}
+
+impl RecordAsked {
+    /// What a record holds of it.
+    pub fn chosen(self) -> (Record, RecordBy) {
+        match self {
+            Self::Main => (Record::Main, RecordBy::Owner),
+            Self::Sub => (Record::Sub, RecordBy::Owner),
+            Self::Off => (Record::Off, RecordBy::Owner),
+            Self::Auto => (Record::Main, RecordBy::Auto),
+        }
+    }
+}
+
+/// `PUT …/streampoint`: the server to which the camera's agent takes its stream, while it goes on reporting here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreampointSet {
+    /// Its host name or address.
+    pub host: String,
+    /// Its SSH port.
+    pub port: u16,
+    /// Its host keys, as base64 of the blob: one or two.
+    pub keys: Vec<String>,
+    /// What the camera is called there; default: as here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How long it may be used while this server is away, in seconds, at most 604,800; default: that long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u32>,
 }
 
 /// `POST …/keys`.
@@ -294,9 +359,9 @@ pub struct EnrolmentAdd {
     /// IANA time zone of its cameras; default: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
-    /// What to record of them; default: the main stream.
+    /// What to record of them; default: `auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Record>,
+    pub record: Option<RecordAsked>,
     /// How many days to keep recordings, 1 to 999; 0: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<u16>,
@@ -325,6 +390,44 @@ pub struct EnrolmentView {
     pub revoked: bool,
     /// The owner's note.
     pub comment: String,
+    /// The last use by a key too many: somebody has a copy of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<ReuseView>,
+}
+
+/// A camera that a batch made and that nobody has claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockView {
+    /// As `tenant/name`.
+    pub camera: String,
+    /// When it enrolled.
+    pub enrolled: Timestamp,
+    /// What its firmware said when it did: model and hardware address, foreign text.
+    pub device: String,
+}
+
+/// `POST …/claim`: what its owner calls it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimAsked {
+    /// What people call it.
+    pub title: String,
+    /// Where it hangs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+}
+
+/// A use of a spent enrolment token by another key, refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReuseView {
+    /// When, the last time.
+    pub at: Timestamp,
+    /// From where, the last time.
+    pub from: IpAddr,
+    /// The fingerprint of the key, the last time.
+    pub key: String,
+    /// How often in all.
+    pub times: u32,
 }
 
 /// A token that was made: it is shown once.

@@ -9,7 +9,10 @@ mod export;
 mod live;
 mod operations;
 mod patch;
+mod rekey;
 mod session;
+mod stock;
+mod streampoint;
 mod users;
 
 pub use export::verified;
@@ -143,6 +146,27 @@ pub fn routes() -> Vec<Route> {
         ),
         route(
             "POST",
+            "/tenants/{tenant}/cameras/{camera}/rekey",
+            "Let its agent make another key and take it into use; the ones before stay until they are revoked",
+            AtLeast(Admin),
+            post(rekey::rekey),
+        ),
+        route(
+            "PUT",
+            "/tenants/{tenant}/cameras/{camera}/streampoint",
+            "Send its stream to another server; its agent goes on reporting here",
+            AtLeast(Admin),
+            put(streampoint::put),
+        ),
+        route(
+            "DELETE",
+            "/tenants/{tenant}/cameras/{camera}/streampoint",
+            "Take its stream here again",
+            AtLeast(Admin),
+            delete(streampoint::delete),
+        ),
+        route(
+            "POST",
             "/tenants/{tenant}/cameras/{camera}/diagnose",
             "Ask its agent what is wrong; it answers in the camera's status, as said diag.…",
             AtLeast(Operator),
@@ -238,6 +262,20 @@ pub fn routes() -> Vec<Route> {
             "Revoke an enrolment token; the cameras that it made stay",
             AtLeast(Operator),
             delete(enrolments::revoke),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/stock",
+            "Cameras that batches made and that nobody has claimed",
+            AtLeast(Operator),
+            get(stock::list),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/cameras/{camera}/claim",
+            "Claim a camera of the stock: title and site",
+            AtLeast(Operator),
+            post(stock::claim),
         ),
         route(
             "GET",

@@ -1,5 +1,5 @@
 //! Where a camera was seen and with which client (S4): a first appearance from a new network or with a new client version is a notice,
-//! and so is each call of a stolen camera's key.
+//! and so are each call of a stolen camera's key, a key in two places, and a second use of an enrolment token (S3).
 //!
 //! Pure, and bounded to the last [`KNOWN`] of each. It is remembered across a restart, so that a restart hides nothing and tells nothing
 //! anew; the first tunnel of a camera is no notice. One kind of notice about one camera is sent once an hour; what is the same as an

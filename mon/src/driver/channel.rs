@@ -14,7 +14,8 @@ impl Driver {
     pub(super) fn channel_opened(&mut self, session: SessionId) {
         let now = self.shared.clock.monotonic();
         let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
-        let (talk, lines) = Conversation::open(&self.camera.id, unix, now);
+        let streampoint = self.camera.streampoint.as_ref();
+        let (talk, lines) = Conversation::open(&self.camera.id, streampoint, unix, now);
         self.talks.insert(session, talk);
         for line in lines {
             self.ports.control.send(session, &line.to_string());
@@ -71,6 +72,27 @@ impl Driver {
             tracing::warn!(%session, "the camera stopped answering PING: lost");
             self.talks.remove(&session);
             self.count_as_lost(session);
+        }
+    }
+
+    /// The owner sends the stream elsewhere, or has it back. A session that has heard another role must begin anew; one that knows that its
+    /// stream goes elsewhere only hears where.
+    pub(super) fn streampoint_changed(&mut self, was: bool) {
+        let Some(streampoint) = &self.camera.streampoint else {
+            self.end_channels(EndReason::HungUp);
+            return;
+        };
+        if !was {
+            self.hang_up("its stream is sent to another server");
+            self.end_channels(EndReason::HungUp);
+            return;
+        }
+        let Some(line) = crate::conversation::refer(streampoint) else {
+            return;
+        };
+        for session in self.talks.keys() {
+            let sent = self.ports.control.send(*session, &line.to_string());
+            tracing::info!(%session, sent, "the camera's stream is sent to another server");
         }
     }
 

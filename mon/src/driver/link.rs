@@ -9,19 +9,18 @@ use std::time::{Duration, Instant};
 
 use moorline_base::Untrusted;
 use moorline_base::clock::timeout;
-use moorline_core::alarm::{Alarm, AlarmKind};
+use moorline_core::alarm::{Alarm, AlarmKind, Notice, NoticeKind};
 use moorline_core::lifecycle::{EndReason, Event, Link};
 use moorline_core::port::{TunnelEnd, TunnelUp};
 use moorline_core::{Generation, PublicKey, SessionId};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use super::appearance::Fate;
 use super::{By, Driver, Timer};
 
 /// As `Claims::claim` says.
 pub(super) const CLAIM_DEADLINE: Duration = Duration::from_secs(5);
-/// *Key in two places* is told once in so long.
-const TWO_PLACES_EVERY: Duration = Duration::from_secs(3600);
 
 /// A live tunnel.
 #[derive(Debug)]
@@ -112,7 +111,7 @@ impl Driver {
                 self.claiming.turns = (false, false);
                 if !delay.is_zero() {
                     tracing::warn!(%session, ?delay, "the camera's claims are damped: too many within a minute");
-                    self.tell_two_places(session, now);
+                    self.tell_two_places(session);
                 }
             }
         }
@@ -123,7 +122,7 @@ impl Driver {
     }
 
     /// Damped while another address serves: two devices have one key.
-    fn tell_two_places(&mut self, session: SessionId, now: Instant) {
+    fn tell_two_places(&mut self, session: SessionId) {
         let address =
             |session: SessionId| -> Option<SocketAddr> { self.tunnels.get(&session)?.peer };
         let Link::Up {
@@ -136,17 +135,27 @@ impl Driver {
             return;
         };
         let ip = |address: SocketAddr| -> IpAddr { address.ip().to_canonical() };
-        let told = self.two_places_told;
-        let lately =
-            told.is_some_and(|told| now.saturating_duration_since(told) < TWO_PLACES_EVERY);
-        if ip(here) == ip(there) || lately {
+        if ip(here) == ip(there) {
             return;
         }
-        self.two_places_told = Some(now);
+        let notice = Notice {
+            at: self.shared.now(),
+            what: NoticeKind::KeyInTwoPlaces,
+            peer: Some(there),
+            client: self
+                .tunnels
+                .get(&session)
+                .map_or_else(String::new, |tunnel| tunnel.client.clone()),
+        };
+        // Both places take turns: which of them is the newer one does not matter, so one hour has one message.
+        let at = notice.at;
+        if self.notices.add(notice) != Fate::Told {
+            return;
+        }
         tracing::warn!(%here, %there, "one key connects from two places");
         let alarm = Alarm {
             tenant: self.camera.id.tenant().clone(),
-            at: self.shared.now(),
+            at,
             kind: AlarmKind::KeyInTwoPlaces {
                 camera: self.camera.id.clone(),
                 peers: vec![here.to_string(), there.to_string()],

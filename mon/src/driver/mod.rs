@@ -77,7 +77,6 @@ pub(crate) struct Driver {
     claiming: Claiming,
     damper: Damper,
     lan_backoff: Backoff,
-    two_places_told: Option<Instant>,
     talks: BTreeMap<SessionId, Conversation>,
     instances: BTreeMap<InstanceId, Instance>,
     timers: Vec<(Instant, Timer)>,
@@ -134,7 +133,6 @@ impl Driver {
             claiming: Claiming::new(now),
             damper: Damper::default(),
             lan_backoff: Backoff::standard(),
-            two_places_told: None,
             talks: BTreeMap::new(),
             instances: BTreeMap::new(),
             timers: Vec::new(),
@@ -266,6 +264,12 @@ impl Driver {
         }
         if let Some((peer, client)) = mail.stolen {
             self.notice(NoticeKind::StolenKey, Some(peer), client);
+        }
+        if let Some((peer, client)) = mail.token_spent {
+            self.notice(NoticeKind::SpentToken, Some(peer), client);
+        }
+        for what in mail.noticed {
+            self.notice(what, None, String::new());
         }
         if let Some(alarmed) = mail.alarmed {
             self.alarmed_since = alarmed;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorline_core::camera::Access;
+use moorline_core::camera::{Access, RecordBy};
 use moorline_core::lifecycle::{EndReason, Event};
 use moorline_core::port::TunnelUp;
 use moorline_core::{Camera, Cause, PublicKey, SessionId, SourceName};
@@ -55,12 +55,19 @@ impl Driver {
             (false, true) => self.step(Event::Enabled),
             _ => {}
         }
+        if old.streampoint != camera.streampoint {
+            self.streampoint_changed(old.streampoint.is_some());
+        }
         let was_lan = matches!(old.access, Access::Lan { .. });
         if was_lan != self.is_lan() {
             self.by_operator();
             self.hang_up("the way to the camera was changed");
         } else if restarts_workloads(&old, &camera) {
-            self.by_operator();
+            if old.record_by == RecordBy::Uplink || camera.record_by == RecordBy::Uplink {
+                self.because_of(Cause::Restart);
+            } else {
+                self.by_operator();
+            }
             self.step(Event::Changed);
         }
         self.claim_lan();
@@ -78,8 +85,12 @@ impl Driver {
 
     /// What is missing from now on until there is media again is the operator's doing, unless something was missing already.
     fn by_operator(&mut self) {
+        self.because_of(Cause::Operator);
+    }
+
+    fn because_of(&mut self, cause: Cause) {
         if self.ledger.open_gap().is_none() && !self.stopping {
-            self.ledger.set(Some(Cause::Operator), self.shared.now());
+            self.ledger.set(Some(cause), self.shared.now());
         }
     }
 

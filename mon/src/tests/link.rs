@@ -579,6 +579,70 @@ async fn s4_what_is_new_about_a_camera_is_shown_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s3_a_token_that_a_second_key_used_is_shown_told_and_known_again() {
+    use moorline_core::alarm::{AlarmKind, NoticeKind};
+    let world = World::new([record("yard")]);
+    world.settle().await;
+    let yard = "yard".parse().unwrap();
+    let peer = "203.0.113.5:1".parse().unwrap();
+    for _ in 0..3 {
+        world.monitor.token_spent(&yard, peer, "SSH-2.0-dropbear");
+        world.settle().await;
+    }
+    let unknown = "gone".parse().unwrap();
+    world
+        .monitor
+        .token_spent(&unknown, peer, "SSH-2.0-dropbear");
+    let notices = world.status("yard").notices;
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(notices[0].what, NoticeKind::SpentToken);
+    let (_, fakes) = world.stop().await;
+    let told = fakes.alarms.lock().unwrap().clone();
+    assert!(
+        matches!(&told[..], [alarm] if matches!(&alarm.kind, AlarmKind::Notice { what: NoticeKind::SpentToken, .. })),
+        "{told:?}"
+    );
+    let memories = fakes.memories.lock().unwrap();
+    assert_eq!(memories[&yard].notices, notices);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_two_places_is_told_once_an_hour_with_both_and_shown() {
+    use moorline_core::alarm::{AlarmKind, NoticeKind};
+    let world = World::new([record("yard")]);
+    world.settle().await;
+    let camera = world.fakes.snapshot().iter().next().unwrap().clone();
+    for session in 1..=8 {
+        let host = if session % 2 == 0 {
+            "198.51.100.7"
+        } else {
+            "203.0.113.9"
+        };
+        assert!(world.monitor.up(TunnelUp {
+            peer: Some(format!("{host}:{session}").parse().unwrap()),
+            ..tunnel(SessionId(session), &camera)
+        }));
+        world.pass(if session < 4 { 1 } else { 30 }).await;
+    }
+    let told: Vec<_> = world.fakes.alarms.lock().unwrap().clone();
+    let peers: Vec<_> = told
+        .iter()
+        .filter_map(|alarm| match &alarm.kind {
+            AlarmKind::KeyInTwoPlaces { peers, .. } => Some(peers.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(peers, [["203.0.113.9:3", "198.51.100.7:4"]]);
+    let notices = world.status("yard").notices;
+    assert!(
+        notices
+            .iter()
+            .any(|notice| notice.what == NoticeKind::KeyInTwoPlaces),
+        "{notices:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn s5_claims_of_a_tenant_wait_for_their_turn_and_all_come_in() {
     let names: Vec<String> = (0..2_300).map(|index| format!("c{index}")).collect();
     let world = World::new(names.iter().map(|name| record(name)));

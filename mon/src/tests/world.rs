@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use moorline_base::CancellationToken;
 use moorline_base::clock::TokioClock;
 use moorline_core::alarm::Alarm;
-use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, Source};
+use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, RecordBy, Source};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
 use moorline_core::segment::Retention;
@@ -49,6 +49,8 @@ pub(crate) fn record(id: &str) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

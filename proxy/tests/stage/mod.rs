@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, Camera, Enabled, Record, Source};
+use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source};
 use moorline_core::port::{Landings, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec};
 use moorline_core::segment::Retention;
 use moorline_core::status::{RelayReport, RelayState};
@@ -58,6 +58,8 @@ pub fn record(name: &str) -> Camera {
         record: Record::Off,
         retention: Retention::Days(1),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

@@ -30,7 +30,7 @@ impl Camera {
         self.0.path().join(name)
     }
 
-    fn power_on(&self) -> Child {
+    pub(crate) fn power_on(&self) -> Child {
         self.start("run")
     }
 

@@ -10,7 +10,7 @@ use crate::faults_device::stamps;
 use crate::faults_rig::{SHORT, SOON, Server};
 
 /// A film at `/main` and a smaller one at `/sub`, a key frame a second.
-fn two_streams(number: u32) -> SourceConfig {
+pub(crate) fn two_streams(number: u32) -> SourceConfig {
     let stream = |path: &str, width, height| {
         let shape = Shape {
             width,

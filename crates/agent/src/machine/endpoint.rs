@@ -78,12 +78,14 @@ impl Machine {
             serial,
             pins: endpoint.pins(nth),
             endpoint,
+            former_key: self.endpoint.former_key(),
             forwards,
             private: trust == Trust::Owner || self.settings.private,
         }));
     }
 
     pub(super) fn endpoint_lost(&mut self, now: Duration, reason: Reason, out: &mut Vec<Action>) {
+        self.endpoint.ended(reason);
         let held = self.endpoint.held(now);
         let enrolled_now = self.endpoint.role() == Some(Role::Enroll) && self.is_camera();
         let what = format!("session with the endpoint ended: {reason}");
@@ -145,6 +147,11 @@ impl Machine {
         if owner && self.endpoint.private && !self.settings.private {
             self.settings.private = true;
             out.push(Action::Keep(Box::new(self.settings.clone())));
+        }
+        if role == Role::Both && self.referral.take().is_some() {
+            // It takes the stream itself again.
+            out.push(Action::Kill(Link::Streampoint));
+            self.streampoint.stage = Stage::Idle;
         }
         if let Some(referral) = &mut self.referral {
             referral.endpoint_back();

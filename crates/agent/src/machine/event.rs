@@ -23,6 +23,8 @@ pub enum Event {
     Tick,
     /// The camera's key was made, or could not be.
     Key(bool),
+    /// Another key was made aside for the camera, or could not be.
+    NextKey(Option<HostKey>),
     /// A file `enroll` was found.
     Enroll(Enroll),
     /// A line of a server, without its LF.
@@ -66,6 +68,10 @@ pub enum Event {
 pub enum Action {
     /// Make the camera's key, then [`Event::Key`].
     MakeKey,
+    /// Make another key aside, if none is there yet, then [`Event::NextKey`].
+    MakeNextKey,
+    /// The key that lies aside is the camera's from now on; the one before it is kept.
+    TakeNextKey,
     /// Call a server. Ends with [`Event::Ended`], unless it is killed.
     Dial(Dial),
     /// Kill dbclient, if it runs. No event follows.
@@ -124,6 +130,8 @@ pub struct Dial {
     pub endpoint: Endpoint,
     /// The pins of this attempt: at most one per algorithm.
     pub pins: Vec<HostKey>,
+    /// Whether the camera's key before the present one is tried: a server that does not know the new one yet refused it.
+    pub former_key: bool,
     /// What it asks for.
     pub forwards: Forwards,
     /// Whether its address may be private (S7).

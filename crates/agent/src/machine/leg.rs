@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorline_control::Role;
+use moorline_control::{Reason, Role};
 
 use super::{HELLO_WITHIN, PING_WITHIN};
 use crate::backoff::Backoff;
@@ -32,8 +32,10 @@ pub(super) enum Stage {
 pub(super) struct Leg {
     pub(super) stage: Stage,
     pub(super) backoff: Backoff,
-    /// Calls so far: chooses among several pins.
-    pub(super) calls: usize,
+    /// Calls that a host key ended: chooses among several pins. One that holds is kept.
+    pub(super) mismatches: usize,
+    /// Calls that the camera's key ended: while they are odd the former key is tried.
+    refusals: usize,
     /// Whether the dialled address is private.
     pub(super) private: bool,
 }
@@ -43,7 +45,8 @@ impl Default for Leg {
         Leg {
             stage: Stage::Idle,
             backoff: Backoff::default(),
-            calls: 0,
+            mismatches: 0,
+            refusals: 0,
             private: false,
         }
     }
@@ -97,8 +100,26 @@ impl Leg {
         let until = now + HELLO_WITHIN;
         self.stage = Stage::Dialling { serial, until };
         self.private = false;
-        self.calls = self.calls.wrapping_add(1);
-        self.calls.wrapping_sub(1)
+        self.mismatches
+    }
+
+    /// A call ended: another pin, or the camera's other key, has its turn if this one was wrong.
+    pub(super) fn ended(&mut self, reason: Reason) {
+        match reason {
+            Reason::HostKey => self.mismatches = self.mismatches.wrapping_add(1),
+            Reason::Auth => self.refusals = self.refusals.wrapping_add(1),
+            _ => {}
+        }
+    }
+
+    /// Whether the camera's former key has its turn.
+    pub(super) fn former_key(&self) -> bool {
+        self.refusals % 2 == 1
+    }
+
+    /// The camera has another key: it has its turn first.
+    pub(super) fn rekeyed(&mut self) {
+        self.refusals = 0;
     }
 
     pub(super) fn hello(&mut self, now: Duration, role: Role) {

@@ -70,6 +70,18 @@ impl Machine {
                     out.push(Action::Diagnose);
                 }
             }
+            ServerLine::Rekey if self.settings.camera.is_some() => out.push(Action::MakeNextKey),
+            ServerLine::Rekeyed(key) if self.next_key.as_ref() == Some(&key) => {
+                self.next_key = None;
+                let what = "the camera has another key from now on";
+                out.push(Action::Note(Level::Warn, what.into()));
+                out.push(Action::TakeNextKey);
+                // It calls again with it at once: a key that is never used would only be found wrong when it is needed.
+                out.push(Action::Kill(Link::Endpoint));
+                self.endpoint.rekeyed();
+                self.streampoint.rekeyed();
+                self.endpoint.wait(now);
+            }
             ServerLine::Reboot if !enrolling && now >= NO_REBOOT_BEFORE => {
                 out.push(Action::Note(
                     Level::Warn,

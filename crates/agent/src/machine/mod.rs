@@ -24,7 +24,7 @@ mod tests;
 
 use std::time::Duration;
 
-use moorline_control::{Level, Model};
+use moorline_control::{HostKey, Level, Model};
 
 pub use event::{Action, Dial, Event, Forwards, Link};
 pub use leg::Serial;
@@ -85,6 +85,8 @@ pub struct Machine {
     settings: Settings,
     enroll: Option<Enroll>,
     key: Key,
+    /// The key that lies aside, as the server that asked for it was told.
+    next_key: Option<HostKey>,
     endpoint: Leg,
     /// Which endpoint is called, and how often it failed in a row.
     place: usize,
@@ -123,6 +125,7 @@ impl Machine {
             settings,
             enroll,
             key: if key { Key::There } else { Key::Missing },
+            next_key: None,
             endpoint: Leg::default(),
             place: 0,
             failures: 0,
@@ -209,6 +212,7 @@ impl Machine {
         match event {
             Event::Tick => {}
             Event::Key(made) => self.key_made(now, made, &mut out),
+            Event::NextKey(key) => self.next_key_made(key, &mut out),
             Event::Enroll(enroll) => self.enroll_seen(now, enroll, &mut out),
             Event::Line { link, serial, line } => {
                 if self.ending.is_none() && self.leg(link).is(serial) {
@@ -283,6 +287,21 @@ impl Machine {
                 Level::Error,
                 "the camera's key cannot be made".into(),
             ));
+        }
+    }
+
+    fn next_key_made(&mut self, key: Option<HostKey>, out: &mut Vec<Action>) {
+        match key {
+            Some(key) if self.endpoint.is_up() => {
+                let line = moorline_control::AgentLine::NewKey(key.clone());
+                out.push(Action::Say(Link::Endpoint, line));
+                self.next_key = Some(key);
+            }
+            Some(_) => {}
+            None => out.push(Action::Note(
+                Level::Error,
+                "another key for the camera cannot be made".into(),
+            )),
         }
     }
 

@@ -92,6 +92,7 @@ impl Machine {
             serial,
             pins: endpoint.pins(nth),
             endpoint,
+            former_key: self.streampoint.former_key(),
             forwards: Forwards::RtspOrEnd,
             private: self.settings.private,
         }));
@@ -114,6 +115,7 @@ impl Machine {
         reason: Reason,
         out: &mut Vec<Action>,
     ) {
+        self.streampoint.ended(reason);
         if self.streampoint.held(now).is_some_and(|held| held >= HELD) {
             self.streampoint.backoff.reset();
         }

@@ -670,3 +670,69 @@ fn random_lines_and_ends_never_break_it() {
         world.done.clear();
     }
 }
+
+#[test]
+fn a_server_that_takes_the_stream_itself_again_ends_the_referral() {
+    let mut world = World::up("endpoint");
+    world.hears(&format!("REFER home/yard stream.example.com 2222 {KEY}"));
+    world.line(Link::Streampoint, "MOORLINE/1 both home/yard");
+    world.ends(Link::Endpoint, Reason::Exit);
+    world.called();
+    assert!(world.streampoint.is_some(), "until the endpoint says other");
+    world.hears("MOORLINE/1 both home/yard");
+    assert_eq!(
+        (world.machine.state(), world.streampoint.is_none()),
+        (State::Session, true)
+    );
+}
+
+#[test]
+fn a_pin_is_kept_while_it_holds_and_another_has_its_turn_when_it_was_refused() {
+    let mut two = settings();
+    two.enrolled[0].keys = [KEY, OTHER].map(|key| HostKey::new(key).unwrap()).to_vec();
+    two.endpoints.clear();
+    let mut world = World::new(two, None);
+    let pin = |world: &mut World| {
+        world.called();
+        world.endpoint.as_ref().unwrap().pins[0].to_string()
+    };
+    for reason in [Reason::Connect, Reason::Exit, Reason::Connect] {
+        assert_eq!(pin(&mut world), KEY, "before {reason}");
+        world.ends(Link::Endpoint, reason);
+    }
+    assert_eq!(pin(&mut world), KEY);
+    world.ends(Link::Endpoint, Reason::HostKey);
+    for _ in 0..3 {
+        assert_eq!(pin(&mut world), OTHER);
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+}
+
+#[test]
+fn another_key_is_taken_when_the_server_has_it_and_the_former_one_is_tried_where_it_is_refused() {
+    let mut world = World::up("both");
+    world.hears("REKEY");
+    assert_eq!(world.done, [Action::MakeNextKey]);
+    world.done.clear();
+    world.hears(&format!("REKEYED {OTHER}"));
+    assert_eq!(world.done, [], "no key was said");
+    world.step(Event::NextKey(HostKey::new(KEY)));
+    assert_eq!(world.said(), [format!("NEWKEY {KEY}")]);
+    world.hears(&format!("REKEYED {OTHER}"));
+    assert_eq!(world.done, [], "another camera's, or an older one");
+    world.hears(&format!("REKEYED {KEY}"));
+    assert_eq!(world.done, [Action::TakeNextKey]);
+    world.called();
+    assert!(!world.endpoint.as_ref().unwrap().former_key);
+    for former in [true, true, false] {
+        // Only a refusal of the key changes the key.
+        let reason = if former == world.endpoint.as_ref().unwrap().former_key {
+            Reason::Connect
+        } else {
+            Reason::Auth
+        };
+        world.ends(Link::Endpoint, reason);
+        world.called();
+        assert_eq!(world.endpoint.as_ref().unwrap().former_key, former);
+    }
+}

@@ -87,6 +87,9 @@ impl Ends {
         let pushed = self.relay.pool().push(self.serial, bytes, kind, now);
         let counters = self.relay.counters();
         counters
+            .pictures
+            .fetch_add(pushed.pictures, Ordering::Relaxed);
+        counters
             .pictures_dropped
             .fetch_add(pushed.dropped, Ordering::Relaxed);
         if pushed.overflow.is_some() {

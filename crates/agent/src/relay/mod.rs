@@ -37,6 +37,8 @@ pub(crate) const STACK: usize = 64 * 1024;
 /// What the relay has counted since its start.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Pictures that came from the streamer, dropped ones too.
+    pub pictures: AtomicU64,
     /// Pictures that were dropped.
     pub pictures_dropped: AtomicU64,
     /// Connections on which framing was lost, or whose queue overflowed.

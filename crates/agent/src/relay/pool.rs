@@ -22,6 +22,8 @@ struct Slot {
 /// What a push did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pushed {
+    /// 1 where a picture began with this frame.
+    pub(crate) pictures: u64,
     /// Pictures that were dropped, of any connection.
     pub(crate) dropped: u64,
     /// Connections have to be closed: nothing was left that may be dropped.
@@ -103,6 +105,7 @@ impl Pool {
             return pushed;
         };
         slot.queue.push(bytes, kind, now);
+        pushed.pictures = slot.queue.take_pictures();
         while self.bytes() > self.limit {
             let mut fullest: Vec<&mut Slot> = self.queues.iter_mut().collect();
             fullest.sort_by_key(|slot| std::cmp::Reverse(slot.queue.bytes()));

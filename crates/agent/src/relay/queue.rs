@@ -57,6 +57,9 @@ pub(crate) struct Queue {
     /// Per channel the picture of which something was sent last.
     sent: Vec<(u8, u32)>,
     skips: Vec<Skip>,
+    /// Per channel the picture that came last.
+    came: Vec<(u8, u32)>,
+    pictures: u64,
     dropped: u64,
 }
 
@@ -75,8 +78,26 @@ impl Queue {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Pictures that came since the last call, dropped ones too.
+    pub(crate) fn take_pictures(&mut self) -> u64 {
+        std::mem::take(&mut self.pictures)
+    }
+
+    /// Counts a picture with its first frame.
+    fn count(&mut self, (channel, timestamp): (u8, u32)) {
+        match self.came.iter_mut().find(|(other, _)| *other == channel) {
+            Some((_, last)) if *last == timestamp => return,
+            Some((_, last)) => *last = timestamp,
+            None => self.came.push((channel, timestamp)),
+        }
+        self.pictures += 1;
+    }
+
     /// Takes a whole frame, unless it belongs to what is being dropped.
     pub(crate) fn push(&mut self, bytes: Vec<u8>, kind: Kind, now: Duration) {
+        if let Some(picture) = picture(kind) {
+            self.count(picture);
+        }
         if let Kind::Video {
             channel,
             timestamp,

@@ -17,6 +17,8 @@ impl Driver {
     pub(super) fn act(&mut self, action: Action) -> bool {
         match action {
             Action::MakeKey => self.make_key(),
+            Action::MakeNextKey => self.make_next_key(),
+            Action::TakeNextKey => self.take_next_key(),
             Action::Dial(dial) => self.dial(dial),
             Action::Kill(link) => {
                 if let Some((_, client)) = self.clients.remove(&link) {
@@ -78,10 +80,35 @@ impl Driver {
         }
     }
 
+    fn make_next_key(&mut self) {
+        let (inputs, path) = (self.inputs.clone(), self.places.next_key());
+        let made = spawn("key", move || {
+            // One that a cut session left there is as good as a new one.
+            let made = match system::fingerprint(&path) {
+                Some(line) => Ok(line),
+                None => system::make_key(&path).map_err(|error| error.to_string()),
+            };
+            let _ = inputs.send(Input::NextKey(made));
+        });
+        if let Err(error) = made {
+            super::console(Level::Error, &format!("no thread: {error}"));
+        }
+    }
+
+    /// The former key is copied, not moved: a power cut must not leave a camera without one.
+    fn take_next_key(&mut self) {
+        let key = self.places.key();
+        let taken = std::fs::copy(&key, self.places.former_key())
+            .and_then(|_| std::fs::rename(self.places.next_key(), &key));
+        if let Err(error) = taken {
+            self.note(Level::Error, &format!("the camera keeps its key: {error}"));
+        }
+    }
+
     fn dial(&mut self, dial: Dial) {
         let (link, serial) = (dial.link, dial.serial);
         let kit = Kit {
-            key: self.places.key(),
+            key: self.identity(dial.former_key),
             home: self.places.home(link),
             relay: self.relay_port,
             http: self.local.http,
@@ -98,6 +125,15 @@ impl Driver {
                 // No thread: the deadline of the call will try again.
                 super::console(Level::Error, &format!("dbclient: {error}"));
             }
+        }
+    }
+
+    fn identity(&self, former: bool) -> std::path::PathBuf {
+        let before = self.places.former_key();
+        if former && before.exists() {
+            before
+        } else {
+            self.places.key()
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use moorline_control::{DiagStep, Level, Mac, Model};
+use moorline_control::{DiagStep, HostKey, Level, Mac, Model};
 
 use crate::client::{Client, reachable};
 use crate::local::Local;
@@ -44,6 +44,8 @@ pub(crate) enum Input {
     Step(DiagStep, bool, String),
     /// The diagnosis is over.
     Diagnosed,
+    /// Another key lies aside: its public line.
+    NextKey(Result<String, String>),
     /// The camera's key is there: its public line.
     Key(Result<String, String>),
     /// The new agent on trial says something.
@@ -355,6 +357,13 @@ impl Driver {
                 self.diagnosing = false;
                 return true;
             }
+            Some(Input::NextKey(made)) => {
+                if let Err(error) = &made {
+                    console(Level::Error, &format!("dropbearkey: {error}"));
+                }
+                let word = |line: String| HostKey::new(line.split(' ').nth(1)?);
+                Event::NextKey(made.ok().and_then(word))
+            }
             Some(Input::Key(Ok(key))) => {
                 console(Level::Info, &key);
                 Event::Key(true)
@@ -374,6 +383,7 @@ impl Driver {
         Facts {
             uptime: system::uptime(),
             memory: system::memory(),
+            pictures: counters.pictures.load(Ordering::Relaxed),
             pictures_dropped: counters.pictures_dropped.load(Ordering::Relaxed),
             relay_faults: counters.faults.load(Ordering::Relaxed),
         }

@@ -64,6 +64,18 @@ impl Places {
         self.directory.join("id")
     }
 
+    /// The key that the camera will have next, made aside.
+    #[must_use]
+    pub fn next_key(&self) -> PathBuf {
+        self.directory.join("id.next")
+    }
+
+    /// The key that it had before.
+    #[must_use]
+    pub fn former_key(&self) -> PathBuf {
+        self.directory.join("id.old")
+    }
+
     /// What the server set.
     #[must_use]
     pub fn settings_file(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, CameraKey, Enabled, Record, Source};
+use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{
     ByteStream, CameraDirectory, ControlLines, ControlWriter, Landings, Sessions, TunnelEnd,
@@ -121,6 +121,8 @@ pub(crate) fn yard(key: &PublicKey) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

@@ -5,11 +5,12 @@ use async_trait::async_trait;
 
 use super::PortError;
 use crate::alarm::Notice;
-use crate::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
+use crate::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, RecordBy, Source};
 use crate::id::{CameraId, Generation, SessionId};
 use crate::key::PublicKey;
 use crate::segment::{Retention, Tier};
 use crate::status::OpenGap;
+use crate::streampoint::Streampoint;
 use crate::time::Timestamp;
 
 /// All cameras, in memory (promise P7): used on the SSH handler's path.
@@ -87,10 +88,14 @@ pub struct CameraChange {
     pub sub: Option<Option<Source>>,
     /// What to record from now on.
     pub record: Option<Record>,
+    /// Who chose that.
+    pub record_by: Option<RecordBy>,
     /// How long to keep what is recorded from now on.
     pub retention: Option<Retention>,
     /// Whether it may connect.
     pub enabled: Option<Enabled>,
+    /// New server for its stream; `Some(None)`: this one again.
+    pub streampoint: Option<Option<Streampoint>>,
     /// The record on which the change was decided, if it depends on it: if the record is another one by now, nothing is changed
     /// ([`CameraAdminError::Changed`]), and the caller decides anew. So two changes at once both stay.
     pub decided_on: Option<Box<Camera>>,
@@ -111,8 +116,10 @@ impl CameraChange {
         put(&mut camera.main, self.main);
         put(&mut camera.sub, self.sub);
         put(&mut camera.record, self.record);
+        put(&mut camera.record_by, self.record_by);
         put(&mut camera.retention, self.retention);
         put(&mut camera.enabled, self.enabled);
+        put(&mut camera.streampoint, self.streampoint);
     }
 }
 

@@ -1,9 +1,9 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 
 use super::{CameraAdminError, PortError};
-use crate::camera::{Access, Camera, CameraKey, Enabled, Record, Source};
+use crate::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
 use crate::id::{CameraId, TenantId};
 use crate::key::PublicKey;
 use crate::masked::Masked;
@@ -42,9 +42,13 @@ pub enum EnrollError {
     /// There is no such token, or it is expired or revoked, or its camera is gone or disabled.
     #[error("the token is not accepted: {0}")]
     Refused(&'static str),
-    /// Another key spent it: told as an alarm, since a token was read by somebody who should not have it.
+    /// Another key spent it: told as an alarm, since a token was read by somebody who should not have it, and written down with the token
+    /// ([`TokenInfo::reused`]).
     #[error("the token was spent by another key")]
-    Spent,
+    Spent {
+        /// The newest of the cameras that the token made and that are still there: whose owner is told.
+        camera: Option<CameraId>,
+    },
     /// The key is another camera's already.
     #[error(transparent)]
     Camera(#[from] CameraAdminError),
@@ -93,6 +97,8 @@ pub struct CameraLike {
     pub timezone: String,
     /// What is recorded.
     pub record: Record,
+    /// Who chose that: the owner, or nobody.
+    pub record_by: RecordBy,
     /// How long.
     pub retention: Retention,
 }
@@ -114,8 +120,10 @@ impl CameraLike {
             main: Source::default(),
             sub: None,
             record: self.record,
+            record_by: self.record_by,
             retention: self.retention,
             enabled: Enabled::Yes,
+            streampoint: None,
         }
     }
 }
@@ -133,6 +141,21 @@ pub struct TokenInfo {
     pub revoked: bool,
     /// The cameras that it made, oldest first.
     pub cameras: Vec<CameraId>,
+    /// The last use by a key too many, refused.
+    pub reused: Option<Reuse>,
+}
+
+/// A use of a spent token by another key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reuse {
+    /// When, the last time.
+    pub at: Timestamp,
+    /// From where, the last time.
+    pub from: IpAddr,
+    /// The key that was proved, the last time: its fingerprint.
+    pub key: String,
+    /// How often in all.
+    pub times: u32,
 }
 
 impl TokenInfo {
@@ -151,7 +174,16 @@ impl TokenInfo {
     }
 }
 
-/// Making, listing and revoking tokens. Deadline: 5 s.
+/// A camera that a batch made and that nobody has claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stocked {
+    /// Which.
+    pub camera: CameraId,
+    /// When it enrolled.
+    pub enrolled: Timestamp,
+}
+
+/// Making, listing and revoking tokens, and the cameras that batches made. Deadline: 5 s.
 #[async_trait]
 pub trait EnrollTokens: Send + Sync {
     /// Makes a token of at least 128 bits. It is given once: only its hash is stored.
@@ -165,6 +197,19 @@ pub trait EnrollTokens: Send + Sync {
     /// # Errors
     /// [`PortError`].
     async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError>;
+
+    /// The stock of a tenant: cameras that batches made and that nobody has claimed, newest first, at most 1,000. They are recorded as any
+    /// other.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn stock(&self, tenant: &TenantId) -> Result<Vec<Stocked>, PortError>;
+
+    /// Somebody claims a camera of the stock, at once for good. `false`: it is none, or was claimed before.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError>;
 
     /// Takes a token back. Idempotent. `false`: this tenant has no such token.
     ///

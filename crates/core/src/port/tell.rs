@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::alarm::{Alarm, Untold};
+use crate::alarm::{Alarm, NoticeKind, Untold};
 use crate::id::{CameraId, TenantId};
 use crate::status::CameraStatus;
 
@@ -33,7 +33,7 @@ pub trait Statuses: Send + Sync {
         true
     }
 
-    /// Says a line of MOORLINE/1 to the camera's agent: `CONFIG …`, `REFER …` or `REBOOT`. It is sent once, to the session that serves or the newest
+    /// Says a line of MOORLINE/1 to the camera's agent: `CONFIG …`, `REFER …`, `REKEY`, `REKEYED …` or `REBOOT`. It is sent once, to the session that serves or the newest
     /// one; what a camera keeps of it is the camera's. At most 16 wait.
     ///
     /// # Errors
@@ -41,6 +41,12 @@ pub trait Statuses: Send + Sync {
     fn tell_agent(&self, camera: &CameraId, line: &str) -> Result<(), TellError> {
         let _ = (camera, line);
         Err(TellError::Away)
+    }
+
+    /// Something about a camera that its owner should know: shown, logged and told as any notice. Never blocks; an unknown camera, and a
+    /// process that watches none, does nothing.
+    fn notice(&self, camera: &CameraId, what: NoticeKind) {
+        let _ = (camera, what);
     }
 
     /// Asks the camera's agent what is wrong; it answers in [`CameraStatus::said`], as `diag.…` and `diag.asked`. At most once a minute; else,

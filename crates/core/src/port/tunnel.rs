@@ -55,6 +55,12 @@ pub trait TunnelEvents: Send + Sync {
     /// most 255 bytes. May be told as often as it happens: whoever listens damps it.
     fn stolen(&self, camera: &CameraId, peer: SocketAddr, client: &str);
 
+    /// The enrolment token that made the camera was used by a second key, and refused (rule S3). As [`TunnelEvents::stolen`]; whoever has
+    /// nobody to tell ignores it.
+    fn token_spent(&self, camera: &CameraId, peer: SocketAddr, client: &str) {
+        let _ = (camera, peer, client);
+    }
+
     /// A tunnel that was `up` ended; told exactly once, at the end of the session future at the latest. Never refused: the mailbox keeps
     /// room for the end of every session that it took.
     fn ended(&self, session: SessionId, end: TunnelEnd);

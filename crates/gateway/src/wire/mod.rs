@@ -22,7 +22,7 @@ mod line;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_core::camera::{Access, Camera, Enabled, Login, Record, Source};
+use moorline_core::camera::{Access, Camera, Enabled, Login, Record, RecordBy, Source};
 use moorline_core::port::{WorkloadReport, WorkloadSpec};
 use moorline_core::segment::Retention;
 use moorline_core::status::{ArchiveReport, OpenGap, RelayReport};
@@ -221,6 +221,8 @@ impl Spec {
                 record: camera.record,
                 retention: camera.retention,
                 enabled: camera.enabled,
+                record_by: RecordBy::Owner,
+                streampoint: None,
             }),
             generation: self.generation,
             gaps: self

@@ -45,6 +45,8 @@ fn spec(password: &str) -> WorkloadSpec {
             record: Record::Main,
             retention: Retention::Days(30),
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }),
         generation: Generation(8),
         gaps: vec![

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moorline_base::CancellationToken;
-use moorline_core::camera::{Access, Camera, Enabled, Login, Record, Source};
+use moorline_core::camera::{Access, Camera, Enabled, Login, Record, RecordBy, Source};
 use moorline_core::cause::Cause;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
@@ -55,6 +55,8 @@ fn spec(generation: u64) -> WorkloadSpec {
             record: Record::Main,
             retention: Retention::Days(30),
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }),
         generation,
         gaps: Vec::new(),

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use moorline_base::CancellationToken;
 use moorline_base::clock::SystemClock;
 use moorline_base::files::{Access as FileAccess, write_atomic};
-use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, Source};
+use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, RecordBy, Source};
 use moorline_core::id::ForwardName;
 use moorline_core::port::{
     CameraDirectory, ControlLines, Landings as _, Sessions as _, TunnelEnd, TunnelEvents, TunnelUp,
@@ -126,6 +126,8 @@ fn camera((number, key): (usize, PublicKey)) -> anyhow::Result<Camera> {
         record: Record::Off,
         retention: Retention::Days(1),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     })
 }
 

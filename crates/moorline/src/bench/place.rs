@@ -116,7 +116,7 @@ impl Place {
             change: CameraPatch {
                 path: Some("/main".to_owned()),
                 rtsp: rtsp.map(|address| format!("rtsp://{address}/main")),
-                record: Some(record),
+                record: Some(record.into()),
                 timezone: Some("UTC".to_owned()),
                 ..CameraPatch::default()
             },

@@ -15,7 +15,7 @@ use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
 use moorline_base::logging::{self, Format};
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, Source};
+use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{CameraAdmin as _, SegmentStore as _};
 use moorline_core::segment::{Retention, camera_prefix};
@@ -144,6 +144,8 @@ impl Check {
             record: Record::Main,
             retention: KEEP,
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }
     }
 

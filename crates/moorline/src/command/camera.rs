@@ -4,15 +4,16 @@ use anyhow::bail;
 use hyper::Method;
 use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::error::Hinted;
-use moorline_core::camera::{Enabled, Record};
+use moorline_core::camera::Enabled;
 use moorline_core::{CameraId, Timestamp};
-use moorline_web::api::{CameraPatch, CameraView, KeyAdd, StrangerView};
+use moorline_web::api::{CameraPatch, CameraView, KeyAdd, RecordAsked, StrangerView};
 use serde_json::json;
 
 use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
 use crate::command::{
-    camera_add, camera_agent, camera_diagnose, camera_enroll, camera_text, confirmed, secret,
+    camera_add, camera_agent, camera_diagnose, camera_enroll, camera_refer, camera_text, confirmed,
+    secret,
 };
 use crate::moments;
 use crate::output::{self, Table};
@@ -37,6 +38,8 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         }
         Camera::Diagnose(name) => camera_diagnose::run(client, &name.camera, format).await,
         Camera::Move(asked) => camera_agent::send_to(client, &asked, format).await,
+        Camera::Refer(asked) => camera_refer::run(client, &asked, format).await,
+        Camera::Rekey(name) => camera_agent::rekey(client, &name.camera, format).await,
         Camera::Agent { camera, key, value } => {
             camera_agent::set(client, &camera, &key, &value, format).await
         }
@@ -149,9 +152,11 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
         Camera::Show(name)
         | Camera::Diagnose(name)
         | Camera::Enable(name)
+        | Camera::Rekey(name)
         | Camera::HangUp(name) => Some(&mut name.camera),
         Camera::Enroll(enroll) => Some(&mut enroll.name),
         Camera::Move(asked) => Some(&mut asked.camera),
+        Camera::Refer(asked) => Some(&mut asked.camera),
         Camera::Agent { camera, .. } => Some(camera),
         Camera::Set(set) => Some(&mut set.camera),
         Camera::Disable { camera, .. }
@@ -168,7 +173,9 @@ fn changed(camera: &CameraView, record: Option<args::Record>) -> String {
     let before = match record {
         Some(args::Record::Main) => "sub",
         Some(args::Record::Sub) => "main",
-        Some(args::Record::Off) | None => return format!("camera {} changed", camera.id),
+        Some(args::Record::Off | args::Record::Auto) | None => {
+            return format!("camera {} changed", camera.id);
+        }
     };
     format!(
         "camera {} changed\nWhat was recorded of {before} stays: moorline segments list {} --source {before}",
@@ -221,11 +228,12 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
 }
 
 /// What to record, as the API has it.
-pub(super) fn recorded(record: args::Record) -> Record {
+pub(super) fn recorded(record: args::Record) -> RecordAsked {
     match record {
-        args::Record::Main => Record::Main,
-        args::Record::Sub => Record::Sub,
-        args::Record::Off => Record::Off,
+        args::Record::Main => RecordAsked::Main,
+        args::Record::Sub => RecordAsked::Sub,
+        args::Record::Off => RecordAsked::Off,
+        args::Record::Auto => RecordAsked::Auto,
     }
 }
 

@@ -5,7 +5,7 @@ use hyper::Method;
 use moorline_base::error::Hinted;
 use moorline_control::ServerLine;
 use moorline_core::CameraId;
-use moorline_web::api::AgentTold;
+use moorline_web::api::{AgentTold, CameraView};
 use serde_json::json;
 
 use crate::args::{CameraMove, Output};
@@ -46,7 +46,7 @@ pub async fn send_to(client: &Client, asked: &CameraMove, format: Output) -> any
 }
 
 /// An IPv6 address has colons of its own: with a port it stands in brackets.
-fn host_and_port(to: &str) -> anyhow::Result<(&str, u16)> {
+pub(super) fn host_and_port(to: &str) -> anyhow::Result<(&str, u16)> {
     let bare = |host: &'_ str| -> bool { host.starts_with('[') || !host.contains(':') };
     match to.rsplit_once(':') {
         Some((host, port)) if bare(host) && !to.ends_with(']') => {
@@ -80,6 +80,26 @@ pub async fn set(
             )
         },
     )
+}
+
+/// Lets the agent make another key.
+///
+/// # Errors
+/// No agent of the camera is connected, or it makes none.
+pub async fn rekey(client: &Client, camera: &str, format: Output) -> anyhow::Result<()> {
+    let path = format!("{}/rekey", camera_path(camera)?);
+    let view: CameraView = client.json(Method::POST, &path, None::<&()>).await?;
+    output::print(format, &view, || {
+        let mut text = format!("camera {camera} has another key, and calls with it from now on\n");
+        let newest = view.keys.iter().map(|key| key.added).max();
+        for key in view.keys.iter().filter(|key| Some(key.added) != newest) {
+            text.push_str(&format!(
+                "hint: once it is up again: moorline camera key revoke {camera} {}\n",
+                key.fingerprint
+            ));
+        }
+        text
+    })
 }
 
 /// Checked here too: a wrong value is named before anybody is asked.

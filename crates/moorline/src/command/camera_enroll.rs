@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::args;
 use crate::client::{Client, segment};
 use crate::command::camera;
+use crate::command::link_code::Code;
 use crate::moments;
 use crate::output::{self, Table};
 
@@ -27,6 +28,8 @@ struct Written {
     file: PathBuf,
     host: String,
     ports: Vec<u16>,
+    /// Where its owner finds it on the page, once it has called; no secret.
+    link: String,
     #[serde(flatten)]
     token: EnrolmentView,
 }
@@ -82,7 +85,12 @@ pub async fn enroll(
     let mut ports = vec![server.ports.ssh];
     ports.extend(asked.port.iter().filter(|port| **port != server.ports.ssh));
     let host = server.public_host.trim_matches(['[', ']']).to_owned();
-    let text = file_text(&host, &ports, &server.known_hosts, &made);
+    let keys = server
+        .known_hosts
+        .iter()
+        .filter_map(|line| line.split(' ').nth(2))
+        .chain(server.next_host_keys.iter().map(String::as_str));
+    let text = file_text(&host, &ports, keys, &made);
     if let Err(error) = write_atomic(&file, text.as_bytes(), Access::Private) {
         let revoke = format!("{}/{}", path(id.tenant()), made.view.id);
         client.act(Method::DELETE, &revoke, None::<&()>).await?;
@@ -91,17 +99,44 @@ pub async fn enroll(
             file.display()
         );
     }
+    let link = link(&server, &made.view, &id);
+    if let Some(svg) = &asked.svg {
+        let code = Code::of(&link)?;
+        write_atomic(svg, code.svg().as_bytes(), Access::Public).map_err(|error| {
+            anyhow::anyhow!(
+                "cannot write {}: {error}; the token and {} are made",
+                svg.display(),
+                file.display()
+            )
+        })?;
+    }
     let written = Written {
         file,
         host,
         ports,
+        link,
         token: made.view,
     };
     output::print(format, &written, || told(&written))
 }
 
+/// The page of the camera, or of the batch's stock.
+fn link(server: &ServerView, token: &EnrolmentView, asked: &CameraId) -> String {
+    let (host, port) = (&server.public_host, server.ports.https);
+    let what = match &token.camera {
+        Some(camera) => format!("camera={camera}"),
+        None => format!("claim={asked}"),
+    };
+    format!("https://{host}:{port}/?{what}")
+}
+
 /// The file, as moorline-agent reads it.
-fn file_text(host: &str, ports: &[u16], known_hosts: &[String], made: &EnrolmentMade) -> String {
+fn file_text<'a>(
+    host: &str,
+    ports: &[u16],
+    keys: impl Iterator<Item = &'a str>,
+    made: &EnrolmentMade,
+) -> String {
     let mut text = String::from(
         "# Moorline: put this file onto the camera's SD card, as moorline/enroll. It is a secret until it is used.\n",
     );
@@ -109,7 +144,7 @@ fn file_text(host: &str, ports: &[u16], known_hosts: &[String], made: &Enrolment
     for port in ports {
         let _ = writeln!(text, "port {port}");
     }
-    for key in known_hosts.iter().filter_map(|line| line.split(' ').nth(2)) {
+    for key in keys {
         let _ = writeln!(text, "key {key}");
     }
     let _ = writeln!(text, "token {}", made.token);
@@ -130,11 +165,14 @@ fn told(written: &Written) -> String {
             format!("enrols {} cameras, {prefix}-1, {prefix}-2, …", token.count)
         }
     };
+    let code = Code::of(&written.link).map(|code| code.terminal());
+    let link = format!("{}{}\n", code.unwrap_or_default(), written.link);
     format!(
         "{} {makes}, until {}\n\
          Copy it onto the SD card of a camera with moorline-agent, as moorline/enroll, or to its /etc/moorline/enroll.\n\
          The camera connects to {} and is recorded; the file is wiped then. Whoever has it meanwhile can enrol a camera of their own:\n\
-         moorline camera unenroll {} takes it back.",
+         moorline camera unenroll {} takes it back.\n\n\
+         Its owner finds it here, once it has called:\n\n{link}",
         written.file.display(),
         token.expires,
         written.host,
@@ -180,7 +218,23 @@ fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
             token.comment.clone(),
         ]);
     }
-    table.render()
+    let mut text = table.render();
+    for (token, reuse) in tokens
+        .iter()
+        .filter_map(|token| token.reused.as_ref().map(|reuse| (token, reuse)))
+    {
+        let _ = write!(
+            text,
+            "\ntoken {} was used by another key, {} {}, last from {} at {} ({}): somebody has a copy of its file",
+            token.id,
+            reuse.times,
+            if reuse.times == 1 { "time" } else { "times" },
+            reuse.from,
+            reuse.at,
+            reuse.key,
+        );
+    }
+    text
 }
 
 /// Takes a token back.

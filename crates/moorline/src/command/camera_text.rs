@@ -1,7 +1,7 @@
 //! Cameras as people read them.
 
 use moorline_core::alarm::NoticeKind;
-use moorline_core::camera::{Access, Enabled, Record};
+use moorline_core::camera::{Access, Enabled, Record, RecordBy};
 use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_web::api::{CameraView, SourceView};
 use serde_json::Value;
@@ -88,7 +88,7 @@ pub fn show(camera: &CameraView) -> String {
         ),
         (
             "record",
-            format!("{}, kept {}", record(camera.record), kept(camera)),
+            format!("{}, kept {}", record(camera), kept(camera)),
         ),
         (
             "link",
@@ -165,13 +165,9 @@ fn instant(value: &Value) -> Option<Timestamp> {
 /// What was new about the camera's connections (rule S4).
 fn told(camera: &CameraView, notice: &Value) -> String {
     let what = notice["what"].as_str().and_then(|what| {
-        [
-            NoticeKind::NewNetwork,
-            NoticeKind::NewClient,
-            NoticeKind::StolenKey,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == what)
+        NoticeKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == what)
     });
     let mut text = format!(
         "{}: {}",
@@ -262,11 +258,15 @@ fn rate_of(relay: &Value) -> String {
     )
 }
 
-fn record(record: Record) -> &'static str {
-    match record {
-        Record::Main => "main",
-        Record::Sub => "sub",
-        Record::Off => "off",
+fn record(camera: &CameraView) -> &'static str {
+    match (camera.record, camera.record_by) {
+        (Record::Main, RecordBy::Auto) if camera.sub.is_some() => {
+            "main, by itself sub where the uplink is too slow"
+        }
+        (Record::Main, _) => "main",
+        (Record::Sub, RecordBy::Uplink) => "sub, since the uplink is too slow for main",
+        (Record::Sub, _) => "sub",
+        (Record::Off, _) => "off",
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
         let view = json!({
             "id": id, "title": title, "site": null, "timezone": "Europe/Berlin", "created": "2026-11-20T20:00:00Z", "keys": [],
             "access": {"kind": "tunnel", "forwards": []}, "main": {"path": null, "user": null, "allow_basic": false}, "sub": null,
-            "record": "main", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": null, "disk_days": null,
+            "record": "main", "record_by": "owner", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": null, "disk_days": null,
             "status": status, "rtsp_url": "rtsp://h:8554/yard", "notes": [],
         });
         serde_json::from_value(view).unwrap()

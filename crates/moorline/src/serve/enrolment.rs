@@ -24,7 +24,7 @@ impl Enrolment for Audited {
         let enrolled = self.next.enroll(asked).await;
         let (actor, subject) = match &enrolled {
             Ok(camera) => (format!("camera {camera}"), format!("{camera} {from}")),
-            Err(EnrollError::Spent) => (
+            Err(EnrollError::Spent { .. }) => (
                 "stranger".to_owned(),
                 format!("refused, the token was spent by another key: {from}"),
             ),
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(made[0].0, "camera home/yard");
         assert!(made[0].1.starts_with("home/yard key SHA256:"), "{made:?}");
         assert!(made[0].1.ends_with("from 192.0.2.7:4000"), "{made:?}");
-        let second = written(|| Err(EnrollError::Spent)).await;
+        let second = written(|| Err(EnrollError::Spent { camera: None })).await;
         assert!(
             second[0].1.starts_with("refused, the token was spent"),
             "{second:?}"

@@ -20,6 +20,7 @@ use moorline_registry::Registry;
 use moorline_store::SweepState;
 use moorline_store::sweep::{Pace, erase_prefix};
 use moorline_store::verify::{self, Depth, Finding, Torn};
+use moorline_tunnel::keyfile::next;
 use moorline_web::Operations;
 use moorline_web::api::{
     AgentReleaseView, AlertResult, DiskView, DoctorFinding, VerifyFinding, VerifyView,
@@ -103,6 +104,16 @@ impl Operations for Operator {
             bound: share.min(room),
             used,
         })
+    }
+
+    fn next_host_keys(&self) -> Vec<String> {
+        match next::next(&self.data) {
+            Ok(keys) => keys.iter().map(super::pins::base64).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "the next host keys are told to nobody");
+                Vec::new()
+            }
+        }
     }
 
     fn expired_before(&self, camera: &Camera) -> Timestamp {

@@ -113,7 +113,7 @@ fn fill(camera: &Camera, main: Option<&str>, sub: Option<&str>) -> Option<Camera
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorline_core::camera::{Enabled, Record};
+    use moorline_core::camera::{Enabled, Record, RecordBy};
     use moorline_core::segment::Retention;
 
     fn camera(main: Option<&str>, sub: Option<&str>) -> Camera {
@@ -136,6 +136,8 @@ mod tests {
             record: Record::Main,
             retention: Retention::Keep,
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }
     }
 

@@ -120,8 +120,10 @@ pub(crate) async fn fields_change_together_or_not_at_all(
         }),
         sub: Some(Some(Source::default())),
         record: Some(Record::Sub),
+        record_by: None,
         retention: Some(Retention::Days(7)),
         enabled: Some(Enabled::Disabled),
+        streampoint: None,
         decided_on: None,
     };
     let now = admin.set(&id("fields"), change).await.unwrap();

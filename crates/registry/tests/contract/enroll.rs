@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorline_core::camera::{Enabled, Record};
+use moorline_core::camera::{Enabled, Record, RecordBy};
 use moorline_core::port::{
     CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, CameraLike, EnrollAsked,
     EnrollError, EnrollTokens, Enrolment, NewToken, TokenMakes,
@@ -28,6 +28,7 @@ fn new(makes: TokenMakes) -> NewToken {
             site: Some("Summer house".into()),
             timezone: "Europe/Berlin".into(),
             record: Record::Main,
+            record_by: RecordBy::Auto,
             retention: Retention::Days(30),
         },
         expires: Timestamp::from_millis(EXPIRES),
@@ -91,7 +92,17 @@ pub(crate) async fn a_token_is_spent_once_and_the_same_key_may_repeat<
     );
     assert_eq!(camera.retention, Retention::Days(30));
     let second = book.enroll(asks(&token, &key(2))).await;
-    assert!(matches!(second, Err(EnrollError::Spent)), "{second:?}");
+    assert!(
+        matches!(&second, Err(EnrollError::Spent { camera: Some(camera) }) if *camera == id("roof")),
+        "{second:?}"
+    );
+    let _ = book.enroll(asks(&token, &key(3))).await;
+    let reused = book.list(&TenantId::home()).await.unwrap().remove(0).reused;
+    let reused = reused.expect("it is written down");
+    assert_eq!(
+        (reused.times, reused.key, reused.from.to_string()),
+        (2, key(3).fingerprint(), "192.0.2.7".to_owned())
+    );
     assert_eq!(directory.snapshot().get(&id("roof")).unwrap().keys.len(), 1);
     // Another device under the same name: a second token adds its key.
     let token = issue(book, new(TokenMakes::Camera(id("roof")))).await;
@@ -122,8 +133,18 @@ pub(crate) async fn a_batch_makes_as_many_cameras_as_it_counts<B: EnrollTokens +
         "the same key again"
     );
     let fourth = book.enroll(asks(&token, &key(13))).await;
-    assert!(matches!(fourth, Err(EnrollError::Spent)), "{fourth:?}");
+    assert!(
+        matches!(&fourth, Err(EnrollError::Spent { camera: Some(camera) }) if *camera == id("shop-3")),
+        "{fourth:?}"
+    );
     assert!(directory.snapshot().get(&id("shop-4")).is_none());
+    let stock = book.stock(&TenantId::home()).await.unwrap();
+    let stock: std::collections::BTreeSet<_> = stock.into_iter().map(|it| it.camera).collect();
+    assert_eq!(stock, made.iter().cloned().collect());
+    assert!(book.claim(&id("shop-2")).await.unwrap());
+    assert!(!book.claim(&id("shop-2")).await.unwrap(), "once");
+    assert!(!book.claim(&id("roof")).await.unwrap(), "none of a batch");
+    assert_eq!(book.stock(&TenantId::home()).await.unwrap().len(), 2);
     let all = book.list(&TenantId::home()).await.unwrap();
     assert_eq!(all[0].cameras, made, "newest first");
     assert_eq!(
@@ -298,5 +319,8 @@ pub(crate) async fn is_spent<B: EnrollTokens + Enrolment>(
 ) {
     book.enroll(asks(token, owner)).await.unwrap();
     let second = book.enroll(asks(token, &key(9))).await;
-    assert!(matches!(second, Err(EnrollError::Spent)), "{second:?}");
+    assert!(
+        matches!(second, Err(EnrollError::Spent { .. })),
+        "{second:?}"
+    );
 }

@@ -10,7 +10,7 @@ pub(crate) mod sessions;
 pub(crate) mod used_classes;
 pub(crate) mod users;
 
-use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, Source};
+use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp};
 
@@ -48,5 +48,7 @@ pub(crate) fn camera(name: &str, keys: &[u8]) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, CameraKey, Enabled, Record, Source};
+use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
 use moorline_core::port::{
     CameraDirectory, ControlLines, ControlWriter, Landings, Sessions, TunnelEnd, TunnelEvents,
     TunnelUp,
@@ -105,6 +105,8 @@ fn camera(id: &str, key: &Key) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

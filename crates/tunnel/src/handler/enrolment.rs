@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use moorline_base::{Untrusted, clock};
 use moorline_control::{AgentLine, Id, Role, ServerLine};
-use moorline_core::port::{EnrollAsked, EnrollError, Enrolment};
+use moorline_core::port::{EnrollAsked, EnrollError, Enrolment, TunnelEvents};
 use moorline_core::{Masked, PublicKey};
 use russh::server::Session as Ssh;
 use russh::{ChannelId, Error};
@@ -129,10 +129,13 @@ impl CameraHandler {
             peer: self.session.peer,
         };
         let (inner, session) = (Arc::clone(&self.inner), Arc::clone(&self.session));
-        let with = Arc::clone(&enrolling.with);
-        self.inner
-            .tracker
-            .spawn(decide(inner, session, with, asked, talk));
+        let deciding = Deciding {
+            with: Arc::clone(&enrolling.with),
+            events: Arc::clone(&self.monitor.events),
+            session,
+            inner,
+        };
+        self.inner.tracker.spawn(deciding.run(asked, talk));
     }
 }
 
@@ -140,45 +143,58 @@ fn line(line: &ServerLine) -> Bytes {
     Bytes::from(format!("{line}\n"))
 }
 
-/// Spends the token, answers, and ends the session: the camera calls again as what it is now.
-async fn decide(
+/// What a decision needs beside the question.
+struct Deciding {
     inner: Arc<Inner>,
     session: Arc<Session>,
     with: Arc<dyn Enrolment>,
-    asked: EnrollAsked,
-    talk: Talk,
-) {
-    let (key, model) = (asked.key.fingerprint(), Untrusted::new(asked.model.clone()));
-    let peer = session.peer;
-    let deciding = clock::timeout(&*inner.clock, DEADLINE, with.enroll(asked));
-    let (outcome, closed) = match deciding.await {
-        Ok(Ok(camera)) => {
-            tracing::info!(%camera, %peer, %key, %model, "camera enrolled");
-            if let Some(id) = Id::new(&camera.to_string()) {
-                let _ = talk.say.try_send(line(&ServerLine::Enrolled(id)));
+    events: Arc<dyn TunnelEvents>,
+}
+
+impl Deciding {
+    /// Spends the token, answers, and ends the session: the camera calls again as what it is now.
+    async fn run(self, asked: EnrollAsked, talk: Talk) {
+        let Deciding {
+            inner,
+            session,
+            with,
+            events,
+        } = self;
+        let (key, model) = (asked.key.fingerprint(), Untrusted::new(asked.model.clone()));
+        let peer = session.peer;
+        let deciding = clock::timeout(&*inner.clock, DEADLINE, with.enroll(asked));
+        let (outcome, closed) = match deciding.await {
+            Ok(Ok(camera)) => {
+                tracing::info!(%camera, %peer, %key, %model, "camera enrolled");
+                if let Some(id) = Id::new(&camera.to_string()) {
+                    let _ = talk.say.try_send(line(&ServerLine::Enrolled(id)));
+                }
+                ("enrolled", Closed::Enrolled)
             }
-            ("enrolled", Closed::Enrolled)
-        }
-        Ok(Err(EnrollError::Spent)) => {
-            tracing::warn!(%peer, %key, %model, "an enrolment token was used by a second key: whoever has it should not");
-            ("spent", Closed::EnrolmentRefused)
-        }
-        Ok(Err(error @ (EnrollError::Refused(_) | EnrollError::Camera(_)))) => {
-            tracing::info!(%peer, %key, %model, %error, "enrolment refused");
-            ("refused", Closed::EnrolmentRefused)
-        }
-        Ok(Err(EnrollError::Port(error))) => {
-            tracing::warn!(%peer, %error, "enrolment failed");
-            ("failed", Closed::Enrolled)
-        }
-        Err(_) => {
-            tracing::warn!(%peer, "enrolment was not decided in time");
-            ("failed", Closed::Enrolled)
-        }
-    };
-    inner.metrics.enrolment(outcome);
-    // Nothing is said to whom is refused. What was said is written before the goodbye.
-    drop(talk.say);
-    let _ = clock::timeout(&*inner.clock, DEADLINE, talk.written).await;
-    session.end_politely(closed);
+            Ok(Err(EnrollError::Spent { camera })) => {
+                tracing::warn!(%peer, %key, %model, ?camera, "an enrolment token was used by a second key: whoever has it should not");
+                if let Some(camera) = camera {
+                    events.token_spent(&camera, peer, session.client());
+                }
+                ("spent", Closed::EnrolmentRefused)
+            }
+            Ok(Err(error @ (EnrollError::Refused(_) | EnrollError::Camera(_)))) => {
+                tracing::info!(%peer, %key, %model, %error, "enrolment refused");
+                ("refused", Closed::EnrolmentRefused)
+            }
+            Ok(Err(EnrollError::Port(error))) => {
+                tracing::warn!(%peer, %error, "enrolment failed");
+                ("failed", Closed::Enrolled)
+            }
+            Err(_) => {
+                tracing::warn!(%peer, "enrolment was not decided in time");
+                ("failed", Closed::Enrolled)
+            }
+        };
+        inner.metrics.enrolment(outcome);
+        // Nothing is said to whom is refused. What was said is written before the goodbye.
+        drop(talk.say);
+        let _ = clock::timeout(&*inner.clock, DEADLINE, talk.written).await;
+        session.end_politely(closed);
+    }
 }

@@ -16,7 +16,7 @@ use moorline_core::key::KeyAlgorithm;
 use super::{KeyError, PrivateKey};
 
 /// Files of the host keys, in OpenSSH's format, as `sshd` names its own.
-const FILES: [(KeyAlgorithm, &str); 2] = [
+pub(super) const FILES: [(KeyAlgorithm, &str); 2] = [
     (KeyAlgorithm::Ed25519, "ssh_host_ed25519_key"),
     (KeyAlgorithm::EcdsaP256, "ssh_host_ecdsa_key"),
 ];
@@ -43,6 +43,26 @@ pub enum HostKeyError {
         /// What it should hold.
         algorithm: KeyAlgorithm,
     },
+    /// The next keys' public halves cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Next {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory for the next keys holds keys.
+    #[error("{} exists already; nothing was made", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Other keys than those that cameras were told of.
+    #[error("the keys in {} are not those that cameras were told of; nothing was changed", path.display())]
+    NotNext {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -58,7 +78,12 @@ impl HostKeyError {
                 "restore it from a backup: a new one locks out every camera that pinned the old"
                     .into(),
             ),
-            HostKeyError::Write { .. } | HostKeyError::Key(_) => None,
+            HostKeyError::Exists { .. } => Some("name an empty directory".into()),
+            HostKeyError::NotNext { .. } => Some(
+                "moorline host-key prepare makes keys and tells cameras of them; ssh_host_next.pub in the data directory has what they were told"
+                    .into(),
+            ),
+            HostKeyError::Write { .. } | HostKeyError::Next { .. } | HostKeyError::Key(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod dropbear;
 mod host;
+pub mod next;
 
 pub use dropbear::public_key_of_dropbear;
 pub use host::{HostKeyError, HostKeys};

@@ -28,7 +28,9 @@ impl Enrolment for Book {
         }
         let mut spent = self.0.lock().unwrap();
         if !spent.is_empty() && !spent.contains_key(&asked.key) {
-            return Err(EnrollError::Spent);
+            return Err(EnrollError::Spent {
+                camera: "yard".parse().ok(),
+            });
         }
         *spent.entry(asked.key).or_default() += 1;
         Ok("yard".parse().unwrap())
@@ -88,6 +90,13 @@ async fn the_same_key_may_repeat_a_second_one_is_told_nothing() {
     says(&mut other, TOKEN).await;
     other.wait(SOON).await.unwrap();
     assert!(!other.tail().contains("ENROLLED"), "{}", other.tail());
+    rig.told("S3: that a second key used the token", |seen| {
+        let yard = "yard".parse().unwrap();
+        seen.iter()
+            .any(|seen| matches!(seen, Seen::TokenSpent(id, client) if *id == yard && client.contains("dropbear")))
+            .then_some(())
+    })
+    .await;
     assert_eq!(
         *book.0.lock().unwrap(),
         HashMap::from([(key.public().clone(), 2)])

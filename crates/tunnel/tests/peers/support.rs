@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, CameraKey, Enabled, Record, Source};
+use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
 use moorline_core::id::ForwardName;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{
@@ -72,6 +72,7 @@ impl CameraDirectory for Directory {
 pub(crate) enum Seen {
     Up(SessionId, CameraId),
     Stolen(CameraId, String),
+    TokenSpent(CameraId, String),
     Ended(SessionId, TunnelEnd),
     Opened(SessionId),
     Line(SessionId, String),
@@ -121,6 +122,10 @@ impl TunnelEvents for FakeMonitor {
         self.note(Seen::Stolen(camera.clone(), client.to_owned()));
     }
 
+    fn token_spent(&self, camera: &CameraId, _: SocketAddr, client: &str) {
+        self.note(Seen::TokenSpent(camera.clone(), client.to_owned()));
+    }
+
     fn ended(&self, session: SessionId, end: TunnelEnd) {
         self.note(Seen::Ended(session, end));
     }
@@ -165,6 +170,8 @@ pub(crate) fn camera(id: &str, keys: &[&PublicKey]) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

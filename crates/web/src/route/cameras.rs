@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use moorline_core::camera::{Access as Reach, Camera, CameraKey, Enabled, Record, Source};
+use moorline_core::camera::{
+    Access as Reach, Camera, CameraKey, Enabled, Record, RecordBy, Source,
+};
 use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
 use moorline_core::segment::Tier;
 use moorline_core::status::{CameraStatus, RelayState};
@@ -103,6 +105,8 @@ pub(super) async fn add(
         record: Record::Main,
         retention: site.place.retention,
         enabled: Enabled::Yes,
+        record_by: RecordBy::Auto,
+        streampoint: None,
     };
     let change = patch::change(&camera, request.change)?;
     change.apply(&mut camera);
@@ -377,6 +381,8 @@ pub(super) fn view(site: &Site, camera: &Camera) -> CameraView {
         main: source(&camera.main),
         sub: camera.sub.as_ref().map(source),
         record: camera.record,
+        record_by: camera.record_by,
+        streampoint: camera.streampoint.clone(),
         tier: camera.record.source().map(Tier::of_source),
         retention: camera.retention,
         enabled: camera.enabled,
@@ -422,6 +428,20 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
         return Vec::new();
     };
     let mut notes = status.troubles.clone();
+    if camera.record_by == RecordBy::Uplink {
+        notes.push("records the sub-stream, since the uplink dropped pictures of the main one; it goes back by itself".to_owned());
+    }
+    if let Some(there) = &camera.streampoint {
+        let stands = status.said.iter().find(|(key, _)| key == "elsewhere");
+        let stands = stands.map_or_else(
+            || "its agent has not said how that stands".to_owned(),
+            |(_, said)| format!("its agent says: {said}"),
+        );
+        notes.push(format!(
+            "its stream goes to {}:{}, not here; {stands}",
+            there.host, there.port
+        ));
+    }
     for relay in &status.relays {
         let why = match relay.state {
             RelayState::Refused { fault } => fault.as_str(),

@@ -93,7 +93,7 @@ pub(super) fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorline_core::camera::{Access, Enabled, Record, Source};
+    use moorline_core::camera::{Access, Enabled, Record, RecordBy, Source};
     use moorline_core::coverage::{Gap, Held, Recorded};
     use moorline_core::segment::{InitHash, Place, Retention, SegmentKey, Tier};
     use moorline_core::status::{LinkStatus, OpenGap};
@@ -139,6 +139,8 @@ mod tests {
             record: Record::Main,
             retention: Retention::Days(14),
             enabled: Enabled::Yes,
+            record_by: RecordBy::Owner,
+            streampoint: None,
         }
     }
 

@@ -3,14 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use moorline_core::camera::Record;
 use moorline_core::port::{AuditEntry, AuditEvent, CameraLike, NewToken, TokenInfo, TokenMakes};
 use moorline_core::segment::Retention;
 use moorline_core::user::Role;
 use moorline_core::{CameraId, Timestamp};
 
 use crate::access::Access;
-use crate::api::{EnrolmentAdd, EnrolmentMade, EnrolmentView};
+use crate::api::{EnrolmentAdd, EnrolmentMade, EnrolmentView, RecordAsked, ReuseView};
 use crate::extract::Sent;
 use crate::problem::Problem;
 use crate::site::Site;
@@ -122,11 +121,13 @@ fn like(site: &Site, request: &EnrolmentAdd) -> Result<CameraLike, Problem> {
             ));
         }
     };
+    let (record, record_by) = request.record.unwrap_or(RecordAsked::Auto).chosen();
     Ok(CameraLike {
         title: text("title", &request.title)?,
         site: text("site", &request.site)?,
         timezone,
-        record: request.record.unwrap_or(Record::Main),
+        record,
+        record_by,
         retention,
     })
 }
@@ -175,5 +176,11 @@ fn view(info: TokenInfo, now: Timestamp) -> EnrolmentView {
         expires: info.token.expires,
         revoked: info.revoked,
         comment: info.token.comment,
+        reused: info.reused.map(|reuse| ReuseView {
+            at: reuse.at,
+            from: reuse.from,
+            key: reuse.key,
+            times: reuse.times,
+        }),
     }
 }

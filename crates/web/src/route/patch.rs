@@ -5,7 +5,7 @@ use moorline_core::camera::{Access, Camera, Login, Source};
 use moorline_core::port::CameraChange;
 use moorline_core::segment::Retention;
 
-use crate::api::CameraPatch;
+use crate::api::{CameraPatch, RecordAsked};
 use crate::problem::Problem;
 
 /// The port of RTSP (RFC 2326).
@@ -16,13 +16,15 @@ const RTSP_PORT: u16 = 554;
 /// # Errors
 /// The first field that is wrong.
 pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange, Problem> {
+    let chosen = patch.record.map(RecordAsked::chosen);
     let mut change = CameraChange {
         title: patch.new_title.map(|title| titled(camera, title)),
         site: patch
             .site
             .map(|site| Some(site).filter(|site| !site.is_empty())),
         timezone: patch.timezone,
-        record: patch.record,
+        record: chosen.map(|(record, _)| record),
+        record_by: chosen.map(|(_, by)| by),
         retention: patch.keep_days.map(retention).transpose()?,
         enabled: patch.enabled,
         ..CameraChange::default()
@@ -190,6 +192,8 @@ mod tests {
             record: moorline_core::camera::Record::Main,
             retention: Retention::Days(14),
             enabled: moorline_core::camera::Enabled::Yes,
+            record_by: moorline_core::camera::RecordBy::Owner,
+            streampoint: None,
         }
     }
 

@@ -44,6 +44,10 @@ fn body(route: &Route) -> &'static str {
         ("POST", "/tenants/{tenant}/cameras") => r#"{"name": "new", "rtsp": "rtsp://192.0.2.1/"}"#,
         ("POST", "/tenants/{tenant}/enrolments") => r#"{"prefix": "new", "count": 2}"#,
         ("POST", "/tenants/{tenant}/cameras/{camera}/agent") => r#"{"line": "REBOOT"}"#,
+        ("POST", "/tenants/{tenant}/cameras/{camera}/claim") => r#"{"title": "mine"}"#,
+        ("PUT", "/tenants/{tenant}/cameras/{camera}/streampoint") => {
+            r#"{"host": "b.example.com", "port": 22, "keys": []}"#
+        }
         ("PATCH", _) => r#"{"enabled": "stolen"}"#,
         ("POST", "/tenants/{tenant}/users") => {
             r#"{"login": "mallory", "role": "admin", "password": "0123456789"}"#

@@ -533,3 +533,55 @@ fn the_page_says_of_each_cause_what_the_server_says() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_camera_of_the_stock_is_claimed_by_who_scans_the_code_and_gets_a_name() {
+    let house = scene::house().await;
+    for name in ["yard", "gate"] {
+        house
+            .tokens
+            .stock
+            .lock()
+            .unwrap()
+            .push(moorline_core::port::Stocked {
+                camera: id(name),
+                enrolled: house.before(60),
+            });
+    }
+    let browser = Browser::start().await.unwrap();
+    browser
+        .open(&format!("{}?claim=home/ya", house.url()))
+        .await
+        .unwrap();
+    // Whoever is not signed in sees nothing.
+    sign_in(&browser, "anna", PASSWORD).await;
+    let card = "[data-camera='home/yard']";
+    browser.wait_for(card, SOON).await.unwrap();
+    assert!(
+        !browser.has("[data-camera='home/gate']").await.unwrap(),
+        "another batch"
+    );
+    browser
+        .type_into(&format!("{card} [name=title]"), "Goats <b>")
+        .await
+        .unwrap();
+    browser
+        .type_into(&format!("{card} [name=site]"), "Shed")
+        .await
+        .unwrap();
+    browser.click(&format!("{card} button")).await.unwrap();
+    browser
+        .wait_for_script(
+            "return document.querySelector('.card-body')?.textContent === 'Goats <b> is yours.';",
+            SOON,
+        )
+        .await
+        .unwrap();
+    let cameras = moorline_core::port::CameraDirectory::snapshot(&*house.cameras);
+    let camera = cameras.get(&id("yard")).unwrap();
+    assert_eq!(
+        (camera.title.as_str(), camera.site.as_deref()),
+        ("Goats <b>", Some("Shed"))
+    );
+    assert_eq!(house.tokens.stock.lock().unwrap().len(), 1);
+}

@@ -549,3 +549,52 @@ async fn a_verify_tells_of_what_was_durable_and_is_nowhere() {
     };
     assert!(near(at("from"), 1_000) && near(at("to"), 260), "{finding}");
 }
+
+#[tokio::test]
+async fn a_camera_of_the_stock_is_claimed_once() {
+    let house = scene::house().await;
+    let stocked = moorline_core::port::Stocked {
+        camera: id("yard"),
+        enrolled: ago(60),
+    };
+    house.tokens.stock.lock().unwrap().push(stocked);
+    let claim = "/tenants/home/cameras/yard/claim";
+    let nameless = send(&house, "POST", claim, Some(r#"{"title": " "}"#)).await;
+    problem(&nameless, 422, Some("title"));
+    let long = format!(r#"{{"title": "Goats", "site": "{}"}}"#, "x".repeat(300));
+    let long = send(&house, "POST", claim, Some(&long)).await;
+    problem(&long, 422, Some("site"));
+    let stock = send(&house, "GET", "/tenants/home/stock", None).await;
+    assert_eq!(
+        stock.json()[0]["camera"],
+        "home/yard",
+        "refusals claim nothing"
+    );
+    let claimed = send(&house, "POST", claim, Some(r#"{"title": "Goats"}"#)).await;
+    assert_eq!(claimed.json()["title"], "Goats");
+    let again = send(&house, "POST", claim, Some(r#"{"title": "Mine"}"#)).await;
+    problem(&again, 409, None);
+    let stock = send(&house, "GET", "/tenants/home/stock", None).await;
+    assert_eq!(stock.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_stream_is_sent_elsewhere_and_back_and_wrong_fields_are_named() {
+    let house = scene::house().await;
+    let at = "/tenants/home/cameras/yard/streampoint";
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    let wrong = r#"{"host": "b.example.com", "port": 2222, "keys": ["AAAA"]}"#;
+    let wrong = send(&house, "PUT", at, Some(wrong)).await;
+    problem(&wrong, 422, Some("keys"));
+    let right =
+        format!(r#"{{"host": "b.example.com", "port": 2222, "keys": ["{key}"], "ttl": 60}}"#);
+    let right = send(&house, "PUT", at, Some(&right)).await;
+    let told = right.json();
+    assert_eq!(told["streampoint"]["user"], "home/yard", "{told}");
+    assert!(
+        told["notes"].to_string().contains("b.example.com:2222"),
+        "{told}"
+    );
+    let back = send(&house, "DELETE", at, None).await;
+    assert!(back.json()["streampoint"].is_null(), "{back:?}");
+}

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use moorline_base::clock::TokioClock;
-use moorline_core::camera::{Access as Way, CameraSet, Enabled, Record, Source};
+use moorline_core::camera::{Access as Way, CameraSet, Enabled, Record, RecordBy, Source};
 use moorline_core::segment::Retention;
 
 use super::*;
@@ -29,6 +29,8 @@ fn camera(name: &str) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::settings::Alert;
 use moorline_base::files::DiskSpace;
 use moorline_core::Cause;
 use moorline_core::alarm::Untold;
-use moorline_core::camera::{Enabled, Source};
+use moorline_core::camera::{Enabled, RecordBy, Source};
 use moorline_core::segment::Retention;
 use moorline_core::status::{LinkStatus, OpenGap, RelayReport, RtspFault};
 
@@ -32,6 +32,8 @@ fn camera(name: &str) -> Camera {
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

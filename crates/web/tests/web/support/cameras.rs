@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use moorline_core::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, Source};
+use moorline_core::camera::{
+    Access, Camera, CameraKey, CameraSet, Enabled, Record, RecordBy, Source,
+};
 use moorline_core::port::{
     CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, EnrollTokens, NewToken,
-    PortError, Statuses, Stranger, Strangers, TokenInfo,
+    PortError, Statuses, Stocked, Stranger, Strangers, TokenInfo,
 };
 use moorline_core::segment::Retention;
 use moorline_core::status::CameraStatus;
@@ -42,6 +44,8 @@ pub(crate) fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Cam
         record: Record::Main,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 
@@ -236,31 +240,48 @@ impl Strangers for Nobody {
 
 /// Tokens, kept in order.
 #[derive(Default)]
-pub(crate) struct FakeTokens(Mutex<Vec<TokenInfo>>);
+pub(crate) struct FakeTokens {
+    tokens: Mutex<Vec<TokenInfo>>,
+    pub(crate) stock: Mutex<Vec<Stocked>>,
+}
 
 #[async_trait]
 impl EnrollTokens for FakeTokens {
     async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
-        let mut all = self.0.lock().unwrap();
+        let mut all = self.tokens.lock().unwrap();
         let info = TokenInfo {
             id: i64::try_from(all.len()).unwrap() + 1,
             created: new.expires,
             token: new,
             revoked: false,
             cameras: Vec::new(),
+            reused: None,
         };
         all.push(info.clone());
         Ok((Masked::new(format!("token-of-{:022}", info.id)), info))
     }
 
     async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
-        let all = self.0.lock().unwrap();
+        let all = self.tokens.lock().unwrap();
         let own = all.iter().filter(|info| info.token.tenant == *tenant);
         Ok(own.rev().cloned().collect())
     }
 
+    async fn stock(&self, tenant: &TenantId) -> Result<Vec<Stocked>, PortError> {
+        let all = self.stock.lock().unwrap();
+        let own = all.iter().filter(|it| it.camera.tenant() == tenant);
+        Ok(own.cloned().collect())
+    }
+
+    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+        let mut all = self.stock.lock().unwrap();
+        let before = all.len();
+        all.retain(|it| it.camera != *camera);
+        Ok(all.len() < before)
+    }
+
     async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
-        let mut all = self.0.lock().unwrap();
+        let mut all = self.tokens.lock().unwrap();
         let own = all
             .iter_mut()
             .find(|info| info.id == id && info.token.tenant == *tenant);

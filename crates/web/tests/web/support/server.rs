@@ -33,6 +33,7 @@ pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) cameras: Arc<FakeCameras>,
+    pub(crate) tokens: Arc<FakeTokens>,
     pub(crate) people: Arc<FakePeople>,
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) relays: Arc<FakeRelays>,
@@ -49,6 +50,7 @@ impl House {
     pub(crate) async fn open(cameras: Vec<Camera>) -> Self {
         let film = Arc::new(Film::new());
         let cameras = Arc::new(FakeCameras::new(cameras));
+        let tokens = Arc::new(FakeTokens::default());
         let people = Arc::new(FakePeople::default());
         let audit = Arc::new(FakeAudit::default());
         let relays = Arc::new(FakeRelays::new(Arc::clone(&film)));
@@ -60,7 +62,7 @@ impl House {
         let site = Site {
             cameras: Arc::clone(&cameras) as _,
             admin: Arc::clone(&cameras) as _,
-            tokens: Arc::new(FakeTokens::default()),
+            tokens: Arc::clone(&tokens) as _,
             users: Arc::clone(&people) as _,
             sessions: Arc::new(FakeSessions::new(Arc::clone(&people))),
             audit: Arc::clone(&audit) as _,
@@ -101,6 +103,7 @@ impl House {
             address,
             certificate,
             cameras,
+            tokens,
             people,
             audit,
             relays,

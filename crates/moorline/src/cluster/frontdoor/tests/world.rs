@@ -11,7 +11,7 @@ use axum::http::{Request, StatusCode};
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use moorline_base::{CancellationToken, SharedClock, SystemClock};
-use moorline_core::camera::{Access, Camera, Enabled, Record, Source as Stream};
+use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source as Stream};
 use moorline_core::port::{
     CameraDirectory as _, PodUid, RelayPlace, SegmentStore, Users, WebSessions, WorkloadSpec,
 };
@@ -470,6 +470,8 @@ fn record(id: &CameraId) -> Camera {
         record: Record::Off,
         retention: Retention::Days(14),
         enabled: Enabled::Yes,
+        record_by: RecordBy::Owner,
+        streampoint: None,
     }
 }
 

@@ -63,6 +63,25 @@ fn nothing_is_left_for_later() {
     assert_eq!(wrong, Vec::<String>::new(), "do it, or write an issue");
 }
 
+/// What is on the camera must compile for a MIPS of 32 bits without a floating point unit worth the name; no everyday build tells.
+#[test]
+fn the_agent_uses_nothing_that_its_cameras_have_not() {
+    let mut wrong = Vec::new();
+    for file in texts(&["rs"]) {
+        let on_a_camera = ["crates/agent/src/", "crates/control/src/"];
+        if !on_a_camera.iter().any(|place| file.path.starts_with(place)) {
+            continue;
+        }
+        for word in ["AtomicU64", "AtomicI64", "f32", "f64"] {
+            let whole = file.text.split(|c: char| !c.is_alphanumeric());
+            if whole.into_iter().any(|found| found == word) {
+                wrong.push(format!("{}: {word}", file.path));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 #[test]
 fn long_files_have_a_reason() {
     let mut wrong = Vec::new();

@@ -133,7 +133,6 @@ impl Ends {
             let Ok(count @ 1..) = streamer.read(&mut room) else {
                 break;
             };
-            counters.drained.fetch_add(count as u64, Ordering::Relaxed);
             cutter.push(room.get(..count).unwrap_or_default(), |piece| {
                 open &= match piece {
                     Piece::Text(message) => {
@@ -143,9 +142,6 @@ impl Ends {
                     Piece::Frame { channel, bytes } => {
                         let now = self.relay.moments.now();
                         let kind = self.talk(|talk| talk.kind(channel, &bytes, now));
-                        if matches!(kind, Kind::Video { .. }) {
-                            counters.video_packets.fetch_add(1, Ordering::Relaxed);
-                        }
                         self.queue(bytes, kind)
                     }
                     Piece::Raw(bytes) => self.queue(bytes, Kind::Kept),

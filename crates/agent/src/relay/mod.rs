@@ -18,7 +18,7 @@ mod talk;
 mod tests;
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -34,19 +34,15 @@ const MAX_CONNECTIONS: usize = 8;
 /// Stacks of the relay's threads: their deepest call needs a few KiB.
 pub(crate) const STACK: usize = 64 * 1024;
 
-/// What the relay has counted since its start.
+/// What the relay has counted since its start. In 32 bits: MIPS and older ARM have no wider atomic numbers.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Pictures that came from the streamer, dropped ones too.
-    pub pictures: AtomicU64,
+    pub pictures: AtomicU32,
     /// Pictures that were dropped.
-    pub pictures_dropped: AtomicU64,
+    pub pictures_dropped: AtomicU32,
     /// Connections on which framing was lost, or whose queue overflowed.
-    pub faults: AtomicU64,
-    /// Bytes read from the streamer.
-    pub drained: AtomicU64,
-    /// Packets of video read from the streamer.
-    pub video_packets: AtomicU64,
+    pub faults: AtomicU32,
 }
 
 /// Where the streamer is, and with which login.
@@ -160,6 +156,8 @@ pub(crate) fn spawn(
     name: &str,
     run: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<thread::JoinHandle<()>> {
+    // In a box: std's half of a thread is compiled once, not for each of ours. Flash is small.
+    let run: Box<dyn FnOnce() + Send> = Box::new(run);
     thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK)

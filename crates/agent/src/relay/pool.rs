@@ -23,9 +23,9 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pushed {
     /// 1 where a picture began with this frame.
-    pub(crate) pictures: u64,
+    pub(crate) pictures: u32,
     /// Pictures that were dropped, of any connection.
-    pub(crate) dropped: u64,
+    pub(crate) dropped: u32,
     /// Connections have to be closed: nothing was left that may be dropped.
     pub(crate) overflow: Option<u32>,
 }

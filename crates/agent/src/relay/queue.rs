@@ -59,8 +59,8 @@ pub(crate) struct Queue {
     skips: Vec<Skip>,
     /// Per channel the picture that came last.
     came: Vec<(u8, u32)>,
-    pictures: u64,
-    dropped: u64,
+    pictures: u32,
+    dropped: u32,
 }
 
 /// What an item costs beyond its bytes.
@@ -74,12 +74,12 @@ impl Queue {
     }
 
     /// Pictures dropped since the last call.
-    pub(crate) fn take_dropped(&mut self) -> u64 {
+    pub(crate) fn take_dropped(&mut self) -> u32 {
         std::mem::take(&mut self.dropped)
     }
 
     /// Pictures that came since the last call, dropped ones too.
-    pub(crate) fn take_pictures(&mut self) -> u64 {
+    pub(crate) fn take_pictures(&mut self) -> u32 {
         std::mem::take(&mut self.pictures)
     }
 

@@ -46,7 +46,9 @@ impl Driver {
             Action::Bad(field) => self.report.bad(field),
             Action::Clock(unix) => self.set_clock(unix),
             Action::Apply(setting) => self.apply(setting),
-            Action::Keep(settings) => self.keep(&settings),
+            Action::Keep(settings) => self.kept = self.keep(&settings),
+            // The name could not be kept: the token is all that this camera has at its next boot, and the same key may repeat it.
+            Action::WipeToken if !self.kept => {}
             Action::WipeToken => self.wipe_token(),
             Action::Diagnose => self.diagnose(),
             Action::Reboot if self.places.lan.is_some() => {
@@ -211,13 +213,16 @@ impl Driver {
         }
     }
 
-    fn keep(&mut self, settings: &Settings) {
-        if let Err(error) = files::replace(&self.places.settings_file(), &settings.to_string()) {
+    /// False when the flash took it not.
+    fn keep(&mut self, settings: &Settings) -> bool {
+        let kept = files::replace(&self.places.settings_file(), &settings.to_string());
+        if let Err(error) = &kept {
             self.note(
                 Level::Error,
                 &format!("agent.conf: {error}: what was set is lost at the next boot"),
             );
         }
+        kept.is_ok()
     }
 
     fn wipe_token(&mut self) {
@@ -260,7 +265,8 @@ impl Driver {
             .relay
             .counters()
             .pictures_dropped
-            .load(Ordering::Relaxed);
+            .load(Ordering::Relaxed)
+            .into();
         Chain {
             endpoint: endpoint.map(|(call, _)| (call.host.to_string(), call.port)),
             // It is asked for over this very session.

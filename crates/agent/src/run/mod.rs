@@ -73,6 +73,8 @@ struct Driver {
     inputs: SyncSender<Input>,
     next_enroll: Duration,
     next_feed: Duration,
+    /// Whether what is to outlive a reboot is on the flash.
+    kept: bool,
     diagnosing: bool,
     clock: Option<(u64, u64)>,
     last_end: Option<moorline_control::Reason>,
@@ -201,6 +203,7 @@ impl Driver {
             inputs,
             next_enroll: Duration::ZERO,
             next_feed: Duration::ZERO,
+            kept: true,
             diagnosing: false,
             clock: None,
             last_end: None,
@@ -383,9 +386,9 @@ impl Driver {
         Facts {
             uptime: system::uptime(),
             memory: system::memory(),
-            pictures: counters.pictures.load(Ordering::Relaxed),
-            pictures_dropped: counters.pictures_dropped.load(Ordering::Relaxed),
-            relay_faults: counters.faults.load(Ordering::Relaxed),
+            pictures: counters.pictures.load(Ordering::Relaxed).into(),
+            pictures_dropped: counters.pictures_dropped.load(Ordering::Relaxed).into(),
+            relay_faults: counters.faults.load(Ordering::Relaxed).into(),
         }
     }
 

@@ -162,7 +162,7 @@ fn run(steps: &[Step]) -> (Vec<Picture>, Vec<Tag>, u64, u32, bool) {
     while let Next::Bytes(bytes) = pool.next(1, 300) {
         left.extend(unpack(&bytes));
     }
-    (pictures, left, dropped, answers, overflow)
+    (pictures, left, dropped.into(), answers, overflow)
 }
 
 proptest! {

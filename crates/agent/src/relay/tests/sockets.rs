@@ -140,7 +140,7 @@ fn a_server_that_reads_nothing_never_stalls_the_streamer_and_then_gets_whole_pic
         "not at an IDR: {resumed:?}"
     );
     assert_eq!(
-        pictures.len() as u64 + relay.counters().pictures_dropped.load(Ordering::Relaxed),
+        pictures.len() + relay.counters().pictures_dropped.load(Ordering::Relaxed) as usize,
         2_000
     );
 }

@@ -65,7 +65,10 @@ fn serve(stream: &TcpStream, body: &Mutex<Vec<u8>>) {
         let length = body.len();
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
         let mut stream = stream;
-        if stream.write_all(&[head.as_bytes(), &body].concat()).is_err() {
+        if stream
+            .write_all(&[head.as_bytes(), &body].concat())
+            .is_err()
+        {
             return;
         }
     }

@@ -476,7 +476,7 @@ fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
         .args(["-c", KCONFIG])
         .arg(home.path().join("Kconfig"))
         .arg(firmware("."));
-    assert_eq!(succeeds(&mut command), "y 300 []\n");
+    assert_eq!(succeeds(&mut command), "y 448 []\n");
     let described = std::fs::read_to_string(firmware("external.desc")).unwrap();
     assert!(described.starts_with("name: MOORLINE\n"), "{described}");
 }

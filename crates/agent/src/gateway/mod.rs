@@ -5,7 +5,7 @@
 //!             ─ lan door 192.168.1.21:554 ─▶ moorline-agent run --lan door ─▶ dbclient, key and relay of `door`
 //! ```
 //!
-//! Owns: who is approved ([`approved`]), an agent's process for each ([`member`]), the shared `enroll` file of a batch. Does not own:
+//! Owns: who is approved (`approved`), an agent's process for each (`member`), the shared `enroll` file of a batch. Does not own:
 //! calling, relaying, enrolling: each camera has an agent like any other, with a key, a directory and a session of its own.
 //!
 //! **Nothing is connected to but the addresses that the owner wrote into `local.conf`.** They are addresses, not names, so that nobody can

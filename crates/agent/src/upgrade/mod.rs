@@ -9,7 +9,7 @@
 //!    └────────────────────────────── agent.bad, and the old agent goes on ◀──────────────────────┘
 //! ```
 //!
-//! Owns: what is taken of UPGRADE and PART, when the new agent is tried, when it has passed. Does not own: files ([`store`]), the child ([`trial`]),
+//! Owns: what is taken of UPGRADE and PART, when the new agent is tried, when it has passed. Does not own: files (`store`), the child (`trial`),
 //! sessions: while a trial runs this agent has none ([`crate::machine::Event::Pause`]).
 //!
 //! Nothing that a session brings is tried without a signature by a release key of the image (S8). A trial begins only while a session is up: an

@@ -114,7 +114,7 @@ async fn g711_is_heard_as_it_is_and_recorded_as_flac() {
         codecs(&moorline.url("rtsp", "yard")).await,
         ["h264", "pcm_alaw,8000"]
     );
-    let row = stored(&moorline, 2).await.swap_remove(1);
+    let row = stored(&moorline, 3).await.swap_remove(1);
     let file = fetched(&moorline, &row, 0).await;
     assert_eq!(codecs(file.to_str().unwrap()).await, ["h264", "flac,8000"]);
     let file = whole(&moorline, &yard).await;

@@ -98,8 +98,9 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
     let lines = lines.filter(|line| {
         let by_time = ["added ", "link ", "trouble ", "durable until", "stream "];
         // Where recordings lie until they expire: a tenant on a cluster may have a bucket of its own.
-        let of_serve = "Delete them now: ";
-        !by_time.iter().any(|name| line.starts_with(name)) && !line.starts_with(of_serve)
+        let of_serve = ["See them: ", "Delete them now: "];
+        let starts = |names: &[&str]| names.iter().any(|name| line.starts_with(name));
+        !starts(&by_time) && !starts(&of_serve)
     });
     let clean = |line: &str| {
         let words: Vec<String> = line

@@ -7,6 +7,7 @@ use moorline_core::key::KeyAlgorithm;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{LandingError, Sessions, TunnelEnd};
 use moorline_testkit::child::Signal;
+use moorline_testkit::peer;
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::{HostKeys, PrivateKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -170,7 +171,13 @@ async fn however_the_client_dies_the_tunnel_is_lost_at_once() {
     let (rig, key) = Rig::with_yard(config).await;
     let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
     for (nth, signal) in signals.into_iter().enumerate() {
-        let client = rig.dbclient(&key, "yard", &["-N", "-R", "0:127.0.0.1:1"], &[]);
+        // Whoever runs the tests in the background has them ignore INT, and their children with them.
+        let mut command = tokio::process::Command::new("env");
+        command
+            .arg("--default-signal")
+            .arg(rig.command(&peer::DBCLIENT).as_std().get_program());
+        let options = ["-N", "-R", "0:127.0.0.1:1"];
+        let client = rig.dbclient_by(command, &key, "yard", &options, &[]);
         let session = rig.up(nth).await;
         client.signal(signal);
         assert_eq!(rig.ended(session).await, TunnelEnd::Lost, "{signal:?}");

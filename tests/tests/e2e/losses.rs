@@ -47,7 +47,9 @@ async fn what_the_store_lost_and_spoiled_is_found_and_becomes_a_gap_with_its_cau
     std::fs::remove_file(&stored[2]).unwrap();
     let mut bytes = std::fs::read(&stored[4]).unwrap();
     let middle = bytes.len() / 2;
-    bytes[middle..middle + 16].iter_mut().for_each(|byte| *byte ^= 0x55);
+    bytes[middle..middle + 16]
+        .iter_mut()
+        .for_each(|byte| *byte ^= 0x55);
     std::fs::write(&stored[4], bytes).unwrap();
 
     let output = server

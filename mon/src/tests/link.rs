@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moorline_core::camera::{Access, CameraKey, Enabled, Record};
+use moorline_core::camera::{CameraKey, Enabled, Record};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
 use moorline_core::status::{LinkStatus, RelayState};
-use moorline_core::{Camera, Cause, Generation, SessionId};
+use moorline_core::{Camera, Generation, SessionId};
 
 use super::world::{ClaimMode, Done, START, World, instance, key, record, tunnel};
 use crate::Settings;
 
-const S1: SessionId = SessionId(1);
-const S2: SessionId = SessionId(2);
-const G1: Generation = Generation(1);
-const G2: Generation = Generation(2);
-const I1: moorline_core::InstanceId = instance(1, 0);
+pub(super) const S1: SessionId = SessionId(1);
+pub(super) const S2: SessionId = SessionId(2);
+pub(super) const G1: Generation = Generation(1);
+pub(super) const G2: Generation = Generation(2);
+pub(super) const I1: moorline_core::InstanceId = instance(1, 0);
 
-async fn running() -> World {
+/// The yard with its tunnel up and its workloads started.
+pub(super) async fn running() -> World {
     let world = World::new([record("yard")]);
     world.settle().await;
     world.up(1, "yard").await;
@@ -370,119 +371,6 @@ async fn a_tunnel_of_a_camera_that_was_added_a_moment_ago_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lan_camera_is_up_from_the_start_and_again_after_enabling() {
-    let lan = || Camera {
-        access: Access::Lan {
-            host: "192.168.1.5".to_owned(),
-            port: 554,
-        },
-        ..record("shed")
-    };
-    let world = World::new([lan()]);
-    world.settle().await;
-    let first = SessionId(crate::FIRST_LAN_SESSION);
-    assert_eq!(
-        world.fakes.take(),
-        [Done::Serve(first, G1), Done::Start(I1, G1)]
-    );
-    world.fakes.cameras([Camera {
-        enabled: Enabled::Disabled,
-        ..lan()
-    }]);
-    world.settle().await;
-    assert!(world.fakes.take().contains(&Done::Drain(I1)));
-    world.fakes.claims(ClaimMode::Refuse);
-    world.fakes.cameras([lan()]);
-    world.settle().await;
-    assert_eq!(world.fakes.take(), []);
-    world.fakes.claims(ClaimMode::Grant);
-    world.pass(60).await;
-    assert!(
-        matches!(world.fakes.take().first(), Some(Done::Serve(_, G2))),
-        "a claim that failed is tried again"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lan_camera_that_is_hung_up_on_is_read_anew() {
-    let lan = Camera {
-        access: Access::Lan {
-            host: "192.168.1.5".to_owned(),
-            port: 554,
-        },
-        ..record("shed")
-    };
-    // Also while its first claim is under way: nothing else would claim again.
-    let world = World::new([lan]);
-    let hang_up = || world.monitor.hang_up(&"shed".parse().unwrap());
-    world.fakes.claims(ClaimMode::Hold);
-    world.settle().await;
-    hang_up();
-    world.settle().await;
-    world.fakes.claims(ClaimMode::Grant);
-    world.settle().await;
-    let first = SessionId(crate::FIRST_LAN_SESSION);
-    assert_eq!(
-        world.fakes.take(),
-        [Done::Serve(first, G1), Done::Start(I1, G1)]
-    );
-    world.relay("shed", I1, RelayState::Playing).await;
-    world.archive("shed", I1, START).await;
-    hang_up();
-    world.settle().await;
-    assert_eq!(
-        world.fakes.take(),
-        [Done::Drain(I1), Done::Start(instance(1, 1), G1)]
-    );
-    let gap = world.status("shed").open_gap().unwrap();
-    assert_eq!(gap.cause, Cause::Operator);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lan_camera_is_connecting_until_it_plays_and_when_it_no_longer_does() {
-    use moorline_core::status::RtspFault;
-    let lan = |record_of| Camera {
-        access: Access::Lan {
-            host: "192.168.1.5".to_owned(),
-            port: 554,
-        },
-        record: record_of,
-        ..record("shed")
-    };
-    let world = World::new([lan(Record::Main)]);
-    world.settle().await;
-    let state = || match world.status("shed").link {
-        LinkStatus::Connecting { .. } => "connecting",
-        LinkStatus::Idle { .. } => "idle",
-        LinkStatus::Up { .. } => "up",
-        _ => "other",
-    };
-    assert_eq!(state(), "connecting", "nothing has answered");
-    let fault = RtspFault::Timeout;
-    for (relay, shown) in [
-        (RelayState::Connecting, "connecting"),
-        (RelayState::Playing, "up"),
-        (RelayState::Silent, "up"),
-        (RelayState::Refused { fault }, "connecting"),
-        (RelayState::NoLanding, "connecting"),
-        (RelayState::Idle, "idle"),
-    ] {
-        world.relay("shed", I1, relay).await;
-        assert_eq!(state(), shown, "{relay:?}");
-    }
-    let mut shown = String::new();
-    prometheus_client::encoding::text::encode(&mut shown, &world.registry).unwrap();
-    assert!(
-        shown.contains("moorline_cameras{state=\"idle\"} 1"),
-        "{shown}"
-    );
-    let unread = World::new([lan(Record::Off)]);
-    unread.settle().await;
-    let link = unread.status("shed").link;
-    assert!(matches!(link, LinkStatus::Idle { .. }), "{link:?}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn s4_a_restart_hides_no_new_network_and_tells_nothing_anew() {
     use moorline_core::alarm::{AlarmKind, NoticeKind};
     let (home, abroad, elsewhere) = ("203.0.113.9:1", "198.51.100.7:1", "192.0.2.9:1");
@@ -780,35 +668,6 @@ async fn a_session_of_a_camera_that_was_just_removed_is_ended() {
     world.settle().await;
     let removed = |session| Done::End(session, EndReason::Removed);
     assert_eq!(world.fakes.take(), [removed(S1), removed(S2)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_camera_that_moves_to_the_local_network_leaves_its_tunnel_and_comes_back() {
-    let world = running().await;
-    let lan = Camera {
-        access: Access::Lan {
-            host: "192.168.1.5".to_owned(),
-            port: 554,
-        },
-        ..record("yard")
-    };
-    world.fakes.cameras([lan]);
-    world.settle().await;
-    let done = world.fakes.take();
-    assert_eq!(
-        done[..2],
-        [Done::End(S1, EndReason::HungUp), Done::Drain(I1)]
-    );
-    let synthetic = SessionId(crate::FIRST_LAN_SESSION);
-    assert!(done.contains(&Done::Serve(synthetic, G2)), "{done:?}");
-    world.up(2, "yard").await;
-    assert_eq!(world.fakes.take(), [Done::End(S2, EndReason::ClaimLost)]);
-    world.fakes.cameras([record("yard")]);
-    world.settle().await;
-    assert!(world.fakes.take().contains(&Done::Drain(instance(2, 0))));
-    world.up(3, "yard").await;
-    let served = world.fakes.take();
-    assert_eq!(served[0], Done::Serve(SessionId(3), Generation(3)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

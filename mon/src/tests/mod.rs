@@ -4,5 +4,6 @@ mod account;
 mod alarm;
 mod link;
 mod order;
+mod own_network;
 mod tasks;
 pub(crate) mod world;

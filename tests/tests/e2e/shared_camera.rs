@@ -30,7 +30,7 @@ async fn time_that_others_set_back_costs_a_group_of_pictures_and_nothing_else() 
     });
     let before = flushes(&seen.await.unwrap()).len();
     let mut moorline = Moorline::with_short_segments().await;
-    let yard = Foreign::behind(&moorline, camera, Video::H264).await;
+    let yard = Foreign::near(&moorline, camera, Video::H264).await;
     moorline.until_recording("yard").await;
     yard.recorded_further(&moorline, ENOUGH).await;
     assert_eq!(yard.flushes().len(), before, "our PLAY was a seek");
@@ -77,6 +77,6 @@ async fn time_that_others_set_back_costs_a_group_of_pictures_and_nothing_else() 
     let lines = moorline.child().lines();
     let ended = lines
         .iter()
-        .filter(|line| line.contains("take ended") && line.contains("clock_step"));
+        .filter(|line| line.contains("a new take begins") && line.contains("clock_step"));
     assert_eq!(ended.count(), 2, "each jump ends a take");
 }

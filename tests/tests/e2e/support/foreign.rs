@@ -13,8 +13,8 @@ use super::{Dbclient, Moorline, SOON};
 pub(crate) struct Foreign {
     /// The camera's own server.
     pub(crate) camera: GstCamera,
-    /// Its tunnel.
-    pub(crate) _tunnel: Dbclient,
+    /// Its tunnel, if it calls by one.
+    _tunnel: Option<Dbclient>,
     video: Video,
 }
 
@@ -33,7 +33,20 @@ impl Foreign {
             .cli(&["camera", "add", "yard", "--path", &format!("/{path}")])
             .await;
         Self {
-            _tunnel: Dbclient::start(&added, camera.address()),
+            _tunnel: Some(Dbclient::start(&added, camera.address())),
+            camera,
+            video,
+        }
+    }
+
+    /// The same without a tunnel: a camera of our own network, whose other viewers use the URL that we use. GStreamer shares a stream among those
+    /// that name the same port and path, and through a tunnel we cannot know the port.
+    pub(crate) async fn near(moorline: &Moorline, camera: GstCamera, video: Video) -> Self {
+        moorline
+            .cli(&["camera", "add", "yard", "--rtsp", &camera.url()])
+            .await;
+        Self {
+            _tunnel: None,
             camera,
             video,
         }

@@ -225,7 +225,7 @@ async fn key_files_that_we_make_and_keys_that_dropbear_makes_are_the_same() {
         let key = PrivateKey::generate(algorithm).unwrap();
         let path = rig.home.path().join(algorithm.as_str());
         std::fs::write(&path, key.to_dropbear().unwrap().expose()).unwrap();
-        let mut command = rig.command(&moorline_testkit::peer::DROPBEARKEY);
+        let mut command = rig.command(&peer::DROPBEARKEY);
         command.arg("-y").arg("-f").arg(&path);
         let told = moorline_testkit::child::run("dropbearkey", command, SOON)
             .await
@@ -239,7 +239,7 @@ async fn key_files_that_we_make_and_keys_that_dropbear_makes_are_the_same() {
     }
     for (kind, size) in [("ed25519", None), ("ecdsa", Some("256"))] {
         let path = rig.home.path().join(kind);
-        let mut command = rig.command(&moorline_testkit::peer::DROPBEARKEY);
+        let mut command = rig.command(&peer::DROPBEARKEY);
         command.args(["-t", kind]).arg("-f").arg(&path);
         command.args(size.map(|size| ["-s", size]).iter().flatten());
         let told = moorline_testkit::child::run("dropbearkey", command, SOON)

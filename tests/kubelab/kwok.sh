@@ -1,11 +1,16 @@
 #!/bin/bash
-# kwok.sh up NODES | down: nodes without machines beside the real ones, for scale. They are tainted: only pods that tolerate
-# kwok.x-k8s.io/node go there, and "run" at once.
+# kwok.sh up NODES [open] | down: nodes without machines beside the real ones, for scale. They are tainted: only pods that tolerate
+# kwok.x-k8s.io/node go there, and "run" at once. `open`: not tainted; instead the real nodes take no new pods until `down`.
 . "$(dirname "$0")/lab.sh"
 need_inside
 case ${1:-} in
 up)
-    [[ ${2:-} =~ ^[0-9]+$ ]] || die "usage: kwok.sh up NODES"
+    [[ ${2:-} =~ ^[0-9]+$ && ${3:-open} = open ]] || die "usage: kwok.sh up NODES [open]"
+    taints='[{key: kwok.x-k8s.io/node, value: fake, effect: NoSchedule}]'
+    if [ "${3:-}" = open ]; then
+        taints='[]'
+        kubectl cordon -l 'type!=kwok' >/dev/null
+    fi
     # kwok has no stages of its own ("no stages found"); fetch.sh kept those of its module.
     for file in "$MOORLINE_LAB"/kwok/{node/fast,node/heartbeat-with-lease,"pod/$LAB_KWOK_PODS"}/*.yaml; do
         [ "${file##*/}" = kustomization.yaml ] || { echo --- && cat "$file"; }
@@ -19,7 +24,7 @@ up)
 apiVersion: v1
 kind: Node
 metadata: {name: fake-$i, annotations: {kwok.x-k8s.io/node: fake}, labels: {type: kwok, kubernetes.io/hostname: fake-$i}}
-spec: {taints: [{key: kwok.x-k8s.io/node, value: fake, effect: NoSchedule}]}
+spec: {taints: $taints}
 status: {allocatable: {cpu: "32", memory: 256Gi, pods: "110"}, capacity: {cpu: "32", memory: 256Gi, pods: "110"}}
 END
     done | kubectl create -f - >/dev/null
@@ -28,7 +33,8 @@ END
     ;;
 down)
     kubectl delete nodes -l type=kwok --wait=false >/dev/null
+    kubectl uncordon -l 'type!=kwok' >/dev/null
     kill_daemon kwok
     ;;
-*) die "usage: kwok.sh up NODES | down" ;;
+*) die "usage: kwok.sh up NODES [open] | down" ;;
 esac

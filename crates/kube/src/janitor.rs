@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! holder lives                      → nothing
+//! given back before it was used     → its pods, an earlier holder's, are drained
 //! holder gone, or a predecessor     → Grace, in memory: nothing is written, a camera that comes back claims on
 //! Grace over, or nobody's with pods → take over by compare-and-swap under the same generation: a claim meanwhile wins; then drain
 //! deleted, nothing left             → take the finalizer away
@@ -167,6 +168,12 @@ impl Janitor {
             self.pods.writer().owned().replica().name.clone(),
         );
         let now = writer.clock().monotonic();
+        for (id, own) in writer.owned().all() {
+            // A claim that came after its tunnel had gone was given back before any pod of it was looked after.
+            if own.released {
+                self.pods.take_over(&id);
+            }
+        }
         let mut taken = 0;
         let cameras = writer.cache().cameras();
         self.orphans

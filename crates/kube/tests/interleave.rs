@@ -16,9 +16,8 @@ use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
-    CameraDirectory as _, Claims as _, Holder, Holders as _, LinkEvent, LinkEvents as _, PodUid,
-    TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder,
-    WorkloadSpec, Workloads as _,
+    CameraDirectory as _, Holder, Holders as _, LinkEvent, LinkEvents as _, PodUid, WorkloadLinks,
+    WorkloadOrder, WorkloadSpec,
 };
 use moorline_core::{CameraId, Generation, SessionId};
 use moorline_kube::{
@@ -26,6 +25,7 @@ use moorline_kube::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use support::monitor::{Mailbox, Monitor};
 use support::{Api, CAMERAS, Fault, Mon, camera, server, session, within};
 
 const PODS: &str = "/api/v1/pods";
@@ -35,19 +35,6 @@ const GRACE: Duration = Duration::from_secs(10);
 
 fn yard() -> CameraId {
     "acme/yard".parse().unwrap()
-}
-
-/// The monitor's mailbox of tunnels, when nobody looks into it.
-struct Nobody;
-
-impl TunnelEvents for Nobody {
-    fn up(&self, _: TunnelUp) -> bool {
-        true
-    }
-
-    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
-
-    fn ended(&self, _: SessionId, _: TunnelEnd) {}
 }
 
 /// The gateway's part: which pods an order reaches.
@@ -77,10 +64,6 @@ impl WorkloadLinks for Told {
     }
 }
 
-impl WorkloadEvents for Told {
-    fn tell(&self, _: &CameraId, _: InstanceId, _: WorkloadEvent) {}
-}
-
 impl Told {
     /// Archivers that were told to drain.
     fn draining(&self) -> Vec<PodUid> {
@@ -97,7 +80,7 @@ struct Replica {
     leases: Leases,
     /// Its tasks that renew; `None` while it cannot.
     renews: Option<tokio::task::JoinHandle<()>>,
-    instance: Arc<Mutex<Option<InstanceId>>>,
+    monitor: Monitor,
 }
 
 impl Replica {
@@ -109,11 +92,12 @@ impl Replica {
         let (watch, client, cancel) = (cache.clone(), api.client(), mon.stop.clone());
         tokio::spawn(async move { watch.run(client, cancel).await });
         within("the first list of pods", cache.listed()).await;
+        let mailbox = Mailbox::default();
         let pods = Pods::new(
             mon.writer.clone(),
             cache,
             told.clone(),
-            told.clone(),
+            Arc::new(mailbox.clone()),
             KubeMemories::new(mon.directory.clone()),
             PodSettings {
                 gateway: "moorline-mon.moorline-system:8443".into(),
@@ -132,13 +116,14 @@ impl Replica {
         let janitor = Janitor::new(pods.clone(), leases.clone());
         let cancel = mon.stop.clone();
         tokio::spawn(async move { janitor.run(cancel).await });
+        let monitor = Monitor::new(&mon, pods.clone(), mailbox, GRACE);
         let mut replica = Self {
             mon,
             pods,
             told,
             leases,
             renews: None,
-            instance: Arc::default(),
+            monitor,
         };
         replica.renew();
         replica
@@ -157,83 +142,11 @@ impl Replica {
         }
     }
 
-    /// A tunnel comes up here and is claimed, as the monitor does it.
+    /// A tunnel comes up here.
     fn connect(&self, number: u64) {
-        let Some(record) = self.mon.directory.snapshot().get(&yard()).cloned() else {
-            return;
-        };
-        let session = SessionId(number);
-        let taken = self.mon.claims.events(Arc::new(Nobody)).up(TunnelUp {
-            session,
-            key: None,
-            camera: record.clone(),
-            peer: Some(([203, 0, 113, 9], 40_000).into()),
-            client: String::new(),
-        });
-        assert!(taken);
-        let had = matches!(self.mon.holders.holder(&yard()), Holder::Here(_));
-        let (claims, pods, instance) = (
-            self.mon.claims.clone(),
-            self.pods.clone(),
-            self.instance.clone(),
-        );
-        tokio::spawn(async move {
-            let Ok(generation) = claims.claim(&yard(), session).await else {
-                return;
-            };
-            let mut instance = instance.lock().unwrap();
-            match *instance {
-                Some(instance) if had => {
-                    pods.order(&yard(), instance, WorkloadOrder::Rebind { generation });
-                }
-                _ => {
-                    let new = InstanceId {
-                        generation,
-                        ordinal: 0,
-                    };
-                    *instance = Some(new);
-                    pods.start(WorkloadSpec {
-                        instance: new,
-                        camera: record,
-                        generation,
-                        gaps: Vec::new(),
-                        durable_until: None,
-                        recorded_from: None,
-                    });
-                }
-            }
-        });
-    }
-
-    /// The tunnel that is served here is lost; unless it comes back, its pods drain after the grace.
-    fn lose(&self) {
-        let own = self.mon.owned.get(&yard());
-        let Some((own, session)) = own.and_then(|own| Some((own.clone(), own.session?))) else {
-            return;
-        };
-        let events = self.mon.claims.events(Arc::new(Nobody));
-        events.ended(session, TunnelEnd::Lost);
-        let (owned, claims, pods, instance) = (
-            self.mon.owned.clone(),
-            self.mon.claims.clone(),
-            self.pods.clone(),
-            self.instance.clone(),
-        );
-        tokio::spawn(async move {
-            tokio::time::sleep(GRACE).await;
-            let same = owned.get(&yard());
-            if same.is_none_or(|now| now.generation != own.generation) {
-                return;
-            }
-            // As the monitor: until it is written.
-            while claims.release(&yard(), own.generation).await.is_err() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            if let Some(instance) = instance.lock().unwrap().take() {
-                let budget = Duration::from_secs(60);
-                pods.order(&yard(), instance, WorkloadOrder::Drain { budget });
-            }
-        });
+        if let Some(record) = self.mon.directory.snapshot().get(&yard()).cloned() {
+            self.monitor.connect(record, SessionId(number));
+        }
     }
 }
 
@@ -360,7 +273,7 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
     for (number, step) in (1..).zip(steps) {
         match step {
             Step::Connect(which) => replicas[which].connect(number),
-            Step::Lose(which) => replicas[which].lose(),
+            Step::Lose(which) => replicas[which].monitor.lose(),
             Step::Lease(which) => replicas[which].toggle_lease(),
             Step::Wrong(kind, fault) => {
                 let (method, path) = [
@@ -383,6 +296,9 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     let name = pod["metadata"]["name"].as_str().unwrap();
                     api.remove(PODS, "t-acme", name);
                 }
+                replicas
+                    .iter()
+                    .for_each(|replica| replica.monitor.removed());
                 api.put(CAMERAS, camera("acme", "yard"));
             }
             Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
@@ -397,7 +313,7 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
     }
     for _ in 0..8 {
         tokio::time::sleep(Duration::from_secs(30)).await;
-        replicas.iter().for_each(Replica::lose);
+        replicas.iter().for_each(|replica| replica.monitor.lose());
         watched.look(&api, &replicas)?;
     }
     let pods: Vec<String> = api.list(PODS).iter().map(uid).collect();
@@ -407,14 +323,10 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Connections, losses, faults of the API server, Leases that run out, cameras that are made again.
-    ///
-    /// Fails in some runs: after two connections within a millisecond, or a Camera that was made again, pods or the holder's name stay. Whether the
-    /// product does so or this test is not known (docs/design/cluster.md).
     #[test]
-    #[ignore = "long: fails in some runs, and it is not understood yet whether the product does"]
     fn one_serves_no_spool_is_lost_and_everything_ends(steps in proptest::collection::vec(step(), 1..20)) {
         in_simulated_time(steps)?;
     }

@@ -88,7 +88,7 @@ fn on_the_lab(
     }
     println!("==> programs of the cluster lab");
     let start = Instant::now();
-    if let Err(error) = lab::fetch_for_tests() {
+    if let Err(error) = lab::fetch_for_tests(options.long) {
         skip(
             cases,
             &format!("the cluster lab cannot be had here: {error:#}"),

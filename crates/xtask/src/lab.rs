@@ -83,9 +83,9 @@ fn fetch(what: &[&str]) -> Result<()> {
     succeed(script("fetch.sh").args(what))
 }
 
-/// Gets what is missing of what the tests need.
-pub(crate) fn fetch_for_tests() -> Result<()> {
-    fetch(&["tests"])
+/// Gets what is missing of what the tests need; those of the long tier need more.
+pub(crate) fn fetch_for_tests(long: bool) -> Result<()> {
+    fetch(if long { &[] } else { &["tests"] })
 }
 
 /// Why the lab cannot run on this machine, if so.

@@ -25,6 +25,7 @@ mod outages;
 mod refused;
 mod replicas;
 mod restricted;
+mod scale;
 mod support;
 mod writes;
 mod written;

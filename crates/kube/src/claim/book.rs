@@ -68,6 +68,10 @@ impl TunnelEvents for SessionEvents {
         self.next.stolen(camera, peer, client);
     }
 
+    fn token_spent(&self, camera: &CameraId, peer: SocketAddr, client: &str) {
+        self.next.token_spent(camera, peer, client);
+    }
+
     fn ended(&self, session: SessionId, end: TunnelEnd) {
         self.claims
             .book()

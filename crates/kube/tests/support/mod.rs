@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod api;
+pub(crate) mod monitor;
 pub(crate) mod workloads;
 
 use std::sync::{Arc, Mutex};

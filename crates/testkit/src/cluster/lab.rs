@@ -111,6 +111,17 @@ impl Lab {
         Ok(fault)
     }
 
+    /// Nodes without machines, each for 110 pods that "run" at once (kwok): all new pods go there until the returned value takes them away.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with what the script said.
+    pub async fn without_machines(&self, nodes: u32) -> Result<Fault, Error> {
+        let script = self.scripts.join("kwok.sh");
+        let fault = Fault::new(&script, &["down"]);
+        run(&script, &["up", &nodes.to_string(), "open"]).await?;
+        Ok(fault)
+    }
+
     /// Undoes whatever a former test left: parts answer, nodes run and are Ready.
     pub(super) async fn heal(&self, cluster: &Cluster) -> Result<(), Error> {
         let script = self.scripts.join("part.sh");

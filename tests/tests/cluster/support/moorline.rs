@@ -90,7 +90,7 @@ impl Moorline {
     }
 
     /// Lines of a camera's `known_hosts` for the server at this address.
-    pub(super) fn known_hosts(&self, host: IpAddr) -> String {
+    pub(crate) fn known_hosts(&self, host: IpAddr) -> String {
         let lines = self.host_keys.iter().map(|key| format!("{host} {key}\n"));
         lines.collect()
     }

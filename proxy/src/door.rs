@@ -11,12 +11,12 @@
 //! ended, at the latest after [`crate::DoorConfig::goodbye`] plus a second (P8).
 
 mod accept;
-mod strangers;
 mod visitor;
 
 use std::sync::Arc;
 
 use moorline_base::clock::{sleep, timeout};
+use moorline_base::crowd::Crowd;
 use moorline_base::net::Acceptor;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::port::{Audit, Users};
@@ -27,7 +27,6 @@ use tracing::Instrument as _;
 
 use crate::config::DoorConfig;
 use crate::hub::Hub;
-use strangers::Strangers;
 use visitor::Guests;
 pub(crate) use visitor::Visitor;
 
@@ -38,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) users: Arc<dyn Users>,
     pub(crate) audit: Arc<dyn Audit>,
     pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) strangers: Arc<Strangers>,
+    pub(crate) strangers: Crowd,
     pub(crate) guests: Guests,
 }
 
@@ -66,11 +65,12 @@ impl FrontDoor {
     ) -> Self {
         Self(Arc::new(Shared {
             clock: hub.clock().clone(),
-            strangers: Arc::new(Strangers::new(
+            strangers: Crowd::counted(
                 config.strangers,
                 config.strangers_per_prefix,
-                hub.metrics().clone(),
-            )),
+                hub.metrics().strangers.clone(),
+                hub.metrics().strangers_evicted.clone(),
+            ),
             guests: Guests::new(config.connections_per_user),
             config,
             hub,

@@ -24,6 +24,7 @@ pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod crowd;
 pub mod error;
 pub mod files;
 pub mod logging;

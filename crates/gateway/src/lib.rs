@@ -40,7 +40,6 @@ mod reread;
 mod server;
 mod serving;
 mod signer;
-mod strangers;
 #[cfg(test)]
 mod testing;
 mod ticket;

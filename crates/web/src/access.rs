@@ -4,11 +4,11 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use moorline_base::crowd::Place;
 use moorline_core::user::{Role, User};
 use moorline_core::{CameraId, TenantId, Timestamp};
 
 use crate::problem::Problem;
-use crate::serve::Place;
 use crate::site::Site;
 
 /// The session cookie. The prefix makes browsers insist on Secure, no Domain and Path=/.

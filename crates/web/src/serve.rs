@@ -5,7 +5,6 @@
 //!
 //! How the tasks end: at cancellation they take no new connection; each connection gets 3 s for its request and closes.
 
-mod crowd;
 mod steady;
 
 use std::io;
@@ -21,6 +20,7 @@ use futures::stream;
 use futures::stream::StreamExt as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use moorline_base::clock::{SharedClock, SystemClock, sleep, timeout};
+use moorline_base::crowd::{Crowd, Place};
 use moorline_base::net::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -30,8 +30,6 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use crate::access::Local;
-use crowd::Crowd;
-pub(crate) use crowd::Place;
 use steady::Steady;
 
 /// Connections at once.
@@ -84,7 +82,7 @@ pub async fn https(
     let crowd = Crowd::new(CONNECTIONS, PER_PREFIX);
     let mut acceptor = Acceptor::new("https", listener, clock.clone(), stop.clone());
     while let Some((stream, peer)) = acceptor.next().await {
-        let Some(place) = Crowd::admit(&crowd, peer.ip()) else {
+        let Some(place) = crowd.admit(peer.ip()) else {
             continue;
         };
         let (tls, router, clock, stop) = (tls.clone(), router.clone(), clock.clone(), stop.clone());
@@ -253,7 +251,7 @@ mod tests {
 
     struct Served {
         peer: DuplexStream,
-        crowd: Arc<Crowd>,
+        crowd: Crowd,
         place: Place,
         stop: CancellationToken,
         ended: tokio::task::JoinHandle<()>,
@@ -265,7 +263,7 @@ mod tests {
             .route("/", post(|body: String| async move { body }))
             .route("/large", post(|| async { vec![0_u8; 1 << 20] }));
         let crowd = Crowd::new(8, 8);
-        let place = Crowd::admit(&crowd, IpAddr::from([192, 0, 2, 1])).unwrap();
+        let place = crowd.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
         let from = From {
             peer: None,
             place: Some(place.clone()),
@@ -357,7 +355,7 @@ mod tests {
     async fn whoever_needs_the_place_ends_a_stranger() {
         let served = serve(NONE);
         let room: Vec<_> = (0..8)
-            .map(|_| Crowd::admit(&served.crowd, IpAddr::from([192, 0, 2, 9])))
+            .map(|_| served.crowd.admit(IpAddr::from([192, 0, 2, 9])))
             .collect();
         assert!(room.iter().all(Option::is_some));
         ends(served).await;

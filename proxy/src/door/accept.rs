@@ -25,7 +25,9 @@ pub(super) async fn serve(
     cancel: CancellationToken,
 ) {
     let started = door.clock.monotonic();
-    let visitor = Visitor::new(&door, peer.ip());
+    let Some(visitor) = Visitor::new(&door, peer.ip()) else {
+        return;
+    };
     if let Err(error) =
         rustix::net::sockopt::set_socket_send_buffer_size(&stream, door.config.send_buffer)
     {

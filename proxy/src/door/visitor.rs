@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_base::CancellationToken;
+use moorline_base::crowd::Place;
 use moorline_core::port::{AuditEntry, AuditEvent, Users};
 use moorline_core::user::{StreamSecret, User};
 use moorline_core::{CameraId, SourceName, Timestamp};
 use moorline_rtsp::auth::Ha1;
 
 use super::Shared;
-use super::strangers::{Place, Strangers};
 use crate::hub::Hub;
 
 /// One connection: a stranger until it has authenticated, a guest after.
@@ -118,17 +118,19 @@ impl Guests {
 }
 
 impl Visitor {
-    pub(super) fn new(door: &Arc<Shared>, address: IpAddr) -> Self {
-        let dismissed = CancellationToken::new();
-        Self {
-            place: Some(Strangers::admit(&door.strangers, address, &dismissed)),
+    /// `None`: there is no room.
+    pub(super) fn new(door: &Arc<Shared>, address: IpAddr) -> Option<Self> {
+        let place = door.strangers.admit(address)?;
+        let dismissed = place.dismissed().clone();
+        Some(Self {
+            place: Some(place),
             door: Arc::clone(door),
             address,
             dismissed,
             claimed: None,
             guest: None,
             viewed: None,
-        }
+        })
     }
 
     /// Cancelled when the connection has to go.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::timeout;
+use moorline_base::crowd::Crowd;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::Timestamp;
 use moorline_core::port::{LiveFeed, Poster, ReaderRole, RelayError, Relays};
@@ -29,7 +30,6 @@ use crate::head::Head;
 use crate::metrics::{Reason, TicketMetrics};
 use crate::server::{bearer, camera_of};
 use crate::serving::{self, Answer, STRANGER, Tls, WRITE};
-use crate::strangers::Strangers;
 use crate::ticket::{Ticket, TicketCheck};
 use frame::Frame;
 pub use key::RelayKey;
@@ -48,7 +48,7 @@ struct Shared {
     key: RelayKey,
     check: Arc<TicketCheck>,
     relays: Arc<dyn Relays>,
-    strangers: Strangers,
+    strangers: Crowd,
     metrics: TicketMetrics,
 }
 
@@ -75,7 +75,7 @@ impl TicketDoor {
         metrics: TicketMetrics,
     ) -> Self {
         Self(Arc::new(Shared {
-            strangers: Strangers::new(STRANGERS, metrics.evicted.clone()),
+            strangers: Crowd::of_nodes(STRANGERS, metrics.evicted.clone()),
             clock,
             key,
             check,
@@ -108,11 +108,13 @@ async fn connection(
 ) {
     let clock = Arc::clone(&shared.clock);
     let introduced = {
-        let place = shared.strangers.admit(peer.ip());
+        let Some(place) = shared.strangers.admit(peer.ip()) else {
+            return;
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err((None, Answer::refusal(0, "stopping"))),
-            () = place.dismissed.cancelled() => Err((None, Answer::refusal(0, "evicted"))),
+            () = place.dismissed().cancelled() => Err((None, Answer::refusal(0, "evicted"))),
             introduced = timeout(&*clock, STRANGER, introduce(&shared, stream)) => {
                 introduced.unwrap_or_else(|_| Err((None, Answer::refusal(0, "too_slow"))))
             }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::{sleep, timeout};
+use moorline_base::crowd::Crowd;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
@@ -40,7 +41,6 @@ use crate::callers::Callers;
 use crate::head::Head;
 use crate::metrics::{self, GatewayMetrics, Reason};
 use crate::serving::{self, Answer, STRANGER, Tls, phrase};
-use crate::strangers::Strangers;
 use crate::ticket::{TicketPublics, print_publics};
 use crate::tls::{ServerTls, names};
 pub use links::Links;
@@ -104,7 +104,7 @@ pub(crate) struct Shared {
     parts: GatewayParts,
     config: GatewayConfig,
     name: ServerName<'static>,
-    strangers: Strangers,
+    strangers: Crowd,
     callers: Callers,
     streams: Streams,
     questions: Semaphore,
@@ -140,7 +140,7 @@ impl Gateway {
     pub fn new(parts: GatewayParts, config: GatewayConfig) -> Result<Self, InvalidService> {
         let name = server_name(&config.service)?;
         Ok(Self(Arc::new(Shared {
-            strangers: Strangers::new(config.strangers, parts.metrics.evicted.clone()),
+            strangers: Crowd::of_nodes(config.strangers, parts.metrics.evicted.clone()),
             callers: Callers::new(
                 Arc::clone(&parts.identities),
                 Arc::clone(&parts.clock),
@@ -205,11 +205,13 @@ async fn connection(
 ) {
     let clock = Arc::clone(&shared.parts.clock);
     let introduced = {
-        let place = shared.strangers.admit(peer.ip());
+        let Some(place) = shared.strangers.admit(peer.ip()) else {
+            return;
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err("stopping"),
-            () = place.dismissed.cancelled() => Err("evicted"),
+            () = place.dismissed().cancelled() => Err("evicted"),
             introduced = timeout(&*clock, STRANGER, introduce(&shared, stream, peer.ip())) => introduced.unwrap_or(Err("too_slow")),
         }
     };

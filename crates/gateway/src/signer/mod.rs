@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moorline_base::clock::timeout;
+use moorline_base::crowd::Crowd;
 use moorline_base::rate::Limiter;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::Role;
@@ -39,7 +40,6 @@ use crate::head::Head;
 use crate::metrics::{SignerAnswer, SignerMetrics};
 use crate::server::bearer;
 use crate::serving::{self, Answer, STRANGER, Tls};
-use crate::strangers::Strangers;
 use crate::ticket::{LIFETIME, Ticket, TicketSigner};
 use crate::tls::ServerTls;
 use protocol::{
@@ -101,7 +101,7 @@ impl Default for SignerConfig {
 struct Shared {
     parts: SignerParts,
     config: SignerConfig,
-    strangers: Strangers,
+    strangers: Crowd,
     callers: Callers,
     requests: Mutex<Limiter<CameraId>>,
     digests: Digests,
@@ -125,7 +125,7 @@ impl Signer {
     #[must_use]
     pub fn new(parts: SignerParts, config: SignerConfig) -> Self {
         Self(Arc::new(Shared {
-            strangers: Strangers::new(config.strangers, parts.metrics.evicted.clone()),
+            strangers: Crowd::of_nodes(config.strangers, parts.metrics.evicted.clone()),
             callers: Callers::new(
                 Arc::clone(&parts.identities),
                 Arc::clone(&parts.clock),
@@ -150,10 +150,12 @@ impl Signer {
 async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let clock = Arc::clone(&shared.parts.clock);
     let introduced = {
-        let place = shared.strangers.admit(peer.ip());
+        let Some(place) = shared.strangers.admit(peer.ip()) else {
+            return;
+        };
         tokio::select! {
             biased;
-            () = place.dismissed.cancelled() => Err((None, Answer::refusal(0, "evicted"))),
+            () = place.dismissed().cancelled() => Err((None, Answer::refusal(0, "evicted"))),
             introduced = timeout(&*clock, STRANGER, introduce(&shared, stream, peer.ip())) => {
                 introduced.unwrap_or_else(|_| Err((None, Answer::refusal(0, "too_slow"))))
             }

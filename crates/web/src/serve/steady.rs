@@ -7,10 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use moorline_base::clock::{SharedClock, sleep};
+use moorline_base::crowd::Place;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
-
-use super::crowd::Place;
 
 /// A stream with a deadline on each step of writing.
 pub(super) struct Steady<S> {

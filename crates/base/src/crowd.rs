@@ -1,19 +1,31 @@
-//! Who is connected: counted in all and by network, and bounded (P9, S9). When full, the oldest stranger of the network with most strangers
-//! makes room, so that a flood puts out its own; who has signed in is never put out.
+//! Who is connected to a listener: counted in all and by network, and bounded (P9, S9). When full, the oldest stranger of the network with most
+//! strangers makes room, so that a flood puts out its own; who has signed in is never put out.
+//!
+//! Does not own: sockets and deadlines. A connection that is dismissed closes itself. A server whose connections leave the crowd once they have
+//! signed in drops their places; one that counts them on says [`Place::welcome`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use moorline_base::rate::Prefix;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
-/// The connections of a listener.
+use crate::rate::Prefix;
+
+/// The connections of a listener. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Crowd(Arc<Inner>);
+
 #[derive(Debug)]
-pub(super) struct Crowd {
+struct Inner {
     present: Mutex<Present>,
     limit: usize,
     per_prefix: usize,
+    prefixes: fn(IpAddr) -> Vec<Prefix>,
+    here: Gauge,
+    evicted: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -39,47 +51,77 @@ struct Count {
 
 /// The place of a connection: a stranger's until somebody signs in over it. Given back when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub(crate) struct Place(Arc<Held>);
+pub struct Place(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    crowd: Arc<Crowd>,
+    crowd: Crowd,
     id: u64,
     dismissed: CancellationToken,
 }
 
 impl Crowd {
-    pub(super) fn new(limit: usize, per_prefix: usize) -> Arc<Self> {
-        Arc::new(Self {
+    /// Room for `limit` connections, `per_prefix` of them from one /24, /48 or /64; at least one each.
+    #[must_use]
+    pub fn new(limit: usize, per_prefix: usize) -> Self {
+        Self::counted(limit, per_prefix, Gauge::default(), Counter::default())
+    }
+
+    /// The same, which tells how many are here and how many strangers had to make room.
+    #[must_use]
+    pub fn counted(limit: usize, per_prefix: usize, here: Gauge, evicted: Counter) -> Self {
+        Self(Arc::new(Inner {
             present: Mutex::default(),
-            limit,
-            per_prefix,
-        })
+            limit: limit.max(1),
+            per_prefix: per_prefix.max(1),
+            prefixes: |address| Prefix::all(address).collect(),
+            here,
+            evicted,
+        }))
+    }
+
+    /// Of a listener inside a cluster, where a /24 or /64 is about a node, and a /48 all of them: a pod that floods puts out its own node's.
+    #[must_use]
+    pub fn of_nodes(limit: usize, evicted: Counter) -> Self {
+        Self(Arc::new(Inner {
+            present: Mutex::default(),
+            limit: limit.max(1),
+            per_prefix: usize::MAX,
+            prefixes: |address| vec![Prefix::narrow(address)],
+            here: Gauge::default(),
+            evicted,
+        }))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Present) -> T) -> T {
-        change(&mut self.present.lock().unwrap_or_else(PoisonError::into_inner))
+        let present = &self.0.present;
+        let mut present = present.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = change(&mut present);
+        let count = i64::try_from(present.entries.len()).unwrap_or(i64::MAX);
+        self.0.here.set(count);
+        value
     }
 
     /// Takes a place; whoever has to make room is dismissed. `None`: all places belong to people who have signed in.
-    pub(super) fn admit(crowd: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let prefixes: Vec<Prefix> = Prefix::all(address).collect();
+    #[must_use]
+    pub fn admit(&self, address: IpAddr) -> Option<Place> {
+        let prefixes = (self.0.prefixes)(address);
         let dismissed = CancellationToken::new();
         let dismiss = dismissed.clone();
-        let id = crowd.with(|present| {
+        let id = self.with(|present| {
             for prefix in &prefixes {
                 let all = present.prefixes.get(prefix).map_or(0, |count| count.all);
-                if all >= crowd.per_prefix && !present.put_out(*prefix) {
-                    return None;
+                if all >= self.0.per_prefix {
+                    present.put_out(*prefix)?;
+                    self.0.evicted.inc();
                 }
             }
-            if present.entries.len() >= crowd.limit {
+            if present.entries.len() >= self.0.limit {
                 let counts = present.prefixes.iter();
                 let (prefix, _) =
                     counts.max_by_key(|(prefix, count)| (count.strangers, **prefix))?;
-                if !present.put_out(*prefix) {
-                    return None;
-                }
+                present.put_out(*prefix)?;
+                self.0.evicted.inc();
             }
             for prefix in &prefixes {
                 let count = present.prefixes.entry(*prefix).or_default();
@@ -95,9 +137,8 @@ impl Crowd {
             present.entries.insert(present.next, entry);
             Some(present.next)
         })?;
-        let crowd = Arc::clone(crowd);
         Some(Place(Arc::new(Held {
-            crowd,
+            crowd: self.clone(),
             id,
             dismissed,
         })))
@@ -106,17 +147,19 @@ impl Crowd {
 
 impl Place {
     /// Cancelled when the connection has to make room.
-    pub(super) fn dismissed(&self) -> &CancellationToken {
+    #[must_use]
+    pub fn dismissed(&self) -> &CancellationToken {
         &self.0.dismissed
     }
 
     /// Somebody has signed in: the place is theirs.
-    pub(crate) fn welcome(&self) {
+    pub fn welcome(&self) {
         self.0.crowd.with(|present| present.welcome(self.0.id));
     }
 
     /// Whether nobody has signed in over this connection yet.
-    pub(super) fn is_strangers(&self) -> bool {
+    #[must_use]
+    pub fn is_strangers(&self) -> bool {
         self.0.crowd.with(|present| {
             let entry = present.entries.get(&self.0.id);
             entry.is_none_or(|entry| entry.is_stranger)
@@ -131,15 +174,16 @@ impl Drop for Held {
 }
 
 impl Present {
-    /// Dismisses the oldest stranger of a network, if there is one.
-    fn put_out(&mut self, prefix: Prefix) -> bool {
+    /// Dismisses the oldest stranger of a network; `None`: there is none.
+    fn put_out(&mut self, prefix: Prefix) -> Option<()> {
         let oldest = self
             .entries
             .iter()
             .find(|(_, entry)| entry.is_stranger && entry.prefixes.contains(&prefix))
             .map(|(id, _)| *id);
-        let entry = oldest.and_then(|id| self.remove(id));
-        entry.map(|entry| entry.dismiss.cancel()).is_some()
+        let entry = oldest.and_then(|id| self.remove(id))?;
+        entry.dismiss.cancel();
+        Some(())
     }
 
     fn welcome(&mut self, id: u64) {
@@ -175,13 +219,14 @@ impl Present {
 mod tests {
     use super::*;
 
-    fn from(crowd: &Arc<Crowd>, address: [u8; 4]) -> Option<Place> {
-        Crowd::admit(crowd, IpAddr::from(address))
+    fn from(crowd: &Crowd, address: [u8; 4]) -> Option<Place> {
+        crowd.admit(IpAddr::from(address))
     }
 
     #[test]
     fn a_flood_puts_out_its_own_and_nobody_who_has_signed_in() {
-        let crowd = Crowd::new(4, 3);
+        let (here, evicted) = (Gauge::default(), Counter::default());
+        let crowd = Crowd::counted(4, 3, here.clone(), evicted.clone());
         let guest = from(&crowd, [192, 0, 2, 200]).unwrap();
         guest.welcome();
         assert!(!guest.is_strangers());
@@ -199,8 +244,23 @@ mod tests {
         for place in [&guest, &quiet, &other] {
             assert!(!place.dismissed().is_cancelled());
         }
+        assert_eq!((here.get(), evicted.get()), (4, 3));
         drop((guest, quiet, flood, other));
+        assert_eq!(here.get(), 0);
         assert!(crowd.with(|present| present.entries.is_empty() && present.prefixes.is_empty()));
+    }
+
+    #[test]
+    fn a_pod_that_floods_puts_out_its_own_node_s() {
+        let evicted = Counter::default();
+        let crowd = Crowd::of_nodes(3, evicted.clone());
+        let from = |address: &str| crowd.admit(address.parse().unwrap()).unwrap();
+        let quiet = from("fd00:1:1:1::1");
+        let flood = [from("fd00:1:1:2::1"), from("fd00:1:1:2::2")];
+        let late = from("fd00:1:1:3::1");
+        let out = [&quiet, &flood[0], &flood[1], &late];
+        let out = out.map(|place| place.dismissed().is_cancelled());
+        assert_eq!((out, evicted.get()), ([false, true, false, false], 1));
     }
 
     #[test]

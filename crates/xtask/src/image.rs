@@ -199,7 +199,14 @@ impl Target {
         let variable = self.triple.to_uppercase().replace('-', "_");
         let mut command = cargo();
         command
-            .args(["build", "--locked", "--release", "--package", "moorline"])
+            .args([
+                "build",
+                "--locked",
+                "--profile",
+                "dist",
+                "--package",
+                "moorline",
+            ])
             .args(["--bin", "moorline", "--target", &self.triple])
             .env("CARGO_TARGET_DIR", directory)
             .env(

@@ -376,6 +376,7 @@ fn told(camera: &CameraId, finding: &Finding) -> VerifyFinding {
                 Torn::Empty => "it has no bytes",
                 Torn::NoInit => "it does not begin as a segment does",
                 Torn::Cut => "its end is cut off, or bytes in it are spoiled",
+                Torn::Spoiled => "bytes of it are spoiled: the checksum of a fragment is another",
             };
             ("damaged", key.clone(), why.to_owned())
         }

@@ -1,6 +1,9 @@
-//! The outline of a segment: ftyp, moov, then whole boxes up to the last byte. What is in them is `fmp4`'s matter.
+//! The outline of a segment: ftyp, moov, then whole boxes up to the last byte, and fragments whose checksum holds. What else is in them is
+//! `fmp4`'s matter.
 
 use serde::Serialize;
+
+use super::sum::Sum;
 
 /// What is wrong with an object's outline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -12,6 +15,8 @@ pub enum Torn {
     NoInit,
     /// Its last box is cut off, or what follows is no box: a zero-filled tail, for example.
     Cut,
+    /// A fragment is not what was written: its checksum is another, or its boxes are not in their order.
+    Spoiled,
 }
 
 /// Walks the boxes of an object whose bytes come in pieces.
@@ -21,6 +26,7 @@ pub(super) struct Outline {
     /// Bytes of the present box that are still to come.
     rest: u64,
     boxes: usize,
+    sum: Sum,
 }
 
 impl Outline {
@@ -30,8 +36,13 @@ impl Outline {
                 let skipped = usize::try_from(self.rest)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len());
+                let (passed, others) = bytes.split_at(skipped);
+                self.sum.push(passed);
                 self.rest -= skipped as u64;
-                bytes = bytes.get(skipped..).unwrap_or_default();
+                bytes = others;
+                if self.rest == 0 {
+                    self.sum.ends()?;
+                }
                 continue;
             }
             let (byte, others) = match bytes.split_first() {
@@ -55,6 +66,7 @@ impl Outline {
         match () {
             () if !self.has_init() => Err(Torn::NoInit),
             () if self.rest > 0 || !self.header.is_empty() => Err(Torn::Cut),
+            () if !self.sum.is_complete() => Err(Torn::Cut),
             () => Ok(()),
         }
     }
@@ -82,9 +94,13 @@ impl Outline {
         self.rest = size
             .checked_sub(self.header.len() as u64)
             .ok_or(Torn::Cut)?;
+        self.sum.begins(*kind, size, &self.header)?;
         self.boxes += 1;
         self.header.clear();
-        Ok(())
+        match self.rest {
+            0 => self.sum.ends(),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod boxes;
 mod look;
+mod sum;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub enum Depth {
         /// 1: all of them.
         every: usize,
     },
-    /// Every byte: that its boxes are whole, and that its digest is the one it was stored with, where the store tells it.
+    /// Every byte: that its boxes are whole, that each fragment's checksum holds, and that its digest is the one it was stored with, where
+    /// the store tells it.
     Whole,
 }
 

@@ -223,6 +223,7 @@ mod tests {
         crowd.admit(IpAddr::from(address))
     }
 
+    /// P9, S9.
     #[test]
     fn a_flood_puts_out_its_own_and_nobody_who_has_signed_in() {
         let (here, evicted) = (Gauge::default(), Counter::default());

@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
@@ -42,11 +42,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer may take (promise P9).
 #[derive(Debug, Clone, Copy)]
 struct Deadlines {
-    /// For a TLS handshake, for a request's head, for its body.
+    /// From the accepted connection to the head of its first request, handshake included; for each later head; for a body. As long after its
+    /// beginning, a connection over which nobody has signed in takes no further request.
     step: Duration,
     /// For taking a piece of an answer.
     stalled: Duration,
-    /// In all, until somebody signs in over the connection.
+    /// In all, for a request that was made in time by somebody who has not signed in: it may have a body, and an answer to be taken.
     stranger: Duration,
     /// For the requests that are under way when the server stops.
     goodbye: Duration,
@@ -85,24 +86,36 @@ pub async fn https(
         let Some(place) = crowd.admit(peer.ip()) else {
             continue;
         };
-        let (tls, router, clock, stop) = (tls.clone(), router.clone(), clock.clone(), stop.clone());
-        connections.spawn(async move {
-            let shaken = tokio::select! {
-                shaken = timeout(&*clock, DEADLINES.step, tls.accept(stream)) => shaken,
-                () = stop.cancelled() => return,
-                () = place.dismissed().cancelled() => return,
-            };
-            if let Ok(Ok(stream)) = shaken {
-                let from = From {
-                    peer: Some(Peer(peer)),
-                    place: Some(place),
-                };
-                connection(stream, router, from, clock, DEADLINES, stop).await;
-            }
-        });
+        let guest = Guest {
+            from: From {
+                peer: Some(Peer(peer)),
+                place: Some(place),
+            },
+            since: clock.monotonic(),
+            router: router.clone(),
+            clock: clock.clone(),
+            deadlines: DEADLINES,
+        };
+        connections.spawn(shake_hands(stream, tls.clone(), guest, stop.clone()));
     }
     connections.close();
     connections.wait().await;
+}
+
+/// A TLS handshake, and what is asked behind it.
+async fn shake_hands<S>(stream: S, tls: TlsAcceptor, guest: Guest, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let dismissed = guest.from.dismissed();
+    let shaken = tokio::select! {
+        shaken = timeout(&*guest.clock, guest.deadlines.step, tls.accept(stream)) => shaken,
+        () = stop.cancelled() => return,
+        () = dismissed.cancelled() => return,
+    };
+    if let Ok(Ok(stream)) = shaken {
+        connection(stream, guest, stop).await;
+    }
 }
 
 /// Serves the command line over a Unix socket until cancelled. Whoever can open the 0600 socket is the operator. No error ends it: without
@@ -126,12 +139,17 @@ pub async fn local(listener: UnixListener, router: Router, stop: CancellationTok
                 continue;
             }
         };
-        let nobody = From {
-            peer: None,
-            place: None,
+        let operator = Guest {
+            from: From {
+                peer: None,
+                place: None,
+            },
+            since: clock.monotonic(),
+            router: router.clone(),
+            clock: clock.clone(),
+            deadlines: DEADLINES,
         };
-        let (router, clock, stop) = (router.clone(), clock.clone(), stop.clone());
-        connections.spawn(connection(stream, router, nobody, clock, DEADLINES, stop));
+        connections.spawn(connection(stream, operator, stop.clone()));
     }
     connections.close();
     connections.wait().await;
@@ -151,22 +169,61 @@ struct From {
     place: Option<Place>,
 }
 
-/// Serves one connection until its peer, a deadline, somebody who needs its place, or the server's stop ends it.
-async fn connection<S>(
-    stream: S,
-    router: Router,
+impl From {
+    /// Cancelled when the connection has to make room for another.
+    fn dismissed(&self) -> CancellationToken {
+        let place = self.place.as_ref();
+        place.map_or_else(CancellationToken::new, |place| place.dismissed().clone())
+    }
+
+    /// Whether nobody has signed in over the connection.
+    fn is_stranger(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_strangers)
+    }
+}
+
+/// One connection: whose, since when, and what serves it.
+struct Guest {
     from: From,
+    since: Instant,
+    router: Router,
     clock: SharedClock,
     deadlines: Deadlines,
-    stop: CancellationToken,
-) where
+}
+
+impl Guest {
+    /// What is left of a time that began with the connection.
+    fn left(&self, of: Duration) -> Duration {
+        of.saturating_sub(self.clock.monotonic().saturating_duration_since(self.since))
+    }
+
+    /// Returns when so long after its beginning nobody has signed in over the connection.
+    async fn is_strange_after(&self, limit: Duration) {
+        let never = CancellationToken::new();
+        let _ = sleep(&*self.clock, self.left(limit), &never).await;
+        if !self.from.is_stranger() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Serves one connection until its peer, a deadline, somebody who needs its place, or the server's stop ends it.
+async fn connection<S>(stream: S, guest: Guest, stop: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let From { peer, place } = from;
-    let steady = Steady::new(stream, clock.clone(), deadlines.stalled, place.clone());
+    let (clock, deadlines) = (guest.clock.clone(), guest.deadlines);
+    let dismissed = guest.from.dismissed();
+    let steady = Steady::new(
+        stream,
+        clock.clone(),
+        deadlines.stalled,
+        guest.from.place.clone(),
+    );
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
-        let (asked, place, clock) = (Arc::clone(&asked), place.clone(), clock.clone());
+        let (asked, clock, router) = (Arc::clone(&asked), clock.clone(), guest.router.clone());
+        let (peer, place) = (guest.from.peer, guest.from.place.clone());
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             asked.store(true, Ordering::Relaxed);
             let mut request = request.map(|body| punctual(Body::new(body), &clock, deadlines.step));
@@ -186,28 +243,26 @@ async fn connection<S>(
         .max_buf_size(64 << 10);
     let served = builder.serve_connection(TokioIo::new(steady), service);
     let mut served = std::pin::pin!(served.with_upgrades());
-    let has_to_go = async {
-        let Some(place) = &place else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            () = place.dismissed().cancelled() => {}
-            _ = sleep(&*clock, deadlines.stranger, place.dismissed()) => {
-                if !place.is_strangers() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        }
-    };
-    tokio::select! {
+    let last = tokio::select! {
         _ = served.as_mut() => return,
-        () = stop.cancelled() => {}
-        () = has_to_go => return,
-    }
+        () = dismissed.cancelled() => return,
+        () = stop.cancelled() => deadlines.goodbye,
+        () = guest.is_strange_after(deadlines.step) => guest.left(deadlines.stranger),
+    };
     // A browser opens connections in advance: one over which nothing was asked has no request under way.
     if asked.load(Ordering::Relaxed) {
         served.as_mut().graceful_shutdown();
-        let _ = timeout(&*clock, deadlines.goodbye, served).await;
+        let over = async {
+            // The server's stop does not wait for a stranger either.
+            if sleep(&*clock, last, &stop).await.is_cancelled() {
+                let _ = sleep(&*clock, last.min(deadlines.goodbye), &dismissed).await;
+            }
+        };
+        tokio::select! {
+            _ = served => {}
+            () = dismissed.cancelled() => {}
+            () = over => {}
+        }
     }
 }
 
@@ -234,6 +289,7 @@ fn punctual(body: Body, clock: &SharedClock, limit: Duration) -> Body {
 #[cfg(test)]
 mod tests {
     use axum::routing::post;
+    use moorline_base::clock::{Clock as _, SimulatedClock};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
@@ -269,7 +325,14 @@ mod tests {
             place: Some(place.clone()),
         };
         let (clock, stop) = (SystemClock::shared(), CancellationToken::new());
-        let ended = connection(ours, router, from, clock, deadlines, stop.clone());
+        let guest = Guest {
+            from,
+            since: clock.monotonic(),
+            router,
+            clock,
+            deadlines,
+        };
+        let ended = connection(ours, guest, stop.clone());
         Served {
             peer,
             crowd,
@@ -318,17 +381,83 @@ mod tests {
     #[tokio::test]
     async fn a_stranger_goes_after_a_while_and_a_guest_stays() {
         let deadlines = Deadlines {
-            stranger: SHORT,
+            step: SHORT,
             ..NONE
         };
         ends(serve(deadlines)).await;
-        let mut served = serve(deadlines);
+        let mut served = serve(Deadlines {
+            step: PATIENT,
+            ..NONE
+        });
         served.place.welcome();
         let left = tokio::time::timeout(3 * SHORT, &mut served.ended).await;
         assert!(left.is_err(), "a guest stays");
         let request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
         served.peer.write_all(request).await.unwrap();
         assert!(answer(&mut served).await.ends_with("hi"));
+    }
+
+    /// P9: the handshake and the head of a request have 20 s together, however they drip.
+    #[tokio::test]
+    async fn a_stranger_has_20_s_until_the_head_of_its_request_is_complete() {
+        assert_eq!(DEADLINES.step, Duration::from_secs(20));
+        let clock = SimulatedClock::new(0);
+        let (mut peer, ours) = duplex(1024);
+        let crowd = Crowd::new(8, 8);
+        let guest = Guest {
+            from: From {
+                peer: None,
+                place: Crowd::admit(&crowd, IpAddr::from([192, 0, 2, 1])),
+            },
+            // The handshake took 15 s.
+            since: clock.monotonic(),
+            router: Router::new(),
+            clock: Arc::new(clock.clone()),
+            deadlines: DEADLINES,
+        };
+        clock.advance(Duration::from_secs(15));
+        let ended = tokio::spawn(connection(ours, guest, CancellationToken::new()));
+        clock.sleepers(1).await;
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        clock.advance(Duration::from_millis(4_999));
+        tokio::task::yield_now().await;
+        assert!(!ended.is_finished());
+        clock.advance(Duration::from_millis(1));
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_strangers_request_is_answered_to_its_end_and_no_other_is_taken() {
+        let mut served = serve(Deadlines {
+            step: 2 * SHORT,
+            ..NONE
+        });
+        let head = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        served.peer.write_all(head).await.unwrap();
+        answer(&mut served).await;
+        // The time for another head is over while the answer is taken.
+        let over = tokio::time::timeout(4 * SHORT, &mut served.ended).await;
+        assert!(over.is_err(), "the answer is cut off");
+        let mut rest = Vec::new();
+        let read = served.peer.read_to_end(&mut rest);
+        let read = tokio::time::timeout(PATIENT, read).await;
+        let read = read
+            .expect("the connection ends behind the answer")
+            .unwrap();
+        assert!(read > (1 << 20) - 1024, "{read}");
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_does_not_take_its_answer_is_cut_off() {
+        let mut served = serve(Deadlines {
+            step: SHORT,
+            stranger: 2 * SHORT,
+            ..NONE
+        });
+        let head = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        served.peer.write_all(head).await.unwrap();
+        answer(&mut served).await;
+        ends(served).await;
     }
 
     #[tokio::test]

@@ -9,10 +9,12 @@ use moorline_base::error::Hinted;
 mod agents;
 #[cfg(feature = "bench")]
 mod bench;
+mod config_role;
 
 pub use agents::{AgentRelease, CameraEnroll, CameraMove, CameraRefer};
 #[cfg(feature = "bench")]
 pub use bench::{Bench, BenchOptions, RelayPart, SshPart};
+pub use config_role::ConfigRole;
 
 /// IP cameras behind NAT: tunnel in, watch, record, browse.
 ///
@@ -707,7 +709,11 @@ pub enum Config {
     /// Say everything that is wrong, each with its field.
     Check,
     /// Print file and defaults, secrets masked; options of `serve` come on top.
-    Show,
+    Show {
+        /// Whose part of the configuration is printed.
+        #[arg(long, value_enum, default_value_t)]
+        role: ConfigRole,
+    },
 }
 
 /// `moorline log`

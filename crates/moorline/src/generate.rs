@@ -64,7 +64,8 @@ fn configuration() -> String {
     format!(
         "# Configuration\n\nNo configuration is needed. Settings stand in `moorline.toml` in the data directory, or in the file that \
          `--config` names. Any field can also be given as an environment variable: `MOORLINE_SERVER__PUBLIC_HOST`. \
-         `moorline config check` says everything that is wrong; `moorline config show` prints what is in force.\n\n{}",
+         `moorline config check` says everything that is wrong; `moorline config show` prints what is in force for `serve`, with `--role` \
+         for a role of a cluster.\n\n{}",
         config::reference_markdown::<Settings>()
     )
 }

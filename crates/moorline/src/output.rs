@@ -255,6 +255,7 @@ pub fn duration(time: Duration) -> String {
 mod tests {
     use super::*;
 
+    /// S33.
     #[test]
     fn columns_align_and_control_characters_do_not_reach_the_terminal() {
         let mut table = Table::new(&["CAMERA", "STATE"]);

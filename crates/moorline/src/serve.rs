@@ -7,10 +7,13 @@
 //! ```
 //!
 //! The stop has four phases, each bounded (P8): no new connections; tunnels end and recorders seal; the spool goes up; the registry closes.
+//!
+//! `engine` is what works behind the doors, `tasks` what runs and in which phase it ends; here they are put together.
 
 mod classes;
 pub mod daily;
 pub mod doctor;
+mod engine;
 mod enrolment;
 pub mod first_user;
 pub(crate) mod metrics;
@@ -22,6 +25,7 @@ pub mod place;
 mod reload;
 pub mod site;
 mod sources;
+mod tasks;
 pub(crate) mod tls;
 mod uplinks;
 mod usage;
@@ -32,34 +36,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use moorline_base::config::effective_toml;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_base::logging::LogHandle;
+use moorline_base::net::OpenFiles;
 use moorline_base::shutdown::{Drain, Signals, Stop};
 use moorline_base::{admin, net};
 use moorline_core::camera::Login;
-use moorline_core::port::{Landings, Relays};
-use moorline_mon::TaskWorkloads;
-use moorline_proxy::{
-    Candidate, Candidates, DoorConfig, FrontDoor, Hub, ProxyMetrics, RelayConfig, relay_workload,
-};
+use moorline_proxy::{Candidate, Candidates, DoorConfig, ProxyMetrics, RelayConfig};
+use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::HostKeys;
-use moorline_tunnel::{AnyLandings, LanLandings, Tunnel, TunnelConfig};
+use moorline_web::Place;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_rustls::TlsAcceptor;
 
-use crate::agents::rollout::Rollout;
 use crate::agents::shelf::Shelf;
-use crate::args::{Global, Listen};
+use crate::args::{ConfigRole, Global, Listen};
 use crate::client::socket_path;
 use crate::settings::{self, Settings};
 use doctor::{Facts, Running};
+use engine::Engine;
 use parts::Parts;
 use place::{Addresses, in_url};
 use reload::Reload;
 use site::Sources;
+use tasks::Tasks;
 
 /// How long listeners and their requests get to end.
 const CLOSE_DOORS: Duration = Duration::from_secs(5);
@@ -120,6 +121,16 @@ impl Doors {
             admin: net::listen(wanted.admin)?,
         })
     }
+
+    /// Where they listen: port 0 has become one.
+    fn listened(&self) -> std::io::Result<Addresses> {
+        Ok(Addresses {
+            ssh: self.ssh.local_addr()?,
+            rtsp: self.rtsp.local_addr()?,
+            https: self.https.local_addr()?,
+            admin: self.admin.local_addr()?,
+        })
+    }
 }
 
 /// Another server on the same directory is the better reason why a port is in use.
@@ -133,6 +144,70 @@ fn told_first(data: &Path, error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// The data directory, and what the outside knows the server by.
+struct Home {
+    parts: Parts,
+    data: PathBuf,
+    keys: HostKeys,
+    host: String,
+    host_guessed: bool,
+    certificate: Arc<tls::Certificate>,
+}
+
+impl Home {
+    async fn open(
+        data: &Path,
+        settings: &Settings,
+        listen: &Listen,
+        wanted: &Addresses,
+    ) -> anyhow::Result<Self> {
+        let parts = Parts::open(data, settings).await?;
+        let data = std::path::absolute(parts.data.path())?;
+        let keys = HostKeys::load_or_create(&data)
+            .hint(|| "restore it from a backup: moorline restore")?;
+        let (host, host_guessed) = place::public_host(listen, &settings.server, wanted.ssh);
+        let certificate = tls::load(&settings.server, &data, &host)?;
+        Ok(Self {
+            parts,
+            data,
+            keys,
+            host,
+            host_guessed,
+            certificate: Arc::new(tls::Certificate::new(certificate)),
+        })
+    }
+
+    fn facts(&self, open_files: OpenFiles, engine: &Engine) -> Facts {
+        let tunnel = engine.tunnel.clone();
+        Facts {
+            public_host: self.host.clone(),
+            host_guessed: self.host_guessed,
+            running: Some(Running {
+                open_files,
+                certificate: Arc::clone(&self.certificate),
+                heartbeat: engine.heartbeat.clone(),
+                peers: Arc::new(move || tunnel.peers()),
+            }),
+        }
+    }
+
+    fn ready(&self, listened: Addresses, place: &Place, first_user: Option<PathBuf>) -> Ready {
+        Ready {
+            ssh: listened.ssh,
+            rtsp: listened.rtsp,
+            https: listened.https,
+            admin: listened.admin,
+            page: format!("https://{}:{}/", in_url(&self.host), place.ports.https),
+            socket: socket_path(&self.data),
+            data: self.data.clone(),
+            known_hosts: place.known_hosts.clone(),
+            certificate_sha256: self.certificate.fingerprint(),
+            first_user,
+            pid: std::process::id(),
+        }
+    }
+}
+
 impl Server {
     /// Opens everything. When it returns, cameras and people can connect.
     ///
@@ -143,289 +218,82 @@ impl Server {
         let wanted = Addresses::of(listen, &settings.server)?;
         let open_files = net::raise_open_files();
         let doors = Doors::open(&wanted).map_err(|error| told_first(&global.data, error))?;
-        let parts = Parts::open(&global.data, &settings).await?;
-        let data = std::path::absolute(parts.data.path())?;
-        let keys = HostKeys::load_or_create(&data)
-            .hint(|| "restore it from a backup: moorline restore")?;
-        let (host, host_guessed) = place::public_host(listen, &settings.server, wanted.ssh);
-        let certificate = Arc::new(tls::Certificate::new(tls::load(
-            &settings.server,
-            &data,
-            &host,
-        )?));
+        let home = Home::open(&global.data, &settings, listen, &wanted).await?;
+        let socket = open_socket(&home.data)?;
+        let listened = doors.listened()?;
 
+        let mut metrics = metrics::Metrics::new();
+        let engine = Engine::build(&settings, &home.parts, &home.keys, &mut metrics)?;
+        let first_user = first_user::ensure(&home.parts.registry, &home.data).await?;
+        let shelf = Arc::new(Shelf::open(&home.data));
+        let sources = Sources {
+            statuses: Arc::clone(&engine.monitor) as _,
+            relays: Arc::clone(&engine.relays),
+            strangers: Arc::new(engine.tunnel.clone()),
+            shelf: Arc::clone(&shelf),
+        };
+        let host = home.host.clone();
+        let place = site::place(
+            &settings,
+            host.clone(),
+            listened,
+            &home.keys,
+            &home.parts.store,
+        );
+        let ssh_port = place.ports.ssh;
+        let ready = home.ready(listened, &place, first_user);
+        let site = site::site(
+            &home.parts,
+            sources,
+            place,
+            &settings,
+            Arc::clone(&engine.notifier),
+            Some(log.clone()),
+            home.facts(open_files, &engine),
+        );
+
+        let mut drain = Drain::new();
+        let tasks = Tasks::new(&mut drain, &settings, &home.parts, &site);
+        let readiness = admin::Readiness::new();
+        let check = readiness.check("listening");
         let Doors {
             ssh,
             rtsp,
             https,
             admin: admin_listener,
         } = doors;
-        let socket = open_socket(&data)?;
-        let listened = Addresses {
-            ssh: ssh.local_addr()?,
-            rtsp: rtsp.local_addr()?,
-            https: https.local_addr()?,
-            admin: admin_listener.local_addr()?,
-        };
-
-        let mut metrics = metrics::Metrics::new();
-        let clock = Arc::clone(&parts.clock);
-        let cameras = parts.registry.cameras();
-        let monitor_settings = moorline_mon::Settings {
-            grace: settings.tunnel.grace.get(),
-            drain_budget: settings.archive.drain.get(),
-            stop_budget: settings.archive.drain.get() + Duration::from_secs(15),
-            alarm_after: settings.alert.after.get(),
-            ..moorline_mon::Settings::default()
-        };
-        let stop_budget = monitor_settings.stop_budget;
-        let (monitor, watch) =
-            moorline_mon::monitor(monitor_settings, Arc::clone(&clock), &mut metrics.registry);
-
-        let tunnel_config = tunnel_config(&settings)?;
-        let tunnel_metrics = moorline_tunnel::TunnelMetrics::register(&mut metrics.registry);
-        let tunnel = Tunnel::new(
-            tunnel_config,
-            &keys,
-            Arc::clone(&cameras) as _,
-            Arc::clone(&clock),
-            tunnel_metrics,
-        )
-        .map_err(|error| {
-            Hinted::new(
-                format!("tunnel.{error}"),
-                "see docs/reference/configuration.md",
-            )
-        })?;
-        tunnel.enrol_by(Arc::new(enrolment::Audited {
-            next: parts.registry.enrolment(),
-            audit: parts.registry.audit(),
-            clock: Arc::clone(&clock),
-        }));
-        let lan = LanLandings::new(Arc::clone(&cameras) as _, Arc::clone(&clock));
-        let landings: Arc<dyn Landings> = Arc::new(AnyLandings::new(
-            Arc::clone(&cameras) as _,
-            Arc::new(tunnel.clone()),
-            Arc::new(lan),
-        ));
-
-        parts.archive.register(&mut metrics.registry);
-        let streams = settings.rtsp.streams_per_user as usize;
-        let relay_config = relay_config(streams);
-        let proxy_metrics = ProxyMetrics::register(&mut metrics.registry);
-        let hub = Hub::new(
-            Arc::clone(&clock),
-            Arc::clone(&cameras) as _,
-            relay_config,
-            proxy_metrics,
-        );
-        let relays: Arc<dyn Relays> = Arc::new(hub.clone());
-        let workloads = workloads(&hub, landings, &parts, &relays, Arc::clone(&monitor) as _);
-        let notifier = notifier::of(&settings.alert, &clock)?;
-        let heartbeat = notifier::heartbeat(&settings.alert, &clock)?;
-        notifier::register(heartbeat.clone(), &mut metrics.registry);
-        daily::register(parts.daily.clone(), &mut metrics.registry);
-
-        let first_user = first_user::ensure(&parts.registry, &data).await?;
-        let facts = Facts {
-            public_host: host.clone(),
-            host_guessed,
-            running: Some(Running {
-                open_files,
-                certificate: Arc::clone(&certificate),
-                heartbeat: heartbeat.clone(),
-                peers: {
-                    let tunnel = tunnel.clone();
-                    Arc::new(move || tunnel.peers())
-                },
-            }),
-        };
-        let shelf = Arc::new(Shelf::open(&data));
-        let sources = Sources {
-            statuses: Arc::clone(&monitor) as _,
-            relays: Arc::clone(&relays),
-            strangers: Arc::new(tunnel.clone()),
-            shelf: Arc::clone(&shelf),
-        };
-        let place = site::place(&settings, host.clone(), listened, &keys, &parts.store);
-        let ssh_port = place.ports.ssh;
-        let ready = Ready {
-            ssh: listened.ssh,
-            rtsp: listened.rtsp,
-            https: listened.https,
-            admin: listened.admin,
-            page: format!("https://{}:{}/", in_url(&host), place.ports.https),
-            socket: socket_path(&data),
-            data: data.clone(),
-            known_hosts: place.known_hosts.clone(),
-            certificate_sha256: certificate.fingerprint(),
-            first_user,
-            pid: std::process::id(),
-        };
-        let site = site::site(
-            &parts,
-            sources,
-            place,
-            &settings,
-            Arc::clone(&notifier),
-            Some(log.clone()),
-            facts,
-        );
-        let router = moorline_web::router(site.clone());
-
-        let mut drain = Drain::new();
-        let doors = drain.phase("close the doors", CLOSE_DOORS);
-        let cameras_phase = drain.phase("drain the cameras", stop_budget + Duration::from_secs(5));
-        let uploads = drain.phase(
-            "upload what waits",
-            settings.archive.drain.get() + Duration::from_secs(5),
-        );
-
-        let readiness = admin::Readiness::new();
-        let check = readiness.check("listening");
-        let mon = moorline_tunnel::Monitor {
-            events: Arc::clone(&monitor) as _,
-            lines: Arc::clone(&monitor) as _,
-        };
-        let accepting = tunnel.clone();
-        let stop = doors.token();
-        doors.spawn("ssh", async move { accepting.accept(ssh, mon, stop).await });
-        let rtsp_tls = TlsAcceptor::from(tls::config(Arc::clone(&certificate) as _, &[])?);
-        let front_door = FrontDoor::new(
-            hub.clone(),
-            parts.registry.users(),
-            parts.registry.audit(),
-            Some(rtsp_tls),
-            door_config(streams),
-        );
-        let stop = doors.token();
-        doors.spawn("rtsp", async move { front_door.run(rtsp, stop).await });
-        let https_tls =
-            TlsAcceptor::from(tls::config(Arc::clone(&certificate) as _, &[b"http/1.1"])?);
-        doors.spawn(
-            "https",
-            moorline_web::serve::https(https, https_tls, router.clone(), doors.token()),
-        );
-        doors.spawn(
-            "command line",
-            moorline_web::serve::local(socket, router, doors.token()),
-        );
-        let sweeper = parts.sweeper(&settings);
-        let stop = doors.token();
-        doors.spawn("retention", async move { sweeper.run(&stop).await });
-        let probing = parts.store.clone().probe_until_answered(
-            parts.registry.used_classes(),
-            Arc::clone(&clock),
-            doors.token(),
-        );
-        doors.spawn("store probe", probing);
-        if let Some(directory) = parts.store.directory.clone() {
-            let usage = parts.usage.clone();
-            let measuring = usage.watch(Arc::new(directory), Arc::clone(&clock), doors.token());
-            doors.spawn("usage", measuring);
-        }
-        if let Some(heartbeat) = heartbeat {
-            let stop = doors.token();
-            doors.spawn("heartbeat", async move { heartbeat.run(stop).await });
-        }
-        let filling = sources::Sources {
-            cameras: Arc::clone(&cameras) as _,
-            admin: parts.registry.cameras(),
-            statuses: Arc::clone(&monitor) as _,
-            clock: Arc::clone(&clock),
-        };
-        doors.spawn("sources", filling.run(doors.token()));
-        let looking = site.clone();
-        let raising = Arc::clone(&monitor);
-        doors.spawn(
-            "daily look at the store",
-            parts.daily.clone().run(
-                Arc::clone(&cameras) as _,
-                Arc::new(move |camera, range| {
-                    let site = looking.clone();
-                    Box::pin(async move {
-                        let found =
-                            moorline_web::route::verified(&site, &camera, None, range, false).await;
-                        found.map_err(|problem| problem.title().to_owned())
-                    })
-                }),
-                Arc::new(move |alarm| raising.raise(alarm)),
-                Arc::clone(&clock),
-                doors.token(),
-            ),
-        );
-        let rollout = Rollout {
+        tasks.cameras_may_come(ssh, &engine);
+        tasks.people_may_come(rtsp, https, socket, &engine, &home.certificate)?;
+        tasks.keep_the_store(&engine);
+        tasks.look_after_cameras(
+            &engine,
             shelf,
-            cameras: Arc::clone(&cameras) as _,
-            statuses: Arc::clone(&monitor) as _,
-            upgrades: Arc::clone(&monitor) as _,
-            notifier: Arc::clone(&notifier),
-            clock: Arc::clone(&clock),
-        };
-        doors.spawn("roll-out", rollout.run(doors.token()));
-        let moving = uplinks::Uplinks {
-            cameras: Arc::clone(&cameras) as _,
-            admin: parts.registry.cameras(),
-            statuses: Arc::clone(&monitor) as _,
-            clock: Arc::clone(&clock),
-            rule: uplinks::rule(&settings.uplink),
-        };
-        doors.spawn("uplinks", moving.run(doors.token()));
-        let pins = pins::Pins {
-            cameras: Arc::clone(&cameras) as _,
-            statuses: Arc::clone(&monitor) as _,
-            clock: Arc::clone(&clock),
-            data: data.clone(),
-            present: keys.public().cloned().collect(),
-            place: (!host_guessed).then(|| (host.clone(), ssh_port)),
-        };
-        doors.spawn("host keys", pins.run(doors.token()));
-        let ports = moorline_mon::Ports {
-            directory: Arc::clone(&cameras) as _,
-            claims: parts.registry.claims(),
-            memories: parts.registry.memories(),
-            workloads: Arc::new(workloads),
-            sessions: Arc::new(tunnel.clone()),
-            control: Arc::new(tunnel.clone()),
-            notifier,
-            audit: parts.registry.audit(),
-        };
-        let stop = cameras_phase.token();
-        cameras_phase.spawn("monitor", async move {
-            let report = watch.run(ports, stop).await;
-            if report.left > 0 {
-                tracing::warn!(left = report.left, "cameras were not drained in time");
-            }
-            tunnel.shutdown(CLOSE_DOORS).await;
-        });
-        let archive = parts.archive.clone();
-        let (stop, budget) = (uploads.token(), settings.archive.drain.get());
-        uploads.spawn("uploader", async move {
-            stop.cancelled().await;
-            archive.shutdown(budget).await;
-        });
-        let admin_router = admin::router(metrics.finish(), readiness);
-        let admin_clock = Arc::clone(&clock);
-        let stop = uploads.token();
-        uploads.spawn("admin", async move {
-            admin::serve(admin_listener, admin_router, admin_clock, stop).await
-        });
+            pins::Pins {
+                cameras: home.parts.registry.cameras(),
+                statuses: Arc::clone(&engine.monitor) as _,
+                clock: Arc::clone(&home.parts.clock),
+                data: home.data.clone(),
+                present: home.keys.public().cloned().collect(),
+                place: (!home.host_guessed).then(|| (host.clone(), ssh_port)),
+            },
+        );
+        tasks.end_in_order(engine);
+        tasks.tell_how_it_is(admin_listener, metrics, readiness);
         check.ready();
 
-        let config = global.config.clone();
         let reload = Reload {
-            data,
-            config,
+            data: home.data,
+            config: global.config.clone(),
             host,
-            certificate,
+            certificate: home.certificate,
             log,
-            in_force: effective_toml(&*settings),
+            in_force: ConfigRole::Serve.effective(&settings),
         };
         Ok(Self {
             ready,
             site,
             drain,
-            parts,
+            parts: home.parts,
             reload,
         })
     }
@@ -456,33 +324,6 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-fn workloads(
-    hub: &Hub,
-    landings: Arc<dyn Landings>,
-    parts: &Parts,
-    relays: &Arc<dyn Relays>,
-    events: Arc<dyn moorline_core::port::WorkloadEvents>,
-) -> TaskWorkloads {
-    let hub = hub.clone();
-    let (archive, relays) = (parts.archive.clone(), Arc::clone(relays));
-    TaskWorkloads::new(
-        Arc::clone(&parts.clock),
-        events,
-        Arc::new(move |spec, control, kill| {
-            Box::pin(relay_workload(
-                hub.clone(),
-                Arc::clone(&landings),
-                spec,
-                control,
-                kill,
-            ))
-        }),
-        Arc::new(move |spec, control, kill| {
-            archive.recorder_workload(spec, control, Arc::clone(&relays), kill)
-        }),
-    )
 }
 
 pub(crate) fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig> {

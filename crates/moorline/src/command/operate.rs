@@ -4,7 +4,6 @@ use std::path::Path;
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
-use moorline_base::config;
 use moorline_web::api::{AlertResult, DoctorFinding, LogLevel};
 use serde_json::json;
 
@@ -87,8 +86,8 @@ pub fn config(
                 None => "there is no configuration file, and none is needed".to_owned(),
             })
         }
-        Config::Show => {
-            let text = config::effective_toml(&loaded);
+        Config::Show { role } => {
+            let text = role.effective(&loaded);
             output::print(format, &json!({"file": file, "toml": text}), || {
                 text.clone()
             })

@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use moorline_base::config::effective_toml;
 use moorline_base::logging::LogHandle;
 
 use super::tls;
+use crate::args::ConfigRole;
 use crate::settings;
 
 /// Settings that a reload puts into force.
@@ -40,7 +40,7 @@ impl Reload {
         if let Err(error) = self.log.set(&settings.server.log) {
             tracing::error!("server.log was not reloaded: {error}");
         }
-        let waiting = changed(&self.in_force, &effective_toml(&settings));
+        let waiting = changed(&self.in_force, &ConfigRole::Serve.effective(&settings));
         if !waiting.is_empty() {
             tracing::warn!(
                 settings = waiting.join(" "),
@@ -91,7 +91,8 @@ mod tests {
         let before = Settings::default();
         let mut after = Settings::default();
         after.server.log = "debug".to_owned();
-        let toml = |settings: &Settings| effective_toml(settings);
+        let toml = |settings: &Settings| ConfigRole::Serve.effective(settings);
+        after.cluster.namespace = "not read by serve".to_owned();
         assert_eq!(changed(&toml(&before), &toml(&after)), [""; 0]);
         after.alert.after = HumanDuration::from_secs(300);
         after.archive.keep_days = 30;

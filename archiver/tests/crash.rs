@@ -114,6 +114,7 @@ async fn nothing_that_was_synced_is_lost_by_kill_9() {
     }
 }
 
+/// P3, P4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_torn_tail_is_cut_and_the_time_since_has_its_causes() {
     let spool = tempfile::tempdir().unwrap();

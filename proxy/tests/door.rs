@@ -69,6 +69,7 @@ async fn one_camera() -> (Stage, stage::Running) {
     (stage, relay)
 }
 
+/// S12.
 #[tokio::test]
 async fn only_the_stream_password_of_a_user_of_the_tenant_opens() {
     let mut foreign = record("yard");
@@ -245,6 +246,7 @@ async fn too_many_readers_get_453() {
     assert!(answer.starts_with("RTSP/1.0 453"), "{answer}");
 }
 
+/// S15.
 #[tokio::test]
 async fn a_removed_user_and_an_old_password_end_within_a_second() {
     let (stage, _relay) = one_camera().await;
@@ -282,6 +284,7 @@ async fn closed(mut stream: TcpStream) -> Vec<u8> {
     said
 }
 
+/// P9.
 #[tokio::test]
 async fn strangers_are_gone_after_their_time_whatever_they_say() {
     let door = DoorConfig {
@@ -317,6 +320,7 @@ async fn strangers_are_gone_after_their_time_whatever_they_say() {
     );
 }
 
+/// P9, S9.
 #[tokio::test]
 async fn a_flood_of_strangers_makes_room_for_whoever_comes() {
     let door = DoorConfig {

@@ -47,6 +47,7 @@ fn frame(picture: &PictureSeen) -> u64 {
     picture.stamp.expect("a stamp").frame
 }
 
+/// P5, P6.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_viewer_costs_others_nothing_and_goes_on_with_a_key_frame() {
     let (relay, door) = narrow();

@@ -197,6 +197,7 @@ mod tests {
         password: Secret<String>,
     }
 
+    /// P10.
     #[test]
     fn no_way_of_printing_shows_a_secret() {
         let smtp: Smtp =
@@ -243,6 +244,7 @@ mod tests {
         }
     }
 
+    /// P10, P11.
     #[test]
     fn a_file_that_others_read_is_refused_with_the_command_that_mends_it() {
         let file = file(b"hunter2", 0o644);

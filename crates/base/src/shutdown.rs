@@ -401,6 +401,7 @@ mod tests {
     }
 
     // One test for all signals: they reach every listener of the process, so two tests would hear each other.
+    /// P8.
     #[tokio::test]
     async fn first_signal_drains_second_aborts_and_hangup_reloads() {
         use rustix::process::{Signal, getpid, kill_process};

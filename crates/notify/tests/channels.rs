@@ -162,6 +162,7 @@ async fn a_title_adds_no_header() {
     }
 }
 
+/// S17.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (receiver, inside) = (
@@ -185,6 +186,7 @@ async fn a_redirect_is_not_followed() {
     assert!(inside.requests().is_empty());
 }
 
+/// S17.
 #[tokio::test]
 async fn loopback_is_refused_by_name_and_by_number() {
     let receiver = Receiver::start().await.unwrap();

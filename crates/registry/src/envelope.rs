@@ -165,6 +165,7 @@ mod tests {
         Envelope::read(file.path()).unwrap()
     }
 
+    /// S25.
     #[test]
     fn a_secret_opens_for_its_own_row_alone() {
         let envelope = envelope(&[[7; 32]]);

@@ -140,6 +140,7 @@ mod tests {
 
     use super::*;
 
+    /// S11.
     #[tokio::test]
     async fn a_full_queue_is_refused_at_once_and_empties() {
         let pool = Arc::new(Passwords::new(SystemClock::shared()));

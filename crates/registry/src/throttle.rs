@@ -123,6 +123,7 @@ mod tests {
         assert!(throttle.begin(&guesser, now + REFILL));
     }
 
+    /// S11.
     #[test]
     fn a_flood_of_logins_does_not_wash_out_the_guessed_one() {
         let mut throttle = Throttle::default();

@@ -100,6 +100,7 @@ async fn a_spent_token_is_spent_after_a_restart_and_its_key_may_still_repeat() {
     assert_eq!(yard.keys[0].key, key);
 }
 
+/// S2.
 #[tokio::test]
 async fn cameras_keep_their_contract() {
     let place = Place::new();
@@ -324,6 +325,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
+/// P10, S25.
 #[tokio::test]
 async fn no_secret_lies_in_the_file_in_clear() {
     let place = Place::new();
@@ -591,6 +593,7 @@ async fn a_newer_schema_is_refused_with_the_way_back() {
     assert!(std::fs::read(place.database()).unwrap() == before);
 }
 
+/// S35.
 #[tokio::test]
 async fn an_entry_of_the_audit_cannot_be_changed() {
     let place = Place::new();

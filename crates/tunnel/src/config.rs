@@ -224,6 +224,18 @@ const PREFERRED: Preferred = Preferred {
 mod tests {
     use super::*;
 
+    /// The tests of strangers and of dead peers shorten these: what a newcomer gets stands here.
+    #[test]
+    fn a_silent_session_is_lost_after_60_s_and_a_stranger_gone_after_20() {
+        let config = TunnelConfig::default();
+        // Asked after each interval; the one after the last that may stay unanswered ends it.
+        let asked = u32::try_from(config.keepalive_max).unwrap() + 1;
+        assert_eq!(config.keepalive_interval * asked, Duration::from_secs(60));
+        assert_eq!(config.login_grace, Duration::from_secs(20));
+        // A write to a dead peer may not outlive the signs of life by much.
+        assert!(config.user_timeout <= Duration::from_secs(60));
+    }
+
     #[test]
     fn the_defaults_are_right_and_a_wrong_one_is_named() {
         assert_eq!(TunnelConfig::default().check(), Ok(()));

@@ -137,6 +137,7 @@ async fn asked(admin: SocketAddr, path: &str) -> String {
     answer
 }
 
+/// S34.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_port_says_that_the_server_lives_and_listens() {
     let moorline = Moorline::start().await;

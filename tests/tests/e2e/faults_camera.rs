@@ -52,6 +52,7 @@ async fn a_camera_without_rtsp_or_with_another_protocol_is_told_and_comes_back_b
     server.stop().await;
 }
 
+/// P10: the password of the camera is nowhere.
 #[tokio::test]
 async fn a_login_or_path_that_is_missing_is_told_and_setting_it_is_the_cure() {
     let server = Server::start(SHORT).await;
@@ -140,6 +141,7 @@ async fn streams(server: &Server, camera: &str) -> Vec<String> {
         .collect()
 }
 
+/// P6.
 #[tokio::test]
 async fn partial_writes_cost_pictures_but_neither_the_stream_nor_the_recording() {
     let server = Server::start(SHORT).await;
@@ -190,6 +192,7 @@ async fn partial_writes_cost_pictures_but_neither_the_stream_nor_the_recording()
     server.stop().await;
 }
 
+/// S31.
 #[tokio::test]
 async fn a_camera_that_believes_it_is_1970_is_recorded_now() {
     let server = Server::start(SHORT).await;

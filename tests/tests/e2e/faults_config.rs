@@ -33,6 +33,7 @@ async fn an_unknown_field_is_told_with_its_line_and_the_right_name() {
     assert!(far.contains("keep_days"), "no right name is told: {far}");
 }
 
+/// P11.
 #[tokio::test]
 async fn all_mistakes_are_told_at_once() {
     let told = check(

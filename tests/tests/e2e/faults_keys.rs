@@ -45,6 +45,7 @@ async fn an_unknown_key_is_refused_listed_and_added_by_its_fingerprint() {
     server.stop().await;
 }
 
+/// S1.
 #[tokio::test]
 async fn a_key_does_not_open_another_cameras_name() {
     let server = Server::start(SHORT).await;
@@ -96,6 +97,7 @@ async fn a_revoked_key_ends_its_session_and_keeps_its_recordings() {
     server.stop().await;
 }
 
+/// P1.
 #[tokio::test]
 async fn a_second_tunnel_takes_over_while_the_first_hangs() {
     let server = Server::start(SHORT).await;

@@ -308,7 +308,8 @@ pub(crate) fn rfc3339_now() -> String {
     moorline_core::Timestamp::from_millis(unix_millis()).to_string()
 }
 
-fn unix_millis() -> i64 {
+/// Now, in milliseconds since 1970.
+pub(crate) fn unix_millis() -> i64 {
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()

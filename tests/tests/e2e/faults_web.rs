@@ -44,6 +44,7 @@ where
         .expect("no pictures in time");
 }
 
+/// S13.
 #[tokio::test]
 async fn a_foreign_page_opens_no_websocket_and_changes_nothing() {
     let server = Server::start(SHORT).await;
@@ -85,6 +86,7 @@ fn body(method: &str, path: &str) -> Option<String> {
     Some(body.to_owned())
 }
 
+/// S13.
 #[tokio::test]
 async fn no_route_knows_a_foreign_tenant() {
     let server = Server::start(SHORT).await;
@@ -200,6 +202,7 @@ async fn a_viewer_watches_and_changes_nothing() {
     server.stop().await;
 }
 
+/// S15.
 #[tokio::test]
 async fn the_streams_of_a_removed_user_end_and_no_other() {
     let server = Server::start(SHORT).await;

@@ -95,6 +95,7 @@ fn deaf_store(deaf: &TcpListener, drain: &'static str) -> Setup {
     }
 }
 
+/// P8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_aborts_the_drain() {
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -120,6 +121,7 @@ async fn a_second_signal_aborts_the_drain() {
 }
 
 /// Recordings wait for a store that is away; cameras and people do not.
+/// P8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deaf_store_delays_neither_start_nor_stop() {
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();

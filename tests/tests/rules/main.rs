@@ -12,4 +12,5 @@ mod files;
 mod guide;
 mod links;
 mod manifests;
+mod promises;
 mod sources;

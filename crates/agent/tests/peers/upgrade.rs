@@ -279,6 +279,7 @@ async fn a_good_one_is_tried_installed_and_started_by_the_image_s_own_agent() {
     assert!(scene.agent.wait(SOON).await.unwrap().success());
 }
 
+/// S8.
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_foreign_and_older_offers_are_refused_by_the_field_that_is_wrong() {
     let scene = Scene::start().await;

@@ -313,6 +313,7 @@ async fn only_a_relay_of_this_very_camera_gets_in() {
     );
 }
 
+/// P9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oversized_head_is_refused_and_a_dripping_one_costs_twenty_seconds() {
     let world = World::new();

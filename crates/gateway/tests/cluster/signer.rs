@@ -378,6 +378,7 @@ fn presign(key: &str, bytes: u64, md5: u8) -> String {
     )
 }
 
+/// S20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_rule_of_a_put_has_its_refusal() {
     let world = World::new();

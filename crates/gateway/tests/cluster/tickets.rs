@@ -272,6 +272,7 @@ async fn show(world: &World, address: SocketAddr, target: &str, ticket: &str) ->
     told(std::str::from_utf8(&head).unwrap())
 }
 
+/// S22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ticket_opens_once_in_time_at_its_pod_and_on_no_other_path() {
     let world = World::new();

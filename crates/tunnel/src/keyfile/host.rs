@@ -215,6 +215,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    /// S36.
     #[test]
     fn keys_are_made_once_private_and_the_same_afterwards() {
         let directory = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use moorline_core::key::KeyAlgorithm;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{LandingError, Sessions, TunnelEnd};
 use moorline_testkit::child::Signal;
+use moorline_testkit::fault::{Fault, FaultProxy};
 use moorline_testkit::peer;
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::{HostKeys, PrivateKey};
@@ -112,6 +113,40 @@ async fn the_keepalive_of_dbclient_outlives_the_inactivity_timeout() {
     stream.read_exact(&mut room).await.unwrap();
 }
 
+/// With the defaults it is 60 s, which a test of the settings pins, instead of these 4.
+#[tokio::test]
+async fn a_session_whose_packets_vanish_is_lost_when_no_sign_of_life_comes() {
+    let config = TunnelConfig {
+        keepalive_interval: Duration::from_secs(1),
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
+    let network = FaultProxy::start(rig.address).await.unwrap();
+    let rtsp = echo_server("rtsp").await;
+    let port = network.address().port().to_string();
+    let options = ["-N", "-p", &port, "-R", &forward(0, rtsp)];
+    let _client = rig.dbclient(&key, "yard", &options, &[]);
+    let session = rig.up(0).await;
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "rtsp").await;
+    // A quiet camera answers, and stays.
+    let ended = tokio::time::timeout(Duration::from_secs(6), rig.ended(session)).await;
+    assert!(ended.is_err(), "a quiet session was ended: {ended:?}");
+
+    network.set(Fault::BlackHole).await;
+    let start = Instant::now();
+    assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
+    let took = start.elapsed();
+    println!("lost after {took:?} without a packet");
+    assert!(took >= Duration::from_millis(2_500), "{took:?}");
+    assert!(
+        took <= moorline_testkit::patience(Duration::from_secs(5)),
+        "{took:?}"
+    );
+    assert_eq!(rig.connect("yard").await.err(), Some(LandingError::Away));
+}
+
+/// P1.
 #[tokio::test]
 async fn the_newest_session_wins_within_a_second_while_the_old_one_is_stopped() {
     let (rig, key) = Rig::with_yard(config()).await;
@@ -142,6 +177,7 @@ async fn the_newest_session_wins_within_a_second_while_the_old_one_is_stopped() 
     );
 }
 
+/// P1, P7: the forward is answered at once.
 #[tokio::test]
 async fn a_tunnel_serves_nothing_until_its_claim_is_back_and_a_lost_claim_ends_it() {
     let (rig, key) = Rig::with_yard(config()).await;

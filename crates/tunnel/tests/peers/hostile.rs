@@ -140,6 +140,7 @@ async fn a_stalled_reader_hurts_no_other_channel_and_hides_no_death() {
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
 }
 
+/// S10.
 #[tokio::test]
 async fn a_channel_that_nobody_reads_is_closed_at_its_bound_and_the_session_lives() {
     let (rig, key) = Rig::with_yard(config()).await;
@@ -175,6 +176,7 @@ async fn a_channel_that_nobody_reads_is_closed_at_its_bound_and_the_session_live
     assert!(ended.is_err(), "{ended:?}");
 }
 
+/// S10.
 #[tokio::test]
 async fn over_the_bound_of_the_session_the_fullest_channel_closes() {
     let config = TunnelConfig {

@@ -46,6 +46,7 @@ async fn an_unknown_key_is_refused_listed_and_let_in_once_it_is_added() {
     assert_eq!(rig.tunnel.pending(), []);
 }
 
+/// S1.
 #[tokio::test]
 async fn name_and_key_must_agree_and_the_camera_be_enabled() {
     let (yard, gate, shed, lost) = (ed25519(), ed25519(), ed25519(), ed25519());
@@ -164,6 +165,7 @@ async fn stay(address: std::net::SocketAddr, say: &'static [u8]) -> Duration {
     start.elapsed()
 }
 
+/// P9.
 #[tokio::test]
 async fn strangers_who_say_nothing_or_chatter_are_gone_after_the_grace() {
     let config = TunnelConfig {
@@ -191,6 +193,7 @@ async fn strangers_who_say_nothing_or_chatter_are_gone_after_the_grace() {
     assert!(ended.is_err(), "the grace ended a camera: {ended:?}");
 }
 
+/// P9, S9.
 #[tokio::test]
 async fn a_flood_crowds_out_itself_and_a_camera_gets_in() {
     let config = TunnelConfig {
@@ -229,6 +232,7 @@ async fn garbage_is_closed_and_harms_nobody() {
     rig.up(0).await;
 }
 
+/// S9.
 #[tokio::test]
 async fn a_network_that_fails_again_and_again_is_held_off_unless_a_camera_of_it_is_connected() {
     let config = TunnelConfig {

@@ -56,6 +56,7 @@ async fn a_reader_whose_tunnel_is_superseded_while_it_asks_is_told_so() {
     assert_eq!(asking.await.unwrap(), Err(LandingError::Superseded));
 }
 
+/// P7.
 #[tokio::test]
 async fn lines_for_a_peer_that_does_not_read_are_refused_and_hold_nothing_up() {
     let (rig, key) = Rig::with_yard(config()).await;

@@ -52,6 +52,7 @@ async fn assert_mark(stream: &mut ByteStream, mark: &str) {
     assert_eq!(String::from_utf8_lossy(&room), said);
 }
 
+/// P2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_cameras_at_once_are_all_up_none_refused_and_none_crossed() {
     // Two sockets per camera are in this process: more than the usual 1,024.

@@ -113,6 +113,7 @@ async fn without_a_session_every_route_but_the_sign_in_is_closed() {
     untouched(&house).await;
 }
 
+/// S13.
 #[tokio::test]
 async fn another_tenant_does_not_exist() {
     let house = scene::house().await;
@@ -202,6 +203,7 @@ async fn a_role_that_is_too_small_is_refused() {
     untouched(&house).await;
 }
 
+/// S13.
 #[tokio::test]
 async fn a_foreign_page_can_neither_write_nor_open_our_websocket() {
     let house = scene::house().await;
@@ -267,6 +269,7 @@ async fn a_name_that_is_not_ours_is_misdirected() {
     }
 }
 
+/// S13.
 #[tokio::test]
 async fn the_session_cookie_is_locked_up_and_renewed_at_each_sign_in() {
     let house = scene::house().await;
@@ -315,6 +318,7 @@ async fn the_session_cookie_is_locked_up_and_renewed_at_each_sign_in() {
     );
 }
 
+/// S13.
 #[tokio::test]
 async fn every_answer_carries_the_strict_headers() {
     let house = scene::house().await;

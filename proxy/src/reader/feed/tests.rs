@@ -95,6 +95,7 @@ fn seen(mut bytes: BytesMut) -> Vec<(u8, Marks)> {
     all
 }
 
+/// P5, P6.
 #[test]
 fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame() {
     let limits = RingLimits {

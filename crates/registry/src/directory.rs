@@ -1,9 +1,11 @@
 //! Cameras in memory, and what changes them: `CameraDirectory` and `CameraAdmin`.
 //!
-//! Readers get a snapshot, swapped whole after each commit (promise P7). Changes go one after another, each as a task of its own: check,
-//! commit, swap. Keys are unique across all cameras (rule S2), by the snapshot for a clear error, and by the table.
+//! Readers get a snapshot, swapped whole after each commit (promise P7). Changes go one after another; those that wait together share a round
+//! (`rounds`): check and write each, commit once, swap once, tell all. Keys are unique across all cameras (rule S2), by the snapshot for a clear
+//! error, and by the table.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -13,16 +15,18 @@ use moorline_core::port::{
 };
 use moorline_core::{CameraId, PublicKey, Timestamp, check};
 use sqlx::sqlite::SqlitePool;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
-use crate::cameras::{WriteError, read_all, write};
+use crate::cameras::read_all;
 use crate::database::Database;
-use crate::enroll;
 use crate::envelope::Envelope;
-use crate::error::{OpenError, detached, failed};
-use crate::used_classes::{self, UsedBook};
+use crate::error::OpenError;
+use crate::rounds::{Doing, Job, Round, Tell};
+use crate::used_classes::UsedBook;
 
-const OPERATION: &str = "change the camera registry";
+pub(crate) const OPERATION: &str = "change the camera registry";
+/// Changes in one transaction: some milliseconds of work, since claims and memories wait meanwhile.
+const ROUND: usize = 64;
 
 /// `CameraDirectory` and `CameraAdmin` over the registry. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,12 +34,24 @@ pub struct Cameras(Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    writer: SqlitePool,
-    envelope: Arc<Envelope>,
-    used: UsedBook,
-    snapshot: ArcSwap<CameraSet>,
+    pub(crate) writer: SqlitePool,
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) used: UsedBook,
+    pub(crate) snapshot: ArcSwap<CameraSet>,
     version: watch::Sender<u64>,
+    /// As long as there are callers who wait.
+    queue: Queue,
+    /// One round at a time.
     changing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Queue(std::sync::Mutex<VecDeque<Job>>);
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Queue")
+    }
 }
 
 /// Which key spends which enrolment token.
@@ -63,140 +79,84 @@ impl Cameras {
             used,
             snapshot: ArcSwap::from_pointee(CameraSet::new(cameras)),
             version: watch::Sender::new(1),
+            queue: Queue::default(),
             changing: Mutex::new(()),
         })))
     }
 
-    /// Runs a change as a task of its own, so that it is finished even when the caller goes away.
-    pub(crate) async fn change<T, E, F, Fut>(&self, change: F) -> Result<T, E>
+    /// Runs a change in the next round, with those that wait beside it, and gives what it came to once that is committed. It is finished even
+    /// when the caller goes away.
+    pub(crate) async fn change<T, E, F>(&self, change: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<PortError> + Send + 'static,
-        F: FnOnce(Arc<Inner>, Arc<CameraSet>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        F: for<'round> FnOnce(&'round mut Round) -> Doing<'round, Result<T, E>> + Send + 'static,
     {
-        let inner = Arc::clone(&self.0);
-        detached(OPERATION, async move {
-            let turn = Arc::clone(&inner);
-            let _turn = turn.changing.lock().await;
-            let present = inner.snapshot.load_full();
-            change(inner, present).await
-        })
-        .await
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |round| {
+            Box::pin(async move {
+                let result = change(round).await;
+                let tell: Tell = Box::new(move |committed| {
+                    let result = match committed {
+                        Ok(()) => result,
+                        Err(cause) => result
+                            .and_then(|_| Err(PortError::new(OPERATION, cause.to_owned()).into())),
+                    };
+                    // The caller may have gone; the change stands.
+                    let _ = answer.send(result);
+                });
+                tell
+            })
+        });
+        self.0.wait(job);
+        tokio::spawn(turn(Arc::clone(&self.0)));
+        let answer = answered.await;
+        answer.unwrap_or_else(|_| Err(PortError::new(OPERATION, "it was given up").into()))
+    }
+}
+
+/// Does what waits, unless a neighbour has done it meanwhile.
+async fn turn(inner: Arc<Inner>) {
+    let _turn = inner.changing.lock().await;
+    let jobs = inner.waiting();
+    if jobs.is_empty() {
+        return;
+    }
+    let _used = inner.used.turn().await;
+    let mut round = Round::new(Arc::clone(&inner));
+    let mut told = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        told.push(job(&mut round).await);
+    }
+    let committed = round.finish().await;
+    for tell in told {
+        tell(match &committed {
+            Ok(()) => Ok(()),
+            Err(cause) => Err(cause),
+        });
     }
 }
 
 impl Inner {
-    /// Commits a record and shows it.
-    async fn put(
-        &self,
-        present: &CameraSet,
-        camera: Camera,
-        new: bool,
-    ) -> Result<(), CameraAdminError> {
-        self.put_spending(present, camera, new, None).await
+    fn wait(&self, job: Job) {
+        self.queue().push_back(job);
     }
 
-    /// The same, and in the same transaction an enrolment token is spent.
-    pub(crate) async fn put_spending(
-        &self,
-        present: &CameraSet,
-        camera: Camera,
-        new: bool,
-        spent: Option<Spent>,
-    ) -> Result<(), CameraAdminError> {
-        for key in &camera.keys {
-            self.is_free(present, &camera.id, &key.key)?;
-        }
-        let operation = failed(OPERATION);
-        let used = used_classes::present(&camera);
-        let _turn = self.used.turn().await;
-        let mut transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(&operation)?;
-        write(&mut transaction, &self.envelope, &camera, new)
-            .await
-            .map_err(|error| refused(error, &camera))?;
-        if let Some(class) = used {
-            used_classes::write(&mut transaction, &camera.id, class)
-                .await
-                .map_err(&operation)?;
-        }
-        if let Some(spent) = spent {
-            enroll::write_spent(&mut transaction, &camera.id, &spent)
-                .await
-                .map_err(&operation)?;
-        }
-        transaction.commit().await.map_err(&operation)?;
-        if let Some(class) = used {
-            self.used.show(&camera.id, class);
-        }
-        self.show(present, &camera.id, Some(camera.clone()));
-        Ok(())
+    /// Those that share the next round.
+    fn waiting(&self) -> Vec<Job> {
+        let mut queue = self.queue();
+        let count = queue.len().min(ROUND);
+        queue.drain(..count).collect()
     }
 
-    fn is_free(
-        &self,
-        present: &CameraSet,
-        camera: &CameraId,
-        key: &PublicKey,
-    ) -> Result<(), CameraAdminError> {
-        match present.having(key).iter().find(|owner| *owner != camera) {
-            None => Ok(()),
-            Some(owner) => Err(CameraAdminError::KeyTaken {
-                fingerprint: key.fingerprint(),
-                // What another tenant's cameras are called is not this one's to know (P10).
-                owner: if owner.tenant() == camera.tenant() {
-                    format!("camera {owner}")
-                } else {
-                    "a camera of another tenant".into()
-                },
-            }),
-        }
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+        self.queue.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the present cameras with one of them changed, added or gone.
-    fn show(&self, present: &CameraSet, id: &CameraId, now: Option<Camera>) {
-        let others = present.iter().filter(|other| other.id != *id);
-        let cameras = others.map(|other| Camera::clone(other)).chain(now);
-        self.snapshot.store(Arc::new(CameraSet::new(cameras)));
+    /// Shows the present cameras.
+    pub(crate) fn show(&self, cameras: CameraSet) {
+        self.snapshot.store(Arc::new(cameras));
         self.version.send_modify(|version| *version += 1);
-    }
-}
-
-/// What another process wrote meanwhile shows here alone: the table knows better than the snapshot.
-fn refused(error: WriteError, camera: &Camera) -> CameraAdminError {
-    if let WriteError::Sql(sql) = &error {
-        let taken = sql
-            .as_database_error()
-            .filter(|error| error.is_unique_violation());
-        match (taken, sql) {
-            (Some(taken), _) if taken.message().contains("camera_keys") => {
-                return CameraAdminError::KeyTaken {
-                    fingerprint: camera
-                        .keys
-                        .last()
-                        .map(|key| key.key.fingerprint())
-                        .unwrap_or_default(),
-                    owner: "another camera".into(),
-                };
-            }
-            (Some(_), _) => return CameraAdminError::Exists(camera.id.clone()),
-            (None, sqlx::Error::RowNotFound) => {
-                return CameraAdminError::Unknown(camera.id.clone());
-            }
-            _ => {}
-        }
-    }
-    PortError::new(OPERATION, error).into()
-}
-
-fn known(present: &CameraSet, id: &CameraId) -> Result<Camera, CameraAdminError> {
-    match present.get(id) {
-        Some(camera) => Ok(Camera::clone(camera)),
-        None => Err(CameraAdminError::Unknown(id.clone())),
     }
 }
 
@@ -229,12 +189,14 @@ impl CameraAdmin for Cameras {
     async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
         let mut seen = std::collections::HashSet::new();
         camera.keys.retain(|key| seen.insert(key.key.clone()));
-        self.change(|inner, present| async move {
-            if present.get(&camera.id).is_some() {
-                return Err(CameraAdminError::Exists(camera.id));
-            }
-            check::camera(&camera, is_timezone)?;
-            inner.put(&present, camera, true).await
+        self.change(move |round| {
+            Box::pin(async move {
+                if round.get(&camera.id).is_some() {
+                    return Err(CameraAdminError::Exists(camera.id));
+                }
+                check::camera(&camera, is_timezone)?;
+                round.put(camera, true).await
+            })
         })
         .await
     }
@@ -245,86 +207,70 @@ impl CameraAdmin for Cameras {
         mut change: CameraChange,
     ) -> Result<Camera, CameraAdminError> {
         let id = id.clone();
-        self.change(|inner, present| async move {
-            let before = known(&present, &id)?;
-            // Changes go one after another, so nothing comes between this look and the commit.
-            if change.decided_on.take().is_some_and(|seen| *seen != before) {
-                return Err(CameraAdminError::Changed(id));
-            }
-            let mut camera = before.clone();
-            change.apply(&mut camera);
-            // A camera is always switched off, even one that an older version let in with a field that is refused now.
-            let switched = Camera {
-                enabled: camera.enabled,
-                ..before.clone()
-            };
-            if camera != switched {
-                check::camera(&camera, is_timezone)?;
-            }
-            if camera != before {
-                inner.put(&present, camera.clone(), false).await?;
-            }
-            Ok(camera)
+        self.change(move |round| {
+            Box::pin(async move {
+                let before = round.known(&id)?;
+                // Changes go one after another, so nothing comes between this look and the commit.
+                if change.decided_on.take().is_some_and(|seen| *seen != before) {
+                    return Err(CameraAdminError::Changed(id));
+                }
+                let mut camera = before.clone();
+                change.apply(&mut camera);
+                // A camera is always switched off, even one that an older version let in with a field that is refused now.
+                let switched = Camera {
+                    enabled: camera.enabled,
+                    ..before.clone()
+                };
+                if camera != switched {
+                    check::camera(&camera, is_timezone)?;
+                }
+                if camera != before {
+                    round.put(camera.clone(), false).await?;
+                }
+                Ok(camera)
+            })
         })
         .await
     }
 
     async fn remove(&self, id: &CameraId) -> Result<(), CameraAdminError> {
         let id = id.clone();
-        self.change(|inner, present| async move {
-            known(&present, &id)?;
-            let operation = failed(OPERATION);
-            let mut transaction = inner
-                .writer
-                .begin_with("BEGIN IMMEDIATE")
-                .await
-                .map_err(&operation)?;
-            for statement in [
-                "DELETE FROM cameras WHERE tenant = ? AND name = ?",
-                "UPDATE claims SET session = NULL WHERE tenant = ? AND name = ?",
-            ] {
-                sqlx::query(statement)
-                    .bind(id.tenant().as_str())
-                    .bind(id.name())
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(&operation)?;
-            }
-            transaction.commit().await.map_err(&operation)?;
-            inner.show(&present, &id, None);
-            Ok(())
-        })
-        .await
+        self.change(move |round| Box::pin(async move { round.remove(&id).await }))
+            .await
     }
 
     async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {
         let id = id.clone();
-        self.change(|inner, present| async move {
-            let mut camera = known(&present, &id)?;
-            if camera.keys.iter().any(|known| known.key == key.key) {
-                return Ok(());
-            }
-            camera.keys.push(key);
-            check::keys(&camera.keys)?;
-            inner.put(&present, camera, false).await
+        self.change(move |round| {
+            Box::pin(async move {
+                let mut camera = round.known(&id)?;
+                if camera.keys.iter().any(|known| known.key == key.key) {
+                    return Ok(());
+                }
+                camera.keys.push(key);
+                check::keys(&camera.keys)?;
+                round.put(camera, false).await
+            })
         })
         .await
     }
 
     async fn revoke_key(&self, id: &CameraId, key: &PublicKey) -> Result<(), CameraAdminError> {
         let (id, key) = (id.clone(), key.clone());
-        self.change(|inner, present| async move {
-            let mut camera = known(&present, &id)?;
-            let before = camera.keys.len();
-            camera.keys.retain(|known| known.key != key);
-            if camera.keys.len() == before {
-                let fingerprint = key.fingerprint();
-                return Err(CameraAdminError::UnknownKey {
-                    camera: id,
-                    fingerprint,
-                });
-            }
-            inner.put(&present, camera, false).await
+        self.change(move |round| {
+            Box::pin(async move {
+                let mut camera = round.known(&id)?;
+                let before = camera.keys.len();
+                camera.keys.retain(|known| known.key != key);
+                if camera.keys.len() == before {
+                    let fingerprint = key.fingerprint();
+                    return Err(CameraAdminError::UnknownKey {
+                        camera: id,
+                        fingerprint,
+                    });
+                }
+                round.put(camera, false).await
+            })
         })
         .await
     }

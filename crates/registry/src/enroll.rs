@@ -3,6 +3,7 @@
 //! Owns: the tables `enroll_tokens` and `enrolled`. A token is spent in the transaction that writes the camera, so that a crash leaves neither
 //! a spent token without a camera nor a camera whose token can be spent again. Does not own: cameras (`directory`, which writes them).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use crate::cameras::{RowError, wrong};
 use crate::database::Database;
 use crate::directory::{Cameras, Spent};
 use crate::error::{detached, failed};
+use crate::rounds::Round;
 
 const ISSUE: &str = "make an enrolment token";
 const ENROLL: &str = "enrol a camera";
@@ -236,87 +238,105 @@ impl EnrollTokens for EnrollBook {
 #[async_trait]
 impl Enrolment for EnrollBook {
     async fn enroll(&self, asked: EnrollAsked) -> Result<CameraId, EnrollError> {
-        let (reader, writer, now) = (self.reader.clone(), self.writer.clone(), self.now());
+        // Who guesses is refused without a turn among those who write.
+        if find(&self.reader, &asked).await?.is_none() {
+            return Err(EnrollError::Refused("unknown"));
+        }
+        let now = self.now();
         // Changes of cameras go one after another: between this look and the commit nobody spends the token.
         self.cameras
-            .change(move |cameras, present| async move {
-                let operation = failed(ENROLL);
-                let mut connection = reader.acquire().await.map_err(&operation)?;
-                let row = sqlx::query("SELECT * FROM enroll_tokens WHERE hash = ?")
-                    .bind(hash(asked.token.reveal()))
-                    .fetch_optional(&mut *connection)
-                    .await
-                    .map_err(&operation)?;
-                let Some(row) = row else {
-                    return Err(EnrollError::Refused("unknown"));
-                };
-                let mut info = info_of(&row).map_err(|error| PortError::new(ENROLL, error))?;
-                let before = spent_by(&mut connection, info.id, asked.key.blob()).await;
-                if let Some(id) = before.map_err(|error| PortError::new(ENROLL, error))? {
-                    // The same key again: its answer was lost. Unless it is not the camera's any more.
-                    let holds = present.get(&id).is_some_and(|camera| {
-                        camera.enabled == Enabled::Yes
-                            && camera.keys.iter().any(|key| key.key == asked.key)
-                    });
-                    return holds.then_some(id).ok_or(EnrollError::Refused("revoked"));
-                }
-                info.cameras = made_by(&mut connection, info.id)
-                    .await
-                    .map_err(|error| PortError::new(ENROLL, error))?;
-                drop(connection);
-                if info.revoked {
-                    return Err(EnrollError::Refused("revoked"));
-                }
-                if now >= info.token.expires {
-                    return Err(EnrollError::Refused("expired"));
-                }
-                if info.left(now) == 0 {
-                    note_reuse(&writer, info.id, &asked, now).await?;
-                    let mut made = info.cameras.into_iter().rev();
-                    let camera = made.find(|id| present.get(id).is_some());
-                    return Err(EnrollError::Spent { camera });
-                }
-                let key = CameraKey {
-                    key: asked.key.clone(),
-                    added: now,
-                    comment: format!("enrolled: {} {}", asked.model, asked.mac),
-                };
-                let id = match &info.token.makes {
-                    TokenMakes::Camera(id) => id.clone(),
-                    TokenMakes::Batch { prefix, .. } => {
-                        let next = (1..=u64::from(MOST) * 2).find_map(|number| {
-                            let name = format!("{prefix}-{number}").parse().ok()?;
-                            let id = CameraId::new(info.token.tenant.clone(), name);
-                            (present.get(&id).is_none() && !info.cameras.contains(&id))
-                                .then_some(id)
-                        });
-                        next.ok_or(EnrollError::Refused("no name is left"))?
-                    }
-                };
-                let (camera, new) = match present.get(&id) {
-                    Some(camera) if camera.enabled != Enabled::Yes => {
-                        return Err(EnrollError::Refused("its camera is disabled"));
-                    }
-                    Some(camera) => {
-                        let mut camera = moorline_core::Camera::clone(camera);
-                        camera.keys.push(key);
-                        moorline_core::check::keys(&camera.keys)?;
-                        (camera, false)
-                    }
-                    None => (info.token.like.make(id.clone(), key), true),
-                };
-                let spent = Spent {
-                    token: info.id,
-                    key: asked.key,
-                    at: now,
-                };
-                cameras
-                    .put_spending(&present, camera, new, Some(spent))
-                    .await?;
-                Ok(id)
-            })
+            .change(move |round| Box::pin(decide(round, asked, now)))
             .await
     }
+}
+
+async fn find(
+    place: impl sqlx::SqliteExecutor<'_>,
+    asked: &EnrollAsked,
+) -> Result<Option<SqliteRow>, PortError> {
+    sqlx::query("SELECT * FROM enroll_tokens WHERE hash = ?")
+        .bind(hash(asked.token.reveal()))
+        .fetch_optional(place)
+        .await
+        .map_err(failed(ENROLL))
+}
+
+/// Whether a token makes a camera of a key, and of which; the round writes it.
+async fn decide(
+    round: &mut Round,
+    asked: EnrollAsked,
+    now: Timestamp,
+) -> Result<CameraId, EnrollError> {
+    let row = find(&mut *round.connection().await?, &asked).await?;
+    let Some(row) = row else {
+        return Err(EnrollError::Refused("unknown"));
+    };
+    let mut info = info_of(&row).map_err(|error| PortError::new(ENROLL, error))?;
+    let before = spent_by(round.connection().await?, info.id, asked.key.blob()).await;
+    if let Some(id) = before.map_err(|error| PortError::new(ENROLL, error))? {
+        // The same key again: its answer was lost. Unless it is not the camera's any more.
+        let holds = round.get(&id).is_some_and(|camera| {
+            camera.enabled == Enabled::Yes && camera.keys.iter().any(|key| key.key == asked.key)
+        });
+        return holds.then_some(id).ok_or(EnrollError::Refused("revoked"));
+    }
+    info.cameras = made_by(round.connection().await?, info.id)
+        .await
+        .map_err(|error| PortError::new(ENROLL, error))?;
+    // First of all: a copy of a card tells of itself also when its token is too old for anything.
+    if info.is_used_up() {
+        let noted = note_reuse(round.connection().await?, info.id, &asked, now).await;
+        noted.map_err(|error| round.breaks(error))?;
+        let mut made = info.cameras.into_iter().rev();
+        let camera = made.find(|id| round.get(id).is_some());
+        return Err(EnrollError::Spent { camera });
+    }
+    if info.revoked {
+        return Err(EnrollError::Refused("revoked"));
+    }
+    if now >= info.token.expires {
+        return Err(EnrollError::Refused("expired"));
+    }
+    let id = name(round, &info)?;
+    let key = CameraKey {
+        key: asked.key.clone(),
+        added: now,
+        comment: format!("enrolled: {} {}", asked.model, asked.mac),
+    };
+    let (camera, new) = match round.get(&id) {
+        Some(camera) if camera.enabled != Enabled::Yes => {
+            return Err(EnrollError::Refused("its camera is disabled"));
+        }
+        Some(camera) => {
+            let mut camera = moorline_core::Camera::clone(camera);
+            camera.keys.push(key);
+            moorline_core::check::keys(&camera.keys)?;
+            (camera, false)
+        }
+        None => (info.token.like.make(id.clone(), key), true),
+    };
+    let spent = Spent {
+        token: info.id,
+        key: asked.key,
+        at: now,
+    };
+    round.put_spending(camera, new, Some(spent)).await?;
+    Ok(id)
+}
+
+/// What the next camera of a token is called: of a batch the first number that none has had.
+fn name(round: &Round, info: &TokenInfo) -> Result<CameraId, EnrollError> {
+    let prefix = match &info.token.makes {
+        TokenMakes::Camera(id) => return Ok(id.clone()),
+        TokenMakes::Batch { prefix, .. } => prefix,
+    };
+    let had: HashSet<&CameraId> = info.cameras.iter().collect();
+    let next = (1..=u64::from(MOST) * 2).find_map(|number| {
+        let name = format!("{prefix}-{number}").parse().ok()?;
+        let id = CameraId::new(info.token.tenant.clone(), name);
+        (round.get(&id).is_none() && !had.contains(&id)).then_some(id)
+    });
+    next.ok_or(EnrollError::Refused("no name is left"))
 }
 
 /// Notes who spent a token; the caller's transaction makes it durable with the camera.
@@ -338,11 +358,11 @@ pub(crate) async fn write_spent(
 
 /// Writes down that a key too many used a token.
 async fn note_reuse(
-    writer: &SqlitePool,
+    connection: &mut SqliteConnection,
     token: i64,
     asked: &EnrollAsked,
     now: Timestamp,
-) -> Result<(), PortError> {
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE enroll_tokens SET reused = min(reused + 1, 1000000000), reused_at = ?, reused_from = ?, reused_key = ? WHERE id = ?",
     )
@@ -350,9 +370,8 @@ async fn note_reuse(
     .bind(asked.peer.ip().to_canonical().to_string())
     .bind(asked.key.fingerprint())
     .bind(token)
-    .execute(writer)
-    .await
-    .map_err(failed(ENROLL))?;
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -7,12 +7,14 @@
 //!
 //! ```text
 //!  reads:  memory (snapshots, swapped whole after each commit)       writes:  mutation ── own task ── transaction ── snapshot
+//!  cameras, enrolments ── those that wait share a transaction ── snapshot ── answers
 //!  claims, memories ── bounded queue ── one task, one transaction for all that wait ── answers
 //!  audit ── bounded queue ── one task                                maintenance: every 10 min, used sessions and old audit entries
 //! ```
 //!
 //! - What the SSH handler or a request asks is answered from memory (promise P7).
-//! - A write is durable when it is answered (WAL, `synchronous = FULL`); claims share one sync, so that 1,000 cameras can connect at once.
+//! - A write is durable when it is answered (WAL, `synchronous = FULL`); claims share one sync, and so do changes of cameras, so that 1,000 cameras can
+//!   connect or enrol at once.
 //! - A write that was begun is finished even when its caller is gone, so that memory and file never part.
 //! - In PostgreSQL other processes change the same rows: what they changed is read within a quarter of a second, and while the database is away
 //!   who is known stays known.
@@ -47,6 +49,7 @@ mod people_store;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod registry;
+mod rounds;
 mod sessions;
 mod sqlite_people;
 mod stream_password;

@@ -165,6 +165,16 @@ impl TokenInfo {
         if self.revoked || now >= self.token.expires {
             return 0;
         }
+        self.unused()
+    }
+
+    /// Whether it has made all that it could: whoever uses it now has a copy of it, however old it is.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.unused() == 0
+    }
+
+    fn unused(&self) -> u32 {
         let made = u32::try_from(self.cameras.len()).unwrap_or(u32::MAX);
         let most = match &self.token.makes {
             TokenMakes::Camera(_) => 1,

@@ -184,8 +184,13 @@ pub(crate) async fn a_revoked_or_expired_token_makes_nothing<B: EnrollTokens + E
     book.enroll(asks(token.reveal(), &key(20)))
         .await
         .expect("what it made stays");
+    let copied = issue(book, new(TokenMakes::Camera(id("porch")))).await;
+    book.enroll(asks(&copied, &key(23))).await.unwrap();
     let token = issue(book, batch("late", 2)).await;
     later(86_400_001);
+    // A copy of a card tells of itself as long as the token is known.
+    let spent = book.enroll(asks(&copied, &key(24))).await;
+    assert!(matches!(spent, Err(EnrollError::Spent { .. })), "{spent:?}");
     let refused = book.enroll(asks(&token, &key(22))).await;
     assert!(
         matches!(refused, Err(EnrollError::Refused("expired"))),

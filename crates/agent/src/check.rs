@@ -2,7 +2,7 @@
 //!
 //! A link that cannot be looked at behind a broken one is told as broken too, with what it waits for: the first `fail` is the one to mend.
 
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use moorline_control::{DiagStep, Reason};
 
@@ -88,12 +88,11 @@ fn server(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
         Some(address) => {
             say(DiagStep::Dns, true, format!("{host} is {}", address.ip()));
             // Connecting a datagram socket sends nothing: it only asks the kernel for a way.
-            let any = if address.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
+            let any = match address {
+                SocketAddr::V4(_) => IpAddr::from([0; 4]),
+                SocketAddr::V6(_) => IpAddr::from([0; 16]),
             };
-            let way = UdpSocket::bind(any).and_then(|socket| {
+            let way = UdpSocket::bind(SocketAddr::new(any, 0)).and_then(|socket| {
                 socket.connect(address)?;
                 socket.local_addr()
             });

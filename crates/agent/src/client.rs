@@ -8,16 +8,16 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moorline_control::{HostKey, LineSplitter, Reason};
 
 use crate::address::is_private;
 use crate::files;
 use crate::machine::{Dial, Event, Forwards};
+use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::reason;
-use crate::relay::spawn;
+use crate::relay::{spawn, spawn_and_wait};
 use crate::run::Input;
 
 /// What the client needs to know beside the call.
@@ -40,7 +40,7 @@ const SAID: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Client {
     shared: Arc<Mutex<Shared>>,
-    say: SyncSender<String>,
+    say: Sender<String>,
 }
 
 #[derive(Debug, Default)]
@@ -52,12 +52,8 @@ struct Shared {
 
 impl Client {
     /// Starts a call. Ends with [`Event::Ended`] on `inputs`, unless it is killed before.
-    pub(crate) fn start(
-        dial: Dial,
-        kit: Kit,
-        inputs: SyncSender<Input>,
-    ) -> std::io::Result<Client> {
-        let (say, said) = sync_channel(SAID);
+    pub(crate) fn start(dial: Dial, kit: Kit, inputs: Sender<Input>) -> std::io::Result<Client> {
+        let (say, said) = mailbox(SAID);
         let shared = Arc::new(Mutex::new(Shared::default()));
         let own = Arc::clone(&shared);
         spawn("dbclient", move || {
@@ -67,19 +63,19 @@ impl Client {
                 serial: dial.serial,
                 reason,
             };
-            let _ = inputs.send(Input::Event(ended));
+            inputs.send(Input::Event(ended));
         })?;
         Ok(Client { shared, say })
     }
 
     /// Says a line. False when the server does not read.
     pub(crate) fn say(&self, line: String) -> bool {
-        self.say.try_send(line).is_ok()
+        self.say.try_send(line)
     }
 
     /// Kills it: the server sees a lost connection.
     pub(crate) fn kill(self) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = lock(&self.shared);
         shared.over = true;
         if let Some(child) = &mut shared.child {
             // SIGKILL: it ends at once, however it hangs; then there is nothing to wait for.
@@ -93,9 +89,9 @@ impl Client {
 fn attend(
     dial: &Dial,
     kit: &Kit,
-    shared: &Mutex<Shared>,
+    shared: &Arc<Mutex<Shared>>,
     said: Receiver<String>,
-    inputs: &SyncSender<Input>,
+    inputs: &Sender<Input>,
 ) -> Reason {
     let Some(address) = resolve(dial) else {
         return Reason::Connect;
@@ -104,12 +100,12 @@ fn attend(
         serial: dial.serial,
         private: is_private(address),
     };
-    let _ = inputs.send(Input::Event(private));
+    inputs.send(Input::Event(private));
     if pin(&kit.home, address, &dial.pins).is_err() {
         return Reason::Exit;
     }
     let (stdout, stderr) = {
-        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = lock(shared);
         if shared.over {
             return Reason::Exit;
         }
@@ -122,7 +118,7 @@ fn attend(
         if let Some(mut stdin) = stdin {
             let _ = spawn("say", move || {
                 // The pipe stays open until the call is over: its end would be the channel's end of input.
-                while let Ok(line) = said.recv() {
+                while let Some(line) = said.take() {
                     if stdin.write_all(line.as_bytes()).is_err() {
                         break;
                     }
@@ -135,14 +131,16 @@ fn attend(
         let inputs = inputs.clone();
         let told = Arc::new(Mutex::new(None));
         let own = Arc::clone(&told);
-        let reading = spawn("stderr", move || read_errors(stderr, &own, &inputs)).ok()?;
+        let child = Arc::clone(shared);
+        let reading =
+            spawn_and_wait("stderr", move || read_errors(stderr, &own, &child, &inputs)).ok()?;
         Some((told, reading))
     });
     if let Some(stdout) = stdout {
         read_lines(stdout, dial, inputs);
     }
     // Its output has ended: so has it, or it is of no use any more.
-    if let Some(child) = &mut shared.lock().unwrap_or_else(PoisonError::into_inner).child {
+    if let Some(child) = &mut lock(shared).child {
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -158,7 +156,14 @@ fn resolve(dial: &Dial) -> Option<IpAddr> {
     let found = (host, dial.endpoint.port).to_socket_addrs().ok()?;
     let mut found = found.map(|address| address.ip());
     // The checked address is the one that is dialled: a second answer of the resolver changes nothing (S7).
-    found.find(|address| dial.private || !is_private(*address))
+    let found: Vec<IpAddr> = found
+        .by_ref()
+        .filter(|address| dial.private || !is_private(*address))
+        .collect();
+    // One may be dead, or of a kind (IPv6) that this network only promises: the next call tries the next one.
+    found
+        .get(dial.nth_address.checked_rem(found.len())?)
+        .copied()
 }
 
 /// `known_hosts` of this attempt: dbclient looks at the host without its port, and at the first line of an algorithm only.
@@ -197,7 +202,7 @@ fn command(dial: &Dial, kit: &Kit, address: IpAddr) -> Command {
     command
 }
 
-fn read_lines(mut stdout: ChildStdout, dial: &Dial, inputs: &SyncSender<Input>) {
+fn read_lines(mut stdout: ChildStdout, dial: &Dial, inputs: &Sender<Input>) {
     let mut splitter = LineSplitter::new();
     let mut room = [0; 2048];
     while let Ok(count @ 1..) = stdout.read(&mut room) {
@@ -207,13 +212,18 @@ fn read_lines(mut stdout: ChildStdout, dial: &Dial, inputs: &SyncSender<Input>) 
                 serial: dial.serial,
                 line: line.to_vec(),
             };
-            let _ = inputs.send(Input::Event(event));
+            inputs.send(Input::Event(event));
         });
     }
 }
 
 /// The last reason that it told; its lines go to the console.
-fn read_errors(mut stderr: ChildStderr, told: &Mutex<Option<Reason>>, inputs: &SyncSender<Input>) {
+fn read_errors(
+    mut stderr: ChildStderr,
+    told: &Mutex<Option<Reason>>,
+    shared: &Mutex<Shared>,
+    inputs: &Sender<Input>,
+) {
     let mut splitter = LineSplitter::new();
     let mut room = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut room) {
@@ -221,12 +231,22 @@ fn read_errors(mut stderr: ChildStderr, told: &Mutex<Option<Reason>>, inputs: &S
             let line = String::from_utf8_lossy(line).trim().to_owned();
             if let Some(reason) = reason::of_stderr(&line) {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                if reason == Reason::HostKey
+                    && let Some(child) = &mut lock(shared).child
+                {
+                    // A key that is not pinned is asked about, and nobody answers: that would look like a server without a hello.
+                    let _ = child.kill();
+                }
             }
             if !line.is_empty() {
-                let _ = inputs.try_send(Input::Said(line));
+                inputs.try_send(Input::Said(line));
             }
         });
     }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a TCP connection to a server can be had: for the check.

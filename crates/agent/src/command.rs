@@ -1,10 +1,11 @@
 //! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `--version`; with the feature `gateway` also `gateway` and `discover`.
 
+use std::fmt;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use moorline_control::{Level, Reason, ServerLine};
@@ -12,6 +13,7 @@ use moorline_control::{Level, Reason, ServerLine};
 use crate::check::{Chain, Session, walk};
 use crate::client::{Client, Kit};
 use crate::machine::{Dial, Event, Forwards, HELLO_WITHIN, Link, Serial};
+use crate::mailbox::{Empty, mailbox};
 use crate::moment::Moments;
 use crate::probe::Search;
 use crate::run::{Ended, Input, Places, console, run};
@@ -81,7 +83,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             #[cfg(feature = "gateway")]
             option @ ("--lan" | "--from" | "--seconds") => {
                 if let Err(error) = site.take(option, arguments.next()) {
-                    console(Level::Error, &error);
+                    console(Level::Error, format_args!("{error}"));
                     return ExitCode::from(2);
                 }
             }
@@ -89,21 +91,21 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             "--patience" => match arguments.next().and_then(|word| word.parse().ok()) {
                 Some(seconds) => places.patience = Duration::from_secs(seconds),
                 None => {
-                    console(Level::Error, "--patience needs seconds");
+                    console(Level::Error, format_args!("--patience needs seconds"));
                     return ExitCode::from(2);
                 }
             },
             "--version" => {
-                say(&name());
+                say(format_args!("{}", name()));
                 return ExitCode::SUCCESS;
             }
             "--help" | "-h" => {
-                say(&format!("{USAGE}{GATEWAY_USAGE}"));
+                say(format_args!("{USAGE}{GATEWAY_USAGE}"));
                 return ExitCode::SUCCESS;
             }
             option @ ("--dir" | "--run" | "--card") => {
                 let Some(value) = arguments.next() else {
-                    console(Level::Error, &format!("{option} needs a directory"));
+                    console(Level::Error, format_args!("{option} needs a directory"));
                     return ExitCode::from(2);
                 };
                 match option {
@@ -114,7 +116,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             }
             word if asked == Asked::Upgrade && words.len() < 2 => words.push(word.to_owned()),
             other => {
-                console(Level::Error, &format!("{other}: unknown\n{USAGE}"));
+                console(Level::Error, format_args!("{other}: unknown\n{USAGE}"));
                 return ExitCode::from(2);
             }
         }
@@ -126,7 +128,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     match site.places(places) {
         Ok(own) => places = own,
         Err(error) => {
-            console(Level::Error, &error);
+            console(Level::Error, format_args!("{error}"));
             return ExitCode::FAILURE;
         }
     }
@@ -142,7 +144,10 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         #[cfg(feature = "gateway")]
         Asked::Gateway => ended(crate::gateway::run(places)),
         #[cfg(feature = "gateway")]
-        Asked::Discover => ended(site.proposals(&places).map(|text| say(&text))),
+        Asked::Discover => ended(
+            site.proposals(&places)
+                .map(|text| say(format_args!("{text}"))),
+        ),
         Asked::Daemon => daemon(&places),
         Asked::Check => check(&places, report),
         Asked::Upgrade => upgrade(&places, &words),
@@ -154,7 +159,7 @@ fn ended(result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            console(Level::Error, &error);
+            console(Level::Error, format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
@@ -175,8 +180,8 @@ fn name() -> String {
 /// touched: it may lie on a file system that nobody can write, and it is there when the flash is wiped or the new one damaged.
 fn give_way(places: &Places, arguments: &[String]) {
     let installed = Store::new(&places.directory).installed();
-    let own = std::env::current_exe().and_then(|own| own.canonicalize());
-    let same = match (own, installed.canonicalize()) {
+    let file = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let same = match (file("/proc/self/exe".as_ref()), file(&installed)) {
         (Ok(own), Ok(other)) => own == other,
         _ => true,
     };
@@ -188,7 +193,7 @@ fn give_way(places: &Places, arguments: &[String]) {
         let error = Command::new(&installed).args(arguments).exec();
         console(
             Level::Error,
-            &format!("{}: {error}: this one runs instead", installed.display()),
+            format_args!("{}: {error}: this one runs instead", installed.display()),
         );
     }
 }
@@ -196,33 +201,36 @@ fn give_way(places: &Places, arguments: &[String]) {
 /// The owner brings a new agent: its digest is checked here, and again by the agent that tries it.
 fn upgrade(places: &Places, words: &[String]) -> ExitCode {
     let [file, told] = words else {
-        console(Level::Error, "upgrade needs a file and its SHA-512");
+        console(
+            Level::Error,
+            format_args!("upgrade needs a file and its SHA-512"),
+        );
         return ExitCode::from(2);
     };
     let Some(digest) = from_hex(told) else {
         console(
             Level::Error,
-            "the SHA-512 is 128 hexadecimal digits: sha512sum FILE prints it",
+            format_args!("the SHA-512 is 128 hexadecimal digits: sha512sum FILE prints it"),
         );
         return ExitCode::from(2);
     };
     let brought = Store::new(&places.directory).bring(file.as_ref(), &to_hex(&digest));
     match brought {
         Ok(()) => {
-            say(
-                "it is tried within 10 s of the next session, and taken back when it does not connect",
-            );
+            say(format_args!(
+                "it is tried within 10 s of the next session, and taken back when it does not connect"
+            ));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            console(Level::Error, &format!("{file}: {error}"));
+            console(Level::Error, format_args!("{file}: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
 /// To standard output: a closed pipe is no error.
-fn say(text: &str) {
+fn say(text: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
@@ -233,11 +241,11 @@ fn daemon(places: &Places) -> ExitCode {
     if places.lan.is_some() {
         console(
             Level::Error,
-            "daemon is for a camera's own agent: `gateway` starts those of --lan",
+            format_args!("daemon is for a camera's own agent: `gateway` starts those of --lan"),
         );
         return ExitCode::from(2);
     }
-    let (_never, pause) = sync_channel::<()>(0);
+    let (_never, pause) = mailbox::<()>(0);
     // Once: after an upgrade the running file has no name any more.
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/moorline-agent".into());
     loop {
@@ -249,18 +257,18 @@ fn daemon(places: &Places) -> ExitCode {
                 // As the new one, so that the old one's file leaves the flash.
                 let mut next = Command::new(Store::new(&places.directory).installed());
                 let error = with_places(next.arg("daemon"), places).exec();
-                console(Level::Error, &format!("the new agent: {error}"));
+                console(Level::Error, format_args!("the new agent: {error}"));
             }
             Ok(status) => console(
                 Level::Error,
-                &format!("the agent died: {status}; it is started again"),
+                format_args!("the agent died: {status}; it is started again"),
             ),
             Err(error) => console(
                 Level::Error,
-                &format!("the agent cannot be started: {error}"),
+                format_args!("the agent cannot be started: {error}"),
             ),
         }
-        let _ = pause.recv_timeout(PAUSE);
+        let _ = pause.take_within(PAUSE);
     }
 }
 
@@ -277,7 +285,7 @@ fn with_places<'a>(command: &'a mut Command, places: &Places) -> &'a mut Command
 /// A word for the running agent.
 fn tell(places: &Places, word: &str) -> ExitCode {
     if running(places).is_none() {
-        console(Level::Error, "no agent runs");
+        console(Level::Error, format_args!("no agent runs"));
         return ExitCode::FAILURE;
     }
     // Opened for reading too: an agent that died since must not block us.
@@ -291,7 +299,7 @@ fn tell(places: &Places, word: &str) -> ExitCode {
         Err(error) => {
             console(
                 Level::Error,
-                &format!("{}: {error}", places.fifo().display()),
+                format_args!("{}: {error}", places.fifo().display()),
             );
             ExitCode::FAILURE
         }
@@ -306,7 +314,7 @@ fn running(places: &Places) -> Option<(String, Option<Reason>)> {
         Some(line.trim().to_owned())
     };
     let pid = value("pid ")?;
-    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let comm = system::text(&format!("/proc/{pid}/comm"))?;
     // A pid that went to another process is no agent.
     if !comm.starts_with("moorline-agent") {
         return None;
@@ -352,48 +360,48 @@ fn check(places: &Places, report: bool) -> ExitCode {
         clock: None,
     };
     if report {
-        say("```text");
-        say(&name());
+        say(format_args!("```text"));
+        say(format_args!("{}", name()));
         let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        say(&format!(
+        say(format_args!(
             "dbclient {}",
             shown(system::dbclient_version().map(|v| v.to_string()))
         ));
-        say(&format!(
+        say(format_args!(
             "model {}",
             shown(local.model.or_else(system::model).map(|v| v.to_string()))
         ));
-        say(&format!(
+        say(format_args!(
             "uptime {} s, memory {} KiB",
             shown(system::uptime().map(|v| v.to_string())),
             shown(system::memory().map(|v| v.to_string()))
         ));
-        say(&format!(
+        say(format_args!(
             "agent {}",
             agent.as_ref().map_or("does not run", |(state, _)| state)
         ));
-        say(&format!(
+        say(format_args!(
             "camera {}",
             shown(settings.camera.map(|v| v.to_string()))
         ));
         for source in found.iter().flat_map(|found| &found.sources) {
-            say(&format!("source {source}"));
+            say(format_args!("source {source}"));
         }
     }
     for wrong in wrong {
-        say(&format!("local.conf: {wrong}"));
+        say(format_args!("local.conf: {wrong}"));
     }
     let mut broken = false;
     walk(&chain, |step, ok, text| {
         broken |= !ok;
-        say(&format!(
+        say(format_args!(
             "{:<4} {:<8} {text}",
             if ok { "ok" } else { "FAIL" },
             step.as_str()
         ));
     });
     if report {
-        say("```");
+        say(format_args!("```"));
     }
     if broken {
         ExitCode::FAILURE
@@ -416,6 +424,8 @@ fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bo
     };
     let dial = Dial {
         former_key: false,
+        owner: false,
+        nth_address: 0,
         link: Link::Endpoint,
         serial: Serial(0),
         pins: endpoint.pins(0),
@@ -427,13 +437,13 @@ fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bo
         },
         private: true,
     };
-    let (inputs, events) = sync_channel(64);
+    let (inputs, events) = mailbox(64);
     let Ok(client) = Client::start(dial, kit, inputs) else {
         return Session::Down(Reason::Exit);
     };
     let begin = Moments::begin();
     let session = loop {
-        match events.recv_timeout(HELLO_WITHIN.saturating_sub(begin.now())) {
+        match events.take_within(HELLO_WITHIN.saturating_sub(begin.now())) {
             Ok(Input::Event(Event::Line { line, .. })) => {
                 if let Ok(ServerLine::Hello { .. }) = ServerLine::parse(&line) {
                     break Session::Up {
@@ -443,7 +453,7 @@ fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bo
             }
             Ok(Input::Event(Event::Ended { reason, .. })) => break Session::Down(reason),
             Ok(_) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(Empty::Late | Empty::Over) => {
                 break Session::Down(Reason::Hello);
             }
         }

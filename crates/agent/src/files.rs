@@ -6,27 +6,87 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// No file of ours is longer.
-const MAX: u64 = 64 * 1024;
+const MAX: usize = 64 * 1024;
 
 /// The text of a file, `None` when there is none.
 ///
 /// # Errors
 /// It cannot be read, or is longer than 64 KiB.
 pub fn read(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let text = match beginning(path, MAX + 1) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut text = Vec::new();
-    file.take(MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX {
+    if text.len() > MAX {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "longer than 64 KiB",
         ));
     }
     Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// A file's bytes, but no more than so many.
+///
+/// # Errors
+/// It cannot be read.
+pub fn beginning(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read_on(&mut File::open(path)?, &mut bytes, most)?;
+    Ok(bytes)
+}
+
+/// Reads to the end, or until `bytes` holds so many. Over any kind of file: what std has for each is larger than this for all.
+pub(crate) fn read_on(from: &mut dyn Read, bytes: &mut Vec<u8>, most: usize) -> io::Result<()> {
+    let mut room = [0; 2048];
+    while bytes.len() < most {
+        let wanted = room.len().min(most - bytes.len());
+        match from.read(room.get_mut(..wanted).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(room.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file over another one (0600), on the flash when it returns.
+///
+/// # Errors
+/// One cannot be read, or the other not written.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (File::open(from)?, new(to)?);
+    let mut room = [0; 4096];
+    loop {
+        match from.read(&mut room)? {
+            0 => return to.sync_all(),
+            count => to.write_all(room.get(..count).unwrap_or_default())?,
+        }
+    }
+}
+
+/// The same; after a power cut there is the old one or the new one.
+///
+/// # Errors
+/// As [`copy`]; then the old one is there.
+pub fn copy_as_a_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let mut temporary = to.as_os_str().to_owned();
+    temporary.push(".part");
+    let temporary = Path::new(&temporary);
+    let copied = copy(from, temporary).and_then(|()| fs::rename(temporary, to));
+    if copied.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    copied
+}
+
+/// An empty file (0600).
+fn new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.mode(0o600).open(path)
 }
 
 /// Replaces a file (0600). After a power cut there is the old one or the new one.
@@ -41,12 +101,7 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     // Never a name that means something: `agent.conf.part` is not the new agent.
     temporary.push(".part");
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = new(temporary.as_ref())?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -66,9 +121,9 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// It cannot be removed.
 pub fn wipe(path: &Path) -> io::Result<()> {
-    let length = fs::metadata(path)?.len().min(MAX);
+    let length = usize::try_from(fs::metadata(path)?.len()).unwrap_or(MAX);
     if let Ok(mut file) = OpenOptions::new().write(true).open(path) {
-        let _ = file.write_all(&vec![b'#'; usize::try_from(length).unwrap_or(0)]);
+        let _ = file.write_all(&vec![b'#'; length.min(MAX)]);
         let _ = file.sync_all();
     }
     fs::remove_file(path)

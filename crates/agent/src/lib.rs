@@ -43,6 +43,7 @@ pub mod head;
 pub mod local;
 pub mod login;
 pub mod machine;
+mod mailbox;
 pub mod md5;
 pub mod moment;
 pub mod probe;
@@ -57,6 +58,7 @@ pub mod stamp;
 pub mod streamer;
 pub mod system;
 pub mod upgrade;
+mod wear;
 mod words;
 
 pub use command::main;

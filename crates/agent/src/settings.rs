@@ -4,7 +4,6 @@
 //! enrolled the camera (S6: they stay last in the list until changed locally), `CONFIG` lines, and `PRIVATE` when the enrolling endpoint lies
 //! in a private network (S7).
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -21,8 +20,8 @@ pub struct Settings {
     pub enrolled: Vec<Endpoint>,
     /// Whether an enrolling endpoint lies in a private network.
     pub private: bool,
-    /// The endpoints that the server set, by their number.
-    pub endpoints: BTreeMap<u8, Target>,
+    /// The endpoints that the server set, in the order of their numbers.
+    pub endpoints: Vec<(u8, Target)>,
     /// The streamer's address.
     pub source: Option<(Host, u16)>,
     /// The relay's bound in bytes.
@@ -64,7 +63,21 @@ impl Settings {
         }
         match setting {
             Setting::Endpoint(place, target) => {
-                self.endpoints.insert(place, target.clone()) != Some(target)
+                let all = &mut self.endpoints;
+                match all.iter().position(|(other, _)| *other >= place) {
+                    Some(at) if all.get(at).is_some_and(|(other, _)| *other == place) => {
+                        let Some((_, before)) = all.get_mut(at) else {
+                            return false;
+                        };
+                        let changed = *before != target;
+                        *before = target;
+                        changed
+                    }
+                    at => {
+                        all.insert(at.unwrap_or(all.len()), (place, target));
+                        true
+                    }
+                }
             }
             Setting::Source(host, port) => replace(&mut self.source, (host, port)),
             Setting::Queue(bytes) => replace(&mut self.queue, bytes),
@@ -76,8 +89,8 @@ impl Settings {
     /// Where to call, main endpoint first, with whether its address may be private in any case.
     #[must_use]
     pub fn calls(&self) -> Vec<(Endpoint, Trust)> {
-        let set = self.endpoints.values();
-        let set = set.map(|target| (Endpoint::from(target), Trust::Told));
+        let set = self.endpoints.iter();
+        let set = set.map(|(_, target)| (Endpoint::from(target), Trust::Told));
         let own = self.enrolled.iter().cloned();
         set.chain(own.map(|endpoint| (endpoint, Trust::Owner)))
             .collect()

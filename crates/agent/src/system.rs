@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use moorline_control::{Mac, Model};
 
+use crate::files;
+
 /// No clock of a server is below this: when the agent was built.
 #[must_use]
 pub fn built_at() -> u64 {
@@ -73,14 +75,27 @@ pub fn start(words: &[String]) {
     });
 }
 
-fn text(path: &str) -> Option<String> {
-    let mut text = String::new();
-    File::open(path)
-        .ok()?
-        .take(16 * 1024)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
+/// What a program says, on standard output and standard error alike; `None` when it cannot be started.
+pub(crate) fn said(mut command: Command) -> Option<String> {
+    let (mut said, says) = io::pipe().ok()?;
+    let quiet = command.stdin(Stdio::null());
+    let started = quiet.stdout(says.try_clone().ok()?).stderr(says).spawn();
+    // It holds our ends of the pipe.
+    drop(command);
+    let mut child = started.ok()?;
+    let mut text = Vec::new();
+    let _ = files::read_on(&mut said, &mut text, MOST_SAID);
+    let _ = child.wait();
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// No program that we ask says more.
+const MOST_SAID: usize = 16 * 1024;
+
+/// The beginning of a file of the kernel's.
+pub(crate) fn text(path: &str) -> Option<String> {
+    let text = files::beginning(path.as_ref(), MOST_SAID).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Seconds since boot.
@@ -206,13 +221,9 @@ pub fn model() -> Option<Model> {
 /// The version of dbclient: `2022.83` of `Dropbear v2022.83`.
 #[must_use]
 pub fn dbclient_version() -> Option<Model> {
-    let output = Command::new("dbclient")
-        .arg("-V")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let all = [output.stdout, output.stderr].concat();
-    let all = String::from_utf8_lossy(&all);
+    let mut dbclient = Command::new("dbclient");
+    dbclient.arg("-V");
+    let all = said(dbclient)?;
     let word = all
         .split_ascii_whitespace()
         .find(|word| word.starts_with('v'))?;
@@ -254,14 +265,9 @@ pub fn make_key(path: &Path) -> io::Result<String> {
 /// What `dropbearkey -y` says of the camera's key: its public line and its fingerprint.
 #[must_use]
 pub fn fingerprint(path: &Path) -> Option<String> {
-    let output = Command::new("dropbearkey")
-        .arg("-y")
-        .arg("-f")
-        .arg(path)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut dropbearkey = Command::new("dropbearkey");
+    dropbearkey.arg("-y").arg("-f").arg(path);
+    let text = said(dropbearkey)?;
     let wanted = |line: &&str| {
         line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("Fingerprint")
     };

@@ -19,11 +19,11 @@ pub(crate) mod options;
 mod plan;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use moorline_control::Level;
 
+use crate::mailbox::{Empty, Receiver, mailbox};
 use crate::moment::Moments;
 use crate::run::{Places, console};
 use crate::settings::Settings;
@@ -60,14 +60,14 @@ pub fn run(places: Places) -> Result<(), String> {
         files::make_directory(directory)
             .map_err(|error| told(directory.display().to_string(), error))?;
     }
-    let (words, heard) = sync_channel(4);
+    let (words, heard) = mailbox(4);
     let listening = system::listen_fifo(&places.fifo(), move |word| {
         let hang_up = match word {
             "stop" => true,
             "restart" => false,
             _ => return,
         };
-        let _ = words.send(hang_up);
+        words.send(hang_up);
     });
     listening.map_err(|error| told(places.fifo().display().to_string(), error))?;
     let state = format!("pid {}\nstate gateway\nlast-end -\n", std::process::id());
@@ -95,10 +95,10 @@ impl Gateway {
             self.bury();
             self.start();
             self.wipe_spent_token();
-            match heard.recv_timeout(EVERY) {
+            match heard.take_within(EVERY) {
                 Ok(hang_up) => return hang_up,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(Empty::Late) => {}
+                Err(Empty::Over) => return false,
             }
         }
     }
@@ -115,7 +115,7 @@ impl Gateway {
         }
         let (approved, wrong) = approved(&text);
         for wrong in wrong {
-            console(Level::Warn, &format!("local.conf: {wrong}"));
+            console(Level::Warn, format_args!("local.conf: {wrong}"));
         }
         self.text = Some(text);
         let running = self.members.iter();
@@ -124,7 +124,7 @@ impl Gateway {
         for name in &ends {
             console(
                 Level::Info,
-                &format!("{name}: its line in local.conf is gone or another one"),
+                format_args!("{name}: its line in local.conf is gone or another one"),
             );
         }
         let ended: Vec<Member> = ends
@@ -137,7 +137,9 @@ impl Gateway {
         if self.approved.is_empty() && !std::mem::replace(&mut self.told_of_nobody, true) {
             console(
                 Level::Warn,
-                "no camera is approved: `moorline-agent discover` proposes lines for local.conf",
+                format_args!(
+                    "no camera is approved: `moorline-agent discover` proposes lines for local.conf"
+                ),
             );
         }
     }
@@ -152,7 +154,7 @@ impl Gateway {
             };
             console(
                 Level::Error,
-                &format!("{name}: its agent ended: {how}; it is started again"),
+                format_args!("{name}: its agent ended: {how}; it is started again"),
             );
             again.insert(name.clone(), now + AGAIN_AFTER);
             false
@@ -171,13 +173,13 @@ impl Gateway {
             self.again.remove(name);
             match Member::start(&self.places, approved.clone()) {
                 Ok(member) => {
-                    console(Level::Info, &format!("{name}: {}", approved.address));
+                    console(Level::Info, format_args!("{name}: {}", approved.address));
                     self.members.insert(name.clone(), member);
                 }
                 Err(error) => {
                     console(
                         Level::Error,
-                        &format!("{name}: its agent cannot be started: {error}"),
+                        format_args!("{name}: its agent cannot be started: {error}"),
                     );
                     self.again.insert(name.clone(), now + AGAIN_AFTER);
                 }
@@ -202,11 +204,11 @@ impl Gateway {
         match files::wipe(&file) {
             Ok(()) => console(
                 Level::Info,
-                "every approved camera is enrolled: enroll is wiped",
+                format_args!("every approved camera is enrolled: enroll is wiped"),
             ),
             Err(error) => console(
                 Level::Warn,
-                &format!("{}: {error}: remove it yourself", file.display()),
+                format_args!("{}: {error}: remove it yourself", file.display()),
             ),
         }
     }

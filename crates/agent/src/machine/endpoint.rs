@@ -79,6 +79,8 @@ impl Machine {
             pins: endpoint.pins(nth),
             endpoint,
             former_key: self.endpoint.former_key(),
+            owner: trust == Trust::Owner,
+            nth_address: self.endpoint.nth_address(),
             forwards,
             private: trust == Trust::Owner || self.settings.private,
         }));
@@ -114,6 +116,14 @@ impl Machine {
         self.endpoint.wait(now + wait);
     }
 
+    /// Whether the server that is called was named by the owner.
+    pub(super) fn calls_owner(&self) -> bool {
+        let calls = self.settings.calls();
+        let place = self.place.checked_rem(calls.len());
+        let called = place.and_then(|place| calls.get(place));
+        called.is_some_and(|(_, trust)| *trust == Trust::Owner)
+    }
+
     fn is_camera(&self) -> bool {
         self.settings.camera.is_some()
     }
@@ -139,11 +149,10 @@ impl Machine {
             return;
         }
         // The pin has held: this is the owner's endpoint, and where it lies is known now (S7).
-        let calls = self.settings.calls();
-        let place = self.place.checked_rem(calls.len());
-        let owner = place
-            .and_then(|place| calls.get(place))
-            .is_some_and(|(_, trust)| *trust == Trust::Owner);
+        let owner = self.calls_owner();
+        if owner && !self.endpoint.former_key() {
+            out.push(Action::OwnerKnowsKey);
+        }
         if owner && self.endpoint.private && !self.settings.private {
             self.settings.private = true;
             out.push(Action::Keep(Box::new(self.settings.clone())));

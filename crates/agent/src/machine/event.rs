@@ -70,8 +70,14 @@ pub enum Action {
     MakeKey,
     /// Make another key aside, if none is there yet, then [`Event::NextKey`].
     MakeNextKey,
-    /// The key that lies aside is the camera's from now on; the one before it is kept.
-    TakeNextKey,
+    /// The key that lies aside is the camera's from now on; the one before it is kept. `owner`: the server that has it is one that the owner
+    /// named; if not, also the key that the owner's servers know is kept, however often this happens (S6).
+    TakeNextKey {
+        /// Whether it is.
+        owner: bool,
+    },
+    /// A server that the owner named has accepted the camera's present key.
+    OwnerKnowsKey,
     /// Call a server. Ends with [`Event::Ended`], unless it is killed.
     Dial(Dial),
     /// Kill dbclient, if it runs. No event follows.
@@ -132,6 +138,10 @@ pub struct Dial {
     pub pins: Vec<HostKey>,
     /// Whether the camera's key before the present one is tried: a server that does not know the new one yet refused it.
     pub former_key: bool,
+    /// Whether the owner named this server: see [`Action::TakeNextKey`].
+    pub owner: bool,
+    /// Of several addresses this one has its turn, counted round.
+    pub nth_address: usize,
     /// What it asks for.
     pub forwards: Forwards,
     /// Whether its address may be private (S7).

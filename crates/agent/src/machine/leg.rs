@@ -36,6 +36,8 @@ pub(super) struct Leg {
     pub(super) mismatches: usize,
     /// Calls that the camera's key ended: while they are odd the former key is tried.
     refusals: usize,
+    /// Calls that reached nobody: chooses among several addresses of a name. One that answers is kept.
+    misses: usize,
     /// Whether the dialled address is private.
     pub(super) private: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Leg {
             backoff: Backoff::default(),
             mismatches: 0,
             refusals: 0,
+            misses: 0,
             private: false,
         }
     }
@@ -108,8 +111,14 @@ impl Leg {
         match reason {
             Reason::HostKey => self.mismatches = self.mismatches.wrapping_add(1),
             Reason::Auth => self.refusals = self.refusals.wrapping_add(1),
+            Reason::Connect | Reason::Hello => self.misses = self.misses.wrapping_add(1),
             _ => {}
         }
+    }
+
+    /// Which of a name's addresses has its turn.
+    pub(super) fn nth_address(&self) -> usize {
+        self.misses
     }
 
     /// Whether the camera's former key has its turn.

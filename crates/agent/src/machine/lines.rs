@@ -75,7 +75,9 @@ impl Machine {
                 self.next_key = None;
                 let what = "the camera has another key from now on";
                 out.push(Action::Note(Level::Warn, what.into()));
-                out.push(Action::TakeNextKey);
+                out.push(Action::TakeNextKey {
+                    owner: self.calls_owner(),
+                });
                 // It calls again with it at once: a key that is never used would only be found wrong when it is needed.
                 out.push(Action::Kill(Link::Endpoint));
                 self.endpoint.rekeyed();

@@ -93,6 +93,8 @@ impl Machine {
             pins: endpoint.pins(nth),
             endpoint,
             former_key: self.streampoint.former_key(),
+            owner: false,
+            nth_address: self.streampoint.nth_address(),
             forwards: Forwards::RtspOrEnd,
             private: self.settings.private,
         }));

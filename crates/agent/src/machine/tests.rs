@@ -721,7 +721,7 @@ fn another_key_is_taken_when_the_server_has_it_and_the_former_one_is_tried_where
     world.hears(&format!("REKEYED {OTHER}"));
     assert_eq!(world.done, [], "another camera's, or an older one");
     world.hears(&format!("REKEYED {KEY}"));
-    assert_eq!(world.done, [Action::TakeNextKey]);
+    assert_eq!(world.done, [Action::TakeNextKey { owner: false }]);
     world.called();
     assert!(!world.endpoint.as_ref().unwrap().former_key);
     for former in [true, true, false] {

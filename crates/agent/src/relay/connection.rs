@@ -10,7 +10,7 @@ use super::frame::{Cutter, Piece};
 use super::pool::Next;
 use super::queue::Kind;
 use super::talk::{Out, Talk};
-use super::{Relay, cut, spawn};
+use super::{Relay, cut, spawn_and_wait};
 
 /// The streamer is on this camera.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -43,9 +43,9 @@ pub(super) fn serve(relay: &Arc<Relay>, serial: u32, tunnel: &TcpStream) {
         talk: Mutex::new(Talk::new(chosen.login)),
     });
     let asking = Arc::clone(&end);
-    let asked = spawn("requests", move || asking.requests(&tunnel_in));
+    let asked = spawn_and_wait("requests", move || asking.requests(&tunnel_in));
     let writing = Arc::clone(relay);
-    let wrote = spawn("writer", move || write(&writing, serial, &tunnel_out));
+    let wrote = spawn_and_wait("writer", move || write(&writing, serial, &tunnel_out));
     if asked.is_ok() && wrote.is_ok() {
         end.drain(&streamer);
     }

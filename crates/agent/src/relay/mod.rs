@@ -152,12 +152,26 @@ impl Relay {
 }
 
 /// A thread with a small stack.
-pub(crate) fn spawn(
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    alone(name, Box::new(run))
+}
+
+/// The same for who waits for its end.
+pub(crate) fn spawn_and_wait(
     name: &str,
     run: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    // In a box: std's half of a thread is compiled once, not for each of ours. Flash is small.
-    let run: Box<dyn FnOnce() + Send> = Box::new(run);
+    boxed(name, Box::new(run))
+}
+
+#[inline(never)]
+fn alone(name: &str, run: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+    boxed(name, run).map(drop)
+}
+
+/// In a box: std's half of a thread is compiled once, not for each of ours. Flash is small.
+#[inline(never)]
+fn boxed(name: &str, run: Box<dyn FnOnce() + Send>) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK)

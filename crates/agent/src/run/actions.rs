@@ -18,16 +18,16 @@ impl Driver {
         match action {
             Action::MakeKey => self.make_key(),
             Action::MakeNextKey => self.make_next_key(),
-            Action::TakeNextKey => self.take_next_key(),
+            Action::TakeNextKey { owner } => self.take_next_key(owner),
+            Action::OwnerKnowsKey => self.owner_knows_key(),
             Action::Dial(dial) => self.dial(dial),
-            Action::Kill(link) => {
-                if let Some((_, client)) = self.clients.remove(&link) {
-                    client.kill();
-                }
-            }
+            Action::Kill(link) => self.kill(link),
             Action::Say(link, line) => self.say(link, &line),
             Action::Offer(_) if self.places.lan.is_some() => {
-                self.note(Level::Warn, "a gateway's agent is upgraded by its owner");
+                self.note(
+                    Level::Warn,
+                    format_args!("a gateway's agent is upgraded by its owner"),
+                );
             }
             Action::Part(..) if self.places.lan.is_some() => {}
             Action::Offer(offer) => self.upgrade(upgrade::Event::Offer(offer)),
@@ -39,28 +39,34 @@ impl Driver {
                 let lines = self.report.greet(&facts, self.moments.now());
                 self.say_all(&lines);
                 if let Some(what) = self.taken_back.take() {
-                    self.note(Level::Error, &what);
+                    self.note(Level::Error, format_args!("{what}"));
                 }
             }
             Action::Report => self.report_now(),
             Action::Bad(field) => self.report.bad(field),
             Action::Clock(unix) => self.set_clock(unix),
             Action::Apply(setting) => self.apply(setting),
-            Action::Keep(settings) => self.kept = self.keep(&settings),
+            Action::Keep(settings) => self.keep_in_turn(&settings),
             // The name could not be kept: the token is all that this camera has at its next boot, and the same key may repeat it.
             Action::WipeToken if !self.kept => {}
             Action::WipeToken => self.wipe_token(),
             Action::Diagnose => self.diagnose(),
             Action::Reboot if self.places.lan.is_some() => {
-                self.note(Level::Warn, "a gateway is not rebooted for one camera");
+                self.note(
+                    Level::Warn,
+                    format_args!("a gateway is not rebooted for one camera"),
+                );
             }
             Action::Reboot => {
+                self.rebooting = true;
                 if let Err(error) = system::reboot() {
-                    self.note(Level::Error, &format!("reboot: {error}"));
+                    self.rebooting = false;
+                    self.note(Level::Error, format_args!("reboot: {error}"));
                 }
             }
-            Action::Note(level, text) => self.note(level, &text),
+            Action::Note(level, text) => self.note(level, format_args!("{text}")),
             Action::Exit => {
+                self.keep_what_waits(true);
                 self.leave_trial();
                 if let Some(watchdog) = self.watchdog.take() {
                     watchdog.disarm();
@@ -75,10 +81,10 @@ impl Driver {
         let (inputs, path) = (self.inputs.clone(), self.places.key());
         let made = spawn("key", move || {
             let made = system::make_key(&path).map_err(|error| error.to_string());
-            let _ = inputs.send(Input::Key(made));
+            inputs.send(Input::Key(made));
         });
         if let Err(error) = made {
-            super::console(Level::Error, &format!("no thread: {error}"));
+            super::console(Level::Error, format_args!("no thread: {error}"));
         }
     }
 
@@ -90,49 +96,72 @@ impl Driver {
                 Some(line) => Ok(line),
                 None => system::make_key(&path).map_err(|error| error.to_string()),
             };
-            let _ = inputs.send(Input::NextKey(made));
+            inputs.send(Input::NextKey(made));
         });
         if let Err(error) = made {
-            super::console(Level::Error, &format!("no thread: {error}"));
+            super::console(Level::Error, format_args!("no thread: {error}"));
         }
     }
 
     /// The former key is copied, not moved: a power cut must not leave a camera without one.
-    fn take_next_key(&mut self) {
-        let key = self.places.key();
-        let taken = std::fs::copy(&key, self.places.former_key())
-            .and_then(|_| std::fs::rename(self.places.next_key(), &key));
+    fn take_next_key(&mut self, owner: bool) {
+        let (key, owners) = (self.places.key(), self.places.owners_key());
+        let aside = if owner || owners.exists() {
+            Ok(())
+        } else {
+            files::copy_as_a_whole(&key, &owners)
+        };
+        let taken = aside
+            .and_then(|()| files::copy_as_a_whole(&key, &self.places.former_key()))
+            .and_then(|()| std::fs::rename(self.places.next_key(), &key));
         if let Err(error) = taken {
-            self.note(Level::Error, &format!("the camera keeps its key: {error}"));
+            self.note(
+                Level::Error,
+                format_args!("the camera keeps its key: {error}"),
+            );
+        }
+    }
+
+    fn owner_knows_key(&mut self) {
+        if !self.places.trial {
+            let _ = std::fs::remove_file(self.places.owners_key());
         }
     }
 
     fn dial(&mut self, dial: Dial) {
-        let (link, serial) = (dial.link, dial.serial);
+        let link = dial.link;
         let kit = Kit {
-            key: self.identity(dial.former_key),
+            key: self.identity(&dial),
             home: self.places.home(link),
             relay: self.relay_port,
             http: self.local.http,
         };
         let at = format!("calling {}:{}", dial.endpoint.host, dial.endpoint.port);
-        super::console(Level::Info, &at);
+        super::console(Level::Info, format_args!("{at}"));
         match Client::start(dial, kit, self.inputs.clone()) {
             Ok(client) => {
-                if let Some((_, old)) = self.clients.insert(link, (serial, client)) {
-                    old.kill();
-                }
+                self.kill(link);
+                self.clients.push((link, client));
             }
             Err(error) => {
                 // No thread: the deadline of the call will try again.
-                super::console(Level::Error, &format!("dbclient: {error}"));
+                super::console(Level::Error, format_args!("dbclient: {error}"));
             }
         }
     }
 
-    fn identity(&self, former: bool) -> std::path::PathBuf {
-        let before = self.places.former_key();
-        if former && before.exists() {
+    fn kill(&mut self, link: Link) {
+        if let Some(at) = self.clients.iter().position(|(of, _)| *of == link) {
+            self.clients.swap_remove(at).1.kill();
+        }
+    }
+
+    fn identity(&self, dial: &Dial) -> std::path::PathBuf {
+        let mut before = self.places.former_key();
+        if dial.owner && self.places.owners_key().exists() {
+            before = self.places.owners_key();
+        }
+        if dial.former_key && before.exists() {
             before
         } else {
             self.places.key()
@@ -158,7 +187,7 @@ impl Driver {
         if unix < system::built_at() {
             self.note(
                 Level::Warn,
-                "the server's TIME is before this agent was built: not taken",
+                format_args!("the server's TIME is before this agent was built: not taken"),
             );
             return;
         }
@@ -166,7 +195,10 @@ impl Driver {
             && system::wall().abs_diff(unix) > NEAR
             && let Err(error) = system::set_wall(unix)
         {
-            self.note(Level::Warn, &format!("the clock cannot be set: {error}"));
+            self.note(
+                Level::Warn,
+                format_args!("the clock cannot be set: {error}"),
+            );
         }
         self.clock = Some((unix, system::wall()));
     }
@@ -189,7 +221,10 @@ impl Driver {
 
     pub(super) fn set_watchdog(&mut self, on: bool) {
         if on && self.places.lan.is_some() {
-            self.note(Level::Warn, "a gateway's watchdog is not a camera's");
+            self.note(
+                Level::Warn,
+                format_args!("a gateway's watchdog is not a camera's"),
+            );
             return;
         }
         if self.places.trial {
@@ -205,11 +240,28 @@ impl Driver {
                         "{}: {error}: the watchdog is not fed by us",
                         self.local.watchdog
                     );
-                    self.note(Level::Warn, &what);
+                    self.note(Level::Warn, format_args!("{what}"));
                 }
             },
             (false, Some(open)) => open.disarm(),
             (false, None) => {}
+        }
+    }
+
+    /// Now, or when the flash has rested.
+    fn keep_in_turn(&mut self, settings: &Settings) {
+        self.unwritten = !self.wear.may_write(self.moments.now());
+        if !self.unwritten {
+            self.kept = self.keep(settings);
+        }
+    }
+
+    /// What had to wait, when its time has come or the agent ends.
+    pub(super) fn keep_what_waits(&mut self, ends: bool) {
+        if self.unwritten && (ends || self.wear.may_write(self.moments.now())) {
+            self.unwritten = false;
+            let settings = self.machine.settings().clone();
+            self.kept = self.keep(&settings);
         }
     }
 
@@ -219,7 +271,7 @@ impl Driver {
         if let Err(error) = &kept {
             self.note(
                 Level::Error,
-                &format!("agent.conf: {error}: what was set is lost at the next boot"),
+                format_args!("agent.conf: {error}: what was set is lost at the next boot"),
             );
         }
         kept.is_ok()
@@ -235,7 +287,7 @@ impl Driver {
             if let Err(error) = files::wipe(&path) {
                 self.note(
                     Level::Warn,
-                    &format!("{}: {error}: remove it yourself", path.display()),
+                    format_args!("{}: {error}: remove it yourself", path.display()),
                 );
             }
         }
@@ -249,9 +301,9 @@ impl Driver {
         let chain = self.chain();
         let walking = spawn("diagnosis", move || {
             walk(&chain, |step, ok, text| {
-                let _ = inputs.send(Input::Step(step, ok, text));
+                inputs.send(Input::Step(step, ok, text));
             });
-            let _ = inputs.send(Input::Diagnosed);
+            inputs.send(Input::Diagnosed);
         });
         self.diagnosing = walking.is_ok();
     }

@@ -5,18 +5,18 @@ mod places;
 mod streams;
 mod upgrade;
 
-use std::collections::HashMap;
+use std::fmt;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use moorline_control::{DiagStep, HostKey, Level, Mac, Model};
 
 use crate::client::{Client, reachable};
 use crate::local::Local;
-use crate::machine::{Action, Event, Fixed, Link, Machine, Serial, State};
+use crate::machine::{Action, Event, Fixed, Link, Machine, State};
+use crate::mailbox::{Empty, Receiver, Sender, mailbox};
 use crate::moment::Moments;
 use crate::probe::{Found, Search};
 use crate::relay::{Relay, Streamer};
@@ -26,6 +26,7 @@ use crate::system::{self, Watchdog};
 use crate::upgrade::store::Store;
 use crate::upgrade::trial::Trial;
 use crate::upgrade::{self as upgrading, Upgrade};
+use crate::wear::Wear;
 use crate::{enroll, files, stamp};
 
 pub use places::{Lan, Places};
@@ -63,18 +64,24 @@ struct Driver {
     places: Places,
     local: Local,
     machine: Machine,
-    clients: HashMap<Link, (Serial, Client)>,
+    /// One of a link at most.
+    clients: Vec<(Link, Client)>,
     relay: Arc<Relay>,
     relay_port: u16,
     report: Report,
     streams: Streams,
     watchdog: Option<Watchdog>,
     moments: Moments,
-    inputs: SyncSender<Input>,
+    inputs: Sender<Input>,
     next_enroll: Duration,
     next_feed: Duration,
     /// Whether what is to outlive a reboot is on the flash.
     kept: bool,
+    /// It waits for its turn, since the flash was written often.
+    unwritten: bool,
+    wear: Wear,
+    /// The server has asked for it, and it is under way.
+    rebooting: bool,
     diagnosing: bool,
     clock: Option<(u64, u64)>,
     last_end: Option<moorline_control::Reason>,
@@ -105,7 +112,7 @@ pub enum Ended {
 /// # Errors
 /// What makes it impossible to run: no directory, no loopback port, no thread.
 pub fn run(places: Places) -> Result<Ended, String> {
-    let (inputs, events) = sync_channel(INPUTS);
+    let (inputs, events) = mailbox(INPUTS);
     let mut driver = Driver::new(places, inputs)?;
     driver.announce();
     driver.turn(&events);
@@ -117,7 +124,7 @@ pub fn run(places: Places) -> Result<Ended, String> {
 }
 
 impl Driver {
-    fn new(places: Places, inputs: SyncSender<Input>) -> Result<Self, String> {
+    fn new(places: Places, inputs: Sender<Input>) -> Result<Self, String> {
         let told = |what: &str, error: std::io::Error| format!("{what}: {error}");
         files::make_directory(&places.directory)
             .map_err(|error| told(&places.directory.display().to_string(), error))?;
@@ -125,7 +132,7 @@ impl Driver {
             .map_err(|error| told(&places.run.display().to_string(), error))?;
         let (local, wrong) = places.local();
         for wrong in wrong {
-            console(Level::Warn, &format!("local.conf: {wrong}"));
+            console(Level::Warn, format_args!("local.conf: {wrong}"));
         }
         let settings = places.settings(&local);
         // The agent that tries this one holds the port.
@@ -174,7 +181,7 @@ impl Driver {
         if let Err(error) = listening {
             console(
                 Level::Warn,
-                &format!(
+                format_args!(
                     "{}: {error}: a stop is not said to the server",
                     places.fifo().display()
                 ),
@@ -193,7 +200,7 @@ impl Driver {
             places,
             local,
             machine,
-            clients: HashMap::new(),
+            clients: Vec::new(),
             relay,
             relay_port,
             report,
@@ -204,6 +211,9 @@ impl Driver {
             next_enroll: Duration::ZERO,
             next_feed: Duration::ZERO,
             kept: true,
+            unwritten: false,
+            wear: Wear::default(),
+            rebooting: false,
             diagnosing: false,
             clock: None,
             last_end: None,
@@ -222,13 +232,13 @@ impl Driver {
         let version = stamp::version();
         console(
             Level::Info,
-            &format!(
+            format_args!(
                 "moorline-agent {version}, relay on 127.0.0.1:{}",
                 self.relay_port
             ),
         );
         if let Some(key) = system::fingerprint(&self.places.key()) {
-            console(Level::Info, &key);
+            console(Level::Info, format_args!("{key}"));
         }
         self.recover();
         if self.machine.settings().watchdog == Some(true) {
@@ -244,10 +254,10 @@ impl Driver {
                 return;
             }
             let wait = self.wait();
-            let input = match events.recv_timeout(wait) {
+            let input = match events.take_within(wait) {
                 Ok(input) => Some(input),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(Empty::Late) => None,
+                Err(Empty::Over) => return,
             };
             if !self.take(input) || self.over {
                 return;
@@ -268,6 +278,9 @@ impl Driver {
         if self.watchdog.is_some() {
             due = due.min(self.next_feed);
         }
+        if self.unwritten {
+            due = due.min(self.wear.next());
+        }
         due.saturating_sub(now)
     }
 
@@ -276,7 +289,8 @@ impl Driver {
         let now = self.moments.now();
         if now >= self.next_feed {
             self.next_feed = now + FEED_EVERY;
-            if let Some(watchdog) = &mut self.watchdog {
+            // A reboot that hangs is cut by the watchdog.
+            if let Some(watchdog) = self.watchdog.as_mut().filter(|_| !self.rebooting) {
                 watchdog.feed();
             }
         }
@@ -292,6 +306,7 @@ impl Driver {
         if self.streams.is_due(now) {
             self.probe();
         }
+        self.keep_what_waits(false);
         self.write_state();
     }
 
@@ -320,7 +335,7 @@ impl Driver {
                 // Once, not every ten seconds: a card with a wrong file stays in its slot for days.
                 if self.streams.first_time(&text) {
                     for wrong in wrong {
-                        self.note(Level::Error, &format!("{}: {wrong}", path.display()));
+                        self.note(Level::Error, format_args!("{}: {wrong}", path.display()));
                     }
                 }
             }
@@ -333,6 +348,11 @@ impl Driver {
         let event = match input {
             None => Event::Tick,
             Some(Input::Event(event)) => {
+                let mut event = event;
+                if let Event::Stop { hang_up } = &mut event {
+                    // The init scripts stop everything before a reboot: the camera is coming back all the same.
+                    *hang_up &= !self.rebooting;
+                }
                 match event {
                     Event::Ended { reason, .. } => self.last_end = Some(reason),
                     Event::Stop { hang_up } => self.hang_up = hang_up,
@@ -345,7 +365,7 @@ impl Driver {
                 return true;
             }
             Some(Input::Said(line)) => {
-                console(Level::Info, &line);
+                console(Level::Info, format_args!("{line}"));
                 return true;
             }
             Some(Input::Probed(lives, found)) => {
@@ -362,17 +382,17 @@ impl Driver {
             }
             Some(Input::NextKey(made)) => {
                 if let Err(error) = &made {
-                    console(Level::Error, &format!("dropbearkey: {error}"));
+                    console(Level::Error, format_args!("dropbearkey: {error}"));
                 }
                 let word = |line: String| HostKey::new(line.split(' ').nth(1)?);
                 Event::NextKey(made.ok().and_then(word))
             }
             Some(Input::Key(Ok(key))) => {
-                console(Level::Info, &key);
+                console(Level::Info, format_args!("{key}"));
                 Event::Key(true)
             }
             Some(Input::Key(Err(error))) => {
-                console(Level::Error, &format!("dropbearkey: {error}"));
+                console(Level::Error, format_args!("dropbearkey: {error}"));
                 Event::Key(false)
             }
         };
@@ -393,10 +413,12 @@ impl Driver {
     }
 
     /// For console and server.
-    fn note(&mut self, level: Level, text: &str) {
-        console(level, text);
+    fn note(&mut self, level: Level, text: fmt::Arguments<'_>) {
+        console(level, format_args!("{text}"));
         if self.machine.reports()
-            && let Some(line) = self.report.log(level, text, self.moments.now())
+            && let Some(line) = self
+                .report
+                .log(level, &text.to_string(), self.moments.now())
         {
             self.say(Link::Endpoint, &line);
         }
@@ -412,7 +434,7 @@ impl Driver {
         {
             return;
         }
-        if let Some((_, client)) = self.clients.get(&link) {
+        if let Some((_, client)) = self.clients.iter().find(|(of, _)| *of == link) {
             // A server that does not read loses lines, PONGs among them, and then the session.
             client.say(format!("{line}\n"));
         }
@@ -442,7 +464,7 @@ impl Driver {
 }
 
 /// What a word does that is said to the running agent.
-fn stopping(inputs: &SyncSender<Input>) -> impl Fn(&str) + Send + 'static {
+fn stopping(inputs: &Sender<Input>) -> impl Fn(&str) + Send + 'static {
     let inputs = inputs.clone();
     move |word| {
         let hang_up = match word {
@@ -450,7 +472,7 @@ fn stopping(inputs: &SyncSender<Input>) -> impl Fn(&str) + Send + 'static {
             "restart" => false,
             _ => return,
         };
-        let _ = inputs.send(Input::Event(Event::Stop { hang_up }));
+        inputs.send(Input::Event(Event::Stop { hang_up }));
     }
 }
 
@@ -470,7 +492,7 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 }
 
 /// The console: busybox init and syslog take it.
-pub(crate) fn console(level: Level, text: &str) {
+pub(crate) fn console(level: Level, text: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{level}: {text}");
 }
 
@@ -485,7 +507,7 @@ impl Places {
         if wrong > 0 {
             console(
                 Level::Warn,
-                &format!("agent.conf: {wrong} lines are not known and left out"),
+                format_args!("agent.conf: {wrong} lines are not known and left out"),
             );
         }
         if let Some(camera) = &local.camera {

@@ -76,6 +76,12 @@ impl Places {
         self.directory.join("id.old")
     }
 
+    /// The key that the servers which the owner named know, while others have given the camera another one.
+    #[must_use]
+    pub fn owners_key(&self) -> PathBuf {
+        self.directory.join("id.owner")
+    }
+
     /// What the server set.
     #[must_use]
     pub fn settings_file(&self) -> PathBuf {

@@ -81,7 +81,7 @@ impl Driver {
                     )
                 }
             };
-            let _ = inputs.send(Input::Probed(lives, found));
+            inputs.send(Input::Probed(lives, found));
         });
         if asked.is_err() {
             self.streams.asking = false;
@@ -118,7 +118,10 @@ impl Driver {
             } else {
                 "the streamer does not answer"
             };
-            self.note(if lives { Level::Info } else { Level::Error }, what);
+            self.note(
+                if lives { Level::Info } else { Level::Error },
+                format_args!("{what}"),
+            );
         }
         if self.machine.reports() && before.is_none() {
             // The first finding does not wait for a PING: recording begins with it.
@@ -131,7 +134,7 @@ impl Driver {
         let may = again.is_none_or(|again| now >= again);
         if self.streams.silences >= SILENCES && may && !self.local.restart.is_empty() {
             self.streams.restarted = Some(now);
-            self.note(Level::Warn, "the streamer is restarted");
+            self.note(Level::Warn, format_args!("the streamer is restarted"));
             system::start(&self.local.restart);
         }
     }

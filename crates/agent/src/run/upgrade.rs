@@ -17,7 +17,9 @@ impl Driver {
         if self.store.recover() {
             self.note(
                 Level::Warn,
-                "the new agent was on trial when this one was last ended: it is taken back",
+                format_args!(
+                    "the new agent was on trial when this one was last ended: it is taken back"
+                ),
             );
         }
         self.report.rolled_back = self.store.bad();
@@ -25,7 +27,7 @@ impl Driver {
         if wrong > 0 {
             self.note(
                 Level::Warn,
-                &format!("release-keys: {wrong} lines are no keys and left out"),
+                format_args!("release-keys: {wrong} lines are no keys and left out"),
             );
         }
     }
@@ -37,7 +39,7 @@ impl Driver {
         }
         match self.store.find(stamp::own().as_ref()) {
             Some(Ok(version)) => self.upgrade(Step::Found(version)),
-            Some(Err(error)) => self.note(Level::Error, &error),
+            Some(Err(error)) => self.note(Level::Error, format_args!("{error}")),
             None => {}
         }
     }
@@ -91,7 +93,7 @@ impl Driver {
             Action::Install => {
                 let installed = self.store.install();
                 if let Err(error) = &installed {
-                    self.note(Level::Error, &format!("the new agent: {error}"));
+                    self.note(Level::Error, format_args!("the new agent: {error}"));
                 }
                 self.upgrade(Step::Installed(installed.is_ok()));
             }
@@ -99,7 +101,7 @@ impl Driver {
                 self.store.take_back();
                 self.report.rolled_back = Some(version);
                 let what = format!("agent {version} is taken back: {why}");
-                super::console(Level::Error, &what);
+                super::console(Level::Error, format_args!("{what}"));
                 self.taken_back = Some(what);
             }
             Action::Resume => self.turn_machine(Event::Resume),
@@ -109,7 +111,7 @@ impl Driver {
                     watchdog.disarm();
                 }
             }
-            Action::Note(level, text) => self.note(level, &text),
+            Action::Note(level, text) => self.note(level, format_args!("{text}")),
         }
     }
 
@@ -126,7 +128,7 @@ impl Driver {
                 true
             }
             Err(error) => {
-                self.note(Level::Error, &format!("the new agent: {error}"));
+                self.note(Level::Error, format_args!("the new agent: {error}"));
                 false
             }
         };

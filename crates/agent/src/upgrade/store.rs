@@ -13,13 +13,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use moorline_control::{Offer, ServerLine, Stamp, Version};
 
 use super::sha512::{Sha512, from_hex, to_hex};
 use super::{Keys, LARGEST};
-use crate::files;
+use crate::{files, system};
 
 /// Flash file systems want some room for themselves.
 const SPARE: u64 = 64 * 1024;
@@ -138,7 +138,7 @@ impl Store {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         files::make_directory(&self.0)?;
         let _ = fs::remove_file(self.at("agent.new.sha512"));
-        fs::copy(file, self.new_agent())?;
+        files::copy(file, &self.new_agent())?;
         make_program(&self.new_agent())?;
         if to_hex(&digest(&self.new_agent())?) != digest_told {
             let _ = fs::remove_file(self.new_agent());
@@ -205,10 +205,7 @@ impl Store {
 
 /// What a program says of itself in its file.
 pub(crate) fn stamp_of(program: &Path) -> Option<Stamp> {
-    let mut bytes = Vec::new();
-    let file = File::open(program).ok()?;
-    file.take(LARGEST.into()).read_to_end(&mut bytes).ok()?;
-    Stamp::find(&bytes)
+    Stamp::find(&files::beginning(program, LARGEST as usize).ok()?)
 }
 
 fn digest(path: &Path) -> io::Result<[u8; 64]> {
@@ -231,14 +228,9 @@ fn make_program(path: &Path) -> io::Result<()> {
 /// The bytes that are free where this directory lies, by `df`: std cannot ask. `None` when it does not say: then a full flash shows by a failed
 /// write.
 fn room(directory: &Path) -> Option<u64> {
-    let output = Command::new("df")
-        .arg("-Pk")
-        .arg(directory)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    free_of(&String::from_utf8_lossy(&output.stdout))
+    let mut df = Command::new("df");
+    df.arg("-Pk").arg(directory);
+    free_of(&system::said(df)?)
 }
 
 /// `Filesystem 1024-blocks Used Available Capacity Mounted on`, the last line.

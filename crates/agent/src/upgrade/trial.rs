@@ -5,14 +5,15 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use moorline_control::LineSplitter;
 
 use super::Event;
+use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::relay::spawn;
 use crate::run::{Input, Places};
+use crate::system;
 
 /// What the child says.
 pub(crate) const HELLO: &str = "hello\n";
@@ -30,7 +31,7 @@ impl Trial {
     pub(crate) fn start(
         program: &Path,
         places: &Places,
-        inputs: SyncSender<Input>,
+        inputs: Sender<Input>,
     ) -> std::io::Result<Self> {
         let mut command = Command::new(program);
         command.args(["run", "--trial", "--dir"]);
@@ -41,7 +42,7 @@ impl Trial {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.process_group(0).spawn()?;
-        let (say, ended) = sync_channel(1);
+        let (say, ended) = mailbox(1);
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         spawn("trial", move || {
             let mut lines = LineSplitter::new();
@@ -50,13 +51,13 @@ impl Trial {
                 while let Ok(count @ 1..) = stdout.read(&mut room) {
                     lines.push(room.get(..count).unwrap_or_default(), |line| {
                         if line == HELLO.trim_end().as_bytes() {
-                            let _ = inputs.send(Input::Upgrade(Event::Hello));
+                            inputs.send(Input::Upgrade(Event::Hello));
                         }
                     });
                 }
             }
-            let _ = say.try_send(());
-            let _ = inputs.send(Input::Upgrade(Event::Ended));
+            say.try_send(());
+            inputs.send(Input::Upgrade(Event::Ended));
         })?;
         Ok(Trial {
             child,
@@ -75,7 +76,7 @@ impl Trial {
         if let Some(stdin) = &mut self.stdin {
             let _ = stdin.write_all(b"stop\n");
         }
-        let _ = self.ended.recv_timeout(Duration::from_secs(2));
+        let _ = self.ended.take_within(Duration::from_secs(2));
     }
 
     /// Kills it, and its dbclients with it.
@@ -105,7 +106,7 @@ fn members_of(group: u32) -> Vec<String> {
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let numbers = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     let members = numbers.filter(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = system::text(&format!("/proc/{pid}/stat")).unwrap_or_default();
         *pid != group.to_string() && group_in(&stat) == Some(group)
     });
     members.collect()

@@ -13,6 +13,7 @@ mod malice;
 mod names;
 mod openssh;
 mod reader;
+mod rekey;
 mod releases;
 #[allow(dead_code, reason = "the conformance run uses the rest")]
 mod server;

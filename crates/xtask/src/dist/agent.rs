@@ -32,6 +32,7 @@ pub(super) fn build(target: &Target) -> Result<PathBuf> {
         format!("--remap-path-prefix={}=/rust", library.display()),
         format!("--remap-path-prefix={}=/moorline", root().display()),
     ];
+    flags.push(format!("-Zpre-link-arg={}", link.before.display()));
     flags.extend(
         link.arguments
             .iter()

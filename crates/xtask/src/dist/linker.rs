@@ -21,6 +21,8 @@ use crate::{
 /// What rustc calls, and what it has to say besides.
 pub(super) struct Link {
     pub(super) program: String,
+    /// What is linked before everything else, so that it is taken and not the C library's.
+    pub(super) before: PathBuf,
     pub(super) arguments: Vec<String>,
 }
 
@@ -42,21 +44,12 @@ pub(super) fn prepare(target: &Target) -> Result<Link> {
 
     let support = place.join("support");
     fs::create_dir_all(&support)?;
-    let source = support.join("dlfo.c");
-    fs::write(
-        &source,
-        "int _dl_find_object(void *address, void *found)\n{\n\treturn -1;\n}\n",
-    )?;
-    let object = support.join("dlfo.o");
-    output(
-        Command::new(&gcc)
-            .args(["-Os", "-c", "-o"])
-            .args([&object, &source]),
-    )?;
+    let unwinder = object(&gcc, &support, "dlfo", UNWINDER)?;
+    let smaller = object(&gcc, &support, "smaller", SMALLER)?;
     // rustc asks for musl's own unwinder, `libunwind.a`: a script of the linker can be a library.
     fs::write(
         support.join("libunwind.a"),
-        format!("GROUP(-lgcc_eh -lgcc -lc {})\n", object.display()),
+        format!("GROUP(-lgcc_eh -lgcc -lc {})\n", unwinder.display()),
     )?;
     let mut arguments: Vec<_> = target.link.iter().map(ToString::to_string).collect();
     arguments.extend([
@@ -67,8 +60,64 @@ pub(super) fn prepare(target: &Target) -> Result<Link> {
     ]);
     Ok(Link {
         program: gcc,
+        before: smaller,
         arguments,
     })
+}
+
+/// gcc's unwinder asks glibc's loader; nothing unwinds here.
+const UNWINDER: &str = "int _dl_find_object(void *address, void *found)
+{
+	return -1;
+}
+";
+
+/// What std mentions, and musl does with more code than an agent of one user needs: naming a thread brings all of `printf` with it (14 KB), changing
+/// the user a way to stop all threads. std names each thread from itself, and its `Command` changes users only when it is told to, which the
+/// agent never does: it would get an error. Without the C library's headers, which nothing else here needs.
+const SMALLER: &str = "int prctl(int, ...);
+int *__errno_location(void);
+
+int pthread_setname_np(void *thread, const char *name)
+{
+	/* PR_SET_NAME */
+	return prctl(15, name, 0ul, 0ul, 0ul) ? *__errno_location() : 0;
+}
+
+static int never(void)
+{
+	/* EPERM, which has the same number everywhere */
+	*__errno_location() = 1;
+	return -1;
+}
+
+int setuid(unsigned user)
+{
+	return never();
+}
+
+int setgid(unsigned group)
+{
+	return never();
+}
+
+int setgroups(unsigned long count, const unsigned *groups)
+{
+	return never();
+}
+";
+
+/// Compiles a few lines of C.
+fn object(gcc: &str, place: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let source = place.join(format!("{name}.c"));
+    fs::write(&source, text)?;
+    let object = place.join(format!("{name}.o"));
+    output(
+        Command::new(gcc)
+            .args(["-Os", "-ffunction-sections", "-c", "-o"])
+            .args([&object, &source]),
+    )?;
+    Ok(object)
 }
 
 /// Where Debian's package has put musl: `usr/lib/mipsel-linux-musl`.

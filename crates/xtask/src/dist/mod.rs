@@ -121,7 +121,8 @@ fn tells_no_path(bytes: &[u8]) -> Result<()> {
 /// Runs it under QEMU's emulation of the processor: it says its version, and walks its check in an empty place, which fails at the right step.
 fn runs(target: &Target, binary: &Path) -> Result<()> {
     let version = output(emulated(target, binary).arg("--version"))?;
-    let expected = format!("moorline-agent {}", env!("CARGO_PKG_VERSION"));
+    let (version_here, triple) = (env!("CARGO_PKG_VERSION"), target.triple);
+    let expected = format!("moorline-agent {version_here} {triple}");
     if version.trim() != expected {
         bail!(
             "the agent for {} says {version:?}, not {expected:?}",

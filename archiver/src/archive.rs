@@ -264,7 +264,7 @@ impl OpenSegments for Archive {
                 .inner
                 .spool
                 .disk
-                .run(reading)
+                .read(reading)
                 .await
                 .and_then(|read| read);
             match read {

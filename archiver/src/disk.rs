@@ -11,20 +11,26 @@ use tokio::sync::Semaphore;
 /// Writers at a time: 8 threads give most of what the disk can sync (measured).
 const WRITERS: usize = 8;
 
+/// Readers at a time: uploads and whoever looks at what is recorded now. They have places of their own: on a slow disk they must not keep recorders
+/// from theirs.
+const READERS: usize = 4;
+
 /// Clones share the pool.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     writers: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
 }
 
 impl Disk {
     pub(crate) fn new() -> Self {
         Self {
             writers: Arc::new(Semaphore::new(WRITERS)),
+            readers: Arc::new(Semaphore::new(READERS)),
         }
     }
 
-    /// Runs a blocking job and awaits it. Waits for a writer that is free; dropping the future then starts nothing.
+    /// Runs a blocking job that writes, and awaits it. Waits for a writer that is free; dropping the future then starts nothing.
     ///
     /// # Errors
     /// If the runtime stops, or the job panics.
@@ -32,8 +38,26 @@ impl Disk {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let writers = Arc::clone(&self.writers);
-        let permit = writers.acquire_owned().await.map_err(io::Error::other)?;
+        Self::on(&self.writers, job).await
+    }
+
+    /// The same for a job that only reads.
+    ///
+    /// # Errors
+    /// As [`Disk::run`].
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        Self::on(&self.readers, job).await
+    }
+
+    async fn on<T: Send + 'static>(
+        places: &Arc<Semaphore>,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let places = Arc::clone(places);
+        let permit = places.acquire_owned().await.map_err(io::Error::other)?;
         let work = move || {
             let done = job();
             drop(permit);
@@ -59,4 +83,38 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[tokio::test]
+    async fn who_reads_keeps_no_recorder_from_writing() {
+        let disk = Disk::new();
+        let hold = Arc::new(Barrier::new(READERS + 1));
+        let readers: Vec<_> = (0..2 * READERS)
+            .map(|number| {
+                let (disk, hold) = (disk.clone(), Arc::clone(&hold));
+                tokio::spawn(async move {
+                    let read = disk.read(move || {
+                        // The first of them hang.
+                        if number < READERS {
+                            hold.wait();
+                        }
+                    });
+                    read.await.unwrap();
+                })
+            })
+            .collect();
+        for _ in 0..WRITERS {
+            disk.run(|| ()).await.unwrap();
+        }
+        assert!(readers.iter().all(|reader| !reader.is_finished()));
+        hold.wait();
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    }
 }

@@ -149,7 +149,7 @@ impl Uploader {
             io::ErrorKind::NotFound => StoreError::Missing(item.key.to_string()),
             _ => StoreError::Unavailable(format!("the spool cannot be read: {error}")),
         };
-        let read = self.spool.disk.run(move || md5_of(&path)).await;
+        let read = self.spool.disk.read(move || md5_of(&path)).await;
         read.and_then(|digest| digest).map_err(missing)
     }
 
@@ -164,9 +164,15 @@ impl Uploader {
             return;
         };
         spool.metrics.upload_failed(reason(&error));
-        let path = spool.stock(|stock| stock.item(done.id).map(|item| item.path.clone()));
+        let item = spool.stock(|stock| {
+            let item = stock.item(done.id)?;
+            Some((item.path.clone(), item.key.place().camera.clone()))
+        });
+        let (path, camera) = item.unzip();
+        let camera = camera.map(tracing::field::display);
         if matches!(error, StoreError::Missing(_)) && path.is_some_and(|path| !path.exists()) {
             tracing::error!(
+                camera,
                 reason = "missing",
                 "an object of the spool was removed by another hand"
             );
@@ -187,7 +193,7 @@ impl Uploader {
                 None
             }
         };
-        tracing::warn!(reason = reason(&error), %error, "upload failed");
+        tracing::warn!(camera, reason = reason(&error), %error, "upload failed");
         spool.stock(|stock| stock.put_back(done.id, put_off));
         spool.set_store_error(Some(error.to_string()));
         spool.tell();

@@ -58,6 +58,14 @@ struct Channel {
     failing: Option<(Timestamp, String)>,
 }
 
+impl Channel {
+    /// A message, or one of its addresses, did not get through.
+    fn fails(&mut self, why: &str, now: Timestamp) {
+        let since = self.failing.take().map_or(now, |(since, _)| since);
+        self.failing = Some((since, why.to_owned()));
+    }
+}
+
 impl Deliveries {
     fn with<T>(&self, change: impl FnOnce(&mut Vec<Channel>) -> T) -> T {
         change(&mut self.channels.lock().unwrap_or_else(PoisonError::into_inner))
@@ -113,10 +121,10 @@ impl Deliveries {
             };
             let given_up = channel.outbox.ended(!matches!(end, End::Failed(_)));
             match end {
-                End::Told => channel.failing = None,
+                End::Told(None) => channel.failing = None,
+                End::Told(Some(why)) => channel.fails(why, now),
                 End::Failed(why) => {
-                    let since = channel.failing.take().map_or(now, |(since, _)| since);
-                    channel.failing = Some((since, why.clone()));
+                    channel.fails(why, now);
                     return (Vec::new(), given_up);
                 }
                 End::NotOurs => return (Vec::new(), given_up),
@@ -132,8 +140,8 @@ impl Deliveries {
 /// How a message ended on a channel.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// Somebody got it.
-    Told,
+    /// Somebody got it; if an address did not, why.
+    Told(Option<String>),
     /// Nobody did.
     Failed(String),
     /// Another process tells it.
@@ -259,7 +267,7 @@ async fn tell_by(shared: Arc<Shared>, ports: Arc<Ports>, name: &'static str) {
         let end = tell_one(&shared, &ports, name, &alarm).await;
         match &end {
             End::Failed(_) => again_at = Some(clock.monotonic() + pauses.next_delay()),
-            End::Told | End::NotOurs => {
+            End::Told(_) | End::NotOurs => {
                 pauses.reset();
                 again_at = None;
             }
@@ -282,23 +290,25 @@ async fn tell_one(shared: &Shared, ports: &Ports, channel: &'static str, alarm: 
         tracing::error!(alarm = kind, channel, why);
         return End::Failed(why.to_owned());
     };
-    let mut end = End::NotOurs;
+    let (mut told, mut failed) = (false, None);
     for result in results {
         match result {
             Ok(channel) => {
                 shared.metrics.told(channel, "sent");
                 tracing::info!(alarm = kind, channel, "told");
-                end = End::Told;
+                told = true;
             }
             Err(error) => {
                 shared.metrics.told(error.channel, "failed");
                 let why = Untrusted::new(&error.why).to_string();
                 tracing::error!(alarm = kind, channel = error.channel, %why, "not told");
-                if end == End::NotOurs {
-                    end = End::Failed(why);
-                }
+                failed.get_or_insert(why);
             }
         }
     }
-    end
+    match (told, failed) {
+        (true, failed) => End::Told(failed),
+        (false, Some(why)) => End::Failed(why),
+        (false, None) => End::NotOurs,
+    }
 }

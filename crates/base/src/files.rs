@@ -8,6 +8,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// Held by the process that has the directory; its mark as ours.
+const LOCK: &str = "lock";
+
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -82,6 +85,13 @@ pub enum LockError {
         pid: Option<u32>,
     },
     /// It could not be made, opened or locked.
+    /// It is somebody else's: nothing in it is changed, not even who may read it.
+    #[error("{} holds other files and no data of ours", directory.display())]
+    Foreign {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The system refuses.
     #[error("cannot use the data directory {}: {source}", directory.display())]
     Io {
         /// The directory.
@@ -106,6 +116,10 @@ impl LockError {
             LockError::Held { pid: None, .. } => {
                 Some("stop it, or choose another directory with --data".into())
             }
+            LockError::Foreign { directory } => Some(format!(
+                "name a directory of its own with --data: {} for example",
+                directory.join("moorline").display()
+            )),
             LockError::Io { directory, source } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some(format!(
@@ -119,6 +133,20 @@ impl LockError {
     }
 }
 
+/// Whether a directory is ours, or may become so. What a file system keeps in its root is nobody's.
+fn is_ours(directory: &Path) -> io::Result<bool> {
+    let mut is_empty = true;
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name == LOCK || name.starts_with("moorline") {
+            return Ok(true);
+        }
+        is_empty &= name == "lost+found";
+    }
+    Ok(is_empty)
+}
+
 /// The data directory, locked for this process until dropped. The kernel drops the lock with the process, however it dies.
 #[derive(Debug)]
 pub struct DataDir {
@@ -129,8 +157,11 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the directory (0700, with its parents), takes others' rights on it away (S25) and locks it.
     ///
+    /// A directory that is there must be ours: empty, or with our lock or a file `moorline*` in it. `--data /var/lib` is a slip, and must not cost
+    /// others their files.
+    ///
     /// # Errors
-    /// [`LockError::Held`] names the process that has it; nothing was changed then but the mode.
+    /// [`LockError::Held`] names the process that has it; nothing was changed then but the mode. [`LockError::Foreign`]: nothing was changed.
     pub fn open(path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io {
             directory: path.into(),
@@ -142,6 +173,11 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .map_err(failed)?;
+        if !is_ours(path).map_err(failed)? {
+            return Err(LockError::Foreign {
+                directory: path.into(),
+            });
+        }
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         if mode & 0o077 != 0 {
             let narrowed = fs::Permissions::from_mode(mode & 0o7700);
@@ -154,7 +190,7 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .mode(0o600);
-        let mut lock = options.open(path.join("lock")).map_err(failed)?;
+        let mut lock = options.open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -280,6 +316,26 @@ mod tests {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("owner");
         let _held = DataDir::open(directory.path()).expect("free");
         assert_eq!(mode(directory.path()), 0o700);
+    }
+
+    #[test]
+    fn a_directory_of_others_is_left_as_it_is() {
+        let directory = tempfile::tempdir().expect("temp directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("owner");
+        fs::write(directory.path().join("somebody's"), b"x").expect("room");
+        let error = DataDir::open(directory.path()).unwrap_err();
+        let path = directory.path().display();
+        assert_eq!(
+            crate::error::report(&error),
+            format!(
+                "{path} holds other files and no data of ours\nhint: name a directory of its own with --data: {path}/moorline for example"
+            )
+        );
+        assert_eq!(mode(directory.path()), 0o755);
+        assert_eq!(names(directory.path()), ["somebody's"]);
+        // Its configuration may be there before the first start.
+        fs::write(directory.path().join("moorline.toml"), b"").expect("room");
+        DataDir::open(directory.path()).expect("ours");
     }
 
     #[test]

@@ -14,9 +14,11 @@ use moorline_base::error::Hinted;
 use moorline_base::files::{Access, DataDir, write_atomic};
 use moorline_core::Timestamp;
 
+use crate::serve::parts::REGISTRY;
+
 /// What a backup holds, relative to the data directory. Recordings are not in it.
 pub const FILES: [&str; 8] = [
-    "registry.sqlite",
+    REGISTRY,
     "registry.key",
     "ssh_host_ed25519_key",
     "ssh_host_ecdsa_key",
@@ -25,9 +27,6 @@ pub const FILES: [&str; 8] = [
     "tls-key.pem",
     "moorline.toml",
 ];
-
-/// The database among [`FILES`].
-const REGISTRY: &str = "registry.sqlite";
 
 /// What a restore that fails may leave beside [`FILES`].
 const STAGED: [&str; 5] = [

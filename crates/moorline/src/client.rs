@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use moorline_base::error::Hinted;
+use moorline_base::files::LockError;
 use moorline_web::api::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ use tokio::net::UnixStream;
 use tower::ServiceExt as _;
 
 use crate::offline::Offline;
+use crate::serve::parts::REGISTRY;
 
 /// Answers of more bytes than this are streamed, never collected.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -41,6 +43,27 @@ pub enum Client {
     Cluster(Box<crate::cluster::api::ClusterApi>),
 }
 
+/// A server that holds the directory and does not answer is on its way up or down. To stop it, as who starts a second one is advised, would cost the
+/// uploads that it waits for.
+fn between(error: anyhow::Error) -> anyhow::Error {
+    let held = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<LockError>());
+    let Some(LockError::Held { directory, pid }) = held else {
+        return error;
+    };
+    let process = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+    let what = format!(
+        "the server on {}{process} is starting or stopping and takes no commands",
+        directory.display()
+    );
+    Hinted::new(
+        what,
+        "wait until it is done, its log says what it does, and try again",
+    )
+    .into()
+}
+
 impl Client {
     /// The running server, else ourselves.
     ///
@@ -51,14 +74,17 @@ impl Client {
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self::Server(socket));
         }
+        let hint = "start the server first (moorline serve), or name its directory with --data or MOORLINE_DATA";
         if !data.exists() {
-            let hint = "start the server first (moorline serve), or name its directory with --data";
-            bail!(Hinted::new(
-                format!("there is no data directory {}", data.display()),
-                hint
-            ));
+            let what = format!("there is no data directory {}", data.display());
+            bail!(Hinted::new(what, hint));
         }
-        let offline = Offline::open(data, config).await?;
+        // A slip in its name must not make a data directory of whatever is there.
+        if !data.join(REGISTRY).exists() {
+            let what = format!("no server ever ran on {}", data.display());
+            bail!(Hinted::new(what, hint));
+        }
+        let offline = Offline::open(data, config).await.map_err(between)?;
         crate::output::say(&format!(
             "no server runs on {}: this is done on its files",
             data.display()

@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use hyper::Method;
 use moorline_base::clock::SystemClock;
 use moorline_base::config::HumanDuration;
+use moorline_base::error::Hinted;
+use moorline_base::files::{Access, DataDir, write_atomic};
 use moorline_base::logging::{self, Format};
 use moorline_base::shutdown::Signals;
 use moorline_core::key::KeyAlgorithm;
@@ -18,6 +20,7 @@ use serde::Serialize;
 use crate::args::{Demo, Global, Listen, Output};
 use crate::client::Client;
 use crate::output;
+use crate::serve::parts::REGISTRY;
 use crate::serve::{Ready, Server, first_user};
 
 /// What the demo tells.
@@ -51,6 +54,7 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
         config: None,
         ..global.clone()
     };
+    prepare(&global.data)?;
     let server = Server::start(&global, &on_loopback(&demo.listen), log).await?;
     let cameras = start_cameras(&server, demo.dbclient).await;
     let result = match cameras {
@@ -82,6 +86,26 @@ fn temporary_directory() -> anyhow::Result<tempfile::TempDir> {
         .prefix("moorline-demo-")
         .tempdir()
         .context("cannot make a temporary directory")
+}
+
+/// Says that a directory holds a demo.
+const MARK: &str = "moorline-demo";
+/// The demo records also where little room is left: it takes some 2 MB a minute.
+const SETTINGS: &str = "[archive]\ndisk_free = \"64MiB\"\n";
+
+/// Makes the demo's directory, with its settings. One that a server was run on is left alone: its cameras are real.
+fn prepare(data: &Path) -> anyhow::Result<()> {
+    let mark = data.join(MARK);
+    if data.join(REGISTRY).exists() && !mark.exists() {
+        let what = format!("{} holds cameras of a real server", data.display());
+        anyhow::bail!(Hinted::new(what, "name another directory with --data"));
+    }
+    let _lock = DataDir::open(data)?;
+    let settings = data.join("moorline.toml");
+    if !settings.exists() {
+        write_atomic(&settings, SETTINGS.as_bytes(), Access::Private)?;
+    }
+    Ok(write_atomic(&mark, b"", Access::Private)?)
 }
 
 /// Free ports on loopback, unless others were asked for.
@@ -154,8 +178,11 @@ fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> 
     for url in &shown.rtsp {
         text.push_str(&format!("  ffplay -rtsp_transport tcp {url}\n"));
     }
+    // As it was called: whoever tries it has not installed it.
+    let program = std::env::args().next();
     text.push_str(&format!(
-        "\n  moorline --data {} camera list\n",
+        "\n  {} --data {} camera list\n",
+        program.as_deref().unwrap_or("moorline"),
         shown.server.data.display()
     ));
     let left = match keep {

@@ -219,6 +219,7 @@ fn announce(server: &Server, format: Output) -> anyhow::Result<()> {
             file.display()
         ));
     }
-    text.push_str("\nAdd a camera: moorline camera add NAME\n");
+    let data = output::data_flag(&ready.data);
+    text.push_str(&format!("\nAdd a camera: moorline {data}camera add NAME\n"));
     output::write_all(text.as_bytes())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use moorline_base::Untrusted;
@@ -36,6 +37,14 @@ pub fn print_line(value: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_string(value)?;
     line.push('\n');
     write_all(line.as_bytes())
+}
+
+/// `--data DIR ` for a command that is printed, where whoever types it needs it. `data` is absolute.
+pub fn data_flag(data: &Path) -> String {
+    match std::path::absolute("moorline-data") {
+        Ok(usual) if usual == data => String::new(),
+        _ => format!("--data {} ", data.display()),
+    }
 }
 
 /// Writes to standard output. A closed pipe is no error: `moorline camera list | head` is fine.

@@ -474,6 +474,33 @@ async fn a_dead_channel_delays_no_message_on_the_others() {
     assert_eq!(alarms.len(), 3, "{alarms:?}");
 }
 
+/// Somebody was told, so it is not told again; who was not is not forgotten.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_takes_nothing_is_shown_until_it_does() {
+    let world = World::new([record("yard"), record("door")]);
+    let first = instance(1, 0);
+    for (session, name) in (1..).zip(["yard", "door"]) {
+        world.up(session, name).await;
+        world.relay(name, first, RelayState::Playing).await;
+        world.archive(name, first, world.now()).await;
+    }
+    world.fakes.dead_address.store(true, Ordering::SeqCst);
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(600).await;
+    assert!(!world.fakes.alarms.lock().unwrap().is_empty());
+    let untold = &world.monitor.untold()[0];
+    assert_eq!(
+        (untold.cameras, untold.why.as_deref()),
+        (0, Some("550 no such user"))
+    );
+    world.fakes.dead_address.store(false, Ordering::SeqCst);
+    let told = world.fakes.alarms.lock().unwrap().len();
+    world.ended(2, TunnelEnd::Lost).await;
+    world.pass(600).await;
+    assert!(world.fakes.alarms.lock().unwrap().len() > told);
+    assert_eq!(world.monitor.untold()[0].why, None);
+}
+
 /// The uplink is gone: cameras and channel fail together, and one camera comes back before the channel does.
 #[tokio::test(start_paused = true)]
 async fn an_outage_that_takes_the_channel_along_is_told_when_the_channel_is_back() {

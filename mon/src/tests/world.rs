@@ -115,6 +115,8 @@ pub(crate) struct Fakes {
     pub(crate) panics: AtomicBool,
     /// There is a second channel, on which nothing gets out.
     pub(crate) dead_channel: AtomicBool,
+    /// One of several addresses of a channel takes nothing.
+    pub(crate) dead_address: AtomicBool,
     /// The channel is away: each message is tried for 10 minutes in vain.
     pub(crate) away: AtomicBool,
     /// The next `serve` panics.
@@ -291,6 +293,10 @@ impl Notifier for Fakes {
             tokio::time::sleep(Duration::from_secs(120)).await;
         }
         self.alarms.lock().unwrap().push(alarm.clone());
+        if self.dead_address.load(Ordering::SeqCst) {
+            let why = "550 no such user".to_owned();
+            return vec![Err(NotifyError { channel, why }), Ok(channel)];
+        }
         vec![Ok(channel)]
     }
 
@@ -373,6 +379,7 @@ impl World {
             most_storing: AtomicU32::default(),
             panics: AtomicBool::default(),
             dead_channel: AtomicBool::default(),
+            dead_address: AtomicBool::default(),
             away: AtomicBool::default(),
             serve_panics: AtomicBool::default(),
             no_channel: AtomicBool::default(),

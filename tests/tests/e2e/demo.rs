@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use moorline_testkit::{
-    child::{Child, Signal},
+    child::{Child, Signal, run},
     eventually, temp_dir,
 };
 use serde_json::Value;
@@ -56,6 +56,22 @@ impl Demo {
         }
     }
 
+    /// Both cameras' recordings are to be seen, as the page shows them.
+    async fn records(&self) {
+        let data = self.shown["server"]["data"].as_str().unwrap();
+        for name in ["camera-1", "camera-2"] {
+            eventually("recordings", SOON, || async {
+                let mut list = Command::new(moorline_tests::moorline());
+                list.args(["--data", data, "--output", "json", "segments", "list", name]);
+                let output = run("moorline", list, SOON).await.unwrap();
+                let rows: Value = serde_json::from_slice(&output.stdout).ok()?;
+                let mut rows = rows.as_array()?.iter();
+                rows.any(|row| row["kind"] == "recorded").then_some(())
+            })
+            .await;
+        }
+    }
+
     /// It has ended well: no process, no file.
     async fn leaves_nothing(mut self) {
         let pid = self.child.pid().unwrap();
@@ -104,6 +120,7 @@ async fn demo_plays_what_it_shows_and_control_c_leaves_nothing() {
             .starts_with("https://localhost:")
     );
     demo.plays().await;
+    demo.records().await;
     demo.child.signal(Signal::INT);
     demo.leaves_nothing().await;
 }

@@ -163,7 +163,7 @@ async fn a_full_disk_pauses_recording_and_room_resumes_it() {
         shown.contains("the disk for recordings was full"),
         "{shown}"
     );
-    assert!(shown.contains("disk"), "{shown}");
+    assert!(shown.contains("make room on it"), "the cure: {shown}");
     assert_eq!(
         server.camera("yard").await["status"]["relays"][0]["state"]["state"],
         "playing",

@@ -104,7 +104,7 @@ pub(crate) async fn refusal(server: &Server, part: &str) {
 async fn a_busy_store_is_waited_for() {
     let rig = rig().await;
     rig.proxy.set(S3Fault::SlowDown);
-    refusal(&rig.server, "").await;
+    refusal(&rig.server, "SlowDown").await;
     stands_still(&rig.server).await;
     rig.proxy.clear();
     all_there(&rig).await;
@@ -147,7 +147,7 @@ async fn a_store_that_answers_200_and_keeps_nothing_is_caught() {
     let rig = rig().await;
     rig.proxy
         .add(Some(Method::PUT), "", S3Fault::LoseObject, None);
-    refusal(&rig.server, "").await;
+    refusal(&rig.server, "does not have it").await;
     stands_still(&rig.server).await;
     rig.proxy.clear();
     all_there(&rig).await;

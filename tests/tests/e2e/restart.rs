@@ -1,5 +1,6 @@
 //! Stop, restart, reload, and what is refused at a start.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::{
     path::{Path, PathBuf},
     process::Output,
@@ -225,6 +226,23 @@ async fn commands_work_without_a_server() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text.contains("hint: start the server first"), "{text}");
+
+    // A slip in its name: what lies there stays as it was, and readable by others.
+    let others = nowhere.path().join("data");
+    std::fs::create_dir(&others).unwrap();
+    std::fs::write(others.join("somebody's"), "x").unwrap();
+    std::fs::set_permissions(&others, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for words in [&["camera", "list"][..], &["doctor"]] {
+        let mut command = command(nowhere.path());
+        command.args(words);
+        let output = run("moorline", command, SOON).await.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text.contains("no server ever ran on"), "{text}");
+    }
+    let mode = std::fs::metadata(&others).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    assert_eq!(std::fs::read_dir(&others).unwrap().count(), 1);
 
     let moorline = Moorline::start().await;
     let ready = moorline.ready().clone();

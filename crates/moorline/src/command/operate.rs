@@ -4,6 +4,7 @@ use std::path::Path;
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
+use moorline_base::error::Hinted;
 use moorline_web::api::{AlertResult, DoctorFinding, LogLevel};
 use serde_json::json;
 
@@ -81,9 +82,20 @@ pub fn config(
     let file = settings::file(data, given);
     match command {
         Config::Check => {
+            if file.is_none() && !data.exists() {
+                let what = format!(
+                    "there is no data directory {}, and no configuration file was named",
+                    data.display()
+                );
+                let hint = "name the server's directory with --data or MOORLINE_DATA, or the file with --config";
+                anyhow::bail!(Hinted::new(what, hint));
+            }
             output::print(format, &json!({"ok": true, "file": file}), || match &file {
                 Some(file) => format!("{} is in order", file.display()),
-                None => "there is no configuration file, and none is needed".to_owned(),
+                None => format!(
+                    "there is no {}, and none is needed",
+                    data.join("moorline.toml").display()
+                ),
             })
         }
         Config::Show { role } => {

@@ -22,6 +22,10 @@ pub async fn ensure(registry: &Registry, data: &Path) -> anyhow::Result<Option<P
         return Ok(None);
     }
     let password = made_password();
+    let file = data.join(FILE);
+    let known = format!("login = {LOGIN}\npassword = {password}\n");
+    // First: a user whose password nobody has would be worse than a password without a user.
+    super::write_private(&file, &known)?;
     let stream = users
         .add(
             LOGIN.parse()?,
@@ -30,9 +34,8 @@ pub async fn ensure(registry: &Registry, data: &Path) -> anyhow::Result<Option<P
             Masked::new(password.clone()),
         )
         .await?;
-    let file = data.join(FILE);
     let text = format!(
-        "login = {LOGIN}\npassword = {password}\nstream_password = {}\n\n\
+        "{known}stream_password = {}\n\n\
          # The first is for the web page, the second for players. Delete this file once you know them;\n\
          # moorline user passwd {LOGIN} makes new ones.\n",
         stream.reveal(),

@@ -136,6 +136,9 @@ pub struct Parts {
     pub reader: Arc<Reader>,
 }
 
+/// The registry's file in the data directory: without it no server ever ran there.
+pub const REGISTRY: &str = "registry.sqlite";
+
 impl Parts {
     /// Opens the data directory. Recovers what a crash left in the spool.
     ///
@@ -145,7 +148,7 @@ impl Parts {
         let lock = DataDir::open(data)?;
         let clock = SystemClock::shared();
         let registry = Registry::open(
-            &data.join("registry.sqlite"),
+            &data.join(REGISTRY),
             &data.join("registry.key"),
             Arc::clone(&clock),
         )

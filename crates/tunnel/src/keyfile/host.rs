@@ -21,6 +21,10 @@ pub(super) const FILES: [(KeyAlgorithm, &str); 2] = [
     (KeyAlgorithm::EcdsaP256, "ssh_host_ecdsa_key"),
 ];
 
+/// The public halves of the keys that were in force at the last start: what cameras have pinned. A missing file of a key in it is a loss, and no
+/// first start.
+const PINNED: &str = "ssh_host_pinned.pub";
+
 /// Why the host keys cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HostKeyError {
@@ -63,6 +67,12 @@ pub enum HostKeyError {
         /// The directory.
         path: PathBuf,
     },
+    /// A key that cameras have pinned is not there any more.
+    #[error("the host key {} is gone, and cameras have pinned it; no other was made", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -78,6 +88,11 @@ impl HostKeyError {
                 "restore it from a backup: a new one locks out every camera that pinned the old"
                     .into(),
             ),
+            HostKeyError::Gone { path } => Some(format!(
+                "bring it back from a backup (moorline restore), or put keys into force that cameras were told of (moorline host-key rotate); if there are \
+                 none, remove {}: the server makes new keys, and every camera has to be visited",
+                path.with_file_name(PINNED).display()
+            )),
             HostKeyError::Exists { .. } => Some("name an empty directory".into()),
             HostKeyError::NotNext { .. } => Some(
                 "moorline host-key prepare makes keys and tells cameras of them; ssh_host_next.pub in the data directory has what they were told"
@@ -95,16 +110,36 @@ pub struct HostKeys {
 }
 
 impl HostKeys {
-    /// Reads the keys in `directory`, and makes those that are missing (0600). A file that is wrong is an error and never replaced.
+    /// Reads the keys in `directory`, and makes those that never were there (0600). A file that is wrong or was lost is an error and never replaced:
+    /// every camera that pinned it would lock itself out.
     ///
     /// # Errors
     /// [`HostKeyError`], which names the file.
     pub fn load_or_create(directory: &Path) -> Result<Self, HostKeyError> {
+        let marked = directory.join(PINNED);
+        let pinned = std::fs::read_to_string(&marked).unwrap_or_default();
         let mut keys = Vec::with_capacity(FILES.len());
         for (algorithm, name) in FILES {
-            keys.push(load_or_create(&directory.join(name), algorithm)?);
+            let path = directory.join(name);
+            let was_there = pinned
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(algorithm.as_str()));
+            if was_there && !path.exists() {
+                return Err(HostKeyError::Gone { path });
+            }
+            keys.push(load_or_create(&path, algorithm)?);
         }
-        Ok(HostKeys { keys })
+        let keys = HostKeys { keys };
+        let lines: String = keys.public().map(|key| format!("{key}\n")).collect();
+        if lines != pinned {
+            write_atomic(&marked, lines.as_bytes(), Access::Private).map_err(|source| {
+                HostKeyError::Write {
+                    path: marked,
+                    source,
+                }
+            })?;
+        }
+        Ok(keys)
     }
 
     /// Reads the keys of a mounted Secret. Its files are the group's to read, and missing ones are not made: each replica would have others.
@@ -226,6 +261,32 @@ mod tests {
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_key_that_was_lost_is_told_and_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        HostKeys::load_or_create(directory.path()).unwrap();
+        let [ed25519, ecdsa] = &HostKeys::files(directory.path())[..] else {
+            panic!("two files")
+        };
+        let kept = std::fs::read(ecdsa).unwrap();
+        std::fs::remove_file(ecdsa).unwrap();
+        let error = HostKeys::load_or_create(directory.path()).unwrap_err();
+        assert!(matches!(&error, HostKeyError::Gone { path } if path == ecdsa));
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.contains("moorline restore") && hint.contains(PINNED),
+            "{hint}"
+        );
+        assert!(!ecdsa.exists() && ed25519.exists());
+        std::fs::write(ecdsa, kept).unwrap();
+        std::fs::set_permissions(ecdsa, std::fs::Permissions::from_mode(0o600)).unwrap();
+        HostKeys::load_or_create(directory.path()).unwrap();
+
+        std::fs::remove_file(ecdsa).unwrap();
+        std::fs::remove_file(directory.path().join(PINNED)).unwrap();
+        HostKeys::load_or_create(directory.path()).expect("as its owner decided");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use moorline_core::camera::{
 };
 use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
 use moorline_core::segment::Tier;
-use moorline_core::status::{CameraStatus, RelayState};
+use moorline_core::status::{ArchiveState, CameraStatus, RelayState};
 use moorline_core::user::Role;
 use moorline_core::{CameraId, PublicKey};
 use serde::Deserialize;
@@ -453,12 +453,12 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
     }
     if let Some(archive) = &status.archive {
         notes.extend(archive.audio_note.clone());
-        notes.extend(
-            archive
-                .store_error
-                .as_ref()
-                .map(|error| format!("nothing can be stored: {error}")),
-        );
+        if archive.state == ArchiveState::DiskFull {
+            notes.push("the disk for recordings is full: make room on it, or lower archive.disk_free; recording goes on by itself".to_owned());
+        }
+        notes.extend(archive.store_error.as_ref().map(|error| {
+            format!("nothing can be stored: {error}; it waits on the disk meanwhile (moorline doctor tries the store and says what to do)")
+        }));
     }
     notes
 }

@@ -19,7 +19,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use moorline_core::port::{AuditEntry, AuditEvent, LiveItem, PlayItem};
+use futures::future::BoxFuture;
+use moorline_core::port::{AuditEntry, AuditEvent, LiveItem, PlayItem, Playback, RecordingsError};
 use moorline_core::user::Role;
 use moorline_core::{SourceName, Timestamp};
 use serde::Deserialize;
@@ -40,8 +41,11 @@ const LARGEST_MESSAGE: usize = 1024;
 const MOST_CREDIT: u32 = 64;
 /// A browser that takes nothing for this long is gone.
 const STALLED: Duration = Duration::from_secs(10);
-/// How often it is checked that the user may still watch, and whether more was recorded.
+/// How often it is checked that the user may still watch.
 const RECHECK: Duration = Duration::from_millis(500);
+
+/// The longest pause between two questions whether more was recorded, in looks: 10 s.
+const LONGEST_PAUSE: u32 = 20;
 
 /// Which stream of a camera.
 #[derive(Debug, Deserialize)]
@@ -168,14 +172,17 @@ pub(super) async fn play(
         .max_message_size(LARGEST_MESSAGE)
         .on_upgrade(move |mut socket| async move {
             let _seat = seat;
-            let mut playback = match site.recordings.play(&camera.id, None, from).await {
-                Ok(playback) => playback,
+            let mut reading = match site.recordings.play(&camera.id, None, from).await {
+                Ok(playback) => Reading::Rests(playback),
                 Err(error) => return farewell(&mut socket, &error.to_string()).await,
             };
             let mut recheck = interval(RECHECK);
-            let (mut credit, mut at_end) = (0, false);
+            let (mut credit, mut edge) = (0, Edge::default());
             let mut pulse = Pulse::default();
             loop {
+                if credit > 0 && edge.may_look() {
+                    reading = reading.begin();
+                }
                 tokio::select! {
                     message = socket.recv() => match message {
                         Some(Ok(message)) => {
@@ -188,15 +195,17 @@ pub(super) async fn play(
                         if !guest.may_stay() || !pulse.look(&mut socket).await {
                             return;
                         }
-                        at_end = false;
+                        edge.look();
                     }
-                    item = playback.next(), if credit > 0 && !at_end => {
+                    (playback, item) = reading.done() => {
+                        reading = Reading::Rests(playback);
                         let sent = match item {
                             Ok(PlayItem::End) => {
-                                at_end = true;
+                                edge.reached();
                                 say(&mut socket, json!({"end": true})).await
                             }
                             Ok(item) => {
+                                edge = Edge::default();
                                 credit -= u32::from(matches!(item, PlayItem::Fragment { .. }));
                                 send_play(&mut socket, item).await
                             }
@@ -209,6 +218,66 @@ pub(super) async fn play(
                 }
             }
         }))
+}
+
+type Item = (Box<dyn Playback>, Result<PlayItem, RecordingsError>);
+
+/// A playback, and the item that is fetched from it: a read from a slow store goes on whatever else happens meanwhile. Dropped and begun again at
+/// each look it would never end.
+enum Reading {
+    Rests(Box<dyn Playback>),
+    Fetches(BoxFuture<'static, Item>),
+}
+
+impl Reading {
+    /// Fetches the next item, unless one is being fetched.
+    fn begin(self) -> Self {
+        match self {
+            Self::Rests(mut playback) => Self::Fetches(Box::pin(async move {
+                let item = playback.next().await;
+                (playback, item)
+            })),
+            fetches @ Self::Fetches(_) => fetches,
+        }
+    }
+
+    /// Waits for the item; for ever if none is fetched. Cancel-safe.
+    async fn done(&mut self) -> Item {
+        match self {
+            Self::Rests(_) => std::future::pending().await,
+            Self::Fetches(item) => item.await,
+        }
+    }
+}
+
+/// The end of what is recorded: whether there is more is asked of the store, so of a camera that stays away less and less often.
+#[derive(Debug)]
+struct Edge {
+    /// Looks until the next question.
+    left: u32,
+    /// The pause after this one, in looks.
+    pause: u32,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { left: 0, pause: 1 }
+    }
+}
+
+impl Edge {
+    fn reached(&mut self) {
+        self.left = self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn look(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn may_look(&self) -> bool {
+        self.left == 0
+    }
 }
 
 /// How many more fragments a message asks for.
@@ -315,6 +384,21 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_at_the_end_asks_less_and_less_often() {
+        let (mut edge, mut asked) = (Edge::default(), Vec::new());
+        for look in 0..1_000_u32 {
+            if edge.may_look() {
+                edge.reached();
+                asked.push(look);
+            }
+            edge.look();
+        }
+        assert_eq!(asked[..7], [0, 1, 3, 7, 15, 31, 51]);
+        assert_eq!(asked.len(), 54);
+        assert!(Edge::default().may_look(), "more was recorded: at once");
+    }
 
     #[test]
     fn a_silent_browser_is_asked_after_20_s_and_gone_after_60() {

@@ -32,6 +32,10 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
     let mut main = camera.main.clone();
     let mut sub = camera.sub.clone();
     if let Some(names) = patch.forwards {
+        let title = "a camera in your own network has no tunnel, and so no forwards: remove it, and add it without --rtsp";
+        if patch.rtsp.is_some() || matches!(camera.access, Access::Lan { .. }) {
+            return Err(Problem::invalid("forwards", &names.join(","), title));
+        }
         let forwards = names.iter().map(|name| {
             name.parse()
                 .map_err(|error| invalid("forwards", name, &error))
@@ -195,6 +199,15 @@ mod tests {
             record_by: moorline_core::camera::RecordBy::Owner,
             streampoint: None,
         }
+    }
+
+    #[test]
+    fn a_camera_in_the_own_network_does_not_become_one_behind_a_tunnel_by_a_slip() {
+        let patch = CameraPatch {
+            forwards: Some(vec!["http".to_owned()]),
+            ..CameraPatch::default()
+        };
+        assert!(change(&hall(), patch).is_err());
     }
 
     #[test]

@@ -142,6 +142,20 @@ async fn recorded_pictures_wait_for_credit_and_a_gap_is_told() {
     assert_eq!(after - walls[1], 241_000, "the pictures behind the gap");
 }
 
+/// Longer than the looks at whether the user may still watch, which must not begin the read anew.
+#[tokio::test]
+async fn a_store_that_is_far_away_is_waited_for() {
+    let house = scene::house().await;
+    *house.archive.slow.lock().unwrap() = Duration::from_millis(700);
+    let stream = format!("play?from={}", house.before(302));
+    let mut socket = open(&house, "vera", &stream).await;
+    want(&mut socket, 2).await;
+    begin(&mut socket).await;
+    for _ in 0..2 {
+        assert!(matches!(told(&mut socket).await, Told::Fragment { .. }));
+    }
+}
+
 #[tokio::test]
 async fn somebody_who_is_removed_or_signs_out_sees_nothing_after_a_second() {
     let house = scene::house().await;

@@ -41,6 +41,8 @@ struct Tape {
 pub(crate) struct FakeArchive {
     film: Arc<Film>,
     tapes: Mutex<BTreeMap<CameraId, Tape>>,
+    /// What one read of a playback takes, as from a store that is far away.
+    pub(crate) slow: Mutex<Duration>,
     /// Exports give nothing while it is set.
     pub(crate) held: watch::Sender<bool>,
     /// How many wait for that.
@@ -56,6 +58,7 @@ impl FakeArchive {
         Self {
             film,
             tapes: Mutex::default(),
+            slow: Mutex::default(),
             held: watch::Sender::new(false),
             waiting: watch::Sender::new(0),
         }
@@ -166,6 +169,7 @@ impl Recordings for FakeArchive {
         let start = tape.takes[take].range.from.max(from).as_millis() / 1000 * 1000;
         Ok(Box::new(Player {
             film: Arc::clone(&self.film),
+            slow: *self.slow.lock().unwrap(),
             tape,
             take,
             at: Timestamp::from_millis(start),
@@ -193,6 +197,7 @@ impl Recordings for FakeArchive {
 
 struct Player {
     film: Arc<Film>,
+    slow: Duration,
     tape: Tape,
     take: usize,
     at: Timestamp,
@@ -202,6 +207,8 @@ struct Player {
 #[async_trait]
 impl Playback for Player {
     async fn next(&mut self) -> Result<PlayItem, RecordingsError> {
+        // Dropped meanwhile, it begins anew.
+        tokio::time::sleep(self.slow).await;
         let Some(take) = self.tape.takes.get(self.take) else {
             return Ok(PlayItem::End);
         };

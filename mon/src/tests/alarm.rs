@@ -477,13 +477,9 @@ async fn a_dead_channel_delays_no_message_on_the_others() {
 /// Somebody was told, so it is not told again; who was not is not forgotten.
 #[tokio::test(start_paused = true)]
 async fn an_address_that_takes_nothing_is_shown_until_it_does() {
-    let world = World::new([record("yard"), record("door")]);
-    let first = instance(1, 0);
-    for (session, name) in (1..).zip(["yard", "door"]) {
-        world.up(session, name).await;
-        world.relay(name, first, RelayState::Playing).await;
-        world.archive(name, first, world.now()).await;
-    }
+    let world = World::new([record("yard")]);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
     world.fakes.dead_address.store(true, Ordering::SeqCst);
     world.ended(1, TunnelEnd::Lost).await;
     world.pass(600).await;
@@ -495,8 +491,13 @@ async fn an_address_that_takes_nothing_is_shown_until_it_does() {
     );
     world.fakes.dead_address.store(false, Ordering::SeqCst);
     let told = world.fakes.alarms.lock().unwrap().len();
-    world.ended(2, TunnelEnd::Lost).await;
-    world.pass(600).await;
+    world.up(2, "yard").await;
+    for _ in 0..30 {
+        let (back, now) = (instance(2, 0), world.now());
+        world.relay("yard", back, RelayState::Playing).await;
+        world.archive("yard", back, now).await;
+        world.pass(10).await;
+    }
     assert!(world.fakes.alarms.lock().unwrap().len() > told);
     assert_eq!(world.monitor.untold()[0].why, None);
 }

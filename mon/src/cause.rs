@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) link: LinkSeen,
     /// A workload has crashed and waits for its restart.
     pub(crate) restarting: bool,
+    /// The way to the relay's pod is broken.
+    pub(crate) relay_away: bool,
     /// A newer tunnel serves, and the relay has said nothing of it yet.
     pub(crate) rebound: bool,
     /// What the relay of the recorded source says, and for how long.
@@ -65,6 +67,14 @@ pub(crate) fn decide(seen: &Seen) -> Option<Cause> {
     }
     if seen.restarting {
         return Some(Cause::Restart);
+    }
+    if seen.relay_away {
+        return match seen.archive {
+            // Only the way to us is broken: pictures come.
+            Some((ArchiveState::Recording, _)) => None,
+            // It was killed, or its node is away.
+            _ => Some(seen.before.unwrap_or(Cause::Restart)),
+        };
     }
     if seen.rebound {
         return seen.before;
@@ -109,6 +119,7 @@ mod tests {
             stopping: false,
             link: LinkSeen::Up,
             restarting: false,
+            relay_away: false,
             rebound: false,
             relay: Some((RelayState::Playing, Duration::from_secs(60))),
             archive: Some((ArchiveState::Recording, None)),
@@ -122,6 +133,25 @@ mod tests {
             before,
             ..recording()
         })
+    }
+
+    #[test]
+    fn a_relay_of_which_nothing_is_heard_is_a_restart_unless_pictures_come() {
+        let away = |archive, before| {
+            decide(&Seen {
+                relay_away: true,
+                relay: None,
+                archive,
+                before,
+                ..recording()
+            })
+        };
+        let waiting = Some((ArchiveState::Waiting, Some(Duration::from_secs(20))));
+        assert_eq!(away(waiting, None), Some(Cause::Restart));
+        assert_eq!(away(None, None), Some(Cause::Restart));
+        let earlier = Some(Cause::TunnelDown);
+        assert_eq!(away(waiting, earlier), earlier);
+        assert_eq!(away(Some((ArchiveState::Recording, None)), None), None);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct InstanceMail {
     pub(crate) relays: BTreeMap<SourceName, RelayReport>,
     pub(crate) archive: Option<ArchiveReport>,
     pub(crate) crashed: BTreeMap<Role, String>,
+    /// Nothing is heard of the relay since its last report.
+    pub(crate) relay_away: bool,
     pub(crate) drained: bool,
 }
 
@@ -189,6 +191,7 @@ impl Mailbox {
             let mail = waiting.entry(instance).or_default();
             match event {
                 WorkloadEvent::Report(WorkloadReport::Relay(report)) => {
+                    mail.relay_away = false;
                     mail.relays.insert(report.source, report);
                 }
                 WorkloadEvent::Report(WorkloadReport::Archive(report)) => {
@@ -197,6 +200,12 @@ impl Mailbox {
                 WorkloadEvent::Crashed { role, reason } => {
                     mail.crashed.insert(role, reason);
                 }
+                WorkloadEvent::Away { role: Role::Relay } => {
+                    mail.relay_away = true;
+                    mail.relays.clear();
+                }
+                // What it has recorded it says itself, once it is back.
+                WorkloadEvent::Away { .. } => {}
                 WorkloadEvent::Drained => mail.drained = true,
             }
         });

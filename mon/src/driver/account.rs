@@ -105,6 +105,7 @@ impl Driver {
                 Link::Grace { .. } | Link::Absent => LinkSeen::Down,
             },
             restarting: running.is_some_and(|running| !running.down.is_empty()),
+            relay_away: running.is_some_and(|running| running.relay_away),
             rebound: running.is_some_and(|running| {
                 running.rebound
                     || !running.played

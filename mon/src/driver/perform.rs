@@ -31,6 +31,8 @@ pub(super) struct Instance {
     /// The relay has played since the present tunnel serves.
     pub(super) played: bool,
     pub(super) archive: Option<ArchiveReport>,
+    /// Nothing is heard of the relay's pod since its last report.
+    pub(super) relay_away: bool,
     /// Roles that crashed and wait for their restart.
     pub(super) down: BTreeSet<Role>,
     backoffs: BTreeMap<Role, Backoff>,
@@ -226,6 +228,10 @@ impl Driver {
             return;
         };
         known.rebound &= mail.relays.is_empty();
+        if mail.relay_away {
+            known.relays.clear();
+        }
+        known.relay_away = mail.relay_away || known.relay_away && mail.relays.is_empty();
         let mut states = mail.relays.values().map(|report| report.state);
         known.played |= states.any(|state| state == RelayState::Playing);
         known.relays.extend(mail.relays);

@@ -267,6 +267,25 @@ async fn a_crashed_workload_is_a_restart_until_it_reports_again() {
     assert_eq!(world.status("yard").open_gap(), None);
 }
 
+/// A pod that was killed is started again by its kubelet: nobody tells us that it crashed, only that nothing is heard of it.
+#[tokio::test(start_paused = true)]
+async fn a_relay_of_which_nothing_is_heard_is_a_restart_until_media_comes_again() {
+    let world = recording().await;
+    let away = WorkloadEvent::Away {
+        role: moorline_core::lifecycle::Role::Relay,
+    };
+    world.say("yard", I1, away).await;
+    assert_eq!(world.status("yard").open_gap(), None, "pictures come");
+    world.waits("yard", I1, START).await;
+    let cause = || world.status("yard").open_gap().map(|gap| gap.cause);
+    assert_eq!(cause(), Some(Cause::Restart));
+    world.relay("yard", I1, RelayState::Connecting).await;
+    world.relay("yard", I1, RelayState::Playing).await;
+    assert_eq!(cause(), Some(Cause::Restart), "no picture is recorded yet");
+    world.archive("yard", I1, START).await;
+    assert_eq!(cause(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn p4_what_is_missing_is_known_after_a_clean_stop() {
     let world = recording().await;

@@ -461,11 +461,28 @@ impl World {
     }
 
     pub(crate) async fn archive(&self, camera: &str, instance: InstanceId, durable: Timestamp) {
+        self.archiver_says(camera, instance, ArchiveState::Recording, durable)
+            .await;
+    }
+
+    /// The archiver has no media from now on.
+    pub(crate) async fn waits(&self, camera: &str, instance: InstanceId, durable: Timestamp) {
+        self.archiver_says(camera, instance, ArchiveState::Waiting, durable)
+            .await;
+    }
+
+    async fn archiver_says(
+        &self,
+        camera: &str,
+        instance: InstanceId,
+        state: ArchiveState,
+        durable: Timestamp,
+    ) {
         let report = ArchiveReport {
-            state: ArchiveState::Recording,
+            state,
             synced_until: Some(self.now()),
             durable_until: Some(durable),
-            silent_since: None,
+            silent_since: (state == ArchiveState::Waiting).then(|| self.now()),
             spool_bytes: 0,
             audio_note: None,
             store_error: None,

@@ -93,6 +93,11 @@ pub enum WorkloadEvent {
         /// Why, in words.
         reason: String,
     },
+    /// The way to a workload is broken: nothing is heard of it until it reports again. Whether it has ended is not known.
+    Away {
+        /// Which.
+        role: Role,
+    },
     /// All workloads of the instance have ended after an order to drain or a kill.
     Drained,
 }

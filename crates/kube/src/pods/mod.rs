@@ -382,8 +382,17 @@ impl LinkEvents for Pods {
             LinkEvent::Connected | LinkEvent::Disconnected => {
                 let now = self.clock().monotonic();
                 let stands = event == LinkEvent::Connected;
-                slot.with(|state| state.health.connected(pod, stands, now));
+                let told = slot.with(|state| {
+                    state.health.connected(pod, stands, now);
+                    let set = state.set_of(pod).filter(|set| set.leaving.is_none())?;
+                    let (role, _) = set.pods.get(pod)?;
+                    Some((set.instance?, *role))
+                });
                 slot.wake.notify_one();
+                if let Some((instance, role)) = told.filter(|_| !stands) {
+                    let away = WorkloadEvent::Away { role };
+                    self.0.events.tell(camera, instance, away);
+                }
             }
         }
     }

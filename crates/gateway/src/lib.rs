@@ -48,7 +48,7 @@ mod wire;
 
 pub use client::{
     ControlLink, ControlSettings, Dialer, Endpoint, GatewayLandings, RelayLandings, SignedSink,
-    StoreTrust, TicketRelays,
+    StoreTrust, TicketRelays, Unreached,
 };
 pub use metrics::{GatewayMetrics, SignerMetrics, TicketMetrics};
 pub use relay::{RelayKey, TicketDoor};

@@ -90,6 +90,11 @@ pub(crate) enum DialError {
     Hops,
 }
 
+/// A Service does not answer under its name.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Unreached(#[from] DialError);
+
 /// An answer's head: what of it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
@@ -155,6 +160,15 @@ impl Dialer {
 
     pub(crate) fn clock(&self) -> &SharedClock {
         &self.0.clock
+    }
+
+    /// Whether the Service takes a connection and shows the certificate of its name. Nothing is asked and no token is shown.
+    ///
+    /// # Errors
+    /// [`Unreached`], after a few seconds at the latest.
+    pub async fn reaches(&self) -> Result<(), Unreached> {
+        self.dial(None).await?;
+        Ok(())
     }
 
     /// The token as it is now. Never printed (P10).

@@ -468,3 +468,23 @@ async fn a_replica_that_stops_answers_what_it_holds() {
     assert_eq!(told(&rest(stream).await), "503 stopping");
     soon("the end of the server", replica.ended).await.unwrap();
 }
+
+/// What `helm test` asks: no token is shown, so none need be there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_reached_under_its_own_name_alone() {
+    let world = World::new();
+    let replica = world.replica(&[]).await;
+    let dialer = world.dialer("t", replica.address);
+    soon("a handshake", dialer.reaches()).await.unwrap();
+    let elsewhere = world.dialer_to("moorline-signer.moorline-system.svc", "t", replica.address);
+    let error = soon("an end", elsewhere.reaches()).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let free = moorline_base::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let nobody = world.dialer("t", free.local_addr().unwrap());
+    drop(free);
+    let error = soon("an end", nobody.reaches()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("does not take the connection"),
+        "{error}"
+    );
+}

@@ -4,6 +4,7 @@
 //! Camera made → SSH login, tunnel → claimed, pods → relay reads it, archiver records → hang-up, drain → its segment in the bucket → Camera removed
 //! ```
 //! Each step has a deadline and says what it waited for; the camera is removed whatever happened, and its minute of recordings goes after a day.
+//! Where no cluster and no tenant is named, only what needs neither is tried ([`super::reach`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ const KEEP: Retention = Retention::Days(1);
 /// `moorline cluster-check`
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClusterCheck {
-    /// Which cluster, and the tenant in which the camera is made.
+    /// Which cluster, and the tenant in which the camera is made. Without both, bucket and parts of the installation are tried, and no camera.
     #[command(flatten)]
     pub on: OnCluster,
     /// Where cameras connect.
@@ -72,12 +73,22 @@ struct Check {
 pub async fn run(global: &Global, check: ClusterCheck) -> anyhow::Result<()> {
     let _ = logging::init("warn", Format::Auto);
     let settings = crate::settings::load(&global.data, global.config.as_deref())?;
+    let clock = SystemClock::shared();
+    let bucket = crate::serve::parts::s3_store(&settings, &clock)?;
+    if !check.on.is_chosen() && check.on.tenant.is_none() {
+        let parts = super::reach::Parts {
+            cluster: &settings.cluster,
+            ssh: &check.ssh,
+            bucket: &bucket,
+            patience: check.patience.get(),
+            clock: &clock,
+        };
+        return parts.tried(global.output).await;
+    }
     let chosen = check.on.connect().await?;
     let Some(tenant) = check.on.tenant_of(&chosen) else {
         bail!(Hinted::new("no tenant is named", "add --tenant TENANT"));
     };
-    let clock = SystemClock::shared();
-    let bucket = crate::serve::parts::s3_store(&settings, &clock)?;
     let directory = KubeDirectory::new(chosen.client, Arc::clone(&clock));
     directory.load(Some(&tenant)).await?;
     let storage_id = storage_id(&directory, &tenant)?;

@@ -18,6 +18,7 @@ pub mod mon;
 mod own_alarms;
 mod pod;
 pub mod proxy;
+mod reach;
 mod role;
 pub mod signer;
 mod stores;

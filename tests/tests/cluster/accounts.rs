@@ -346,8 +346,11 @@ async fn controllers_and_operators_make_and_enter_no_pods_of_cameras() {
         .until(&sets, "the ReplicaSet gets no pod", SOON, refused)
         .await
         .unwrap();
-    let plain = tenant.space.moorline_pod("plain", &["--version"]);
+    // One that runs: kubectl asks for nothing of a pod that does not.
+    let words = ["--data", "/scratch/data", "serve", "--public-host", "pod"];
+    let plain = tenant.space.moorline_pod("plain", &words);
     tenant.space.apply(&plain).await.unwrap();
+    tenant.space.until_ready("plain").await.unwrap();
     for words in [
         &["label", "pod", "plain", "moorline.dev/role=relay"][..],
         &["exec", "plain", "--", "moorline", "--version"],

@@ -13,8 +13,11 @@
 
 mod accounts;
 mod attacks;
+mod chart;
 mod connect;
+mod definitions;
 mod erase;
+mod failures;
 mod front_door;
 mod image;
 mod lab;
@@ -27,8 +30,12 @@ mod replicas;
 mod restricted;
 mod scale;
 mod support;
+mod tenants;
 mod writes;
 mod written;
+
+#[path = "../rules/powers.rs"]
+mod powers;
 
 use moorline_testkit::{cluster::Cluster, or_skip};
 

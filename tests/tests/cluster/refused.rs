@@ -3,32 +3,7 @@
 use moorline_testkit::cluster::{SOON, condition};
 use serde_json::{Value, json};
 
-use crate::support::{Camera, Moorline, Tenant};
-
-/// Waits until the condition WorkloadsReady has this reason; gives its message.
-async fn until_told(tenant: &Tenant<'_>, camera: &Camera, reason: &str) -> String {
-    tenant
-        .until(camera, reason, |camera| {
-            let all = camera["status"]["conditions"].as_array()?;
-            let ready = all.iter().find(|one| one["type"] == "WorkloadsReady")?;
-            let told = ready["status"] == "False" && ready["reason"] == reason;
-            told.then(|| ready["message"].as_str().unwrap_or_default().to_owned())
-        })
-        .await
-}
-
-/// Waits for an Event of the camera with this reason.
-async fn until_event(tenant: &Tenant<'_>, camera: &Camera, reason: &str) -> Value {
-    moorline_testkit::eventually("the Event", SOON, || async {
-        let list = tenant.space.get(&["events.events.k8s.io"]).await.unwrap();
-        let items = list["items"].as_array()?;
-        let ours = |event: &&Value| {
-            event["regarding"]["name"] == camera.name.as_str() && event["reason"] == reason
-        };
-        items.iter().find(ours).cloned()
-    })
-    .await
-}
+use crate::support::Moorline;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_is_used_up_is_told_and_recovers() {
@@ -62,9 +37,9 @@ async fn a_quota_that_is_used_up_is_told_and_recovers() {
     };
     pods("1").await;
     let _call = yard.call(&moorline, &first);
-    let message = until_told(&tenant, &yard, "QuotaExceeded").await;
+    let message = tenant.until_told(&yard, "QuotaExceeded").await;
     assert!(message.contains("pods"), "{message}");
-    let event = until_event(&tenant, &yard, "QuotaExceeded").await;
+    let event = tenant.until_event(&yard, "QuotaExceeded").await;
     assert_eq!(event["type"], "Warning", "{event:#}");
     let made = tenant.pods(&yard).await;
     pods("20").await;
@@ -78,23 +53,25 @@ async fn a_quota_that_is_used_up_is_told_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_is_missing_is_told_and_the_right_one_heals_it() {
+async fn what_keeps_pods_from_running_is_told_and_a_class_put_right_heals_it() {
     let Some(moorline) = Moorline::installed().await else {
         return;
     };
     let class = format!("broken-{:x}", crate::support::now_us());
-    let object = |image: &str| {
+    let object = |image: &str, cpu: &str| {
         json!({
             "apiVersion": "moorline.dev/v1alpha1", "kind": "CameraClass",
             "metadata": {"name": class},
             "spec": {
                 "image": image, "imagePullPolicy": moorline.cluster().pull_policy(),
+                "relay": {"cpu": cpu},
                 "archiver": {"segment": "5s", "spool": "64Mi"},
             },
         })
     };
     let cluster = moorline.cluster();
-    cluster.apply(&object("localhost/nothing:1")).await.unwrap();
+    let foreign = object("localhost/nothing:1", "10m");
+    cluster.apply(&foreign).await.unwrap();
     let tenant = moorline
         .tenant_with("image", json!({"classes": ["standard", class]}))
         .await;
@@ -104,10 +81,33 @@ async fn an_image_that_is_missing_is_told_and_the_right_one_heals_it() {
     let words = ["patch", "camera", "yard", "--type=merge", "-p", &patch];
     tenant.space.kubectl(&words).await.unwrap();
     let _call = yard.call(&moorline, &first);
-    let message = until_told(&tenant, &yard, "ImageMissing").await;
-    assert!(message.contains("localhost/nothing:1"), "{message}");
-    until_event(&tenant, &yard, "ImageMissing").await;
-    cluster.apply(&object(cluster.image())).await.unwrap();
+    // Another's image, which the policy does not let run.
+    let message = tenant.until_told(&yard, "Invalid").await;
+    for part in ["localhost/nothing:1", "admissionPolicies.images"] {
+        assert!(message.contains(part), "{message}");
+    }
+    tenant.until_event(&yard, "Invalid").await;
+
+    let missing = format!("{}@sha256:{}", cluster.image(), "0".repeat(64));
+    cluster.apply(&object(&missing, "10m")).await.unwrap();
+    let message = tenant.until_told(&yard, "ImageMissing").await;
+    for part in [&*missing, "the image of the CameraClass"] {
+        assert!(message.contains(part), "{message}");
+    }
+    tenant.until_event(&yard, "ImageMissing").await;
+
+    // The image is there, and no node has room for the relay.
+    let vast = object(cluster.image(), "900");
+    cluster.apply(&vast).await.unwrap();
+    let message = tenant.until_told(&yard, "Unschedulable").await;
+    for part in ["cpu", "add a node"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let event = tenant.until_event(&yard, "Unschedulable").await;
+    assert_eq!(event["type"], "Warning", "{event:#}");
+
+    let right = object(cluster.image(), "10m");
+    cluster.apply(&right).await.unwrap();
     tenant.until_recorded(&yard).await;
     cluster
         .kubectl(&["delete", "cameraclass", &class])

@@ -165,7 +165,7 @@ async fn a_stopped_replica_is_taken_over_from_and_lets_go_when_it_runs_again() {
     let _new = yard.call(&moorline, &second);
     until_held(&tenant, &yard, 2, &second.name).await;
     goes_on(&moorline, &tenant, &yard, now_us()).await;
-    stopped.go_on();
+    stopped.now();
     old.child.wait(SOON).await.unwrap();
     goes_on(&moorline, &tenant, &yard, now_us()).await;
     assert_eq!(tenant.pair(&yard).await, pods);

@@ -12,6 +12,7 @@ mod camera;
 mod door;
 mod inside;
 mod moorline;
+mod nodes;
 mod tenant;
 
 #[path = "../e2e/faults_http.rs"]
@@ -25,7 +26,7 @@ mod stamps;
 
 use moorline_testkit::cluster::SOON;
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, longest_silence};
 pub(crate) use bucket::Bucket;
 pub(crate) use camera::{Call, Camera};
 pub(crate) use door::{people, people_at};

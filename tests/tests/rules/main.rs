@@ -12,5 +12,7 @@ mod files;
 mod guide;
 mod links;
 mod manifests;
+mod powers;
 mod promises;
+mod rbac;
 mod sources;

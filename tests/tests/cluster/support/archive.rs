@@ -1,5 +1,7 @@
 //! What lies in a bucket of one camera, down to its pictures.
 
+use std::time::Duration;
+
 use moorline_core::{
     TimeRange, Timestamp,
     segment::{GapKey, ObjectKey, SegmentKey},
@@ -26,6 +28,13 @@ impl std::fmt::Debug for Archive {
             .entries(all.iter().map(|(_, key)| key))
             .finish()
     }
+}
+
+/// The longest time between two pictures that follow each other, of those that end after `instant`, in microseconds since the epoch.
+pub(crate) fn longest_silence(pictures: &[Stamp], instant: u64) -> Duration {
+    let pairs = pictures.windows(2).filter(|pair| pair[1].sent_us > instant);
+    let longest = pairs.map(|pair| pair[1].sent_us - pair[0].sent_us).max();
+    Duration::from_micros(longest.unwrap_or_default())
 }
 
 impl Archive {

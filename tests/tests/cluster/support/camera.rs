@@ -72,6 +72,15 @@ impl Camera {
         }
     }
 
+    /// Waits until so many more pictures were sent by it.
+    pub(crate) async fn filmed(&self, more: u64) {
+        let from = self.source.counters().pictures;
+        moorline_testkit::eventually("more pictures of the camera", SOON * 2, || async {
+            (self.source.counters().pictures >= from + more).then_some(())
+        })
+        .await;
+    }
+
     /// Calls again and again, as a boot script does.
     pub(crate) fn keeps_calling(&self, moorline: &Moorline, at: SocketAddr) -> Call {
         let (home, command) = self.command(moorline, at, "-N");

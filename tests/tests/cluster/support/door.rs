@@ -117,10 +117,38 @@ impl FrontDoor<'_> {
         let printed = system.kubectl(&words).await.unwrap();
         let made: Value = serde_json::from_str(&printed).unwrap();
         let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        self.until_known(tenant, login).await;
         Login {
             name: text("login"),
             password: text("password"),
             stream_password: text("stream_password"),
+        }
+    }
+}
+
+impl FrontDoor<'_> {
+    /// Waits until each of them has heard of a user: they ask the database four times a second, and a test is faster than a person.
+    async fn until_known(&self, tenant: &Tenant<'_>, login: &str) {
+        let system = &self.running.0.system;
+        let pods = ["pods", "-l", "app.kubernetes.io/component=frontdoor"];
+        let pods = system.get(&pods).await.unwrap();
+        for pod in pods["items"].as_array().unwrap() {
+            let pod = pod["metadata"]["name"].as_str().unwrap();
+            let words = [
+                "moorline",
+                "--output",
+                "json",
+                "user",
+                "list",
+                "--tenant",
+                &tenant.name,
+            ];
+            moorline_testkit::eventually("the user is known everywhere", SOON, || async {
+                let output = system.try_exec(pod, &words).await.unwrap();
+                let users = String::from_utf8_lossy(&output.stdout).into_owned();
+                users.contains(&format!("\"{login}\"")).then_some(())
+            })
+            .await;
         }
     }
 }

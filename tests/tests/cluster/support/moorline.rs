@@ -149,31 +149,6 @@ impl Moorline {
             .address
     }
 
-    /// Signals the process of a pod of ours, on its node. The container is started again if it ends.
-    pub(crate) async fn signal(&self, node: &str, pod: &str, signal: &str) {
-        let said = self.at_process(node, pod, &kill(signal)).await;
-        assert_eq!(said.trim(), "signalled", "pod {pod} on {node}");
-    }
-
-    /// Stops the process of a pod of ours until the returned value is given to [`Stopped::go_on`], or dropped.
-    pub(crate) async fn stop(&self, node: &str, pod: &str) -> Stopped {
-        self.signal(node, pod, "STOP").await;
-        let script = at_process(pod, &kill("CONT"));
-        let heal = self.cluster.lab().unwrap().node(number(node));
-        Stopped(Some(heal.blocking(&["sh", "-c", &script])))
-    }
-
-    /// `/proc/<pid>/status` of the process of a pod of ours.
-    pub(crate) async fn status_of(&self, node: &str, pod: &str) -> String {
-        self.at_process(node, pod, "cat $process/status").await
-    }
-
-    async fn at_process(&self, node: &str, pod: &str, command: &str) -> String {
-        let lab = self.cluster.lab().unwrap();
-        let words = ["sh", "-c", &at_process(pod, command)];
-        lab.node(number(node)).exec(&words).await.unwrap()
-    }
-
     /// The two of them.
     pub(crate) async fn pair(&self) -> [Replica; 2] {
         let all = self.replicas().await;
@@ -299,42 +274,4 @@ pub(super) async fn checked(name: &str, command: Command) -> Vec<u8> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {errors}");
     output.stdout
-}
-
-/// A shell command that runs `command` with `$process` set to the `/proc/<pid>` of a pod of ours: its control group carries its uid.
-fn at_process(pod: &str, command: &str) -> String {
-    format!(
-        "for file in /proc/[0-9]*/cgroup; do
-            process=${{file%/cgroup}}
-            [ \"$(cat $process/comm 2>/dev/null)\" = moorline ] && grep -q {pod} $file || continue
-            {command}
-        done"
-    )
-}
-
-fn kill(signal: &str) -> String {
-    format!("kill -{signal} ${{process#/proc/}} && echo signalled")
-}
-
-/// `n2` is node 2.
-fn number(node: &str) -> u8 {
-    node.trim_start_matches('n').parse().unwrap()
-}
-
-/// A process that stands still.
-pub(crate) struct Stopped(Option<std::process::Command>);
-
-impl Stopped {
-    /// Lets it go on.
-    pub(crate) fn go_on(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        if let Some(mut heal) = self.0.take() {
-            let _ = heal.status();
-        }
-    }
 }

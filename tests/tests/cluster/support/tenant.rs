@@ -107,6 +107,41 @@ impl Tenant<'_> {
         .await
     }
 
+    /// Waits until the condition WorkloadsReady does not hold for this reason; gives its message.
+    pub(crate) async fn until_told(&self, camera: &Camera, reason: &str) -> String {
+        self.until(camera, reason, |camera| {
+            let all = camera["status"]["conditions"].as_array()?;
+            let ready = all.iter().find(|one| one["type"] == "WorkloadsReady")?;
+            let told = ready["status"] == "False" && ready["reason"] == reason;
+            told.then(|| ready["message"].as_str().unwrap_or_default().to_owned())
+        })
+        .await
+    }
+
+    /// Waits for an Event of the camera with this reason.
+    pub(crate) async fn until_event(&self, camera: &Camera, reason: &str) -> Value {
+        moorline_testkit::eventually("the Event", SOON, || async {
+            let list = self.space.get(&["events.events.k8s.io"]).await.unwrap();
+            let items = list["items"].as_array()?;
+            let ours = |event: &&Value| {
+                event["regarding"]["name"] == camera.name.as_str() && event["reason"] == reason
+            };
+            items.iter().find(ours).cloned()
+        })
+        .await
+    }
+
+    /// Waits until the container of a pod runs again.
+    pub(crate) async fn until_restarted(&self, camera: &Camera, pod: &Pod) {
+        moorline_testkit::eventually("the container runs again", SOON * 2, || async {
+            let pods = self.pods(camera).await;
+            pods.iter()
+                .any(|now| now.uid == pod.uid && now.restarts > pod.restarts)
+                .then_some(())
+        })
+        .await;
+    }
+
     /// Keeps what a pod says from now on.
     fn follow(&self, pod: &Pod) {
         let mut logs = self.logs.lock().unwrap();

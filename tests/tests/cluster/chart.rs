@@ -1,0 +1,471 @@
+//! The chart: what it renders is what the API server and PodSecurity accept, with every setting switched; wrong values are told by name; and an
+//! installation that records is upgraded to other values and back.
+
+use moorline_testkit::{
+    child::run,
+    cluster::{Cluster, Namespace, SOON, Security},
+    temp_dir,
+    tempfile::TempDir,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{
+    powers::{documents, strange},
+    support::{Moorline, lab_values, now_us},
+};
+
+/// A release that is rendered and never installed.
+const TRIAL: &str = "trial";
+/// Everything switched on, each value another than the chart's own.
+fn everything(cluster: &Cluster) -> Value {
+    let mut values = lab_values(cluster);
+    let more = json!({
+        "keys": "cctv",
+        "mon": {
+            "replicas": 3, "memory": "300Mi", "cpu": "200m", "terminationGracePeriodSeconds": 200,
+            "service": {
+                "type": "NodePort", "port": 2022, "nodePort": 30222, "externalTrafficPolicy": "Cluster",
+                "annotations": {"example.com/name": "cameras"},
+            },
+        },
+        "signer": {"replicas": 3, "memory": "150Mi", "cpu": "60m"},
+        "frontdoor": {
+            "enabled": true, "replicas": 3, "memory": "600Mi", "cpu": "200m", "cameraChanges": true, "mayErase": true,
+            "tlsSecret": "moorline-public",
+            "service": {
+                "type": "NodePort", "rtspPort": 554, "httpsPort": 8443, "rtspNodePort": 30554, "httpsNodePort": 30443,
+                "annotations": {"example.com/name": "viewers"}, "externalTrafficPolicy": "Cluster",
+            },
+        },
+        "people": {"postgres": {"tls": "verify", "authority": true, "connections": 4}},
+        "tenants": {"memory": "80Mi", "cpu": "20m"},
+        "sweeper": {"secret": "moorline-store-delete", "every": "5m", "pace": 50, "memory": "80Mi", "cpu": "20m"},
+        "cameras": {"relay": {"memory": "60Mi", "cpu": "20m"}, "archiver": {"memory": "80Mi", "cpu": "20m"}},
+        "alert": {"after": "60s", "environmentSecret": "alarms"},
+        "log": "debug",
+        "networkPolicies": {"enabled": true, "monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]},
+        "admissionPolicies": {"enabled": true, "images": ["registry.example.com/ours"]},
+        "podMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
+        "alertRules": {"enabled": true},
+        "test": {"tenant": "acme"},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "cameras", "operator": "Exists"}],
+    });
+    merge(&mut values, more);
+    values
+}
+
+/// What may be switched off is off.
+fn nothing(cluster: &Cluster) -> Value {
+    let mut values = lab_values(cluster);
+    merge(
+        &mut values,
+        json!({
+            "mon": {"replicas": 1},
+            "signer": {"replicas": 1},
+            "frontdoor": {"enabled": false},
+            "tenants": {"ownStores": {"enabled": false, "private": [], "http": false}},
+            "sweeper": {"secret": ""},
+            "networkPolicies": {"enabled": false, "monitoring": []},
+            "admissionPolicies": {"enabled": false},
+        }),
+    );
+    values
+}
+
+/// One front door with its people in a file.
+fn one_machine(cluster: &Cluster) -> Value {
+    let mut values = lab_values(cluster);
+    merge(
+        &mut values,
+        json!({
+            "frontdoor": {"replicas": 1, "cameraChanges": false},
+            "people": {"store": "sqlite", "sqlite": {"claim": "people"}},
+        }),
+    );
+    values
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// Helm, and files of values for it.
+struct Helm {
+    place: TempDir,
+    cluster: Cluster,
+}
+
+impl Helm {
+    fn new(cluster: &Cluster) -> Self {
+        Self {
+            place: temp_dir().unwrap(),
+            cluster: cluster.clone(),
+        }
+    }
+
+    fn values(&self, name: &str, values: &Value) -> String {
+        let path = self.place.path().join(format!("{name}.json"));
+        std::fs::write(&path, values.to_string()).unwrap();
+        path.display().to_string()
+    }
+
+    /// What it printed, or how it refused.
+    async fn try_run(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = Command::new("helm");
+        command
+            .arg("--kubeconfig")
+            .arg(self.cluster.kubeconfig())
+            .args(words)
+            .current_dir(moorline_tests::repository());
+        let output = run("helm", command, SOON * 3).await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stdout) + &text(&output.stderr))
+        }
+    }
+
+    async fn run(&self, words: &[&str]) -> String {
+        let answer = self.try_run(words).await;
+        answer.unwrap_or_else(|error| panic!("helm {words:?}: {error}"))
+    }
+}
+
+/// The Prometheus operator's kinds, which the lab has not: any object of these kinds is accepted.
+fn monitoring() -> Value {
+    let definition = |kind: &str, plural: &str| {
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.monitoring.coreos.com")},
+            "spec": {
+                "group": "monitoring.coreos.com", "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+            },
+        })
+    };
+    json!({"apiVersion": "v1", "kind": "List", "items": [
+        definition("PodMonitor", "podmonitors"),
+        definition("PrometheusRule", "prometheusrules"),
+    ]})
+}
+
+/// What lies in no namespace.
+const OF_THE_CLUSTER: [&str; 7] = [
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "PriorityClass",
+    "CameraClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
+
+/// Sends objects to the API server for judgement; nothing is kept. It warns of what PodSecurity would refuse later.
+async fn judged(space: &Namespace, helm: &Helm, name: &str, objects: &[Value]) {
+    let placed = objects.iter().cloned().map(|mut object| {
+        let is_placed = object["metadata"]["namespace"].is_string();
+        if !is_placed && !OF_THE_CLUSTER.iter().any(|kind| object["kind"] == *kind) {
+            object["metadata"]["namespace"] = json!(space.name());
+        }
+        object
+    });
+    let items: Vec<Value> = placed.collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let file = helm.values(&format!("objects of {name}"), &list);
+    let output = space
+        .cluster()
+        .try_kubectl(&[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "--validate=strict",
+            "-f",
+            &file,
+        ])
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {said}");
+    assert!(!said.contains("Warning"), "{name}: {said}");
+}
+
+/// The pods that a chart's workloads would make, each to be judged itself.
+fn pods(objects: &[Value]) -> Vec<Value> {
+    let mut found = Vec::new();
+    for object in objects {
+        let (metadata, mut spec) = match object["kind"].as_str() {
+            Some("Pod") => (object["metadata"].clone(), object["spec"].clone()),
+            Some("Deployment" | "StatefulSet") => {
+                let template = &object["spec"]["template"];
+                let metadata = json!({"name": object["metadata"]["name"], "labels": template["metadata"]["labels"]});
+                (metadata, template["spec"].clone())
+            }
+            _ => continue,
+        };
+        // Its account is not there.
+        spec.as_object_mut().unwrap().remove("serviceAccountName");
+        found.push(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": metadata["name"], "labels": metadata["labels"]}, "spec": spec,
+        }));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let cluster = moorline.cluster();
+    let helm = Helm::new(cluster);
+    let space = cluster
+        .namespace("chart", Security::Restricted)
+        .await
+        .unwrap();
+    let label = "pod-security.kubernetes.io/warn=restricted";
+    cluster
+        .kubectl(&["label", "namespace", space.name(), label])
+        .await
+        .unwrap();
+    cluster.apply(&monitoring()).await.unwrap();
+    for plural in ["podmonitors", "prometheusrules"] {
+        let resource = format!("crd/{plural}.monitoring.coreos.com");
+        let words = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            &resource,
+        ];
+        cluster.kubectl(&words).await.unwrap();
+    }
+
+    helm.run(&["lint", "--strict", "charts/moorline-crds"])
+        .await;
+    for (name, values) in [
+        ("as-tested", lab_values(cluster)),
+        ("everything", everything(cluster)),
+        ("nothing", nothing(cluster)),
+        ("one-machine", one_machine(cluster)),
+    ] {
+        let file = helm.values(name, &values);
+        let with = [
+            "charts/moorline",
+            "--namespace",
+            space.name(),
+            "--values",
+            &file,
+        ];
+        helm.run(&[&["lint", "--strict"], &with[..]].concat()).await;
+        let rendered = helm.run(&[&["template", TRIAL], &with[..]].concat()).await;
+        let all = documents(&rendered);
+        // The test's role is bound in a tenant's namespace, which is not there.
+        let lasting: Vec<Value> = all
+            .iter()
+            .filter(|object| object["metadata"]["annotations"]["helm.sh/hook"].is_null())
+            .cloned()
+            .collect();
+        assert_eq!(strange(&lasting, TRIAL), Vec::<String>::new(), "{name}");
+        judged(&space, &helm, name, &lasting).await;
+        let pods = pods(&all);
+        assert!(pods.len() >= 3, "{name}: {} pods", pods.len());
+        judged(&space, &helm, &format!("pods of {name}"), &pods).await;
+        let monitored = lasting.iter().filter(|object| {
+            matches!(
+                object["kind"].as_str(),
+                Some("PodMonitor" | "PrometheusRule")
+            )
+        });
+        let expected = if name == "everything" { 2 } else { 0 };
+        assert_eq!(monitored.count(), expected, "{name}");
+        // As Helm itself would do it, but for what the tests' own installation owns.
+        let install = ["install", TRIAL, "--dry-run=server", "--take-ownership"];
+        helm.run(&[&install, &with[..]].concat()).await;
+    }
+    let words = [
+        "delete",
+        "crd",
+        "podmonitors.monitoring.coreos.com",
+        "prometheusrules.monitoring.coreos.com",
+    ];
+    cluster.kubectl(&words).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_wrong_is_named() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let helm = Helm::new(moorline.cluster());
+    for (wrong, told) in [
+        (json!({"publicHost": ""}), "publicHost"),
+        (json!({"publicHots": "cctv.example.com"}), "publicHots"),
+        (json!({"mon": {"replicas": 0}}), "replicas"),
+        (json!({"mon": {"replica": 2}}), "replica"),
+        (json!({"mon": {"memory": "256"}}), "memory"),
+        (
+            json!({"mon": {"terminationGracePeriodSeconds": 5}}),
+            "terminationGracePeriodSeconds",
+        ),
+        (json!({"image": {"pullPolicy": "Always"}}), "pullPolicy"),
+        (json!({"cameras": {"grace": "30"}}), "grace"),
+        (
+            json!({"cameras": {"archiver": {"segment": "1h30"}}}),
+            "segment",
+        ),
+        (json!({"people": {"store": "mysql"}}), "store"),
+        (json!({"frontdoor": {"mayErase": "yes"}}), "mayErase"),
+        (
+            json!({"frontdoor": {"replicas": 2}, "people": {"store": "sqlite", "sqlite": {"claim": "people"}}}),
+            "frontdoor.replicas",
+        ),
+        (
+            json!({"frontdoor": {"replicas": 1}, "people": {"store": "sqlite"}}),
+            "people.sqlite.claim",
+        ),
+    ] {
+        let mut values = lab_values(moorline.cluster());
+        merge(&mut values, wrong.clone());
+        let file = helm.values("wrong", &values);
+        let words = ["template", TRIAL, "charts/moorline", "--values", &file];
+        let Err(said) = helm.try_run(&words).await else {
+            panic!("{wrong} was let through");
+        };
+        assert!(said.contains(told), "{wrong}: {said}");
+    }
+}
+
+/// The class that cameras have by default.
+async fn class(moorline: &Moorline) -> Value {
+    let words = ["get", "cameraclass", "standard", "-o", "json"];
+    moorline.cluster().json(&words).await.unwrap()["spec"].clone()
+}
+
+/// Settings of every part change, so each is rolled out, and later all of it is taken back. The camera is recorded all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_to_other_values_and_back_touches_no_pod_of_a_camera() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("upgrade").await;
+    let yard = tenant.camera("yard", 181).await;
+    let _call = yard.keeps_calling(&moorline, moorline.ssh_service().await);
+    tenant.until_recorded(&yard).await;
+    let pods = tenant.pair(&yard).await;
+    let helm = Helm::new(moorline.cluster());
+    let before = lab_values(moorline.cluster());
+    let mut after = before.clone();
+    merge(
+        &mut after,
+        json!({
+            "log": "debug",
+            "frontdoor": {"enabled": false},
+            "sweeper": {"every": "5m"},
+            "signer": {"memory": "150Mi"},
+            "cameras": {"grace": "9s"},
+            "networkPolicies": {"enabled": false},
+        }),
+    );
+    let class_before = class(&moorline).await;
+    let first = moorline.pair().await;
+    for (name, values) in [("after", &after), ("before", &before)] {
+        let file = helm.values(name, values);
+        let words = [
+            "upgrade",
+            "moorline",
+            "charts/moorline",
+            "--namespace",
+            "moorline-system",
+            "--values",
+            &file,
+        ];
+        helm.run(&words).await;
+        if name == "before" {
+            moorline.no_front_door().await;
+        }
+        moorline.until_ready().await;
+        let front = moorline
+            .system
+            .get(&["deployment/moorline-frontdoor"])
+            .await
+            .unwrap();
+        assert_eq!(front.is_null(), name == "after", "{front:#}");
+        let policy = moorline
+            .system
+            .get(&["networkpolicy/moorline-mon"])
+            .await
+            .unwrap();
+        assert_eq!(policy.is_null(), name == "after", "{policy:#}");
+        let done = now_us();
+        tenant.until_recorded(&yard).await;
+        let archive = tenant.until_goes_on(&yard, done).await;
+        archive.pictures(&moorline.bucket, yard.number).await;
+        let strange: Vec<_> = archive
+            .causes()
+            .into_iter()
+            .filter(|cause| cause != "tunnel_down")
+            .collect();
+        assert_eq!(strange, Vec::<String>::new(), "{archive:#?}");
+        assert_eq!(
+            tenant.pair(&yard).await,
+            pods,
+            "{name}: an upgrade of settings touches no pod of a camera"
+        );
+        let grace = class(&moorline).await["grace"].clone();
+        assert_eq!(grace == class_before["grace"], name == "before", "{grace}");
+    }
+    assert_eq!(class(&moorline).await, class_before, "all is as it was");
+    for (old, new) in first.iter().zip(&moorline.pair().await) {
+        assert_ne!(old.uid, new.uid, "{} was not replaced", old.name);
+    }
+}
+
+/// Of an installation without a tenant for it: `helm test` tries what can be tried without a camera, and says what it left.
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_test_without_a_tenant_tries_what_it_can_and_says_what_it_left() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let helm = Helm::new(moorline.cluster());
+    let words = [
+        "test",
+        "moorline",
+        "--namespace",
+        "moorline-system",
+        "--timeout",
+        "2m",
+    ];
+    let said = helm.run(&words).await;
+    assert!(said.contains("Succeeded"), "{said}");
+    let told = moorline.system.logs("moorline-test").await.unwrap();
+    for part in [
+        "the bucket",
+        "cameras",
+        "the tunnel gateway",
+        "the signer",
+        "test.tenant",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+
+    // What does not work fails it, by name.
+    moorline.bucket.away().await;
+    let failed = helm.try_run(&words).await.unwrap_err();
+    assert!(failed.contains("moorline-test"), "{failed}");
+    let told = moorline.system.logs("moorline-test").await.unwrap();
+    assert!(told.contains("the bucket"), "{told}");
+    moorline.bucket.back().await;
+}

@@ -1,0 +1,202 @@
+//! The rules of the resources themselves: the API server keeps them whoever writes, mon's own mistakes included. Each is tried with an object that it
+//! lets through and with one that it refuses, in its own words.
+
+use std::collections::BTreeSet;
+
+use moorline_testkit::cluster::{Namespace, Security};
+use serde_json::{Value, json};
+
+use crate::support::Moorline;
+
+const NAME: &str = "a camera's name is a DNS label of at most 63 characters, without dots";
+const PASSWORD: &str = "the password lies in the Secret <camera>-rtsp of the same namespace";
+const SUB: &str = "record is sub, and the camera has no sub source";
+const STOLEN: &str = "a stolen camera is not enabled: set enabled to false too";
+const SESSION: &str = "a camera's generation never falls, and its session is never removed";
+const TENANT: &str =
+    "a tenant's name is a DNS label of at most 61 characters: its namespace is t-<name>";
+const STORAGE: &str = "a tenant's storage id never changes";
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "moorline.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name}, "spec": spec,
+    })
+}
+
+/// What the API server would say to a new object.
+async fn tried(space: &Namespace, object: &Value) -> Result<(), String> {
+    let place = moorline_testkit::temp_dir().unwrap();
+    let path = place.path().join("object.json");
+    std::fs::write(&path, object.to_string()).unwrap();
+    let path = path.display().to_string();
+    let words = [
+        "create",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        &path,
+    ];
+    said(space, &words).await
+}
+
+/// What it would say to a change of a status.
+async fn patched(space: &Namespace, kind: &str, name: &str, status: Value) -> Result<(), String> {
+    let patch = json!({"status": status}).to_string();
+    let words = [
+        "patch",
+        kind,
+        name,
+        "--subresource=status",
+        "--type=merge",
+        "--dry-run=server",
+        "-p",
+        &patch,
+    ];
+    said(space, &words).await
+}
+
+async fn said(space: &Namespace, words: &[&str]) -> Result<(), String> {
+    let output = space.try_kubectl(words).await.unwrap();
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[track_caller]
+fn refused(answer: Result<(), String>, message: &str) {
+    let Err(said) = answer else {
+        panic!("let through, although: {message}");
+    };
+    assert!(said.contains(message), "{said} does not say: {message}");
+}
+
+/// The messages of all rules in the definitions that are installed.
+async fn messages(moorline: &Moorline) -> BTreeSet<String> {
+    fn collect(value: &Value, into: &mut BTreeSet<String>) {
+        let rules = value["x-kubernetes-validations"].as_array();
+        for rule in rules.into_iter().flatten() {
+            into.insert(rule["message"].as_str().unwrap_or_default().to_owned());
+        }
+        match value {
+            Value::Object(fields) => fields.values().for_each(|value| collect(value, into)),
+            Value::Array(items) => items.iter().for_each(|value| collect(value, into)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    for kind in ["cameras", "cameraclasses", "tenants"] {
+        let name = format!("{kind}.moorline.dev");
+        let words = ["get", "crd", &name, "-o", "json"];
+        collect(&moorline.cluster().json(&words).await.unwrap(), &mut found);
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wrong() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let cluster = moorline.cluster();
+    let known = [NAME, PASSWORD, SUB, STOLEN, SESSION, TENANT, STORAGE];
+    assert_eq!(
+        messages(&moorline).await,
+        known.map(str::to_owned).into(),
+        "each rule is tried here"
+    );
+    // No tenant's, so nobody of the installation looks at what lies in it.
+    let space = cluster
+        .namespace("rules", Security::Restricted)
+        .await
+        .unwrap();
+
+    let long = |length: usize| "a".repeat(length);
+    let login = |secret: &str| json!({"login": {"user": "admin", "passwordSecretRef": {"name": secret, "key": "main"}}});
+    let camera = |name: &str, spec: Value| object("Camera", name, spec);
+    let sources = |main: Value, sub: Value| json!({"sources": {"main": main, "sub": sub}});
+    for (message, good, bad) in [
+        (
+            NAME,
+            camera(&long(63), json!({})),
+            camera(&long(64), json!({})),
+        ),
+        (
+            NAME,
+            camera("back-yard", json!({})),
+            camera("back.yard", json!({})),
+        ),
+        (
+            PASSWORD,
+            camera("yard", sources(login("yard-rtsp"), Value::Null)),
+            camera("yard", sources(login("gate-rtsp"), Value::Null)),
+        ),
+        (
+            PASSWORD,
+            camera("yard", sources(json!({}), login("yard-rtsp"))),
+            camera("yard", sources(json!({}), login("moorline-store-put"))),
+        ),
+        (
+            SUB,
+            camera(
+                "yard",
+                json!({"record": "sub", "sources": {"main": {}, "sub": {}}}),
+            ),
+            camera("yard", json!({"record": "sub"})),
+        ),
+        (
+            STOLEN,
+            camera("yard", json!({"stolen": true, "enabled": false})),
+            camera("yard", json!({"stolen": true})),
+        ),
+        (
+            TENANT,
+            object("Tenant", &long(61), json!({})),
+            object("Tenant", &long(62), json!({})),
+        ),
+        (
+            TENANT,
+            object("Tenant", "shop-1", json!({})),
+            object("Tenant", "shop.1", json!({})),
+        ),
+    ] {
+        let answer = tried(&space, &good).await;
+        assert_eq!(answer, Ok(()), "{message}: {good}");
+        refused(tried(&space, &bad).await, message);
+    }
+
+    // What a status may become goes by what it was.
+    space.apply(&camera("yard", json!({}))).await.unwrap();
+    let session = |generation: u64| json!({"session": {"generation": generation}});
+    let first = json!({"status": session(5)}).to_string();
+    let words = [
+        "patch",
+        "camera",
+        "yard",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &first,
+    ];
+    space.kubectl(&words).await.unwrap();
+    for same_or_next in [5, 6] {
+        let answer = patched(&space, "camera", "yard", session(same_or_next)).await;
+        assert_eq!(answer, Ok(()), "generation {same_or_next} after 5");
+    }
+    for undone in [session(4), json!({"session": null})] {
+        refused(patched(&space, "camera", "yard", undone).await, SESSION);
+    }
+
+    let tenant = moorline.tenant("rules").await;
+    let of_all = cluster.namespace_of_others("default");
+    let id = |id: Value| json!({"storageId": id});
+    let same = patched(&of_all, "tenant", &tenant.name, id(json!(tenant.storage))).await;
+    assert_eq!(same, Ok(()));
+    for other in [json!("another1"), Value::Null] {
+        refused(
+            patched(&of_all, "tenant", &tenant.name, id(other)).await,
+            STORAGE,
+        );
+    }
+}

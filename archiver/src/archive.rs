@@ -45,6 +45,8 @@ struct Inner {
     spool: Arc<Spool>,
     sink: Arc<dyn SegmentSink>,
     cancel: CancellationToken,
+    /// The uploader has ended.
+    ended: CancellationToken,
     uploader: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -93,16 +95,27 @@ impl Archive {
             sink: Arc::clone(&sink),
             cancel: cancel.clone(),
         };
-        let uploader = Mutex::new(Some(tokio::spawn(uploader.run())));
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        let uploader = Mutex::new(Some(tokio::spawn(async move {
+            let _guard = guard;
+            uploader.run().await;
+        })));
         let inner = Inner {
             spool,
             sink,
             cancel,
+            ended,
             uploader,
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Cancelled when nothing is uploaded any more: after [`Archive::shutdown`], or by a fault of ours.
+    pub fn ended(&self) -> CancellationToken {
+        self.inner.ended.clone()
     }
 
     /// A recorder, as `mon`'s `TaskWorkloads` starts it. It ends after an order to drain, or when the supervisor is gone; cancelling the

@@ -220,7 +220,12 @@ pub(crate) async fn tell(shared: Arc<Shared>, ports: Arc<Ports>) {
         let telling = tell_by(Arc::clone(&shared), Arc::clone(&ports), channel);
         tasks.spawn(telling.in_current_span());
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(done) = tasks.join_next().await {
+        if done.is_err() {
+            // A panic: what was not told is remembered, and told by the next start.
+            return;
+        }
+    }
 }
 
 /// Tells one message after another on one channel, and what did not get out again.

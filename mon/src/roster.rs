@@ -66,7 +66,7 @@ impl Watch {
     }
 
     /// Runs every camera until `cancel` is cancelled, then stops them all in order: sessions end, workloads drain, what must be known
-    /// again is stored. Returns within the stop budget.
+    /// again is stored. Returns within the stop budget. A fault of its own ends it the same way, before it was asked to.
     pub async fn run(self, ports: Ports, cancel: CancellationToken) -> StopReport {
         let ports = Arc::new(ports);
         let deliveries = Arc::clone(&self.shared.deliveries);
@@ -82,12 +82,18 @@ impl Watch {
             lan_sessions: Arc::new(AtomicU64::new(crate::FIRST_LAN_SESSION)),
             ports: Arc::clone(&ports),
         };
+        // When one of these ends before its time, all do, in order: a monitor that tells nobody would look well.
+        let cancel = cancel.child_token();
         let watching = alarm_task::watch(Arc::clone(&self.shared), cancel.clone());
         let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports));
-        let watching = tokio::spawn(watching.in_current_span());
-        let telling = tokio::spawn(telling.in_current_span());
         let living = live(Arc::clone(&self.shared), Arc::clone(&ports), cancel.clone());
-        let living = tokio::spawn(living.in_current_span());
+        let watching = tokio::spawn(guarded(watching, cancel.clone()).in_current_span());
+        // Without a channel there is nothing to do, and it ends at once.
+        let telling = match ports.notifier.reaches_anybody() {
+            true => tokio::spawn(guarded(telling, cancel.clone()).in_current_span()),
+            false => tokio::spawn(telling.in_current_span()),
+        };
+        let living = tokio::spawn(guarded(living, cancel.clone()).in_current_span());
         roster.run(&cancel).await;
         let report = roster.stop().await;
         let _ = (watching.await, living.await);
@@ -100,6 +106,15 @@ impl Watch {
             telling.abort();
         }
         report
+    }
+}
+
+/// Cancels `cancel` when the task ends, or panics.
+fn guarded<F: Future>(task: F, cancel: CancellationToken) -> impl Future<Output = F::Output> {
+    let guard = cancel.drop_guard();
+    async move {
+        let _guard = guard;
+        task.await
     }
 }
 

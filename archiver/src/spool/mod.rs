@@ -133,7 +133,7 @@ impl Spool {
             path: path.into(),
             source,
         };
-        let directory = DataDir::open(path)?;
+        let directory = DataDir::open_within(path)?;
         std::fs::create_dir_all(path.join(layout::SEALED)).map_err(failed)?;
         let found = recovery::scan(path).map_err(failed)?;
         let mut state = State::default();

@@ -163,6 +163,21 @@ impl DataDir {
     /// # Errors
     /// [`LockError::Held`] names the process that has it; nothing was changed then but the mode. [`LockError::Foreign`]: nothing was changed.
     pub fn open(path: &Path) -> Result<Self, LockError> {
+        Self::open_if(path, is_ours)
+    }
+
+    /// The same for a directory whose name we chose, inside a data directory: whatever is in it is ours.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`], without [`LockError::Foreign`].
+    pub fn open_within(path: &Path) -> Result<Self, LockError> {
+        Self::open_if(path, |_| Ok(true))
+    }
+
+    fn open_if(
+        path: &Path,
+        may_be_taken: impl Fn(&Path) -> io::Result<bool>,
+    ) -> Result<Self, LockError> {
         let failed = |source| LockError::Io {
             directory: path.into(),
             source,
@@ -173,7 +188,7 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .map_err(failed)?;
-        if !is_ours(path).map_err(failed)? {
+        if !may_be_taken(path).map_err(failed)? {
             return Err(LockError::Foreign {
                 directory: path.into(),
             });

@@ -99,6 +99,7 @@ struct PhaseState {
     token: CancellationToken,
     tracker: TaskTracker,
     running: Mutex<Running>,
+    broken: CancellationToken,
 }
 
 impl PhaseState {
@@ -150,6 +151,28 @@ impl Phase {
             handle.abort();
         }
         handle
+    }
+
+    /// The same for a task without which the process is of no use: if it ends, or panics, before its phase's turn, [`Drain::broken`] is cancelled.
+    /// A server that takes no tunnel and looks well is worse than one that is started again.
+    pub fn spawn_vital<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let name = name.into();
+        let vital = Vital {
+            phase: Arc::clone(&self.0),
+            name: name.clone(),
+        };
+        self.spawn(name, async move {
+            let _vital = vital;
+            task.await
+        })
     }
 
     /// The names of the tasks that run now, sorted, at most 16, and how many there are in all.
@@ -211,6 +234,21 @@ impl Phase {
             biased;
             () = self.0.tracker.wait() => (),
             () = SystemClock.sleep_until(limit) => (),
+        }
+    }
+}
+
+/// Tells when a vital task ends before its time.
+struct Vital {
+    phase: Arc<PhaseState>,
+    name: Cow<'static, str>,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if !self.phase.token.is_cancelled() && !self.phase.broken.is_cancelled() {
+            tracing::error!(task = %self.name, "what must not end has ended: the process has to be started again");
+            self.phase.broken.cancel();
         }
     }
 }
@@ -278,6 +316,7 @@ impl DrainReport {
 pub struct Drain {
     phases: Vec<Phase>,
     abort: CancellationToken,
+    broken: CancellationToken,
 }
 
 impl Drain {
@@ -295,9 +334,16 @@ impl Drain {
             token: CancellationToken::new(),
             tracker: TaskTracker::new(),
             running: Mutex::new(Running::default()),
+            broken: self.broken.clone(),
         }));
         self.phases.push(phase.clone());
         phase
+    }
+
+    /// Cancelled when a vital task has ended before its time ([`Phase::spawn_vital`]): run the drain then, and end with an error.
+    #[must_use]
+    pub fn broken(&self) -> CancellationToken {
+        self.broken.clone()
     }
 
     /// Cancel it on [`Stop::Abort`]: what is left of the drain then takes one second per phase at most.
@@ -389,6 +435,27 @@ mod tests {
         drain.abort_token().cancel();
         let report = drain.run().await;
         assert!(report.phases[0].took <= SECOND, "{report:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vital_task_that_panics_breaks_the_process_and_one_that_ends_in_its_turn_does_not() {
+        let mut drain = Drain::new();
+        let phase = drain.phase("doors", SECOND);
+        let (broken, token) = (drain.broken(), phase.token());
+        phase.spawn_vital("page", async move { token.cancelled().await });
+        phase.spawn("one of many", async { panic!("a test's panic") });
+        tokio::task::yield_now().await;
+        assert!(!broken.is_cancelled());
+        phase.spawn_vital("ssh", async { panic!("a test's panic") });
+        broken.cancelled().await;
+        assert!(drain.run().await.is_clean());
+
+        let mut drain = Drain::new();
+        let phase = drain.phase("doors", SECOND);
+        let (broken, token) = (drain.broken(), phase.token());
+        phase.spawn_vital("page", async move { token.cancelled().await });
+        assert!(drain.run().await.is_clean());
+        assert!(!broken.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

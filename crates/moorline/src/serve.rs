@@ -102,6 +102,8 @@ pub struct Server {
     drain: Drain,
     parts: Parts,
     reload: Reload,
+    /// Whether cameras and people can come, for `/readyz`.
+    listening: admin::Check,
 }
 
 /// The ports. Opened before the data directory is made: a start that fails for one of them leaves nothing behind.
@@ -255,7 +257,7 @@ impl Server {
         let mut drain = Drain::new();
         let tasks = Tasks::new(&mut drain, &settings, &home.parts, &site);
         let readiness = admin::Readiness::new();
-        let check = readiness.check("listening");
+        let listening = readiness.check("listening");
         let Doors {
             ssh,
             rtsp,
@@ -279,7 +281,7 @@ impl Server {
         );
         tasks.end_in_order(engine);
         tasks.tell_how_it_is(admin_listener, metrics, readiness);
-        check.ready();
+        listening.ready();
 
         let reload = Reload {
             data: home.data,
@@ -295,6 +297,7 @@ impl Server {
             drain,
             parts: home.parts,
             reload,
+            listening,
         })
     }
 
@@ -302,12 +305,25 @@ impl Server {
     /// tells which other settings have changed.
     ///
     /// # Errors
-    /// Something was not drained in time; everything was still closed.
+    /// Something was not drained in time; everything was still closed. Or a part of it ended although nobody asked it to: it drains and ends then, so
+    /// that whoever looks after it starts it again.
     pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
-        while signals.next().await == Stop::Reload {
-            self.reload.run();
+        let broken = self.drain.broken();
+        loop {
+            tokio::select! {
+                () = broken.cancelled() => break,
+                signal = signals.next() => match signal {
+                    Stop::Reload => self.reload.run(),
+                    Stop::Drain | Stop::Abort => break,
+                },
+            }
         }
-        self.stop(&mut signals).await
+        self.stop(&mut signals).await?;
+        anyhow::ensure!(
+            !broken.is_cancelled(),
+            "a part of the server ended although nobody asked it to; the log names it"
+        );
+        Ok(())
     }
 
     /// Drains and closes.
@@ -315,6 +331,7 @@ impl Server {
     /// # Errors
     /// As [`Server::run`].
     pub async fn stop(self, signals: &mut Signals) -> anyhow::Result<()> {
+        self.listening.not_ready("stopping");
         tracing::info!("draining; a second signal aborts");
         let report = self.drain.run_with(signals).await;
         let _ = std::fs::remove_file(&self.ready.socket);

@@ -59,7 +59,7 @@ impl<'a> Tasks<'a> {
         };
         let (accepting, stop) = (engine.tunnel.clone(), self.doors.token());
         self.doors
-            .spawn("ssh", async move { accepting.accept(ssh, mon, stop).await });
+            .spawn_vital("ssh", async move { accepting.accept(ssh, mon, stop).await });
     }
 
     /// Players, browsers, and the command line.
@@ -84,16 +84,16 @@ impl<'a> Tasks<'a> {
         let router = moorline_web::router(self.site.clone());
         let stop = self.doors.token();
         self.doors
-            .spawn("rtsp", async move { front_door.run(rtsp, stop).await });
+            .spawn_vital("rtsp", async move { front_door.run(rtsp, stop).await });
         let page = moorline_web::serve::https(
             https,
             tls(&[b"http/1.1"])?,
             router.clone(),
             self.doors.token(),
         );
-        self.doors.spawn("https", page);
+        self.doors.spawn_vital("https", page);
         let commands = moorline_web::serve::local(socket, router, self.doors.token());
-        self.doors.spawn("command line", commands);
+        self.doors.spawn_vital("command line", commands);
         Ok(())
     }
 
@@ -188,12 +188,19 @@ impl<'a> Tasks<'a> {
             audit: registry.audit(),
         };
         let stop = self.cameras.token();
-        self.cameras.spawn("monitor", async move {
+        self.cameras.spawn_vital("monitor", async move {
             let report = watch.run(ports, stop).await;
             if report.left > 0 {
                 tracing::warn!(left = report.left, "cameras were not drained in time");
             }
             tunnel.shutdown(CLOSE_DOORS).await;
+        });
+        let (ended, stop) = (self.parts.archive.ended(), self.uploads.token());
+        self.uploads.spawn_vital("uploads", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = ended.cancelled() => {}
+            }
         });
         let archive = self.parts.archive.clone();
         let (stop, budget) = (self.uploads.token(), self.settings.archive.drain.get());

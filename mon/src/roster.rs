@@ -42,6 +42,7 @@ pub struct StopReport {
 #[derive(Debug)]
 pub struct Watch {
     shared: Arc<Shared>,
+    broken: CancellationToken,
 }
 
 /// A camera's task, as the roster sees it.
@@ -62,11 +63,20 @@ struct Roster {
 
 impl Watch {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            broken: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when by a fault of ours nobody looks at the alarms, or tells them, any more. Tunnels and recordings go on: whoever owns the process
+    /// decides.
+    pub fn broken(&self) -> CancellationToken {
+        self.broken.clone()
     }
 
     /// Runs every camera until `cancel` is cancelled, then stops them all in order: sessions end, workloads drain, what must be known
-    /// again is stored. Returns within the stop budget. A fault of its own ends it the same way, before it was asked to.
+    /// again is stored. Returns within the stop budget.
     pub async fn run(self, ports: Ports, cancel: CancellationToken) -> StopReport {
         let ports = Arc::new(ports);
         let deliveries = Arc::clone(&self.shared.deliveries);
@@ -82,18 +92,16 @@ impl Watch {
             lan_sessions: Arc::new(AtomicU64::new(crate::FIRST_LAN_SESSION)),
             ports: Arc::clone(&ports),
         };
-        // When one of these ends before its time, all do, in order: a monitor that tells nobody would look well.
-        let cancel = cancel.child_token();
         let watching = alarm_task::watch(Arc::clone(&self.shared), cancel.clone());
         let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports));
         let living = live(Arc::clone(&self.shared), Arc::clone(&ports), cancel.clone());
-        let watching = tokio::spawn(guarded(watching, cancel.clone()).in_current_span());
+        let watching = tokio::spawn(guarded(watching, &cancel, &self.broken).in_current_span());
         // Without a channel there is nothing to do, and it ends at once.
         let telling = match ports.notifier.reaches_anybody() {
-            true => tokio::spawn(guarded(telling, cancel.clone()).in_current_span()),
+            true => tokio::spawn(guarded(telling, &cancel, &self.broken).in_current_span()),
             false => tokio::spawn(telling.in_current_span()),
         };
-        let living = tokio::spawn(guarded(living, cancel.clone()).in_current_span());
+        let living = tokio::spawn(guarded(living, &cancel, &self.broken).in_current_span());
         roster.run(&cancel).await;
         let report = roster.stop().await;
         let _ = (watching.await, living.await);
@@ -109,9 +117,21 @@ impl Watch {
     }
 }
 
-/// Cancels `cancel` when the task ends, or panics.
-fn guarded<F: Future>(task: F, cancel: CancellationToken) -> impl Future<Output = F::Output> {
-    let guard = cancel.drop_guard();
+/// Cancels `broken` if the task ends, or panics, before `cancel` is cancelled.
+fn guarded<F: Future>(
+    task: F,
+    cancel: &CancellationToken,
+    broken: &CancellationToken,
+) -> impl Future<Output = F::Output> + use<F> {
+    struct Guard(CancellationToken, CancellationToken);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if !self.0.is_cancelled() {
+                self.1.cancel();
+            }
+        }
+    }
+    let guard = Guard(cancel.clone(), broken.clone());
     async move {
         let _guard = guard;
         task.await

@@ -166,7 +166,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     };
     let (accepting, stop) = (tunnel.clone(), role.work.token());
     role.work
-        .spawn("ssh", async move { accepting.accept(ssh, mon, stop).await });
+        .spawn_vital("ssh", async move { accepting.accept(ssh, mon, stop).await });
     let ports = moorline_mon::Ports {
         directory: Arc::new(role.directory.clone()),
         claims: Arc::new(claims),
@@ -181,7 +181,15 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     // The monitor is never told to stop, which would drain every camera's pods: its tunnels end, cameras call another replica, and what does not
     // come back is the janitor's. It ends with the process.
     let never = CancellationToken::new();
-    tokio::spawn(async move { watch.run(ports, never).await });
+    let (broken, stop) = (watch.broken(), role.work.token());
+    let watching = tokio::spawn(async move { watch.run(ports, never).await });
+    role.work.spawn_vital("monitor", async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = broken.cancelled() => {}
+            _ = watching => {}
+        }
+    });
     let showing = tunnel.clone();
     let budget = cluster.stop.get().saturating_sub(AFTER_TUNNELS);
     let (stop, ending) = (role.work.token(), tunnel);
@@ -201,17 +209,17 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     });
     let stop = role.doors.token();
     role.doors
-        .spawn("gateway", async move { gateway.run(inside, stop).await });
+        .spawn_vital("gateway", async move { gateway.run(inside, stop).await });
     let stop = role.doors.token();
     role.doors
-        .spawn("fence", async move { holders.fence(sessions, stop).await });
+        .spawn_vital("fence", async move { holders.fence(sessions, stop).await });
     let janitor = Janitor::new(pods, leases.clone());
     let stop = role.doors.token();
     role.doors
-        .spawn("janitor", async move { janitor.run(stop).await });
+        .spawn_vital("janitor", async move { janitor.run(stop).await });
     let stop = role.doors.token();
     role.doors
-        .spawn("leases", async move { leases.run(stop).await });
+        .spawn_vital("leases", async move { leases.run(stop).await });
     role.run().await
 }
 

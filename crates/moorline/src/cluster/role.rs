@@ -62,7 +62,7 @@ impl Role {
         let work = drain.phase("drain", budget(&settings));
         let doors = drain.phase("close connections", CLOSE);
         let (watching, stop) = (directory.clone(), doors.token());
-        doors.spawn("watch of cameras", async move { watching.run(stop).await });
+        doors.spawn_vital("watch of cameras", async move { watching.run(stop).await });
         Ok(Self {
             settings,
             log,
@@ -82,7 +82,7 @@ impl Role {
     pub(super) fn watch_pods(&self) {
         let (pods, client, stop) = (self.pods.clone(), self.client.clone(), self.doors.token());
         self.doors
-            .spawn("watch of pods", async move { pods.run(client, stop).await });
+            .spawn_vital("watch of pods", async move { pods.run(client, stop).await });
     }
 
     /// Waits until cameras, and pods if they are watched, are known. An API server that does not answer is no reason to stay down: `ready` says
@@ -151,11 +151,21 @@ impl Role {
             admin::serve(listener, router, clock, stop).await
         });
         ready.ready();
-        while signals.next().await == Stop::Reload {}
+        let broken = drain.broken();
+        loop {
+            tokio::select! {
+                () = broken.cancelled() => break,
+                stop = signals.next() => if stop != Stop::Reload { break },
+            }
+        }
         ready.not_ready("stopping");
         tracing::info!("draining");
         let report = drain.run_with(&mut signals).await;
         anyhow::ensure!(report.is_clean(), "not everything was drained in time");
+        anyhow::ensure!(
+            !broken.is_cancelled(),
+            "a part of the process ended although nobody asked it to; the log names it"
+        );
         Ok(())
     }
 }

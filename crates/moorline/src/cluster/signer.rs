@@ -60,7 +60,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     );
     let stop = role.work.token();
     role.work
-        .spawn("signer", async move { signer.run(listener, stop).await });
+        .spawn_vital("signer", async move { signer.run(listener, stop).await });
     role.run().await
 }
 

@@ -37,7 +37,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let tenants = Arc::new(tenants);
     let (stop, making) = (role.work.token(), Arc::clone(&tenants));
     role.work
-        .spawn("tenants", async move { making.run(stop).await });
+        .spawn_vital("tenants", async move { making.run(stop).await });
     let (stop, clock) = (role.work.token(), Arc::clone(&role.clock));
     let settings = role.settings.clone();
     role.work.spawn("what tenants are told", async move {

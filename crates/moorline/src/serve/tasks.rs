@@ -187,6 +187,13 @@ impl<'a> Tasks<'a> {
             notifier: engine.notifier,
             audit: registry.audit(),
         };
+        let (broken, stop) = (watch.broken(), self.cameras.token());
+        self.cameras.spawn_vital("alarms", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = broken.cancelled() => {}
+            }
+        });
         let stop = self.cameras.token();
         self.cameras.spawn_vital("monitor", async move {
             let report = watch.run(ports, stop).await;

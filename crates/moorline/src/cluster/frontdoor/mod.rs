@@ -249,10 +249,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     );
     let stop = role.work.token();
     role.work
-        .spawn("rtsp", async move { door.run(rtsp, stop).await });
+        .spawn_vital("rtsp", async move { door.run(rtsp, stop).await });
     let stop = role.work.token();
     let page = moorline_web::serve::https(https, tls(&[b"http/1.1"])?, router.clone(), stop);
-    role.work.spawn("https", page);
+    role.work.spawn_vital("https", page);
     let socket = serve::open_socket(&global.data)?;
     let commands = moorline_web::serve::local(socket, router, role.work.token());
     role.work.spawn("command line", commands);

@@ -255,6 +255,29 @@ fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
         std::fs::read(firmware("package/moorline-agent/S60moorline-agent")).unwrap()
     );
     write(&camera.file("etc/moorline/id"), "the camera's key", 0o600);
+    // What the agent leaves there: an upgrade of its own, what failed, other keys.
+    let its_own = [
+        "moorline-agent",
+        "moorline-agent.sha512",
+        "agent.conf",
+        "agent.bad",
+        "agent.tries",
+        "id.old",
+        "id.enrolled",
+    ];
+    for name in its_own {
+        write(
+            &camera.file("etc/moorline").join(name),
+            "of the agent",
+            0o600,
+        );
+    }
+    let again = camera.install(&options);
+    assert!(again.status.success(), "{}", text(&again));
+    assert!(
+        !camera.file("etc/moorline/moorline-agent").exists(),
+        "an upgrade would overrule what its owner installs"
+    );
 
     let undone = camera.install(&["--undo"]);
     assert!(undone.status.success(), "{}", text(&undone));
@@ -306,6 +329,22 @@ fn what_is_wrong_is_said_before_anything_is_done() {
 }
 
 #[test]
+fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not_tuned() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    write(&camera.file("etc/thingino.json"), "{}", 0o644);
+    std::fs::remove_file(camera.file("etc/majestic.yaml")).unwrap();
+    let agent = camera.path("agent");
+    write(&agent, "#!/bin/sh\nexit 0\n", 0o755);
+    let done = camera.install(&["--agent", agent.to_str().unwrap(), "--tune"]);
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done));
+    assert!(text(&done).contains("has no prudynt"), "{}", text(&done));
+    assert!(camera.file("usr/bin/moorline-agent").exists());
+    assert!(camera.file("etc/init.d/S60moorline-agent").exists());
+}
+
+#[test]
 fn what_tune_changed_is_put_back_by_undo() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;
@@ -313,8 +352,14 @@ fn what_tune_changed_is_put_back_by_undo() {
     let before = std::fs::read(camera.file("etc/majestic.yaml")).unwrap();
     let dry = text(&camera.install(&["--tune", "--dry-run"]));
     assert!(dry.contains("cp '") && dry.contains("gopSize"), "{dry}");
-    // Majestic's own tool is not here: what is kept before it runs is what counts.
-    camera.install(&["--tune"]);
+    // Majestic's own tool is not here: it is said, and what is kept before it runs is what counts.
+    let refused = camera.install(&["--tune"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("all else is done"),
+        "{}",
+        text(&refused)
+    );
     assert_eq!(
         std::fs::read(camera.file("etc/moorline/undo/majestic.yaml")).unwrap(),
         before

@@ -11,5 +11,6 @@ for name in dbclient dropbearkey; do
 done
 PATH=/tmp/moorline-bin:$card/bin:$PATH
 export PATH
+# Its files lie apart from the program: an upgrade must not replace the agent that takes it back.
 # A bounded log: the memory is the camera's.
-$home/moorline-agent daemon --dir $home --run /tmp/moorline --card $home 2>&1 | $card/bin/busybox head -c 262144 >$log &
+$home/moorline-agent daemon --dir $home/state --run /tmp/moorline --card $home 2>&1 | $card/bin/busybox head -c 262144 >$log &

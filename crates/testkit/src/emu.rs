@@ -40,8 +40,8 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../firmware/emu/ca
 const FLASH: usize = 2 << 20;
 /// Bytes of the card.
 const CARD: u64 = 1_474_560;
-/// A boot takes 6 s on a quiet machine.
-const BOOT: Duration = Duration::from_secs(60);
+/// A boot takes 6 s on a quiet machine, and ten times as long on one that compiles.
+const BOOT: Duration = Duration::from_secs(150);
 /// What an order may take.
 const ORDER: Duration = Duration::from_secs(60);
 
@@ -73,6 +73,12 @@ impl Wall {
             place,
             boot: boot.join(" "),
         })
+    }
+
+    /// What it boots from: the kernel, and below `tree` the files of its system.
+    #[must_use]
+    pub fn board(&self) -> &Path {
+        &self.board
     }
 
     /// Puts a file onto the card as `moorline/<name>`, from a reader of cards; while the camera has no power.
@@ -131,9 +137,11 @@ impl Wall {
     /// As [`Wall::power_on`].
     pub async fn power_on_with(&self, options: &[&str]) -> Result<Camera, Error> {
         let failed = |source| Error::io("start the emulated camera", source);
-        if !self.card().exists() {
+        let mut card = self.card();
+        if !card.exists() {
             // No card in the slot: a disk that holds nothing.
-            let made = fs::File::create(self.card()).and_then(|card| card.set_len(CARD));
+            card = self.place.path().join("no-card");
+            let made = fs::File::create(&card).and_then(|card| card.set_len(CARD));
             made.map_err(failed)?;
         }
         let socket = self.place.path().join("orders");
@@ -143,7 +151,7 @@ impl Wall {
         command
             .arg(&self.board)
             .arg(self.place.path().join("flash"))
-            .arg(self.card())
+            .arg(card)
             .args(["-serial", "stdio", "-serial"])
             .arg(format!("unix:{}", socket.display()))
             .args(options)
@@ -191,10 +199,19 @@ impl Camera {
         &self.qemu
     }
 
+    /// Cuts its power, and waits until it has none: flash and card can be used again then.
+    ///
+    /// # Errors
+    /// When QEMU does not end.
+    pub async fn power_cut(mut self) -> Result<(), Error> {
+        self.qemu.signal(child::Signal::KILL);
+        self.qemu.wait(Duration::from_secs(10)).await.map(drop)
+    }
+
     /// Waits until it takes orders, also after a reboot of its own.
     ///
     /// # Errors
-    /// When it does not within a minute.
+    /// When it does not in time.
     pub async fn until_booted(&self) -> Result<(), Error> {
         let mut orders = self.orders.lock().await;
         self.read(&mut orders, BOOT, "the boot", "[ready]")

@@ -10,7 +10,7 @@ use crate::enrol::Camera;
 use crate::support::{Moorline, SOON, listening, quick};
 
 /// What a program says of itself in its file.
-const MARK: &str = "moorline-agent-stamp ";
+pub(crate) const MARK: &str = "moorline-agent-stamp ";
 
 /// The agent as if it were another version, without symbols: with them it is larger than an agent may be.
 fn newer(directory: &Path, version: &str) -> (String, String) {
@@ -25,7 +25,14 @@ fn newer(directory: &Path, version: &str) -> (String, String) {
             .unwrap()
             .success()
     );
-    let mut program = std::fs::read(&file).unwrap();
+    let program = std::fs::read(&file).unwrap();
+    let (program, target) = stamped(program, version);
+    std::fs::write(&file, program).unwrap();
+    (file.display().to_string(), target)
+}
+
+/// A program of ours as if it were another version; and what it was built for.
+pub(crate) fn stamped(mut program: Vec<u8>, version: &str) -> (Vec<u8>, String) {
     let old = format!("{MARK}{} ", env!("CARGO_PKG_VERSION"));
     let at = program
         .windows(old.len())
@@ -40,16 +47,16 @@ fn newer(directory: &Path, version: &str) -> (String, String) {
     let new = format!("{MARK}{version} ");
     assert_eq!(old.len(), new.len());
     program[at..at + new.len()].copy_from_slice(new.as_bytes());
-    std::fs::write(&file, program).unwrap();
-    (file.display().to_string(), target)
+    (program, target)
 }
 
-fn said<'a>(view: &'a Value, key: &str) -> Option<&'a str> {
+pub(crate) fn said<'a>(view: &'a Value, key: &str) -> Option<&'a str> {
     let mut said = view["status"]["said"].as_array()?.iter();
     said.find(|pair| pair[0] == key)?[1].as_str()
 }
 
-async fn release(moorline: &Moorline, program: &str, key: &str, version: &str) {
+/// Signs a program and brings it to the server.
+pub(crate) async fn release(moorline: &Moorline, program: &str, key: &str, version: &str) {
     let out = format!("{program}.release");
     let made = moorline
         .cli(&[

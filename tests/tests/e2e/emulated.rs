@@ -4,13 +4,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use moorline_testkit::emu::{Camera, HOST, Wall};
-use moorline_testkit::{eventually, or_skip, patience};
+use moorline_testkit::or_skip;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::support::{Moorline, Setup};
 
@@ -18,6 +16,7 @@ mod deaths;
 mod enrolment;
 mod first_boot;
 mod memory;
+mod servers;
 
 /// What takes a boot, or the 45 s after which a silent camera or server is lost.
 const LATER: Duration = Duration::from_secs(90);
@@ -79,22 +78,8 @@ async fn until(
     what: &str,
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
-    let last = Mutex::new(Value::Null);
-    let (last, wanted) = (&last, &wanted);
-    let polled = eventually(what, LATER * 100, || async move {
-        let view = server.camera(name).await;
-        let good = wanted(&view);
-        *last.lock().unwrap() = view.clone();
-        good.then_some(view)
-    });
-    match timeout(patience(LATER), polled).await {
-        Ok(view) => view,
-        Err(_) => panic!(
-            "{name}: {what}: not within {LATER:?}\n{:#}\n{}",
-            last.lock().unwrap(),
-            camera.machine().tail()
-        ),
-    }
+    let shown = || camera.machine().tail();
+    server.until_within(LATER, name, what, wanted, shown).await
 }
 
 /// The session's number: it grows with each call.

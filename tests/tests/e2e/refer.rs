@@ -10,7 +10,7 @@ use crate::enrol::Camera;
 use crate::support::{Moorline, SOON, listening, quick};
 
 /// One server and its host key, as `camera refer --key` takes it.
-fn pin(server: &Moorline) -> String {
+pub(crate) fn pin(server: &Moorline) -> String {
     let line = server.ready()["known_hosts"][0]
         .as_str()
         .unwrap()
@@ -35,13 +35,14 @@ async fn enrolled(server: &Moorline, streamer: SocketAddr) -> (Camera, Child, St
     (camera, agent, key)
 }
 
-async fn knows(server: &Moorline, key: &str) {
+/// Adds the camera at a second server.
+pub(crate) async fn knows(server: &Moorline, key: &str) {
     let add = ["camera", "add", "roof", "--key", key, "--path", "/main"];
     server.cli(&add).await;
 }
 
-async fn refer(endpoint: &Moorline, to: &Moorline, ttl: &str) {
-    let (address, pin) = (to.address("ssh").to_string(), pin(to));
+pub(crate) async fn refer(endpoint: &Moorline, to: &Moorline, ttl: &str) {
+    let (address, pin) = (to.seen_by_cameras(), pin(to));
     let refer = [
         "camera", "refer", "roof", "--to", &address, "--key", &pin, "--ttl", ttl,
     ];
@@ -49,7 +50,7 @@ async fn refer(endpoint: &Moorline, to: &Moorline, ttl: &str) {
 }
 
 /// What the endpoint shows of the session elsewhere.
-fn elsewhere(view: &Value) -> String {
+pub(crate) fn elsewhere(view: &Value) -> String {
     let said = view["status"]["said"].as_array().into_iter().flatten();
     said.filter(|pair| pair[0] == "elsewhere")
         .filter_map(|pair| pair[1].as_str())
@@ -57,7 +58,7 @@ fn elsewhere(view: &Value) -> String {
 }
 
 async fn streams_to(endpoint: &Moorline, there: &Moorline) {
-    let up = format!("up {} {}", "127.0.0.1", there.address("ssh").port());
+    let up = format!("up {}", there.seen_by_cameras().replace(':', " "));
     endpoint
         .until("roof", &up, |view| elsewhere(view) == up)
         .await;

@@ -123,16 +123,9 @@ async fn when_its_server_is_gone_a_camera_calls_the_other_one() {
     })
     .await;
     let key = view["keys"][0]["key"].as_str().unwrap().to_owned();
-    main.cli(&["camera", "add", "roof", "--key", &key, "--path", "/main"])
-        .await;
-    let pin = main.ready()["known_hosts"][0].as_str().unwrap().to_owned();
-    let pin = pin.split(' ').nth(2).unwrap();
-    let to = format!(
-        "{}:{}",
-        moorline_testkit::emu::HOST,
-        main.address("ssh").port()
-    );
-    home.cli(&["camera", "move", "roof", "--to", &to, "--key", pin])
+    crate::refer::knows(&main, &key).await;
+    let (to, pin) = (main.seen_by_cameras(), crate::refer::pin(&main));
+    home.cli(&["camera", "move", "roof", "--to", &to, "--key", &pin])
         .await;
     let kept = "until grep -q 'CONFIG endpoint.0 ' /etc/moorline/agent.conf; do sleep 1; done";
     camera.order(kept).await.unwrap();

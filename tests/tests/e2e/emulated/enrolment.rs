@@ -69,7 +69,7 @@ async fn a_card_that_was_used_or_is_wrong_makes_no_camera() {
         .order("! test -e /etc/moorline/agent.conf")
         .await
         .unwrap();
-    drop(camera);
+    camera.power_cut().await.unwrap();
 
     let guessed = super::card(&server, "yard").await;
     forge(&guessed, |line| match line.strip_prefix("token ") {

@@ -64,7 +64,7 @@ async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
     );
 
     // A power cut, in the middle of everything: it is the same camera afterwards, with the same key.
-    drop(camera);
+    camera.power_cut().await.unwrap();
     let power = Instant::now();
     let camera = wall.power_on_with(AT_1970).await.unwrap();
     let view = until(&server, &camera, "roof", "its second tunnel", |view| {

@@ -106,7 +106,7 @@ async fn a_full_flash_costs_settings_and_no_camera() {
         kept
     );
     let before = generation(&server.camera("roof").await);
-    drop(camera);
+    camera.power_cut().await.unwrap();
     let camera = wall.power_on().await.unwrap();
     until(
         &server,
@@ -132,7 +132,7 @@ async fn a_flash_that_is_full_when_the_camera_enrols_does_not_strand_it() {
         .unwrap();
     camera.order(FILL).await.unwrap();
     camera.order("sync").await.unwrap();
-    drop(camera);
+    camera.power_cut().await.unwrap();
     wall.put(&card(&server, "roof").await, "enroll")
         .await
         .unwrap();
@@ -146,7 +146,7 @@ async fn a_flash_that_is_full_when_the_camera_enrols_does_not_strand_it() {
     // Room again, and power again: it enrols once more, with the same key, and is the same camera.
     camera.order("rm /data/fill*; sync").await.unwrap();
     let before = generation(&server.camera("roof").await);
-    drop(camera);
+    camera.power_cut().await.unwrap();
     let camera = wall.power_on().await.unwrap();
     let view = until(&server, &camera, "roof", "its return", |view| {
         view["status"]["link"]["state"] == "up" && generation(view) > before

@@ -138,6 +138,11 @@ impl Moorline {
         self.ready[door].as_str().unwrap().parse().unwrap()
     }
 
+    /// Where cameras call it: `host:port`.
+    pub(crate) fn seen_by_cameras(&self) -> String {
+        format!("{}:{}", self.public_host, self.address("ssh").port())
+    }
+
     /// Its data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.place.path().join("data")
@@ -224,19 +229,33 @@ impl Moorline {
         what: &str,
         wanted: impl Fn(&Value) -> bool,
     ) -> Value {
+        self.until_within(SOON, name, what, wanted, String::new)
+            .await
+    }
+
+    /// The same with a deadline of its own, and with what else is to be shown when it is missed.
+    pub(crate) async fn until_within(
+        &self,
+        deadline: Duration,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+        shown: impl FnOnce() -> String,
+    ) -> Value {
         let last = Mutex::new(Value::Null);
         let (last, wanted) = (&last, &wanted);
-        let polled = eventually(what, SOON * 100, || async move {
+        let polled = eventually(what, deadline * 100, || async move {
             let view = self.camera(name).await;
             let good = wanted(&view);
             *last.lock().unwrap() = view.clone();
             good.then_some(view)
         });
-        match timeout(patience(SOON), polled).await {
+        match timeout(patience(deadline), polled).await {
             Ok(view) => view,
             Err(_) => panic!(
-                "{name}: {what}: not in time; last seen: {:#}",
-                last.lock().unwrap()
+                "{name}: {what}: not within {deadline:?}; last seen: {:#}\n{}",
+                last.lock().unwrap(),
+                shown()
             ),
         }
     }

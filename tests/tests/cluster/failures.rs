@@ -87,7 +87,7 @@ async fn a_replica_that_is_cut_off_from_the_api_server_does_no_harm() {
     assert_eq!(session["mon"], first.name.as_str(), "{session:#}");
 }
 
-/// SIGSTOP of signer, archiver and relay in turn, shorter than a probe gives up.
+/// SIGSTOP of signer, archiver and relay in turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
     let Some(moorline) = Moorline::installed().await else {
@@ -156,38 +156,6 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
         [relay, archiver],
         "nothing was restarted"
     );
-}
-
-/// Nobody wakes them: the kubelet ends them, and they begin again with what their disks hold.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: a probe gives up after a minute"]
-async fn a_pod_that_stands_still_is_restarted_and_its_owner_told() {
-    let Some(moorline) = Moorline::installed().await else {
-        return;
-    };
-    let tenant = moorline.tenant("stuck").await;
-    let [first, _] = moorline.pair().await;
-    let yard = tenant.camera("yard", 211).await;
-    let _call = yard.call(&moorline, &first);
-    tenant.until_recorded(&yard).await;
-    let known = [
-        "overrun",
-        "camera_silent",
-        "rtsp_error",
-        "restart",
-        "crash_recovered",
-    ];
-    for at in [0, 1] {
-        let pod = tenant.pair(&yard).await[at].clone();
-        let instant = now_us();
-        moorline.signal(&pod.node, &pod.uid, "STOP").await;
-        tenant.until_restarted(&yard, &pod).await;
-        let archive = goes_on(&moorline, &tenant, &yard, now_us(), &known).await;
-        let missing = missing(&moorline, &archive, &yard, instant).await;
-        println!("{} stuck: {missing:?}, {:?}", pod.role, archive.causes());
-        assert!(missing < SOON * 2, "{missing:?}: {archive:#?}");
-        tenant.until_recorded(&yard).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,21 +1,26 @@
 //! One `dbclient`: started with its pins, read line by line, killed.
 //!
-//! A thread resolves the name, checks the address (S7), writes `known_hosts` and starts it, then reads its output; one reads its errors; one writes
+//! A thread resolves the name, checks each address (S7), writes `known_hosts` and starts it, then reads its output; one reads its errors; one writes
 //! what we say, so that a server that does not read holds up nobody. All end with the child's pipes. Nothing is passed through a shell, and the
 //! host is an address (CVE-2025-47203).
+//!
+//! Where a name has several addresses, one that does not answer does not hide the others: a network with a broken IPv6 is common.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use moorline_control::{HostKey, LineSplitter, Reason};
+use moorline_control::{HostKey, LineSplitter, Reason, Text};
 
 use crate::address::is_private;
 use crate::files;
 use crate::machine::{Dial, Event, Forwards};
-use crate::mailbox::{Receiver, Sender, mailbox};
+use crate::mailbox::{Empty, Receiver, Sender, mailbox};
 use crate::reason;
 use crate::relay::{spawn, spawn_and_wait};
 use crate::run::Input;
@@ -35,6 +40,10 @@ pub(crate) struct Kit {
 
 /// Lines that wait for a server that does not read.
 const SAID: usize = 32;
+
+/// The first of several addresses may stay silent so long; the next one has the rest of the 20 s. Each is the first in some call, and the last in
+/// another.
+const FIRST_WITHIN: Duration = Duration::from_secs(6);
 
 /// A running call.
 #[derive(Debug)]
@@ -85,6 +94,9 @@ impl Client {
     }
 }
 
+/// The input of the client that runs.
+type Stdin = Arc<Mutex<Option<ChildStdin>>>;
+
 /// From the name to the end of the client.
 fn attend(
     dial: &Dial,
@@ -93,77 +105,151 @@ fn attend(
     said: Receiver<String>,
     inputs: &Sender<Input>,
 ) -> Reason {
-    let Some(address) = resolve(dial) else {
-        return Reason::Connect;
-    };
+    let addresses = resolve(dial);
+    let stdin = Stdin::default();
+    let own = Arc::clone(&stdin);
+    let writing = spawn("say", move || {
+        // The pipe stays open until the call is over: its end would be the channel's end of input.
+        while let Some(line) = said.take() {
+            let mut stdin = own.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = stdin.as_mut().map(|pipe| pipe.write_all(line.as_bytes()));
+            if written.is_some_and(|written| written.is_err()) {
+                break;
+            }
+        }
+    });
+    if writing.is_err() {
+        return Reason::Exit;
+    }
+    let mut last = Reason::Connect;
+    let many = addresses.len() > 1;
+    for (nth, address) in addresses.into_iter().enumerate() {
+        let patience = (many && nth == 0).then_some(FIRST_WITHIN);
+        let (heard, reason) = call(dial, kit, shared, &stdin, inputs, address, patience);
+        match reason {
+            // Nobody is there, or somebody else.
+            Reason::Connect if !heard => {}
+            Reason::HostKey if !heard => last = reason,
+            _ => return reason,
+        }
+    }
+    last
+}
+
+/// One address: whether the server said anything, and why it ended.
+fn call(
+    dial: &Dial,
+    kit: &Kit,
+    shared: &Arc<Mutex<Shared>>,
+    stdin: &Stdin,
+    inputs: &Sender<Input>,
+    address: IpAddr,
+    patience: Option<Duration>,
+) -> (bool, Reason) {
     let private = Event::Private {
         serial: dial.serial,
         private: is_private(address),
     };
     inputs.send(Input::Event(private));
     if pin(&kit.home, address, &dial.pins).is_err() {
-        return Reason::Exit;
+        return (false, Reason::Exit);
     }
     let (stdout, stderr) = {
         let mut shared = lock(shared);
         if shared.over {
-            return Reason::Exit;
+            return (false, Reason::Exit);
         }
         let Ok(mut child) = command(dial, kit, address).spawn() else {
-            return Reason::Exit;
+            return (false, Reason::Exit);
         };
-        let (stdin, stdout, stderr) =
+        let (input, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         shared.child = Some(child);
-        if let Some(mut stdin) = stdin {
-            let _ = spawn("say", move || {
-                // The pipe stays open until the call is over: its end would be the channel's end of input.
-                while let Some(line) = said.take() {
-                    if stdin.write_all(line.as_bytes()).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
+        *stdin.lock().unwrap_or_else(PoisonError::into_inner) = input;
         (stdout, stderr)
     };
     let told = stderr.and_then(|stderr| {
         let inputs = inputs.clone();
         let told = Arc::new(Mutex::new(None));
-        let own = Arc::clone(&told);
-        let child = Arc::clone(shared);
-        let reading =
-            spawn_and_wait("stderr", move || read_errors(stderr, &own, &child, &inputs)).ok()?;
-        Some((told, reading))
+        let (own, shared) = (Arc::clone(&told), Arc::clone(shared));
+        let reading = spawn_and_wait("stderr", move || {
+            read_errors(stderr, &own, &shared, &inputs);
+        });
+        Some((told, reading.ok()?))
     });
+    let silent = Arc::new(AtomicBool::new(false));
+    let (here, waiting) = wait_for_a_word(shared, patience, &silent);
+    let mut heard = false;
     if let Some(stdout) = stdout {
-        read_lines(stdout, dial, inputs);
+        read_lines(stdout, dial, inputs, || {
+            heard = true;
+            here.try_send(());
+        });
     }
+    drop(here);
     // Its output has ended: so has it, or it is of no use any more.
-    if let Some(child) = &mut lock(shared).child {
-        let _ = child.kill();
-        let _ = child.wait();
+    end(shared);
+    if let Some(waiting) = waiting {
+        let _ = waiting.join();
     }
     let reason = told.and_then(|(told, reading)| {
         let _ = reading.join();
         *told.lock().unwrap_or_else(PoisonError::into_inner)
     });
-    reason.unwrap_or(Reason::Exit)
+    let otherwise = if silent.load(Ordering::Relaxed) {
+        Reason::Connect
+    } else {
+        Reason::Exit
+    };
+    (heard, reason.unwrap_or(otherwise))
 }
 
-fn resolve(dial: &Dial) -> Option<IpAddr> {
+/// Ends the client that runs.
+fn end(shared: &Mutex<Shared>) {
+    if let Some(child) = &mut lock(shared).child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Ends the client if nothing is told within that time, and notes that it did.
+fn wait_for_a_word(
+    shared: &Arc<Mutex<Shared>>,
+    patience: Option<Duration>,
+    silent: &Arc<AtomicBool>,
+) -> (Sender<()>, Option<JoinHandle<()>>) {
+    let (here, word) = mailbox(1);
+    let (shared, silent) = (Arc::clone(shared), Arc::clone(silent));
+    let waiting = patience.and_then(|patience| {
+        let waiting = spawn_and_wait("patience", move || {
+            if word.take_within(patience) == Err(Empty::Late) {
+                silent.store(true, Ordering::Relaxed);
+                end(&shared);
+            }
+        });
+        waiting.ok()
+    });
+    (here, waiting)
+}
+
+/// The addresses that may be dialled, the one whose turn it is first.
+fn resolve(dial: &Dial) -> Vec<IpAddr> {
     let host = dial.endpoint.host.as_str();
-    let found = (host, dial.endpoint.port).to_socket_addrs().ok()?;
-    let mut found = found.map(|address| address.ip());
-    // The checked address is the one that is dialled: a second answer of the resolver changes nothing (S7).
-    let found: Vec<IpAddr> = found
-        .by_ref()
-        .filter(|address| dial.private || !is_private(*address))
-        .collect();
-    // One may be dead, or of a kind (IPv6) that this network only promises: the next call tries the next one.
-    found
-        .get(dial.nth_address.checked_rem(found.len())?)
-        .copied()
+    let Ok(found) = (host, dial.endpoint.port).to_socket_addrs() else {
+        return Vec::new();
+    };
+    // Each checked address is the one that is dialled: a second answer of the resolver changes nothing (S7).
+    let may = |address: &IpAddr| dial.private || !is_private(*address);
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found.map(|address| address.ip()).filter(may) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if let Some(turn) = dial.address.checked_rem(addresses.len()) {
+        addresses.rotate_left(turn);
+    }
+    addresses
 }
 
 /// `known_hosts` of this attempt: dbclient looks at the host without its port, and at the first line of an algorithm only.
@@ -202,10 +288,16 @@ fn command(dial: &Dial, kit: &Kit, address: IpAddr) -> Command {
     command
 }
 
-fn read_lines(mut stdout: ChildStdout, dial: &Dial, inputs: &Sender<Input>) {
+fn read_lines(
+    mut stdout: ChildStdout,
+    dial: &Dial,
+    inputs: &Sender<Input>,
+    mut heard: impl FnMut(),
+) {
     let mut splitter = LineSplitter::new();
     let mut room = [0; 2048];
     while let Ok(count @ 1..) = stdout.read(&mut room) {
+        heard();
         splitter.push(room.get(..count).unwrap_or_default(), |line| {
             let event = Event::Line {
                 link: dial.link,
@@ -217,7 +309,7 @@ fn read_lines(mut stdout: ChildStdout, dial: &Dial, inputs: &Sender<Input>) {
     }
 }
 
-/// The last reason that it told; its lines go to the console.
+/// The last reason that it told; its lines go to the console, cleaned: a server's banner is among them (S33).
 fn read_errors(
     mut stderr: ChildStderr,
     told: &Mutex<Option<Reason>>,
@@ -231,15 +323,13 @@ fn read_errors(
             let line = String::from_utf8_lossy(line).trim().to_owned();
             if let Some(reason) = reason::of_stderr(&line) {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
-                if reason == Reason::HostKey
-                    && let Some(child) = &mut lock(shared).child
-                {
-                    // A key that is not pinned is asked about, and nobody answers: that would look like a server without a hello.
-                    let _ = child.kill();
+                if reason == Reason::HostKey {
+                    // A key of which it knows none asks for an answer on the terminal, and waits.
+                    end(shared);
                 }
             }
             if !line.is_empty() {
-                inputs.try_send(Input::Said(line));
+                inputs.try_send(Input::Said(Text::clean(&line).to_string()));
             }
         });
     }
@@ -251,5 +341,5 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 /// Whether a TCP connection to a server can be had: for the check.
 pub(crate) fn reachable(address: SocketAddr) -> std::io::Result<()> {
-    std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(5)).map(drop)
+    std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).map(drop)
 }

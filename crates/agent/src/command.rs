@@ -1,4 +1,4 @@
-//! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `--version`; with the feature `gateway` also `gateway` and `discover`.
+//! The command line: `run`, `daemon`, `check [--report]`, `stop`, `restart`, `reset [--key]`, `--version`; with the feature `gateway` also `gateway` and `discover`.
 
 use std::fmt;
 use std::io::Write;
@@ -16,12 +16,14 @@ use crate::machine::{Dial, Event, Forwards, HELLO_WITHIN, Link, Serial};
 use crate::mailbox::{Empty, mailbox};
 use crate::moment::Moments;
 use crate::probe::Search;
-use crate::run::{Ended, Input, Places, console, run};
+use crate::run::{Ended, Input, Places, RESET, RESET_KEY, console, run};
+use crate::settings::Trust;
 use crate::upgrade::sha512::{from_hex, to_hex};
 use crate::upgrade::store::{self, Store};
+use crate::words::masked;
 use crate::{files, stamp, system};
 
-const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
+const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | reset [--key] | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
     \n\
     run      keep the camera connected (default)\n\
     daemon   the same in a child that is started again when it dies: where no init does that\n\
@@ -30,6 +32,7 @@ const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | up
     --report print a block to paste into a question, without secrets\n\
     stop     the camera is being switched off: hang up, then end the running agent\n\
     restart  end the running agent without hanging up\n\
+    reset    forget whose camera this is and what servers set: it waits for a file enroll again; --key makes another key for it, too\n\
     --patience how many seconds a new agent gets to connect (300)\n\
     --dir    what is kept (/etc/moorline); --run: what a reboot forgets (/run/moorline); --card: where an SD card's enroll lies\n";
 
@@ -50,6 +53,7 @@ enum Asked {
     Check,
     Upgrade,
     Word(&'static str),
+    Reset,
     #[cfg(feature = "gateway")]
     Gateway,
     #[cfg(feature = "gateway")]
@@ -59,6 +63,7 @@ enum Asked {
 /// Runs the command line: 0 done, 1 failed, 2 a usage error.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let (mut asked, mut report, mut places) = (Asked::Run, false, Places::default());
+    let mut key = false;
     let mut cards: Vec<PathBuf> = Vec::new();
     #[cfg(feature = "gateway")]
     let mut site = crate::gateway::options::Options::default();
@@ -73,6 +78,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             "stop" => asked = Asked::Word("stop"),
             "restart" => asked = Asked::Word("restart"),
             "upgrade" => asked = Asked::Upgrade,
+            "reset" => asked = Asked::Reset,
+            "--key" if asked == Asked::Reset => key = true,
             "--report" => report = true,
             #[cfg(feature = "gateway")]
             "gateway" => asked = Asked::Gateway,
@@ -132,7 +139,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    if matches!(asked, Asked::Run | Asked::Daemon) {
+    // Not the daemon: the image's own starts whoever has its turn, and outlives it.
+    if asked == Asked::Run {
         give_way(&places, &all);
     }
     match asked {
@@ -151,7 +159,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         Asked::Daemon => daemon(&places),
         Asked::Check => check(&places, report),
         Asked::Upgrade => upgrade(&places, &words),
-        Asked::Word(word) => tell(&places, word),
+        Asked::Word(word) => ended(tell(&places, word)),
+        Asked::Reset => reset(&places, key),
     }
 }
 
@@ -177,7 +186,8 @@ fn name() -> String {
 }
 
 /// Becomes the agent that was installed by an upgrade, unless that is older than this one: then the image is newer. The image's own file is never
-/// touched: it may lie on a file system that nobody can write, and it is there when the flash is wiped or the new one damaged.
+/// touched: it may lie on a file system that nobody can write, and it is there when the flash is wiped or the new one damaged, or crashes at each
+/// start although it passed its trial.
 fn give_way(places: &Places, arguments: &[String]) {
     let installed = Store::new(&places.directory).installed();
     let file = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
@@ -190,6 +200,13 @@ fn give_way(places: &Places, arguments: &[String]) {
     }
     let newer = store::stamp_of(&installed).is_some_and(|stamp| stamp::is_not_older(stamp.version));
     if newer {
+        if let Err(why) = Store::new(&places.directory).start() {
+            console(
+                Level::Error,
+                format_args!("{}: {why}: this one runs again", installed.display()),
+            );
+            return;
+        }
         let error = Command::new(&installed).args(arguments).exec();
         console(
             Level::Error,
@@ -234,7 +251,8 @@ fn say(text: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Runs the agent in a child until it ends well: nobody can visit the camera to start it again.
+/// Runs the agent in a child until it ends well: nobody can visit the camera to start it again. The child gives way to an agent that was installed
+/// by an upgrade; this process never does.
 fn daemon(places: &Places) -> ExitCode {
     /// Never sent to: what waits for it waits so long.
     const PAUSE: Duration = Duration::from_secs(5);
@@ -253,12 +271,7 @@ fn daemon(places: &Places) -> ExitCode {
         with_places(command.arg("run"), places);
         match command.status() {
             Ok(status) if status.success() => return ExitCode::SUCCESS,
-            Ok(status) if status.code() == Some(REPLACED.into()) => {
-                // As the new one, so that the old one's file leaves the flash.
-                let mut next = Command::new(Store::new(&places.directory).installed());
-                let error = with_places(next.arg("daemon"), places).exec();
-                console(Level::Error, format_args!("the new agent: {error}"));
-            }
+            Ok(status) if status.code() == Some(REPLACED.into()) => continue,
             Ok(status) => console(
                 Level::Error,
                 format_args!("the agent died: {status}; it is started again"),
@@ -283,10 +296,9 @@ fn with_places<'a>(command: &'a mut Command, places: &Places) -> &'a mut Command
 }
 
 /// A word for the running agent.
-fn tell(places: &Places, word: &str) -> ExitCode {
+fn tell(places: &Places, word: &str) -> Result<(), String> {
     if running(places).is_none() {
-        console(Level::Error, format_args!("no agent runs"));
-        return ExitCode::FAILURE;
+        return Err("no agent runs".to_owned());
     }
     // Opened for reading too: an agent that died since must not block us.
     let fifo = std::fs::OpenOptions::new()
@@ -294,16 +306,64 @@ fn tell(places: &Places, word: &str) -> ExitCode {
         .write(true)
         .open(places.fifo());
     let told = fifo.and_then(|mut fifo| fifo.write_all(format!("{word}\n").as_bytes()));
-    match told {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            console(
-                Level::Error,
-                format_args!("{}: {error}", places.fifo().display()),
-            );
-            ExitCode::FAILURE
+    told.map_err(|error| format!("{}: {error}", places.fifo().display()))
+}
+
+/// The local reset: whoever can write the agent's directory may do it, and nobody else.
+fn reset(places: &Places, key: bool) -> ExitCode {
+    let agent = pid(places);
+    let done = match agent {
+        None => places.forget(key).map_err(|error| error.to_string()),
+        Some(pid) => {
+            tell(places, if key { RESET_KEY } else { RESET }).and_then(|()| ends(pid, places))
         }
+    };
+    if done.is_err() {
+        return ended(done);
     }
+    let (local, _) = places.local();
+    if local.camera.is_some() || !local.endpoints.is_empty() {
+        say(format_args!(
+            "local.conf still says whose camera this is: remove `camera` and `endpoint` there"
+        ));
+    }
+    let told = if key {
+        "this camera is nobody's, and has no key: it makes one, and waits for a file enroll"
+    } else {
+        "this camera is nobody's: it keeps its key, and waits for a file enroll"
+    };
+    say(format_args!("{told}"));
+    say(format_args!(
+        "its server still knows it: `moorline camera key revoke` or `camera rm` there"
+    ));
+    ExitCode::SUCCESS
+}
+
+/// Waits for a running agent's end.
+fn ends(pid: u32, places: &Places) -> Result<(), String> {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let begin = Moments::begin();
+    let (_never, pause) = mailbox::<()>(0);
+    while is_agent(pid) && self::pid(places) == Some(pid) {
+        if begin.now() > WITHIN {
+            return Err("the running agent does not end".to_owned());
+        }
+        let _ = pause.take_within(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// The running agent's process.
+fn pid(places: &Places) -> Option<u32> {
+    let text = files::read(&places.state()).ok().flatten()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("pid "))?;
+    line.trim().parse().ok().filter(|pid| is_agent(*pid))
+}
+
+/// A pid that went to another process is no agent, and neither is a process that has ended and is not waited for.
+fn is_agent(pid: u32) -> bool {
+    let of = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    of("comm").starts_with(b"moorline-agent") && !of("cmdline").is_empty()
 }
 
 /// What a running agent wrote of itself: state, reason of its last session's end.
@@ -313,12 +373,7 @@ fn running(places: &Places) -> Option<(String, Option<Reason>)> {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim().to_owned())
     };
-    let pid = value("pid ")?;
-    let comm = system::text(&format!("/proc/{pid}/comm"))?;
-    // A pid that went to another process is no agent.
-    if !comm.starts_with("moorline-agent") {
-        return None;
-    }
+    pid(places)?;
     let reason = value("last-end ")?;
     let reason = Reason::ALL
         .iter()
@@ -385,7 +440,7 @@ fn check(places: &Places, report: bool) -> ExitCode {
             shown(settings.camera.map(|v| v.to_string()))
         ));
         for source in found.iter().flat_map(|found| &found.sources) {
-            say(format_args!("source {source}"));
+            say(format_args!("source {}", masked(&source.to_string())));
         }
     }
     for wrong in wrong {
@@ -417,15 +472,15 @@ fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bo
         return Session::Down(Reason::Exit);
     }
     let kit = Kit {
-        key: places.key(),
+        key: places.identities(Trust::Told).swap_remove(0),
         home,
         relay: 8555,
         http: None,
     };
     let dial = Dial {
-        former_key: false,
-        owner: false,
-        nth_address: 0,
+        trust: Trust::Owner,
+        key: 0,
+        address: 0,
         link: Link::Endpoint,
         serial: Serial(0),
         pins: endpoint.pins(0),

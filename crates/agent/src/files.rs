@@ -93,7 +93,7 @@ fn new(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// The file system refuses: then the old one is there.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let Some(directory) = path.parent() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -102,11 +102,10 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     temporary.push(".part");
     let written = (|| {
         let mut file = new(temporary.as_ref())?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(content.as_ref())?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        // jffs2 and vfat know no fsync of a directory: the rename is in their log already.
-        let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        sync(directory);
         Ok(())
     })();
     if written.is_err() {
@@ -114,6 +113,17 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// The same, unless it is so already: flash wears.
+///
+/// # Errors
+/// As [`replace`].
+pub fn change(path: &Path, text: &str) -> io::Result<()> {
+    match read(path) {
+        Ok(Some(old)) if old == text => Ok(()),
+        _ => replace(path, text),
+    }
 }
 
 /// Overwrites and removes a file: a token must not be read from the card afterwards. (Flash may keep old blocks; the token is spent.)
@@ -127,6 +137,11 @@ pub fn wipe(path: &Path) -> io::Result<()> {
         let _ = file.sync_all();
     }
     fs::remove_file(path)
+}
+
+/// What was renamed or removed in a directory is so on the flash, too. jffs2 and vfat know no fsync of a directory: it is in their log already.
+pub fn sync(directory: &Path) {
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
 }
 
 /// A directory for us alone.
@@ -143,7 +158,7 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_is_ours_alone() {
@@ -173,6 +188,21 @@ mod tests {
         assert_eq!(read(&path).unwrap().as_deref(), Some("old\n"));
         replace(&path, "new\n").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("new\n"));
+    }
+
+    #[test]
+    fn what_is_so_already_is_not_written_again() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("agent.conf");
+        change(&path, "one\n").unwrap();
+        let written = || fs::metadata(&path).unwrap().ino();
+        let first = written();
+        change(&path, "one\n").unwrap();
+        assert_eq!(written(), first, "the file was replaced by its own content");
+        change(&path, "two\n").unwrap();
+        assert_ne!(written(), first);
+        copy_as_a_whole(&path, &home.path().join("id.old")).unwrap();
+        assert_eq!(fs::read(home.path().join("id.old")).unwrap(), b"two\n");
     }
 
     #[test]

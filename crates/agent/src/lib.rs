@@ -8,7 +8,8 @@
 //!
 //! On a box of its own it may stand for several cameras of the local network instead: [`gateway`], which [`discovery`] proposes them to.
 //!
-//! Nothing that a server says is run, or leads past the camera (S6, S7). Never reboots because the network is away, unless its owner said so.
+//! Nothing that a server says is run, or leads past the camera (S6, S7). Never reboots because the network is away, unless a server
+//! set `reboot-after`.
 
 #![cfg_attr(
     not(test),
@@ -58,7 +59,6 @@ pub mod stamp;
 pub mod streamer;
 pub mod system;
 pub mod upgrade;
-mod wear;
 mod words;
 
 pub use command::main;

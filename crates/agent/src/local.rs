@@ -1,4 +1,5 @@
-//! The owner's file `local.conf`: only read, never sent anywhere. A wrong line is told and left out: a camera that nobody can visit starts.
+//! The owner's file `local.conf`: only read. Of what stands in it the paths and the model are told to the server, for recording and for enrolment; the
+//! login never is. A wrong line is told and left out: a camera that nobody can visit starts.
 
 use std::net::IpAddr;
 

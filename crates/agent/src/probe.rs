@@ -95,21 +95,9 @@ impl Search {
             paths.sort_by_key(|paths| paths.port.is_some_and(|port| port != address.port()));
             for paths in paths {
                 for login in &paths.logins {
-                    match describe(*address, paths.main.as_str(), login.as_ref()) {
-                        Ok(media) => {
-                            let main = source(SourceName::Main, &paths.main, &media);
-                            let Some(main) = main else { continue };
-                            let sub = paths.sub.as_ref().and_then(|sub| {
-                                let media =
-                                    describe(*address, sub.as_str(), login.as_ref()).ok()?;
-                                source(SourceName::Sub, sub, &media)
-                            });
-                            return Some(Found {
-                                address: *address,
-                                login: login.clone(),
-                                sources: std::iter::once(main).chain(sub).collect(),
-                            });
-                        }
+                    match look(*address, &paths.main, paths.sub.as_ref(), login.as_ref()) {
+                        Ok(Some(found)) => return Some(found),
+                        Ok(None) => {}
                         // Nobody listens: no path of this address will do.
                         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                             break;
@@ -122,12 +110,45 @@ impl Search {
         None
     }
 
+    /// Looks at what was found before; and everywhere when it is not there any more.
+    #[must_use]
+    pub fn again(&self, known: &Found) -> Option<Found> {
+        let path = |nth: usize| known.sources.get(nth).map(|source| &source.path);
+        let same = path(0).and_then(|main| {
+            let found = look(known.address, main, path(1), known.login.as_ref());
+            found.ok().flatten()
+        });
+        same.or_else(|| self.run())
+    }
+
     /// Where the streamer is taken to be until it was found.
     #[must_use]
     pub fn first_address(&self) -> SocketAddr {
         let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 554);
         self.addresses.first().copied().unwrap_or(fallback)
     }
+}
+
+/// Asks for both paths of one address; `None` when the first is no picture that we know.
+fn look(
+    address: SocketAddr,
+    main: &UrlPath,
+    sub: Option<&UrlPath>,
+    login: Option<&Login>,
+) -> std::io::Result<Option<Found>> {
+    let media = describe(address, main.as_str(), login)?;
+    let Some(first) = source(SourceName::Main, main, &media) else {
+        return Ok(None);
+    };
+    let second = sub.and_then(|sub| {
+        let media = describe(address, sub.as_str(), login).ok()?;
+        source(SourceName::Sub, sub, &media)
+    });
+    Ok(Some(Found {
+        address,
+        login: login.cloned(),
+        sources: std::iter::once(first).chain(second).collect(),
+    }))
 }
 
 #[cfg(test)]
@@ -190,6 +211,19 @@ mod tests {
         assert_eq!(found.sources[0].path.as_str(), "/unicast");
         assert_eq!(found.login, None);
         assert_eq!(search(streamer("/elsewhere", false)), None);
+    }
+
+    #[test]
+    fn a_camera_that_got_another_firmware_is_found_anew() {
+        let address = streamer("/ch0", true);
+        let known = search(address).unwrap();
+        let (local, _) = Local::parse(&format!("source {address}\n"));
+        let search = Search::new(&local, &Settings::default());
+        assert_eq!(search.again(&known), Some(known.clone()), "nothing changed");
+        let mut older = known.clone();
+        older.sources[0].path = UrlPath::new("/unicast").unwrap();
+        older.login = None;
+        assert_eq!(search.again(&older), Some(known));
     }
 
     #[test]

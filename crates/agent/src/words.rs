@@ -41,3 +41,51 @@ pub(crate) fn read(
 pub(crate) fn need<T>(key: &str, value: Option<T>, what: &str) -> Result<T, String> {
     value.ok_or_else(|| format!("{key}: {what}"))
 }
+
+/// A path without the passwords that some cameras have in it: for what is shown to others (P10).
+pub(crate) fn masked(path: &str) -> String {
+    const NAMES: &[&str] = &["password=", "passwd=", "pass=", "pwd="];
+    let lower = path.to_ascii_lowercase();
+    let (mut text, mut at) = (String::new(), 0);
+    while let Some(rest) = lower.get(at..).filter(|rest| !rest.is_empty()) {
+        let found = NAMES
+            .iter()
+            .filter_map(|name| Some((rest.find(name)?, name.len())));
+        let Some((start, length)) =
+            found.min_by_key(|(start, length)| (*start, usize::MAX - length))
+        else {
+            break;
+        };
+        let value = at + start + length;
+        let end = lower.get(value..).and_then(|rest| rest.find(['&', ' ']));
+        text.push_str(path.get(at..value).unwrap_or_default());
+        text.push_str("***");
+        at = end.map_or(path.len(), |end| value + end);
+    }
+    text.push_str(path.get(at..).unwrap_or_default());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_paths_are_not_shown() {
+        for (path, shown) in [
+            ("main /ch0 h264 - 20 -", "main /ch0 h264 - 20 -"),
+            (
+                "main /cam?user=admin&password=hunter2&channel=1 h264 - 20 -",
+                "main /cam?user=admin&password=***&channel=1 h264 - 20 -",
+            ),
+            (
+                "/user=admin_PassWord=hunter2_channel=1",
+                "/user=admin_PassWord=***",
+            ),
+            ("/x?usr=a&pwd=b&pass=c", "/x?usr=a&pwd=***&pass=***"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(path), shown);
+        }
+    }
+}

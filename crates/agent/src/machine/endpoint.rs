@@ -62,12 +62,13 @@ impl Machine {
     fn dial_endpoint(&mut self, now: Duration, out: &mut Vec<Action>) {
         let calls = self.calls();
         let place = self.place.checked_rem(calls.len());
-        let Some((endpoint, trust)) = place.and_then(|place| calls.get(place).cloned()) else {
+        let Some(call) = place.and_then(|place| calls.get(place).cloned()) else {
             self.endpoint.stage = Stage::Idle;
             return;
         };
         let serial = self.next_serial();
-        let nth = self.endpoint.dial(now, serial);
+        let turn = self.endpoint.dial(now, serial, &call, &calls);
+        let (endpoint, trust) = call;
         let forwards = match (&self.settings.camera, self.fixed.http) {
             (None, _) => Forwards::None,
             (Some(_), false) => Forwards::Rtsp,
@@ -76,11 +77,11 @@ impl Machine {
         out.push(Action::Dial(Dial {
             link: Link::Endpoint,
             serial,
-            pins: endpoint.pins(nth),
+            pins: endpoint.pins(turn.pin),
             endpoint,
-            former_key: self.endpoint.former_key(),
-            owner: trust == Trust::Owner,
-            nth_address: self.endpoint.nth_address(),
+            trust,
+            key: turn.key,
+            address: turn.address,
             forwards,
             private: trust == Trust::Owner || self.settings.private,
         }));
@@ -116,14 +117,6 @@ impl Machine {
         self.endpoint.wait(now + wait);
     }
 
-    /// Whether the server that is called was named by the owner.
-    pub(super) fn calls_owner(&self) -> bool {
-        let calls = self.settings.calls();
-        let place = self.place.checked_rem(calls.len());
-        let called = place.and_then(|place| calls.get(place));
-        called.is_some_and(|(_, trust)| *trust == Trust::Owner)
-    }
-
     fn is_camera(&self) -> bool {
         self.settings.camera.is_some()
     }
@@ -149,11 +142,7 @@ impl Machine {
             return;
         }
         // The pin has held: this is the owner's endpoint, and where it lies is known now (S7).
-        let owner = self.calls_owner();
-        if owner && !self.endpoint.former_key() {
-            out.push(Action::OwnerKnowsKey);
-        }
-        if owner && self.endpoint.private && !self.settings.private {
+        if self.endpoint.is_owner_s() && self.endpoint.private && !self.settings.private {
             self.settings.private = true;
             out.push(Action::Keep(Box::new(self.settings.clone())));
         }

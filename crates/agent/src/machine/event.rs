@@ -5,7 +5,7 @@ use moorline_control::{AgentLine, BadField, Data, HostKey, Level, Offer, Reason,
 use super::Serial;
 use crate::endpoint::Endpoint;
 use crate::enroll::Enroll;
-use crate::settings::Settings;
+use crate::settings::{Settings, Trust};
 
 /// One of the two sessions that may run at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,8 +54,8 @@ pub enum Event {
     },
     /// A new agent is tried: this one has no session meanwhile.
     Pause,
-    /// The trial is over.
-    Resume,
+    /// The trial is over: what is set now, perhaps by words that the new agent heard.
+    Resume(Box<Settings>),
     /// The agent is to end.
     Stop {
         /// The camera is being switched off on purpose: say `BYE`.
@@ -70,14 +70,11 @@ pub enum Action {
     MakeKey,
     /// Make another key aside, if none is there yet, then [`Event::NextKey`].
     MakeNextKey,
-    /// The key that lies aside is the camera's from now on; the one before it is kept. `owner`: the server that has it is one that the owner
-    /// named; if not, also the key that the owner's servers know is kept, however often this happens (S6).
+    /// The key that lies aside is the camera's from now on; the one before it is kept, and so is the one that the owner's server knows (S6).
     TakeNextKey {
-        /// Whether it is.
+        /// Whether it is a server of the owner that has taken the new one.
         owner: bool,
     },
-    /// A server that the owner named has accepted the camera's present key.
-    OwnerKnowsKey,
     /// Call a server. Ends with [`Event::Ended`], unless it is killed.
     Dial(Dial),
     /// Kill dbclient, if it runs. No event follows.
@@ -136,12 +133,12 @@ pub struct Dial {
     pub endpoint: Endpoint,
     /// The pins of this attempt: at most one per algorithm.
     pub pins: Vec<HostKey>,
-    /// Whether the camera's key before the present one is tried: a server that does not know the new one yet refused it.
-    pub former_key: bool,
-    /// Whether the owner named this server: see [`Action::TakeNextKey`].
-    pub owner: bool,
-    /// Of several addresses this one has its turn, counted round.
-    pub nth_address: usize,
+    /// Who named this server.
+    pub trust: Trust,
+    /// Which of the camera's keys has its turn: see [`crate::run::Places::identities`].
+    pub key: usize,
+    /// Which of the server's addresses has its turn.
+    pub address: usize,
     /// What it asks for.
     pub forwards: Forwards,
     /// Whether its address may be private (S7).

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use moorline_control::{Reason, Role};
 
+use super::tried::{Tried, Turn};
 use super::{HELLO_WITHIN, PING_WITHIN};
 use crate::backoff::Backoff;
+use crate::endpoint::Endpoint;
+use crate::settings::Trust;
 
 /// The number of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,12 +35,8 @@ pub(super) enum Stage {
 pub(super) struct Leg {
     pub(super) stage: Stage,
     pub(super) backoff: Backoff,
-    /// Calls that a host key ended: chooses among several pins. One that holds is kept.
-    pub(super) mismatches: usize,
-    /// Calls that the camera's key ended: while they are odd the former key is tried.
-    refusals: usize,
-    /// Calls that reached nobody: chooses among several addresses of a name. One that answers is kept.
-    misses: usize,
+    /// What was in vain at each server.
+    tried: Tried,
     /// Whether the dialled address is private.
     pub(super) private: bool,
 }
@@ -47,9 +46,7 @@ impl Default for Leg {
         Leg {
             stage: Stage::Idle,
             backoff: Backoff::default(),
-            mismatches: 0,
-            refusals: 0,
-            misses: 0,
+            tried: Tried::default(),
             private: false,
         }
     }
@@ -99,36 +96,33 @@ impl Leg {
         }
     }
 
-    pub(super) fn dial(&mut self, now: Duration, serial: Serial) -> usize {
+    /// Calls a server, one of those that are called now. What has its turn there?
+    pub(super) fn dial(
+        &mut self,
+        now: Duration,
+        serial: Serial,
+        server: &(Endpoint, Trust),
+        all: &[(Endpoint, Trust)],
+    ) -> Turn {
         let until = now + HELLO_WITHIN;
         self.stage = Stage::Dialling { serial, until };
         self.private = false;
-        self.mismatches
+        self.tried.turn(server, all)
     }
 
-    /// A call ended: another pin, or the camera's other key, has its turn if this one was wrong.
+    /// A call ended: another pin, key of the camera or address of the server has its turn if this one was wrong.
     pub(super) fn ended(&mut self, reason: Reason) {
-        match reason {
-            Reason::HostKey => self.mismatches = self.mismatches.wrapping_add(1),
-            Reason::Auth => self.refusals = self.refusals.wrapping_add(1),
-            Reason::Connect | Reason::Hello => self.misses = self.misses.wrapping_add(1),
-            _ => {}
-        }
+        self.tried.ended(reason);
     }
 
-    /// Which of a name's addresses has its turn.
-    pub(super) fn nth_address(&self) -> usize {
-        self.misses
-    }
-
-    /// Whether the camera's former key has its turn.
-    pub(super) fn former_key(&self) -> bool {
-        self.refusals % 2 == 1
+    /// Whether the owner named the server that was called last (S6: what was dialled counts).
+    pub(super) fn is_owner_s(&self) -> bool {
+        self.tried.trust() == Some(Trust::Owner)
     }
 
     /// The camera has another key: it has its turn first.
     pub(super) fn rekeyed(&mut self) {
-        self.refusals = 0;
+        self.tried.rekeyed();
     }
 
     pub(super) fn hello(&mut self, now: Duration, role: Role) {

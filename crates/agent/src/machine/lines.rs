@@ -9,6 +9,8 @@ use moorline_control::{
 
 use super::{Action, Link, Machine, NO_REBOOT_BEFORE};
 
+/// So often another key writes onto the flash.
+const REKEY_WRITES: u32 = 4;
 /// A diagnosis costs the uplink: at most one a minute.
 const DIAGNOSIS_EVERY: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,7 @@ impl Machine {
         match line {
             ServerLine::Enrolled(id) => self.enrolled(id, out),
             ServerLine::Config(setting) if self.settings.camera.is_some() => {
-                self.config(setting, out);
+                self.config(now, setting, out);
             }
             ServerLine::Time(unix) if !enrolling => out.push(Action::Clock(unix)),
             ServerLine::Upgrade(offer) if !enrolling => out.push(Action::Offer(offer)),
@@ -70,14 +72,13 @@ impl Machine {
                     out.push(Action::Diagnose);
                 }
             }
-            ServerLine::Rekey if self.settings.camera.is_some() => out.push(Action::MakeNextKey),
+            ServerLine::Rekey if self.settings.camera.is_some() => self.rekey(now, out),
             ServerLine::Rekeyed(key) if self.next_key.as_ref() == Some(&key) => {
                 self.next_key = None;
+                let owner = self.endpoint.is_owner_s();
                 let what = "the camera has another key from now on";
                 out.push(Action::Note(Level::Warn, what.into()));
-                out.push(Action::TakeNextKey {
-                    owner: self.calls_owner(),
-                });
+                out.push(Action::TakeNextKey { owner });
                 // It calls again with it at once: a key that is never used would only be found wrong when it is needed.
                 out.push(Action::Kill(Link::Endpoint));
                 self.endpoint.rekeyed();
@@ -89,13 +90,23 @@ impl Machine {
                     Level::Warn,
                     "the server asks to reboot".into(),
                 ));
-                out.push(Action::Reboot);
+                self.reboot(out);
             }
             _ => {}
         }
     }
 
-    fn config(&mut self, setting: Setting, out: &mut Vec<Action>) {
+    fn rekey(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if self.endpoint.is_owner_s() || self.flash.spends(now, REKEY_WRITES) {
+            out.push(Action::MakeNextKey);
+        } else {
+            let what =
+                "no other key for the camera: the flash was written often, and rests some minutes";
+            out.push(Action::Note(Level::Warn, what.into()));
+        }
+    }
+
+    fn config(&mut self, now: Duration, setting: Setting, out: &mut Vec<Action>) {
         if let Setting::Source(host, port) = &setting
             && !self.allows_source(host, *port)
         {
@@ -107,7 +118,10 @@ impl Machine {
             return;
         }
         if self.settings.set(setting.clone()) {
-            out.push(Action::Keep(Box::new(self.settings.clone())));
+            self.flash.changed();
+            if self.flash.writes(now) {
+                self.keep(out);
+            }
             out.push(Action::Apply(setting));
         }
     }

@@ -15,9 +15,11 @@
 
 mod endpoint;
 mod event;
+mod flash;
 mod leg;
 mod lines;
 mod streampoint;
+mod tried;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ pub use leg::Serial;
 use crate::backoff::Dice;
 use crate::enroll::Enroll;
 use crate::settings::Settings;
+use flash::Flash;
 use leg::Leg;
 use streampoint::Referral;
 
@@ -87,6 +90,7 @@ pub struct Machine {
     key: Key,
     /// The key that lies aside, as the server that asked for it was told.
     next_key: Option<HostKey>,
+    flash: Flash,
     endpoint: Leg,
     /// Which endpoint is called, and how often it failed in a row.
     place: usize,
@@ -99,6 +103,7 @@ pub struct Machine {
     last_diagnosis: Option<Duration>,
     ending: Option<Duration>,
     paused: bool,
+    rebooting: bool,
 }
 
 /// The camera's own key.
@@ -126,6 +131,7 @@ impl Machine {
             enroll,
             key: if key { Key::There } else { Key::Missing },
             next_key: None,
+            flash: Flash::default(),
             endpoint: Leg::default(),
             place: 0,
             failures: 0,
@@ -137,6 +143,7 @@ impl Machine {
             last_diagnosis: None,
             ending: None,
             paused: false,
+            rebooting: false,
         }
     }
 
@@ -172,10 +179,32 @@ impl Machine {
         self.settings.camera.is_some() && self.endpoint.is_up()
     }
 
+    /// Whether the endpoint's session of an enrolled camera has held for a while.
+    #[must_use]
+    pub fn has_held(&self, now: Duration) -> bool {
+        self.reports() && self.endpoint.held(now).is_some_and(|held| held >= HELD)
+    }
+
+    /// Whether any server has a session: one that takes the stream while the endpoint is away is one, too.
+    fn is_served(&self) -> bool {
+        self.endpoint.is_up() || self.streampoint.is_up()
+    }
+
     /// Whether the endpoint took the forward, too.
     #[must_use]
     pub fn takes_the_stream(&self) -> bool {
         self.endpoint.role() == Some(moorline_control::Role::Both)
+    }
+
+    /// Whether the camera is going to reboot: nothing may look as if it were switched off on purpose, and a reboot that hangs must be cut.
+    #[must_use]
+    pub fn reboots(&self) -> bool {
+        self.rebooting
+    }
+
+    /// The reboot cannot be had: all goes on.
+    pub fn stays(&mut self) {
+        self.rebooting = false;
     }
 
     /// When time alone changes something next; `None` for never.
@@ -191,12 +220,13 @@ impl Machine {
         };
         let idle = self.key == Key::There && self.endpoint.is_idle() && !self.calls().is_empty();
         let reboot = self.settings.reboots_after();
-        let reboot = reboot.filter(|_| !self.endpoint.is_up());
+        let reboot = reboot.filter(|_| !self.is_served());
         [
             key,
             idle.then_some(Duration::ZERO),
             self.endpoint.due(),
             self.streampoint.due(),
+            self.flash.due(),
             self.referral.as_ref().and_then(Referral::ends),
             reboot.map(|after| self.last_served + after),
             self.ending,
@@ -235,7 +265,7 @@ impl Machine {
                 }
             }
             Event::Pause => self.pause(&mut out),
-            Event::Resume => self.resume(now),
+            Event::Resume(settings) => self.resume(now, *settings),
             Event::Stop { hang_up } => self.stop(now, hang_up, &mut out),
         }
         if self.ending.is_some() {
@@ -260,11 +290,14 @@ impl Machine {
             self.key = Key::Making;
             out.push(Action::MakeKey);
         }
-        if self.endpoint.is_up() {
+        if self.is_served() {
             self.last_served = now;
         }
         self.pass_endpoint(now, out);
         self.pass_streampoint(now, out);
+        if self.flash.writes(now) {
+            self.keep(out);
+        }
         if let Some(after) = self.settings.reboots_after()
             && now.saturating_sub(self.last_served) >= after
         {
@@ -273,7 +306,23 @@ impl Machine {
                 Level::Error,
                 "no server for reboot-after: rebooting".into(),
             ));
-            out.push(Action::Reboot);
+            self.reboot(out);
+        }
+    }
+
+    fn keep(&self, out: &mut Vec<Action>) {
+        out.push(Action::Keep(Box::new(self.settings.clone())));
+    }
+
+    fn reboot(&mut self, out: &mut Vec<Action>) {
+        self.keep_last(out);
+        self.rebooting = true;
+        out.push(Action::Reboot);
+    }
+
+    fn keep_last(&mut self, out: &mut Vec<Action>) {
+        if self.flash.writes_last() {
+            self.keep(out);
         }
     }
 
@@ -333,14 +382,16 @@ impl Machine {
     /// Both sessions are lost, not hung up: the server waits for the camera (Grace).
     fn pause(&mut self, out: &mut Vec<Action>) {
         self.paused = true;
+        self.keep_last(out);
         for link in [Link::Endpoint, Link::Streampoint] {
             out.push(Action::Kill(link));
             self.leg(link).stage = leg::Stage::Idle;
         }
     }
 
-    fn resume(&mut self, now: Duration) {
+    fn resume(&mut self, now: Duration, settings: Settings) {
         self.paused = false;
+        self.settings = settings;
         // The time of the trial is not time without a server.
         self.last_served = now;
         self.endpoint.wait(now);
@@ -354,6 +405,8 @@ impl Machine {
             return;
         }
         let mut until = now;
+        // An init script stops the agent before a reboot, too: the camera comes back, the server waits for it.
+        let hang_up = hang_up && !self.rebooting;
         for link in [Link::Endpoint, Link::Streampoint] {
             if hang_up && self.leg(link).is_up() {
                 out.push(Action::Say(link, moorline_control::AgentLine::Bye));
@@ -367,6 +420,7 @@ impl Machine {
     fn end(&mut self, now: Duration, out: &mut Vec<Action>) {
         let quiet = !self.endpoint.runs() && !self.streampoint.runs();
         if self.ending.is_some_and(|until| now >= until) || quiet {
+            self.keep_last(out);
             out.extend([
                 Action::Kill(Link::Endpoint),
                 Action::Kill(Link::Streampoint),

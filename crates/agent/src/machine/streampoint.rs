@@ -7,6 +7,7 @@ use moorline_control::{AgentLine, Level, MAX_TTL_SECONDS, Reason, Role, Target, 
 use super::leg::Stage;
 use super::{Action, Dial, Forwards, HELD, Link, Machine};
 use crate::endpoint::Endpoint;
+use crate::settings::Trust;
 
 /// Where the camera was sent.
 #[derive(Debug)]
@@ -85,16 +86,18 @@ impl Machine {
             return;
         };
         let serial = self.next_serial();
-        let nth = self.streampoint.dial(now, serial);
+        let call = (endpoint.clone(), Trust::Told);
+        let all = std::slice::from_ref(&call);
+        let turn = self.streampoint.dial(now, serial, &call, all);
         self.say_up_state(UpState::Trying, None, out);
         out.push(Action::Dial(Dial {
             link: Link::Streampoint,
             serial,
-            pins: endpoint.pins(nth),
+            pins: endpoint.pins(turn.pin),
             endpoint,
-            former_key: self.streampoint.former_key(),
-            owner: false,
-            nth_address: self.streampoint.nth_address(),
+            trust: Trust::Told,
+            key: turn.key,
+            address: turn.address,
             forwards: Forwards::RtspOrEnd,
             private: self.settings.private,
         }));

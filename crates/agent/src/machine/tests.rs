@@ -7,6 +7,9 @@ use moorline_control::{AgentLine, Mac, Model, Reason, ServerLine, Setting};
 use super::*;
 use crate::enroll::Enroll;
 
+mod keys;
+mod words;
+
 const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 const OTHER: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAEBAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
@@ -705,34 +708,5 @@ fn a_pin_is_kept_while_it_holds_and_another_has_its_turn_when_it_was_refused() {
     for _ in 0..3 {
         assert_eq!(pin(&mut world), OTHER);
         world.ends(Link::Endpoint, Reason::Connect);
-    }
-}
-
-#[test]
-fn another_key_is_taken_when_the_server_has_it_and_the_former_one_is_tried_where_it_is_refused() {
-    let mut world = World::up("both");
-    world.hears("REKEY");
-    assert_eq!(world.done, [Action::MakeNextKey]);
-    world.done.clear();
-    world.hears(&format!("REKEYED {OTHER}"));
-    assert_eq!(world.done, [], "no key was said");
-    world.step(Event::NextKey(HostKey::new(KEY)));
-    assert_eq!(world.said(), [format!("NEWKEY {KEY}")]);
-    world.hears(&format!("REKEYED {OTHER}"));
-    assert_eq!(world.done, [], "another camera's, or an older one");
-    world.hears(&format!("REKEYED {KEY}"));
-    assert_eq!(world.done, [Action::TakeNextKey { owner: false }]);
-    world.called();
-    assert!(!world.endpoint.as_ref().unwrap().former_key);
-    for former in [true, true, false] {
-        // Only a refusal of the key changes the key.
-        let reason = if former == world.endpoint.as_ref().unwrap().former_key {
-            Reason::Connect
-        } else {
-            Reason::Auth
-        };
-        world.ends(Link::Endpoint, reason);
-        world.called();
-        assert_eq!(world.endpoint.as_ref().unwrap().former_key, former);
     }
 }

@@ -18,8 +18,14 @@ impl Driver {
         match action {
             Action::MakeKey => self.make_key(),
             Action::MakeNextKey => self.make_next_key(),
-            Action::TakeNextKey { owner } => self.take_next_key(owner),
-            Action::OwnerKnowsKey => self.owner_knows_key(),
+            Action::TakeNextKey { owner } => {
+                if let Err(error) = self.places.take_next_key(owner) {
+                    self.note(
+                        Level::Error,
+                        format_args!("the camera keeps its key: {error}"),
+                    );
+                }
+            }
             Action::Dial(dial) => self.dial(dial),
             Action::Kill(link) => self.kill(link),
             Action::Say(link, line) => self.say(link, &line),
@@ -46,7 +52,7 @@ impl Driver {
             Action::Bad(field) => self.report.bad(field),
             Action::Clock(unix) => self.set_clock(unix),
             Action::Apply(setting) => self.apply(setting),
-            Action::Keep(settings) => self.keep_in_turn(&settings),
+            Action::Keep(settings) => self.kept = self.keep(&settings),
             // The name could not be kept: the token is all that this camera has at its next boot, and the same key may repeat it.
             Action::WipeToken if !self.kept => {}
             Action::WipeToken => self.wipe_token(),
@@ -58,17 +64,18 @@ impl Driver {
                 );
             }
             Action::Reboot => {
-                self.rebooting = true;
                 if let Err(error) = system::reboot() {
-                    self.rebooting = false;
+                    self.machine.stays();
                     self.note(Level::Error, format_args!("reboot: {error}"));
                 }
             }
             Action::Note(level, text) => self.note(level, format_args!("{text}")),
             Action::Exit => {
-                self.keep_what_waits(true);
                 self.leave_trial();
-                if let Some(watchdog) = self.watchdog.take() {
+                // Armed it cuts a reboot that hangs.
+                if let Some(watchdog) = self.watchdog.take()
+                    && !self.machine.reboots()
+                {
                     watchdog.disarm();
                 }
                 return false;
@@ -103,31 +110,6 @@ impl Driver {
         }
     }
 
-    /// The former key is copied, not moved: a power cut must not leave a camera without one.
-    fn take_next_key(&mut self, owner: bool) {
-        let (key, owners) = (self.places.key(), self.places.owners_key());
-        let aside = if owner || owners.exists() {
-            Ok(())
-        } else {
-            files::copy_as_a_whole(&key, &owners)
-        };
-        let taken = aside
-            .and_then(|()| files::copy_as_a_whole(&key, &self.places.former_key()))
-            .and_then(|()| std::fs::rename(self.places.next_key(), &key));
-        if let Err(error) = taken {
-            self.note(
-                Level::Error,
-                format_args!("the camera keeps its key: {error}"),
-            );
-        }
-    }
-
-    fn owner_knows_key(&mut self) {
-        if !self.places.trial {
-            let _ = std::fs::remove_file(self.places.owners_key());
-        }
-    }
-
     fn dial(&mut self, dial: Dial) {
         let link = dial.link;
         let kit = Kit {
@@ -157,15 +139,10 @@ impl Driver {
     }
 
     fn identity(&self, dial: &Dial) -> std::path::PathBuf {
-        let mut before = self.places.former_key();
-        if dial.owner && self.places.owners_key().exists() {
-            before = self.places.owners_key();
-        }
-        if dial.former_key && before.exists() {
-            before
-        } else {
-            self.places.key()
-        }
+        let keys = self.places.identities(dial.trust);
+        let turn = dial.key.checked_rem(keys.len());
+        turn.and_then(|turn| keys.into_iter().nth(turn))
+            .unwrap_or_else(|| self.places.key())
     }
 
     fn say_all(&mut self, lines: &[AgentLine]) {
@@ -248,26 +225,9 @@ impl Driver {
         }
     }
 
-    /// Now, or when the flash has rested.
-    fn keep_in_turn(&mut self, settings: &Settings) {
-        self.unwritten = !self.wear.may_write(self.moments.now());
-        if !self.unwritten {
-            self.kept = self.keep(settings);
-        }
-    }
-
-    /// What had to wait, when its time has come or the agent ends.
-    pub(super) fn keep_what_waits(&mut self, ends: bool) {
-        if self.unwritten && (ends || self.wear.may_write(self.moments.now())) {
-            self.unwritten = false;
-            let settings = self.machine.settings().clone();
-            self.kept = self.keep(&settings);
-        }
-    }
-
     /// False when the flash took it not.
     fn keep(&mut self, settings: &Settings) -> bool {
-        let kept = files::replace(&self.places.settings_file(), &settings.to_string());
+        let kept = files::change(&self.places.settings_file(), &settings.to_string());
         if let Err(error) = &kept {
             self.note(
                 Level::Error,

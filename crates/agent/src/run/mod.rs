@@ -26,7 +26,6 @@ use crate::system::{self, Watchdog};
 use crate::upgrade::store::Store;
 use crate::upgrade::trial::Trial;
 use crate::upgrade::{self as upgrading, Upgrade};
-use crate::wear::Wear;
 use crate::{enroll, files, stamp};
 
 pub use places::{Lan, Places};
@@ -49,6 +48,8 @@ pub(crate) enum Input {
     NextKey(Result<String, String>),
     /// The camera's key is there: its public line.
     Key(Result<String, String>),
+    /// It is to forget whose camera it is, and with `true` its keys, too.
+    Reset(bool),
     /// The new agent on trial says something.
     Upgrade(upgrading::Event),
 }
@@ -77,11 +78,6 @@ struct Driver {
     next_feed: Duration,
     /// Whether what is to outlive a reboot is on the flash.
     kept: bool,
-    /// It waits for its turn, since the flash was written often.
-    unwritten: bool,
-    wear: Wear,
-    /// The server has asked for it, and it is under way.
-    rebooting: bool,
     diagnosing: bool,
     clock: Option<(u64, u64)>,
     last_end: Option<moorline_control::Reason>,
@@ -91,6 +87,10 @@ struct Driver {
     trial: Option<Trial>,
     /// Why a new agent was taken back: told when a session is up again.
     taken_back: Option<String>,
+    /// A session of this agent has held: it works.
+    settled: bool,
+    /// It is to forget whose camera it is when it ends, and with `true` its keys, too.
+    reset: Option<bool>,
     /// It was told to end because the camera is being switched off.
     hang_up: bool,
     /// It ended to be started again as the new agent.
@@ -103,7 +103,7 @@ struct Driver {
 pub enum Ended {
     /// It was told to.
     Told,
-    /// A new agent has its place: start it.
+    /// A new agent has its place, or the camera is nobody's now: it is to be started again.
     Replaced,
 }
 
@@ -116,11 +116,20 @@ pub fn run(places: Places) -> Result<Ended, String> {
     let mut driver = Driver::new(places, inputs)?;
     driver.announce();
     driver.turn(&events);
-    Ok(if driver.replaced {
-        Ended::Replaced
-    } else {
-        Ended::Told
-    })
+    if let Some(key) = driver.reset {
+        // Now: until it ended it might have written its settings again.
+        let forgotten = driver.places.forget(key);
+        forgotten.map_err(|error| format!("{}: {error}", driver.places.directory.display()))?;
+        return Ok(Ended::Replaced);
+    }
+    if driver.replaced {
+        return Ok(Ended::Replaced);
+    }
+    // It did as it was told: a start that ends so counts for nothing.
+    if driver.places.upgrades() {
+        driver.store.forgive();
+    }
+    Ok(Ended::Told)
 }
 
 impl Driver {
@@ -211,9 +220,6 @@ impl Driver {
             next_enroll: Duration::ZERO,
             next_feed: Duration::ZERO,
             kept: true,
-            unwritten: false,
-            wear: Wear::default(),
-            rebooting: false,
             diagnosing: false,
             clock: None,
             last_end: None,
@@ -222,6 +228,8 @@ impl Driver {
             upgrade,
             trial: None,
             taken_back: None,
+            settled: false,
+            reset: None,
             hang_up: false,
             replaced: false,
             over: false,
@@ -278,9 +286,6 @@ impl Driver {
         if self.watchdog.is_some() {
             due = due.min(self.next_feed);
         }
-        if self.unwritten {
-            due = due.min(self.wear.next());
-        }
         due.saturating_sub(now)
     }
 
@@ -289,8 +294,9 @@ impl Driver {
         let now = self.moments.now();
         if now >= self.next_feed {
             self.next_feed = now + FEED_EVERY;
-            // A reboot that hangs is cut by the watchdog.
-            if let Some(watchdog) = self.watchdog.as_mut().filter(|_| !self.rebooting) {
+            if let Some(watchdog) = &mut self.watchdog
+                && !self.machine.reboots()
+            {
                 watchdog.feed();
             }
         }
@@ -299,6 +305,7 @@ impl Driver {
             self.look_for_enroll();
             self.look_for_agent();
         }
+        self.settle();
         let session = self.machine.reports();
         if self.upgrade.due(session).is_some_and(|due| now >= due) {
             self.upgrade(upgrading::Event::Tick);
@@ -306,7 +313,6 @@ impl Driver {
         if self.streams.is_due(now) {
             self.probe();
         }
-        self.keep_what_waits(false);
         self.write_state();
     }
 
@@ -348,17 +354,17 @@ impl Driver {
         let event = match input {
             None => Event::Tick,
             Some(Input::Event(event)) => {
-                let mut event = event;
-                if let Event::Stop { hang_up } = &mut event {
-                    // The init scripts stop everything before a reboot: the camera is coming back all the same.
-                    *hang_up &= !self.rebooting;
-                }
                 match event {
                     Event::Ended { reason, .. } => self.last_end = Some(reason),
                     Event::Stop { hang_up } => self.hang_up = hang_up,
                     _ => {}
                 }
                 event
+            }
+            Some(Input::Reset(key)) => {
+                self.reset = Some(key);
+                self.note(Level::Warn, format_args!("its owner resets this camera"));
+                Event::Stop { hang_up: false }
             }
             Some(Input::Upgrade(event)) => {
                 self.upgrade(event);
@@ -463,16 +469,23 @@ impl Driver {
     }
 }
 
+/// The word for the running agent by which it forgets whose camera it is.
+pub(crate) const RESET: &str = "reset";
+/// The same, and its keys.
+pub(crate) const RESET_KEY: &str = "reset-key";
+
 /// What a word does that is said to the running agent.
 fn stopping(inputs: &Sender<Input>) -> impl Fn(&str) + Send + 'static {
     let inputs = inputs.clone();
     move |word| {
-        let hang_up = match word {
-            "stop" => true,
-            "restart" => false,
+        let input = match word {
+            "stop" => Input::Event(Event::Stop { hang_up: true }),
+            "restart" => Input::Event(Event::Stop { hang_up: false }),
+            RESET => Input::Reset(false),
+            RESET_KEY => Input::Reset(true),
             _ => return,
         };
-        inputs.send(Input::Event(Event::Stop { hang_up }));
+        inputs.send(input);
     }
 }
 

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::files;
 use crate::local::Local;
 use crate::machine::Link;
+use crate::settings::Trust;
 
 /// Where SD cards are mounted: thingino and OpenIPC, openmiko, Xiaomi-Dafang-Hacks.
 const CARDS: &[&str] = &[
@@ -76,10 +78,66 @@ impl Places {
         self.directory.join("id.old")
     }
 
-    /// The key that the servers which the owner named know, while others have given the camera another one.
+    /// The key that the owner's server knows, once it may be another than the camera's: only that server changes it (S6).
     #[must_use]
-    pub fn owners_key(&self) -> PathBuf {
-        self.directory.join("id.owner")
+    pub fn owner_s_key(&self) -> PathBuf {
+        self.directory.join("id.enrolled")
+    }
+
+    /// The camera's keys, each once, in the order in which they are tried at a server. One is always there.
+    #[must_use]
+    pub fn identities(&self, trust: Trust) -> Vec<PathBuf> {
+        let (key, former, owner) = (self.key(), self.former_key(), self.owner_s_key());
+        let all = match trust {
+            Trust::Owner => [owner, key, former],
+            Trust::Told => [key, former, owner],
+        };
+        let (mut seen, mut paths) = (Vec::new(), Vec::new());
+        for path in all {
+            // Empty: the power was cut before it was written.
+            if let Ok(content) = std::fs::read(&path)
+                && !content.is_empty()
+                && !seen.contains(&content)
+            {
+                seen.push(content);
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            paths.push(self.key());
+        }
+        paths
+    }
+
+    /// The key that lies aside is the camera's from now on. A power cut at each step leaves a key that each server knows.
+    ///
+    /// # Errors
+    /// The flash refuses: the camera keeps its key.
+    pub(super) fn take_next_key(&self, owner: bool) -> std::io::Result<()> {
+        let (key, next, owner_s) = (self.key(), self.next_key(), self.owner_s_key());
+        if owner {
+            files::copy_as_a_whole(&next, &owner_s)?;
+        } else if !owner_s.exists() {
+            files::copy_as_a_whole(&key, &owner_s)?;
+        }
+        files::copy_as_a_whole(&key, &self.former_key())?;
+        std::fs::rename(next, key)
+    }
+
+    /// Forgets whose camera this is, and with `key` its keys, too.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub(crate) fn forget(&self, key: bool) -> std::io::Result<()> {
+        let mut all = vec![self.next_key(), self.settings_file()];
+        if key {
+            all.extend([self.former_key(), self.owner_s_key(), self.key()]);
+        }
+        for path in all.into_iter().filter(|path| path.exists()) {
+            std::fs::remove_file(path)?;
+        }
+        files::sync(&self.directory);
+        Ok(())
     }
 
     /// What the server set.

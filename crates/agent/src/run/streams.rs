@@ -13,6 +13,8 @@ use crate::system;
 const EVERY: Duration = Duration::from_secs(30);
 /// While nothing was found yet: a streamer takes a while to start.
 const EVERY_AT_FIRST: Duration = Duration::from_secs(5);
+/// A streamer that answers is looked at anew so often: it may have other streams than before.
+const DESCRIBE_EVERY: Duration = Duration::from_secs(300);
 /// So many silences in a row restart it.
 const SILENCES: u32 = 3;
 /// A streamer that does not come back is not restarted more often.
@@ -23,6 +25,7 @@ const RESTART_EVERY: Duration = Duration::from_secs(300);
 pub(super) struct Streams {
     pub(super) found: Option<Found>,
     next: Duration,
+    described: Duration,
     asking: bool,
     silences: u32,
     restarted: Option<Duration>,
@@ -63,15 +66,21 @@ impl Driver {
         let inputs = self.inputs.clone();
         let search = Search::new(&self.local, self.machine.settings());
         let known = self.streams.found.clone();
+        let now = self.moments.now();
+        let anew = now >= self.streams.described + DESCRIBE_EVERY;
+        if known.is_none() || anew {
+            self.streams.described = now;
+        }
         self.streams.asking = true;
         let asked = spawn("probe", move || {
             let (lives, found) = match known {
-                Some(found) => {
-                    let path = found
+                Some(known) => {
+                    let path = known
                         .sources
                         .first()
                         .map_or("/", |source| source.path.as_str());
-                    (answers(found.address, path), None)
+                    let found = anew.then(|| search.again(&known)).flatten();
+                    (found.is_some() || answers(known.address, path), found)
                 }
                 None => {
                     let found = search.run();

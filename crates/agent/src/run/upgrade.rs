@@ -32,6 +32,16 @@ impl Driver {
         }
     }
 
+    /// A session has held: whatever was counted against this agent at its starts is void.
+    pub(super) fn settle(&mut self) {
+        if !self.settled && self.machine.has_held(self.moments.now()) {
+            self.settled = true;
+            if self.places.upgrades() {
+                self.store.settled();
+            }
+        }
+    }
+
     /// The owner may have brought one.
     pub(super) fn look_for_agent(&mut self) {
         if !self.places.upgrades() || !self.upgrade.looks() {
@@ -57,6 +67,9 @@ impl Driver {
 
     fn do_upgrade(&mut self, action: Action) {
         match action {
+            Action::Open(offer) if self.store.failed(&offer.sha512) => {
+                self.upgrade(Step::Condemned);
+            }
             Action::Open(offer) => {
                 let here = self.store.open(&offer);
                 self.report.rolled_back = self.store.bad();
@@ -104,7 +117,15 @@ impl Driver {
                 super::console(Level::Error, format_args!("{what}"));
                 self.taken_back = Some(what);
             }
-            Action::Resume => self.turn_machine(Event::Resume),
+            Action::Resume => {
+                // What could not be kept is known here alone.
+                let settings = if self.kept {
+                    self.places.settings(&self.local)
+                } else {
+                    self.machine.settings().clone()
+                };
+                self.turn_machine(Event::Resume(Box::new(settings)));
+            }
             Action::Exit => {
                 (self.replaced, self.over) = (true, true);
                 if let Some(watchdog) = self.watchdog.take() {
@@ -143,7 +164,7 @@ impl Driver {
     /// The agent ends in the middle of a trial, on purpose.
     pub(super) fn leave_trial(&mut self) {
         if let Some(mut trial) = self.trial.take() {
-            if self.hang_up {
+            if self.hang_up && !self.machine.reboots() {
                 trial.hang_up();
             }
             trial.kill();

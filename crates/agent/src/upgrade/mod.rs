@@ -51,6 +51,8 @@ pub enum Event {
     Tick,
     /// `UPGRADE`.
     Offer(Offer),
+    /// An answer to [`Action::Open`]: this very agent failed here before.
+    Condemned,
     /// `PART`.
     Part(u32, Data),
     /// The answer to [`Action::Open`]: how much is here already; or there is no room.
@@ -179,6 +181,7 @@ impl Upgrade {
         match event {
             Event::Offer(offer) => self.offered(offer),
             Event::Opened(have) => self.opened(have),
+            Event::Condemned => self.condemned(),
             Event::Part(offset, data) => self.part(offset, data),
             Event::Appended(written) => self.appended(written),
             Event::Finished(good) => self.finished(now, session, good),
@@ -237,6 +240,13 @@ impl Upgrade {
             return vec![Action::Finish(offer.clone())];
         }
         vec![Action::Tell(here)]
+    }
+
+    fn condemned(&mut self) -> Vec<Action> {
+        match self.phase {
+            Phase::Receiving { .. } => self.give_up("sha512", "this very agent failed here before"),
+            _ => Vec::new(),
+        }
     }
 
     fn part(&mut self, offset: u32, data: Data) -> Vec<Action> {

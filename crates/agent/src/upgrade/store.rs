@@ -6,8 +6,10 @@
 //! | `agent.offer`, `agent.part` | the UPGRADE line whose parts are coming, and what came of them |
 //! | `agent.new`, `agent.new.sha512` | a whole new agent, and its digest: ready to be tried. The owner may bring both |
 //! | `agent.new`, `agent.trial` | it is being tried; found at a start: the power went in the trial |
-//! | `moorline-agent` | the agent that passed: the image's own starts it ([`crate::command`]) |
+//! | `moorline-agent`, `moorline-agent.sha512` | the agent that passed, and its digest (the one before it stands in the second line): the image's own starts it ([`crate::command`]) |
+//! | `agent.tries` | how often it was started since it last had a session that held |
 //! | `agent.bad` | what failed, until the next upgrade needs its room |
+//! | `agent.failed` | digests of what failed: no server brings them again |
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,8 +23,17 @@ use super::sha512::{Sha512, from_hex, to_hex};
 use super::{Keys, LARGEST};
 use crate::{files, system};
 
+const DIGEST: &str = "moorline-agent.sha512";
+const TRIES: &str = "agent.tries";
+
 /// Flash file systems want some room for themselves.
 const SPARE: u64 = 64 * 1024;
+
+/// So often the agent that passed a trial is started in a row without a session that holds.
+const STARTS: u32 = 5;
+
+/// So many digests of what failed are remembered.
+const FAILED: usize = 8;
 
 /// The files.
 #[derive(Debug, Clone)]
@@ -96,7 +107,7 @@ impl Store {
         let ready = good
             && make_program(&part).is_ok()
             && fs::rename(&part, self.new_agent()).is_ok()
-            && files::replace(&self.at("agent.new.sha512"), &to_hex(&offer.sha512)).is_ok();
+            && files::replace(&self.at("agent.new.sha512"), to_hex(&offer.sha512)).is_ok();
         self.forget();
         ready
     }
@@ -154,7 +165,7 @@ impl Store {
     /// A trial begins: a power cut from now on counts against the new agent, so that one that takes the camera down is not tried for ever.
     pub(crate) fn begin(&self) -> io::Result<()> {
         fs::rename(self.at("agent.new.sha512"), self.at("agent.trial"))?;
-        self.sync();
+        files::sync(&self.0);
         Ok(())
     }
 
@@ -164,20 +175,97 @@ impl Store {
     }
 
     pub(crate) fn install(&self) -> io::Result<()> {
+        // Both digests: the power may be cut before the rename.
+        let before = self.digests();
+        let now = to_hex(&digest(&self.new_agent())?);
+        let text = [Some(now.as_str()), before.first().map(String::as_str)]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("\n");
+        files::replace(&self.at(DIGEST), text)?;
         fs::rename(self.new_agent(), self.installed())?;
-        self.sync();
-        for name in ["agent.trial", "agent.bad"] {
+        files::sync(&self.0);
+        for name in ["agent.trial", "agent.bad", TRIES] {
             let _ = fs::remove_file(self.at(name));
         }
         Ok(())
     }
 
     pub(crate) fn take_back(&self) {
-        let _ = fs::rename(self.new_agent(), self.at("agent.bad"));
+        self.condemn(&self.new_agent());
         for name in ["agent.trial", "agent.new.sha512"] {
             let _ = fs::remove_file(self.at(name));
         }
-        self.sync();
+        files::sync(&self.0);
+    }
+
+    /// It failed: it is kept aside, and not taken from a server again.
+    fn condemn(&self, program: &Path) {
+        if let Ok(digest) = digest(program) {
+            let mut all = self.lines("agent.failed");
+            all.push(to_hex(&digest));
+            let from = all.len().saturating_sub(FAILED);
+            let last = all.get(from..).unwrap_or_default().join("\n");
+            let _ = files::replace(&self.at("agent.failed"), last);
+        }
+        let _ = fs::rename(program, self.at("agent.bad"));
+    }
+
+    /// Whether this very program failed here before.
+    pub(crate) fn failed(&self, digest: &[u8; 64]) -> bool {
+        self.lines("agent.failed").contains(&to_hex(digest))
+    }
+
+    fn digests(&self) -> Vec<String> {
+        self.lines(DIGEST)
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        let text = files::read(&self.at(name)).ok().flatten();
+        let text = text.unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Whether the agent that passed a trial is started: it is whole, and has not been started in vain so often that it is given up. Counts the
+    /// start. Says why it is given up.
+    pub(crate) fn start(&self) -> Result<(), &'static str> {
+        let known = self.digests();
+        let whole = digest(&self.installed()).is_ok_and(|digest| known.contains(&to_hex(&digest)));
+        let tries = self.tries();
+        let why = if !known.is_empty() && !whole {
+            "it is not what was installed"
+        } else if tries >= STARTS {
+            "it was started five times and had no session that held"
+        } else {
+            // A flash that is full: better uncounted than not started.
+            let _ = files::replace(&self.at(TRIES), (tries + 1).to_string());
+            return Ok(());
+        };
+        self.condemn(&self.installed());
+        self.settled();
+        Err(why)
+    }
+
+    fn tries(&self) -> u32 {
+        let text = files::read(&self.at(TRIES)).ok().flatten();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// It had a session that held.
+    pub(crate) fn settled(&self) {
+        let _ = fs::remove_file(self.at(TRIES));
+    }
+
+    /// It ended because it was told to: its start is not counted.
+    pub(crate) fn forgive(&self) {
+        match self.tries() {
+            0 => {}
+            1 => self.settled(),
+            tries => {
+                let _ = files::replace(&self.at(TRIES), (tries - 1).to_string());
+            }
+        }
     }
 
     /// At the start: a trial in which the power went is taken back. Says whether there was one.
@@ -195,11 +283,6 @@ impl Store {
     /// The version of what failed, while it is kept.
     pub(crate) fn bad(&self) -> Option<Version> {
         stamp_of(&self.at("agent.bad")).map(|stamp| stamp.version)
-    }
-
-    /// jffs2 and vfat know no fsync of a directory: the rename is in their log already.
-    fn sync(&self) {
-        let _ = File::open(&self.0).and_then(|directory| directory.sync_all());
     }
 }
 

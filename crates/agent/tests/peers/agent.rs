@@ -71,6 +71,10 @@ impl Camera {
         std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).unwrap();
     }
 
+    pub(crate) fn make_program(&self, name: &str) {
+        std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o700)).unwrap();
+    }
+
     /// A line of the owner's file.
     pub(crate) fn local(&mut self, line: &str) {
         self.local.push_str(line);
@@ -85,6 +89,20 @@ impl Camera {
     /// The same by a name.
     pub(crate) fn calls_name(&mut self, host: &str, port: u16, pins: &str) {
         self.local(&format!("endpoint home/yard {host} {port} {pins}"));
+    }
+
+    /// The owner's file names no server any more.
+    pub(crate) fn forget_calls(&mut self) {
+        let lines = self
+            .local
+            .lines()
+            .filter(|line| !line.starts_with("endpoint "));
+        self.local = lines.map(|line| format!("{line}\n")).collect();
+    }
+
+    /// It is not the owner's file that says whose camera it is.
+    pub(crate) fn forget_local_camera(&mut self) {
+        self.local = self.local.replace("camera home/yard\n", "");
     }
 
     /// What runs the agent: stands before it on the command line, and becomes it.
@@ -133,6 +151,12 @@ impl Camera {
     pub(crate) fn start_with(&self, options: &[&str]) -> Child {
         self.write_key();
         self.spawn(&[&["run"], options].concat())
+    }
+
+    /// As the supervisor that init scripts start.
+    pub(crate) fn start_daemon(&self) -> Child {
+        self.write_key();
+        self.spawn(&["daemon"])
     }
 
     pub(crate) fn start_without_key(&self) -> Child {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use moorline_core::PublicKey;
 use moorline_testkit::eventually;
+use moorline_tunnel::keyfile::public_key_of_dropbear;
 
 use crate::agent::{Camera, children, status};
 use crate::openssh::OpenSsh;
@@ -154,6 +156,24 @@ async fn a_streampoint_may_say_hello_and_ping_whatever_it_calls_itself() {
     }
     streampoint.say(there, "PING 9");
     streampoint.line("PONG 9").await;
+    // Nor later: had it gone there, it would have left here.
+    endpoint.say(session, "PING 1");
+    endpoint.line("PONG 1").await;
+    assert_eq!(
+        children(agent.pid().unwrap(), "dbclient").len(),
+        2,
+        "{}",
+        agent.tail()
+    );
+    let called = agent.lines();
+    let elsewhere_s = format!(":{}", elsewhere.address.port());
+    assert!(
+        !called
+            .iter()
+            .any(|line| line.contains("calling") && line.ends_with(&elsewhere_s)),
+        "the streampoint sent it on: {}",
+        agent.tail()
+    );
     assert_eq!(elsewhere.all(), [], "the streampoint sent it on");
     assert!(!noted.exists(), "{}", camera.read("noted"));
     assert!(
@@ -190,6 +210,74 @@ async fn of_a_hundred_lines_of_log_twenty_are_told_and_the_rest_counted() {
     let (dropped, logs) = (told.await, saying(&server.all(), "LOG ").len());
     assert_eq!(logs, 20);
     assert!(dropped < 90, "{dropped}");
+}
+
+/// Makes the camera take another key, as its present server; gives it.
+async fn rekey(
+    server: &Server,
+    session: moorline_core::SessionId,
+    nth: usize,
+    old: &PublicKey,
+) -> PublicKey {
+    server.say(session, "REKEY");
+    let new = server.told("NEWKEY", move |seen| {
+        let said = saying(seen, "NEWKEY ");
+        said.get(nth).map(|line| line["NEWKEY ".len()..].to_owned())
+    });
+    let new = new.await;
+    let key: PublicKey = format!("ssh-ed25519 {new}").parse().unwrap();
+    let mut both = yard(&key);
+    both.keys.extend(yard(old).keys);
+    server.set(vec![both]);
+    server.say(session, &format!("REKEYED {new}"));
+    server.ended(session).await;
+    key
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_keys_a_told_server_gives_the_camera_the_one_that_enrolled_it_still_lets_it_in() {
+    let mut camera = Camera::new();
+    let own = Server::start("both", vec![yard(camera.key.public())]);
+    let told = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(own.address, &own.pins());
+    let agent = camera.start();
+    let session = own.up(0).await;
+    own.opened(0).await;
+    // `camera move`: to somebody who turns out to mean harm.
+    own.say(
+        session,
+        &format!(
+            "CONFIG endpoint.0 home/yard 127.0.0.1 {} {}",
+            told.address.port(),
+            told.pins()
+        ),
+    );
+    camera.file_says("etc/agent.conf", "endpoint.0").await;
+    own.end(session);
+    let session = told.up(0).await;
+    told.opened(0).await;
+    let first = rekey(&told, session, 0, camera.key.public()).await;
+    let session = told.up(1).await;
+    told.opened(1).await;
+    // Now neither the camera's key nor the one before is known to who enrolled it.
+    rekey(&told, session, 1, &first).await;
+    told.up(2).await;
+    // It throws the camera out by its key, as it can at every call.
+    told.set(vec![]);
+    let session = own.up(1).await;
+    own.opened(1).await;
+    // And the owner's server gives it a key that holds there from now on.
+    let key = rekey(&own, session, 0, camera.key.public()).await;
+    own.up(2).await;
+    own.set(vec![yard(&key)]);
+    drop(agent);
+    assert_eq!(
+        public_key_of_dropbear(&std::fs::read(camera.path("etc/id")).unwrap()).unwrap(),
+        key
+    );
+    let agent = camera.start_without_key();
+    own.up(3).await;
+    println!("{}", agent.tail());
 }
 
 /// A camera that calls a server which says what this line of shell says.

@@ -18,6 +18,8 @@ const HOME: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const AWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// A machine beside the camera.
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+/// A machine of the Internet at which nobody listens.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 /// The port of everything.
 const PORT: u16 = 2222;
 
@@ -32,7 +34,7 @@ impl Site {
     /// `None` where there are no namespaces; then the test was skipped.
     async fn new() -> Option<Self> {
         let netns = or_skip(Netns::new().await)?;
-        for address in [HOME, AWAY, INSIDE] {
+        for address in [HOME, AWAY, NOBODY, INSIDE] {
             netns.add_address(address.into()).await.unwrap();
         }
         let resolver = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
@@ -174,5 +176,48 @@ async fn a_name_that_is_rebound_after_the_check_leads_nowhere_else() {
     endpoint.say(session, &refer("both.example"));
     streampoint.up(1).await;
     site.nobody_came_inside();
+    // One with a public address that refuses, and a private one: the next address is checked as the first one was.
+    site.dns.set("refuses.example", &[&[INSIDE, NOBODY]]);
+    endpoint.say(session, &refer("refuses.example"));
+    for _ in 0..2 {
+        endpoint
+            .line(&format!("UPSTATE down refuses.example {PORT} connect"))
+            .await;
+    }
+    site.nobody_came_inside();
     println!("{}", agent.tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_at_which_nobody_answers_does_not_hide_the_server_s_other_one() {
+    let Some(mut site) = Site::new().await else {
+        return;
+    };
+    let server = site.server(HOME, "both").await;
+    // It takes connections and says nothing, as a path that loses everything behind a proxy does.
+    let mute = site.netns.listen_at((AWAY, PORT).into()).await.unwrap();
+    // In both orders: the resolver's own may put either first.
+    let names = [
+        ("refused.example", [NOBODY, HOME]),
+        ("refused-last.example", [HOME, NOBODY]),
+        ("mute.example", [AWAY, HOME]),
+        ("mute-last.example", [HOME, AWAY]),
+    ];
+    for (name, addresses) in names {
+        site.dns.set(name, &[&addresses]);
+    }
+    for (nth, (name, _)) in names.into_iter().enumerate() {
+        site.camera.forget_calls();
+        site.camera.calls_name(name, PORT, &server.pins());
+        let agent = site.camera.start();
+        server.up(nth).await;
+        let calls = |line: &&String| line.contains("calling ");
+        assert_eq!(
+            agent.lines().iter().filter(calls).count(),
+            1,
+            "{name}: {}",
+            agent.tail()
+        );
+    }
+    drop(mute);
 }

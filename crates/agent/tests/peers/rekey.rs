@@ -56,5 +56,5 @@ async fn two_keys_given_by_another_server_do_not_lock_the_owners_server_out() {
     // The other server wants the camera no more.
     other.set(Vec::new());
     owners.opened(1).await;
-    assert!(camera.path("etc/id.owner").exists(), "{}", agent.tail());
+    assert!(camera.path("etc/id.enrolled").exists(), "{}", agent.tail());
 }

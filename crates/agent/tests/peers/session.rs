@@ -106,7 +106,10 @@ async fn the_first_boot_makes_the_key_once_for_the_camera_alone() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     let key = public_key_of_dropbear(&file).unwrap();
-    assert!(shown.contains(shown.split(' ').nth(1).unwrap()));
+    // What `camera add --key` takes: the very key that the file holds.
+    let said: Vec<&str> = shown.split(' ').skip(1).take(2).collect();
+    let said: moorline_core::PublicKey = said.join(" ").parse().unwrap();
+    assert_eq!(said, key, "{shown}");
     agent
         .wait_for_line("No auth methods could be used", SOON)
         .await
@@ -151,8 +154,8 @@ async fn a_server_with_another_key_is_never_talked_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pin_of_the_other_algorithm_alone_serves_too() {
-    // An older dropbear negotiates ecdsa-p256; a newer one finds only that pinned: it asks, and the deadline ends it.
+async fn pins_of_one_server_on_lines_of_their_own_are_tried_in_one_call() {
+    // dbclient negotiates the algorithm: with the other one's pin alone it would know no key.
     let mut camera = Camera::new();
     let server = Server::start("both", vec![yard(camera.key.public())]);
     let pins = server.pins();
@@ -161,8 +164,150 @@ async fn a_pin_of_the_other_algorithm_alone_serves_too() {
     for pin in both {
         camera.calls(server.address, pin);
     }
-    let _agent = camera.start();
+    let agent = camera.start();
     server.up(0).await;
+    let known = camera.read("run/endpoint/.ssh/known_hosts");
+    assert_eq!(known.lines().count(), 2, "{known}");
+    let calls = |line: &&String| line.contains("calling ");
+    assert_eq!(
+        agent.lines().iter().filter(calls).count(),
+        1,
+        "{}",
+        agent.tail()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_four_pins_has_its_turn_until_one_holds() {
+    // The server's own ed25519 key is the fourth: rotations and a recovery key stand before it.
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    for _ in 0..3 {
+        let other = HostKeys::generate().unwrap().known_hosts_dropbear("x");
+        let other = other.iter().find(|line| line.contains("ssh-ed25519"));
+        camera.calls(server.address, other.unwrap().split(' ').nth(2).unwrap());
+    }
+    let pins = server.pins();
+    let ed = pins.split(',').find(|pin| pin.starts_with("AAAAC3Nz"));
+    camera.calls(server.address, ed.unwrap());
+    let agent = camera.start();
+    server.up(0).await;
+    let refused = |line: &&String| line.contains("ended: hostkey");
+    assert_eq!(
+        agent.lines().iter().filter(refused).count(),
+        3,
+        "{}",
+        agent.tail()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_reset_makes_it_nobody_s_camera_and_it_enrols_anew() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    let pins = server.pins();
+    camera.write(
+        "etc/agent.conf",
+        format!(
+            "ENROLLED home/yard\nREFER home/yard 127.0.0.1 {} {pins}\n",
+            server.address.port()
+        )
+        .as_bytes(),
+    );
+    camera.forget_local_camera();
+    let mut agent = camera.start();
+    let session = server.up(0).await;
+    server.opened(0).await;
+    server.say(session, "CONFIG queue 1000000");
+    camera.file_says("etc/agent.conf", "queue").await;
+    let key = std::fs::read(camera.path("etc/id")).unwrap();
+    let (code, text) = camera.run(&["reset"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("waits for a file enroll"), "{text}");
+    // Whoever started it starts it again; to the server it is lost, not hung up.
+    assert_eq!(agent.wait(SOON).await.unwrap().code(), Some(3));
+    assert_eq!(
+        server.ended(session).await,
+        moorline_core::port::TunnelEnd::Lost
+    );
+    assert!(!camera.path("etc/agent.conf").exists());
+    assert_eq!(
+        std::fs::read(camera.path("etc/id")).unwrap(),
+        key,
+        "the key stays"
+    );
+    let mut agent = camera.start_without_key();
+    camera.file_says("run/state", "state enrol").await;
+
+    // With --key it is another device. A card is its way back.
+    let (code, text) = camera.run(&["reset", "--key"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(agent.wait(SOON).await.unwrap().code(), Some(3));
+    assert!(!camera.path("etc/id").exists());
+    let _agent = camera.start_without_key();
+    eventually("another key", SOON, async || {
+        camera.path("etc/id").exists().then_some(())
+    })
+    .await;
+    assert_ne!(std::fs::read(camera.path("etc/id")).unwrap(), key);
+    // Without a running agent, too.
+    drop(_agent);
+    let (code, text) = camera.run(&["reset", "--key"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!camera.path("etc/id").exists(), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_that_the_server_asked_for_is_a_loss_and_a_hung_one_is_cut_by_the_watchdog() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    camera.write("watchdog", b"");
+    camera.local(&format!("watchdog {}", camera.path("watchdog").display()));
+    let noted = camera.path("rebooting");
+    camera.program("reboot", &format!("echo on >{}", noted.display()));
+    camera.program("sync", "exit 0");
+    camera.write("etc/agent.tries", b"3");
+    let mut agent = camera.start();
+    let session = server.up(0).await;
+    server.opened(0).await;
+    server.say(session, "CONFIG watchdog on");
+    camera.file_says("watchdog", "\n").await;
+    server.say(session, "REBOOT");
+    // A session that held a minute clears what was counted against the installed agent.
+    let (minute, pings) = (std::time::Duration::from_secs(90), std::cell::Cell::new(0));
+    eventually("it has settled", minute, async || {
+        let n = pings.get() + 1;
+        pings.set(n);
+        server.say(session, &format!("PING {n}"));
+        server.line(&format!("PONG {n}")).await;
+        (!camera.path("etc/agent.tries").exists()).then_some(())
+    })
+    .await;
+    assert!(
+        !noted.exists(),
+        "in its first minute: a server in a loop cannot keep a camera down"
+    );
+    server.say(session, "REBOOT");
+    camera.file_says("rebooting", "on").await;
+    let fed = camera.read("watchdog").len();
+    // What busybox's init does then: `S60moorline-agent stop`.
+    let (code, text) = camera.run(&["stop"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(agent.wait(SOON).await.unwrap().success());
+    assert_eq!(
+        server.ended(session).await,
+        moorline_core::port::TunnelEnd::Lost
+    );
+    assert!(
+        !server
+            .all()
+            .iter()
+            .any(|seen| matches!(seen, Seen::Line(_, line) if line == "BYE"))
+    );
+    let after = camera.read("watchdog");
+    assert!(!after.contains('V'), "the watchdog stays armed");
+    assert_eq!(after.len(), fed, "and is not fed any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,9 @@ pub struct ServerView {
     pub version: String,
     /// The host name in printed commands and URLs.
     pub public_host: String,
+    /// Nobody set it: it is an address of this machine, which cameras elsewhere may not reach.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public_host_guessed: bool,
     /// Ports as the outside sees them.
     pub ports: Ports,
     /// Lines for a camera's `known_hosts`, one per host key.

@@ -83,6 +83,11 @@ pub trait Operations: Send + Sync {
     /// The disk with recordings, if they lie on one.
     fn disk(&self) -> Option<DiskView>;
 
+    /// Whether nobody set the host name that everybody is told.
+    fn host_guessed(&self) -> bool {
+        false
+    }
+
     /// The public halves of the host keys that this server will have next, as base64 of their blobs; empty where none were made.
     fn next_host_keys(&self) -> Vec<String> {
         Vec::new()

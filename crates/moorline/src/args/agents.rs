@@ -110,6 +110,9 @@ pub struct CameraEnroll {
     /// Write the code of the link, which leads to the camera or the batch on the page, into this file too: for a leaflet.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// The name or address under which cameras reach this server; default: server.public_host.
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
     /// Further ports on which cameras reach this server, such as 443.
     #[arg(long, value_name = "PORT")]
     pub port: Vec<u16>,

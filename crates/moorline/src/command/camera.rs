@@ -127,6 +127,11 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         Camera::Move(_) | Camera::Agent { .. } => {
             only_serve("move", "set endpoints in the camera's local.conf")?;
         }
+        Camera::Rekey(_) => only_serve(
+            "rekey",
+            "add another key with camera key add, and put its private half onto the camera",
+        )?,
+        Camera::Refer(_) => only_serve("refer", "set endpoints in the camera's local.conf")?,
         Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
         Camera::Add(add) if add.pending.is_some() => {
             only_serve(

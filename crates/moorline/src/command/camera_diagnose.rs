@@ -6,7 +6,7 @@ use hyper::Method;
 use moorline_base::CancellationToken;
 use moorline_base::clock::{Clock as _, SystemClock, sleep};
 use moorline_control::DiagStep;
-use moorline_web::api::CameraView;
+use moorline_web::api::{CameraView, StrangerView};
 use serde::Serialize;
 
 use crate::args::Output;
@@ -37,6 +37,11 @@ pub async fn run(client: &Client, camera: &str, format: Output) -> anyhow::Resul
     let path = camera_path(camera)?;
     let before: CameraView = client.get(&path).await?;
     let mut links = server(&before);
+    if !is_up(&before) {
+        // It may be calling all the time, and be refused.
+        let strangers: Vec<StrangerView> = client.get("/strangers").await?;
+        links.extend(strangers.iter().filter_map(|one| refused(&before, one)));
+    }
     let has_agent = said(&before.status).any(|(key, _)| key == "agent");
     if has_agent {
         client
@@ -56,6 +61,11 @@ fn server(camera: &CameraView) -> Vec<Link> {
         text,
     };
     let state = camera.status["link"]["state"].as_str().unwrap_or("absent");
+    let since = camera.status["link_since"].as_str();
+    let told = match since {
+        Some(since) if state != "up" => format!("{state} since {since}"),
+        _ => state.to_owned(),
+    };
     let trouble = camera_text::trouble(camera);
     let sound = trouble == "-";
     let seen = if sound {
@@ -64,9 +74,43 @@ fn server(camera: &CameraView) -> Vec<Link> {
         trouble
     };
     vec![
-        link("tunnel", state == "up", state.to_owned()),
+        link("tunnel", state == "up", told),
         link("pictures", sound && state == "up", seen),
     ]
+}
+
+fn is_up(camera: &CameraView) -> bool {
+    camera.status["link"]["state"] == "up"
+}
+
+/// A call that was refused, if it was by this camera: with its key, or under its name.
+fn refused(camera: &CameraView, stranger: &StrangerView) -> Option<Link> {
+    let short = camera.id.trim_start_matches("home/");
+    let is_it = |name: &String| *name == camera.id || name == short;
+    let by_key = camera
+        .keys
+        .iter()
+        .any(|key| key.fingerprint == stranger.fingerprint);
+    let by_name = stranger.names.iter().chain([&stranger.name]).any(is_it);
+    let cure = if by_key {
+        "its key is known: look at the name that it uses"
+    } else {
+        "is it this camera? moorline camera key add takes the key"
+    };
+    (by_key || by_name).then(|| Link {
+        who: "server",
+        step: "login".to_owned(),
+        ok: false,
+        text: format!(
+            "refused at {}, {} times, from {}: {} (name {}, key {}): {cure}",
+            stranger.last,
+            stranger.tries,
+            stranger.peer,
+            stranger.reason,
+            stranger.name,
+            stranger.fingerprint
+        ),
+    })
 }
 
 /// Waits for the agent's last step, or for as long as is reasonable.
@@ -126,4 +170,53 @@ fn text(links: &[Link], camera: &CameraView, has_agent: bool) -> String {
         text.push_str(note);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn camera() -> CameraView {
+        let view = json!({
+            "id": "home/yard", "title": "yard", "site": null, "timezone": "UTC", "created": "2026-11-20T20:00:00Z",
+            "keys": [{"fingerprint": "SHA256:own", "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f", "added": "2026-11-20T20:00:00Z", "comment": ""}],
+            "access": {"kind": "tunnel", "forwards": []}, "main": {"path": null, "user": null, "allow_basic": false}, "sub": null,
+            "record": "main", "record_by": "owner", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": null, "disk_days": null,
+            "status": {"link": {"state": "absent"}, "link_since": "2026-11-20T21:00:00Z", "gaps": []}, "rtsp_url": "rtsp://h:8554/yard", "notes": [],
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    fn stranger(name: &str, fingerprint: &str) -> StrangerView {
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+        let view = json!({
+            "fingerprint": fingerprint, "key": key, "name": name, "names": [name], "peer": "192.0.2.7:4711", "client": "SSH-2.0-dropbear",
+            "first": "2026-11-20T21:00:00Z", "last": "2026-11-20T21:05:00Z", "tries": 7, "reason": "unknown key",
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn a_camera_that_is_away_and_calls_in_vain_is_told_with_the_reason() {
+        let camera = camera();
+        assert_eq!(server(&camera)[0].text, "absent since 2026-11-20T21:00:00Z");
+        for (name, fingerprint, cure) in [
+            ("home/yard", "SHA256:new", "camera key add"),
+            ("yard", "SHA256:new", "camera key add"),
+            ("root", "SHA256:own", "the name that it uses"),
+        ] {
+            let link = refused(&camera, &stranger(name, fingerprint)).expect(name);
+            assert!(
+                !link.ok && link.text.contains("unknown key") && link.text.contains(cure),
+                "{}",
+                link.text
+            );
+        }
+        assert!(
+            refused(&camera, &stranger("door", "SHA256:other")).is_none(),
+            "somebody else"
+        );
+    }
 }

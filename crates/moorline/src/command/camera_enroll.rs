@@ -1,6 +1,7 @@
 //! `moorline camera enroll`: the file by which a camera becomes one of this installation's (rule S3), and the tokens behind such files.
 
 use std::fmt::Write as _;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
+use moorline_control::Host;
 use moorline_core::{CameraId, TenantId, Timestamp};
 use moorline_web::api::{EnrolmentAdd, EnrolmentMade, EnrolmentView, ServerView};
 use serde::Serialize;
@@ -79,12 +81,12 @@ pub async fn enroll(
         keep_days: asked.keep.as_deref().map(camera::keep_days).transpose()?,
     };
     let server: ServerView = client.get("/server").await?;
+    let host = host(&server, asked.host.as_deref())?;
     let made: EnrolmentMade = client
         .json(Method::POST, &path(id.tenant()), Some(&request))
         .await?;
     let mut ports = vec![server.ports.ssh];
     ports.extend(asked.port.iter().filter(|port| **port != server.ports.ssh));
-    let host = server.public_host.trim_matches(['[', ']']).to_owned();
     let keys = server
         .known_hosts
         .iter()
@@ -118,6 +120,27 @@ pub async fn enroll(
         token: made.view,
     };
     output::print(format, &written, || told(&written))
+}
+
+/// What stands in the file: for good, on a card that may go far. A guess does not.
+fn host(server: &ServerView, asked: Option<&str>) -> anyhow::Result<String> {
+    let told = server.public_host.trim_matches(['[', ']']);
+    let good = |host: &str| {
+        Host::new(host).is_some() && (!host.contains(':') || host.parse::<Ipv6Addr>().is_ok())
+    };
+    match asked.map(|asked| asked.trim_matches(['[', ']'])) {
+        Some(asked) if good(asked) => Ok(asked.to_owned()),
+        Some(asked) => bail!("--host {asked:?}: a name or an address, without a port"),
+        None if server.public_host_guessed => bail!(Hinted::new(
+            format!(
+                "the file would send the camera to {told}, which was guessed: server.public_host is not set; nothing was made"
+            ),
+            format!(
+                "set server.public_host to the name that cameras reach from where they hang, or say it here: --host NAME (--host {told} if they stay in this network, at this address)"
+            )
+        )),
+        None => Ok(told.to_owned()),
+    }
 }
 
 /// The page of the camera, or of the batch's stock.
@@ -247,4 +270,63 @@ pub async fn revoke(client: &Client, id: i64, format: args::Output) -> anyhow::R
     output::print(format, &json!({"id": id, "revoked": true}), || {
         format!("enrolment token {id} is revoked; the cameras that it made stay")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use moorline_web::api::Ports;
+
+    use super::*;
+
+    fn server(public_host: &str, public_host_guessed: bool) -> ServerView {
+        ServerView {
+            version: String::new(),
+            public_host: public_host.to_owned(),
+            public_host_guessed,
+            ports: Ports {
+                ssh: 2222,
+                rtsp: 8554,
+                https: 8443,
+            },
+            known_hosts: Vec::new(),
+            next_host_keys: Vec::new(),
+            disk: None,
+            store: String::new(),
+        }
+    }
+
+    #[test]
+    fn no_card_goes_onto_a_wall_with_a_guessed_address() {
+        for guess in ["10.0.0.5", "127.0.0.1"] {
+            let error = host(&server(guess, true), None).unwrap_err();
+            let told = error.downcast_ref::<Hinted>().unwrap().hints().join("");
+            assert!(
+                told.contains("server.public_host") && told.contains(&format!("--host {guess}")),
+                "{told}"
+            );
+            assert_eq!(
+                host(&server(guess, true), Some("cctv.example.com")).unwrap(),
+                "cctv.example.com"
+            );
+        }
+        assert_eq!(
+            host(&server("10.0.0.5", false), None).unwrap(),
+            "10.0.0.5",
+            "its owner says so"
+        );
+        assert_eq!(
+            host(&server("[2001:db8::1]", false), None).unwrap(),
+            "2001:db8::1"
+        );
+        assert_eq!(
+            host(&server("a.example", false), Some("[2001:db8::2]")).unwrap(),
+            "2001:db8::2"
+        );
+        for wrong in ["", "a b", "-oProxyCommand=x", "a.example:2222"] {
+            assert!(
+                host(&server("a.example", false), Some(wrong)).is_err(),
+                "{wrong}"
+            );
+        }
+    }
 }

@@ -106,6 +106,10 @@ impl Operations for Operator {
         })
     }
 
+    fn host_guessed(&self) -> bool {
+        self.facts.host_guessed
+    }
+
     fn next_host_keys(&self) -> Vec<String> {
         match next::next(&self.data) {
             Ok(keys) => keys.iter().map(super::pins::base64).collect(),

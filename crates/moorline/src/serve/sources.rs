@@ -1,7 +1,8 @@
 //! What cameras say of their streams (`SOURCE` of MOORLINE/1) becomes part of their records, so that a camera with an agent is recorded with no
 //! further typing.
 //!
-//! Only what is not set is filled in: what an operator wrote stands. A path leads nowhere but into the camera's own tunnel.
+//! Only what is not set is filled in: what an operator wrote stands. A path that is the camera's own word follows the camera when it says another one:
+//! after a change of its firmware the old one leads nowhere. A path leads nowhere but into the camera's own tunnel.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,8 +27,11 @@ pub struct Sources {
     pub clock: SharedClock,
 }
 
+/// What a camera says of its paths: the full one, the small one.
+type Said = (Option<String>, Option<String>);
+
 /// What a camera said last: looked at once.
-type Seen = HashMap<CameraId, (Option<String>, Option<String>)>;
+type Seen = HashMap<CameraId, Said>;
 
 impl Sources {
     /// Fills in what cameras say, until `stop` is cancelled.
@@ -57,7 +61,7 @@ impl Sources {
             if said == (None, None) || seen.get(&camera.id) == Some(&said) {
                 continue;
             }
-            if let Some(change) = fill(camera, said.0.as_deref(), said.1.as_deref()) {
+            if let Some(change) = fill(camera, seen.get(&camera.id), &said) {
                 match self.admin.set(&camera.id, change).await {
                     Ok(now) => {
                         let main = now.main.path.unwrap_or_default();
@@ -82,24 +86,40 @@ fn path(status: &CameraStatus, key: &str) -> Option<String> {
 }
 
 /// The change that fills a record in; `None` when there is nothing to fill in.
-fn fill(camera: &Camera, main: Option<&str>, sub: Option<&str>) -> Option<CameraChange> {
+fn fill(camera: &Camera, before: Option<&Said>, said: &Said) -> Option<CameraChange> {
     let Access::Tunnel { .. } = camera.access else {
         return None;
     };
+    // Empty, or what the camera itself said before.
+    let free = |set: Option<&String>, before: Option<&String>, now: &String| match set {
+        None => true,
+        Some(set) => before == Some(set) && now != set,
+    };
+    let before = before.map_or((None, None), |(main, sub)| (main.as_ref(), sub.as_ref()));
+    let main = said.0.as_ref();
     let main = main
-        .filter(|_| camera.main.path.is_none())
+        .filter(|path| free(camera.main.path.as_ref(), before.0, path))
         .map(|path| Source {
-            path: Some(path.to_owned()),
+            path: Some(path.clone()),
             ..camera.main.clone()
         });
     // One path for both would be one stream recorded twice.
     let own = main.as_ref().unwrap_or(&camera.main).path.clone();
+    let set = camera.sub.as_ref();
+    let sub = said.1.as_ref();
     let sub = sub
-        .filter(|path| camera.sub.is_none() && own.as_deref() != Some(*path))
-        .map(|path| Source {
-            path: Some(path.to_owned()),
-            login: camera.main.login.clone(),
-            allow_basic: camera.main.allow_basic,
+        .filter(|path| own.as_ref() != Some(*path))
+        .filter(|path| match set {
+            None => true,
+            Some(set) => free(set.path.as_ref(), before.1, path),
+        })
+        .map(|path| {
+            let like = set.unwrap_or(&camera.main);
+            Source {
+                path: Some(path.clone()),
+                login: like.login.clone(),
+                allow_basic: like.allow_basic,
+            }
         });
     let empty = main.is_none() && sub.is_none();
     (!empty).then(|| CameraChange {
@@ -141,16 +161,41 @@ mod tests {
         }
     }
 
-    fn filled(
-        camera: &Camera,
-        main: Option<&str>,
-        sub: Option<&str>,
-    ) -> (Option<String>, Option<String>) {
-        let mut now = camera.clone();
-        if let Some(change) = fill(camera, main, sub) {
-            change.apply(&mut now);
+    fn said(main: Option<&str>, sub: Option<&str>) -> Said {
+        (main.map(str::to_owned), sub.map(str::to_owned))
+    }
+
+    fn filled(camera: &Camera, main: Option<&str>, sub: Option<&str>) -> Said {
+        followed(camera, None, &said(main, sub))
+    }
+
+    fn followed(camera: &Camera, before: Option<&Said>, now: &Said) -> Said {
+        let mut changed = camera.clone();
+        if let Some(change) = fill(camera, before, now) {
+            change.apply(&mut changed);
         }
-        (now.main.path, now.sub.and_then(|sub| sub.path))
+        (changed.main.path, changed.sub.and_then(|sub| sub.path))
+    }
+
+    #[test]
+    fn a_path_that_was_the_camera_s_own_word_follows_it_and_the_operator_s_does_not() {
+        let thingino = said(Some("/ch0"), Some("/ch1"));
+        let openipc = said(Some("/stream=0"), Some("/stream=1"));
+        let filled_in = camera(Some("/ch0"), Some("/ch1"));
+        assert_eq!(followed(&filled_in, Some(&thingino), &openipc), openipc);
+        assert!(fill(&filled_in, Some(&thingino), &thingino).is_none());
+        let own = camera(Some("/own"), Some("/ch1"));
+        assert_eq!(
+            followed(&own, Some(&thingino), &openipc),
+            said(Some("/own"), Some("/stream=1"))
+        );
+        // Nothing is known of before: the server was restarted meanwhile. What is set stands.
+        assert!(fill(&filled_in, None, &openipc).is_none());
+        // A sub-stream that is gone stays in the record: nothing better is known.
+        assert_eq!(
+            followed(&filled_in, Some(&thingino), &said(Some("/stream=0"), None)),
+            said(Some("/stream=0"), Some("/ch1"))
+        );
     }
 
     #[test]
@@ -166,7 +211,7 @@ mod tests {
             (Some("/ch0".into()), None)
         );
         let set = camera(Some("/own"), Some("/small"));
-        assert!(fill(&set, Some("/ch0"), Some("/ch1")).is_none());
+        assert!(fill(&set, None, &said(Some("/ch0"), Some("/ch1"))).is_none());
         let half = camera(Some("/own"), None);
         assert_eq!(
             filled(&half, Some("/ch0"), Some("/ch1")),
@@ -180,7 +225,7 @@ mod tests {
             ..camera(None, None)
         };
         assert!(
-            fill(&lan, Some("/ch0"), None).is_none(),
+            fill(&lan, None, &said(Some("/ch0"), None)).is_none(),
             "only an operator sets where a camera in the own network is"
         );
     }

@@ -184,13 +184,23 @@ pub(crate) async fn a_revoked_or_expired_token_makes_nothing<B: EnrollTokens + E
     book.enroll(asks(token.reveal(), &key(20)))
         .await
         .expect("what it made stays");
-    let copied = issue(book, new(TokenMakes::Camera(id("porch")))).await;
+    // A copy of a spent file is told of whenever it comes: who has it should not.
+    let copied = issue(book, new(TokenMakes::Camera(id("copied")))).await;
     book.enroll(asks(&copied, &key(23))).await.unwrap();
+    let ours = book.list(&TenantId::home()).await.unwrap();
+    let ours = ours.iter().find(|it| it.cameras == [id("copied")]).unwrap();
+    book.revoke(&TenantId::home(), ours.id).await.unwrap();
+    let expires = issue(book, new(TokenMakes::Camera(id("expired")))).await;
+    book.enroll(asks(&expires, &key(24))).await.unwrap();
     let token = issue(book, batch("late", 2)).await;
     later(86_400_001);
-    // A copy of a card tells of itself as long as the token is known.
-    let spent = book.enroll(asks(&copied, &key(24))).await;
-    assert!(matches!(spent, Err(EnrollError::Spent { .. })), "{spent:?}");
+    for (copy, camera) in [(&copied, id("copied")), (&expires, id("expired"))] {
+        let refused = book.enroll(asks(copy, &key(25))).await;
+        assert!(
+            matches!(&refused, Err(EnrollError::Spent { camera: Some(told) }) if *told == camera),
+            "{camera}: {refused:?}"
+        );
+    }
     let refused = book.enroll(asks(&token, &key(22))).await;
     assert!(
         matches!(refused, Err(EnrollError::Refused("expired"))),

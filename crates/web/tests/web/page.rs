@@ -292,11 +292,11 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     browser.wait_for(".notice", SOON).await.unwrap();
     let notice = browser.text(".notice").await.unwrap();
     assert!(notice.ends_with("nothing was recorded there"), "{notice}");
-    let resumed = house.before(60).as_millis();
+    let resumed = house.before(70).as_millis();
     shows(&browser, resumed, resumed + 8_000).await;
 
     // A deep link, three seconds before a gap of four minutes.
-    let before = house.before(303);
+    let before = house.before(313);
     open(&browser, &house, &format!("{DOOR}&t={before}")).await;
     let start = before.as_millis();
     shows(&browser, start - 200, start + 4_000).await;

@@ -106,8 +106,8 @@ async fn live_pictures_follow_each_other_in_order() {
 #[tokio::test]
 async fn recorded_pictures_wait_for_credit_and_a_gap_is_told() {
     let house = scene::house().await;
-    // Two seconds before the gap of a restart that ended a minute ago.
-    let stream = format!("play?from={}", house.before(302));
+    // Two seconds before the gap of a restart that ended 70 s ago.
+    let stream = format!("play?from={}", house.before(312));
     let mut socket = open(&house, "vera", &stream).await;
     let nothing = timeout(Duration::from_millis(300), socket.next()).await;
     assert!(
@@ -147,7 +147,7 @@ async fn recorded_pictures_wait_for_credit_and_a_gap_is_told() {
 async fn a_store_that_is_far_away_is_waited_for() {
     let house = scene::house().await;
     *house.archive.slow.lock().unwrap() = Duration::from_millis(700);
-    let stream = format!("play?from={}", house.before(302));
+    let stream = format!("play?from={}", house.before(312));
     let mut socket = open(&house, "vera", &stream).await;
     want(&mut socket, 2).await;
     begin(&mut socket).await;

@@ -327,8 +327,8 @@ proptest! {
 
     /// Connections, losses, faults of the API server, Leases that run out, cameras that are made again.
     ///
-    /// Of five runs, with 2,100 cases in all, one did not end within two minutes on a busy machine; which case it was is not known, since it was
-    /// looking for a smaller one. A case that fails is told as it is now (docs/design/cluster.md).
+    /// About one case in two thousand hangs; which, and whether the product or the monitor of this test spins there, is not known
+    /// (docs/design/cluster.md).
     #[test]
     #[ignore = "long: six hundred cases take two minutes"]
     fn one_serves_no_spool_is_lost_and_everything_ends(steps in proptest::collection::vec(step(), 1..20)) {

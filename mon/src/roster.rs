@@ -69,8 +69,8 @@ impl Watch {
         }
     }
 
-    /// Cancelled when by a fault of ours nobody looks at the alarms, or tells them, any more. Tunnels and recordings go on: whoever owns the process
-    /// decides.
+    /// Cancelled when nobody looks at the alarms, or tells them, any more: after the stop, or before it by a fault of ours. Then tunnels and recordings
+    /// go on, and whoever owns the process decides.
     pub fn broken(&self) -> CancellationToken {
         self.broken.clone()
     }
@@ -95,13 +95,13 @@ impl Watch {
         let watching = alarm_task::watch(Arc::clone(&self.shared), cancel.clone());
         let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports));
         let living = live(Arc::clone(&self.shared), Arc::clone(&ports), cancel.clone());
-        let watching = tokio::spawn(guarded(watching, &cancel, &self.broken).in_current_span());
+        let watching = tokio::spawn(guarded(watching, &self.broken).in_current_span());
         // Without a channel there is nothing to do, and it ends at once.
         let telling = match ports.notifier.reaches_anybody() {
-            true => tokio::spawn(guarded(telling, &cancel, &self.broken).in_current_span()),
+            true => tokio::spawn(guarded(telling, &self.broken).in_current_span()),
             false => tokio::spawn(telling.in_current_span()),
         };
-        let living = tokio::spawn(guarded(living, &cancel, &self.broken).in_current_span());
+        let living = tokio::spawn(guarded(living, &self.broken).in_current_span());
         roster.run(&cancel).await;
         let report = roster.stop().await;
         let _ = (watching.await, living.await);
@@ -117,21 +117,12 @@ impl Watch {
     }
 }
 
-/// Cancels `broken` if the task ends, or panics, before `cancel` is cancelled.
+/// Cancels `broken` when the task ends, or panics.
 fn guarded<F: Future>(
     task: F,
-    cancel: &CancellationToken,
     broken: &CancellationToken,
 ) -> impl Future<Output = F::Output> + use<F> {
-    struct Guard(CancellationToken, CancellationToken);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            if !self.0.is_cancelled() {
-                self.1.cancel();
-            }
-        }
-    }
-    let guard = Guard(cancel.clone(), broken.clone());
+    let guard = broken.clone().drop_guard();
     async move {
         let _guard = guard;
         task.await

@@ -175,6 +175,17 @@ impl Phase {
         })
     }
 
+    /// The same for what runs elsewhere: `ended` is cancelled when it is over.
+    pub fn needs(&self, name: impl Into<Cow<'static, str>>, ended: CancellationToken) {
+        let stop = self.token();
+        self.spawn_vital(name, async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = ended.cancelled() => {}
+            }
+        });
+    }
+
     /// The names of the tasks that run now, sorted, at most 16, and how many there are in all.
     #[must_use]
     pub fn running(&self) -> (Vec<String>, usize) {
@@ -346,6 +357,19 @@ impl Drain {
         self.broken.clone()
     }
 
+    /// Waits for what ends the process: SIGTERM, SIGINT, or a vital task that ended before its time. SIGHUP runs `reload` and waits on.
+    pub async fn due(&self, signals: &mut Signals, mut reload: impl FnMut()) {
+        loop {
+            tokio::select! {
+                () = self.broken.cancelled() => return,
+                signal = signals.next() => match signal {
+                    Stop::Reload => reload(),
+                    Stop::Drain | Stop::Abort => return,
+                },
+            }
+        }
+    }
+
     /// Cancel it on [`Stop::Abort`]: what is left of the drain then takes one second per phase at most.
     #[must_use]
     pub fn abort_token(&self) -> CancellationToken {
@@ -446,6 +470,16 @@ mod tests {
         phase.spawn("one of many", async { panic!("a test's panic") });
         tokio::task::yield_now().await;
         assert!(!broken.is_cancelled());
+        let elsewhere = CancellationToken::new();
+        phase.needs("uploader", elsewhere.clone());
+        tokio::task::yield_now().await;
+        assert!(!broken.is_cancelled());
+        elsewhere.cancel();
+        broken.cancelled().await;
+        assert!(drain.run().await.is_clean());
+
+        let mut drain = Drain::new();
+        let (phase, broken) = (drain.phase("doors", SECOND), drain.broken());
         phase.spawn_vital("ssh", async { panic!("a test's panic") });
         broken.cancelled().await;
         assert!(drain.run().await.is_clean());

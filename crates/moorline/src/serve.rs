@@ -40,7 +40,7 @@ use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_base::net::OpenFiles;
-use moorline_base::shutdown::{Drain, Signals, Stop};
+use moorline_base::shutdown::{Drain, Signals};
 use moorline_base::{admin, net};
 use moorline_core::camera::Login;
 use moorline_proxy::{Candidate, Candidates, DoorConfig, ProxyMetrics, RelayConfig};
@@ -309,15 +309,8 @@ impl Server {
     /// that whoever looks after it starts it again.
     pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
         let broken = self.drain.broken();
-        loop {
-            tokio::select! {
-                () = broken.cancelled() => break,
-                signal = signals.next() => match signal {
-                    Stop::Reload => self.reload.run(),
-                    Stop::Drain | Stop::Abort => break,
-                },
-            }
-        }
+        let reload = || self.reload.run();
+        self.drain.due(&mut signals, reload).await;
         self.stop(&mut signals).await?;
         anyhow::ensure!(
             !broken.is_cancelled(),

@@ -181,14 +181,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     // The monitor is never told to stop, which would drain every camera's pods: its tunnels end, cameras call another replica, and what does not
     // come back is the janitor's. It ends with the process.
     let never = CancellationToken::new();
-    let (broken, stop) = (watch.broken(), role.work.token());
-    let watching = tokio::spawn(async move { watch.run(ports, never).await });
-    role.work.spawn_vital("monitor", async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = broken.cancelled() => {}
-            _ = watching => {}
-        }
+    let broken = watch.broken();
+    role.work.needs("monitor", broken.clone());
+    tokio::spawn(async move {
+        let _guard = broken.drop_guard();
+        watch.run(ports, never).await
     });
     let showing = tunnel.clone();
     let budget = cluster.stop.get().saturating_sub(AFTER_TUNNELS);

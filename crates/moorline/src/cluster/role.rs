@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use moorline_base::clock::SystemClock;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::logging::{self, Format, LogHandle};
-use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
+use moorline_base::shutdown::{Drain, Phase, Signals};
 use moorline_base::{SharedClock, admin, net};
 use moorline_gateway::{ServerTls, TlsFiles};
 use moorline_kube::{Client, FrontDoorAccount, KubeDirectory, KubeIdentities, PodCache, connect};
@@ -152,12 +152,7 @@ impl Role {
         });
         ready.ready();
         let broken = drain.broken();
-        loop {
-            tokio::select! {
-                () = broken.cancelled() => break,
-                stop = signals.next() => if stop != Stop::Reload { break },
-            }
-        }
+        drain.due(&mut signals, || ()).await;
         ready.not_ready("stopping");
         tracing::info!("draining");
         let report = drain.run_with(&mut signals).await;

@@ -187,13 +187,7 @@ impl<'a> Tasks<'a> {
             notifier: engine.notifier,
             audit: registry.audit(),
         };
-        let (broken, stop) = (watch.broken(), self.cameras.token());
-        self.cameras.spawn_vital("alarms", async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = broken.cancelled() => {}
-            }
-        });
+        self.cameras.needs("alarms", watch.broken());
         let stop = self.cameras.token();
         self.cameras.spawn_vital("monitor", async move {
             let report = watch.run(ports, stop).await;
@@ -202,13 +196,7 @@ impl<'a> Tasks<'a> {
             }
             tunnel.shutdown(CLOSE_DOORS).await;
         });
-        let (ended, stop) = (self.parts.archive.ended(), self.uploads.token());
-        self.uploads.spawn_vital("uploads", async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = ended.cancelled() => {}
-            }
-        });
+        self.uploads.needs("uploads", self.parts.archive.ended());
         let archive = self.parts.archive.clone();
         let (stop, budget) = (self.uploads.token(), self.settings.archive.drain.get());
         self.uploads.spawn("uploader", async move {

@@ -291,9 +291,7 @@ async fn the_signer_signs_an_archivers_own_keys_alone() {
     let yard = tenant.camera("yard", 191).await;
     let _yard = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
-    let archive = tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    let archive = tenant.until_stored(&yard).await;
     let [relay, archiver] = tenant.pair(&yard).await;
     let good = tenant.token_for(&archiver, Inside::Signer).await;
     let relays = tenant.token_for(&relay, Inside::Signer).await;

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::{
     powers::{documents, strange},
-    support::{Moorline, lab_values, now_us},
+    support::{Moorline, established, lab_values, now_us},
 };
 
 /// A release that is rendered and never installed.
@@ -243,14 +243,7 @@ async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
         .unwrap();
     cluster.apply(&monitoring()).await.unwrap();
     for plural in ["podmonitors", "prometheusrules"] {
-        let resource = format!("crd/{plural}.monitoring.coreos.com");
-        let words = [
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            &resource,
-        ];
-        cluster.kubectl(&words).await.unwrap();
+        established(cluster, &format!("{plural}.monitoring.coreos.com")).await;
     }
 
     helm.run(&["lint", "--strict", "charts/moorline-crds"])
@@ -411,14 +404,7 @@ async fn an_upgrade_to_other_values_and_back_touches_no_pod_of_a_camera() {
         assert_eq!(policy.is_null(), name == "after", "{policy:#}");
         let done = now_us();
         tenant.until_recorded(&yard).await;
-        let archive = tenant.until_goes_on(&yard, done).await;
-        archive.pictures(&moorline.bucket, yard.number).await;
-        let strange: Vec<_> = archive
-            .causes()
-            .into_iter()
-            .filter(|cause| cause != "tunnel_down")
-            .collect();
-        assert_eq!(strange, Vec::<String>::new(), "{archive:#?}");
+        tenant.goes_on(&yard, done, &["tunnel_down"]).await;
         assert_eq!(
             tenant.pair(&yard).await,
             pods,

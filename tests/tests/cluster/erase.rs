@@ -84,8 +84,7 @@ async fn a_camera_that_records_is_removed_with_all_that_was_recorded_and_no_othe
     let mut call = yard.call(&moorline, &first);
     let _gate = gate.call(&moorline, &second);
     for camera in [&yard, &gate] {
-        let some = |archive: &Archive| !archive.segments.is_empty();
-        tenant.until_archived(camera, "a segment", some).await;
+        tenant.until_stored(camera).await;
     }
     let id = format!("{}/yard", tenant.name);
     moorline

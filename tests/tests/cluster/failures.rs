@@ -8,23 +8,7 @@ use moorline_testkit::{
     cluster::SOON,
 };
 
-use crate::support::{Archive, Camera, Moorline, Tenant, assert_in_order, longest_silence, now_us};
-
-/// Checks what is stored once recording has gone on after `instant`: complete or explained, by these causes alone.
-async fn goes_on(
-    moorline: &Moorline,
-    tenant: &Tenant<'_>,
-    camera: &Camera,
-    instant: u64,
-    causes: &[&str],
-) -> Archive {
-    let archive = tenant.until_goes_on(camera, instant).await;
-    archive.pictures(&moorline.bucket, camera.number).await;
-    let mut strange = archive.causes();
-    strange.retain(|cause| !causes.contains(&cause.as_str()));
-    assert_eq!(strange, Vec::<String>::new(), "{archive:#?}");
-    archive
-}
+use crate::support::{Archive, Camera, Moorline, assert_in_order, longest_silence, now_us};
 
 /// The longest time without a picture since `instant`.
 async fn missing(
@@ -53,14 +37,9 @@ async fn a_replica_that_is_cut_off_from_the_api_server_does_no_harm() {
     call.child.signal(Signal::KILL);
     call.child.wait(SOON).await.unwrap();
     let _call = yard.call(&moorline, &second);
-    tenant
-        .until(&yard, "held by the other replica", |camera| {
-            let session = &camera["status"]["session"];
-            (session["generation"] == 2 && session["mon"] == second.name).then_some(())
-        })
-        .await;
+    tenant.until_held(&yard, 2, &second.name).await;
     // Longer than the grace that the other still believes in, and than its Lease lasts.
-    goes_on(&moorline, &tenant, &yard, now_us(), &["tunnel_down"]).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     let object = format!("lease/{}", first.name);
     let renewed = async || {
         let lease = moorline.system.get(&[&object]).await.unwrap();
@@ -69,11 +48,11 @@ async fn a_replica_that_is_cut_off_from_the_api_server_does_no_harm() {
     let last = renewed().await;
     yard.filmed(400).await;
     assert_eq!(renewed().await, last, "it is not cut off");
-    goes_on(&moorline, &tenant, &yard, now_us(), &["tunnel_down"]).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     cut.now();
     moorline.until_ready().await;
     yard.filmed(100).await;
-    goes_on(&moorline, &tenant, &yard, now_us(), &["tunnel_down"]).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     assert_eq!(tenant.pair(&yard).await, pods, "no pod was touched");
     let seen = tenant.until_recorded(&yard).await;
     let session = &seen["status"]["session"];
@@ -99,9 +78,7 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
     let _call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
     let [relay, archiver] = tenant.pair(&yard).await;
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
 
     let list = ["pods", "-l", "app.kubernetes.io/component=signer"];
     let signers = moorline.system.get(&list).await.unwrap();
@@ -123,7 +100,7 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
         "stored without a signer: {stored}, {waiting}"
     );
     stopped.clear();
-    let archive = goes_on(&moorline, &tenant, &yard, now_us(), &[]).await;
+    let archive = tenant.goes_on(&yard, now_us(), &[]).await;
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     assert_in_order(&pictures, yard.number);
 
@@ -131,7 +108,7 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
     let instant = now_us();
     yard.filmed(200).await;
     still.now();
-    let archive = goes_on(&moorline, &tenant, &yard, now_us(), &["overrun"]).await;
+    let archive = tenant.goes_on(&yard, now_us(), &["overrun"]).await;
     println!(
         "without archiver: {:?}",
         missing(&moorline, &archive, &yard, instant).await
@@ -145,7 +122,7 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
     .await;
     still.now();
     let known = ["overrun", "camera_silent", "rtsp_error", "tunnel_down"];
-    let archive = goes_on(&moorline, &tenant, &yard, now_us(), &known).await;
+    let archive = tenant.goes_on(&yard, now_us(), &known).await;
     println!(
         "without relay: {:?}, {:?}",
         missing(&moorline, &archive, &yard, instant).await,
@@ -168,14 +145,12 @@ async fn a_relay_without_memory_comes_back_and_its_owner_is_told_when_it_is_no_a
     let yard = tenant.camera("yard", 221).await;
     let _call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
     let [relay, archiver] = tenant.pair(&yard).await;
     moorline.exhaust(&relay, 47).await;
     tenant.until_restarted(&yard, &relay).await;
     let known = ["restart"];
-    goes_on(&moorline, &tenant, &yard, now_us(), &known).await;
+    tenant.goes_on(&yard, now_us(), &known).await;
 
     let [again, _] = tenant.pair(&yard).await;
     moorline.exhaust(&again, 47).await;
@@ -184,7 +159,7 @@ async fn a_relay_without_memory_comes_back_and_its_owner_is_told_when_it_is_no_a
     let event = tenant.until_event(&yard, "OutOfMemory").await;
     assert_eq!(event["type"], "Warning", "{event:#}");
     tenant.until_recorded(&yard).await;
-    let archive = goes_on(&moorline, &tenant, &yard, now_us(), &known).await;
+    let archive = tenant.goes_on(&yard, now_us(), &known).await;
     println!("out of memory twice: {:?}", archive.causes());
     let [relay_now, archiver_now] = tenant.pair(&yard).await;
     assert_eq!((relay_now.uid, archiver_now), (relay.uid, archiver));
@@ -211,9 +186,7 @@ async fn a_drained_node_is_left_with_everything_stored() {
     let pods = tenant.pair(&yard).await;
     cordon.now();
     assert!(pods.iter().all(|pod| pod.node == "n2"), "{pods:?}");
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
 
     let cordon = moorline.cordon("n2").await;
     let drained = now_us();
@@ -229,7 +202,7 @@ async fn a_drained_node_is_left_with_everything_stored() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let took = Duration::from_micros(now_us() - drained);
-    let archive = goes_on(&moorline, &tenant, &yard, now_us(), &["restart"]).await;
+    let archive = tenant.goes_on(&yard, now_us(), &["restart"]).await;
     let left = missing(&moorline, &archive, &yard, drained).await;
     println!(
         "drained in {took:?}, missing {left:?}, {:?}",

@@ -135,9 +135,7 @@ async fn a_person_browses_and_exports_what_was_recorded_of_the_own_tenant_alone(
     assert!(pictures.len() > 250, "{} pictures", pictures.len());
     assert!(pictures[0].sent_us > called);
 
-    other
-        .until_archived(&gate, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    other.until_stored(&gate).await;
     for what in ["", "/segments", "/export", "/poster"] {
         let path = format!("{}{what}{range}", of(&other, &gate));
         let answer = anna.ask("GET", &path, None).await;

@@ -27,9 +27,7 @@ async fn a_flap_shorter_than_grace_keeps_the_pods_and_costs_one_gap() {
         tenant.until_recorded(camera).await;
     }
     let pods = tenant.pair(&yard).await;
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
 
     call.child.signal(Signal::KILL);
     call.child.wait(SOON).await.unwrap();

@@ -24,9 +24,7 @@ async fn a_store_that_was_away_gets_everything_once_it_is_back() {
     let yard = tenant.camera("yard", 101).await;
     let _call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
     moorline.bucket.away().await;
     // Three segments' worth.
     yard.filmed(300).await;
@@ -186,9 +184,7 @@ async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
     let pods = tenant.pair(&yard).await;
     cordon.now();
     assert!(pods.iter().all(|pod| pod.node == "n2"), "{pods:?}");
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
     let (cluster, lab) = (moorline.cluster(), moorline.cluster().lab().unwrap());
     let since = now_us();
     let lost = lab.node(2).lose(Loss::Freeze).await.unwrap();

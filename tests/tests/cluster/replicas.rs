@@ -4,32 +4,10 @@ use std::time::Duration;
 
 use moorline_testkit::{child::Signal, cluster::SOON};
 
-use crate::support::{Camera, Moorline, Tenant, now_us};
+use crate::support::{Moorline, now_us};
 
 /// From the order to the end of the old session, with room for a busy machine: the bar of the design is 1 s.
 const TAKEN_OVER: Duration = Duration::from_secs(5);
-
-/// Waits for pictures in the bucket that were sent after `instant`, and checks the archive.
-async fn goes_on(moorline: &Moorline, tenant: &Tenant<'_>, camera: &Camera, instant: u64) {
-    let archive = tenant.until_goes_on(camera, instant).await;
-    archive.pictures(&moorline.bucket, camera.number).await;
-    let strange: Vec<_> = archive
-        .causes()
-        .into_iter()
-        .filter(|cause| cause != "tunnel_down")
-        .collect();
-    assert_eq!(strange, Vec::<String>::new(), "{archive:#?}");
-}
-
-/// The generation and holder of a camera.
-async fn until_held(tenant: &Tenant<'_>, camera: &Camera, generation: u64, mon: &str) {
-    tenant
-        .until(camera, "the newer session", |camera| {
-            let session = &camera["status"]["session"];
-            (session["generation"] == generation && session["mon"] == mon).then_some(())
-        })
-        .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_replica_takes_over_from_a_stopped_dbclient() {
@@ -46,7 +24,7 @@ async fn another_replica_takes_over_from_a_stopped_dbclient() {
     old.child.freeze();
     let called = now_us();
     let _new = yard.call(&moorline, &second);
-    until_held(&tenant, &yard, 2, &second.name).await;
+    tenant.until_held(&yard, 2, &second.name).await;
     let held = Duration::from_micros(now_us() - called);
     assert!(held < TAKEN_OVER, "claimed after {held:?}");
     // The old one was ended by the other replica, which it sees as soon as it looks.
@@ -56,7 +34,7 @@ async fn another_replica_takes_over_from_a_stopped_dbclient() {
         !status.success(),
         "the old dbclient believes that all is well"
     );
-    goes_on(&moorline, &tenant, &yard, now_us()).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     assert_eq!(tenant.pair(&yard).await, pods, "a takeover touches no pod");
 }
 
@@ -74,8 +52,8 @@ async fn a_replica_that_dies_leaves_its_cameras_to_the_other() {
     moorline.signal(&first.node, &first.uid, "KILL").await;
     call.child.wait(SOON).await.unwrap();
     let _call = yard.call(&moorline, &second);
-    until_held(&tenant, &yard, 2, &second.name).await;
-    goes_on(&moorline, &tenant, &yard, now_us()).await;
+    tenant.until_held(&yard, 2, &second.name).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     assert_eq!(tenant.pair(&yard).await, pods, "its death touches no pod");
     moorline.until_ready().await;
 }
@@ -92,18 +70,13 @@ async fn a_replica_that_died_drains_what_does_not_come_back() {
     let mut call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
     tenant.pair(&yard).await;
-    tenant
-        .until_archived(&yard, "a segment", |archive| !archive.segments.is_empty())
-        .await;
+    tenant.until_stored(&yard).await;
     moorline.signal(&first.node, &first.uid, "KILL").await;
     call.child.wait(SOON).await.unwrap();
     let died = now_us();
     let seen = tenant.until_gone(&yard).await;
     assert_eq!(seen["status"]["session"]["generation"], 1, "{seen:#}");
-    moorline_testkit::eventually("its pods' end", SOON, || async {
-        tenant.pods(&yard).await.is_empty().then_some(())
-    })
-    .await;
+    tenant.until_without_pods(&yard).await;
     let archive = tenant.archive(&yard);
     archive.assert_covered();
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
@@ -144,7 +117,7 @@ async fn a_rollout_of_mon_under_live_tunnels_touches_no_pod_of_a_camera() {
     let done = now_us();
     for ((camera, _), pods) in cameras.iter().zip(pods) {
         tenant.until_recorded(camera).await;
-        goes_on(&moorline, &tenant, camera, done).await;
+        tenant.goes_on(camera, done, &["tunnel_down"]).await;
         assert_eq!(tenant.pair(camera).await, pods);
     }
 }
@@ -163,13 +136,13 @@ async fn a_stopped_replica_is_taken_over_from_and_lets_go_when_it_runs_again() {
     let pods = tenant.pair(&yard).await;
     let stopped = moorline.stop(&first.node, &first.uid).await;
     let _new = yard.call(&moorline, &second);
-    until_held(&tenant, &yard, 2, &second.name).await;
-    goes_on(&moorline, &tenant, &yard, now_us()).await;
+    tenant.until_held(&yard, 2, &second.name).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     stopped.now();
     old.child.wait(SOON).await.unwrap();
-    goes_on(&moorline, &tenant, &yard, now_us()).await;
+    tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     assert_eq!(tenant.pair(&yard).await, pods);
-    until_held(&tenant, &yard, 2, &second.name).await;
+    tenant.until_held(&yard, 2, &second.name).await;
     moorline.until_ready().await;
 }
 

@@ -54,6 +54,23 @@ impl<'a> Fleet<'a> {
         let list = self.tenant.space.get(&["cameras"]).await.unwrap();
         list["items"].as_array().cloned().unwrap_or_default()
     }
+
+    /// The ids of the pods that run.
+    async fn running(&self) -> Vec<String> {
+        let list = self.tenant.space.get(&["pods"]).await.unwrap();
+        let all = list["items"].as_array().into_iter().flatten();
+        let run = all.filter(|pod| pod["status"]["phase"] == "Running");
+        let mut uids: Vec<_> = run
+            .map(|pod| {
+                pod["metadata"]["uid"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect();
+        uids.sort();
+        uids
+    }
 }
 
 /// How many objects of that kind the API server has, without listing them.
@@ -235,23 +252,4 @@ async fn two_thousand_cameras_come_up_and_outlive_a_replica() {
         || async { (count(&moorline, "/api/v1/pods").await <= pods).then_some(()) },
     )
     .await;
-}
-
-impl Fleet<'_> {
-    /// The ids of the pods that run.
-    async fn running(&self) -> Vec<String> {
-        let list = self.tenant.space.get(&["pods"]).await.unwrap();
-        let all = list["items"].as_array().into_iter().flatten();
-        let run = all.filter(|pod| pod["status"]["phase"] == "Running");
-        let mut uids: Vec<_> = run
-            .map(|pod| {
-                pod["metadata"]["uid"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned()
-            })
-            .collect();
-        uids.sort();
-        uids
-    }
 }

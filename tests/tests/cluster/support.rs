@@ -32,7 +32,7 @@ pub(crate) use camera::{Call, Camera};
 pub(crate) use door::{people, people_at};
 pub(crate) use http::Person;
 pub(crate) use inside::Inside;
-pub(crate) use moorline::{GRACE, Moorline, Replica, lab_values, store_key};
+pub(crate) use moorline::{GRACE, Moorline, Replica, established, lab_values, store_key};
 pub(crate) use player::ffmpeg;
 pub(crate) use stamps::{assert_in_order, exported};
 pub(crate) use tenant::{Pod, Tenant};

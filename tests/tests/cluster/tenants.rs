@@ -34,10 +34,7 @@ async fn a_tenant_is_suspended_resumed_and_removed_under_live_tunnels() {
     let seen = tenant.until_gone(&yard).await;
     let away = &seen["status"]["away"];
     assert_eq!(away["cause"], "disabled", "{seen:#}");
-    moorline_testkit::eventually("its pods' end", SOON, || async {
-        tenant.pods(&yard).await.is_empty().then_some(())
-    })
-    .await;
+    tenant.until_without_pods(&yard).await;
     let archive = tenant.archive(&yard);
     archive.assert_covered();
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;

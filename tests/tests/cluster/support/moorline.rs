@@ -179,6 +179,18 @@ pub(crate) fn lab_values(cluster: &Cluster) -> Value {
     })
 }
 
+/// Waits until the API server takes resources of this definition.
+pub(crate) async fn established(cluster: &Cluster, definition: &str) {
+    let resource = format!("crd/{definition}");
+    let words = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=30s",
+        &resource,
+    ];
+    cluster.kubectl(&words).await.unwrap();
+}
+
 async fn install(cluster: &Cluster, system: &Namespace) {
     cluster
         .apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -213,14 +225,7 @@ async fn install(cluster: &Cluster, system: &Namespace) {
     std::fs::write(&file, lab_values(cluster).to_string()).unwrap();
     helm(cluster, "moorline-crds", &[]).await;
     for kind in ["cameras", "cameraclasses", "tenants"] {
-        let resource = format!("crd/{kind}.moorline.dev");
-        let words = [
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            &resource,
-        ];
-        cluster.kubectl(&words).await.unwrap();
+        established(cluster, &format!("{kind}.moorline.dev")).await;
     }
     let file = file.display().to_string();
     helm(

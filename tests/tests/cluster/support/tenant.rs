@@ -107,6 +107,23 @@ impl Tenant<'_> {
         .await
     }
 
+    /// Waits until this replica holds a camera, under this generation.
+    pub(crate) async fn until_held(&self, camera: &Camera, generation: u64, mon: &str) {
+        self.until(camera, "the newer session", |camera| {
+            let session = &camera["status"]["session"];
+            (session["generation"] == generation && session["mon"] == mon).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until none of a camera's pods is there.
+    pub(crate) async fn until_without_pods(&self, camera: &Camera) {
+        moorline_testkit::eventually("its pods' end", SOON, || async {
+            self.pods(camera).await.is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the condition WorkloadsReady does not hold for this reason; gives its message.
     pub(crate) async fn until_told(&self, camera: &Camera, reason: &str) -> String {
         self.until(camera, reason, |camera| {
@@ -195,6 +212,12 @@ impl Tenant<'_> {
         .await
     }
 
+    /// Waits until the first segment of a camera is in the bucket.
+    pub(crate) async fn until_stored(&self, camera: &Camera) -> Archive {
+        self.until_archived(camera, "a segment", |archive| !archive.segments.is_empty())
+            .await
+    }
+
     /// Waits until a segment that begins after `instant` (microseconds) is in the bucket, and everything before it: several uploads are under way at
     /// once, and the newest may overtake what waits in the spool.
     pub(crate) async fn until_goes_on(&self, camera: &Camera, instant: u64) -> Archive {
@@ -202,6 +225,16 @@ impl Tenant<'_> {
             archive.goes_on_after(instant) && archive.uncovered().is_none()
         })
         .await
+    }
+
+    /// Checks what is stored once recording has gone on after `instant`: complete or explained, by these causes alone.
+    pub(crate) async fn goes_on(&self, camera: &Camera, instant: u64, causes: &[&str]) -> Archive {
+        let archive = self.until_goes_on(camera, instant).await;
+        archive.pictures(&self.moorline.bucket, camera.number).await;
+        let mut strange = archive.causes();
+        strange.retain(|cause| !causes.contains(&cause.as_str()));
+        assert_eq!(strange, Vec::<String>::new(), "{archive:#?}");
+        archive
     }
 }
 

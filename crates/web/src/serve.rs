@@ -407,7 +407,7 @@ mod tests {
         let guest = Guest {
             from: From {
                 peer: None,
-                place: Crowd::admit(&crowd, IpAddr::from([192, 0, 2, 1])),
+                place: crowd.admit(IpAddr::from([192, 0, 2, 1])),
             },
             // The handshake took 15 s.
             since: clock.monotonic(),

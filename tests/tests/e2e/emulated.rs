@@ -113,10 +113,3 @@ fn causes(view: &Value) -> Vec<String> {
     let causes = causes.iter().filter_map(|gap| gap[0]["cause"].as_str());
     causes.map(str::to_owned).collect()
 }
-
-/// A number that the agent says of itself.
-fn said(view: &Value, name: &str) -> Option<u64> {
-    let all = view["status"]["said"].as_array()?;
-    let said = all.iter().find(|said| said[0] == name)?;
-    said[1].as_str()?.parse().ok()
-}

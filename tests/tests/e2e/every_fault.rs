@@ -194,6 +194,15 @@ async fn well(server: &Server) -> Device {
     well
 }
 
+async fn all_move_on(server: &Server, patients: &[Patient]) {
+    join_all(
+        patients
+            .iter()
+            .map(|patient| server.moves_on(&patient.name)),
+    )
+    .await;
+}
+
 #[test]
 fn no_fault_is_forgotten() {
     let fatal = FATAL.iter().map(|(fault, ..)| fault);
@@ -253,12 +262,7 @@ async fn what_damages_pictures_costs_them_while_it_lasts() {
         patient.faults = faults;
         patients.push(patient);
     }
-    join_all(
-        patients
-            .iter()
-            .map(|patient| server.moves_on(&patient.name)),
-    )
-    .await;
+    all_move_on(&server, &patients).await;
     join_all(patients.iter().map(|patient| falls_ill(&server, patient))).await;
     nothing_happened_to_the_well(&server).await;
     server.stop().await;
@@ -309,12 +313,7 @@ async fn a_camera_without_a_stream_is_told_by_name_and_goes_on_when_it_is_mended
         patient.faults = vec![*fault];
         patients.push(patient);
     }
-    join_all(
-        patients
-            .iter()
-            .map(|patient| server.moves_on(&patient.name)),
-    )
-    .await;
+    all_move_on(&server, &patients).await;
     let all = patients.iter().zip(FATAL);
     join_all(all.map(|(patient, (fault, state, causes))| {
         stops_and_is_mended(&server, patient, *fault, state, causes)
@@ -379,12 +378,7 @@ async fn what_happens_once_costs_at_most_what_comes_up_to_the_next_key_frame() {
         let name = (*name).to_owned();
         patients.push(Patient::born_with(&server, number, name, Vec::new()).await);
     }
-    join_all(
-        patients
-            .iter()
-            .map(|patient| server.moves_on(&patient.name)),
-    )
-    .await;
+    all_move_on(&server, &patients).await;
     let all = patients.iter().zip(EVENTS);
     join_all(all.map(|(patient, (_, event, cost))| {
         let (server, name) = (&server, &patient.name);

@@ -3,7 +3,8 @@
 use moorline_simcam::{SourceConfig, video::Shape};
 use moorline_testkit::fault::{Fault, FaultProxy};
 
-use super::{card, generation, memory, recorded, said, says, server, until, until_recording, wall};
+use super::{card, generation, memory, recorded, says, server, until, until_recording, wall};
+use crate::agent_release::said;
 use crate::support::{exported, listening, quick};
 
 /// What the agent may hold, in KiB (docs/design/agent.md).
@@ -52,7 +53,11 @@ async fn a_slow_uplink_costs_whole_pictures_and_neither_the_streamer_nor_memory(
         &camera,
         "roof",
         "that pictures were dropped",
-        |view| said(view, "pictures-dropped").is_some_and(|count| count > 60),
+        |view| {
+            said(view, "pictures-dropped")
+                .and_then(|count| count.parse::<u64>().ok())
+                .is_some_and(|count| count > 60)
+        },
     )
     .await;
     let most = memory(&camera, "VmHWM").await;

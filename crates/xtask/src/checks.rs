@@ -2,11 +2,11 @@
 
 use std::{path::Path, process::Command, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     fuzz, generate, helm, image, lab,
-    process::{cargo, root, succeed},
+    process::{cargo, root, succeed, target_directory},
     report::{Report, Verdict},
     setup,
 };
@@ -22,6 +22,29 @@ fn check(report: &mut Report, name: &str, work: impl FnOnce() -> Result<()>) {
     // A check that compiles is not a slow test.
     report.add(name, verdict, std::time::Duration::ZERO);
     println!("    {:.0} s", start.elapsed().as_secs_f64());
+}
+
+/// What a whole run wants to find free where cargo builds: a build that ends for want of it takes minutes to say so, in the words of a linker.
+const ROOM: u64 = 2 << 30;
+
+/// Says how much is free there.
+///
+/// # Errors
+///
+/// When it is not enough for anything.
+pub(crate) fn room() -> Result<()> {
+    let place = target_directory()?;
+    std::fs::create_dir_all(&place)?;
+    let disk = rustix::fs::statvfs(&place)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    println!("{} MiB are free in {}", free >> 20, place.display());
+    if free < ROOM {
+        bail!(
+            "a whole run wants {} MiB there at least: free some, or set CARGO_TARGET_DIR to another disk",
+            ROOM >> 20
+        );
+    }
+    Ok(())
 }
 
 /// Format, lints and docs.

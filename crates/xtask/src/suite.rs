@@ -50,6 +50,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<bool> {
 fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
     let whole = options.package.is_empty() && options.filter.is_none();
     if whole {
+        checks::room()?;
         setup::peers_of_a_whole_run()?;
         checks::source(report);
     }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::{
     powers::{documents, strange},
-    support::{Moorline, established, lab_values, now_us},
+    support::{Moorline, established, lab_values, merge, now_us},
 };
 
 /// A release that is rendered and never installed.
@@ -85,17 +85,6 @@ fn one_machine(cluster: &Cluster) -> Value {
         }),
     );
     values
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
-    }
 }
 
 /// Helm, and files of values for it.

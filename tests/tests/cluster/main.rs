@@ -28,6 +28,7 @@ mod outages;
 mod refused;
 mod replicas;
 mod restricted;
+mod rollout;
 mod scale;
 mod support;
 mod tenants;

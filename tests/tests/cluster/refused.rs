@@ -76,10 +76,7 @@ async fn what_keeps_pods_from_running_is_told_and_a_class_put_right_heals_it() {
         .tenant_with("image", json!({"classes": ["standard", class]}))
         .await;
     let [first, _] = moorline.pair().await;
-    let yard = tenant.camera("yard", 161).await;
-    let patch = json!({"spec": {"class": class}}).to_string();
-    let words = ["patch", "camera", "yard", "--type=merge", "-p", &patch];
-    tenant.space.kubectl(&words).await.unwrap();
+    let yard = tenant.camera_of(&class, "yard", 161, 300_000).await;
     let _call = yard.call(&moorline, &first);
     // Another's image, which the policy does not let run.
     let message = tenant.until_told(&yard, "Invalid").await;

@@ -25,6 +25,7 @@ mod player;
 mod stamps;
 
 use moorline_testkit::cluster::SOON;
+use serde_json::Value;
 
 pub(crate) use archive::{Archive, longest_silence};
 pub(crate) use bucket::Bucket;
@@ -41,4 +42,16 @@ pub(crate) use tenant::{Pod, Tenant};
 pub(crate) fn now_us() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     u64::try_from(since.unwrap().as_micros()).unwrap()
+}
+
+/// Lays settings over others: objects field by field, all else whole.
+pub(crate) fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
 }

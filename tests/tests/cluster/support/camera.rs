@@ -29,7 +29,8 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    pub(super) async fn new(tenant: &Tenant<'_>, name: &str, number: u32) -> Self {
+    /// It films `bitrate` bits a second.
+    pub(super) async fn new(tenant: &Tenant<'_>, name: &str, number: u32, bitrate: u64) -> Self {
         let home = temp_dir().unwrap();
         let mut make = peer::DROPBEARKEY.command().unwrap();
         make.args(["-t", "ed25519", "-f"])
@@ -52,7 +53,7 @@ impl Camera {
             height: 176,
             fps: 20,
             gop: 10,
-            bitrate: 300_000,
+            bitrate,
             ..Shape::default()
         };
         let listener = moorline_base::net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

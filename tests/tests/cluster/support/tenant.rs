@@ -67,7 +67,22 @@ impl Moorline {
 impl Tenant<'_> {
     /// A new camera with path `/main`, whose pictures are stamped with `number`. It does not call yet.
     pub(crate) async fn camera(&self, name: &str, number: u32) -> Camera {
-        Camera::new(self, name, number).await
+        Camera::new(self, name, number, 300_000).await
+    }
+
+    /// A new camera of another class, which films `bitrate` bits a second.
+    pub(crate) async fn camera_of(
+        &self,
+        class: &str,
+        name: &str,
+        number: u32,
+        bitrate: u64,
+    ) -> Camera {
+        let camera = Camera::new(self, name, number, bitrate).await;
+        let patch = json!({"spec": {"class": class}}).to_string();
+        let words = ["patch", "camera", name, "--type=merge", "-p", &patch];
+        self.space.kubectl(&words).await.unwrap();
+        camera
     }
 
     /// A camera's resource, once `pick` takes a value from it.

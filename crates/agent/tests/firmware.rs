@@ -410,10 +410,10 @@ fn an_agent_over_its_budget_fails_the_build() {
             .output()
             .unwrap()
     };
-    write(&agent, &"x".repeat(448 * 1024), 0o755);
+    write(&agent, &"x".repeat(412 * 1024), 0o755);
     assert!(check().status.success());
-    write(&agent, &"x".repeat(448 * 1024 + 1), 0o755);
-    assert!(text(&check()).contains("more than 448 KiB"));
+    write(&agent, &"x".repeat(412 * 1024 + 1), 0o755);
+    assert!(text(&check()).contains("more than 412 KiB"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Debian packages of other architectures, unpacked beside cargo's target directory: nothing of them is installed on the system.
 //!
 //! A private apt root with its own lists and cache; `apt-get download`, not a closure: what is wanted is listed. `dpkg-deb -x` unpacks and runs
-//! no script. Which versions came is written beside the tree.
+//! no script. Which versions came is written beside the tree. Sources lie there, too.
 
 use std::{
     fs,
@@ -61,59 +61,40 @@ pub(crate) fn unpacked(name: &str, architecture: &str, packages: &[Package]) -> 
     Ok(root)
 }
 
-/// musl of Debian's source package, built by the cross gcc `<tools>-gcc`: for an architecture that Debian has no more. Gives where `libc.a` and the specs lie.
-pub(crate) fn musl_from_source(name: &str, tools: &str) -> Result<PathBuf> {
-    let place = target_directory()?.join("debian").join(name);
-    let libraries = place.join(format!("root/usr/lib/{tools}-musl"));
-    if libraries.join("libc.a").is_file() && libraries.join("musl-gcc.specs").is_file() {
-        return Ok(libraries);
+/// A source package of Debian's, as its authors published it: unpacked once.
+pub(crate) fn source(package: &str) -> Result<PathBuf> {
+    let place = target_directory()?.join("debian/source").join(package);
+    let tree = place.join("tree");
+    if tree.is_dir() {
+        return Ok(tree);
     }
-    println!("building musl for {name} from Debian's source");
+    println!("fetching the source of {package} of Debian {SUITE}");
     if place.exists() {
         fs::remove_dir_all(&place)?;
     }
     let apt = Apt::new(place.join("apt"), "amd64")?;
     output(
         apt.command("apt-get")
-            .args(["source", "--download-only", "musl"]),
+            .args(["source", "--download-only", package]),
     )?;
-    let source = place.join("source");
-    fs::create_dir_all(&source)?;
     let archive = fs::read_dir(apt.debs())?
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.to_string_lossy().contains(".orig.tar."))
-        .context("Debian's musl has no source")?;
+        .with_context(|| format!("Debian's {package} has no source"))?;
+    let unpacking = place.join("unpacking");
+    fs::create_dir_all(&unpacking)?;
     output(
         Command::new("tar")
             .args(["--strip-components=1", "-xf"])
             .arg(&archive)
             .arg("-C")
-            .arg(&source),
+            .arg(&unpacking),
     )?;
-    let root = place.join("root");
-    let option = |name: &str, value: &str| format!("--{name}={value}");
-    let lies = |path: &str| root.join(path).display().to_string();
-    output(
-        Command::new("./configure")
-            .current_dir(&source)
-            .args([
-                option("host", tools),
-                "--disable-shared".to_owned(),
-                "--enable-wrapper=gcc".to_owned(),
-            ])
-            .arg(option("prefix", &lies("usr")))
-            .arg(option("libdir", &libraries.display().to_string()))
-            .arg(option("syslibdir", &lies("lib"))),
-    )?;
-    output(
-        Command::new("make")
-            .current_dir(&source)
-            .args(["-j2", "install"]),
-    )?;
-    fs::remove_dir_all(&source)?;
     fs::remove_dir_all(&apt.directory)?;
-    Ok(libraries)
+    // Last: it makes the cache valid.
+    fs::rename(unpacking, &tree)?;
+    Ok(tree)
 }
 
 /// A private apt root.

@@ -1,7 +1,6 @@
 //! How a static binary for a camera is linked: Debian's cross gcc for glibc, told to take musl.
 //!
-//! Two things have to be told to it. `musl-gcc.specs` (of musl itself) names start files and libraries; Debian's names where they would lie if
-//! they were installed, so it is rewritten. And gcc's unwinder is made for glibc's dynamic loader: it asks `_dl_find_object`, which musl has not;
+//! Two things have to be told to it. `musl-gcc.specs` (of musl itself) names start files and libraries, and thinks of programs that move. And gcc's unwinder is made for glibc's dynamic loader: it asks `_dl_find_object`, which musl has not;
 //! ours answers that there is nothing, since nothing unwinds in an agent that aborts.
 
 use std::{
@@ -10,13 +9,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::{Target, target::Musl};
-use crate::{
-    debian::{self, Package, output},
-    process::target_directory,
-};
+use super::{Target, musl};
+use crate::{debian::output, process::target_directory};
 
 /// What rustc calls, and what it has to say besides.
 pub(super) struct Link {
@@ -26,21 +22,14 @@ pub(super) struct Link {
     pub(super) arguments: Vec<String>,
 }
 
-/// Gets the C library and writes what the linker needs.
+/// Builds the C library and writes what the linker needs.
 pub(super) fn prepare(target: &Target) -> Result<Link> {
     let gcc = format!("{}-gcc", target.tools);
     let place = target_directory()?.join("debian").join(target.name);
-    let libraries = match target.musl {
-        Musl::Debian(architecture) => {
-            let packages = [Package::Named("musl-dev")];
-            let root = debian::unpacked(target.name, architecture, &packages)?;
-            installed(&root)?
-        }
-        Musl::Source => debian::musl_from_source(target.name, target.tools)?,
-    };
+    let libraries = musl::built(target, &place)?;
     let specs = fs::read_to_string(libraries.join("musl-gcc.specs"))?;
     let specs_here = place.join("musl-gcc.specs");
-    fs::write(&specs_here, specs_for(&specs, &libraries))?;
+    fs::write(&specs_here, specs_for(&specs))?;
 
     let support = place.join("support");
     fs::create_dir_all(&support)?;
@@ -120,22 +109,9 @@ fn object(gcc: &str, place: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(object)
 }
 
-/// Where Debian's package has put musl: `usr/lib/mipsel-linux-musl`.
-fn installed(root: &Path) -> Result<PathBuf> {
-    fs::read_dir(root.join("usr/lib"))?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.join("musl-gcc.specs").is_file())
-        .context("Debian's musl-dev has no musl-gcc.specs")
-}
-
-/// The specs with the directory where the libraries really lie.
-fn specs_for(specs: &str, libraries: &Path) -> String {
-    let name = libraries.file_name().unwrap_or_default().to_string_lossy();
-    let here = libraries.display().to_string();
+/// The specs of a program that does not move: a position independent start is for programs that do.
+fn specs_for(specs: &str) -> String {
     specs
-        .replace(&format!("/usr/lib/{name}"), &here)
-        // A position independent start is for programs that move.
         .replace("Scrt1.o", "crt1.o")
         .replace("crtbeginS.o", "crtbegin.o")
         .replace("crtendS.o", "crtend.o")
@@ -146,12 +122,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_specs_name_where_the_library_lies() {
-        let specs = "*startfile:\n%{!shared: /usr/lib/mipsel-linux-musl/Scrt1.o} /usr/lib/mipsel-linux-musl/crti.o crtbeginS.o%s\n";
-        let here = specs_for(specs, Path::new("/tree/usr/lib/mipsel-linux-musl"));
+    fn the_specs_start_a_program_that_does_not_move() {
+        let specs = "*startfile:\n%{!shared: /tree/lib/Scrt1.o} /tree/lib/crti.o crtbeginS.o%s\n";
+        let here = specs_for(specs);
         assert_eq!(
             here,
-            "*startfile:\n%{!shared: /tree/usr/lib/mipsel-linux-musl/crt1.o} /tree/usr/lib/mipsel-linux-musl/crti.o crtbegin.o%s\n"
+            "*startfile:\n%{!shared: /tree/lib/crt1.o} /tree/lib/crti.o crtbegin.o%s\n"
         );
     }
 }

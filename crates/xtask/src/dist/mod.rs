@@ -1,8 +1,8 @@
 //! `cargo xtask dist`: what is released: the agent for every camera, static and small, and with `--server` the server for this machine.
 //!
 //! No camera's target has a prebuilt standard library that fits, so std is built from source for each: by Debian's compiler for browsers
-//! (`rustc-web`), since there compiler and source always match; its version moves with the browsers, nothing here pins it. Cameras' C libraries
-//! come from Debian packages of their architecture, unpacked privately ([`crate::debian`]).
+//! (`rustc-web`), since there compiler and source always match; its version moves with the browsers, nothing here pins it. The C library is
+//! built from source for each, too ([`musl`]).
 //!
 //! A build that is larger than its flash allows, that cannot run, or that tells a path of this machine fails.
 
@@ -23,6 +23,7 @@ use crate::{
 
 mod agent;
 mod linker;
+mod musl;
 mod server;
 mod target;
 
@@ -36,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "rust-web-src",
     "qemu-user-static",
     "debian-archive-keyring",
+    "make",
 ];
 
 #[derive(Args)]

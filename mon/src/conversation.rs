@@ -19,6 +19,10 @@ use crate::transfer::{Transfer, offer_of};
 
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENT_AFTER: Duration = Duration::from_secs(45);
+/// A camera's crystal drifts some seconds a day, and a session may stand for weeks.
+const TIME_EVERY: Duration = Duration::from_secs(3600);
+/// What a STATUS leaves out when it is over. One that tells how long the camera runs is a whole one.
+const PASSING: [&str; 4] = ["bad", "enroll", "rolled-back", "upgrade"];
 const LOGS_A_MINUTE: u32 = 20;
 /// Keys that a camera may say of itself: the fourteen of STATUS, two sources, the eleven steps of a diagnosis and when it was asked for, how
 /// the session elsewhere stands, a new key, the count of refused lines, and the release that it was offered.
@@ -48,6 +52,7 @@ pub(crate) fn refer(streampoint: &Streampoint) -> Option<ServerLine> {
 #[derive(Debug)]
 pub(crate) struct Conversation {
     next_ping: Instant,
+    next_time: Instant,
     number: u64,
     last_pong: Option<Instant>,
     logs: TokenBucket,
@@ -79,6 +84,7 @@ impl Conversation {
         let per_second = f64::from(LOGS_A_MINUTE) / 60.0;
         let conversation = Self {
             next_ping: now + PING_EVERY,
+            next_time: now + TIME_EVERY,
             number: 0,
             last_pong: None,
             logs: TokenBucket::new(LOGS_A_MINUTE, per_second, now),
@@ -96,18 +102,31 @@ impl Conversation {
         self.next_ping
     }
 
-    /// Time has passed: a PING if one is due.
-    pub(crate) fn tick(&mut self, now: Instant) -> (Outcome, Option<ServerLine>) {
+    /// Time has passed: a PING if one is due, and with it the time once an hour. `unix` is the wall clock in seconds.
+    pub(crate) fn tick(&mut self, unix: u64, now: Instant) -> (Outcome, Vec<ServerLine>) {
         if now < self.next_ping {
-            return (Outcome::Nothing, None);
+            return (Outcome::Nothing, Vec::new());
         }
         let silent = |last: Instant| now.saturating_duration_since(last) > SILENT_AFTER;
         if self.last_pong.is_some_and(silent) {
-            return (Outcome::Silent, None);
+            return (Outcome::Silent, Vec::new());
         }
         self.next_ping = now + PING_EVERY;
         self.number += 1;
-        (Outcome::Nothing, Some(ServerLine::Ping(self.number)))
+        let mut lines = vec![ServerLine::Ping(self.number)];
+        if now >= self.next_time {
+            self.next_time = now + TIME_EVERY;
+            lines.push(ServerLine::Time(unix));
+        }
+        (Outcome::Nothing, lines)
+    }
+
+    /// The operator says this line to the agent.
+    pub(crate) fn told(&mut self, line: &str) {
+        if line == "REKEY" {
+            // What it answered to an earlier one is no answer to this one.
+            self.said.remove("new-key");
+        }
     }
 
     /// The operator asks for a diagnosis: the line, unless one was asked for less than a minute ago. `unix` is the wall clock in seconds.
@@ -219,9 +238,13 @@ impl Conversation {
             .collect()
     }
 
-    /// A STATUS replaces what the last one said, key by key.
+    /// A STATUS replaces what the last one said, key by key; a whole one also what is over.
     fn status(&mut self, pairs: &str) {
-        for pair in pairs.split_ascii_whitespace() {
+        let keys = || pairs.split_ascii_whitespace();
+        if keys().any(|pair| pair.starts_with("uptime=")) {
+            self.said.retain(|key, _| !PASSING.contains(&key.as_str()));
+        }
+        for pair in keys() {
             if let Some((key, value)) = pair.split_once('=') {
                 self.say(key, value);
             }
@@ -309,13 +332,13 @@ mod tests {
     #[test]
     fn a_camera_that_answered_and_stops_answering_is_silent_after_45_s() {
         let (mut talk, start, _) = open();
-        let ping = talk.tick(start + 15 * SECOND).1.unwrap();
-        assert_eq!(ping.to_string(), "PING 1");
+        let lines = talk.tick(7, start + 15 * SECOND).1;
+        assert_eq!(lines, [ServerLine::Ping(1)]);
         assert_eq!(talk.line(b"PONG 1", start + 16 * SECOND), Outcome::Nothing);
         for turn in 2..=4 {
-            assert_eq!(talk.tick(start + turn * 15 * SECOND).0, Outcome::Nothing);
+            assert_eq!(talk.tick(7, start + turn * 15 * SECOND).0, Outcome::Nothing);
         }
-        assert_eq!(talk.tick(start + 75 * SECOND).0, Outcome::Silent);
+        assert_eq!(talk.tick(7, start + 75 * SECOND).0, Outcome::Silent);
     }
 
     #[test]
@@ -327,10 +350,51 @@ mod tests {
             "nobody asked"
         );
         for turn in 1..1_000 {
-            let (outcome, ping) = talk.tick(start + turn * 15 * SECOND);
+            let (outcome, lines) = talk.tick(7, start + turn * 15 * SECOND);
             assert_eq!(outcome, Outcome::Nothing);
-            assert!(ping.is_some());
+            assert!(matches!(lines[..], [ServerLine::Ping(_), ..]));
         }
+    }
+
+    #[test]
+    fn a_session_that_stands_for_hours_hears_the_time_each_hour() {
+        let (mut talk, start, _) = open();
+        let mut heard = Vec::new();
+        for turn in 1..=(2 * 3600 + 60) / 15 {
+            let (_, lines) = talk.tick(turn, start + SECOND * u32::try_from(turn).unwrap() * 15);
+            let times = lines.into_iter().filter_map(|line| match line {
+                ServerLine::Time(unix) => Some(unix),
+                _ => None,
+            });
+            heard.extend(times);
+        }
+        assert_eq!(heard, [240, 480]);
+    }
+
+    #[test]
+    fn what_is_over_is_not_told_of_any_more() {
+        let (mut talk, now, _) = open();
+        talk.line(
+            b"STATUS uptime=5 enroll=1 upgrade=7 rolled-back=0.2.0 bad=REFER.host",
+            now,
+        );
+        // A part of one: where a transfer goes on.
+        talk.line(b"STATUS upgrade=756", now);
+        assert_eq!(talk.said().len(), 5);
+        talk.line(b"STATUS uptime=65 rolled-back=0.2.0", now);
+        let keys: Vec<_> = talk.said().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["rolled-back", "uptime"]);
+    }
+
+    #[test]
+    fn the_answer_to_an_earlier_rekey_is_forgotten_when_it_is_asked_again() {
+        let (mut talk, now, _) = open();
+        let key = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+        talk.line(format!("NEWKEY {key}").as_bytes(), now);
+        talk.told("CONFIG queue 1000000");
+        assert_eq!(talk.said(), [("new-key".to_owned(), key.to_owned())]);
+        talk.told("REKEY");
+        assert_eq!(talk.said(), []);
     }
 
     #[test]

@@ -58,14 +58,15 @@ impl Driver {
     /// PINGs that are due; sessions that fell silent count as lost.
     pub(super) fn conversations_due(&mut self) {
         let now = self.shared.clock.monotonic();
+        let unix = u64::try_from(self.shared.clock.wall_ms() / 1_000).unwrap_or(0);
         let mut silent = Vec::new();
         for (session, talk) in &mut self.talks {
-            match talk.tick(now) {
-                (Outcome::Silent, _) => silent.push(*session),
-                (_, Some(ping)) => {
-                    self.ports.control.send(*session, &ping.to_string());
-                }
-                _ => {}
+            let (outcome, lines) = talk.tick(unix, now);
+            if outcome == Outcome::Silent {
+                silent.push(*session);
+            }
+            for line in lines {
+                self.ports.control.send(*session, &line.to_string());
             }
         }
         for session in silent {
@@ -108,6 +109,9 @@ impl Driver {
     pub(super) fn tell(&mut self, line: &str) {
         if let Some(session) = self.spoken_to() {
             let word = line.split(' ').next().unwrap_or_default();
+            if let Some(talk) = self.talks.get_mut(&session) {
+                talk.told(line);
+            }
             let sent = self.ports.control.send(session, line);
             tracing::info!(%session, word, sent, "said to the camera's agent");
         }

@@ -10,6 +10,7 @@ use crate::client::reachable;
 use crate::local::Login;
 use crate::streamer::{answers, pictures};
 use crate::system;
+use crate::uplink::Uplink;
 
 /// How the session with the endpoint stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub enum Session {
     },
     /// It is not.
     Down(Reason),
+    /// There is no dbclient.
+    NoClient,
+    /// The camera is to be enrolled: how the last call ended; `None` when the server answers.
+    Enrolling(Option<Reason>),
     /// Nobody is to be called: not enrolled.
     Nobody,
 }
@@ -28,8 +33,8 @@ pub enum Session {
 /// What the walk looks at.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    /// The endpoint's host and port.
-    pub endpoint: Option<(String, u16)>,
+    /// The endpoint's host and port; why there is none.
+    pub endpoint: Result<(String, u16), &'static str>,
     /// Its session.
     pub session: Session,
     /// The streamer.
@@ -38,11 +43,14 @@ pub struct Chain {
     pub main: Option<String>,
     /// Its login.
     pub login: Option<Login>,
-    /// Pictures that the relay dropped, and bytes that wait now; `None` where no relay runs.
-    pub relay: Option<(u64, usize)>,
-    /// What the server's clock said last, and the wall clock then.
-    pub clock: Option<(u64, u64)>,
+    /// What the relay saw of the uplink; `None` where no relay runs.
+    pub uplink: Option<Uplink>,
+    /// What the server's clock says now, as far as it is known.
+    pub clock: Option<u64>,
 }
+
+/// Why nobody is called.
+pub const NO_ENDPOINT: &str = "no endpoint: put the file enroll on the SD card";
 
 /// Packets that prove pictures.
 const ENOUGH: u32 = 30;
@@ -69,16 +77,15 @@ pub fn walk(chain: &Chain, mut say: impl FnMut(DiagStep, bool, String)) {
 }
 
 fn server(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
-    let Some((host, port)) = &chain.endpoint else {
-        for step in [DiagStep::Dns, DiagStep::Route, DiagStep::Tcp] {
-            say(
-                step,
-                false,
-                "no endpoint: put the file enroll on the SD card".into(),
-            );
+    let (host, port) = match &chain.endpoint {
+        Ok(endpoint) => endpoint,
+        Err(why) => {
+            for step in [DiagStep::Dns, DiagStep::Route, DiagStep::Tcp] {
+                say(step, false, (*why).into());
+            }
+            session(chain, say);
+            return;
         }
-        session(chain, say);
-        return;
     };
     let address = (host.as_str(), *port)
         .to_socket_addrs()
@@ -139,13 +146,24 @@ fn session(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
                 None => (true, "not asked for: the running agent has it"),
             },
         ),
-        Session::Down(Reason::HostKey) => (
+        Session::Down(Reason::HostKey) => behind_host_key(
+            "the server has another key than the pinned one: not the server that enrolled this camera, or it was set up anew",
+        ),
+        Session::Enrolling(Some(Reason::HostKey)) => behind_host_key(
+            "the server has another key than the one in the file enroll: not the server that wrote it, or it was set up anew",
+        ),
+        Session::Enrolling(None) => (
+            (true, "the pin holds"),
+            (true, "it takes enrolments"),
+            (false, "waits for the enrolment"),
+        ),
+        Session::Enrolling(Some(Reason::Auth | Reason::Exit)) => (
+            (true, "the server answers"),
             (
                 false,
-                "the server has another key than the pinned one: not the server that enrolled this camera, or it was set up anew",
+                "the token was not taken: wrong, expired, used by another camera or revoked; `moorline camera enrolments` on the server tells, `moorline camera enroll` writes another file",
             ),
-            (false, "waits for hostkey"),
-            (false, "waits for hostkey"),
+            (false, "waits for the enrolment"),
         ),
         Session::Down(Reason::Auth) => (
             (true, "the pin holds"),
@@ -163,16 +181,28 @@ fn session(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
                 "refused: too many forwards, or the camera is disabled",
             ),
         ),
-        Session::Down(Reason::Connect) => (
+        Session::Down(Reason::Connect) | Session::Enrolling(Some(Reason::Connect)) => (
             (false, "waits for tcp"),
             (false, "waits for tcp"),
             (false, "waits for tcp"),
         ),
-        Session::Down(_) => (
-            (false, "no hello came: is it Moorline's port?"),
-            (false, "waits for hostkey"),
-            (false, "waits for hostkey"),
+        Session::Down(Reason::Ping | Reason::Keepalive) => (
+            (true, "the pin held"),
+            (true, "was accepted"),
+            (
+                false,
+                "the session fell silent: the way to the server broke off, or it hangs",
+            ),
         ),
+        Session::Down(Reason::Exit) => behind_host_key(
+            "dbclient ended and named no reason: the server ended the session, or the way to it broke off",
+        ),
+        Session::Down(Reason::Hello) | Session::Enrolling(Some(_)) => {
+            behind_host_key("no hello came: is it Moorline's port?")
+        }
+        Session::NoClient => {
+            behind_host_key("there is no dbclient on this camera: it is the client of dropbear")
+        }
         Session::Nobody => (
             (false, "not enrolled"),
             (false, "not enrolled"),
@@ -186,6 +216,21 @@ fn session(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     ] {
         say(step, ok, text.to_owned());
     }
+}
+
+/// What is told of a session that has not come further than the server's key.
+fn behind_host_key(
+    why: &'static str,
+) -> (
+    (bool, &'static str),
+    (bool, &'static str),
+    (bool, &'static str),
+) {
+    (
+        (false, why),
+        (false, "waits for hostkey"),
+        (false, "waits for hostkey"),
+    )
 }
 
 fn streamer(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
@@ -224,31 +269,34 @@ fn streamer(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
 }
 
 fn uplink(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
-    match chain.relay {
-        None => say(
-            DiagStep::Uplink,
-            true,
-            "no relay runs here: not measured".into(),
-        ),
-        Some((0, waiting)) => say(
-            DiagStep::Uplink,
-            true,
-            format!("nothing dropped, {waiting} bytes wait"),
-        ),
-        Some((dropped, waiting)) => {
-            let what = format!(
-                "{dropped} pictures dropped since the agent's start, {waiting} bytes wait: lower the bitrate"
-            );
-            say(DiagStep::Uplink, waiting == 0, what);
-        }
+    let Some(seen) = &chain.uplink else {
+        let what = "no relay runs: not measured";
+        return say(DiagStep::Uplink, true, what.into());
+    };
+    let Uplink {
+        pictures,
+        dropped,
+        waiting,
+        seconds,
+    } = seen;
+    if *pictures == 0 {
+        let what = format!("nobody took pictures in the last {seconds} s: not measured");
+        return say(DiagStep::Uplink, true, what);
     }
+    let mut what = format!(
+        "{dropped} of {pictures} pictures dropped in the last {seconds} s, {waiting} bytes wait"
+    );
+    if seen.is_slow() {
+        what.push_str(": lower the bitrate");
+    }
+    say(DiagStep::Uplink, !seen.is_slow(), what);
 }
 
 fn clock(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     let now = system::wall();
     match chain.clock {
-        Some((server, then)) if server.abs_diff(then) > 5 => {
-            let apart = server.abs_diff(then);
+        Some(server) if server.abs_diff(now) > 5 => {
+            let apart = server.abs_diff(now);
             say(
                 DiagStep::Clock,
                 false,
@@ -283,12 +331,12 @@ mod tests {
             .local_addr()
             .unwrap();
         Chain {
-            endpoint: Some(("127.0.0.1".into(), free.port())),
+            endpoint: Ok(("127.0.0.1".into(), free.port())),
             session: Session::Down(Reason::Connect),
             streamer: free,
             main: None,
             login: None,
-            relay: None,
+            uplink: None,
             clock: None,
         }
     }
@@ -325,20 +373,57 @@ mod tests {
             fails(&with(Session::Down(Reason::Forward)), DiagStep::Forward).contains("refused")
         );
         assert!(fails(&with(Session::Down(Reason::Hello)), DiagStep::HostKey).contains("no hello"));
+        for silent in [Reason::Ping, Reason::Keepalive] {
+            let why = fails(&with(Session::Down(silent)), DiagStep::Forward);
+            assert!(why.contains("silent"), "{why}");
+        }
+        let why = fails(&with(Session::Down(Reason::Exit)), DiagStep::HostKey);
+        assert!(why.contains("named no reason"), "{why}");
+        let why = fails(&with(Session::NoClient), DiagStep::HostKey);
+        assert!(why.contains("dropbear"), "{why}");
+        let refused = Session::Enrolling(Some(Reason::Exit));
+        assert!(fails(&with(refused), DiagStep::Key).contains("camera enrolments"));
+        let other = Session::Enrolling(Some(Reason::HostKey));
+        assert!(fails(&with(other), DiagStep::HostKey).contains("file enroll"));
+        let wrong = Chain {
+            endpoint: Err("the file enroll is wrong"),
+            session: Session::Nobody,
+            ..chain()
+        };
+        assert!(fails(&wrong, DiagStep::Dns).contains("is wrong"));
         let unknown = Chain {
-            endpoint: Some(("nowhere.invalid".into(), 22)),
+            endpoint: Ok(("nowhere.invalid".into(), 22)),
             ..chain()
         };
         assert!(fails(&unknown, DiagStep::Dns).contains("nowhere.invalid"));
         let late = Chain {
-            clock: Some((2_000_000_000, 1_900_000_000)),
+            clock: Some(2_000_000_000),
             ..chain()
         };
         assert!(fails(&late, DiagStep::Clock).contains("apart"));
         let full = Chain {
-            relay: Some((7, 1_000)),
+            uplink: Some(Uplink {
+                pictures: 100,
+                dropped: 7,
+                waiting: 1_000,
+                seconds: 90,
+            }),
             ..chain()
         };
         assert!(fails(&full, DiagStep::Uplink).contains("lower the bitrate"));
+        let well = Chain {
+            uplink: Some(Uplink {
+                pictures: 100,
+                dropped: 5,
+                ..Uplink::default()
+            }),
+            ..chain()
+        };
+        let steps = walked(&well);
+        assert!(
+            steps
+                .iter()
+                .any(|(step, ok, _)| *step == DiagStep::Uplink && *ok)
+        );
     }
 }

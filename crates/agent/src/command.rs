@@ -8,20 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use moorline_control::{Level, Reason, ServerLine};
+use moorline_control::Level;
 
-use crate::check::{Chain, Session, walk};
-use crate::client::{Client, Kit};
-use crate::machine::{Dial, Event, Forwards, HELLO_WITHIN, Link, Serial};
-use crate::mailbox::{Empty, mailbox};
+use crate::mailbox::mailbox;
 use crate::moment::Moments;
-use crate::probe::Search;
-use crate::run::{Ended, Input, Places, RESET, RESET_KEY, console, run};
-use crate::settings::Trust;
+use crate::run::{Ended, Places, RESET, RESET_KEY, console, run};
 use crate::upgrade::sha512::{from_hex, to_hex};
 use crate::upgrade::store::{self, Store};
-use crate::words::masked;
-use crate::{files, stamp, system};
+use crate::{checking, log, running, stamp};
 
 const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | reset [--key] | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
     \n\
@@ -157,7 +151,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                 .map(|text| say(format_args!("{text}"))),
         ),
         Asked::Daemon => daemon(&places),
-        Asked::Check => check(&places, report),
+        Asked::Check if checking::check(&places, report) => ExitCode::SUCCESS,
+        Asked::Check => ExitCode::FAILURE,
         Asked::Upgrade => upgrade(&places, &words),
         Asked::Word(word) => ended(tell(&places, word)),
         Asked::Reset => reset(&places, key),
@@ -178,7 +173,7 @@ fn ended(result: Result<(), String>) -> ExitCode {
 const REPLACED: u8 = 3;
 
 /// What it is, for people.
-fn name() -> String {
+pub(crate) fn name() -> String {
     match stamp::own() {
         Some(own) => format!("moorline-agent {} {}", own.version, own.target),
         None => format!("moorline-agent {}", stamp::version()),
@@ -189,7 +184,7 @@ fn name() -> String {
 /// touched: it may lie on a file system that nobody can write, and it is there when the flash is wiped or the new one damaged, or crashes at each
 /// start although it passed its trial.
 fn give_way(places: &Places, arguments: &[String]) {
-    let installed = Store::new(&places.directory).installed();
+    let installed = Store::new(places).installed();
     let file = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
     let same = match (file("/proc/self/exe".as_ref()), file(&installed)) {
         (Ok(own), Ok(other)) => own == other,
@@ -200,7 +195,7 @@ fn give_way(places: &Places, arguments: &[String]) {
     }
     let newer = store::stamp_of(&installed).is_some_and(|stamp| stamp::is_not_older(stamp.version));
     if newer {
-        if let Err(why) = Store::new(&places.directory).start() {
+        if let Err(why) = Store::new(places).start() {
             console(
                 Level::Error,
                 format_args!("{}: {why}: this one runs again", installed.display()),
@@ -231,7 +226,7 @@ fn upgrade(places: &Places, words: &[String]) -> ExitCode {
         );
         return ExitCode::from(2);
     };
-    let brought = Store::new(&places.directory).bring(file.as_ref(), &to_hex(&digest));
+    let brought = Store::new(places).bring(file.as_ref(), &to_hex(&digest));
     match brought {
         Ok(()) => {
             say(format_args!(
@@ -247,7 +242,7 @@ fn upgrade(places: &Places, words: &[String]) -> ExitCode {
 }
 
 /// To standard output: a closed pipe is no error.
-fn say(text: fmt::Arguments<'_>) {
+pub(crate) fn say(text: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
@@ -264,12 +259,20 @@ fn daemon(places: &Places) -> ExitCode {
         return ExitCode::from(2);
     }
     let (_never, pause) = mailbox::<()>(0);
+    let log = places.log();
     // Once: after an upgrade the running file has no name any more.
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/moorline-agent".into());
     loop {
         let mut command = Command::new(&program);
         with_places(command.arg("run"), places);
-        match command.status() {
+        // Init scripts send our own to nowhere.
+        if let Ok(end) = log::to(&log) {
+            command.stderr(end);
+        }
+        let ended = command.status();
+        // It holds the end of what is logged.
+        drop(command);
+        match ended {
             Ok(status) if status.success() => return ExitCode::SUCCESS,
             Ok(status) if status.code() == Some(REPLACED.into()) => continue,
             Ok(status) => console(
@@ -297,7 +300,7 @@ fn with_places<'a>(command: &'a mut Command, places: &Places) -> &'a mut Command
 
 /// A word for the running agent.
 fn tell(places: &Places, word: &str) -> Result<(), String> {
-    if running(places).is_none() {
+    if running::pid(places).is_none() {
         return Err("no agent runs".to_owned());
     }
     // Opened for reading too: an agent that died since must not block us.
@@ -311,7 +314,7 @@ fn tell(places: &Places, word: &str) -> Result<(), String> {
 
 /// The local reset: whoever can write the agent's directory may do it, and nobody else.
 fn reset(places: &Places, key: bool) -> ExitCode {
-    let agent = pid(places);
+    let agent = running::pid(places);
     let done = match agent {
         None => places.forget(key).map_err(|error| error.to_string()),
         Some(pid) => {
@@ -321,7 +324,7 @@ fn reset(places: &Places, key: bool) -> ExitCode {
     if done.is_err() {
         return ended(done);
     }
-    let (local, _) = places.local();
+    let (local, _) = places.local().unwrap_or_default();
     if local.camera.is_some() || !local.endpoints.is_empty() {
         say(format_args!(
             "local.conf still says whose camera this is: remove `camera` and `endpoint` there"
@@ -344,175 +347,11 @@ fn ends(pid: u32, places: &Places) -> Result<(), String> {
     const WITHIN: Duration = Duration::from_secs(10);
     let begin = Moments::begin();
     let (_never, pause) = mailbox::<()>(0);
-    while is_agent(pid) && self::pid(places) == Some(pid) {
+    while running::is_agent(pid) && running::pid(places) == Some(pid) {
         if begin.now() > WITHIN {
             return Err("the running agent does not end".to_owned());
         }
         let _ = pause.take_within(Duration::from_millis(100));
     }
     Ok(())
-}
-
-/// The running agent's process.
-fn pid(places: &Places) -> Option<u32> {
-    let text = files::read(&places.state()).ok().flatten()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("pid "))?;
-    line.trim().parse().ok().filter(|pid| is_agent(*pid))
-}
-
-/// A pid that went to another process is no agent, and neither is a process that has ended and is not waited for.
-fn is_agent(pid: u32) -> bool {
-    let of = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    of("comm").starts_with(b"moorline-agent") && !of("cmdline").is_empty()
-}
-
-/// What a running agent wrote of itself: state, reason of its last session's end.
-fn running(places: &Places) -> Option<(String, Option<Reason>)> {
-    let text = files::read(&places.state()).ok().flatten()?;
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(line.trim().to_owned())
-    };
-    pid(places)?;
-    let reason = value("last-end ")?;
-    let reason = Reason::ALL
-        .iter()
-        .copied()
-        .find(|known| known.as_str() == reason);
-    Some((value("state ")?, reason))
-}
-
-fn check(places: &Places, report: bool) -> ExitCode {
-    let (local, wrong) = places.local();
-    let settings = places.settings(&local);
-    let search = Search::new(&local, &settings);
-    let found = search.run();
-    let agent = running(places);
-    let call = settings.calls().into_iter().next();
-    let session = match (&agent, &call) {
-        (_, None) => Session::Nobody,
-        (Some((state, _)), _) if state == "session" || state == "streaming" => Session::Up {
-            forward: Some(true),
-        },
-        (Some((_, Some(reason))), _) => Session::Down(*reason),
-        // A session without a forward takes nothing from the agent that runs.
-        (agent, Some((endpoint, _))) => try_session(places, endpoint.clone(), agent.is_none()),
-    };
-    let chain = Chain {
-        endpoint: call.map(|(call, _)| (call.host.to_string(), call.port)),
-        session,
-        streamer: found
-            .as_ref()
-            .map_or(search.first_address(), |found| found.address),
-        main: found
-            .as_ref()
-            .and_then(|found| Some(found.sources.first()?.path.to_string())),
-        login: found
-            .as_ref()
-            .and_then(|found| found.login.clone())
-            .or(local.login.clone()),
-        relay: None,
-        clock: None,
-    };
-    if report {
-        say(format_args!("```text"));
-        say(format_args!("{}", name()));
-        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        say(format_args!(
-            "dbclient {}",
-            shown(system::dbclient_version().map(|v| v.to_string()))
-        ));
-        say(format_args!(
-            "model {}",
-            shown(local.model.or_else(system::model).map(|v| v.to_string()))
-        ));
-        say(format_args!(
-            "uptime {} s, memory {} KiB",
-            shown(system::uptime().map(|v| v.to_string())),
-            shown(system::memory().map(|v| v.to_string()))
-        ));
-        say(format_args!(
-            "agent {}",
-            agent.as_ref().map_or("does not run", |(state, _)| state)
-        ));
-        say(format_args!(
-            "camera {}",
-            shown(settings.camera.map(|v| v.to_string()))
-        ));
-        for source in found.iter().flat_map(|found| &found.sources) {
-            say(format_args!("source {}", masked(&source.to_string())));
-        }
-    }
-    for wrong in wrong {
-        say(format_args!("local.conf: {wrong}"));
-    }
-    let mut broken = false;
-    walk(&chain, |step, ok, text| {
-        broken |= !ok;
-        say(format_args!(
-            "{:<4} {:<8} {text}",
-            if ok { "ok" } else { "FAIL" },
-            step.as_str()
-        ));
-    });
-    if report {
-        say(format_args!("```"));
-    }
-    if broken {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
-}
-
-/// One call of our own, until its hello.
-fn try_session(places: &Places, endpoint: crate::endpoint::Endpoint, forward: bool) -> Session {
-    let home = places.run.join("check");
-    if files::make_directory(&home).is_err() {
-        return Session::Down(Reason::Exit);
-    }
-    let kit = Kit {
-        key: places.identities(Trust::Told).swap_remove(0),
-        home,
-        relay: 8555,
-        http: None,
-    };
-    let dial = Dial {
-        trust: Trust::Owner,
-        key: 0,
-        address: 0,
-        link: Link::Endpoint,
-        serial: Serial(0),
-        pins: endpoint.pins(0),
-        endpoint,
-        forwards: if forward {
-            Forwards::RtspOrEnd
-        } else {
-            Forwards::None
-        },
-        private: true,
-    };
-    let (inputs, events) = mailbox(64);
-    let Ok(client) = Client::start(dial, kit, inputs) else {
-        return Session::Down(Reason::Exit);
-    };
-    let begin = Moments::begin();
-    let session = loop {
-        match events.take_within(HELLO_WITHIN.saturating_sub(begin.now())) {
-            Ok(Input::Event(Event::Line { line, .. })) => {
-                if let Ok(ServerLine::Hello { .. }) = ServerLine::parse(&line) {
-                    break Session::Up {
-                        forward: forward.then_some(true),
-                    };
-                }
-            }
-            Ok(Input::Event(Event::Ended { reason, .. })) => break Session::Down(reason),
-            Ok(_) => {}
-            Err(Empty::Late | Empty::Over) => {
-                break Session::Down(Reason::Hello);
-            }
-        }
-    };
-    client.kill();
-    session
 }

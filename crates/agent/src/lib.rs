@@ -31,6 +31,7 @@
 pub mod address;
 pub mod backoff;
 pub mod check;
+mod checking;
 mod client;
 mod command;
 #[cfg(feature = "gateway")]
@@ -42,6 +43,7 @@ pub mod files;
 pub mod gateway;
 pub mod head;
 pub mod local;
+mod log;
 pub mod login;
 pub mod machine;
 mod mailbox;
@@ -52,6 +54,7 @@ pub mod reason;
 pub mod relay;
 pub mod report;
 pub mod run;
+mod running;
 pub mod sdp;
 pub mod settings;
 pub mod sps;
@@ -59,6 +62,7 @@ pub mod stamp;
 pub mod streamer;
 pub mod system;
 pub mod upgrade;
+pub mod uplink;
 mod words;
 
 pub use command::main;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use moorline_control::{PRESETS, Source, SourceName, UrlPath};
+use moorline_control::{Host, PRESETS, Source, SourceName, UrlPath};
 
 use crate::local::{Local, Login};
 use crate::settings::Settings;
@@ -19,9 +19,15 @@ pub struct Found {
     pub sources: Vec<Source>,
 }
 
+/// Where the streamer is taken to be until it was found.
+pub const FALLBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 554);
+
 /// Where to look.
 #[derive(Debug, Clone)]
 pub struct Search {
+    /// A name, which nobody has looked up yet.
+    name: Option<(Host, u16)>,
+    /// Where to look if there is no name.
     addresses: Vec<SocketAddr>,
     paths: Vec<Paths>,
 }
@@ -40,10 +46,13 @@ impl Search {
     #[must_use]
     pub fn new(local: &Local, settings: &Settings) -> Self {
         let chosen = local.source.as_ref().or(settings.source.as_ref());
+        let literal = |(host, port): &(Host, u16)| {
+            let address = host.as_str().parse::<IpAddr>().ok()?;
+            Some(SocketAddr::new(address, *port))
+        };
+        let name = chosen.filter(|chosen| literal(chosen).is_none()).cloned();
         let addresses = match chosen {
-            Some((host, port)) => (host.as_str(), *port)
-                .to_socket_addrs()
-                .map_or_else(|_| Vec::new(), |found| found.take(1).collect()),
+            Some(chosen) => literal(chosen).into_iter().collect(),
             None => {
                 let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
                 let ports = local.source_ports.iter();
@@ -83,19 +92,33 @@ impl Search {
                 });
             }
         }
-        Search { addresses, paths }
+        Search {
+            name,
+            addresses,
+            paths,
+        }
+    }
+
+    /// Where to look, of which a name is looked up: that may take seconds.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        match &self.name {
+            Some((host, port)) => (host.as_str(), *port)
+                .to_socket_addrs()
+                .map_or_else(|_| Vec::new(), |found| found.take(1).collect()),
+            None => self.addresses.clone(),
+        }
     }
 
     /// Looks; takes seconds when nobody answers.
     #[must_use]
     pub fn run(&self) -> Option<Found> {
-        for address in &self.addresses {
+        for address in self.addresses() {
             // A preset's own port first: another family's path may be answered too, with another stream.
             let mut paths: Vec<&Paths> = self.paths.iter().collect();
             paths.sort_by_key(|paths| paths.port.is_some_and(|port| port != address.port()));
             for paths in paths {
                 for login in &paths.logins {
-                    match look(*address, &paths.main, paths.sub.as_ref(), login.as_ref()) {
+                    match look(address, &paths.main, paths.sub.as_ref(), login.as_ref()) {
                         Ok(Some(found)) => return Some(found),
                         Ok(None) => {}
                         // Nobody listens: no path of this address will do.
@@ -121,11 +144,16 @@ impl Search {
         same.or_else(|| self.run())
     }
 
-    /// Where the streamer is taken to be until it was found.
+    /// Where to look first, without looking up any name.
     #[must_use]
-    pub fn first_address(&self) -> SocketAddr {
-        let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 554);
-        self.addresses.first().copied().unwrap_or(fallback)
+    pub fn known_address(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
+    }
+
+    /// Where to look first; `None` when a name is not known. Takes seconds when nobody answers.
+    #[must_use]
+    pub fn first_address(&self) -> Option<SocketAddr> {
+        self.addresses().first().copied()
     }
 }
 
@@ -231,5 +259,17 @@ mod tests {
         let address = streamer("/ch0", true);
         let (local, _) = Local::parse(&format!("source {address}\nlogin thingino:other\n"));
         assert_eq!(Search::new(&local, &Settings::default()).run(), None);
+    }
+
+    #[test]
+    fn a_name_is_not_looked_up_by_the_loop_that_asks_where_to_look() {
+        let search = |text: &str| Search::new(&Local::parse(text).0, &Settings::default());
+        let named = search("source nowhere.invalid:554\n");
+        assert_eq!((named.known_address(), named.first_address()), (None, None));
+        let literal = search("source 192.168.1.20:554\n");
+        let expected = "192.168.1.20:554".parse().ok();
+        assert_eq!(literal.known_address(), expected);
+        assert_eq!(literal.first_address(), expected);
+        assert_eq!(search("").known_address(), Some(FALLBACK));
     }
 }

@@ -79,6 +79,11 @@ impl Settings {
                     }
                 }
             }
+            Setting::NoEndpoint(place) => {
+                let before = self.endpoints.len();
+                self.endpoints.retain(|(other, _)| *other != place);
+                self.endpoints.len() != before
+            }
             Setting::Source(host, port) => replace(&mut self.source, (host, port)),
             Setting::Queue(bytes) => replace(&mut self.queue, bytes),
             Setting::Watchdog(on) => replace(&mut self.watchdog, on),
@@ -183,6 +188,21 @@ mod tests {
                 ("own.example.com", 443, Trust::Owner),
             ]
         );
+    }
+
+    #[test]
+    fn a_server_is_taken_off_the_list_and_who_enrolled_the_camera_is_not() {
+        let (mut settings, _) = Settings::parse(&text());
+        for (place, changes) in [(0, true), (0, false), (1, true), (15, false)] {
+            assert_eq!(settings.set(Setting::NoEndpoint(place)), changes, "{place}");
+        }
+        let hosts: Vec<_> = settings
+            .calls()
+            .into_iter()
+            .map(|(call, _)| call.host)
+            .collect();
+        assert!(hosts.len() == 2 && hosts.iter().all(|host| host.as_str() == "own.example.com"));
+        assert!(!settings.to_string().contains("endpoint"), "{settings}");
     }
 
     #[test]

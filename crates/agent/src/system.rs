@@ -262,17 +262,40 @@ pub fn make_key(path: &Path) -> io::Result<String> {
     Ok(fingerprint(path).unwrap_or_default())
 }
 
+/// Whether a file is a key of dropbear's, as far as this camera can tell.
+#[must_use]
+pub fn is_key(path: &Path) -> bool {
+    let empty = fs::metadata(path).is_ok_and(|file| file.len() == 0);
+    let mut dropbearkey = Command::new("dropbearkey");
+    dropbearkey.arg("-y").arg("-f").arg(path);
+    // Without the program nobody can tell, nor make another one.
+    !empty && said(dropbearkey).is_none_or(|text| !public_lines(&text).is_empty())
+}
+
+/// Whether there is a dbclient.
+#[must_use]
+pub fn has_dbclient() -> bool {
+    let mut dbclient = Command::new("dbclient");
+    dbclient.arg("-V");
+    said(dbclient).is_some()
+}
+
 /// What `dropbearkey -y` says of the camera's key: its public line and its fingerprint.
 #[must_use]
 pub fn fingerprint(path: &Path) -> Option<String> {
     let mut dropbearkey = Command::new("dropbearkey");
     dropbearkey.arg("-y").arg("-f").arg(path);
-    let text = said(dropbearkey)?;
+    let lines = public_lines(&said(dropbearkey)?);
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// Of what dropbearkey says the lines of the public half.
+fn public_lines(text: &str) -> String {
     let wanted = |line: &&str| {
         line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("Fingerprint")
     };
     let lines: Vec<&str> = text.lines().filter(wanted).collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+    lines.join("\n")
 }
 
 /// The hardware watchdog, fed by the main loop alone.

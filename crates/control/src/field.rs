@@ -96,6 +96,11 @@ impl<'a> Fields<'a> {
         value.ok_or_else(|| self.error(field, Fault::Missing))
     }
 
+    /// Whether nothing is left but one `-`.
+    pub(crate) fn is_dash(&self) -> bool {
+        self.rest == Some(b"-")
+    }
+
     /// All that is left, as text.
     pub(crate) fn text(mut self, field: &'static str) -> Result<Text, FieldError> {
         let rest = self.rest.take();

@@ -58,6 +58,8 @@ pub enum ServerLine {
 pub enum Setting {
     /// `endpoint.<n>`: a server to report to, n from 0 to 15.
     Endpoint(u8, Target),
+    /// `endpoint.<n> -`: no server in that place any more.
+    NoEndpoint(u8),
     /// `source`: the streamer's `host:port`. Must be loopback on a port of the local list, which the agent checks (S7).
     Source(Host, u16),
     /// `queue`: the relay's bound in bytes, at most 2,000,000.
@@ -196,6 +198,9 @@ impl Setting {
                     .and_then(|n| decimal(n, 15));
                 let place = place.and_then(|n| u8::try_from(n).ok());
                 let place = place.ok_or_else(|| fields.wrong("key"))?;
+                if fields.is_dash() {
+                    return Ok(Setting::NoEndpoint(place));
+                }
                 let target = Target::take(&mut fields).map_err(of_endpoint)?;
                 Setting::Endpoint(place, target)
             }
@@ -285,6 +290,7 @@ impl Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Setting::Endpoint(place, target) => write!(f, "endpoint.{place} {target}"),
+            Setting::NoEndpoint(place) => write!(f, "endpoint.{place} -"),
             Setting::Source(host, port) => write!(f, "source {host}:{port}"),
             Setting::Queue(bytes) => write!(f, "queue {bytes}"),
             Setting::Watchdog(true) => f.write_str("watchdog on"),

@@ -69,6 +69,7 @@ impl Machine {
         let serial = self.next_serial();
         let turn = self.endpoint.dial(now, serial, &call, &calls);
         let (endpoint, trust) = call;
+        self.called = Some(endpoint.clone());
         let forwards = match (&self.settings.camera, self.fixed.http) {
             (None, _) => Forwards::None,
             (Some(_), false) => Forwards::Rtsp,
@@ -89,6 +90,7 @@ impl Machine {
 
     pub(super) fn endpoint_lost(&mut self, now: Duration, reason: Reason, out: &mut Vec<Action>) {
         self.endpoint.ended(reason);
+        self.last_end = Some(reason);
         let held = self.endpoint.held(now);
         let enrolled_now = self.endpoint.role() == Some(Role::Enroll) && self.is_camera();
         let what = format!("session with the endpoint ended: {reason}");
@@ -104,7 +106,7 @@ impl Machine {
         } else {
             if held.is_some_and(|held| held >= HELD) {
                 self.endpoint.backoff.reset();
-                (self.place, self.failures) = (0, 0);
+                (self.place, self.failures) = (self.first_place(), 0);
             } else {
                 self.failures += 1;
                 if self.failures >= TRIES {
@@ -115,6 +117,20 @@ impl Machine {
             self.endpoint.backoff.after_failure(self.dice.roll())
         };
         self.endpoint.wait(now + wait);
+    }
+
+    /// Where to begin after a session that held: at the first server of the list; at the port of it that held, since another one may lead nowhere.
+    fn first_place(&self) -> usize {
+        let calls = self.calls();
+        let held = self.endpoint.place(&calls).unwrap_or(0);
+        let same = |(first, _): &(Endpoint, Trust), (last, _): &(Endpoint, Trust)| {
+            (&first.host, &first.user) == (&last.host, &last.user)
+                && first.keys.iter().any(|key| last.keys.contains(key))
+        };
+        match (calls.first(), calls.get(held)) {
+            (Some(first), Some(last)) if same(first, last) => held,
+            _ => 0,
+        }
     }
 
     fn is_camera(&self) -> bool {
@@ -132,6 +148,7 @@ impl Machine {
             return;
         }
         self.endpoint.hello(now, role);
+        self.last_end = None;
         if let (Role::Enroll, Some(enroll)) = (role, &self.enroll) {
             let line = moorline_control::AgentLine::Enroll {
                 token: enroll.token.clone(),

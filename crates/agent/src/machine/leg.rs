@@ -115,6 +115,11 @@ impl Leg {
         self.tried.ended(reason);
     }
 
+    /// Where in the list the server stands that was called last.
+    pub(super) fn place(&self, all: &[(Endpoint, Trust)]) -> Option<usize> {
+        self.tried.place(all)
+    }
+
     /// Whether the owner named the server that was called last (S6: what was dialled counts).
     pub(super) fn is_owner_s(&self) -> bool {
         self.tried.trust() == Some(Trust::Owner)

@@ -26,12 +26,13 @@ mod tests;
 
 use std::time::Duration;
 
-use moorline_control::{HostKey, Level, Model};
+use moorline_control::{HostKey, Level, Model, Reason};
 
 pub use event::{Action, Dial, Event, Forwards, Link};
 pub use leg::Serial;
 
 use crate::backoff::Dice;
+use crate::endpoint::Endpoint;
 use crate::enroll::Enroll;
 use crate::settings::Settings;
 use flash::Flash;
@@ -95,6 +96,10 @@ pub struct Machine {
     /// Which endpoint is called, and how often it failed in a row.
     place: usize,
     failures: u32,
+    /// Which of them was called last.
+    called: Option<Endpoint>,
+    /// Why the endpoint's session ended last.
+    last_end: Option<Reason>,
     streampoint: Leg,
     referral: Option<Referral>,
     dice: Dice,
@@ -135,6 +140,8 @@ impl Machine {
             endpoint: Leg::default(),
             place: 0,
             failures: 0,
+            called: None,
+            last_end: None,
             streampoint: Leg::default(),
             referral: None,
             dice: Dice::new(seed),
@@ -188,6 +195,18 @@ impl Machine {
     /// Whether any server has a session: one that takes the stream while the endpoint is away is one, too.
     fn is_served(&self) -> bool {
         self.endpoint.is_up() || self.streampoint.is_up()
+    }
+
+    /// The server that has the endpoint's session, or was called last.
+    #[must_use]
+    pub fn server(&self) -> Option<&Endpoint> {
+        self.called.as_ref()
+    }
+
+    /// Why the endpoint's session ended last, if it is not up again.
+    #[must_use]
+    pub fn last_end(&self) -> Option<Reason> {
+        self.last_end
     }
 
     /// Whether the endpoint took the forward, too.
@@ -366,13 +385,7 @@ impl Machine {
         Serial(self.serial)
     }
 
-    fn lost(
-        &mut self,
-        now: Duration,
-        link: Link,
-        reason: moorline_control::Reason,
-        out: &mut Vec<Action>,
-    ) {
+    fn lost(&mut self, now: Duration, link: Link, reason: Reason, out: &mut Vec<Action>) {
         match link {
             Link::Endpoint => self.endpoint_lost(now, reason, out),
             Link::Streampoint => self.streampoint_lost(now, reason, out),

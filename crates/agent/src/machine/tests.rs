@@ -250,6 +250,39 @@ fn a_session_that_held_a_minute_begins_anew_with_the_main_endpoint_and_a_short_w
 }
 
 #[test]
+fn where_only_443_gets_out_a_lost_session_is_called_again_there_at_once() {
+    let text = format!(
+        "ENROLLED home/yard\nREFER home/yard own.example.com 2222 {KEY}\nREFER home/yard own.example.com 443 {KEY}\n"
+    );
+    let mut world = World::new(Settings::parse(&text).0, None);
+    for _ in 0..2 {
+        assert_eq!(world.called().1, 2222);
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    assert_eq!(world.called().1, 443);
+    assert_eq!(world.machine.last_end(), Some(Reason::Connect));
+    world.hears("MOORLINE/1 both home/yard");
+    assert_eq!(world.machine.last_end(), None);
+    // Its host keys are going to be replaced: the list begins with another entry now.
+    world.hears(&format!(
+        "CONFIG endpoint.15 home/yard own.example.com 2222 {KEY},{OTHER}"
+    ));
+    for n in 1..=4 {
+        world.pass(s(15));
+        world.hears(&format!("PING {n}"));
+    }
+    world.ends(Link::Endpoint, Reason::Exit);
+    assert_eq!(world.called(), ("own.example.com".into(), 443));
+    assert_eq!(world.machine.server().map(|server| server.port), Some(443));
+    // It is not clung to: the others have their turn when it fails.
+    for _ in 0..2 {
+        world.called();
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    assert_eq!(world.called().1, 2222);
+}
+
+#[test]
 fn nothing_counts_before_the_hello_and_another_major_number_ends_the_session() {
     let mut world = World::new(settings(), None);
     world.called();

@@ -71,6 +71,12 @@ impl Tried {
         *count = count.wrapping_add(1);
     }
 
+    /// Where in the list the server stands that was called last, if it stands there still.
+    pub(super) fn place(&self, all: &[(Endpoint, Trust)]) -> Option<usize> {
+        let last = self.0.first()?;
+        all.iter().position(|one| last.is(one))
+    }
+
     pub(super) fn trust(&self) -> Option<Trust> {
         self.0.first().map(|last| last.trust)
     }

@@ -3,7 +3,7 @@
 use moorline_control::{AgentLine, DiagStep, Level, Setting, Text};
 
 use super::{Driver, Input};
-use crate::check::{Chain, Session, walk};
+use crate::check::{Chain, NO_ENDPOINT, Session, walk};
 use crate::client::{Client, Kit};
 use crate::machine::{Action, Dial, Link};
 use crate::probe::Search;
@@ -177,7 +177,7 @@ impl Driver {
                 format_args!("the clock cannot be set: {error}"),
             );
         }
-        self.clock = Some((unix, system::wall()));
+        self.clock = Some((unix, self.moments.now()));
     }
 
     fn apply(&mut self, setting: Setting) {
@@ -186,13 +186,15 @@ impl Driver {
             Setting::Watchdog(on) => self.set_watchdog(on),
             Setting::Source(..) => {
                 let search = Search::new(&self.local, self.machine.settings());
-                self.relay.set_streamer(Streamer {
-                    address: search.first_address(),
-                    login: self.local.login.clone(),
-                });
+                if let Some(address) = search.known_address() {
+                    self.relay.set_streamer(Streamer {
+                        address,
+                        login: self.local.login.clone(),
+                    });
+                }
                 self.streams.again();
             }
-            Setting::Endpoint(..) | Setting::RebootAfter(_) => {}
+            Setting::Endpoint(..) | Setting::NoEndpoint(_) | Setting::RebootAfter(_) => {}
         }
     }
 
@@ -269,18 +271,13 @@ impl Driver {
     }
 
     fn chain(&self) -> Chain {
-        use std::sync::atomic::Ordering;
-        let endpoint = self.machine.settings().calls().into_iter().next();
+        let endpoint = self.machine.server();
         let streamer = self.relay.streamer();
         let found = self.streams.found.as_ref();
-        let dropped = self
-            .relay
-            .counters()
-            .pictures_dropped
-            .load(Ordering::Relaxed)
-            .into();
         Chain {
-            endpoint: endpoint.map(|(call, _)| (call.host.to_string(), call.port)),
+            endpoint: endpoint
+                .map(|call| (call.host.to_string(), call.port))
+                .ok_or(NO_ENDPOINT),
             // It is asked for over this very session.
             session: Session::Up {
                 forward: Some(self.machine.takes_the_stream()),
@@ -288,8 +285,10 @@ impl Driver {
             streamer: streamer.address,
             main: found.and_then(|found| Some(found.sources.first()?.path.to_string())),
             login: streamer.login,
-            relay: Some((dropped, self.relay.waiting())),
-            clock: self.clock,
+            uplink: Some(self.uplink),
+            clock: self.clock.map(|(server, then)| {
+                server.saturating_add(self.moments.now().saturating_sub(then).as_secs())
+            }),
         }
     }
 

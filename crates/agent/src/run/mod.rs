@@ -8,6 +8,7 @@ mod upgrade;
 use std::fmt;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::local::Local;
 use crate::machine::{Action, Event, Fixed, Link, Machine, State};
 use crate::mailbox::{Empty, Receiver, Sender, mailbox};
 use crate::moment::Moments;
-use crate::probe::{Found, Search};
+use crate::probe::{FALLBACK, Search};
 use crate::relay::{Relay, Streamer};
 use crate::report::{Facts, Report};
 use crate::settings::Settings;
@@ -26,10 +27,11 @@ use crate::system::{self, Watchdog};
 use crate::upgrade::store::Store;
 use crate::upgrade::trial::Trial;
 use crate::upgrade::{self as upgrading, Upgrade};
+use crate::uplink::{Recent, Uplink};
 use crate::{enroll, files, stamp};
 
 pub use places::{Lan, Places};
-use streams::Streams;
+use streams::{Answer, Streams};
 
 /// What the loop waits for.
 #[derive(Debug)]
@@ -38,8 +40,8 @@ pub(crate) enum Input {
     Event(Event),
     /// A line of dbclient's stderr.
     Said(String),
-    /// The streamer was asked: whether it lives, and what a search found.
-    Probed(bool, Option<Found>),
+    /// The streamer was asked.
+    Probed(Answer),
     /// A step of the diagnosis.
     Step(DiagStep, bool, String),
     /// The diagnosis is over.
@@ -79,9 +81,12 @@ struct Driver {
     /// Whether what is to outlive a reboot is on the flash.
     kept: bool,
     diagnosing: bool,
-    clock: Option<(u64, u64)>,
-    last_end: Option<moorline_control::Reason>,
+    /// What the server's clock said last, and when.
+    clock: Option<(u64, Duration)>,
     state: String,
+    /// What the relay dropped in the last minutes, and the counters behind it.
+    uplink: Uplink,
+    recent: Recent,
     store: Store,
     upgrade: Upgrade,
     trial: Option<Trial>,
@@ -113,7 +118,13 @@ pub enum Ended {
 /// What makes it impossible to run: no directory, no loopback port, no thread.
 pub fn run(places: Places) -> Result<Ended, String> {
     let (inputs, events) = mailbox(INPUTS);
-    let mut driver = Driver::new(places, inputs)?;
+    let read = Read::of(&places).inspect_err(|_| {
+        // The flash's fault, not this agent's: a start that ends so counts for nothing.
+        if places.upgrades() {
+            Store::new(&places).forgive();
+        }
+    })?;
+    let mut driver = Driver::new(places, read, inputs)?;
     driver.announce();
     driver.turn(&events);
     if let Some(key) = driver.reset {
@@ -132,21 +143,48 @@ pub fn run(places: Places) -> Result<Ended, String> {
     Ok(Ended::Told)
 }
 
+/// What the owner says, and what the servers set.
+struct Read {
+    local: Local,
+    settings: Settings,
+}
+
+impl Read {
+    /// A file that is there and cannot be read says whose camera this is: without it the agent would take itself for nobody's, and write over it.
+    fn of(places: &Places) -> Result<Self, String> {
+        let told = |path: PathBuf, error: std::io::Error| format!("{}: {error}", path.display());
+        let (local, wrong) = places
+            .local()
+            .map_err(|error| told(places.local_file(), error))?;
+        for wrong in wrong {
+            console(Level::Warn, format_args!("local.conf: {wrong}"));
+        }
+        let settings = places
+            .settings(&local)
+            .map_err(|error| told(places.settings_file(), error))?;
+        Ok(Read { local, settings })
+    }
+}
+
 impl Driver {
-    fn new(places: Places, inputs: Sender<Input>) -> Result<Self, String> {
+    fn new(places: Places, read: Read, inputs: Sender<Input>) -> Result<Self, String> {
         let told = |what: &str, error: std::io::Error| format!("{what}: {error}");
         files::make_directory(&places.directory)
             .map_err(|error| told(&places.directory.display().to_string(), error))?;
         files::make_directory(&places.run)
             .map_err(|error| told(&places.run.display().to_string(), error))?;
-        let (local, wrong) = places.local();
-        for wrong in wrong {
-            console(Level::Warn, format_args!("local.conf: {wrong}"));
-        }
-        let settings = places.settings(&local);
+        let Read { local, settings } = read;
         // The agent that tries this one holds the port.
         let port = if places.trial { 0 } else { local.relay_port };
-        let listener = listen(port).map_err(|error| told("the relay's port", error))?;
+        let listener = listen(port).or_else(|error| {
+            // Only dbclient is told which it is: another program on it must not keep a camera away.
+            console(
+                Level::Warn,
+                format_args!("port {port}: {error}: the relay takes another one"),
+            );
+            listen(0)
+        });
+        let listener = listener.map_err(|error| told("the relay's port", error))?;
         let relay_port = listener
             .local_addr()
             .map_err(|error| told("the relay's port", error))?
@@ -154,7 +192,7 @@ impl Driver {
         let moments = Moments::begin();
         let search = Search::new(&local, &settings);
         let streamer = Streamer {
-            address: search.first_address(),
+            address: search.known_address().unwrap_or(FALLBACK),
             login: local.login.clone(),
         };
         let limit = system::queue_limit(settings.queue);
@@ -178,7 +216,7 @@ impl Driver {
             http: local.http.is_some(),
             source_ports: local.source_ports.clone(),
         };
-        let key = places.key().exists();
+        let key = has_key(&places.key(), &settings);
         if places.trial || places.lan.as_ref().is_some_and(|lan| lan.leash) {
             system::listen_leash(stopping(&inputs)).map_err(|error| told("a thread", error))?;
         }
@@ -198,13 +236,14 @@ impl Driver {
         }
         let mut report = Report::default();
         report.fixed.agent = Model::new(&stamp::version());
-        // Who says what it was built for is offered upgrades.
-        let stamp = stamp::own().filter(|_| places.upgrades());
-        report.fixed.target = stamp.map(|stamp| stamp.target);
+        let store = Store::new(&places);
+        let keys = store.keys().0;
+        // Who says what it was built for is offered upgrades: not one that would refuse them all.
+        let takes = places.upgrades() && !keys.is_empty();
+        report.fixed.target = stamp::own().filter(|_| takes).map(|stamp| stamp.target);
         report.fixed.dbclient = system::dbclient_version();
         let machine = Machine::new(fixed, settings, None, key, system::random());
-        let store = Store::new(&places.directory);
-        let upgrade = Upgrade::new(store.keys().0, stamp::own(), places.patience);
+        let upgrade = Upgrade::new(keys, stamp::own(), places.patience);
         Ok(Driver {
             places,
             local,
@@ -222,8 +261,9 @@ impl Driver {
             kept: true,
             diagnosing: false,
             clock: None,
-            last_end: None,
             state: String::new(),
+            uplink: Uplink::default(),
+            recent: Recent::default(),
             store,
             upgrade,
             trial: None,
@@ -302,6 +342,7 @@ impl Driver {
         }
         if now >= self.next_enroll {
             self.next_enroll = now + ENROLL_EVERY;
+            self.look_at_uplink();
             self.look_for_enroll();
             self.look_for_agent();
         }
@@ -314,6 +355,15 @@ impl Driver {
             self.probe();
         }
         self.write_state();
+    }
+
+    fn look_at_uplink(&mut self) {
+        let facts = self.facts();
+        let (pictures, dropped) = (facts.pictures, facts.pictures_dropped);
+        let waiting = self.relay.waiting();
+        self.uplink = self
+            .recent
+            .look(self.moments.now(), pictures, dropped, waiting);
     }
 
     fn look_for_enroll(&mut self) {
@@ -354,10 +404,8 @@ impl Driver {
         let event = match input {
             None => Event::Tick,
             Some(Input::Event(event)) => {
-                match event {
-                    Event::Ended { reason, .. } => self.last_end = Some(reason),
-                    Event::Stop { hang_up } => self.hang_up = hang_up,
-                    _ => {}
+                if let Event::Stop { hang_up } = event {
+                    self.hang_up = hang_up;
                 }
                 event
             }
@@ -374,8 +422,8 @@ impl Driver {
                 console(Level::Info, format_args!("{line}"));
                 return true;
             }
-            Some(Input::Probed(lives, found)) => {
-                self.probed(lives, found);
+            Some(Input::Probed(answer)) => {
+                self.probed(answer);
                 return true;
             }
             Some(Input::Step(step, ok, text)) => {
@@ -457,12 +505,17 @@ impl Driver {
             State::Paused => "trial",
             State::Ending => "ending",
         };
-        let reason = self.last_end.map_or("-", moorline_control::Reason::as_str);
-        let text = format!(
-            "pid {}\nstate {state}\nlast-end {reason}\nrelay {}\n",
+        let reason = self.machine.last_end();
+        let reason = reason.map_or("-", moorline_control::Reason::as_str);
+        let mut text = format!(
+            "pid {}\nstate {state}\nlast-end {reason}\nrelay {}\nuplink {}\n",
             std::process::id(),
-            self.relay_port
+            self.relay_port,
+            self.uplink
         );
+        if let Some(server) = self.machine.server() {
+            text.push_str(&format!("server {} {}\n", server.host, server.port));
+        }
         if text != self.state && files::replace(&self.places.state(), &text).is_ok() {
             self.state = text;
         }
@@ -495,6 +548,11 @@ fn mac_of(address: SocketAddr) -> Option<Mac> {
     system::neighbour(address.ip())
 }
 
+/// Whether the camera has its key. A file that is no key (the power was cut while it was written) is none as long as nobody knows the camera by it.
+fn has_key(key: &Path, settings: &Settings) -> bool {
+    key.exists() && (settings.camera.is_some() || system::is_key(key))
+}
+
 /// Only loopback: the relay answers whoever can connect.
 #[expect(
     clippy::disallowed_methods,
@@ -504,18 +562,15 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port))
 }
 
-/// The console: busybox init and syslog take it.
+/// The console: busybox init shows it, the `daemon` keeps its end.
 pub(crate) fn console(level: Level, text: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{level}: {text}");
 }
 
 impl Places {
     /// What the server set, over which the owner's word stands.
-    pub(crate) fn settings(&self, local: &Local) -> Settings {
-        let text = files::read(&self.settings_file())
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+    pub(crate) fn settings(&self, local: &Local) -> std::io::Result<Settings> {
+        let text = files::read(&self.settings_file())?.unwrap_or_default();
         let (mut settings, wrong) = Settings::parse(&text);
         if wrong > 0 {
             console(
@@ -529,19 +584,16 @@ impl Places {
         if !local.endpoints.is_empty() {
             settings.enrolled.clone_from(&local.endpoints);
         }
-        settings
+        Ok(settings)
     }
 
     /// What the owner says.
-    pub(crate) fn local(&self) -> (Local, Vec<crate::Wrong>) {
+    pub(crate) fn local(&self) -> std::io::Result<(Local, Vec<crate::Wrong>)> {
         if let Some(lan) = &self.lan {
-            return (lan.local.clone(), Vec::new());
+            return Ok((lan.local.clone(), Vec::new()));
         }
-        let text = files::read(&self.local_file())
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        Local::parse(&text)
+        let text = files::read(&self.local_file())?.unwrap_or_default();
+        Ok(Local::parse(&text))
     }
 }
 

@@ -196,6 +196,12 @@ impl Places {
         self.run.join("state")
     }
 
+    /// What the running agent told last.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.run.join("log")
+    }
+
     /// The HOME of a session's dbclient.
     #[must_use]
     pub fn home(&self, link: Link) -> PathBuf {

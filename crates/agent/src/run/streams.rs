@@ -1,5 +1,6 @@
 //! When the streamer is asked, and what follows from its silence.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use moorline_control::{Level, Probe};
@@ -19,6 +20,16 @@ const DESCRIBE_EVERY: Duration = Duration::from_secs(300);
 const SILENCES: u32 = 3;
 /// A streamer that does not come back is not restarted more often.
 const RESTART_EVERY: Duration = Duration::from_secs(300);
+
+/// How a streamer answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    lives: bool,
+    /// What a search found.
+    found: Option<Found>,
+    /// Where it was looked for; `None` when its name is not known.
+    address: Option<SocketAddr>,
+}
 
 /// What is known of the streamer.
 #[derive(Debug, Default)]
@@ -73,24 +84,32 @@ impl Driver {
         }
         self.streams.asking = true;
         let asked = spawn("probe", move || {
-            let (lives, found) = match known {
+            // Here, not in the loop: a name may take as long as the streamer.
+            let answer = match known {
                 Some(known) => {
                     let path = known
                         .sources
                         .first()
                         .map_or("/", |source| source.path.as_str());
                     let found = anew.then(|| search.again(&known)).flatten();
-                    (found.is_some() || answers(known.address, path), found)
+                    Answer {
+                        lives: found.is_some() || answers(known.address, path),
+                        found,
+                        address: None,
+                    }
                 }
                 None => {
                     let found = search.run();
-                    (
-                        found.is_some() || answers(search.first_address(), "/"),
+                    let address = search.first_address();
+                    Answer {
+                        lives: found.is_some()
+                            || address.is_some_and(|address| answers(address, "/")),
                         found,
-                    )
+                        address,
+                    }
                 }
             };
-            inputs.send(Input::Probed(lives, found));
+            inputs.send(Input::Probed(answer));
         });
         if asked.is_err() {
             self.streams.asking = false;
@@ -98,7 +117,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn probed(&mut self, lives: bool, found: Option<Found>) {
+    pub(super) fn probed(&mut self, answer: Answer) {
+        let Answer {
+            lives,
+            found,
+            address,
+        } = answer;
         let now = self.moments.now();
         let before = self.report.probe;
         self.streams.asking = false;
@@ -110,6 +134,12 @@ impl Driver {
             });
             self.report.sources.clone_from(&found.sources);
             self.streams.found = Some(found);
+        } else if let Some(address) = address {
+            // Where its name leads now. A name that is not known leads where it led.
+            self.relay.set_streamer(Streamer {
+                address,
+                login: self.local.login.clone(),
+            });
         }
         if lives {
             self.streams.silences = 0;

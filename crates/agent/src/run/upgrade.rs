@@ -80,8 +80,8 @@ impl Driver {
                 self.upgrade(Step::Appended(written));
             }
             Action::Finish(offer) => {
-                let good = self.store.finish(&offer);
-                self.upgrade(Step::Finished(good));
+                let received = self.store.finish(&offer);
+                self.upgrade(Step::Finished(received));
             }
             Action::Tell(offset) => {
                 let line: AgentLine = self.report.offset(offset);
@@ -114,16 +114,19 @@ impl Driver {
                 self.store.take_back();
                 self.report.rolled_back = Some(version);
                 let what = format!("agent {version} is taken back: {why}");
-                super::console(Level::Error, format_args!("{what}"));
-                self.taken_back = Some(what);
-            }
-            Action::Resume => {
-                // What could not be kept is known here alone.
-                let settings = if self.kept {
-                    self.places.settings(&self.local)
+                if self.machine.reports() {
+                    self.note(Level::Error, format_args!("{what}"));
                 } else {
-                    self.machine.settings().clone()
-                };
+                    super::console(Level::Error, format_args!("{what}"));
+                    self.taken_back = Some(what);
+                }
+            }
+            Action::Postpone => self.store.postpone(),
+            Action::Resume => {
+                // What could not be kept, or cannot be read, is known here alone.
+                let read = self.places.settings(&self.local).ok();
+                let settings = read.filter(|_| self.kept);
+                let settings = settings.unwrap_or_else(|| self.machine.settings().clone());
                 self.turn_machine(Event::Resume(Box::new(settings)));
             }
             Action::Exit => {

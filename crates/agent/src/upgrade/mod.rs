@@ -12,6 +12,9 @@
 //! Owns: what is taken of UPGRADE and PART, when the new agent is tried, when it has passed. Does not own: files (`store`), the child (`trial`),
 //! sessions: while a trial runs this agent has none ([`crate::machine::Event::Pause`]).
 //!
+//! One that had no session in time is taken back once the old agent has one, which had none meanwhile: else the network was away, and it is tried
+//! again.
+//!
 //! Nothing that a session brings is tried without a signature by a release key of the image (S8). A trial begins only while a session is up: an
 //! agent that cannot connect because nobody can proves nothing. A power cut leaves the old agent in each phase: the new one gets the old one's
 //! name by one rename, after it has passed.
@@ -38,6 +41,9 @@ pub const LARGEST: u32 = 4_000_000;
 /// A new agent has its hello within this, or it is taken back.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The agent that tried another one in vain has this long for a session of its own: then the other one is to blame, and not the network.
+const DOUBT: Duration = Duration::from_secs(90);
+
 /// What is told to end gets so long.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -59,8 +65,8 @@ pub enum Event {
     Opened(Option<u32>),
     /// The answer to [`Action::Append`]: whether it was written.
     Appended(bool),
-    /// The answer to [`Action::Finish`]: whether it has its digest, and is ready to be tried.
-    Finished(bool),
+    /// The answer to [`Action::Finish`].
+    Finished(Received),
     /// A new agent is ready to be tried: the owner brought it, or it was left so by a stop.
     Found(Version),
     /// The answer to [`Action::Begin`]: whether it runs.
@@ -98,10 +104,32 @@ pub enum Action {
     TakeBack(Version, &'static str),
     /// Have sessions again.
     Resume,
+    /// Nobody is to blame yet: it stays ready to be tried.
+    Postpone,
     /// Exit, to be started again as the new agent.
     Exit,
     /// Tell the console and the endpoint.
     Note(Level, String),
+}
+
+/// What became of an agent whose last part has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// It has the digest that was signed, and is ready to be tried.
+    Whole,
+    /// It has another one.
+    Foreign,
+    /// The flash did not take it.
+    NotKept,
+}
+
+/// Why a trial failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// No session in time: perhaps nobody could have had one.
+    Silent,
+    /// It had one, and cannot be put in place.
+    NotInstalled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +148,12 @@ enum Phase {
     Ending {
         version: Version,
         until: Duration,
-        failed: Option<&'static str>,
+        failed: Option<Failed>,
+    },
+    /// It had no session in time: if this agent has one by then, it is to blame.
+    Doubt {
+        version: Version,
+        until: Duration,
     },
 }
 
@@ -171,7 +204,10 @@ impl Upgrade {
     pub fn due(&self, session: bool) -> Option<Duration> {
         match self.phase {
             Phase::Waiting(_) if session => Some(Duration::ZERO),
-            Phase::Trial { until, .. } | Phase::Ending { until, .. } => Some(until),
+            Phase::Doubt { .. } if session => Some(Duration::ZERO),
+            Phase::Trial { until, .. }
+            | Phase::Ending { until, .. }
+            | Phase::Doubt { until, .. } => Some(until),
             _ => None,
         }
     }
@@ -184,7 +220,7 @@ impl Upgrade {
             Event::Condemned => self.condemned(),
             Event::Part(offset, data) => self.part(offset, data),
             Event::Appended(written) => self.appended(written),
-            Event::Finished(good) => self.finished(now, session, good),
+            Event::Finished(received) => self.finished(now, session, received),
             Event::Found(version) if self.looks() => {
                 self.phase = Phase::Waiting(version);
                 self.pass(now, session)
@@ -195,7 +231,7 @@ impl Upgrade {
                 _ => Vec::new(),
             },
             Event::Installed(installed) => self.installed(now, installed),
-            Event::Ended => self.ended(),
+            Event::Ended => self.ended(now),
             Event::Found(_) | Event::Tick => self.pass(now, session),
         }
     }
@@ -286,12 +322,16 @@ impl Upgrade {
         Vec::new()
     }
 
-    fn finished(&mut self, now: Duration, session: bool, good: bool) -> Vec<Action> {
+    fn finished(&mut self, now: Duration, session: bool, received: Received) -> Vec<Action> {
         let Phase::Receiving { offer, .. } = &self.phase else {
             return Vec::new();
         };
-        if !good {
-            return self.give_up("sha512", "what came is not what was signed");
+        match received {
+            Received::Whole => {}
+            Received::Foreign => {
+                return self.give_up("sha512", "what came is not what was signed");
+            }
+            Received::NotKept => return self.give_up("bytes", "it cannot be written"),
         }
         let (bytes, version) = (offer.bytes, offer.version);
         self.phase = Phase::Waiting(version);
@@ -322,16 +362,11 @@ impl Upgrade {
         let Phase::Trial { version, .. } = self.phase else {
             return Vec::new();
         };
-        let failed = (!installed).then_some("it cannot be put in place");
+        let failed = (!installed).then_some(Failed::NotInstalled);
         self.end(now, version, failed)
     }
 
-    fn end(
-        &mut self,
-        now: Duration,
-        version: Version,
-        failed: Option<&'static str>,
-    ) -> Vec<Action> {
+    fn end(&mut self, now: Duration, version: Version, failed: Option<Failed>) -> Vec<Action> {
         let until = now + ENDS_WITHIN;
         self.phase = Phase::Ending {
             version,
@@ -341,7 +376,7 @@ impl Upgrade {
         vec![Action::End]
     }
 
-    fn ended(&mut self) -> Vec<Action> {
+    fn ended(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Trial { version, .. } => self.take_back(version, "it ended by itself"),
             Phase::Ending { failed: None, .. } => {
@@ -350,9 +385,18 @@ impl Upgrade {
             }
             Phase::Ending {
                 version,
-                failed: Some(why),
+                failed: Some(Failed::NotInstalled),
                 ..
-            } => self.take_back(version, why),
+            } => self.take_back(version, "it cannot be put in place"),
+            Phase::Ending {
+                version,
+                failed: Some(Failed::Silent),
+                ..
+            } => {
+                let until = now + DOUBT;
+                self.phase = Phase::Doubt { version, until };
+                vec![Action::Kill, Action::Postpone, Action::Resume]
+            }
             _ => Vec::new(),
         }
     }
@@ -370,10 +414,22 @@ impl Upgrade {
                 vec![Action::Note(Level::Info, what), Action::Begin]
             }
             Phase::Trial { version, until } if now >= until => {
-                self.end(now, version, Some("it had no session in time"))
+                self.end(now, version, Some(Failed::Silent))
             }
             // It does not end when it is told to: it is killed.
-            Phase::Ending { until, .. } if now >= until => self.ended(),
+            Phase::Ending { until, .. } if now >= until => self.ended(now),
+            Phase::Doubt { version, .. } if session => {
+                self.phase = Phase::Idle;
+                let why = "it had no session in time, and this one has";
+                vec![Action::TakeBack(version, why)]
+            }
+            Phase::Doubt { version, until } if now >= until => {
+                self.phase = Phase::Waiting(version);
+                let what = format!(
+                    "agent {version} had no session, and neither has this one: it is tried again"
+                );
+                vec![Action::Note(Level::Info, what)]
+            }
             _ => Vec::new(),
         }
     }

@@ -7,7 +7,7 @@
 //! | `agent.new`, `agent.new.sha512` | a whole new agent, and its digest: ready to be tried. The owner may bring both |
 //! | `agent.new`, `agent.trial` | it is being tried; found at a start: the power went in the trial |
 //! | `moorline-agent`, `moorline-agent.sha512` | the agent that passed, and its digest (the one before it stands in the second line): the image's own starts it ([`crate::command`]) |
-//! | `agent.tries` | how often it was started since it last had a session that held |
+//! | `agent.tries` | how often it was started since it last had a session that held; in the run directory, too |
 //! | `agent.bad` | what failed, until the next upgrade needs its room |
 //! | `agent.failed` | digests of what failed: no server brings them again |
 
@@ -20,7 +20,8 @@ use std::process::Command;
 use moorline_control::{Offer, ServerLine, Stamp, Version};
 
 use super::sha512::{Sha512, from_hex, to_hex};
-use super::{Keys, LARGEST};
+use super::{Keys, LARGEST, Received};
+use crate::run::Places;
 use crate::{files, system};
 
 const DIGEST: &str = "moorline-agent.sha512";
@@ -37,15 +38,22 @@ const FAILED: usize = 8;
 
 /// The files.
 #[derive(Debug, Clone)]
-pub(crate) struct Store(PathBuf);
+pub(crate) struct Store {
+    directory: PathBuf,
+    /// What a reboot forgets.
+    run: PathBuf,
+}
 
 impl Store {
-    pub(crate) fn new(directory: &Path) -> Self {
-        Store(directory.to_owned())
+    pub(crate) fn new(places: &Places) -> Self {
+        Store {
+            directory: places.directory.clone(),
+            run: places.run.clone(),
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.directory.join(name)
     }
 
     /// The new agent.
@@ -81,7 +89,7 @@ impl Store {
             .ok()
             .filter(|here| *here <= offer.bytes)?;
         let more = u64::from(offer.bytes - here) + SPARE;
-        if room(&self.0).is_some_and(|room| room < more) {
+        if room(&self.directory).is_some_and(|room| room < more) {
             return None;
         }
         files::replace(&self.at("agent.offer"), &line).ok()?;
@@ -101,15 +109,29 @@ impl Store {
     }
 
     /// Whether all of it is here, whole and on the flash: then it is ready to be tried.
-    pub(crate) fn finish(&self, offer: &Offer) -> bool {
+    pub(crate) fn finish(&self, offer: &Offer) -> Received {
         let part = self.at("agent.part");
-        let good = digest(&part).is_ok_and(|digest| digest == offer.sha512);
-        let ready = good
-            && make_program(&part).is_ok()
-            && fs::rename(&part, self.new_agent()).is_ok()
-            && files::replace(&self.at("agent.new.sha512"), to_hex(&offer.sha512)).is_ok();
+        let received = match digest(&part) {
+            Ok(digest) if digest == offer.sha512 => {
+                let ready = make_program(&part)
+                    .and_then(|()| fs::rename(&part, self.new_agent()))
+                    .and_then(|()| {
+                        files::replace(&self.at("agent.new.sha512"), to_hex(&offer.sha512))
+                    });
+                match ready {
+                    Ok(()) => Received::Whole,
+                    Err(_) => {
+                        // Without its digest nobody would ever try it.
+                        let _ = fs::remove_file(self.new_agent());
+                        Received::NotKept
+                    }
+                }
+            }
+            Ok(_) => Received::Foreign,
+            Err(_) => Received::NotKept,
+        };
         self.forget();
-        ready
+        received
     }
 
     fn forget(&self) {
@@ -147,7 +169,7 @@ impl Store {
     /// The owner brings one: copied, checked, then its digest is written, which makes it count.
     pub(crate) fn bring(&self, file: &Path, digest_told: &str) -> io::Result<()> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        files::make_directory(&self.0)?;
+        files::make_directory(&self.directory)?;
         let _ = fs::remove_file(self.at("agent.new.sha512"));
         files::copy(file, &self.new_agent())?;
         make_program(&self.new_agent())?;
@@ -165,7 +187,7 @@ impl Store {
     /// A trial begins: a power cut from now on counts against the new agent, so that one that takes the camera down is not tried for ever.
     pub(crate) fn begin(&self) -> io::Result<()> {
         fs::rename(self.at("agent.new.sha512"), self.at("agent.trial"))?;
-        files::sync(&self.0);
+        files::sync(&self.directory);
         Ok(())
     }
 
@@ -185,10 +207,11 @@ impl Store {
             .join("\n");
         files::replace(&self.at(DIGEST), text)?;
         fs::rename(self.new_agent(), self.installed())?;
-        files::sync(&self.0);
-        for name in ["agent.trial", "agent.bad", TRIES] {
+        files::sync(&self.directory);
+        for name in ["agent.trial", "agent.bad"] {
             let _ = fs::remove_file(self.at(name));
         }
+        self.settled();
         Ok(())
     }
 
@@ -197,7 +220,7 @@ impl Store {
         for name in ["agent.trial", "agent.new.sha512"] {
             let _ = fs::remove_file(self.at(name));
         }
-        files::sync(&self.0);
+        files::sync(&self.directory);
     }
 
     /// It failed: it is kept aside, and not taken from a server again.
@@ -238,8 +261,7 @@ impl Store {
         } else if tries >= STARTS {
             "it was started five times and had no session that held"
         } else {
-            // A flash that is full: better uncounted than not started.
-            let _ = files::replace(&self.at(TRIES), (tries + 1).to_string());
+            self.count(tries + 1);
             return Ok(());
         };
         self.condemn(&self.installed());
@@ -247,24 +269,39 @@ impl Store {
         Err(why)
     }
 
+    /// Counted on the flash, and in memory besides: a flash that is full must neither keep an agent from its start nor let it crash for ever.
+    fn counts(&self) -> [PathBuf; 2] {
+        [self.at(TRIES), self.run.join(TRIES)]
+    }
+
     fn tries(&self) -> u32 {
-        let text = files::read(&self.at(TRIES)).ok().flatten();
-        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+        let counts = self.counts().into_iter().map(|path| {
+            let text = files::read(&path).ok().flatten();
+            text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+        });
+        counts.max().unwrap_or(0)
+    }
+
+    fn count(&self, tries: u32) {
+        let _ = files::make_directory(&self.run);
+        for path in self.counts() {
+            let _ = files::replace(&path, tries.to_string());
+        }
     }
 
     /// It had a session that held.
     pub(crate) fn settled(&self) {
-        let _ = fs::remove_file(self.at(TRIES));
+        for path in self.counts() {
+            let _ = fs::remove_file(path);
+        }
     }
 
-    /// It ended because it was told to: its start is not counted.
+    /// It ended because it was told to, or could not even begin: its start is not counted.
     pub(crate) fn forgive(&self) {
         match self.tries() {
             0 => {}
             1 => self.settled(),
-            tries => {
-                let _ = files::replace(&self.at(TRIES), (tries - 1).to_string());
-            }
+            tries => self.count(tries - 1),
         }
     }
 

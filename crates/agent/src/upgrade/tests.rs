@@ -48,7 +48,7 @@ fn run(upgrade: &mut Upgrade, now: Duration, session: bool, event: Event) -> Vec
             match action {
                 Action::Open(_) => events.push(Event::Opened(Some(0))),
                 Action::Append(_) => events.push(Event::Appended(true)),
-                Action::Finish(_) => events.push(Event::Finished(true)),
+                Action::Finish(_) => events.push(Event::Finished(Received::Whole)),
                 Action::Begin => {
                     said.push(Action::Begin);
                     events.push(Event::Begun(true));
@@ -112,6 +112,37 @@ fn one_that_ends_by_itself_is_taken_back() {
 
 #[test]
 fn one_without_a_hello_for_five_minutes_is_taken_back_also_when_it_does_not_end() {
+    let (mut upgrade, killed) = silent();
+    assert!(!upgrade.looks(), "it is not found again meanwhile");
+    // This agent has a session, and so might the other one have had.
+    assert_eq!(upgrade.due(true), Some(Duration::ZERO));
+    let why = "it had no session in time, and this one has";
+    let back = Action::TakeBack(Version(0, 2, 0), why);
+    let later = killed + Duration::from_secs(20);
+    assert_eq!(run(&mut upgrade, later, true, Event::Tick), [back]);
+    assert!(upgrade.looks());
+}
+
+#[test]
+fn nobody_is_to_blame_while_the_network_is_away_and_it_is_tried_again() {
+    let (mut upgrade, killed) = silent();
+    let doubt = killed + Duration::from_secs(90);
+    assert_eq!(upgrade.due(false), Some(doubt));
+    assert_eq!(run(&mut upgrade, doubt, false, Event::Tick), []);
+    let back = doubt + Duration::from_secs(3600);
+    assert_eq!(
+        run(&mut upgrade, back, true, Event::Tick),
+        [Action::Begin],
+        "once a session is up"
+    );
+    assert_eq!(
+        run(&mut upgrade, back, false, Event::Hello),
+        [Action::Install, Action::End]
+    );
+}
+
+/// One that said nothing in its trial, was told to end and killed; when that was.
+fn silent() -> (Upgrade, Duration) {
     let mut upgrade = tried();
     let end = NOW + Duration::from_secs(300);
     assert_eq!(upgrade.due(false), Some(end));
@@ -125,9 +156,9 @@ fn one_without_a_hello_for_five_minutes_is_taken_back_also_when_it_does_not_end(
     );
     let killed = end + Duration::from_secs(2);
     assert_eq!(upgrade.due(false), Some(killed));
-    let back = Action::TakeBack(Version(0, 2, 0), "it had no session in time");
     let all = run(&mut upgrade, killed, false, Event::Tick);
-    assert_eq!(all, [Action::Kill, back, Action::Resume]);
+    assert_eq!(all, [Action::Kill, Action::Postpone, Action::Resume]);
+    (upgrade, killed)
 }
 
 #[test]
@@ -176,7 +207,7 @@ fn a_wrong_digest_ends_it_and_so_does_a_full_flash() {
         all = upgrade.step(NOW, true, Event::Appended(true));
     }
     assert!(matches!(all[..], [Action::Finish(_)]));
-    let all = upgrade.step(NOW, true, Event::Finished(false));
+    let all = upgrade.step(NOW, true, Event::Finished(Received::Foreign));
     assert_eq!(all[0], Action::Refuse("sha512"));
     assert!(!upgrade.tries() && upgrade.looks());
 
@@ -186,10 +217,20 @@ fn a_wrong_digest_ends_it_and_so_does_a_full_flash() {
         upgrade.step(NOW, true, Event::Opened(None))[0],
         Action::Refuse("bytes")
     );
-    run(&mut upgrade, NOW, true, offered);
+    run(&mut upgrade, NOW, true, offered.clone());
     upgrade.step(NOW, true, part(0));
     assert_eq!(
         upgrade.step(NOW, true, Event::Appended(false))[0],
+        Action::Refuse("bytes")
+    );
+    // It came whole, and the flash does not take its digest: that is no forgery.
+    run(&mut upgrade, NOW, true, offered);
+    for offset in (0..SIZE).step_by(756) {
+        upgrade.step(NOW, true, part(offset));
+        upgrade.step(NOW, true, Event::Appended(true));
+    }
+    assert_eq!(
+        upgrade.step(NOW, true, Event::Finished(Received::NotKept))[0],
         Action::Refuse("bytes")
     );
 }
@@ -245,7 +286,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => Just(Event::Opened(Some(0))),
         3 => Just(Event::Opened(None)),
         3 => any::<bool>().prop_map(Event::Appended),
-        3 => any::<bool>().prop_map(Event::Finished),
+        3 => prop::sample::select(vec![Received::Whole, Received::Foreign, Received::NotKept])
+            .prop_map(Event::Finished),
         3 => Just(Event::Found(Version(0, 3, 0))),
         3 => any::<bool>().prop_map(Event::Begun),
         3 => Just(Event::Hello),

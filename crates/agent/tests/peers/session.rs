@@ -93,6 +93,126 @@ async fn settings_are_kept_over_a_restart_and_a_wrong_one_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_makes_it_nobody_s_camera_for_no_moment() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    // What a worn flash says: the file is there, reading it fails.
+    std::fs::create_dir(camera.path("etc/agent.conf")).unwrap();
+    camera.write("etc/agent.tries", b"2");
+    let mut agent = camera.start();
+    assert_eq!(agent.wait(SOON).await.unwrap().code(), Some(1));
+    assert!(agent.tail().contains("agent.conf"), "{}", agent.tail());
+    assert_eq!(
+        camera.read("etc/agent.tries"),
+        "1",
+        "the flash's fault is not the installed agent's"
+    );
+    assert!(camera.path("etc/agent.conf").is_dir());
+    // It reads again, and init has started it again.
+    std::fs::remove_dir(camera.path("etc/agent.conf")).unwrap();
+    let _agent = camera.start();
+    server.up(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_program_has_keeps_no_camera_away() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    let other = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = other.local_addr().unwrap().port();
+    camera.local(&format!("relay-port {port}"));
+    let agent = camera.start();
+    server.up(0).await;
+    server.line("SOURCE main").await;
+    let mut reader = Reader::over(server.landing().await);
+    reader.play().await;
+    assert!(reader.picture().await.is_some(), "{}", agent.tail());
+    agent
+        .wait_for_line("the relay takes another one", SOON)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_tells_why_an_enrolment_does_not_come_about() {
+    let mut camera = Camera::new();
+    camera.forget_local_camera();
+    std::fs::create_dir(camera.path("card")).unwrap();
+    // It enrols nobody.
+    let server = Server::start("both", vec![]);
+    let card = |port: u16, pins: &str, more: &str| {
+        let keys = pins.split(',').map(|key| format!("key {key}\n"));
+        let keys: String = keys.collect();
+        format!("host 127.0.0.1\nport {port}\n{keys}token abcdefghijklmnopqrstuvwxyz\n{more}")
+    };
+    let port = server.address.port();
+    camera.write("card/enroll", card(port, &server.pins(), "").as_bytes());
+    let agent = camera.start();
+    camera.file_says("run/state", "last-end auth").await;
+    let failed = |text: &str, link: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.split_ascii_whitespace().nth(1) == Some(link));
+        line.filter(|line| line.starts_with("FAIL"))
+            .unwrap_or_else(|| panic!("{link} holds: {text}"))
+            .to_owned()
+    };
+    let (code, text) = camera.run(&["check"]).await;
+    assert_eq!(code, Some(1));
+    let line = failed(&text, "key");
+    assert!(line.contains("token was not taken"), "{text}");
+    assert!(text.contains("ok   tcp"), "{text}");
+    drop(agent);
+    // A wrong line: its number, not its text.
+    let wrong = card(port, &server.pins(), "password hunter2\n");
+    camera.write("card/enroll", wrong.as_bytes());
+    let (_, text) = camera.run(&["check"]).await;
+    assert!(text.contains("enroll: line "), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(failed(&text, "dns").contains("enroll is wrong"), "{text}");
+    assert!(failed(&text, "agent").contains("does not run"), "{text}");
+    // A port at which nobody listens.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = free.local_addr().unwrap().port();
+    drop(free);
+    camera.write("card/enroll", card(closed, &server.pins(), "").as_bytes());
+    let (_, text) = camera.run(&["check"]).await;
+    assert!(failed(&text, "tcp").contains(&closed.to_string()), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_console_is_told_is_kept_where_init_scripts_throw_it_away() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    camera.local("shout loud");
+    let _agent = camera.start_daemon();
+    server.up(0).await;
+    camera.file_says("run/log", "unknown key").await;
+    camera.file_says("run/log", "ssh-ed25519 ").await;
+    let (_, text) = camera.run(&["check", "--report"]).await;
+    let kept = |line: &str| line.starts_with("log ") && line.contains("unknown key");
+    assert!(text.lines().any(kept), "{text}");
+    let (code, text) = camera.run(&["stop"]).await;
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_cut_by_the_power_is_made_again_while_nobody_knows_it() {
+    let mut camera = Camera::new();
+    camera.forget_local_camera();
+    camera.write("etc/id", b"");
+    let _agent = camera.start_without_key();
+    eventually("a key", SOON, async || {
+        let file = std::fs::read(camera.path("etc/id")).ok()?;
+        public_key_of_dropbear(&file).ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_boot_makes_the_key_once_for_the_camera_alone() {
     let mut camera = Camera::new();
     let server = Server::start("both", vec![]);

@@ -332,6 +332,24 @@ async fn one_that_passes_its_trial_and_dies_later_gives_way_to_the_image_s_own()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_dies_later_gives_way_also_when_the_flash_takes_no_count() {
+    let mut scene = Scene::start().await;
+    scene.transfer(&dies_later()).await;
+    scene.trial_session().await;
+    assert_eq!(scene.agent.wait(SOON).await.unwrap().code(), Some(3));
+    // Nothing can be written there.
+    std::fs::create_dir(scene.camera.path("etc/agent.tries")).unwrap();
+    for start in 1..=5 {
+        scene.agent = scene.camera.start();
+        let status = scene.agent.wait(SOON).await.unwrap();
+        assert_eq!(status.code(), Some(1), "start {start}");
+    }
+    scene.agent = scene.camera.start();
+    scene.next_session().await;
+    scene.reports(&format!("rolled-back={NEW}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_of_the_image_outlives_the_agent_that_it_started() {
     let mut scene = Scene::start().await;
     scene.agent.signal(Signal::KILL);
@@ -396,6 +414,17 @@ async fn without_a_release_key_nothing_is_taken() {
     scene.server.end(scene.session);
     scene.agent = scene.camera.start();
     scene.next_session().await;
+    let session = scene.session;
+    let lines = scene.server.all().into_iter();
+    let mut statuses = lines.filter_map(|seen| match seen {
+        Seen::Line(of, line) if of == session && line.starts_with("STATUS") => Some(line),
+        _ => None,
+    });
+    let status = statuses.next().unwrap();
+    assert!(
+        !status.contains(" target="),
+        "who would refuse all of them is offered none: {status}"
+    );
     scene.say(&ServerLine::Upgrade(good(&newer())));
     scene.reports("bad=UPGRADE.signature").await;
 }

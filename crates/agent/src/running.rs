@@ -1,0 +1,90 @@
+//! What a running agent tells of itself: its file `state`.
+
+use moorline_control::Reason;
+
+use crate::files;
+use crate::run::Places;
+use crate::uplink::Uplink;
+
+/// A running agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Where it stands.
+    pub(crate) state: String,
+    /// Why its session with the endpoint ended last, if it is not up again.
+    pub(crate) last_end: Option<Reason>,
+    /// The server that has its session, or was called last.
+    pub(crate) server: Option<(String, u16)>,
+    /// What its relay dropped in the last minutes.
+    pub(crate) uplink: Option<Uplink>,
+}
+
+impl Running {
+    /// The one whose files these are, if it runs.
+    pub(crate) fn of(places: &Places) -> Option<Self> {
+        pid(places)?;
+        let text = files::read(&places.state()).ok().flatten()?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(line.trim().to_owned())
+        };
+        let reason = value("last-end ")?;
+        let known = |known: &&Reason| known.as_str() == reason;
+        let server = value("server ").and_then(|server| {
+            let (host, port) = server.split_once(' ')?;
+            Some((host.to_owned(), port.parse().ok()?))
+        });
+        Some(Running {
+            state: value("state ")?,
+            last_end: Reason::ALL.iter().find(known).copied(),
+            server,
+            uplink: value("uplink ").and_then(|text| Uplink::parse(&text)),
+        })
+    }
+
+    /// Whether its session with the endpoint is up.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == "session" || (self.state == "streaming" && self.last_end.is_none())
+    }
+}
+
+/// The running agent's process.
+pub(crate) fn pid(places: &Places) -> Option<u32> {
+    let text = files::read(&places.state()).ok().flatten()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("pid "))?;
+    line.trim().parse().ok().filter(|pid| is_agent(*pid))
+}
+
+/// A pid that went to another process is no agent, and neither is a process that has ended and is not waited for.
+pub(crate) fn is_agent(pid: u32) -> bool {
+    let of = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    of("comm").starts_with(b"moorline-agent") && !of("cmdline").is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_wrote_is_read() {
+        let text =
+            "pid 7\nstate connecting\nlast-end hello\nrelay 8555\nserver cctv.example.com 443\n";
+        let expected = Running {
+            state: "connecting".to_owned(),
+            last_end: Some(Reason::Hello),
+            server: Some(("cctv.example.com".to_owned(), 443)),
+            uplink: None,
+        };
+        assert_eq!(Running::parse(text), Some(expected));
+        let nothing = Running::parse("pid 7\nstate key\nlast-end -\nrelay 8555\n");
+        assert_eq!(
+            nothing.map(|agent| (agent.last_end, agent.server)),
+            Some((None, None))
+        );
+        assert_eq!(Running::parse(""), None);
+    }
+}

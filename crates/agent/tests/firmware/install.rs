@@ -1,0 +1,173 @@
+//! `firmware/install` against real SSH servers in a directory.
+
+use std::path::PathBuf;
+
+use crate::camera::{Camera, Ssh};
+use crate::{firmware, mode, text, tree, write};
+
+fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
+    let Some(camera) = Camera::new(ssh) else {
+        return;
+    };
+    let before = tree(&camera.file(""));
+    let enroll = camera.path("enroll");
+    write(&enroll, "host cctv.example.com\n", 0o644);
+    let agent = camera.path("agent");
+    // A small one: what is tested is the way, and the server's shell may not run this machine's agent.
+    write(&agent, "#!/bin/sh\nexit 0\n", 0o755);
+    let options = [
+        "--agent",
+        agent.to_str().unwrap(),
+        "--enroll",
+        enroll.to_str().unwrap(),
+    ];
+
+    let dry = camera.install(&[&["--dry-run"], &options[..]].concat());
+    assert!(dry.status.success(), "{}", text(&dry));
+    assert!(
+        text(&dry).contains("would write") && text(&dry).contains("nothing was done"),
+        "{}",
+        text(&dry)
+    );
+    assert_eq!(
+        tree(&camera.file("")),
+        before,
+        "a dry run changed something"
+    );
+
+    let done = camera.install(&options);
+    assert!(done.status.success(), "{}", text(&done));
+    assert_eq!(
+        std::fs::read(camera.file("usr/bin/moorline-agent")).unwrap(),
+        std::fs::read(&agent).unwrap(),
+        "{}",
+        text(&done)
+    );
+    assert_eq!(mode(&camera.file("usr/bin/moorline-agent")), 0o755);
+    assert_eq!(mode(&camera.file("etc/moorline/enroll")), 0o600);
+    assert_eq!(mode(&camera.file("etc/moorline")), 0o700);
+    assert_eq!(
+        std::fs::read(camera.file("etc/init.d/S60moorline-agent")).unwrap(),
+        std::fs::read(firmware("package/moorline-agent/S60moorline-agent")).unwrap()
+    );
+    write(&camera.file("etc/moorline/id"), "the camera's key", 0o600);
+    // What the agent leaves there: an upgrade of its own, what failed, other keys.
+    let its_own = [
+        "moorline-agent",
+        "moorline-agent.sha512",
+        "agent.conf",
+        "agent.bad",
+        "agent.tries",
+        "id.old",
+        "id.enrolled",
+    ];
+    for name in its_own {
+        write(
+            &camera.file("etc/moorline").join(name),
+            "of the agent",
+            0o600,
+        );
+    }
+    let again = camera.install(&options);
+    assert!(again.status.success(), "{}", text(&again));
+    assert!(
+        !camera.file("etc/moorline/moorline-agent").exists(),
+        "an upgrade would overrule what its owner installs"
+    );
+
+    let undone = camera.install(&["--undo"]);
+    assert!(undone.status.success(), "{}", text(&undone));
+    let left: Vec<PathBuf> = tree(&camera.file(""))
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(
+        left,
+        [
+            camera.file("etc/majestic.yaml"),
+            camera.file("etc/moorline/id")
+        ]
+    );
+}
+
+#[test]
+fn a_camera_with_openssh_is_installed_and_put_back() {
+    a_camera_is_installed_tuned_and_put_back(Ssh::OpenSsh);
+}
+
+#[test]
+fn a_camera_with_dropbear_is_installed_and_put_back() {
+    a_camera_is_installed_tuned_and_put_back(Ssh::Dropbear);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_done() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let before = tree(&camera.file(""));
+    for (options, told) in [
+        (
+            &["--agent", "/nonexistent"][..],
+            "/nonexistent: cannot be read",
+        ),
+        (&["--shout"], "--shout: unknown"),
+        (&["--root", "/x; reboot"], "--root"),
+    ] {
+        let output = camera.install(options);
+        assert!(
+            !output.status.success() && text(&output).contains(told),
+            "{}",
+            text(&output)
+        );
+    }
+    assert_eq!(tree(&camera.file("")), before);
+}
+
+#[test]
+fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not_tuned() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    write(&camera.file("etc/thingino.json"), "{}", 0o644);
+    std::fs::remove_file(camera.file("etc/majestic.yaml")).unwrap();
+    let agent = camera.path("agent");
+    write(&agent, "#!/bin/sh\nexit 0\n", 0o755);
+    let done = camera.install(&["--agent", agent.to_str().unwrap(), "--tune"]);
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done));
+    assert!(text(&done).contains("has no prudynt"), "{}", text(&done));
+    assert!(camera.file("usr/bin/moorline-agent").exists());
+    assert!(camera.file("etc/init.d/S60moorline-agent").exists());
+}
+
+#[test]
+fn what_tune_changed_is_put_back_by_undo() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let before = std::fs::read(camera.file("etc/majestic.yaml")).unwrap();
+    let dry = text(&camera.install(&["--tune", "--dry-run"]));
+    assert!(dry.contains("cp '") && dry.contains("gopSize"), "{dry}");
+    // Majestic's own tool is not here: it is said, and what is kept before it runs is what counts.
+    let refused = camera.install(&["--tune"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("all else is done"),
+        "{}",
+        text(&refused)
+    );
+    assert_eq!(
+        std::fs::read(camera.file("etc/moorline/undo/majestic.yaml")).unwrap(),
+        before
+    );
+    write(&camera.file("etc/majestic.yaml"), "tuned", 0o644);
+    camera.install(&["--tune"]);
+    let undone = camera.install(&["--undo"]);
+    assert!(undone.status.success(), "{}", text(&undone));
+    assert_eq!(
+        std::fs::read(camera.file("etc/majestic.yaml")).unwrap(),
+        before,
+        "the first --tune's copy counts"
+    );
+    assert!(!camera.file("etc/moorline/undo").exists());
+}

@@ -1,0 +1,157 @@
+//! What the tree itself promises: the overlay, the size budget, the init scripts' form, the gateway's service files, Buildroot's configuration.
+
+use std::process::Command;
+
+use moorline_testkit::{peer, temp_dir};
+
+use crate::{AGENT, firmware, mode, succeeds, text, write};
+
+#[test]
+fn the_overlay_is_what_an_image_needs_with_secrets_for_root_alone() {
+    let home = temp_dir().unwrap();
+    let enroll = home.path().join("enroll");
+    write(&enroll, "token x\n", 0o644);
+    let target = home.path().join("overlay");
+    succeeds(
+        Command::new(firmware("overlay"))
+            .args(["--agent", AGENT, "--enroll"])
+            .arg(&enroll)
+            .arg(&target),
+    );
+    assert_eq!(mode(&target.join("usr/bin/moorline-agent")), 0o755);
+    assert_eq!(mode(&target.join("etc/init.d/S60moorline-agent")), 0o755);
+    assert_eq!(mode(&target.join("etc/moorline")), 0o700);
+    assert_eq!(mode(&target.join("etc/moorline/enroll")), 0o600);
+    let refused = Command::new(firmware("overlay"))
+        .args(["--agent", "/nonexistent"])
+        .arg(home.path().join("none"))
+        .output()
+        .unwrap();
+    assert!(!refused.status.success() && !home.path().join("none").exists());
+}
+
+#[test]
+fn an_agent_over_its_budget_fails_the_build() {
+    let home = temp_dir().unwrap();
+    let agent = home.path().join("usr/bin/moorline-agent");
+    let check = || {
+        Command::new(firmware("board/moorline/post-build.sh"))
+            .arg(home.path())
+            .output()
+            .unwrap()
+    };
+    write(&agent, &"x".repeat(412 * 1024), 0o755);
+    assert!(check().status.success());
+    write(&agent, &"x".repeat(412 * 1024 + 1), 0o755);
+    assert!(text(&check()).contains("more than 412 KiB"));
+}
+
+#[test]
+fn the_init_scripts_follow_buildroot_s_rules() {
+    // Buildroot's check-package: the name of the program and of its pid file, functions for each verb, a usage; the tree's file is not executable.
+    for name in [
+        "package/moorline-agent/S60moorline-agent",
+        "sh/S60moorline-sh",
+    ] {
+        let path = firmware(name);
+        let script = std::fs::read_to_string(&path).unwrap();
+        let program = path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_start_matches("S60");
+        assert!(
+            script.contains(&format!("\nDAEMON=\"{program}\"\n")),
+            "{name}"
+        );
+        assert!(
+            script.contains("\nPIDFILE=\"/var/run/$DAEMON.pid\"\n"),
+            "{name}"
+        );
+        for function in ["start", "stop", "restart"] {
+            assert!(
+                script.contains(&format!("\n{function}() {{\n")),
+                "{name}: {function}"
+            );
+        }
+        assert!(
+            script.contains("start|stop|restart)")
+                && script.contains("reload)")
+                && script.contains("Usage: $0"),
+            "{name}"
+        );
+        assert_eq!(mode(&path) & 0o111, 0, "{name}: executable in the tree");
+        for shell in [&["dash"][..], &["busybox", "sh"]] {
+            succeeds(
+                Command::new(shell[0])
+                    .args(&shell[1..])
+                    .arg("-n")
+                    .arg(&path),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_gateway_s_service_files_start_and_stop_it_as_it_is_meant() {
+    // procd's functions, as far as the script calls them; each says what it was told.
+    let script = r#"
+procd_open_instance() { echo open; }
+procd_set_param() { echo "$*"; }
+procd_close_instance() { echo close; }
+. "$1"
+start_service"#;
+    for shell in [&["dash"][..], &["busybox", "sh"]] {
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).args(["-euc", script, "sh"]);
+        command.arg(firmware("gateway/moorline-gateway.init"));
+        let said = succeeds(&mut command);
+        assert!(
+            said.contains("command /usr/bin/moorline-agent gateway\n") && said.contains("respawn "),
+            "{said}"
+        );
+    }
+    let unit = std::fs::read_to_string(firmware("gateway/moorline-gateway.service")).unwrap();
+    for line in [
+        "ExecStart=/usr/local/bin/moorline-agent gateway",
+        "ExecStop=/usr/local/bin/moorline-agent stop",
+        "CapabilityBoundingSet=",
+        "ReadWritePaths=/etc/moorline",
+    ] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    // The words are the agent's.
+    let help = succeeds(Command::new(AGENT).arg("--help"));
+    for word in ["gateway ", "discover ", "stop "] {
+        assert!(help.lines().any(|line| line.starts_with(word)), "{help}");
+    }
+}
+
+/// Buildroot's own symbols, as far as ours need them, and then the tree.
+const KCONFIG: &str = r#"
+import kconfiglib, os, sys
+top, tree = sys.argv[1:]
+os.environ["BR2_EXTERNAL_MOORLINE_PATH"] = tree
+with open(top, "w") as file:
+    file.write('config BR2_USE_MMU\n\tdef_bool y\nconfig BR2_PACKAGE_DROPBEAR\n\tbool "d"\n'
+               'config BR2_PACKAGE_DROPBEAR_CLIENT\n\tbool "c"\n\tdepends on BR2_PACKAGE_DROPBEAR\n'
+               'source "$BR2_EXTERNAL_MOORLINE_PATH/Config.in"\n')
+tree = kconfiglib.Kconfig(top)
+tree.syms["BR2_PACKAGE_MOORLINE_AGENT"].set_value("y")
+print(tree.syms["BR2_PACKAGE_DROPBEAR_CLIENT"].str_value, tree.syms["BR2_PACKAGE_MOORLINE_AGENT_MAX_KB"].str_value, tree.warnings)
+"#;
+
+#[test]
+fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
+    let home = temp_dir().unwrap();
+    let python = peer::PYTHON.find().unwrap();
+    let mut command = Command::new(python.path);
+    command
+        .args(["-c", KCONFIG])
+        .arg(home.path().join("Kconfig"))
+        .arg(firmware("."));
+    assert_eq!(succeeds(&mut command), "y 412 []\n");
+    let described = std::fs::read_to_string(firmware("external.desc")).unwrap();
+    assert!(described.starts_with("name: MOORLINE\n"), "{described}");
+}

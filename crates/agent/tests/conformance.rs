@@ -223,6 +223,16 @@ async fn conforms(program: Vec<String>) {
     server.opened(1).await;
     server.say(again, "PING 9");
     server.line("PONG 9").await;
+
+    // PINGs that come together with the end keep nobody from calling again.
+    for number in 10..20 {
+        server.say(again, &format!("PING {number}"));
+    }
+    server.end(again);
+    let last = server.up(2).await;
+    server.opened(2).await;
+    server.say(last, "PING 60");
+    server.line("PONG 60").await;
     drop(program);
 
     // Another major number ends the session, and nothing counts before the hello.

@@ -7,6 +7,7 @@
 mod camera;
 mod install;
 mod parts;
+mod shell;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -55,8 +55,14 @@ impl Camera {
                     at("authorized")
                 );
                 write(&home.path().join("sshd_config"), &config, 0o600);
-                let proxy = format!("{} -i -f {}", sshd.path.display(), at("sshd_config"));
-                vec!["-o".to_owned(), format!("ProxyCommand={proxy}")]
+                let proxy = format!(
+                    "#!/bin/sh\necho >>{}\nexec {} -i -f {}\n",
+                    at("connections"),
+                    sshd.path.display(),
+                    at("sshd_config")
+                );
+                write(&home.path().join("proxy"), &proxy, 0o755);
+                vec!["-o".to_owned(), format!("ProxyCommand={}", at("proxy"))]
             }
             Ssh::Dropbear => {
                 let dropbear = peer::DROPBEAR.find().unwrap();
@@ -114,13 +120,20 @@ impl Camera {
     }
 
     pub(crate) fn install(&self, options: &[&str]) -> Output {
+        self.installer(options, &[]).output().unwrap()
+    }
+
+    /// `firmware/install` with options before and behind the camera.
+    pub(crate) fn installer(&self, before: &[&str], behind: &[&str]) -> Command {
         let user = user();
         let mut command = Command::new(firmware("install"));
         command
             .arg("--root")
             .arg(self.path("root-fs"))
-            .args(options);
-        command.arg(format!("{user}@127.0.0.1")).args(&self.way);
+            .args(before)
+            .arg(format!("{user}@127.0.0.1"))
+            .args(&self.way)
+            .args(behind);
         for option in [
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
@@ -130,7 +143,13 @@ impl Camera {
             command.args(["-o", option]);
         }
         command.args(["-F", "none", "-i"]).arg(self.path("client"));
-        command.output().unwrap()
+        command
+    }
+
+    /// How often somebody would have been asked for a password; of a camera with OpenSSH.
+    pub(crate) fn connections(&self) -> usize {
+        let noted = std::fs::read_to_string(self.path("connections"));
+        noted.unwrap_or_default().lines().count()
     }
 }
 

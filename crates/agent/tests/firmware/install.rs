@@ -124,6 +124,36 @@ fn what_is_wrong_is_said_before_anything_is_done() {
     assert_eq!(tree(&camera.file("")), before);
 }
 
+/// A program that a camera can run, of this many bytes.
+fn program(camera: &Camera, bytes: usize) -> PathBuf {
+    let path = camera.path("agent");
+    let head = "#!/bin/sh\nexit 0\n";
+    write(
+        &path,
+        &format!("{head}{}", "#".repeat(bytes - head.len())),
+        0o755,
+    );
+    path
+}
+
+#[test]
+fn options_count_behind_the_camera_too() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let agent = program(&camera, 1000);
+    let behind = ["--agent", agent.to_str().unwrap()];
+    let done = camera.installer(&[], &behind).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done));
+    assert!(camera.file("usr/bin/moorline-agent").exists());
+    let output = camera.installer(&[], &["--shout"]).output().unwrap();
+    assert!(
+        text(&output).contains("--shout: unknown"),
+        "{}",
+        text(&output)
+    );
+}
+
 #[test]
 fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not_tuned() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {

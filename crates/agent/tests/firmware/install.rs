@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use moorline_testkit::peer;
+
 use crate::camera::{Camera, Ssh};
 use crate::{firmware, mode, text, tree, write};
 
@@ -155,6 +157,65 @@ fn options_count_behind_the_camera_too() {
 }
 
 #[test]
+fn a_password_is_asked_for_once() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let agent = program(&camera, 1000);
+    let done = camera.install(&["--agent", agent.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", text(&done));
+    assert_eq!(camera.connections(), 1);
+}
+
+#[test]
+fn half_a_program_does_not_take_the_place_of_a_whole_one() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let old = "#!/bin/sh\n# the one that is there\n";
+    write(&camera.file("usr/bin/moorline-agent"), old, 0o755);
+    // The connection breaks in the middle: the camera sees the end of the file.
+    let ssh = peer::SSH.find().unwrap().path;
+    let cut = format!(
+        "#!/bin/sh\ncase $* in *moorline-agent.new*) head -c 500 | {0} \"$@\" ;; *) exec {0} \"$@\" ;; esac\n",
+        ssh.display()
+    );
+    write(&camera.path("bin/ssh"), &cut, 0o755);
+    let agent = program(&camera, 1000);
+    let mut installer = camera.installer(&["--agent", agent.to_str().unwrap()], &[]);
+    let path = std::env::var("PATH").unwrap_or_default();
+    installer.env("PATH", format!("{}:{path}", camera.path("bin").display()));
+    let broken = installer.output().unwrap();
+    assert!(
+        !broken.status.success() && text(&broken).contains("it did not come whole"),
+        "{}",
+        text(&broken)
+    );
+    let left = std::fs::read_to_string(camera.file("usr/bin/moorline-agent")).unwrap();
+    assert_eq!(left, old);
+    assert!(!camera.file("usr/bin/moorline-agent.new").exists());
+    assert!(!camera.file("etc/init.d/S60moorline-agent").exists());
+}
+
+#[test]
+fn a_program_for_another_processor_is_told_and_not_installed() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let agent = camera.path("agent");
+    // What the kernel does not know.
+    write(&agent, "\x7fELF\x01\x02\x01\n", 0o755);
+    let done = camera.install(&["--agent", agent.to_str().unwrap()]);
+    assert!(
+        !done.status.success() && text(&done).contains("for another processor"),
+        "{}",
+        text(&done)
+    );
+    assert!(!camera.file("usr/bin/moorline-agent").exists());
+    assert!(!camera.file("usr/bin/moorline-agent.new").exists());
+}
+
+#[test]
 fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not_tuned() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;
@@ -194,6 +255,11 @@ fn what_tune_changed_is_put_back_by_undo() {
     camera.install(&["--tune"]);
     let undone = camera.install(&["--undo"]);
     assert!(undone.status.success(), "{}", text(&undone));
+    assert!(
+        text(&undone).contains("restart majestic for it"),
+        "{}",
+        text(&undone)
+    );
     assert_eq!(
         std::fs::read(camera.file("etc/majestic.yaml")).unwrap(),
         before,

@@ -5,6 +5,8 @@
 )]
 
 mod camera;
+mod dafang;
+mod init;
 mod install;
 mod parts;
 mod shell;

@@ -79,7 +79,7 @@ enum Task {
         #[arg(long, conflicts_with_all = ["name", "twice"])]
         quick: bool,
     },
-    /// Build the agent for cameras, static and small, into target/dist with SHA256SUMS; installs the compilers that are missing
+    /// Build the agent for cameras, static and small, into target/dist with SHA256SUMS and SHA512SUMS; installs the compilers that are missing
     Dist(dist::Options),
     /// Start the emulated camera: a 64 MB MIPS machine in QEMU with the agent on it. Ctrl-C ends it
     Emu(emu::Options),

@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::{
     debian::output,
@@ -158,25 +159,35 @@ fn emulated(target: &Target, binary: &Path) -> Command {
     command
 }
 
-/// `SHA256SUMS` over everything in the directory, as `sha256sum -c` reads it.
+const SHA256SUMS: &str = "SHA256SUMS";
+const SHA512SUMS: &str = "SHA512SUMS";
+
+/// `SHA256SUMS` and `SHA512SUMS` over everything in the directory. The longer digest is what `moorline-agent upgrade` wants, and cameras have no
+/// program that makes it.
 fn sums(directory: &Path) -> Result<()> {
-    use sha2::{Digest as _, Sha256};
-    const SUMS: &str = "SHA256SUMS";
-    let mut lines = Vec::new();
+    let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != SUMS && entry.file_type()?.is_file() {
-            let digest = hex::encode(Sha256::digest(fs::read(entry.path())?));
-            lines.push((name.clone(), format!("{digest}  {name}\n")));
+        if name != SHA256SUMS && name != SHA512SUMS && entry.file_type()?.is_file() {
+            files.push((name, fs::read(entry.path())?));
         }
     }
-    lines.sort();
-    let text: String = lines.into_iter().map(|(_, line)| line).collect();
-    fs::write(directory.join(SUMS), &text)?;
-    print!("{text}");
-    println!("in {}", directory.display());
+    files.sort();
+    let short = digests::<Sha256>(&files);
+    fs::write(directory.join(SHA256SUMS), &short)?;
+    fs::write(directory.join(SHA512SUMS), digests::<Sha512>(&files))?;
+    print!("{short}");
+    println!("in {}, with {SHA512SUMS}", directory.display());
     Ok(())
+}
+
+/// As `sha256sum -c` and `sha512sum -c` read them.
+fn digests<D: Digest>(files: &[(String, Vec<u8>)]) -> String {
+    let line = |(name, content): &(String, Vec<u8>)| {
+        format!("{}  {name}\n", hex::encode(D::digest(content).as_slice()))
+    };
+    files.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -192,6 +203,20 @@ mod tests {
         );
         let all = chosen(&[]).map(|all| all.len()).unwrap_or_default();
         assert_eq!(all, TARGETS.len());
+    }
+
+    #[test]
+    fn beside_the_agent_lies_the_digest_that_its_upgrade_wants() {
+        // FIPS 180-4's example.
+        let files = [("moorline-agent-mipsel".to_owned(), b"abc".to_vec())];
+        let long = digests::<Sha512>(&files);
+        assert!(long.starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"));
+        let (digest, name) = long.split_at(128);
+        assert!(
+            digest.ends_with("454d4423643ce80e2a9ac94fa54ca49f"),
+            "{digest}"
+        );
+        assert_eq!(name, "  moorline-agent-mipsel\n");
     }
 
     #[test]

@@ -133,25 +133,45 @@ const KCONFIG: &str = r#"
 import kconfiglib, os, sys
 top, tree = sys.argv[1:]
 os.environ["BR2_EXTERNAL_MOORLINE_PATH"] = tree
+os.environ["CONFIG_"] = ""
 with open(top, "w") as file:
     file.write('config BR2_USE_MMU\n\tdef_bool y\nconfig BR2_PACKAGE_DROPBEAR\n\tbool "d"\n'
                'config BR2_PACKAGE_DROPBEAR_CLIENT\n\tbool "c"\n\tdepends on BR2_PACKAGE_DROPBEAR\n'
                'source "$BR2_EXTERNAL_MOORLINE_PATH/Config.in"\n')
 tree = kconfiglib.Kconfig(top)
-tree.syms["BR2_PACKAGE_MOORLINE_AGENT"].set_value("y")
+tree.load_config(os.path.join(os.path.dirname(top), "ours"))
+print(tree.syms["BR2_PACKAGE_MOORLINE_AGENT_BINARY"].str_value)
 print(tree.syms["BR2_PACKAGE_DROPBEAR_CLIENT"].str_value, tree.syms["BR2_PACKAGE_MOORLINE_AGENT_MAX_KB"].str_value, tree.warnings)
 "#;
 
 #[test]
 fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
     let home = temp_dir().unwrap();
+    let board = std::fs::read_to_string(firmware("configs/moorline_qemu_malta_defconfig")).unwrap();
+    // Buildroot's own symbols are not here; of ours each must be known.
+    let ours = board
+        .lines()
+        .filter(|line| line.starts_with("BR2_PACKAGE_MOORLINE"));
+    let ours: String = ours.map(|line| format!("{line}\n")).collect();
+    write(&home.path().join("ours"), &ours, 0o644);
     let python = peer::PYTHON.find().unwrap();
     let mut command = Command::new(python.path);
     command
         .args(["-c", KCONFIG])
         .arg(home.path().join("Kconfig"))
         .arg(firmware("."));
-    assert_eq!(succeeds(&mut command), "y 412 []\n");
+    // Without a binary `make` stops; this is where `cargo xtask dist` leaves it.
+    let binary = "$(BR2_EXTERNAL_MOORLINE_PATH)/../target/dist/moorline-agent-mipsel";
+    assert_eq!(succeeds(&mut command), format!("{binary}\ny 412 []\n"));
+    let files = board.split("$(BR2_EXTERNAL_MOORLINE_PATH)/").skip(1);
+    for file in files.map(|rest| rest.split('"').next().unwrap()) {
+        let there = firmware(file).exists() || binary.ends_with(file);
+        assert!(there, "{file}: named by the defconfig, not in the tree");
+    }
+    for line in board.lines().filter(|line| !line.is_empty()) {
+        let sets = line.starts_with("BR2_") && line.contains('=');
+        assert!(sets || line.starts_with("# "), "{line}");
+    }
     let described = std::fs::read_to_string(firmware("external.desc")).unwrap();
     assert!(described.starts_with("name: MOORLINE\n"), "{described}");
 }

@@ -10,6 +10,7 @@ mod init;
 mod install;
 mod parts;
 mod shell;
+mod written;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -232,6 +232,32 @@ fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not
 }
 
 #[test]
+fn thingino_s_backup_keeps_whose_camera_it_is_and_no_agent() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let list = camera.file("etc/cfg-backup.list");
+    write(&list, "/etc/shadow\n", 0o644);
+    let agent = program(&camera, 1000);
+    // Twice: what is named is not named again.
+    for _ in 0..2 {
+        let done = camera.install(&["--agent", agent.to_str().unwrap()]);
+        assert!(done.status.success(), "{}", text(&done));
+    }
+    let kept = std::fs::read_to_string(&list).unwrap();
+    let of = |name: &str| kept.lines().filter(|line| *line == name).count();
+    assert_eq!(of("/etc/moorline/id"), 1, "{kept}");
+    assert_eq!(of("/etc/moorline/agent.conf"), 1, "{kept}");
+    assert!(
+        of("/etc/moorline") + of("/etc/moorline/moorline-agent") == 0,
+        "{kept}"
+    );
+    let undone = camera.install(&["--undo"]);
+    assert!(undone.status.success(), "{}", text(&undone));
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), "/etc/shadow\n");
+}
+
+#[test]
 fn what_tune_changed_is_put_back_by_undo() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;

@@ -266,11 +266,6 @@ fn each_command_of_the_page_for_thingino_does_what_it_says() {
     let Some(desk) = each_command_does_what_the_page_says("camera-thingino.md", &family) else {
         return;
     };
-    let kept = std::fs::read_to_string(desk.path("camera/etc/cfg-backup.list")).unwrap();
-    assert!(
-        kept.starts_with("/etc/shadow\n/etc/moorline/id\n"),
-        "{kept}"
-    );
     assert!(
         desk.path("THINGINO/user/common/overlay/usr/bin/moorline-agent")
             .exists()

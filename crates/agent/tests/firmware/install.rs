@@ -14,6 +14,8 @@ fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
     let before = tree(&camera.file(""));
     let enroll = camera.path("enroll");
     write(&enroll, "host cctv.example.com\n", 0o644);
+    let signers = camera.path("release-keys");
+    write(&signers, "ed25519 AAAA\n", 0o600);
     let agent = camera.path("agent");
     // A small one: what is tested is the way, and the server's shell may not run this machine's agent.
     write(&agent, "#!/bin/sh\nexit 0\n", 0o755);
@@ -22,6 +24,8 @@ fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
         agent.to_str().unwrap(),
         "--enroll",
         enroll.to_str().unwrap(),
+        "--release-keys",
+        signers.to_str().unwrap(),
     ];
 
     let dry = camera.install(&[&["--dry-run"], &options[..]].concat());
@@ -47,6 +51,8 @@ fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
     );
     assert_eq!(mode(&camera.file("usr/bin/moorline-agent")), 0o755);
     assert_eq!(mode(&camera.file("etc/moorline/enroll")), 0o600);
+    let signers = std::fs::read_to_string(camera.file("etc/moorline/release-keys"));
+    assert_eq!(signers.unwrap(), "ed25519 AAAA\n");
     assert_eq!(mode(&camera.file("etc/moorline")), 0o700);
     assert_eq!(
         std::fs::read(camera.file("etc/init.d/S60moorline-agent")).unwrap(),

@@ -11,17 +11,22 @@ fn the_overlay_is_what_an_image_needs_with_secrets_for_root_alone() {
     let home = temp_dir().unwrap();
     let enroll = home.path().join("enroll");
     write(&enroll, "token x\n", 0o644);
+    let signers = home.path().join("release-keys");
+    write(&signers, "ed25519 x\n", 0o600);
     let target = home.path().join("overlay");
     succeeds(
         Command::new(firmware("overlay"))
             .args(["--agent", AGENT, "--enroll"])
             .arg(&enroll)
+            .arg("--release-keys")
+            .arg(&signers)
             .arg(&target),
     );
     assert_eq!(mode(&target.join("usr/bin/moorline-agent")), 0o755);
     assert_eq!(mode(&target.join("etc/init.d/S60moorline-agent")), 0o755);
     assert_eq!(mode(&target.join("etc/moorline")), 0o700);
     assert_eq!(mode(&target.join("etc/moorline/enroll")), 0o600);
+    assert_eq!(mode(&target.join("etc/moorline/release-keys")), 0o644);
     let refused = Command::new(firmware("overlay"))
         .args(["--agent", "/nonexistent"])
         .arg(home.path().join("none"))

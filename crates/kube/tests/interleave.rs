@@ -8,6 +8,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use support::{Api, CAMERAS, Fault, Mon, camera, server, session, within};
 
 const PODS: &str = "/api/v1/pods";
 const CLASSES: &str = "/apis/moorline.dev/v1alpha1/cameraclasses";
+/// A case takes a fifth of a second of real time. What spins, spins for ever, since simulated time moves only when nobody has anything to do.
+const REAL: Duration = Duration::from_secs(60);
 /// How long the monitor of this test waits for a tunnel that was lost.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -337,10 +340,24 @@ proptest! {
 }
 
 fn in_simulated_time(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(interleave(steps))
+    let (tell, told) = std::sync::mpsc::channel();
+    let case = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        // Whoever waits for it has given up.
+        let _ = tell.send(runtime.block_on(interleave(steps)));
+    });
+    match told.recv_timeout(REAL) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => Err(TestCaseError::fail(format!(
+            "it spins: simulated time stands still for {REAL:?}"
+        ))),
+        Err(RecvTimeoutError::Disconnected) => match case.join() {
+            Err(panicked) => std::panic::resume_unwind(panicked),
+            Ok(()) => Err(TestCaseError::fail("it ended without a word")),
+        },
+    }
 }

@@ -13,6 +13,9 @@ use moorline_base::rate::Prefix;
 pub(crate) enum Offence {
     /// It offered keys, and none was accepted.
     Refused,
+    /// It offered only keys that were refused to its network before: a camera that was removed calls on, and those beside it are not to suffer.
+    /// Whoever guesses has to offer others.
+    RefusedAgain,
     /// It left without having tried.
     NoAttempt,
     /// It used up the login grace.
@@ -24,7 +27,8 @@ impl Offence {
     fn cost(self) -> Duration {
         Duration::from_secs(match self {
             Offence::Refused => 5,
-            Offence::NoAttempt => 1,
+            // As for whoever offers none: OpenSSH does not tell them apart.
+            Offence::RefusedAgain | Offence::NoAttempt => 1,
             Offence::GraceExceeded => 10,
         })
     }
@@ -104,6 +108,22 @@ mod tests {
         assert_eq!(penalties.held_off(network, now + 15 * SECOND), None);
         penalties.add(network, Offence::Refused, now + 16 * SECOND);
         assert_eq!(penalties.held_off(network, now + 16 * SECOND), None);
+    }
+
+    #[test]
+    fn removed_cameras_that_call_on_hold_nobody_off() {
+        let (mut penalties, start) = (Penalties::default(), Instant::now());
+        let network = Prefix::V4([192, 0, 2]);
+        for _ in 0..2 {
+            penalties.add(network, Offence::Refused, start);
+        }
+        for turn in 1..1_000 {
+            let now = start + turn * 5 * SECOND;
+            for _ in 0..4 {
+                penalties.add(network, Offence::RefusedAgain, now);
+                assert_eq!(penalties.held_off(network, now), None, "{turn}");
+            }
+        }
     }
 
     #[test]

@@ -61,7 +61,10 @@ pub(crate) struct Session {
     pub(crate) goodbye: CancellationToken,
     /// Channels that wait to be closed by us.
     pub(crate) closing: Notify,
+    /// A key was refused.
     pub(crate) refused_key: AtomicBool,
+    /// A key was refused that had not been refused to this network before.
+    pub(crate) refused_stranger: AtomicBool,
     client: OnceLock<Box<str>>,
     proved: OnceLock<Proved>,
     handle: OnceLock<Handle>,
@@ -88,6 +91,7 @@ impl Session {
             goodbye: CancellationToken::new(),
             closing: Notify::new(),
             refused_key: AtomicBool::new(false),
+            refused_stranger: AtomicBool::new(false),
             client: OnceLock::new(),
             proved: OnceLock::new(),
             handle: OnceLock::new(),

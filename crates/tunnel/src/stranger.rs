@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
+use moorline_base::rate::Prefix;
 use moorline_core::port::{Stranger, Strangers};
 use moorline_core::{PublicKey, Timestamp};
 
@@ -34,8 +35,8 @@ impl StrangerList {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers a refused offer.
-    pub(crate) fn refused(&self, offer: Offer<'_>, now: Timestamp) {
+    /// Remembers a refused offer. `true`: the key was refused before, the last time to the same network (/24, /64).
+    pub(crate) fn refused(&self, offer: Offer<'_>, now: Timestamp) -> bool {
         let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();
         self.with(|strangers| {
             if strangers.len() >= MOST && !strangers.contains_key(&offer.key) {
@@ -44,6 +45,9 @@ impl StrangerList {
                     strangers.remove(&key);
                 }
             }
+            let network = Prefix::narrow(offer.peer.ip());
+            let known = strangers.get(&offer.key);
+            let again = known.is_some_and(|known| Prefix::narrow(known.peer.ip()) == network);
             let stranger = strangers
                 .entry(offer.key.clone())
                 .or_insert_with(|| Stranger {
@@ -66,7 +70,8 @@ impl StrangerList {
             stranger.last = now;
             stranger.tries = stranger.tries.saturating_add(1);
             stranger.reason = offer.reason;
-        });
+            again
+        })
     }
 }
 
@@ -94,14 +99,29 @@ mod tests {
     }
 
     fn refuse(list: &StrangerList, seed: u16, name: &str, at: i64) {
+        refuse_from(list, "192.0.2.7:40000", seed, name, at);
+    }
+
+    fn refuse_from(list: &StrangerList, peer: &str, seed: u16, name: &str, at: i64) -> bool {
         let offer = Offer {
             key: key(seed),
             name,
-            peer: "192.0.2.7:40000".parse().unwrap(),
+            peer: peer.parse().unwrap(),
             client: "SSH-2.0-dropbear_2022.83",
             reason: "unknown_key",
         };
-        list.refused(offer, Timestamp::from_millis(at));
+        list.refused(offer, Timestamp::from_millis(at))
+    }
+
+    #[test]
+    fn a_key_that_was_refused_to_its_network_before_is_known() {
+        let list = StrangerList::default();
+        let again = |peer, seed| refuse_from(&list, peer, seed, "yard", 1);
+        assert!(!again("192.0.2.7:40000", 1));
+        assert!(again("192.0.2.8:50000", 1), "the same network");
+        assert!(!again("192.0.2.7:40000", 2), "another key");
+        assert!(!again("198.51.100.7:40000", 1), "another network");
+        assert!(!again("192.0.2.7:40000", 1), "it was elsewhere meanwhile");
     }
 
     #[test]

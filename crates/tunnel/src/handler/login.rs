@@ -42,6 +42,7 @@ impl CameraHandler {
             Ok(key) => key,
             Err(error) => {
                 refused("key_algorithm");
+                self.session.refused_stranger.store(true, Ordering::Relaxed);
                 tracing::info!(peer = %self.session.peer, user = %Untrusted::new(user), %error, "login refused");
                 return None;
             }
@@ -59,7 +60,9 @@ impl CameraHandler {
                     reason: refusal.reason(),
                 };
                 let now = Timestamp::from_millis(self.inner.clock.wall_ms());
-                self.inner.strangers.refused(offer, now);
+                if !self.inner.strangers.refused(offer, now) {
+                    self.session.refused_stranger.store(true, Ordering::Relaxed);
+                }
                 None
             }
         }

@@ -121,7 +121,8 @@ impl Inner {
             Some(Closed::LoginGrace) => Some(Offence::GraceExceeded),
             Some(Closed::EnrolmentRefused) => Some(Offence::Refused),
             Some(_) => None,
-            None if session.refused_key.load(Ordering::Relaxed) => Some(Offence::Refused),
+            None if session.refused_stranger.load(Ordering::Relaxed) => Some(Offence::Refused),
+            None if session.refused_key.load(Ordering::Relaxed) => Some(Offence::RefusedAgain),
             None => Some(Offence::NoAttempt),
         };
         let now = self.clock.monotonic();

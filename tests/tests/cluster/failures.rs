@@ -8,7 +8,7 @@ use moorline_testkit::{
     cluster::SOON,
 };
 
-use crate::support::{Archive, Camera, Moorline, assert_in_order, longest_silence, now_us};
+use crate::support::{Archive, Camera, Moorline, Pod, assert_in_order, longest_silence, now_us};
 
 /// The longest time without a picture since `instant`.
 async fn missing(
@@ -132,6 +132,56 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
         tenant.pair(&yard).await,
         [relay, archiver],
         "nothing was restarted"
+    );
+}
+
+/// Nobody wakes it: the kubelet ends the process and begins it anew in its pod.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a probe gives up after a minute and a half"]
+async fn a_relay_that_stands_still_is_begun_anew_by_itself() {
+    begun_anew_by_itself("stuck-relay", 211, "relay").await;
+}
+
+/// The same, and what was recorded waits in its volume meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a probe gives up after a minute and a half"]
+async fn an_archiver_that_stands_still_is_begun_anew_by_itself_and_keeps_its_spool() {
+    begun_anew_by_itself("stuck-archiver", 212, "archiver").await;
+}
+
+async fn begun_anew_by_itself(tenant: &str, number: u32, role: &str) {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant(tenant).await;
+    let [first, _] = moorline.pair().await;
+    let yard = tenant.camera("yard", number).await;
+    let _call = yard.call(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+    tenant.until_stored(&yard).await;
+    let pair = tenant.pair(&yard).await;
+    let stuck = pair.iter().find(|pod| pod.role == role).unwrap();
+    let instant = now_us();
+    moorline.signal(&stuck.node, &stuck.uid, "STOP").await;
+    tenant.until_restarted(&yard, stuck).await;
+    let known = [
+        "overrun",
+        "camera_silent",
+        "rtsp_error",
+        "restart",
+        "crash_recovered",
+        "tunnel_down",
+    ];
+    let archive = tenant.goes_on(&yard, now_us(), &known).await;
+    archive.assert_covered();
+    let missing = missing(&moorline, &archive, &yard, instant).await;
+    println!("{role} stuck: {missing:?}, {:?}", archive.causes());
+    assert!(missing < SOON * 3, "{missing:?}: {archive:#?}");
+    let uids = |pair: &[Pod; 2]| pair.clone().map(|pod| pod.uid);
+    assert_eq!(
+        uids(&tenant.pair(&yard).await),
+        uids(&pair),
+        "in their places"
     );
 }
 

@@ -166,8 +166,9 @@ pub(crate) fn pod(
                 "ports": ports,
                 // No limit of processor time: a throttled relay drops pictures.
                 "resources": {"requests": requests, "limits": {"memory": memory}},
-                "startupProbe": probe("/healthz", 1, 60),
-                "readinessProbe": probe("/readyz", 5, 3),
+                "startupProbe": STARTS.value(),
+                "readinessProbe": READY.value(),
+                "livenessProbe": LIVES.value(),
                 "securityContext": {
                     "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                     "capabilities": {"drop": ["ALL"]},
@@ -228,9 +229,62 @@ fn toleration(condition: &str) -> Value {
     json!({"key": format!("node.kubernetes.io/{condition}"), "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30})
 }
 
-/// Short periods: a probe every 10 s adds up to 10 s to each start (knative#10973).
-fn probe(path: &str, period: u32, failures: u32) -> Value {
-    json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": period, "failureThreshold": failures})
+/// What the kubelet asks a container, and when it gives up.
+struct Probe {
+    path: &'static str,
+    /// Seconds between two questions, and for an answer.
+    period: u32,
+    timeout: u32,
+    /// So many failures in a row count.
+    failures: u32,
+    /// Whether the container is ended then.
+    ends: bool,
+}
+
+/// A short period: a probe every 10 s adds up to 10 s to each start (knative#10973). An archiver first reads what its spool holds, from a slow disk
+/// perhaps.
+const STARTS: Probe = Probe {
+    path: "/healthz",
+    period: 1,
+    timeout: 1,
+    failures: 120,
+    ends: true,
+};
+
+const READY: Probe = Probe {
+    path: "/readyz",
+    period: 5,
+    timeout: 1,
+    failures: 3,
+    ends: false,
+};
+
+/// Who has not said a constant word within 10 s, for a minute and a half, stands still: a pod that is merely slow answers one of nine. It is begun anew
+/// in its place, so that an archiver finds its spool again.
+const LIVES: Probe = Probe {
+    path: "/healthz",
+    period: 10,
+    timeout: 10,
+    failures: 9,
+    ends: true,
+};
+
+/// What a container that does not answer gets to end by itself. Not the pod's own grace: an archiver would stand still for ten minutes more. What its spool
+/// holds outlives it.
+const ENDING: u32 = 15;
+
+impl Probe {
+    fn value(&self) -> Value {
+        let mut probe = json!({
+            "httpGet": {"path": self.path, "port": "admin"},
+            "periodSeconds": self.period, "timeoutSeconds": self.timeout, "failureThreshold": self.failures,
+        });
+        if self.ends {
+            // Refused for a readiness probe, which ends nothing.
+            probe["terminationGracePeriodSeconds"] = ENDING.into();
+        }
+        probe
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +365,37 @@ mod tests {
         let archiver = made(&camera(login), Role::Archiver).to_string();
         assert!(relay.contains("yard-rtsp") && !relay.contains(SIGNER_AUDIENCE));
         assert!(archiver.contains(SIGNER_AUDIENCE) && !archiver.contains("yard-rtsp"));
+    }
+
+    #[test]
+    fn a_pod_that_stands_still_is_begun_anew_in_its_place_and_a_slow_one_is_not() {
+        for role in [Role::Relay, Role::Archiver] {
+            let pod = made(&camera(json!({})), role);
+            let container = &pod["spec"]["containers"][0];
+            let [starts, ready, lives] = ["startupProbe", "readinessProbe", "livenessProbe"]
+                .map(|probe| container[probe].clone());
+            let number = |probe: &Value, field: &str| probe[field].as_u64().unwrap();
+            let patience =
+                |probe: &Value| number(probe, "periodSeconds") * number(probe, "failureThreshold");
+            assert_eq!(lives["httpGet"]["path"], "/healthz", "{lives}");
+            assert!((60..=120).contains(&patience(&lives)), "{lives}");
+            assert_eq!(
+                number(&lives, "timeoutSeconds"),
+                number(&lives, "periodSeconds")
+            );
+            assert!(patience(&starts) >= 120, "a spool is read first: {starts}");
+            // A process under SIGSTOP hears no SIGTERM: until the kill it waits for all of the grace, 600 s in an archiver's pod.
+            assert!(number(&lives, "terminationGracePeriodSeconds") <= 30);
+            assert!(number(&starts, "terminationGracePeriodSeconds") <= 30);
+            assert!(ready["terminationGracePeriodSeconds"].is_null(), "refused");
+            assert_eq!(pod["spec"]["restartPolicy"], "Always");
+            let volumes = pod["spec"]["volumes"].as_array().unwrap();
+            let spool = volumes.iter().find(|volume| volume["name"] == "spool");
+            assert!(
+                spool.is_none_or(|spool| spool["emptyDir"].is_object()),
+                "it outlives the container: {spool:?}"
+            );
+        }
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl Tenant<'_> {
 
     /// Waits until the container of a pod runs again.
     pub(crate) async fn until_restarted(&self, camera: &Camera, pod: &Pod) {
-        moorline_testkit::eventually("the container runs again", SOON * 2, || async {
+        // A probe gives up after a minute and a half, and the process gets a quarter of one to end by itself.
+        moorline_testkit::eventually("the container runs again", SOON * 3, || async {
             let pods = self.pods(camera).await;
             pods.iter()
                 .any(|now| now.uid == pod.uid && now.restarts > pod.restarts)

@@ -72,6 +72,8 @@ impl Credentials {
             &self.0.namespace,
             watcher::Config::default(),
             &self.0.listed,
+            // Who reads credentials renews no Lease, and hears of no outage.
+            watch::channel(0).1,
             |change| self.saw(change),
         );
         tokio::select! {

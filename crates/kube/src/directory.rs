@@ -1,7 +1,8 @@
 //! `CameraDirectory` over the watch of Cameras, with a copy on disk for when the API server is away at a start.
 //!
 //! Three watches feed the [`Cache`]; each runs until it is cancelled, and begins again by itself after any error. One object that cannot be
-//! read stops none of them. A dead connection shows within 65 s: the server is asked to end each watch after 60 s.
+//! read stops none of them. A dead connection shows within 65 s: the server is asked to end each watch after 60 s. After an outage of the API
+//! server that this replica noticed by its Lease, all begin again at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::{self, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use moorline_base::backoff::Jitter;
 use moorline_base::files::{Access, write_atomic};
-use moorline_base::{CancellationToken, SharedClock};
+use moorline_base::{Backoff, CancellationToken, SharedClock};
 use moorline_core::CameraSet;
 use moorline_core::port::{CameraDirectory, PortError};
 use serde::de::DeserializeOwned;
@@ -27,6 +30,12 @@ use crate::freshness::Freshness;
 use crate::names;
 use crate::resource::{Camera, CameraClass, Tenant};
 
+/// A watch that broke begins again after so long, and at last after so long: what is not seen meanwhile is refused. kube's own way ends at half a
+/// minute.
+const AGAIN: Duration = Duration::from_millis(800);
+const LATEST: Duration = Duration::from_secs(5);
+/// A watch that lived for so long was well: the next one that breaks begins again soon.
+const LIVED: Duration = Duration::from_secs(120);
 /// The copy on disk is written at most this often.
 const COPY_EVERY: Duration = Duration::from_secs(30);
 
@@ -110,6 +119,7 @@ impl KubeDirectory {
             self.client.0.clone(),
             watcher::Config::default(),
             &self.listed[0],
+            self.freshness.back(),
             |change| match change {
                 Change::All(objects) => cache.all_cameras(objects),
                 Change::Now(object) => cache.saw_camera(*object),
@@ -126,6 +136,7 @@ impl KubeDirectory {
             self.client.0.clone(),
             watcher::Config::default(),
             &self.listed[1],
+            self.freshness.back(),
             |change| match change {
                 Change::All(objects) => cache.all_tenants(objects),
                 Change::Now(object) => cache.saw_tenant(*object),
@@ -142,6 +153,7 @@ impl KubeDirectory {
             self.client.0.clone(),
             watcher::Config::default(),
             &self.listed[2],
+            self.freshness.back(),
             |change| match change {
                 Change::All(objects) => cache.all_classes(objects),
                 Change::Now(object) => cache.saw_class(*object),
@@ -254,11 +266,12 @@ pub(crate) enum Change<K> {
     Broke,
 }
 
-/// Watches for ever. An object that cannot be read counts as gone, and is told.
+/// Watches for ever, and begins again when `anew` changes. An object that cannot be read counts as gone, and is told.
 pub(crate) async fn feed<K>(
     client: Client,
     config: watcher::Config,
     listed: &watch::Sender<bool>,
+    anew: watch::Receiver<u64>,
     tell: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
@@ -267,6 +280,7 @@ pub(crate) async fn feed<K>(
         Api::<DeserializeGuard<K>>::all(client),
         config,
         listed,
+        anew,
         tell,
     )
     .await;
@@ -278,6 +292,7 @@ pub(crate) async fn feed_in<K>(
     namespace: &str,
     config: watcher::Config,
     listed: &watch::Sender<bool>,
+    anew: watch::Receiver<u64>,
     tell: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
@@ -291,6 +306,7 @@ pub(crate) async fn feed_in<K>(
         Api::<DeserializeGuard<K>>::namespaced(client, namespace),
         config,
         listed,
+        anew,
         tell,
     )
     .await;
@@ -300,15 +316,27 @@ async fn guarded<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     listed: &watch::Sender<bool>,
+    mut anew: watch::Receiver<u64>,
     mut tell: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let config = config.timeout(60).any_semantic().page_size(500);
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let begin = || {
+        let pauses = ResetTimerBackoff::new(Pauses::default(), LIVED);
+        watcher(api.clone(), config.clone()).backoff(pauses).boxed()
+    };
+    let mut events = begin();
     let mut list = Vec::new();
     loop {
-        let event = match events.try_next().await {
+        let event = tokio::select! {
+            event = events.try_next() => event,
+            Ok(()) = anew.changed() => {
+                events = begin();
+                continue;
+            }
+        };
+        let event = match event {
             Ok(Some(event)) => event,
             Ok(None) => return,
             Err(error) => {
@@ -334,6 +362,30 @@ async fn guarded<K>(
                 Err(invalid) => tell(Change::Gone(Box::new(invalid.metadata))),
             },
         }
+    }
+}
+
+/// The pauses of a watch that breaks, as kube asks for them.
+struct Pauses(Backoff);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        let backoff = Backoff::new(AGAIN, LATEST, LIVED, Jitter::Equal);
+        Self(backoff.unwrap_or_else(|_| Backoff::standard()))
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next_delay())
+    }
+}
+
+impl utils::Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 

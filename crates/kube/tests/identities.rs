@@ -56,7 +56,8 @@ async fn world() -> World {
     let mon = Mon::new(&api, &clock, 0).await;
     let pods = PodCache::default();
     let (watch, client, cancel) = (pods.clone(), api.client(), mon.stop.clone());
-    tokio::spawn(async move { watch.run(client, cancel).await });
+    let freshness = mon.directory.freshness().clone();
+    tokio::spawn(async move { watch.run(client, &freshness, cancel).await });
     within("the first list of pods", pods.listed()).await;
     let front_door = FrontDoorAccount {
         namespace: "moorline-system".into(),

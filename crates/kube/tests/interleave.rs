@@ -93,7 +93,8 @@ impl Replica {
         mon.holders = KubeHolders::new(&mon.directory, mon.owned.clone(), gone.clone());
         let (cache, told) = (PodCache::default(), Arc::new(Told::default()));
         let (watch, client, cancel) = (cache.clone(), api.client(), mon.stop.clone());
-        tokio::spawn(async move { watch.run(client, cancel).await });
+        let freshness = mon.directory.freshness().clone();
+        tokio::spawn(async move { watch.run(client, &freshness, cancel).await });
         within("the first list of pods", cache.listed()).await;
         let mailbox = Mailbox::default();
         let pods = Pods::new(

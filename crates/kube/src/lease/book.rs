@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) const TERM: Duration = Duration::from_secs(20);
 /// How often a replica renews its own.
 pub(crate) const RENEW: Duration = Duration::from_secs(5);
+/// After a renewal that failed: what was missed in an outage is learnt when this succeeds.
+pub(crate) const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// Whoever leads and could not renew for so long stops to lead, well before another one takes it.
 pub(crate) const LEAD: Duration = Duration::from_secs(10);
 /// How often a candidate looks.

@@ -21,7 +21,7 @@ use crate::call::{Connection, Fault, call};
 use crate::directory::{Change, feed_in};
 use crate::freshness::Freshness;
 use crate::holders::Gone;
-use book::{Act, Book, Elector, RENEW, RETRY, TERM};
+use book::{Act, Book, Elector, RENEW, RENEW_AGAIN, RETRY, TERM};
 
 /// The janitor's Lease.
 const JANITOR: &str = "moorline-janitor";
@@ -102,6 +102,7 @@ impl Leases {
                 &self.0.namespace,
                 config,
                 &listed,
+                self.0.freshness.back(),
                 |change| self.saw(change),
             );
             tokio::select! {
@@ -144,17 +145,19 @@ impl Leases {
     async fn renew(&self, cancel: &CancellationToken) {
         loop {
             let begun = self.0.clock.monotonic();
-            match self.write(&self.0.name, Some(&self.0.name)).await {
+            let pause = match self.write(&self.0.name, Some(&self.0.name)).await {
                 Ok(()) => {
                     self.book(|book| book.renewed(begun));
                     self.0.freshness.answered(begun);
+                    RENEW
                 }
                 Err(fault) => {
                     tracing::warn!(lease = %self.0.name, %fault, "the replica's lease was not renewed");
+                    RENEW_AGAIN
                 }
-            }
+            };
             self.judge();
-            if sleep(&*self.0.clock, RENEW, cancel).await.is_cancelled() {
+            if sleep(&*self.0.clock, pause, cancel).await.is_cancelled() {
                 return;
             }
         }

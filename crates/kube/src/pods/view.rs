@@ -14,6 +14,7 @@ use moorline_core::port::PodUid;
 use tokio::sync::watch;
 
 use crate::directory::{Change, feed};
+use crate::freshness::Freshness;
 use crate::names;
 use crate::resource::{CAMERA_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL};
 
@@ -237,11 +238,11 @@ impl Default for PodCache {
 }
 
 impl PodCache {
-    /// Watches until `cancel`.
-    pub async fn run(&self, client: Client, cancel: CancellationToken) {
+    /// Watches until `cancel`, and begins again after an outage of the API server that `freshness` knows of.
+    pub async fn run(&self, client: Client, freshness: &Freshness, cancel: CancellationToken) {
         let ours = watcher::Config::default()
             .labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY},{ROLE_LABEL}"));
-        let watching = feed::<Pod>(client, ours, &self.0.listed, |change| match change {
+        let watching = feed::<Pod>(client, ours, &self.0.listed, freshness.back(), |change| match change {
             Change::All(pods) => {
                 let views = pods.iter().filter_map(PodView::of).map(Arc::new).collect();
                 self.change(|all| all.replace(views));

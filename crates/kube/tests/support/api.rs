@@ -48,6 +48,10 @@ struct State {
     traps: Vec<Trap>,
     requests: Vec<(Method, String)>,
     away: bool,
+    /// Nothing passes.
+    cut: bool,
+    /// How often it was cut off: a watch from before says nothing more.
+    cuts: u64,
     /// The quota controller has not heard of Cameras.
     cameras_unknown: bool,
 }
@@ -111,6 +115,14 @@ impl Api {
     /// Whether it swallows every request, watches apart.
     pub(crate) fn away(&self, away: bool) {
         self.with(|state| state.away = away);
+    }
+
+    /// Whether nothing passes, watches neither. Those that were open say nothing more, also when it is over: their connections are dead.
+    pub(crate) fn cut_off(&self, cut: bool) {
+        self.with(|state| {
+            state.cuts += u64::from(cut);
+            state.cut = cut;
+        });
     }
 
     /// Whether the quota controller does not know of Cameras. What it looked at before stays as it is.
@@ -249,7 +261,7 @@ impl Api {
                 trap.times -= 1;
                 trap.fault.clone()
             });
-            (fault, state.away && !watching)
+            (fault, state.cut || (state.away && !watching))
         });
         if away || fault == Some(Fault::Swallowed) {
             return std::future::pending().await;
@@ -307,6 +319,7 @@ impl Api {
             .and_then(|text| text.parse().ok())
             .unwrap_or(0);
         let selector = query.get("labelSelector").cloned();
+        let cuts = self.with(|state| state.cuts);
         let this = self.clone();
         let seen = (since, self.changed.subscribe());
         let lines = stream::unfold(seen, move |(mut seen, mut changed)| {
@@ -315,6 +328,9 @@ impl Api {
             async move {
                 loop {
                     changed.borrow_and_update();
+                    if this.with(|state| state.cuts) != cuts {
+                        return std::future::pending().await;
+                    }
                     let next = {
                         let state = this.state.lock().unwrap();
                         let history = &state.history;

@@ -88,7 +88,8 @@ impl Replica {
         let mon = Mon::new(api, clock, number).await;
         let (cache, told) = (PodCache::default(), Arc::new(Told::default()));
         let (watch, client, cancel) = (cache.clone(), api.client(), mon.stop.clone());
-        tokio::spawn(async move { watch.run(client, cancel).await });
+        let freshness = mon.directory.freshness().clone();
+        tokio::spawn(async move { watch.run(client, &freshness, cancel).await });
         within("the first list of pods", cache.listed()).await;
         let pods = Pods::new(
             mon.writer.clone(),

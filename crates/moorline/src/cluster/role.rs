@@ -81,8 +81,10 @@ impl Role {
     /// Watches the pods of all cameras.
     pub(super) fn watch_pods(&self) {
         let (pods, client, stop) = (self.pods.clone(), self.client.clone(), self.doors.token());
-        self.doors
-            .spawn_vital("watch of pods", async move { pods.run(client, stop).await });
+        let freshness = self.directory.freshness().clone();
+        self.doors.spawn_vital("watch of pods", async move {
+            pods.run(client, &freshness, stop).await;
+        });
     }
 
     /// Waits until cameras, and pods if they are watched, are known. An API server that does not answer is no reason to stay down: `ready` says

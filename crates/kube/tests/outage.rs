@@ -1,0 +1,69 @@
+//! A replica that was cut off from the API server, once that answers again.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use moorline_base::CancellationToken;
+use moorline_core::CameraId;
+use moorline_core::port::CameraDirectory as _;
+use moorline_kube::{Gone, Leases, PodCache};
+use serde_json::json;
+use support::{CAMERAS, Mon, camera, server};
+
+const PODS: &str = "/api/v1/pods";
+
+/// Its connections are dead, which the network tells late. Until it knows of a camera that was made meanwhile it refuses the key.
+#[tokio::test(start_paused = true)]
+async fn what_was_made_during_an_outage_is_known_seconds_after_its_end() {
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let freshness = mon.directory.freshness();
+    let pods = PodCache::default();
+    let watching = (pods.clone(), api.client(), freshness.clone());
+    let leases = Leases::new(
+        api.client(),
+        "moorline-system",
+        "moorline-mon-0",
+        Gone::default(),
+        freshness.clone(),
+        clock.clone(),
+    );
+    let cancel = CancellationToken::new();
+    let (stop, _stops) = (cancel.clone(), cancel.drop_guard());
+    let until = stop.clone();
+    tokio::spawn(async move { watching.0.run(watching.1, &watching.2, until).await });
+    tokio::spawn(async move { leases.run(stop).await });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+
+    api.cut_off(true);
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let gate: CameraId = "acme/gate".parse().unwrap();
+    let owner = api.put(CAMERAS, camera("acme", "gate"))["metadata"]["uid"].clone();
+    let owner = owner.as_str().unwrap().to_owned();
+    api.put(
+        PODS,
+        json!({"metadata": {
+            "name": "relay", "namespace": "t-acme",
+            "labels": {"app.kubernetes.io/managed-by": "moorline", "moorline.dev/role": "relay", "moorline.dev/camera": "gate"},
+            "ownerReferences": [{"apiVersion": "moorline.dev/v1alpha1", "kind": "Camera", "name": "gate", "uid": owner, "controller": true}],
+        }}),
+    );
+    api.cut_off(false);
+    let knows = async {
+        let mut seen = mon.directory.version();
+        while mon.directory.snapshot().get(&gate).is_none() {
+            seen = mon.directory.changed(seen).await;
+        }
+        let mut changed = pods.changes();
+        while pods.of(&owner).is_empty() {
+            changed.changed().await.unwrap();
+        }
+    };
+    let known = tokio::time::timeout(Duration::from_secs(10), knows).await;
+    assert!(known.is_ok(), "the camera or its pod is still unknown");
+}

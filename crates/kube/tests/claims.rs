@@ -7,15 +7,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use moorline_core::lifecycle::EndReason;
-use moorline_core::port::{
-    CameraDirectory as _, ClaimError, Claims as _, Holder, Holders as _, TunnelEnd, TunnelEvents,
-    TunnelUp,
-};
+use moorline_core::port::{CameraDirectory as _, ClaimError, Claims as _, Holder, Holders as _};
 use moorline_core::{CameraId, Generation, SessionId};
 use moorline_kube::{Gone, Leases};
 use proptest::prelude::*;
@@ -26,43 +22,9 @@ fn yard() -> CameraId {
     "acme/yard".parse().unwrap()
 }
 
-/// The monitor's mailbox, when nobody looks into it.
-struct Nobody;
-
-impl TunnelEvents for Nobody {
-    fn up(&self, _: TunnelUp) -> bool {
-        true
-    }
-
-    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
-
-    fn ended(&self, _: SessionId, _: TunnelEnd) {}
-}
-
 /// A tunnel of that camera comes up on a replica.
 fn up(mon: &Mon, number: u64) -> SessionId {
-    let session = SessionId(number);
-    let record = mon
-        .directory
-        .snapshot()
-        .get(&yard())
-        .cloned()
-        .expect("the camera");
-    let taken = mon.claims.events(Arc::new(Nobody)).up(TunnelUp {
-        session,
-        key: record.keys.first().map(|key| key.key.clone()),
-        camera: record,
-        peer: Some(([203, 0, 113, 9], 40_000 + number as u16).into()),
-        client: String::new(),
-    });
-    assert!(taken);
-    session
-}
-
-fn down(mon: &Mon, session: SessionId) {
-    mon.claims
-        .events(Arc::new(Nobody))
-        .ended(session, TunnelEnd::Lost);
+    mon.up(&yard(), number)
 }
 
 async fn two_replicas() -> (Api, Mon, Mon) {
@@ -284,14 +246,14 @@ async fn a_flap_shorter_than_five_seconds_writes_only_its_claim_and_a_longer_one
     let first = up(&left, 1);
     left.claims.claim(&yard(), first).await.unwrap();
     api.forget_requests();
-    down(&left, first);
+    left.down(first);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let second = up(&left, 2);
     left.claims.claim(&yard(), second).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(api.writes().len(), 1, "{:#?}", api.writes());
     api.forget_requests();
-    down(&left, second);
+    left.down(second);
     api.until("the truth about a dead camera", |api| {
         condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Lost".into()))
     })
@@ -321,6 +283,30 @@ async fn a_claim_whose_caller_gave_up_is_given_back() {
         condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Draining".into()))
     })
     .await;
+}
+
+/// A herd, or an API server that is slow: the camera has called another replica while its claim here waited for its turn.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_session_ended_before_its_turn_takes_nothing() {
+    let (api, left, right) = two_replicas().await;
+    api.trap(Method::PUT, "yard/status", 1, Fault::Swallowed);
+    let claim = |session| {
+        let claims = left.claims.clone();
+        tokio::spawn(async move { claims.claim(&yard(), session).await })
+    };
+    let slow = claim(up(&left, 1));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let waiting = up(&left, 2);
+    let waits = claim(waiting);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    left.down(waiting);
+    let third = up(&right, 3);
+    let served = right.claims.claim(&yard(), third).await.unwrap();
+    for claim in [slow, waits] {
+        assert!(within("a claim's end", claim).await.unwrap().is_err());
+    }
+    assert_eq!(right.holders.holder(&yard()), Holder::Here(served));
+    assert!(right.ended.all().is_empty(), "{:?}", right.ended.all());
 }
 
 #[tokio::test(start_paused = true)]
@@ -388,7 +374,7 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 if let Some(own) = mons[which].owned.get(&yard())
                     && let Some(session) = own.session
                 {
-                    down(&mons[which], session);
+                    mons[which].down(session);
                 }
             }
             Step::Wrong(kind) => {

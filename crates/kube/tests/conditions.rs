@@ -6,35 +6,18 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use moorline_core::id::SourceName;
 use moorline_core::lifecycle::Role;
-use moorline_core::port::{
-    Claims as _, LinkEvent, LinkEvents as _, PodUid, TunnelEnd, TunnelEvents, TunnelUp,
-    WorkloadReport,
-};
+use moorline_core::port::{Claims as _, LinkEvent, LinkEvents as _, PodUid, WorkloadReport};
 use moorline_core::status::{ArchiveReport, ArchiveState, RelayReport, RelayState};
-use moorline_core::{CameraId, SessionId, Timestamp};
+use moorline_core::{SessionId, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 use support::workloads::{PODS, Replica, announced, both, cluster, yard};
 use support::{Api, CAMERAS, Fault, camera, condition};
-
-/// What the monitor's mailbox of tunnels hears, when nobody looks into it.
-struct Nobody;
-
-impl TunnelEvents for Nobody {
-    fn up(&self, _: TunnelUp) -> bool {
-        true
-    }
-
-    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
-
-    fn ended(&self, _: SessionId, _: TunnelEnd) {}
-}
 
 /// Each condition of the yard, in the order in which they follow from each other.
 fn conditions(api: &Api) -> Vec<(&'static str, String, String)> {
@@ -65,8 +48,7 @@ async fn a_camera_that_was_lost_for_eight_seconds_is_ready_again_and_that_cost_t
         "{before:?}"
     );
     api.forget_requests();
-    let events = replica.mon.claims.events(Arc::new(Nobody));
-    events.ended(SessionId(1), TunnelEnd::Lost);
+    replica.mon.down(SessionId(1));
     tokio::time::sleep(Duration::from_secs(8)).await;
     let lost = ("False".to_owned(), "Lost".to_owned());
     for kind in ["Connected", "Archiving", "Ready"] {

@@ -13,7 +13,7 @@ use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, PodUid, RelayPlaces as _, WorkloadOrder,
     WorkloadSpec, Workloads as _,
 };
-use moorline_core::{CameraId, SessionId};
+use moorline_core::CameraId;
 use moorline_kube::{Janitor, Leases};
 use serde_json::Value;
 use support::workloads::{
@@ -236,7 +236,8 @@ async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_wor
         .collect();
     for (number, id) in (1..).zip(&ids) {
         let claims = &replica.mon.claims;
-        let generation = claims.claim(id, SessionId(number)).await.unwrap();
+        let session = replica.mon.up(id, number);
+        let generation = claims.claim(id, session).await.unwrap();
         let camera = replica.mon.directory.snapshot().get(id).cloned().unwrap();
         replica.pods.start(WorkloadSpec {
             instance: InstanceId {

@@ -228,10 +228,14 @@ impl Driver {
             // It ended meanwhile; where a newer one waits, its claim supersedes this one.
             (Ok(generation), None) if self.claiming.waiting.is_none() => self.release(generation),
             (Ok(_), None) => {}
-            (Err(error), _) => {
-                tracing::error!(%session, %error, "the claim was lost");
-                self.shared.metrics.claims_lost.inc();
-                self.end_session(session, EndReason::ClaimLost);
+            (Err(error), live) => {
+                if live.is_some() {
+                    tracing::error!(%session, %error, "the claim was lost");
+                    self.shared.metrics.claims_lost.inc();
+                    self.end_session(session, EndReason::ClaimLost);
+                } else {
+                    tracing::debug!(%session, %error, "a session that has ended was not claimed");
+                }
                 if self.is_lan() {
                     let pause = self.lan_backoff.next_delay();
                     self.schedule(pause, Timer::ClaimLan);

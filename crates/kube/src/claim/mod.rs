@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use moorline_base::CancellationToken;
 use moorline_base::rate::{Limiter, TokenBucket};
 use moorline_core::port::{ClaimError, Claims, PortError, Sessions, TunnelEvents};
-use moorline_core::{CameraId, Generation, SessionId, TenantId, Timestamp};
+use moorline_core::{CameraId, Generation, SessionId, TenantId};
 
 pub(crate) use book::Book;
 pub use book::SessionEvents;
@@ -147,7 +147,7 @@ impl KubeClaims {
         }
     }
 
-    /// The whole claim. Runs to its end whatever becomes of its caller.
+    /// The whole claim. Runs to its end whatever becomes of its caller; takes nothing for a session that has ended.
     async fn run(&self, camera: CameraId, session: SessionId) -> Result<Generation, ClaimError> {
         let clock = Arc::clone(self.0.writer.clock());
         let until = clock.monotonic() + DEADLINE;
@@ -177,19 +177,17 @@ impl KubeClaims {
         until: Instant,
     ) -> Result<Outcome, ClaimError> {
         let (writer, clock) = (&self.0.writer, self.0.writer.clock());
-        let facts = self.0.book.facts(session);
-        let now = Timestamp::from_millis(clock.wall_ms());
+        // While it waited for its turn the session may have ended, and the camera may be served elsewhere by now.
+        let over = || PortError::new(OPERATION, "the session has ended");
+        let facts = self.0.book.facts(session).ok_or_else(over)?;
         let mut intent = Intent {
             mon: writer.owned().replica().name.clone(),
-            since: facts.as_ref().map_or(now, |facts| facts.since),
-            peer: facts
-                .as_ref()
-                .and_then(|facts| facts.peer)
-                .map(|peer| peer.to_string()),
+            since: facts.since,
+            peer: facts.peer.map(|peer| peer.to_string()),
             read: Generation::default(),
             wanted: Generation::default(),
         };
-        let lives = || facts.is_none() || self.0.book.facts(session).is_some();
+        let lives = || self.0.book.facts(session).is_some();
         let unknown = || ClaimError::Unknown(camera.clone());
         let served = |known: Option<Known>| {
             let known = known.filter(|known| !known.is_leaving());
@@ -197,6 +195,9 @@ impl KubeClaims {
         };
         let mut known = served(writer.cache().camera(camera))?;
         loop {
+            if !lives() {
+                return Err(over().into());
+            }
             intent.read = known.generation();
             intent.wanted = intent.read.max(writer.cache().greatest(camera)).next();
             if intent.wanted.0 > GREATEST_GENERATION {

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use moorline_base::clock::TokioClock;
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::SessionId;
 use moorline_core::lifecycle::EndReason;
-use moorline_core::port::Sessions;
+use moorline_core::port::{CameraDirectory as _, Sessions, TunnelEnd, TunnelEvents, TunnelUp};
+use moorline_core::{CameraId, SessionId};
 use moorline_kube::{
     Gone, KubeAdmin, KubeClaims, KubeDirectory, KubeHolders, Owned, Replica, StatusWriter,
 };
@@ -102,6 +102,43 @@ impl Mon {
         tokio::spawn(async move { holders.fence(sessions, cancel).await });
         within("the first lists", mon.directory.listed()).await;
         mon
+    }
+}
+
+/// The monitor's mailbox, when nobody looks into it.
+pub(crate) struct Nobody;
+
+impl TunnelEvents for Nobody {
+    fn up(&self, _: TunnelUp) -> bool {
+        true
+    }
+
+    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
+
+    fn ended(&self, _: SessionId, _: TunnelEnd) {}
+}
+
+impl Mon {
+    /// A tunnel of that camera comes up here.
+    pub(crate) fn up(&self, camera: &CameraId, number: u64) -> SessionId {
+        let session = SessionId(number);
+        let record = self.directory.snapshot().get(camera).cloned();
+        let record = record.expect("the camera");
+        let taken = self.claims.events(Arc::new(Nobody)).up(TunnelUp {
+            session,
+            key: record.keys.first().map(|key| key.key.clone()),
+            camera: record,
+            peer: Some(([203, 0, 113, 9], 40_000 + number as u16).into()),
+            client: String::new(),
+        });
+        assert!(taken);
+        session
+    }
+
+    /// It is lost.
+    pub(crate) fn down(&self, session: SessionId) {
+        let events = self.claims.events(Arc::new(Nobody));
+        events.ended(session, TunnelEnd::Lost);
     }
 }
 

@@ -10,7 +10,7 @@ use moorline_core::port::{
     RelayPlaces as _, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder, WorkloadSpec,
     Workloads as _,
 };
-use moorline_core::{CameraId, Generation, SessionId};
+use moorline_core::{CameraId, Generation};
 use moorline_kube::{KubeMemories, KubePlaces, PodCache, PodSettings, Pods};
 use serde_json::{Value, json};
 
@@ -112,11 +112,8 @@ impl Replica {
     }
 
     pub(crate) async fn claim(&self, number: u64) -> Generation {
-        self.mon
-            .claims
-            .claim(&yard(), SessionId(number))
-            .await
-            .unwrap()
+        let session = self.mon.up(&yard(), number);
+        self.mon.claims.claim(&yard(), session).await.unwrap()
     }
 
     pub(crate) fn start(&self, generation: Generation) -> InstanceId {

@@ -15,7 +15,7 @@ use moorline_core::port::{
 };
 use moorline_core::CameraId;
 use moorline_kube::{Janitor, Leases};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::workloads::{
     CLASSES, PODS, Replica, announced, both, class, cluster, pods, runs, yard,
 };
@@ -107,6 +107,31 @@ async fn an_archiver_whose_store_never_comes_back_is_given_up_after_the_classs_p
     assert_eq!(pods(&api, "archiver").len(), 1);
     tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
     assert!(api.list(PODS).is_empty());
+}
+
+/// A class with a wrong image, a full cluster: whoever hangs up, or removes the camera, does not wait for a day.
+#[tokio::test(start_paused = true)]
+async fn pods_that_never_ran_are_not_waited_for() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    let instance = replica.start(generation);
+    let (_, archiver) = both(&api).await;
+    let name = archiver["metadata"]["name"].as_str().unwrap();
+    let waits = json!({"name": "archiver", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ImagePullBackOff"}}});
+    let status = json!({"status": {"phase": "Pending", "containerStatuses": [waits]}});
+    api.patch(PODS, "t-acme", name, &status);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let released = replica.mon.claims.release(&yard(), generation).await;
+    released.unwrap();
+    replica.drain(instance);
+    api.until("the end of the session", |api| {
+        session(api, "acme", "yard")["mon"].is_null()
+    })
+    .await;
+    assert!(api.list(PODS).is_empty());
+    assert!(replica.told.heard_drained(instance));
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,6 +106,12 @@ async fn what_keeps_pods_from_running_is_told_and_a_class_put_right_heals_it() {
     let right = object(cluster.image(), "10m");
     cluster.apply(&right).await.unwrap();
     tenant.until_recorded(&yard).await;
+    moorline_testkit::eventually("pods that never ran are not waited for", SOON, || async {
+        let pods = tenant.pods(&yard).await;
+        let stand = pods.iter().filter(|pod| !pod.deleting).count();
+        (stand == 2).then_some(())
+    })
+    .await;
     cluster
         .kubectl(&["delete", "cameraclass", &class])
         .await

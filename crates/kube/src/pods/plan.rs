@@ -4,7 +4,7 @@
 //! wanted, none is there           → create, under a name that all who see the same predecessor choose
 //! wanted, one of the shape        → it is current (found or made: adopted alike)
 //! wanted, some of another shape   → current until the camera's turn to be replaced has come; then both leave
-//! not wanted, or superseded       → leaves: a relay is deleted, an archiver once it has said `drained`, or is overdue
+//! not wanted, or superseded       → leaves: a relay is deleted, an archiver once it has said `drained`, has never run, or is overdue
 //! over (evicted, failed)          → deleted: its spool is gone with it
 //! ```
 //! A relay is deleted before its successor is made: two would pull the camera twice over its uplink. An archiver's successor starts beside
@@ -115,6 +115,8 @@ fn plan_role(situation: &Situation<'_>, role: Role, plan: &mut Plan) {
         let done = match (role, progress) {
             _ if pod.over => true,
             (Role::Relay, _) => true,
+            // It says nothing, ever: its image is missing, or there is no place for it.
+            (Role::Archiver, _) if pod.untouched => true,
             (Role::Archiver, Some(progress)) => progress.drained || progress.overdue,
             (Role::Archiver, None) => false,
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use kube::Client;
 use kube::runtime::watcher;
 use moorline_base::CancellationToken;
@@ -61,6 +61,8 @@ pub struct PodView {
     pub ready: bool,
     /// It has no place yet, or has not started.
     pub pending: bool,
+    /// Its container has never run: nothing can be in its spool.
+    pub untouched: bool,
     /// Its address.
     pub address: Option<IpAddr>,
     /// What keeps it from running.
@@ -115,6 +117,12 @@ impl PodView {
             over: matches!(phase, "Succeeded" | "Failed"),
             ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
             pending: phase == "Pending",
+            untouched: phase == "Pending"
+                && !status
+                    .container_statuses
+                    .iter()
+                    .flatten()
+                    .any(has_run),
             address: status
                 .pod_ip
                 .as_deref()
@@ -125,6 +133,13 @@ impl PodView {
             ),
         })
     }
+}
+
+/// Whether a container runs or has run.
+fn has_run(container: &ContainerStatus) -> bool {
+    let waits = |state: &ContainerState| state.running.is_none() && state.terminated.is_none();
+    let never = |state: &Option<ContainerState>| state.as_ref().is_none_or(waits);
+    container.restart_count > 0 || !never(&container.state) || !never(&container.last_state)
 }
 
 fn trouble(

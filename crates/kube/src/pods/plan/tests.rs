@@ -22,6 +22,7 @@ fn pod(role: Role, number: i64, image: &str) -> PodView {
         over: false,
         ready: true,
         pending: false,
+        untouched: false,
         address: None,
         trouble: None,
     }
@@ -94,6 +95,21 @@ fn an_archiver_is_deleted_only_when_it_has_said_drained_or_is_overdue() {
             .insert(uid.clone(), Progress { drained, overdue });
         assert!(matches!(&world.plan().steps[..], [Step::Delete { uid: of, .. }] if *of == uid));
     }
+}
+
+/// Its image is missing, or there is no place for it: it says nothing, and nobody waits for a day.
+#[test]
+fn an_archiver_that_never_ran_is_deleted_at_once_when_it_is_not_wanted() {
+    let mut never = pod(Role::Archiver, 1, "a");
+    never.untouched = true;
+    let world = World::new(None, vec![never.clone()]);
+    let steps = world.plan().steps;
+    assert!(matches!(
+        &steps[..],
+        [Step::Leave { .. }, Step::Delete { .. }]
+    ));
+    let world = World::new(Some(wanted("a")), vec![pod(Role::Relay, 1, "a"), never]);
+    assert_eq!(world.plan().steps, [], "what is wanted is waited for");
 }
 
 #[test]
@@ -176,10 +192,13 @@ fn an_evicted_pod_is_deleted_and_succeeded() {
     );
 }
 
-fn any_pod() -> impl Strategy<Value = (bool, u8, bool, bool, bool, Option<(bool, bool)>)> {
+type AnyPod = (bool, u8, bool, bool, bool, bool, Option<(bool, bool)>);
+
+fn any_pod() -> impl Strategy<Value = AnyPod> {
     (
         any::<bool>(),
         0_u8..2,
+        any::<bool>(),
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
@@ -196,10 +215,11 @@ proptest! {
         may_replace in any::<bool>(),
     ) {
         let mut leaving = BTreeMap::new();
-        let pods = made.iter().zip(1..).map(|((relay, image, deleting, over, ready, progress), number)| {
+        let pods = made.iter().zip(1..).map(|((relay, image, deleting, over, ready, untouched, progress), number)| {
             let role = if *relay { Role::Relay } else { Role::Archiver };
             let mut pod = pod(role, number, ["a", "b"][usize::from(*image)]);
             (pod.deleting, pod.over, pod.ready) = (*deleting, *over, *ready);
+            pod.untouched = *untouched && !*over && !*ready;
             if let Some((drained, overdue)) = *progress {
                 leaving.insert(pod.uid.clone(), Progress { drained, overdue });
             }
@@ -217,7 +237,8 @@ proptest! {
             prop_assert!(plan.current.iter().all(|(_, current)| current != uid));
             let pod = world.pods.iter().find(|pod| pod.uid == *uid).unwrap();
             prop_assert!(!pod.deleting);
-            if let (Step::Delete { .. }, Role::Archiver, false) = (step, pod.role, pod.over) {
+            let no_spool = pod.over || pod.untouched;
+            if let (Step::Delete { .. }, Role::Archiver, false) = (step, pod.role, no_spool) {
                 let progress = world.leaving.get(uid).copied().unwrap_or_default();
                 prop_assert!(progress.drained || progress.overdue);
             }

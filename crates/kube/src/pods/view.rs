@@ -1,6 +1,6 @@
 //! Pods as the watch shows them, cut down to what is decided by.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -135,6 +135,13 @@ impl PodView {
     }
 }
 
+/// What of a pod counts, with its resource version.
+fn versioned(pod: &Pod) -> Option<(Arc<PodView>, Option<u64>)> {
+    let version = pod.metadata.resource_version.as_deref();
+    let version = version.and_then(|version| version.parse().ok());
+    Some((Arc::new(PodView::of(pod)?), version))
+}
+
 /// Whether a container runs or has run.
 fn has_run(container: &ContainerStatus) -> bool {
     let waits = |state: &ContainerState| state.running.is_none() && state.terminated.is_none();
@@ -181,14 +188,47 @@ fn trouble(
 }
 
 /// Pods by uid and by owner. What an owner's pods are is counted, so that whoever waits for them looks only when it concerns him.
+///
+/// An older version never replaces a newer one, and a pod that is gone does not come back, whichever of watch and answer arrives first: a pod
+/// that rose from the dead would stand for the camera's until the next list.
 #[derive(Debug, Default)]
 struct Index {
     pods: BTreeMap<PodUid, Arc<PodView>>,
+    /// The resource version of each, where it is a number.
+    versions: BTreeMap<PodUid, u64>,
     owned: BTreeMap<String, (BTreeSet<PodUid>, u64)>,
     count: u64,
+    /// The pods that went last. A uid never returns.
+    gone: VecDeque<PodUid>,
 }
 
+/// So many pods that are gone are remembered: answers that are late by more than these are none.
+const GONE: usize = 1_000;
+
 impl Index {
+    /// A version of a pod was seen.
+    fn saw(&mut self, view: Arc<PodView>, version: Option<u64>) {
+        let known = self.versions.get(&view.uid);
+        let seen = version.is_some_and(|version| known.is_some_and(|known| version <= *known));
+        if seen || self.gone.contains(&view.uid) {
+            return;
+        }
+        if let Some(version) = version {
+            self.versions.insert(view.uid.clone(), version);
+        }
+        self.put(view);
+    }
+
+    /// A pod is gone for good.
+    fn bury(&mut self, uid: &PodUid) {
+        self.drop(uid);
+        self.versions.remove(uid);
+        self.gone.push_back(uid.clone());
+        if self.gone.len() > GONE {
+            self.gone.pop_front();
+        }
+    }
+
     fn put(&mut self, view: Arc<PodView>) {
         if self.pods.get(&view.uid) == Some(&view) {
             return;
@@ -216,17 +256,22 @@ impl Index {
         }
     }
 
-    /// The whole list. Owners without pods are forgotten: whoever waits for one looks every minute anyway.
-    fn replace(&mut self, views: Vec<Arc<PodView>>) {
-        let listed: BTreeSet<PodUid> = views.iter().map(|view| view.uid.clone()).collect();
-        let gone: Vec<PodUid> = self
-            .pods
-            .keys()
-            .filter(|uid| !listed.contains(*uid))
-            .cloned()
-            .collect();
-        gone.iter().for_each(|uid| self.drop(uid));
-        views.into_iter().for_each(|view| self.put(view));
+    /// The whole list: what is not in it is gone, but for what is newer than all of it: that was made since. Owners without pods are forgotten:
+    /// whoever waits for one looks every minute anyway.
+    fn replace(&mut self, list: Vec<(Arc<PodView>, Option<u64>)>) {
+        let listed: BTreeSet<PodUid> = list.iter().map(|(view, _)| view.uid.clone()).collect();
+        let newest = list.iter().filter_map(|(_, version)| *version).max();
+        let since = |uid: &PodUid| newest.is_some() && self.versions.get(uid).copied() > newest;
+        let gone = self.pods.keys();
+        let gone = gone.filter(|uid| !listed.contains(*uid) && !since(uid));
+        let gone: Vec<PodUid> = gone.cloned().collect();
+        for uid in gone {
+            self.drop(&uid);
+            self.versions.remove(&uid);
+        }
+        for (view, version) in list {
+            self.saw(view, version);
+        }
         self.owned.retain(|_, (pods, _)| !pods.is_empty());
     }
 }
@@ -259,7 +304,7 @@ impl PodCache {
             .labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY},{ROLE_LABEL}"));
         let watching = feed::<Pod>(client, ours, &self.0.listed, freshness.back(), |change| match change {
             Change::All(pods) => {
-                let views = pods.iter().filter_map(PodView::of).map(Arc::new).collect();
+                let views = pods.iter().filter_map(versioned).collect();
                 self.change(|all| all.replace(views));
             }
             Change::Now(pod) => self.saw(&pod),
@@ -282,10 +327,10 @@ impl PodCache {
         self.0.changes.send_modify(|count| *count += 1);
     }
 
-    /// A pod was seen.
+    /// A version of a pod was seen. An older one than the known is ignored.
     pub(crate) fn saw(&self, pod: &Pod) {
-        if let Some(view) = PodView::of(pod) {
-            self.change(|all| all.put(Arc::new(view)));
+        if let Some((view, version)) = versioned(pod) {
+            self.change(|all| all.saw(view, version));
         }
     }
 
@@ -302,7 +347,7 @@ impl PodCache {
 
     /// A pod is gone.
     pub(crate) fn gone(&self, uid: &PodUid) {
-        self.change(|all| all.drop(uid));
+        self.change(|all| all.bury(uid));
     }
 
     /// The pod of that uid.
@@ -343,5 +388,60 @@ impl PodCache {
     /// Counts changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(uid: &str, version: u64, phase: &str) -> Pod {
+        let owner = json!({"apiVersion": "moorline.dev/v1alpha1", "kind": "Camera", "name": "yard", "uid": "u-1", "controller": true});
+        let pod = json!({
+            "metadata": {
+                "name": "relay", "namespace": "t-acme", "uid": uid, "resourceVersion": version.to_string(),
+                "labels": {ROLE_LABEL: "relay", CAMERA_LABEL: "yard"}, "ownerReferences": [owner],
+            },
+            "status": {"phase": phase},
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn pending(cache: &PodCache) -> Vec<bool> {
+        cache.of("u-1").iter().map(|pod| pod.pending).collect()
+    }
+
+    #[test]
+    fn a_late_answer_does_not_take_back_what_the_watch_has_said() {
+        let (cache, uid) = (PodCache::default(), PodUid("p-1".into()));
+        cache.saw(&pod("p-1", 12, "Running"));
+        cache.saw(&pod("p-1", 10, "Pending"));
+        assert_eq!(pending(&cache), [false]);
+        cache.deleting(&uid);
+        cache.saw(&pod("p-1", 12, "Running"));
+        assert!(cache.get(&uid).unwrap().deleting);
+        cache.gone(&uid);
+        cache.saw(&pod("p-1", 10, "Pending"));
+        assert!(pending(&cache).is_empty(), "it rose from the dead");
+        cache.saw(&pod("p-2", 20, "Pending"));
+        assert_eq!(pending(&cache), [true], "its successor");
+    }
+
+    #[test]
+    fn a_list_forgets_what_is_gone_and_keeps_what_was_made_since() {
+        let cache = PodCache::default();
+        for (uid, version) in [("p-1", 5), ("p-2", 30)] {
+            cache.saw(&pod(uid, version, "Running"));
+        }
+        let list = [pod("p-3", 20, "Running")];
+        let list = list.iter().filter_map(versioned).collect();
+        cache.change(|all| all.replace(list));
+        let uids: Vec<String> = cache.of("u-1").iter().map(|pod| pod.uid.0.clone()).collect();
+        assert_eq!(uids.len(), 2, "{uids:?}");
+        assert!(!uids.contains(&"p-1".to_owned()));
+        cache.saw(&pod("p-1", 40, "Running"));
+        assert_eq!(cache.of("u-1").len(), 3, "a list buries nobody");
     }
 }

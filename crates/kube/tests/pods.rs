@@ -9,9 +9,10 @@ mod support;
 use std::time::Duration;
 
 use moorline_core::id::InstanceId;
+use moorline_core::lifecycle::Role;
 use moorline_core::port::{
-    CameraDirectory as _, Claims as _, KeyPin, PodUid, RelayPlaces as _, WorkloadOrder,
-    WorkloadSpec, Workloads as _,
+    CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, PodUid, RelayPlaces as _,
+    WorkloadOrder, WorkloadSpec, Workloads as _,
 };
 use moorline_core::CameraId;
 use moorline_kube::{Janitor, Leases};
@@ -248,7 +249,7 @@ async fn works(api: &Api, replica: &Replica, id: &CameraId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_work() {
+async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_work_and_the_old_are_gone() {
     let (api, clock) = cluster();
     let names: Vec<String> = (0..20).map(|number| format!("cam-{number}")).collect();
     for name in &names {
@@ -300,6 +301,19 @@ async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_wor
         assert_eq!(replaced.len(), work.len() + 4, "those that work, and four");
         for id in replaced.iter().filter(|id| !work.contains(id)) {
             works(&api, &replica, id).await;
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(new(&api).len(), replaced.len(), "the store is away");
+        for pod in pods(&api, "archiver") {
+            if pod["spec"]["containers"][0]["image"] == "a" {
+                let camera = pod["metadata"]["labels"]["moorline.dev/camera"].as_str();
+                let id: CameraId = format!("acme/{}", camera.unwrap()).parse().unwrap();
+                let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+                if replaced.contains(&id) {
+                    let drained = LinkEvent::Drained;
+                    replica.pods.said(&id, Role::Archiver, &uid, drained);
+                }
+            }
         }
         work = replaced;
     }

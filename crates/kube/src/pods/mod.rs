@@ -44,7 +44,7 @@ use tell::Teller;
 
 /// Writes that are under way at once: kube opens a connection for each.
 const WRITES: usize = 32;
-/// Cameras of this replica whose pods are replaced at once for another image: each until its new pods work.
+/// Cameras of this replica whose pods are replaced at once for another image: each until its new pods work and its old ones are gone.
 const REPLACING: usize = 4;
 /// A camera's pods are looked at this often, whatever the watches say.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);

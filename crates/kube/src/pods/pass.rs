@@ -108,8 +108,10 @@ impl Pods {
         let at_work = wanted.is_none() || self.works(&known, &pods, &decided);
         slot.with(|state| {
             state.queued &= decided.outdated;
-            // The next camera's turn comes when these work: a rollout that breaks pods stops after a few.
-            if !decided.outdated && at_work {
+            // The next camera's turn comes when these work: a rollout that breaks pods stops after a few. And when the old ones are gone: while the
+            // store is away archivers stay, each with its spool's room, and the quota has none for a third pod of every camera.
+            let left = state.sets.iter().all(|set| set.leaving.is_none());
+            if !decided.outdated && at_work && left {
                 state.replacing = None;
             }
         });

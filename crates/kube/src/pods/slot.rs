@@ -37,7 +37,7 @@ pub(super) struct State {
     pub(super) ending: BTreeSet<InstanceId>,
     /// What its pods say of themselves.
     pub(super) health: Health,
-    /// Held while the camera's pods are replaced, until the new ones work.
+    /// Held while the camera's pods are replaced, until the new ones work and the old ones are gone.
     pub(super) replacing: Option<OwnedSemaphorePermit>,
     /// Its pods are to be replaced, and others' are first.
     pub(super) queued: bool,

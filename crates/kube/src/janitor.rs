@@ -176,6 +176,9 @@ impl Janitor {
         }
         let mut taken = 0;
         let cameras = writer.cache().cameras();
+        let sessions = cameras.iter().filter_map(|(_, known)| known.session());
+        self.leases
+            .named(sessions.filter_map(|session| session.mon.as_deref()));
         self.orphans
             .retain(|id, _| cameras.iter().any(|(known, _)| known == id));
         for (id, known) in cameras {

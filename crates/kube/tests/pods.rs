@@ -348,23 +348,44 @@ async fn a_deleted_camera_goes_when_its_archiver_has_drained() {
     .await;
 }
 
+fn leases(api: &Api, clock: &moorline_base::SharedClock, replica: &Replica) -> Leases {
+    Leases::new(
+        api.client(),
+        "moorline-system",
+        replica.mon.owned.replica().name.clone(),
+        moorline_kube::Gone::default(),
+        replica.mon.directory.freshness().clone(),
+        clock.clone(),
+    )
+}
+
+/// A namespace that was restored without its Leases, with fewer replicas than before.
+#[tokio::test(start_paused = true)]
+async fn a_camera_of_a_replica_that_never_had_a_lease_is_looked_after() {
+    let (api, clock) = cluster();
+    let held = json!({"status": {"session": {"generation": 3, "mon": "moorline-mon-7", "address": "10.0.0.8:8443"}}});
+    api.patch(CAMERAS, "t-acme", "yard", &held);
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-11-20T00:00:00Z"}});
+    api.patch(CAMERAS, "t-acme", "yard", &deleted);
+    let replica = Replica::new(&api, &clock, 0).await;
+    let leases = leases(&api, &clock, &replica);
+    let (task, cancel) = (leases.clone(), replica.mon.stop.clone());
+    tokio::spawn(async move { task.run(cancel).await });
+    let janitor = Janitor::new(replica.pods.clone(), leases);
+    let cancel = replica.mon.stop.clone();
+    tokio::spawn(async move { janitor.run(cancel).await });
+    api.until("the camera's end", |api| {
+        api.get(CAMERAS, "t-acme", "yard").is_none()
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_their_grace() {
     let (api, clock) = cluster();
     let left = Replica::new(&api, &clock, 0).await;
     let right = Replica::new(&api, &clock, 1).await;
-    let leases = |replica: &Replica| {
-        let gone = moorline_kube::Gone::default();
-        Leases::new(
-            api.client(),
-            "moorline-system",
-            replica.mon.owned.replica().name.clone(),
-            gone,
-            replica.mon.directory.freshness().clone(),
-            clock.clone(),
-        )
-    };
-    let (first, second) = (leases(&left), leases(&right));
+    let (first, second) = (leases(&api, &clock, &left), leases(&api, &clock, &right));
     let dies = moorline_base::CancellationToken::new();
     let (task, cancel) = (first.clone(), dies.clone());
     let holder = tokio::spawn(async move { task.run(cancel).await });

@@ -49,6 +49,14 @@ impl Book {
         }
     }
 
+    /// A camera's session names this replica. One that has no Lease (a namespace that was restored, a Lease that somebody deleted) is given a term
+    /// from now on to show one.
+    pub(crate) fn named(&mut self, name: &str, now: Instant) {
+        if !self.seen.contains_key(name) {
+            self.saw(name, "", true, now);
+        }
+    }
+
     /// Our own was renewed. After an outage everybody gets a whole term again: nobody could renew.
     pub(crate) fn renewed(&mut self, now: Instant) {
         let outage = self
@@ -153,6 +161,23 @@ mod tests {
         assert!(book.gone(start + TERM).is_empty());
         book.saw("mon-1", "9", false, start + TERM);
         assert_eq!(book.gone(start + TERM).len(), 1, "given back");
+    }
+
+    #[test]
+    fn a_replica_that_is_named_and_has_no_lease_is_gone_a_term_later() {
+        let (start, second) = (start(), Duration::from_secs(1));
+        let mut book = Book::default();
+        for at in 0..=20 {
+            book.renewed(start + second * at);
+            for name in ["mon-7", "mon-8"] {
+                book.named(name, start + second * at);
+            }
+            if at == 12 {
+                book.saw("mon-8", "1", true, start + second * at);
+            }
+        }
+        let gone = book.gone(start + TERM);
+        assert_eq!(gone, ["mon-7".to_owned()].into(), "the other showed one");
     }
 
     #[test]

@@ -119,6 +119,12 @@ impl Leases {
         }
     }
 
+    /// These replicas are named in sessions: those without a Lease are gone after a while too.
+    pub(crate) fn named<'a>(&self, replicas: impl Iterator<Item = &'a str>) {
+        let now = self.0.clock.monotonic();
+        self.book(|book| replicas.for_each(|name| book.named(name, now)));
+    }
+
     fn saw(&self, change: Change<Lease>) {
         let now = self.0.clock.monotonic();
         let leases = match change {

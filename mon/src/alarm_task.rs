@@ -179,7 +179,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
         .is_cancelled()
     {
         let now = shared.clock.monotonic().saturating_duration_since(origin);
-        let entries = shared.board.all();
+        let mut entries = shared.board.all();
+        entries.retain(|entry| entry.ours);
         let (messages, forgotten) = table.look(&entries, now, shared.now());
         remember(&shared, forgotten);
         for message in messages {

@@ -14,6 +14,7 @@
 //!   is over and the camera still stands still.
 //! - A camera that is switched off, or that records nothing, never alarms; if it was told, that is forgotten without an all-clear: whoever
 //!   switched it off knows. Neither does one that never had a tunnel: it is still being put up.
+//! - A camera that another process tells of is not looked at. Once it is ours it is looked at as after a restart, with what was told of it there.
 //! - What was told survives a restart, but only once it was told: the channels say so ([`crate::outbox`]). A camera gets `alarm_after` after
 //!   the start to come back.
 

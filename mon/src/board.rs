@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) seen: bool,
     /// Since when recording stands still, as somebody was told.
     pub(crate) alarmed_since: Option<Timestamp>,
+    /// Whether this process tells of it: in a cluster one replica does, whoever sees it too.
+    pub(crate) ours: bool,
 }
 
 /// All cameras.

@@ -69,6 +69,25 @@ impl Ledger {
         (ledger, carried.filter(|gap| goes_on(gap.cause)))
     }
 
+    /// Another process has let the camera go: what it remembered stands in the place of what was known here. Gives the stretch that is open, if it is
+    /// another one.
+    pub(crate) fn take_over(&mut self, memory: Memory) -> Option<OpenGap> {
+        let known = (self.open_gap(), self.durable_until);
+        let (durable, recorded) = (self.durable_until, self.recorded_until);
+        let taken = Self {
+            stretches: memory.gaps.into(),
+            durable_until: memory.durable_until.max(durable),
+            recorded_until: memory.recorded_until.max(recorded),
+        };
+        let open = taken.open_gap()?;
+        if known == (Some(open), taken.durable_until) {
+            return None;
+        }
+        *self = taken;
+        self.forget_durable();
+        Some(open)
+    }
+
     /// What must be known again after a restart.
     pub(crate) fn memory(&self, alarmed_since: Option<Timestamp>) -> Memory {
         Memory {

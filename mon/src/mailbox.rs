@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_core::alarm::NoticeKind;
 use moorline_core::lifecycle::Role;
-use moorline_core::port::{AgentRelease, TunnelEnd, TunnelUp, WorkloadEvent, WorkloadReport};
+use moorline_core::port::{
+    AgentRelease, Memory, TunnelEnd, TunnelUp, WorkloadEvent, WorkloadReport,
+};
 use moorline_core::status::{ArchiveReport, RelayReport};
 use moorline_core::{Camera, InstanceId, SessionId, SourceName, Timestamp};
 use tokio::sync::Notify;
@@ -74,6 +76,8 @@ pub(crate) struct Mail {
     pub(crate) stopping: bool,
     /// Since when recording stands still, as somebody was told; `Some(None)`: cleared.
     pub(crate) alarmed: Option<Option<Timestamp>>,
+    /// What another process knew of the camera when it let it go.
+    pub(crate) remembered: Option<Memory>,
 }
 
 #[derive(Debug, Default)]
@@ -266,6 +270,11 @@ impl Mailbox {
     /// The process stops.
     pub(crate) fn stop(&self) {
         self.with(|inbox| inbox.mail.stopping = true);
+    }
+
+    /// Another process has let the camera go, and knew this; later news replace what was not read.
+    pub(crate) fn remembered(&self, memory: Memory) {
+        self.with(|inbox| inbox.mail.remembered = Some(memory));
     }
 
     /// Somebody was told that recording stopped (`Some`) or goes on.

@@ -116,7 +116,7 @@ impl Metrics {
     }
 }
 
-/// Gauges, read off the board at each scrape: a camera that is removed leaves nothing behind.
+/// Gauges, read off the board at each scrape: a camera that is removed leaves nothing behind, nor does one that another process tells of.
 pub(crate) struct BoardMetrics {
     board: Arc<Board>,
     deliveries: Arc<Deliveries>,
@@ -141,7 +141,8 @@ impl fmt::Debug for BoardMetrics {
 
 impl Collector for BoardMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let entries = self.board.all();
+        let mut entries = self.board.all();
+        entries.retain(|entry| entry.ours);
         let now = Timestamp::from_millis(self.clock.wall_ms());
         links(&mut encoder, &entries)?;
         untold(&mut encoder, &self.deliveries)?;

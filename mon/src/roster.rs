@@ -162,6 +162,7 @@ async fn live(shared: Arc<Shared>, ports: Arc<Ports>, cancel: CancellationToken)
 impl Roster {
     async fn run(&mut self, cancel: &CancellationToken) {
         let mut version = self.ports.directory.version();
+        let ports = Arc::clone(&self.ports);
         loop {
             self.reconcile();
             tokio::select! {
@@ -169,6 +170,12 @@ impl Roster {
                 () = cancel.cancelled() => return,
                 seen = self.ports.directory.changed(version) => version = seen,
                 () = self.shared.strange.notified() => {}
+                news = ports.memories.news() => {
+                    let live = news.into_iter();
+                    for (camera, memory) in live.filter(|(camera, _)| self.live.contains_key(camera)) {
+                        self.shared.mailbox(&camera).remembered(memory);
+                    }
+                }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     self.ended(ended);
                 }

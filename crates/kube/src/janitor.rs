@@ -6,7 +6,7 @@
 //! holder gone, or a predecessor     → Grace, in memory: nothing is written, a camera that comes back claims on
 //! Grace over, or nobody's with pods → take over by compare-and-swap under the same generation: a claim meanwhile wins; then drain
 //! deleted, nothing left             → take the finalizer away
-//! made without our finalizer        → add it        a field is wrong, a key is an older camera's → say so
+//! made without our finalizer        → add it        a field is wrong, a key is an older camera's, an alarm was told → say so
 //! ```
 //! All by state, pass after pass: a change that was missed is seen by the next one.
 
@@ -200,6 +200,13 @@ impl Janitor {
                     tracing::warn!(camera = %id, %fault, "duplicate keys were not told");
                 }
             }
+            if all
+                && !held
+                && let Err(fault) = self.say_alarmed(&id, &known).await
+                && fault != Fault::Conflict
+            {
+                tracing::warn!(camera = %id, %fault, "an alarm was not written down: it may be told once more");
+            }
             let work = judge(&known, &me, mine, all, self.leases.gone(), pods);
             if work != Work::Orphan {
                 self.orphans.remove(&id);
@@ -326,6 +333,27 @@ impl Janitor {
         writer
             .put(known, CALL, |status| note.apply(status, now))
             .await
+    }
+
+    /// Somebody was told that a camera which nobody holds stands still: the replica that it comes back to tells that it goes on.
+    async fn say_alarmed(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {
+        let status = known.object.status.as_ref();
+        let written = status.and_then(|status| status.away.as_ref());
+        let Some(since) = self.pods.memories().alarmed(id) else {
+            return Ok(());
+        };
+        if written.is_none_or(|away| away.alarmed_since.is_some()) {
+            return Ok(());
+        }
+        let writer = self.pods.writer();
+        let lane = writer.lane(id);
+        let _turn = lane.turn.lock().await;
+        let put = writer.put(known, CALL, |status| {
+            if let Some(away) = &mut status.away {
+                away.alarmed_since = Some(since);
+            }
+        });
+        put.await
     }
 
     async fn say_wrong(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {

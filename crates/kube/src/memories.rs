@@ -2,12 +2,14 @@
 //!
 //! While an archiver pod runs it knows itself up to where its archive is durable, and says so to each new holder; nothing is stored for it.
 //! When a camera's pods have gone, the write that empties the session also says since when and why there is no media (`status.away`): that is
-//! what a replica knows after a restart. So a memory costs no write of its own. What is lost is finer: of several causes in a row while no
-//! archiver runs, the last one stands for all of them, an alarm that was raised already may be raised once more, and the networks that a
-//! camera came from (rule S4) are known only while the replica that it is connected to lives.
+//! what a replica knows after a restart, and what the others hear of a camera that they did not hold. So a memory costs no write of its own, but
+//! for one that says that somebody was told of a camera that nobody holds. What is lost is finer: of several causes in a row while no archiver
+//! runs, the last one stands for all of them, and the networks that a camera came from (rule S4) are known only while the replica that it is
+//! connected to lives.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_core::port::{Memories, Memory, PortError};
@@ -18,11 +20,16 @@ use crate::cache::Known;
 use crate::directory::KubeDirectory;
 use crate::resource::Away;
 
+/// Between two looks for what others have written: each looks at all cameras.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// `Memories` of this replica. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct KubeMemories {
     directory: KubeDirectory,
     latest: Arc<Mutex<HashMap<CameraId, Memory>>>,
+    /// What the monitor has heard already.
+    heard: Arc<Mutex<HashMap<CameraId, Away>>>,
 }
 
 impl KubeMemories {
@@ -31,6 +38,7 @@ impl KubeMemories {
         Self {
             directory,
             latest: Arc::default(),
+            heard: Arc::default(),
         }
     }
 
@@ -38,7 +46,7 @@ impl KubeMemories {
         change(&mut self.latest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is to be written when the camera's pods have gone: the stretch that is open, or one that begins now.
+    /// What is to be written when the pods of a camera that this replica held have gone: the stretch that is open, or one that begins now.
     pub(crate) fn away(&self, camera: &CameraId, cause: Cause, now: Timestamp) -> Away {
         let memory = self
             .with(|latest| latest.get(camera).cloned())
@@ -50,12 +58,45 @@ impl KubeMemories {
             cause: cause.to_string(),
             durable_until: memory.durable_until,
             recorded_until: memory.recorded_until,
+            alarmed_since: memory.alarmed_since,
         }
+    }
+
+    /// Since when the camera stands still, as this replica has told somebody.
+    pub(crate) fn alarmed(&self, camera: &CameraId) -> Option<Timestamp> {
+        self.with(|latest| latest.get(camera)?.alarmed_since)
+    }
+
+    /// What others have let go of and the monitor has not heard yet. It has now.
+    fn unheard(&self) -> Vec<(CameraId, Memory)> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut news = Vec::new();
+        for (id, known) in self.directory.cache().cameras() {
+            let held = known.session().is_some_and(|session| session.mon.is_some());
+            let away = away_of(&known).filter(|_| !held);
+            if heard.get(&id) == away {
+                continue;
+            }
+            match away {
+                Some(away) => heard.insert(id.clone(), away.clone()),
+                None => heard.remove(&id),
+            };
+            news.extend(
+                remembered(&known)
+                    .filter(|_| !held)
+                    .map(|memory| (id, memory)),
+            );
+        }
+        news
     }
 }
 
+fn away_of(known: &Known) -> Option<&Away> {
+    known.object.status.as_ref()?.away.as_ref()
+}
+
 fn remembered(known: &Known) -> Option<Memory> {
-    let away = known.object.status.as_ref()?.away.as_ref()?;
+    let away = away_of(known)?;
     let cause: Cause = away.cause.parse().ok()?;
     let gap = OpenGap {
         since: away.since,
@@ -65,6 +106,7 @@ fn remembered(known: &Known) -> Option<Memory> {
         durable_until: away.durable_until,
         recorded_until: away.recorded_until,
         gaps: vec![(gap, None)],
+        alarmed_since: away.alarmed_since,
         ..Memory::default()
     })
 }
@@ -72,11 +114,24 @@ fn remembered(known: &Known) -> Option<Memory> {
 #[async_trait]
 impl Memories for KubeMemories {
     async fn load(&self) -> Result<Vec<(CameraId, Memory)>, PortError> {
-        let cameras = self.directory.cache().cameras();
-        let all = cameras.into_iter();
-        Ok(all
-            .filter_map(|(id, known)| Some((id, remembered(&known)?)))
-            .collect())
+        Ok(self.unheard())
+    }
+
+    async fn news(&self) -> Vec<(CameraId, Memory)> {
+        let mut changes = self.directory.cache().changes();
+        loop {
+            changes.borrow_and_update();
+            let news = self.unheard();
+            if !news.is_empty() {
+                return news;
+            }
+            let clock = self.directory.clock();
+            let due = clock.monotonic() + LOOK_EVERY;
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            clock.sleep_until(due).await;
+        }
     }
 
     async fn alive(&self, _: Timestamp) -> Result<(), PortError> {

@@ -11,16 +11,17 @@ use std::time::Duration;
 use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
-    CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, PodUid, RelayPlaces as _,
-    WorkloadOrder, WorkloadSpec, Workloads as _,
+    CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, Memories as _, Memory,
+    PodUid, RelayPlaces as _, WorkloadOrder, WorkloadReport, WorkloadSpec, Workloads as _,
 };
-use moorline_core::CameraId;
+use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap};
+use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 use support::workloads::{
     CLASSES, PODS, Replica, announced, both, class, cluster, pods, runs, yard,
 };
-use support::{Api, CAMERAS, camera, condition, session, within};
+use support::{Api, CAMERAS, START, camera, condition, session, within};
 
 #[tokio::test(start_paused = true)]
 async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
@@ -249,7 +250,8 @@ async fn works(api: &Api, replica: &Replica, id: &CameraId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_work_and_the_old_are_gone() {
+async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_work_and_the_old_are_gone()
+ {
     let (api, clock) = cluster();
     let names: Vec<String> = (0..20).map(|number| format!("cam-{number}")).collect();
     for name in &names {
@@ -418,10 +420,91 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
     );
     assert_eq!(session(&api, "acme", "yard")["generation"], generation.0);
     assert_eq!(right.told.drains(), 1);
+    // What is remembered of it is what is known: when it was taken over, and what its archiver says. The monitor there never had it.
+    let durable = Timestamp::from_millis(clock.wall_ms() - 50_000);
+    let uid = PodUid(archiver["metadata"]["uid"].as_str().unwrap().to_owned());
+    let report = ArchiveReport {
+        state: ArchiveState::Draining,
+        synced_until: None,
+        durable_until: Some(durable),
+        silent_since: None,
+        spool_bytes: 0,
+        audio_note: None,
+        store_error: None,
+    };
+    let report = LinkEvent::Report(WorkloadReport::Archive(report));
+    right.pods.said(&yard(), Role::Archiver, &uid, report);
+    let taken_over = Timestamp::from_millis(clock.wall_ms());
+    right.memories.store(&yard(), &gone(START)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
     right.said_drained(&archiver);
     api.until("the end of the session", |api| {
         session(api, "acme", "yard")["mon"].is_null()
     })
     .await;
     assert!(api.list(PODS).is_empty());
+    let away = &api.get(CAMERAS, "t-acme", "yard").unwrap()["status"]["away"];
+    let instant = |field: &str| away[field].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(instant("durableUntil"), durable, "{away:#}");
+    assert!(
+        taken_over.since(instant("since")) < Duration::from_secs(5),
+        "{away:#}"
+    );
+}
+
+/// What a monitor remembers of a camera that went away then.
+fn gone(since: i64) -> Memory {
+    let since = Timestamp::from_millis(since);
+    let cause = Cause::TunnelDown;
+    Memory {
+        durable_until: Some(since),
+        gaps: vec![(OpenGap { since, cause }, None)],
+        ..Memory::default()
+    }
+}
+
+/// The janitor tells of cameras that nobody holds, and never had them; the camera comes back to a replica that did not tell.
+#[tokio::test(start_paused = true)]
+async fn replicas_hear_what_the_last_holder_of_a_camera_knew_and_what_was_told() {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    for replica in [&left, &right] {
+        assert!(replica.memories.load().await.unwrap().is_empty());
+    }
+    let generation = left.claim(1).await;
+    let instance = left.start(generation);
+    let (_, archiver) = both(&api).await;
+    let knew = gone(clock.wall_ms());
+    left.memories.store(&yard(), &knew).await.unwrap();
+    left.mon.claims.release(&yard(), generation).await.unwrap();
+    left.drain(instance);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    left.said_drained(&archiver);
+    let heard = within("the news", right.memories.news()).await;
+    assert_eq!(heard, [(yard(), knew.clone())]);
+
+    let leases = leases(&api, &clock, &right);
+    let (task, cancel) = (leases.clone(), right.mon.stop.clone());
+    tokio::spawn(async move { task.run(cancel).await });
+    let janitor = Janitor::new(right.pods.clone(), leases);
+    let cancel = right.mon.stop.clone();
+    tokio::spawn(async move { janitor.run(cancel).await });
+    let told = Memory {
+        alarmed_since: knew.durable_until,
+        ..knew
+    };
+    right.memories.store(&yard(), &told).await.unwrap();
+    let all = async {
+        // First what it let go itself.
+        let mut heard = left.memories.news().await;
+        while heard
+            .iter()
+            .all(|(_, memory)| memory.alarmed_since.is_none())
+        {
+            heard = left.memories.news().await;
+        }
+        heard
+    };
+    assert_eq!(within("the news", all).await, [(yard(), told)]);
 }

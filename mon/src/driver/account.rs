@@ -143,7 +143,10 @@ impl Driver {
     fn count_gap(&mut self) {
         let now = self.shared.now();
         let counted = self.gap_counted.take();
-        if let Some((cause, since)) = counted {
+        // What another process counts is not counted twice.
+        if let Some((cause, since)) = counted
+            && self.ports.notifier.tells_of(&self.camera.id)
+        {
             self.shared.metrics.missed(cause, now.since(since));
         }
         self.gap_counted = self.ledger.open_gap().map(|gap| (gap.cause, now));
@@ -234,6 +237,7 @@ impl Driver {
             camera: Arc::clone(&self.camera),
             seen: self.seen || status.durable_until.is_some(),
             alarmed_since: self.alarmed_since,
+            ours: self.ports.notifier.tells_of(&self.camera.id),
             status,
         });
     }

@@ -62,6 +62,17 @@ enum By {
     Operator,
 }
 
+impl By {
+    /// Who ended the link, where that is the cause.
+    fn of(cause: Cause) -> Option<Self> {
+        match cause {
+            Cause::HungUp => Some(Self::Camera),
+            Cause::Operator => Some(Self::Operator),
+            _ => None,
+        }
+    }
+}
+
 /// One camera.
 pub(crate) struct Driver {
     camera: Arc<Camera>,
@@ -84,7 +95,7 @@ pub(crate) struct Driver {
 
     /// The last link was ended on purpose, and by whom.
     hung_up: Option<By>,
-    /// There was a tunnel since the process started.
+    /// There was a tunnel since the process started, here or at another process.
     seen: bool,
     link_before: Link,
     link_since: Timestamp,
@@ -137,11 +148,7 @@ impl Driver {
             instances: BTreeMap::new(),
             timers: Vec::new(),
             releases: JoinSet::new(),
-            hung_up: carried.and_then(|gap| match gap.cause {
-                Cause::HungUp => Some(By::Camera),
-                Cause::Operator => Some(By::Operator),
-                _ => None,
-            }),
+            hung_up: carried.and_then(|gap| By::of(gap.cause)),
             seen: false,
             link_before: Link::Absent,
             link_since: carried.map_or(wall, |gap| gap.since),
@@ -271,9 +278,26 @@ impl Driver {
         for what in mail.noticed {
             self.notice(what, None, String::new());
         }
+        if let Some(memory) = mail.remembered {
+            self.remembered(memory);
+        }
         if let Some(alarmed) = mail.alarmed {
             self.alarmed_since = alarmed;
         }
+    }
+
+    /// Another process had the camera and has let it go: what it knew counts, unless the camera is here by now.
+    fn remembered(&mut self, memory: Memory) {
+        if !self.table.is_at_rest() || !self.tunnels.is_empty() {
+            return;
+        }
+        self.seen = true;
+        self.alarmed_since = memory.alarmed_since;
+        let Some(gap) = self.ledger.take_over(memory) else {
+            return;
+        };
+        self.hung_up = By::of(gap.cause);
+        self.link_since = gap.since;
     }
 
     /// One step of the table, carried out in order.

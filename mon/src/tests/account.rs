@@ -394,6 +394,20 @@ async fn metrics_show_cameras_lag_and_missing_seconds_and_forget_the_removed() {
     world.fakes.cameras([record("yard")]);
     world.settle().await;
     assert!(!text(&world).contains("gate"));
+    let counted = |text: String| {
+        let lines = text.lines().map(str::to_owned);
+        let counted = lines.filter(|line| line.starts_with("moorline_gap_seconds_total{"));
+        counted.collect::<Vec<_>>()
+    };
+    let before = counted(text(&world));
+    // Another replica has taken it over: its lag would grow here for ever, and what is missing be counted twice.
+    world.fakes.elsewhere.store(true, Ordering::SeqCst);
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(30).await;
+    let shown = text(&world);
+    assert!(!shown.contains("yard"), "{shown}");
+    assert!(shown.contains("moorline_cameras{state=\"absent\"} 0"));
+    assert_eq!(counted(shown), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
 use moorline_core::camera::{Enabled, Record};
-use moorline_core::port::{Statuses as _, TunnelEnd};
+use moorline_core::port::{Memory, Statuses as _, TunnelEnd};
 use moorline_core::status::{CameraStatus, LinkStatus, OpenGap, RelayState};
 use moorline_core::{Camera, Cause, Timestamp};
 
@@ -61,6 +61,7 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
             status,
             seen: true,
             alarmed_since: None,
+            ours: true,
         },
         recording: true,
         stagger,
@@ -453,6 +454,62 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
     );
     let stored = world.fakes.memories.lock().unwrap()[&record("yard").id].clone();
     assert_eq!(stored.alarmed_since, None);
+}
+
+fn away(since: Timestamp, alarmed_since: Option<Timestamp>) -> Memory {
+    let cause = Cause::TunnelDown;
+    Memory {
+        durable_until: Some(since),
+        gaps: vec![(OpenGap { since, cause }, None)],
+        alarmed_since,
+        ..Memory::default()
+    }
+}
+
+/// Two replicas: the one that held the camera knows that it went, the other one tells of cameras that nobody holds.
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_went_away_at_another_process_is_told_of_here() {
+    let yard = record("yard").id;
+    let world = World::new([record("yard")]);
+    world.fakes.elsewhere.store(true, Ordering::SeqCst);
+    world.pass(600).await;
+    world.fakes.remembered(&yard, away(world.now(), None));
+    world.fakes.elsewhere.store(false, Ordering::SeqCst);
+    let since = world.now();
+    world.pass(170).await;
+    assert!(world.fakes.alarms.lock().unwrap().is_empty());
+    world.pass(30).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    let AlarmKind::RecordingStopped { cameras, .. } = &alarms[0].kind else {
+        panic!("{alarms:?}");
+    };
+    assert_eq!((alarms.len(), cameras[0].since), (1, since));
+    let stored = world.fakes.memories.lock().unwrap()[&yard].clone();
+    assert_eq!(stored.alarmed_since, Some(since));
+}
+
+/// The camera comes back to another replica than the one that told of it.
+#[tokio::test(start_paused = true)]
+async fn what_another_process_told_of_is_cleared_here_and_not_told_again() {
+    let first = instance(1, 0);
+    let world = World::new([record("yard")]);
+    world.fakes.elsewhere.store(true, Ordering::SeqCst);
+    let told = Some(world.now());
+    let gone = away(world.now(), told);
+    world.fakes.remembered(&record("yard").id, gone);
+    world.pass(600).await;
+    world.fakes.elsewhere.store(false, Ordering::SeqCst);
+    world.pass(300).await;
+    assert!(world.fakes.alarms.lock().unwrap().is_empty(), "told twice");
+    world.up(1, "yard").await;
+    for _ in 0..15 {
+        world.relay("yard", first, RelayState::Playing).await;
+        world.archive("yard", first, world.now()).await;
+        world.pass(10).await;
+    }
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    let words: Vec<_> = alarms.iter().map(short).collect();
+    assert_eq!(words, ["resumed yard"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use moorline_core::segment::Retention;
 use moorline_core::status::*;
 use moorline_core::*;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{Monitor, Ports, Settings, StopReport, monitor};
 
@@ -123,6 +123,11 @@ pub(crate) struct Fakes {
     pub(crate) serve_panics: AtomicBool,
     /// No channel is configured: nobody can be told.
     pub(crate) no_channel: AtomicBool,
+    /// Another process tells of the cameras.
+    pub(crate) elsewhere: AtomicBool,
+    /// What another process has remembered.
+    news: Mutex<Vec<(CameraId, Memory)>>,
+    arrived: Notify,
 }
 
 impl Fakes {
@@ -139,6 +144,12 @@ impl Fakes {
 
     pub(crate) fn claims(&self, mode: ClaimMode) {
         self.claims.send_replace(mode);
+    }
+
+    /// Another process has let a camera go.
+    pub(crate) fn remembered(&self, camera: &CameraId, memory: Memory) {
+        self.news.lock().unwrap().push((camera.clone(), memory));
+        self.arrived.notify_one();
     }
 
     pub(crate) fn cameras(&self, cameras: impl IntoIterator<Item = Camera>) {
@@ -208,6 +219,16 @@ impl Memories for Fakes {
             .unwrap()
             .insert(camera.clone(), memory.clone());
         Ok(())
+    }
+
+    async fn news(&self) -> Vec<(CameraId, Memory)> {
+        loop {
+            let news = std::mem::take(&mut *self.news.lock().unwrap());
+            if !news.is_empty() {
+                return news;
+            }
+            self.arrived.notified().await;
+        }
     }
 
     async fn alive(&self, at: Timestamp) -> Result<(), PortError> {
@@ -300,6 +321,10 @@ impl Notifier for Fakes {
         vec![Ok(channel)]
     }
 
+    fn tells_of(&self, _: &CameraId) -> bool {
+        !self.elsewhere.load(Ordering::SeqCst)
+    }
+
     fn reaches_anybody(&self) -> bool {
         !self.no_channel.load(Ordering::SeqCst)
     }
@@ -383,6 +408,9 @@ impl World {
             away: AtomicBool::default(),
             serve_panics: AtomicBool::default(),
             no_channel: AtomicBool::default(),
+            elsewhere: AtomicBool::default(),
+            news: Mutex::default(),
+            arrived: Notify::new(),
         });
         let mut registry = Registry::with_prefix("moorline");
         let clock = Arc::new(TokioClock::starting_at(start.as_millis()));

@@ -276,6 +276,12 @@ pub trait Memories: Send + Sync {
     /// [`PortError`]; the caller tries again with the next change.
     async fn store(&self, camera: &CameraId, memory: &Memory) -> Result<(), PortError>;
 
+    /// Waits for what other processes have remembered of cameras since [`Memories::load`], and returns it. Cancel-safe; no deadline. Never returns where
+    /// there is no other process.
+    async fn news(&self) -> Vec<(CameraId, Memory)> {
+        std::future::pending().await
+    }
+
     /// The process lives at this instant: whatever is stored was true up to it. One small write for all cameras. Idempotent. Deadline: 5 s.
     ///
     /// # Errors

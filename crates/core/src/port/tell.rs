@@ -87,6 +87,12 @@ pub trait Notifier: Send + Sync {
     /// Whether any channel is configured: with none nobody is told, and nothing counts as told. Never blocks.
     fn reaches_anybody(&self) -> bool;
 
+    /// Whether this process tells of that camera's recording: where several watch it, one of them does. May change at any time. Never blocks.
+    fn tells_of(&self, camera: &CameraId) -> bool {
+        let _ = camera;
+        true
+    }
+
     /// The ways on which a message goes out each by itself, so that whoever tells may keep a queue for each and one that is dead delays no
     /// other. One way for all, unless the adapter knows better.
     fn channels(&self) -> Vec<&'static str> {

@@ -13,8 +13,8 @@ use crate::cache::Known;
 use crate::call::{CALL, Fault, call};
 use crate::names;
 use crate::owned::Own;
-use crate::resource::ready::ABSENT;
-use crate::resource::{ARCHIVE_FINALIZER, Camera, ConditionKind};
+use crate::resource::ready::{ABSENT, find};
+use crate::resource::{ARCHIVE_FINALIZER, Away, Camera, ConditionKind};
 use crate::status::{Note, StatusWriter};
 
 /// After a write that failed, it is tried again in so long.
@@ -40,11 +40,14 @@ impl Pods {
             return Next::Look(LOOK_AGAIN);
         }
         let now = self.writer().now();
-        let away = self.0.memories.away(
-            &slot.camera,
-            Cause::TunnelDown,
-            Timestamp::from_millis(now.as_millisecond()),
-        );
+        let away = match own.session {
+            Some(_) => self.0.memories.away(
+                &slot.camera,
+                Cause::TunnelDown,
+                Timestamp::from_millis(now.as_millisecond()),
+            ),
+            None => found_away(known, now, slot.with(|state| state.durable_until)),
+        };
         let note = Note {
             relay: Some(None),
             ..Note::condition(ConditionKind::Connected, false, ABSENT, "no tunnel")
@@ -72,6 +75,21 @@ impl Pods {
                 Next::Look(AGAIN)
             }
         }
+    }
+}
+
+/// Of a camera whose draining was taken over: since when its tunnel is known to be gone, and what its archiver has said. The monitor here knows
+/// nothing of it.
+fn found_away(known: &Known, now: jiff::Timestamp, durable_until: Option<Timestamp>) -> Away {
+    let connected = find(known.conditions(), ConditionKind::Connected);
+    let lost = connected.filter(|connected| connected.status == "False");
+    let since = lost.map_or(now, |lost| lost.last_transition_time.0);
+    Away {
+        since: Timestamp::from_millis(since.as_millisecond()),
+        cause: Cause::TunnelDown.to_string(),
+        durable_until,
+        recorded_until: None,
+        alarmed_since: None,
     }
 }
 

@@ -29,7 +29,7 @@ use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
     LinkEvent, LinkEvents, PodUid, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder,
-    WorkloadSpec, Workloads,
+    WorkloadReport, WorkloadSpec, Workloads,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -120,6 +120,10 @@ impl Pods {
     /// What the watch of pods shows.
     pub fn cache(&self) -> &PodCache {
         &self.0.pods
+    }
+
+    pub(crate) fn memories(&self) -> &KubeMemories {
+        &self.0.memories
     }
 
     pub(crate) fn writer(&self) -> &StatusWriter {
@@ -351,6 +355,9 @@ impl LinkEvents for Pods {
             LinkEvent::Report(report) => {
                 let now = self.clock().monotonic();
                 let (instance, news) = slot.with(|state| {
+                    if let WorkloadReport::Archive(archive) = &report {
+                        state.durable_until = archive.durable_until.max(state.durable_until);
+                    }
                     let Some(set) = state.set_of(pod) else {
                         return (None, false);
                     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{PodUid, WorkloadSpec};
-use moorline_core::{Generation, InstanceId};
+use moorline_core::{Generation, InstanceId, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::health::Health;
@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) replacing: Option<OwnedSemaphorePermit>,
     /// Its pods are to be replaced, and others' are first.
     pub(super) queued: bool,
+    /// Up to where an archiver has said that everything is durable.
+    pub(super) durable_until: Option<Timestamp>,
     /// The trouble that was written last.
     pub(super) said: Option<(String, String)>,
     links: u32,

@@ -220,6 +220,10 @@ pub struct Away {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "instant_schema")]
     pub recorded_until: Option<Timestamp>,
+    /// Since when recording stands still, as somebody was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "instant_schema")]
+    pub alarmed_since: Option<Timestamp>,
 }
 
 /// The relay in force.

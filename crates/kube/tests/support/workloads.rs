@@ -81,6 +81,7 @@ pub(crate) struct Replica {
     pub(crate) pods: Pods,
     pub(crate) places: KubePlaces,
     pub(crate) told: Arc<Told>,
+    pub(crate) memories: KubeMemories,
 }
 
 impl Replica {
@@ -91,12 +92,13 @@ impl Replica {
         let freshness = mon.directory.freshness().clone();
         tokio::spawn(async move { watch.run(client, &freshness, cancel).await });
         within("the first list of pods", cache.listed()).await;
+        let memories = KubeMemories::new(mon.directory.clone());
         let pods = Pods::new(
             mon.writer.clone(),
             cache.clone(),
             told.clone(),
             told.clone(),
-            KubeMemories::new(mon.directory.clone()),
+            memories.clone(),
             PodSettings {
                 gateway: "moorline-mon.moorline-system:8443".into(),
                 signer: "moorline-signer.moorline-system:8444".into(),
@@ -108,6 +110,7 @@ impl Replica {
             mon,
             pods,
             told,
+            memories,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who tells what in a cluster: each replica's monitor sees every camera, and knows only of those that it holds what they do.
 //!
-//! A camera that another replica holds is that one's to tell of; one that nobody holds is the janitor's.
+//! A camera that another replica holds is that one's to tell of; one that nobody holds is the janitor's, whose monitor hears by its resource what
+//! its last holder knew. So the monitor looks only at its own, and whatever waits when a camera changes hands is told by nobody else.
 
 use std::sync::Arc;
 
@@ -91,6 +92,10 @@ impl Notifier for OwnAlarms {
 
     fn reaches_anybody(&self) -> bool {
         self.next.reaches_anybody()
+    }
+
+    fn tells_of(&self, camera: &CameraId) -> bool {
+        self.is_ours(camera)
     }
 
     fn channels(&self) -> Vec<&'static str> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::Method;
 use moorline_core::lifecycle::EndReason;
-use moorline_core::port::{CameraDirectory as _, ClaimError, Claims as _, Holder, Holders as _};
+use moorline_core::port::{ClaimError, Claims as _, Holder, Holders as _};
 use moorline_core::{CameraId, Generation, SessionId};
 use moorline_kube::{Gone, Leases};
 use proptest::prelude::*;
@@ -185,6 +185,32 @@ async fn while_the_api_server_is_away_a_camera_is_served_and_its_claim_waits() {
     })
     .await;
     assert!(left.ended.all().is_empty());
+}
+
+/// Whoever looks at a dead camera must not read that it is up.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_written_after_its_tunnel_has_gone_says_so() {
+    for released in [false, true] {
+        let (api, left, _right) = two_replicas().await;
+        api.away(true);
+        let tunnel = up(&left, 1);
+        let generation = left.claims.claim(&yard(), tunnel).await.unwrap();
+        left.down(tunnel);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        if released {
+            left.claims.release(&yard(), generation).await.ok();
+        }
+        api.away(false);
+        api.until("the queued claim", |api| {
+            session(api, "acme", "yard")["mon"] == "moorline-mon-0"
+        })
+        .await;
+        let reason = if released { "Draining" } else { "Lost" };
+        assert_eq!(
+            condition(&api, "acme", "yard", "Connected"),
+            Some(("False".into(), reason.into()))
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -177,6 +177,12 @@ impl KubeClaims {
         until: Instant,
     ) -> Result<Outcome, ClaimError> {
         let (writer, clock) = (&self.0.writer, self.0.writer.clock());
+        let unknown = || ClaimError::Unknown(camera.clone());
+        let served = |known: Option<Known>| {
+            let known = known.filter(|known| !known.is_leaving());
+            known.ok_or_else(unknown)
+        };
+        let mut known = served(writer.cache().camera(camera))?;
         // While it waited for its turn the session may have ended, and the camera may be served elsewhere by now.
         let over = || PortError::new(OPERATION, "the session has ended");
         let facts = self.0.book.facts(session).ok_or_else(over)?;
@@ -188,12 +194,6 @@ impl KubeClaims {
             wanted: Generation::default(),
         };
         let lives = || self.0.book.facts(session).is_some();
-        let unknown = || ClaimError::Unknown(camera.clone());
-        let served = |known: Option<Known>| {
-            let known = known.filter(|known| !known.is_leaving());
-            known.ok_or_else(unknown)
-        };
-        let mut known = served(writer.cache().camera(camera))?;
         loop {
             if !lives() {
                 return Err(over().into());
@@ -293,13 +293,7 @@ impl KubeClaims {
             let same = this.0.writer.owned().get(&camera);
             let same = same.is_some_and(|now| now.generation == own.generation && !now.released);
             if !slept.is_cancelled() && same {
-                let note = Note::condition(
-                    ConditionKind::Connected,
-                    false,
-                    LOST,
-                    "the tunnel was lost; its pods wait for it",
-                );
-                this.0.writer.note(&camera, own.generation, note);
+                this.0.writer.note(&camera, own.generation, lost());
             }
         });
     }
@@ -308,6 +302,18 @@ impl KubeClaims {
 /// The condition of a claim.
 fn connected() -> Note {
     Note::condition(ConditionKind::Connected, true, "Claimed", "")
+}
+
+/// The condition of a claim whose tunnel is gone and may come back.
+fn lost() -> Note {
+    let message = "the tunnel was lost; its pods wait for it";
+    Note::condition(ConditionKind::Connected, false, LOST, message)
+}
+
+/// The condition of a claim that was given back.
+fn draining() -> Note {
+    let message = "the tunnel is over; the archiver uploads what it has";
+    Note::condition(ConditionKind::Connected, false, DRAINING, message)
 }
 
 /// Whether the pods of this camera were told to drain before the claim.
@@ -341,12 +347,7 @@ impl Claims for KubeClaims {
             return Ok(());
         }
         let now = self.0.writer.now();
-        let note = Note::condition(
-            ConditionKind::Connected,
-            false,
-            DRAINING,
-            "the tunnel is over; the archiver uploads what it has",
-        );
+        let note = draining();
         let written = self
             .0
             .writer

@@ -9,10 +9,11 @@ use moorline_core::lifecycle::EndReason;
 use moorline_core::{CameraId, Timestamp};
 
 use super::rule::Intent;
-use super::{KubeClaims, WRITE, connected};
+use super::{KubeClaims, WRITE, connected, draining, lost};
 use crate::call::Fault;
 use crate::owned::Own;
 use crate::resource::Session;
+use crate::status::Note;
 
 /// How a try ended.
 enum Tried {
@@ -33,13 +34,12 @@ impl KubeClaims {
                 let clock = this.0.writer.clock();
                 let slept = moorline_base::clock::sleep(&**clock, delay, &this.0.stop).await;
                 let owned = this.0.writer.owned();
-                let wanted = owned
-                    .get(&camera)
-                    .is_some_and(|now| now.generation == own.generation && now.provisional);
-                if slept.is_cancelled() || !wanted {
+                let held = owned.get(&camera);
+                let held = held.filter(|now| now.generation == own.generation && now.provisional);
+                let Some(held) = held.filter(|_| !slept.is_cancelled()) else {
                     return;
-                }
-                match this.try_now(&camera, &own).await {
+                };
+                match this.try_now(&camera, &held).await {
                     Tried::Written => {
                         owned.change(&camera, own.generation, |own| own.provisional = false);
                         tracing::info!(%camera, generation = %own.generation, "the claim is written");
@@ -74,13 +74,17 @@ impl KubeClaims {
         if known.uid != own.uid || known.is_leaving() {
             return Tried::Lost;
         }
-        if known.session() == Some(&session) {
+        let written = known.session().is_some_and(|known| {
+            let same = |known: &Session| (known.generation, known.mon.clone(), known.since);
+            same(known) == same(&session)
+        });
+        if written {
             return Tried::Written;
         }
         if known.generation() >= own.generation {
             return Tried::Lost;
         }
-        let (note, now) = (connected(), writer.now());
+        let (note, now) = (self.as_it_is(own), writer.now());
         let put = writer
             .put(&known, WRITE, |status| {
                 status.session = Some(session);
@@ -91,6 +95,16 @@ impl KubeClaims {
         match put {
             Ok(()) => Tried::Written,
             Err(fault) => Tried::Later(fault),
+        }
+    }
+
+    /// The tunnel may have gone while the write waited: whoever looks at the camera must not read that it is up.
+    fn as_it_is(&self, own: &Own) -> Note {
+        let lives = |session| self.0.book.facts(session).is_some();
+        match own.session {
+            _ if own.released => draining(),
+            Some(session) if !lives(session) => lost(),
+            _ => connected(),
         }
     }
 

@@ -26,7 +26,7 @@ use moorline_tunnel::Tunnel;
 use moorline_tunnel::keyfile::HostKeys;
 
 use super::own_alarms::OwnAlarms;
-use super::role::{Role, address, service};
+use super::role::{LISTED, Role, address, service};
 use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve;
@@ -35,8 +35,15 @@ use crate::serve;
 const LOOK: Duration = Duration::from_secs(30);
 /// Tunnels that end per second at a stop: their cameras call again, and other replicas claim them.
 const END_PER_SECOND: u32 = 20;
+/// Who has a copy of the cameras waits so long for the API server, and serves by the copy then.
+const COPIED: Duration = Duration::from_secs(5);
 /// What of `cluster.stop` is kept for what ends after the tunnels.
 const AFTER_TUNNELS: Duration = Duration::from_secs(2);
+
+/// How long the API server is waited for before cameras are served.
+fn patience(copy: &Path) -> Duration {
+    if copy.exists() { COPIED } else { LISTED }
+}
 
 /// Runs until SIGTERM.
 ///
@@ -58,7 +65,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let inside = net::listen(address("cluster.listen_gateway", &cluster.listen_gateway)?)?;
 
     let copy = global.data.join("cameras.json");
-    if !role.listed(true).await {
+    if !role.listed(true, patience(&copy)).await {
         let known = role.directory.load_copy(&copy).unwrap_or(0);
         tracing::warn!(
             cameras = known,
@@ -270,4 +277,19 @@ fn own_gateway(pod: &str, listen: &str) -> anyhow::Result<SocketAddr> {
         ip,
         address("cluster.listen_gateway", listen)?.port(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A replica whose container restarts in an outage has what it needs to serve cameras: it does not let them wait for a minute.
+    #[test]
+    fn who_knows_the_cameras_waits_for_the_api_server_for_seconds() {
+        let place = moorline_testkit::temp_dir().unwrap();
+        let copy = place.path().join("cameras.json");
+        assert_eq!(patience(&copy), LISTED);
+        std::fs::write(&copy, "{}").unwrap();
+        assert!(patience(&copy) <= Duration::from_secs(5));
+    }
 }

@@ -19,7 +19,7 @@ use crate::serve::metrics::Metrics;
 use crate::settings::{self, Settings};
 
 /// How long the watches may take to list everything once.
-const LISTED: Duration = Duration::from_secs(60);
+pub(super) const LISTED: Duration = Duration::from_secs(60);
 /// Listeners, watches and Leases get so long at the end.
 const CLOSE: Duration = Duration::from_secs(8);
 
@@ -87,16 +87,16 @@ impl Role {
         });
     }
 
-    /// Waits until cameras, and pods if they are watched, are known. An API server that does not answer is no reason to stay down: `ready` says
-    /// what was learnt in time.
-    pub(super) async fn listed(&self, pods: bool) -> bool {
+    /// Waits until cameras, and pods if they are watched, are known, for so long. An API server that does not answer is no reason to stay down:
+    /// returns whether everything was learnt in time.
+    pub(super) async fn listed(&self, pods: bool, patience: Duration) -> bool {
         let listed = async {
             self.directory.listed().await;
             if pods {
                 self.pods.listed().await;
             }
         };
-        moorline_base::clock::timeout(&*self.clock, LISTED, listed)
+        moorline_base::clock::timeout(&*self.clock, patience, listed)
             .await
             .is_ok()
     }

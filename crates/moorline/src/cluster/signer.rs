@@ -12,7 +12,7 @@ use moorline_kube::KubePlaces;
 use moorline_store::S3Store;
 use moorline_store::s3::TenantPuts;
 
-use super::role::{Role, address};
+use super::role::{LISTED, Role, address};
 use super::stores::{Keys, Stores};
 use crate::args::Global;
 
@@ -37,7 +37,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     role.doors.spawn("probe of the bucket", async move {
         probe(&bucket, &*probing, stop).await;
     });
-    if !role.listed(true).await {
+    if !role.listed(true, LISTED).await {
         tracing::warn!("the API server does not answer: pods are refused until it does");
     }
     let cache = role.directory.cache().clone();

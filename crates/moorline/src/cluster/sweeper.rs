@@ -17,7 +17,7 @@ use moorline_kube::{Erasure, Erasures, KubeDirectory};
 use moorline_store::sweep::{Pace, Whose};
 use moorline_store::{SweepPolicy, SweepState, Sweeper};
 
-use super::role::Role;
+use super::role::{LISTED, Role};
 use super::stores::{Keys, Stores};
 use crate::args::Global;
 
@@ -32,7 +32,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let role = Role::new(global, Duration::from_secs(5)).await?;
     let cluster = role.settings.cluster.clone();
     let stores = Stores::new(&role, Keys::Delete, &cluster.store_delete)?;
-    if !role.listed(false).await {
+    if !role.listed(false, LISTED).await {
         tracing::warn!("the API server does not answer: nothing is erased until it does");
     }
     let (keeping, stop) = (stores.clone(), role.doors.token());

@@ -44,7 +44,7 @@ use moorline_web::{Place, Site};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::role::{Role, address, service};
+use super::role::{LISTED, Role, address, service};
 use super::stores::{Keys, Stores};
 use crate::absent::Absent;
 use crate::args::Global;
@@ -181,7 +181,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let https = net::listen(address("server.listen_https", &server.listen_https)?)?;
     let certificate = certificate::Watched::load(server, &global.data, &server.public_host)?;
     let people = People::open(&settings, &global.data, &clock).await?;
-    if !role.listed(false).await {
+    if !role.listed(false, LISTED).await {
         tracing::warn!("the API server does not answer: no cameras are known until it does");
     }
     let stores = Stores::new(&role, |_| Keys::Get, &cluster.store_get)?;

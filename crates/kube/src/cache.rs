@@ -86,6 +86,8 @@ struct State {
     /// Names that are gone, the one that went first first: their generation is remembered for a while.
     left: VecDeque<CameraId>,
     tenants: BTreeMap<TenantId, Arc<resource::Tenant>>,
+    /// Tenants whose resource cannot be read, since it is a newer one perhaps: they may be suspended.
+    unreadable: BTreeSet<TenantId>,
     /// All that is known comes from a copy: a tenant that is not in it may be suspended.
     by_copy: bool,
     classes: BTreeMap<String, Arc<CameraClassSpec>>,
@@ -210,6 +212,7 @@ impl Cache {
     pub fn all_tenants(&self, objects: Vec<resource::Tenant>) {
         self.write(|state| {
             state.tenants.clear();
+            state.unreadable.clear();
             state.by_copy = false;
             objects
                 .into_iter()
@@ -243,11 +246,25 @@ impl Cache {
         self.0.tenant_changes.send_modify(|count| *count += 1);
     }
 
+    /// A tenant is there and cannot be read: it counts as suspended.
+    pub(crate) fn tenant_unreadable(&self, name: Option<&str>) {
+        if let Some(Ok(id)) = name.map(str::parse::<TenantId>) {
+            self.write(|state| {
+                state.tenants.remove(&id);
+                Changed::records(state.unreadable.insert(id))
+            });
+            self.0.tenant_changes.send_modify(|count| *count += 1);
+        }
+    }
+
     /// A tenant is gone.
     pub fn tenant_gone(&self, name: Option<&str>) {
         let id = name.map(str::parse::<TenantId>);
         if let Some(Ok(id)) = id {
-            self.write(|state| Changed::records(state.tenants.remove(&id).is_some()));
+            self.write(|state| {
+                let unreadable = state.unreadable.remove(&id);
+                Changed::records(state.tenants.remove(&id).is_some() || unreadable)
+            });
             self.0.tenant_changes.send_modify(|count| *count += 1);
         }
     }
@@ -402,6 +419,7 @@ impl State {
         tenant.metadata.managed_fields = None;
         let id = tenant.metadata.name.as_deref().map(str::parse::<TenantId>);
         let Some(Ok(id)) = id else { return };
+        self.unreadable.remove(&id);
         let known = self.tenants.get(&id);
         let version = tenant.metadata.resource_version.as_deref();
         if known.is_none_or(|known| is_newer(version, known.metadata.resource_version.as_deref())) {
@@ -409,9 +427,10 @@ impl State {
         }
     }
 
-    /// A tenant that is suspended, or being removed; or of which a copy does not say that it is neither.
+    /// A tenant that is suspended, or being removed; or of which nobody can say that it is neither.
     fn is_suspended(&self, tenant: &TenantId) -> bool {
-        self.tenants.get(tenant).map_or(self.by_copy, |tenant| {
+        let unknown = self.by_copy || self.unreadable.contains(tenant);
+        self.tenants.get(tenant).map_or(unknown, |tenant| {
             tenant.spec.suspended || tenant.metadata.deletion_timestamp.is_some()
         })
     }

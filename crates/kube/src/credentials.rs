@@ -95,7 +95,7 @@ impl Credentials {
                 Change::Now(secret) => {
                     known.insert(secret.name_any(), read(&secret));
                 }
-                Change::Gone(metadata) => {
+                Change::Gone(metadata) | Change::Unreadable(metadata) => {
                     known.remove(metadata.name.as_deref().unwrap_or_default());
                 }
                 Change::Broke => {}

@@ -123,7 +123,8 @@ impl KubeDirectory {
             |change| match change {
                 Change::All(objects) => cache.all_cameras(objects),
                 Change::Now(object) => cache.saw_camera(*object),
-                Change::Gone(metadata) => gone(&metadata),
+                // Whether its key is still good nobody can say.
+                Change::Gone(metadata) | Change::Unreadable(metadata) => gone(&metadata),
                 Change::Broke => self.freshness.broke(self.clock.monotonic()),
             },
         )
@@ -141,6 +142,7 @@ impl KubeDirectory {
                 Change::All(objects) => cache.all_tenants(objects),
                 Change::Now(object) => cache.saw_tenant(*object),
                 Change::Gone(metadata) => cache.tenant_gone(metadata.name.as_deref()),
+                Change::Unreadable(metadata) => cache.tenant_unreadable(metadata.name.as_deref()),
                 Change::Broke => {}
             },
         )
@@ -157,7 +159,9 @@ impl KubeDirectory {
             |change| match change {
                 Change::All(objects) => cache.all_classes(objects),
                 Change::Now(object) => cache.saw_class(*object),
-                Change::Gone(metadata) => cache.class_gone(metadata.name.as_deref()),
+                Change::Gone(metadata) | Change::Unreadable(metadata) => {
+                    cache.class_gone(metadata.name.as_deref());
+                }
                 Change::Broke => {}
             },
         )
@@ -260,13 +264,15 @@ pub(crate) enum Change<K> {
     All(Vec<K>),
     /// A new version.
     Now(Box<K>),
-    /// It is gone, or cannot be read any more.
+    /// It is gone.
     Gone(Box<kube::api::ObjectMeta>),
+    /// It is there and cannot be read: left out of lists too.
+    Unreadable(Box<kube::api::ObjectMeta>),
     /// The watch broke, and begins again: what is known may be old.
     Broke,
 }
 
-/// Watches for ever, and begins again when `anew` changes. An object that cannot be read counts as gone, and is told.
+/// Watches for ever, and begins again when `anew` changes. An object that cannot be read is told.
 pub(crate) async fn feed<K>(
     client: Client,
     config: watcher::Config,
@@ -327,7 +333,7 @@ async fn guarded<K>(
         watcher(api.clone(), config.clone()).backoff(pauses).boxed()
     };
     let mut events = begin();
-    let mut list = Vec::new();
+    let (mut list, mut unreadable) = (Vec::new(), Vec::new());
     loop {
         let event = tokio::select! {
             event = events.try_next() => event,
@@ -347,15 +353,23 @@ async fn guarded<K>(
             }
         };
         match event {
-            Event::Init => list.clear(),
-            Event::InitApply(object) => list.extend(readable(object).ok()),
+            Event::Init => {
+                list.clear();
+                unreadable.clear();
+            }
+            Event::InitApply(object) => match readable(object) {
+                Ok(object) => list.push(object),
+                Err(metadata) => unreadable.push(metadata),
+            },
             Event::InitDone => {
                 tell(Change::All(std::mem::take(&mut list)));
+                let unreadable = std::mem::take(&mut unreadable).into_iter();
+                unreadable.for_each(|metadata| tell(Change::Unreadable(metadata)));
                 listed.send_replace(true);
             }
             Event::Apply(object) => match readable(object) {
                 Ok(object) => tell(Change::Now(Box::new(object))),
-                Err(metadata) => tell(Change::Gone(metadata)),
+                Err(metadata) => tell(Change::Unreadable(metadata)),
             },
             Event::Delete(object) => match object.0 {
                 Ok(object) => tell(Change::Gone(Box::new(object.meta().clone()))),

@@ -130,7 +130,7 @@ impl Leases {
         let leases = match change {
             Change::All(all) => all,
             Change::Now(lease) => vec![*lease],
-            Change::Gone(_) | Change::Broke => return,
+            Change::Gone(_) | Change::Unreadable(_) | Change::Broke => return,
         };
         self.book(|book| {
             for lease in leases {

@@ -118,11 +118,7 @@ impl PodView {
             ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
             pending: phase == "Pending",
             untouched: phase == "Pending"
-                && !status
-                    .container_statuses
-                    .iter()
-                    .flatten()
-                    .any(has_run),
+                && !status.container_statuses.iter().flatten().any(has_run),
             address: status
                 .pod_ip
                 .as_deref()
@@ -302,15 +298,22 @@ impl PodCache {
     pub async fn run(&self, client: Client, freshness: &Freshness, cancel: CancellationToken) {
         let ours = watcher::Config::default()
             .labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY},{ROLE_LABEL}"));
-        let watching = feed::<Pod>(client, ours, &self.0.listed, freshness.back(), |change| match change {
-            Change::All(pods) => {
-                let views = pods.iter().filter_map(versioned).collect();
-                self.change(|all| all.replace(views));
-            }
-            Change::Now(pod) => self.saw(&pod),
-            Change::Gone(metadata) => self.gone(&PodUid(metadata.uid.unwrap_or_default())),
-            Change::Broke => {}
-        });
+        let watching =
+            feed::<Pod>(
+                client,
+                ours,
+                &self.0.listed,
+                freshness.back(),
+                |change| match change {
+                    Change::All(pods) => {
+                        let views = pods.iter().filter_map(versioned).collect();
+                        self.change(|all| all.replace(views));
+                    }
+                    Change::Now(pod) => self.saw(&pod),
+                    Change::Gone(metadata) => self.gone(&PodUid(metadata.uid.unwrap_or_default())),
+                    Change::Unreadable(_) | Change::Broke => {}
+                },
+            );
         tokio::select! {
             () = cancel.cancelled() => {}
             () = watching => {}
@@ -438,7 +441,11 @@ mod tests {
         let list = [pod("p-3", 20, "Running")];
         let list = list.iter().filter_map(versioned).collect();
         cache.change(|all| all.replace(list));
-        let uids: Vec<String> = cache.of("u-1").iter().map(|pod| pod.uid.0.clone()).collect();
+        let uids: Vec<String> = cache
+            .of("u-1")
+            .iter()
+            .map(|pod| pod.uid.0.clone())
+            .collect();
         assert_eq!(uids.len(), 2, "{uids:?}");
         assert!(!uids.contains(&"p-1".to_owned()));
         cache.saw(&pod("p-1", 40, "Running"));

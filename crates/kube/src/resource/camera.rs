@@ -35,7 +35,7 @@ pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
     validation = Rule::new("!has(self.spec.sources.sub) || !has(self.spec.sources.sub.login) || self.spec.sources.sub.login.passwordSecretRef.name == self.metadata.name + '-rtsp'").message("the password lies in the Secret <camera>-rtsp of the same namespace"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.session) || (has(self.status) && has(self.status.session) && self.status.session.generation >= oldSelf.status.session.generation)").message("a camera's generation never falls, and its session is never removed"),
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.record != 'sub' || has(self.sources.sub)").message("record is sub, and the camera has no sub source"),
     validation = Rule::new("!self.stolen || !self.enabled").message("a stolen camera is not enabled: set enabled to false too"),
@@ -90,7 +90,7 @@ pub struct CameraSpec {
 
 /// A camera's streams.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Sources {
     /// The full picture.
     #[serde(default)]
@@ -102,7 +102,7 @@ pub struct Sources {
 
 /// One stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct SourceSpec {
     /// Path and query of its RTSP URL, from the first / on. Without one the known paths are tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,7 @@ pub struct SourceSpec {
 
 /// A camera's own login.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct LoginSpec {
     /// The user.
     #[schemars(length(min = 1, max = 200))]
@@ -129,7 +129,7 @@ pub struct LoginSpec {
 
 /// A key of a Secret in the Camera's namespace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PasswordReference {
     /// The Secret: `<camera>-rtsp`, no other.
     #[schemars(length(min = 1, max = 253))]

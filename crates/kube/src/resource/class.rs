@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CameraClassSpec {
     /// The image of both pods, pinned by digest.
     #[schemars(length(min = 1, max = 512))]
@@ -52,7 +52,7 @@ pub struct CameraClassSpec {
 
 /// Resources of a relay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct RelaySpec {
     /// Memory, requested and at most.
     #[serde(default = "relay_memory")]
@@ -66,7 +66,7 @@ pub struct RelaySpec {
 
 /// Resources of an archiver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ArchiverSpec {
     /// Memory, requested and at most.
     #[serde(default = "archiver_memory")]

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("size(self.metadata.name) <= 61 && !self.metadata.name.contains('.')").message("a tenant's name is a DNS label of at most 61 characters: its namespace is t-<name>"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.storageId) || (has(self.status) && has(self.status.storageId) && self.status.storageId == oldSelf.status.storageId)").message("a tenant's storage id never changes"),
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TenantSpec {
     /// No camera of it may connect until it is resumed. Nothing is deleted.
     #[serde(default)]
@@ -62,7 +62,7 @@ impl Default for TenantSpec {
 
 /// A bucket of the owner's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TenantStore {
     /// The bucket.
     #[schemars(length(min = 3, max = 63))]

@@ -135,11 +135,13 @@ fn plan_role(situation: &Situation<'_>, role: Role, plan: &mut Plan) {
         stands |= role == Role::Relay;
     }
     if let (Some(shape), None, false) = (wanted, current, stands) {
-        let predecessor = pods().next().map(|pod| pod.uid.0.as_str());
-        plan.steps.push(Step::Create {
-            role,
-            name: names::pod(situation.camera, role, shape, predecessor),
-        });
+        // Of two that were made within one second nobody knows which is the newer, and the name after the older one is the newer one's own.
+        let taken = |name: &String| pods().any(|pod| pod.name == *name);
+        let after = |predecessor| names::pod(situation.camera, role, shape, predecessor);
+        let mut successors = pods().map(|pod| after(Some(pod.uid.0.as_str())));
+        let name = successors.find(|name| !taken(name));
+        let name = name.unwrap_or_else(|| after(None));
+        plan.steps.push(Step::Create { role, name });
     }
 }
 

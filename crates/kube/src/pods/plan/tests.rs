@@ -137,6 +137,37 @@ fn a_camera_that_is_back_while_draining_gets_an_archiver_beside_the_old_one() {
     );
 }
 
+/// A camera that comes and goes twice within a second, while the store is away: both archivers drain, and the third has a name of its own.
+#[test]
+fn a_successor_never_has_the_name_of_a_pod_that_is_there() {
+    for swapped in [false, true] {
+        let mut first = pod(Role::Archiver, 1, "a");
+        first.name = names::pod("yard", Role::Archiver, &shape("a"), None);
+        let mut second = pod(Role::Archiver, 1, "a");
+        second.uid = PodUid("archiver-2".into());
+        let after =
+            |pod: &PodView| names::pod("yard", Role::Archiver, &shape("a"), Some(&pod.uid.0));
+        second.name = after(&first);
+        let third = after(&second);
+        let mut world = World::new(Some(wanted("a")), vec![first, second]);
+        if swapped {
+            world.pods.reverse();
+        }
+        for pod in &world.pods {
+            world.leaving.insert(pod.uid.clone(), Progress::default());
+        }
+        let steps = world.plan().steps;
+        let made = steps.iter().find_map(|step| match step {
+            Step::Create {
+                role: Role::Archiver,
+                name,
+            } => Some(name.clone()),
+            _ => None,
+        });
+        assert_eq!(made, Some(third), "{swapped}: {steps:?}");
+    }
+}
+
 #[test]
 fn another_image_replaces_when_its_turn_has_come_the_relay_first_deleted() {
     let old = || vec![pod(Role::Relay, 1, "a"), pod(Role::Archiver, 1, "a")];

@@ -17,8 +17,9 @@ use crate::pods::{PodCache, RELAY_PORT};
 use crate::resource::{ConditionKind, RelayStatus};
 use crate::status::{Note, StatusWriter};
 
-/// What a camera may put per hour: 16 Mbit/s, twice what a good camera sends.
-const BYTES_PER_HOUR: u64 = 16_000_000 / 8 * 3_600;
+/// What a camera may put per hour: 64 Mbit/s, more than twice what one of 4K sends by H.264. Beyond it an archiver is not a camera's; what a camera sends
+/// beyond it would fill its spool and be lost.
+const BYTES_PER_HOUR: u64 = 64_000_000 / 8 * 3_600;
 
 /// `RelayPlaces` and `PutPolicy` over the watches. Clones are the same.
 #[derive(Debug, Clone)]

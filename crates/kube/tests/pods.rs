@@ -12,7 +12,8 @@ use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, Memories as _, Memory,
-    PodUid, RelayPlaces as _, WorkloadOrder, WorkloadReport, WorkloadSpec, Workloads as _,
+    PodUid, PutPolicy as _, RelayPlaces as _, WorkloadOrder, WorkloadReport, WorkloadSpec,
+    Workloads as _,
 };
 use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap};
 use moorline_core::{CameraId, Cause, Timestamp};
@@ -89,6 +90,15 @@ async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
     let status = &api.get(CAMERAS, "t-acme", "yard").unwrap()["status"];
     assert_eq!(status["away"]["cause"], "tunnel_down");
     assert!(status["relay"].is_null());
+}
+
+/// What a camera sends beyond what it may put fills its spool and is lost: 4K by H.264 is 30 Mbit/s.
+#[tokio::test(start_paused = true)]
+async fn what_a_4k_camera_records_in_an_hour_may_be_put_and_as_much_again_from_its_spool() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let limits = replica.places.limits(&yard()).unwrap();
+    assert!(limits.bytes_per_hour >= 2 * 30_000_000 / 8 * 3_600);
 }
 
 #[tokio::test(start_paused = true)]

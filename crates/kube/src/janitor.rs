@@ -10,7 +10,7 @@
 //! ```
 //! All by state, pass after pass: a change that was missed is seen by the next one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use kube::Api;
@@ -179,8 +179,8 @@ impl Janitor {
         let sessions = cameras.iter().filter_map(|(_, known)| known.session());
         self.leases
             .named(sessions.filter_map(|session| session.mon.as_deref()));
-        self.orphans
-            .retain(|id, _| cameras.iter().any(|(known, _)| known == id));
+        let ids: HashSet<&CameraId> = cameras.iter().map(|(id, _)| id).collect();
+        self.orphans.retain(|id, _| ids.contains(id));
         for (id, known) in cameras {
             let mine = writer.owned().get(&id).is_some();
             let pods = self

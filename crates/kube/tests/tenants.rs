@@ -175,6 +175,9 @@ async fn a_deleted_tenant_goes_after_its_cameras_and_its_recordings_and_comes_ba
     let (api, _mon) = world().await;
     api.put(TENANTS, acme(false, "erase"));
     api.put(CAMERAS, camera("acme", "yard"));
+    let mut odd = camera("acme", "odd");
+    odd["spec"]["keys"] = "none".into();
+    api.put(CAMERAS, odd);
     api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
         .await;
     let before = storage_id(&api);
@@ -188,6 +191,12 @@ async fn a_deleted_tenant_goes_after_its_cameras_and_its_recordings_and_comes_ba
         .await;
     let camera = api.get(CAMERAS, "t-acme", "yard").unwrap();
     assert!(!camera["metadata"]["deletionTimestamp"].is_null());
+    let odd = api.get(CAMERAS, "t-acme", "odd").unwrap();
+    assert!(
+        !odd["metadata"]["deletionTimestamp"].is_null(),
+        "one that cannot be read goes too"
+    );
+    api.remove(CAMERAS, "t-acme", "odd");
     api.remove(CAMERAS, "t-acme", "yard");
     api.until("the erasing", |api| ready(api) == Some(json!("Erasing")))
         .await;

@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    Preconditions,
 };
+use kube::core::PartialObjectMeta;
 use kube::{Api, ResourceExt as _};
 use moorline_base::{CancellationToken, SharedClock};
 use rand::Rng as _;
@@ -43,6 +45,8 @@ const EVERY: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Until the quota controller has looked at a quota that was made just now.
 const SHORTLY: Duration = Duration::from_millis(500);
+/// Cameras of a tenant that are listed at once.
+const PAGE: u32 = 500;
 /// The reason while it has not.
 const QUOTA_PENDING: &str = "QuotaPending";
 /// Letters and digits of a storage id; 36^12 of them, so that two are never the same.
@@ -336,11 +340,18 @@ impl Tenants {
     /// One step of the removal.
     async fn remove(&self, tenant: &Tenant, name: &str) -> Result<Done, Fault> {
         let namespace = format!("t-{name}");
-        let cameras: Api<Camera> = Api::namespaced(self.client.0.clone(), &namespace);
-        let parameters = kube::api::ListParams::default();
-        let left = call(&*self.clock, CALL, cameras.list(&parameters))
-            .await?
-            .items;
+        // Of each its name alone: one that cannot be read goes too.
+        let cameras: Api<PartialObjectMeta<Camera>> =
+            Api::namespaced(self.client.0.clone(), &namespace);
+        let (mut page, mut left) = (ListParams::default().limit(PAGE), Vec::new());
+        loop {
+            let list = call(&*self.clock, CALL, cameras.list(&page)).await?;
+            left.extend(list.items);
+            match list.metadata.continue_.filter(|next| !next.is_empty()) {
+                Some(next) => page = page.continue_token(&next),
+                None => break,
+            }
+        }
         for camera in left
             .iter()
             .filter(|camera| camera.metadata.deletion_timestamp.is_none())

@@ -255,6 +255,7 @@ pub(crate) fn camera() -> Arc<Camera> {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The camera record, and the set of all cameras in which a login is decided (rule S1).
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{CameraId, ForwardName, SourceName, TenantId};
 use crate::key::PublicKey;
 use crate::masked::Masked;
+use crate::network::{Network, listed};
 use crate::segment::Retention;
 use crate::streampoint::Streampoint;
 use crate::time::Timestamp;
@@ -43,6 +45,8 @@ pub struct Camera {
     pub enabled: Enabled,
     /// The other server to which its agent takes its stream; `None`: this one takes it.
     pub streampoint: Option<Streampoint>,
+    /// Networks from which alone its tunnels are taken (rule S4); empty: from anywhere.
+    pub allow_from: Vec<Network>,
 }
 
 /// A key of a camera.
@@ -175,6 +179,11 @@ impl Camera {
             SourceName::Sub => self.sub.as_ref(),
         }
     }
+
+    /// Whether its tunnels are taken from this address.
+    pub fn may_call_from(&self, address: IpAddr) -> bool {
+        self.allow_from.is_empty() || self.allow_from.iter().any(|one| one.contains(address))
+    }
 }
 
 /// Why a login is refused. The client hears one constant sentence; the reason stays on the server (rule S1).
@@ -195,6 +204,14 @@ pub enum Refusal {
     /// The camera was reported stolen.
     #[error("{0} was reported stolen")]
     Stolen(CameraId),
+    /// Its owner lists other networks.
+    #[error("{camera} may call from {allowed} alone")]
+    Elsewhere {
+        /// The camera.
+        camera: CameraId,
+        /// From where it may call.
+        allowed: String,
+    },
 }
 
 impl Refusal {
@@ -206,8 +223,12 @@ impl Refusal {
             Self::Ambiguous => "ambiguous",
             Self::Disabled(_) => "disabled",
             Self::Stolen(_) => "stolen",
+            Self::Elsewhere { .. } => Self::ELSEWHERE,
         }
     }
+
+    /// The reason of [`Refusal::Elsewhere`].
+    pub const ELSEWHERE: &'static str = "other_network";
 }
 
 /// All cameras at one moment: an immutable snapshot, looked up in memory (promise P7).
@@ -265,11 +286,11 @@ impl CameraSet {
     }
 
     /// Decides an SSH login (rule S1): the key proves, the name chooses, both must agree. A name of no camera passes if the key
-    /// belongs to exactly one camera.
+    /// belongs to exactly one camera. `from` is where the call comes from (rule S4).
     ///
     /// # Errors
     /// The [`Refusal`], for the server's log and counters only.
-    pub fn login(&self, name: &str, key: &PublicKey) -> Result<Arc<Camera>, Refusal> {
+    pub fn login(&self, name: &str, key: &PublicKey, from: IpAddr) -> Result<Arc<Camera>, Refusal> {
         let owners = self.having(key);
         let named = name
             .parse::<CameraId>()
@@ -284,7 +305,11 @@ impl CameraSet {
         };
         let camera = self.cameras.get(&chosen).ok_or(Refusal::UnknownKey)?;
         match camera.enabled {
-            Enabled::Yes => Ok(Arc::clone(camera)),
+            Enabled::Yes if camera.may_call_from(from) => Ok(Arc::clone(camera)),
+            Enabled::Yes => Err(Refusal::Elsewhere {
+                camera: chosen,
+                allowed: listed(&camera.allow_from),
+            }),
             Enabled::Disabled => Err(Refusal::Disabled(chosen)),
             Enabled::Stolen => Err(Refusal::Stolen(chosen)),
         }
@@ -326,6 +351,7 @@ mod tests {
             enabled,
             record_by: RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 
@@ -339,7 +365,7 @@ mod tests {
             camera("lost", &[5], Enabled::Stolen),
         ]);
         let login = |name: &str, seed| {
-            set.login(name, &key(seed))
+            set.login(name, &key(seed), IpAddr::from([192, 0, 2, 7]))
                 .map(|camera| camera.id.to_string())
         };
         assert_eq!(login("yard", 1), Ok("home/yard".to_owned()));
@@ -362,5 +388,38 @@ mod tests {
             login("lost", 5),
             Err(Refusal::Stolen("lost".parse().unwrap()))
         );
+    }
+
+    #[test]
+    fn s4_a_camera_calls_from_its_owners_networks_alone() {
+        let yard = Camera {
+            allow_from: vec![
+                "192.0.2.0/24".parse().unwrap(),
+                "2001:db8::/32".parse().unwrap(),
+            ],
+            ..camera("yard", &[1], Enabled::Yes)
+        };
+        let set = CameraSet::new([yard, camera("gate", &[2], Enabled::Yes)]);
+        let login = |name: &str, seed, from: &str| {
+            let from = from.parse().unwrap();
+            set.login(name, &key(seed), from).map(|_| ())
+        };
+        for inside in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"] {
+            assert_eq!(login("yard", 1, inside), Ok(()), "{inside}");
+            assert_eq!(login("root", 1, inside), Ok(()), "by its key alone");
+        }
+        let elsewhere = Refusal::Elsewhere {
+            camera: "yard".parse().unwrap(),
+            allowed: "192.0.2.0/24,2001:db8::/32".to_owned(),
+        };
+        for name in ["yard", "root"] {
+            assert_eq!(login(name, 1, "198.51.100.9"), Err(elsewhere.clone()));
+        }
+        assert_eq!(
+            login("yard", 9, "198.51.100.9"),
+            Err(Refusal::UnknownKey),
+            "a stranger learns of no list"
+        );
+        assert_eq!(login("gate", 2, "198.51.100.9"), Ok(()));
     }
 }

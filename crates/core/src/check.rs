@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::camera::{Access, Camera, CameraKey, Record, RecordBy, Source};
+use crate::network::listed;
 use crate::port::CameraAdminError;
 use crate::segment::Retention;
 
@@ -12,6 +13,8 @@ const TEXT: usize = 200;
 const PATH: usize = 1_024;
 /// More keys than a camera has firmware slots for.
 const KEYS: usize = 16;
+/// More networks than a camera travels through.
+const NETWORKS: usize = 16;
 /// More forwards than a camera has services.
 const FORWARDS: usize = 8;
 
@@ -125,6 +128,17 @@ pub fn camera(
                 streampoint.to_string(),
                 "only a camera with a tunnel can take its stream elsewhere",
             ));
+        }
+    }
+    if !camera.allow_from.is_empty() {
+        let refused = |expected| Err(invalid("allow_from", listed(&camera.allow_from), expected));
+        if matches!(camera.access, Access::Lan { .. }) {
+            return refused(
+                "only a camera with a tunnel calls: a camera in your own network is called",
+            );
+        }
+        if camera.allow_from.len() > NETWORKS {
+            return refused("list at most 16 networks, or none for any");
         }
     }
     if let Retention::Days(days) = camera.retention

@@ -14,6 +14,7 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource as _};
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
+use moorline_core::network::listed;
 use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange};
 use moorline_core::{CameraId, PublicKey, check};
 
@@ -288,6 +289,13 @@ fn keep_references(
 /// In a cluster nobody but the owner chooses the stream, and a camera is not sent elsewhere.
 fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
     camera.record_by = RecordBy::Owner;
+    if !camera.allow_from.is_empty() {
+        return Err(CameraAdminError::Invalid {
+            field: "allow_from",
+            value: listed(&camera.allow_from),
+            expected: "not on a cluster: its load balancer may hide where a camera calls from; moorline serve knows it",
+        });
+    }
     match camera.streampoint.take() {
         Some(streampoint) => Err(CameraAdminError::Invalid {
             field: "streampoint",

@@ -94,6 +94,7 @@ pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
         // In a cluster the owner's word is the resource's, and a camera stays in it.
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
         id,
     };
     match check::camera(&record, is_timezone) {

@@ -263,6 +263,12 @@ pub enum Camera {
     /// Without --key, --pending or --rtsp a key pair is made, and the private key is written in Dropbear's format into a file that
     /// you copy to the camera.
     Add(Box<CameraAdd>),
+    /// Add many cameras from a CSV file, all or none; every wrong row is told with its line.
+    ///
+    /// The first line names the columns, in any order: name, and as camera add takes them title, site, timezone, key (a public key, a file with
+    /// it, or the fingerprint of a pending one), rtsp, path, sub_path, login, password_file, allow_basic, record, keep, forward, allow_from.
+    /// An empty cell is left out. Each camera needs a key or rtsp.
+    Import(CameraImport),
     /// All cameras and what they do.
     List,
     /// One camera: how it is set, what it does, what to do about what is wrong.
@@ -377,6 +383,9 @@ pub struct CameraFields {
     /// Names of the second and further forwards that it asks for, such as http.
     #[arg(long, value_name = "NAME")]
     pub forward: Vec<String>,
+    /// Take its tunnel from these networks alone, such as 192.0.2.0/24, or from any; counts from its next login on. Not on a cluster.
+    #[arg(long, value_name = "CIDR,…|any", value_delimiter = ',')]
+    pub allow_from: Vec<String>,
 }
 
 /// What to record.
@@ -412,6 +421,17 @@ pub struct CameraAdd {
     /// The rest.
     #[command(flatten)]
     pub fields: CameraFields,
+}
+
+/// `moorline camera import`
+#[derive(Debug, Args)]
+pub struct CameraImport {
+    /// The CSV file; at most 1,000 cameras.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Look for what is wrong, and add nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Kind of key to make.

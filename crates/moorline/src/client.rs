@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use moorline_base::error::Hinted;
 use moorline_base::files::LockError;
-use moorline_web::api::Problem;
+use moorline_web::api::{Problem, RowProblem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -264,8 +264,21 @@ fn is_unknown(problem: &Problem, what: &str) -> bool {
     problem.kind == "unknown" && problem.title.ends_with(&format!(" {what}"))
 }
 
+/// Rows of a list that a server refused, for whoever knows where each came from.
+#[derive(Debug, thiserror::Error)]
+#[error("{title}")]
+pub struct WrongRows {
+    title: String,
+    /// The rows, in their order.
+    pub rows: Vec<RowProblem>,
+}
+
 /// A refusal as a person reads it: what is not there has the name under which it was asked for, which the server does not repeat.
 fn told(problem: Problem, path: &str, cameras: &[Named]) -> anyhow::Error {
+    if !problem.rows.is_empty() {
+        let Problem { title, rows, .. } = problem;
+        return WrongRows { title, rows }.into();
+    }
     let after = |kind: &str| {
         let mut parts = path.split(['/', '?']).skip_while(|part| *part != kind);
         parts.nth(1).map(plain)
@@ -381,6 +394,7 @@ mod tests {
                 field: None,
                 hint: None,
                 request: None,
+                rows: Vec::new(),
             };
             let error = told(problem, path, &cameras);
             let hints = error.downcast_ref::<Hinted>().map(Hinted::hints);

@@ -7,6 +7,7 @@ pub mod camera_add;
 pub mod camera_agent;
 pub mod camera_diagnose;
 pub mod camera_enroll;
+pub mod camera_import;
 pub mod camera_refer;
 pub mod camera_text;
 pub mod host_key;

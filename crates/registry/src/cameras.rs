@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, RecordBy, Source};
+use moorline_core::network::{InvalidNetwork, listed};
 use moorline_core::{CameraId, Masked, PublicKey, SourceName, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Decode, Row, Sqlite, Type};
@@ -136,6 +137,11 @@ fn camera_of(row: &SqliteRow) -> Result<Camera, RowError> {
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .map_err(wrong("cameras", &name))?,
+        allow_from: get::<Option<String>>(row, "allow_from")?
+            .map(|list| list.split(',').map(str::parse).collect())
+            .transpose()
+            .map_err(wrong::<InvalidNetwork>("cameras", &name))?
+            .unwrap_or_default(),
         id,
     })
 }
@@ -176,9 +182,9 @@ pub(crate) async fn write(
     new: bool,
 ) -> Result<(), WriteError> {
     let (tenant, name) = (camera.id.tenant().as_str(), camera.id.name());
-    let insert = "INSERT INTO cameras (title, site, timezone, created, access, record, retention, enabled, record_by, streampoint, tenant, name)
-                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let update = "UPDATE cameras SET title = ?, site = ?, timezone = ?, created = ?, access = ?, record = ?, retention = ?, enabled = ?, record_by = ?, streampoint = ?
+    let insert = "INSERT INTO cameras (title, site, timezone, created, access, record, retention, enabled, record_by, streampoint, allow_from, tenant, name)
+                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let update = "UPDATE cameras SET title = ?, site = ?, timezone = ?, created = ?, access = ?, record = ?, retention = ?, enabled = ?, record_by = ?, streampoint = ?, allow_from = ?
                   WHERE tenant = ? AND name = ?";
     let written = sqlx::query(if new { insert } else { update })
         .bind(&camera.title)
@@ -209,6 +215,7 @@ pub(crate) async fn write(
                 .transpose()
                 .map_err(|error| sqlx::Error::Encode(error.into()))?,
         )
+        .bind(Some(listed(&camera.allow_from)).filter(|list| !list.is_empty()))
         .bind(tenant)
         .bind(name)
         .execute(&mut *connection)

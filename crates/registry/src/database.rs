@@ -49,6 +49,11 @@ pub(crate) fn migrations() -> Vec<Migration> {
         ),
         migration(5, "streams", include_str!("../migrations/0005_streams.sql")),
         migration(6, "stock", include_str!("../migrations/0006_stock.sql")),
+        migration(
+            7,
+            "allow from",
+            include_str!("../migrations/0007_allow_from.sql"),
+        ),
     ]
 }
 

@@ -4,14 +4,14 @@
 //! (`rounds`): check and write each, commit once, swap once, tell all. Keys are unique across all cameras (rule S2), by the snapshot for a clear
 //! error, and by the table.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use moorline_core::camera::{Camera, CameraKey, CameraSet};
 use moorline_core::port::{
-    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, PortError,
+    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, ImportError, PortError,
 };
 use moorline_core::{CameraId, PublicKey, Timestamp, check};
 use sqlx::sqlite::SqlitePool;
@@ -187,8 +187,7 @@ impl CameraDirectory for Cameras {
 #[async_trait]
 impl CameraAdmin for Cameras {
     async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
-        let mut seen = std::collections::HashSet::new();
-        camera.keys.retain(|key| seen.insert(key.key.clone()));
+        without_repeated_keys(&mut camera);
         self.change(move |round| {
             Box::pin(async move {
                 if round.get(&camera.id).is_some() {
@@ -196,6 +195,23 @@ impl CameraAdmin for Cameras {
                 }
                 check::camera(&camera, is_timezone)?;
                 round.put(camera, true).await
+            })
+        })
+        .await
+    }
+
+    async fn import(&self, mut cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
+        cameras.iter_mut().for_each(without_repeated_keys);
+        self.change(move |round| {
+            Box::pin(async move {
+                let wrong = round.wrong(&cameras);
+                if !wrong.is_empty() {
+                    return Err(ImportError::Cameras(wrong));
+                }
+                match dry_run {
+                    true => Ok(()),
+                    false => round.put_all(cameras).await,
+                }
             })
         })
         .await
@@ -276,6 +292,11 @@ impl CameraAdmin for Cameras {
     }
 }
 
-fn is_timezone(name: &str) -> bool {
+fn without_repeated_keys(camera: &mut Camera) {
+    let mut seen = HashSet::new();
+    camera.keys.retain(|key| seen.insert(key.key.clone()));
+}
+
+pub(crate) fn is_timezone(name: &str) -> bool {
     jiff::tz::db().get(name).is_ok()
 }

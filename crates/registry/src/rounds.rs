@@ -4,18 +4,18 @@
 //! Owns: a [`Round`], which is one transaction and what it makes of the cameras. Does not own: who changes what (`directory`, `enroll`), or the
 //! queue (`directory`). A change that is refused is undone alone; when the disk refuses, the whole round is undone and everybody in it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use moorline_core::camera::{Camera, CameraSet};
-use moorline_core::port::{CameraAdminError, PortError, UsedClass};
-use moorline_core::{CameraId, PublicKey};
+use moorline_core::port::{CameraAdminError, ImportError, PortError, UsedClass};
+use moorline_core::{CameraId, PublicKey, check};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Sqlite, Transaction};
 
 use crate::cameras::{WriteError, write};
-use crate::directory::{Inner, OPERATION, Spent};
+use crate::directory::{Inner, OPERATION, Spent, is_timezone};
 use crate::{enroll, used_classes};
 
 /// What a change does in its round.
@@ -131,6 +131,68 @@ impl Round {
         Ok(())
     }
 
+    /// Why cameras cannot be added together: each by its place, the first reason that was found.
+    pub(crate) fn wrong(&self, cameras: &[Camera]) -> Vec<(usize, CameraAdminError)> {
+        let mut names = HashSet::new();
+        let mut keys = HashMap::new();
+        let mut refusal = |camera: &Camera| {
+            if self.get(&camera.id).is_some() || !names.insert(camera.id.clone()) {
+                return Err(CameraAdminError::Exists(camera.id.clone()));
+            }
+            check::camera(camera, is_timezone)?;
+            for key in &camera.keys {
+                self.is_free(&camera.id, &key.key)?;
+                let owner = keys.entry(key.key.clone()).or_insert(camera.id.clone());
+                if *owner != camera.id {
+                    return Err(CameraAdminError::KeyTaken {
+                        fingerprint: key.key.fingerprint(),
+                        owner: format!("camera {owner} of the same list"),
+                    });
+                }
+            }
+            Ok(())
+        };
+        let all = cameras.iter().enumerate();
+        all.filter_map(|(at, camera)| Some((at, refusal(camera).err()?)))
+            .collect()
+    }
+
+    /// Writes new records, all or none. [`Round::wrong`] has nothing against them.
+    pub(crate) async fn put_all(&mut self, cameras: Vec<Camera>) -> Result<(), ImportError> {
+        let inner = Arc::clone(&self.inner);
+        let connection = self.connection().await?;
+        let mut written = 0;
+        let writing = async {
+            let mut part = connection.begin().await?;
+            for camera in &cameras {
+                write(&mut part, &inner.envelope, camera, true).await?;
+                if let Some(class) = used_classes::present(camera) {
+                    used_classes::write(&mut part, &camera.id, class).await?;
+                }
+                written += 1;
+            }
+            part.commit().await?;
+            Ok::<_, WriteError>(())
+        };
+        if let Err(error) = writing.await {
+            let refusal = cameras
+                .get(written)
+                .and_then(|camera| refused(&error, camera));
+            return Err(match refusal {
+                Some(refusal) => ImportError::Cameras(vec![(written, refusal)]),
+                None => self.breaks(error).into(),
+            });
+        }
+        for camera in cameras {
+            let used = used_classes::present(&camera);
+            self.used
+                .extend(used.map(|class| (camera.id.clone(), class)));
+            self.changed
+                .insert(camera.id.clone(), Some(Arc::new(camera)));
+        }
+        Ok(())
+    }
+
     /// Removes a camera; what it has recorded, and its generation, stay.
     pub(crate) async fn remove(&mut self, id: &CameraId) -> Result<(), CameraAdminError> {
         self.known(id)?;
@@ -234,7 +296,7 @@ mod tests {
     use moorline_core::camera::{CameraKey, Record, RecordBy};
     use moorline_core::port::{
         CameraAdmin as _, CameraDirectory as _, CameraLike, EnrollAsked, EnrollTokens as _,
-        Enrolment as _, NewToken, TokenMakes,
+        Enrolment as _, NewToken, TokenMakes, UsedClasses as _,
     };
     use moorline_core::segment::Retention;
     use moorline_core::{Masked, TenantId, Timestamp};
@@ -278,6 +340,14 @@ mod tests {
             .unwrap()
     }
 
+    /// No page is free, and there can be none more.
+    async fn fill(registry: &Registry) {
+        for step in ["VACUUM", "PRAGMA max_page_count = 1"] {
+            let writer = &registry.database().writer;
+            sqlx::query(step).execute(writer).await.unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn changes_that_wait_together_share_commits_and_one_that_is_refused_is_alone() {
         let directory = tempfile::tempdir().unwrap();
@@ -299,6 +369,73 @@ mod tests {
         registry.close().await.unwrap();
         let again = open(directory.path()).await.cameras().snapshot();
         assert!(again.iter().eq(all.snapshot().iter()), "after a restart");
+    }
+
+    #[tokio::test]
+    async fn p11_an_import_is_one_commit_or_nothing_and_its_neighbours_stand() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = open(directory.path()).await;
+        let all = registry.cameras();
+        all.add(camera(1000, 1000)).await.unwrap();
+        let before = all.version();
+        let list = |numbers: std::ops::Range<u16>| -> Vec<Camera> {
+            numbers.map(|number| camera(number, number)).collect()
+        };
+        all.import(list(0..300), true).await.unwrap();
+        assert_eq!(
+            (all.snapshot().len(), all.version()),
+            (1, before),
+            "a dry run"
+        );
+        // The third has the name of a camera, the fourth the key of one, the fifth that of the first.
+        let wrong = vec![
+            camera(1, 1),
+            camera(2, 2),
+            camera(1000, 3),
+            camera(4, 1000),
+            camera(5, 1),
+        ];
+        let (refused, neighbour) =
+            futures::join!(all.import(wrong, false), all.add(camera(1001, 1001)));
+        neighbour.unwrap();
+        let Err(ImportError::Cameras(told)) = refused else {
+            panic!("{refused:?}")
+        };
+        let told: Vec<String> = told.iter().map(|(at, why)| format!("{at} {why}")).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(told[0], "2 camera home/shop-1000 exists already");
+        assert!(
+            told[1].ends_with("belongs to camera home/shop-1000 already"),
+            "{told:?}"
+        );
+        assert!(
+            told[2].ends_with("belongs to camera home/shop-1 of the same list already"),
+            "{told:?}"
+        );
+        assert_eq!(all.snapshot().len(), 2, "the neighbour alone");
+        let before = all.version();
+        all.import(list(0..300), false).await.unwrap();
+        assert_eq!((all.snapshot().len(), all.version()), (302, before + 1));
+        registry.close().await.unwrap();
+        let again = open(directory.path()).await;
+        assert!(again.cameras().snapshot().iter().eq(all.snapshot().iter()));
+        let used = again.used_classes().of(&camera(7, 7).id);
+        assert_eq!(used.len(), 1, "what it records is noted with it");
+    }
+
+    #[tokio::test]
+    async fn an_import_that_the_disk_refuses_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = open(directory.path()).await;
+        let all = registry.cameras();
+        fill(&registry).await;
+        let list = (0..900).map(|number| camera(number, number)).collect();
+        let refused = all.import(list, false).await;
+        assert!(matches!(refused, Err(ImportError::Port(_))), "{refused:?}");
+        assert!(all.snapshot().is_empty());
+        registry.close().await.unwrap();
+        let registry = open(directory.path()).await;
+        assert!(registry.cameras().snapshot().is_empty(), "in the file");
     }
 
     /// What a neighbour in the round has done counts before it is committed.
@@ -328,11 +465,7 @@ mod tests {
         let registry = open(directory.path()).await;
         let all = registry.cameras();
         all.add(camera(1000, 1000)).await.unwrap();
-        let writer = &registry.database().writer;
-        sqlx::query("PRAGMA max_page_count = 1") // as small as it is
-            .execute(writer)
-            .await
-            .unwrap();
+        fill(&registry).await;
         let added = join_all((0..200).map(|number| all.add(camera(number, number)))).await;
         let told = added.iter().filter(|added| added.is_ok()).count();
         assert!(told < 200, "the disk was never full");

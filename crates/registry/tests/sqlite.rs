@@ -160,6 +160,59 @@ async fn who_chose_the_stream_and_where_it_goes_are_kept() {
     );
 }
 
+/// Only here: a cluster's load balancer may hide where a camera calls from.
+#[tokio::test]
+async fn s4_the_networks_of_a_camera_are_kept_changed_and_taken_away() {
+    use moorline_core::camera::{Access, Camera};
+    let place = Place::new();
+    let registry = place.open().await;
+    let cameras = registry.cameras();
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let fenced = Camera {
+        allow_from: networks(&["192.0.2.0/24", "2001:db8::/32"]),
+        ..camera("roof", &[9])
+    };
+    cameras.add(fenced.clone()).await.unwrap();
+    cameras.add(camera("free", &[10])).await.unwrap();
+    registry.close().await.unwrap();
+    let cameras = place.open().await.cameras();
+    let kept = |name: &str| {
+        cameras
+            .snapshot()
+            .get(&id(name))
+            .unwrap()
+            .allow_from
+            .clone()
+    };
+    assert_eq!(kept("roof"), fenced.allow_from);
+    assert_eq!(kept("free"), []);
+    let set = |allow_from| {
+        let change = CameraChange {
+            allow_from: Some(allow_from),
+            ..CameraChange::default()
+        };
+        let cameras = &cameras;
+        async move { cameras.set(&id("roof"), change).await }
+    };
+    set(networks(&["198.51.100.7"])).await.unwrap();
+    assert_eq!(kept("roof"), networks(&["198.51.100.7"]));
+    let many = (0..17).map(|at| format!("192.0.2.{at}").parse().unwrap());
+    let wrong = set(many.collect()).await.unwrap_err();
+    assert!(wrong.to_string().contains("at most 16"), "{wrong}");
+    set(Vec::new()).await.unwrap();
+    assert_eq!(kept("roof"), []);
+    let lan = Camera {
+        allow_from: fenced.allow_from,
+        access: Access::Lan {
+            host: "192.168.1.5".into(),
+            port: 554,
+        },
+        ..camera("hall", &[])
+    };
+    let wrong = cameras.add(lan).await.unwrap_err();
+    assert!(wrong.to_string().starts_with("allow_from"), "{wrong}");
+}
+
 #[tokio::test]
 async fn used_classes_keep_their_contract() {
     let place = Place::new();
@@ -309,8 +362,11 @@ async fn everything_is_there_after_a_restart() {
     let logs: Vec<_> = names(place.directory.path());
     registry.close().await.unwrap();
     assert!(logs.contains(&"registry.sqlite".to_owned()), "{logs:?}");
+    let mut left = names(place.directory.path());
+    // Where the disk has room for one.
+    left.retain(|name| name != "registry.reserve");
     assert_eq!(
-        names(place.directory.path()),
+        left,
         ["registry.key", "registry.sqlite"],
         "nothing is left beside them"
     );

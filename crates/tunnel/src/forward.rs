@@ -127,6 +127,7 @@ mod tests {
             enabled: Enabled::Yes,
             record_by: RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 

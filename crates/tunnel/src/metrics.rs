@@ -2,6 +2,7 @@
 //!
 //! Every label is from a closed set; no text of a peer becomes one.
 
+use moorline_core::camera::Refusal;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,12 +23,13 @@ struct Request {
 
 type Reasons = Family<Reason, Counter>;
 
-const LOGINS_REFUSED: [&str; 6] = [
+const LOGINS_REFUSED: [&str; 7] = [
     "unknown_key",
     "other_camera",
     "ambiguous",
     "disabled",
     "stolen",
+    Refusal::ELSEWHERE,
     "key_algorithm",
 ];
 const ENROLMENTS: [&str; 4] = ["enrolled", "refused", "spent", "failed"];

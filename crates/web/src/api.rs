@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use moorline_core::camera::{Access, Enabled, Record, RecordBy};
 use moorline_core::coverage::Row;
+use moorline_core::network::Network;
 use moorline_core::port::AuditEvent;
 use moorline_core::segment::{Retention, Tier};
 use moorline_core::status::CameraStatus;
@@ -33,6 +34,9 @@ pub struct Problem {
     /// Finds the detail in the server's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// Of a list: what is wrong with which of its rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<RowProblem>,
 }
 
 /// `GET /server`: where things are.
@@ -110,6 +114,9 @@ pub struct CameraView {
     /// The server to which its agent takes its stream, if not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streampoint: Option<Streampoint>,
+    /// Networks from which alone its tunnels are taken; left out: from anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<Network>,
     /// The tier into which it is recorded.
     pub tier: Option<Tier>,
     /// How long.
@@ -221,6 +228,49 @@ pub struct CameraPatch {
     /// Names of the second and further forwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards: Option<Vec<String>>,
+    /// Networks from which alone its tunnels are taken, such as `192.0.2.0/24`; an empty list: from anywhere. It counts from the next login on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_from: Option<Vec<String>>,
+}
+
+/// `POST /tenants/{tenant}/camera-import`: all of these cameras are added, or none.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CamerasImport {
+    /// The cameras, at most [`CamerasImport::MOST`].
+    pub cameras: Vec<CameraAdd>,
+    /// Nothing is added; what would refuse them is told all the same.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl CamerasImport {
+    /// How many cameras one import may hold: some 300 ms of the registry's one writer, for which claims wait.
+    pub const MOST: usize = 1_000;
+}
+
+/// What `POST /tenants/{tenant}/camera-import` added, or would have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CamerasImported {
+    /// The cameras, as `tenant/camera`.
+    pub cameras: Vec<String>,
+    /// Nothing was added.
+    pub dry_run: bool,
+}
+
+/// What is wrong with one of several cameras.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowProblem {
+    /// Its place in the request's list, from 0.
+    pub row: usize,
+    /// What is wrong, in one sentence.
+    pub title: String,
+    /// Which field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// What is to be recorded.

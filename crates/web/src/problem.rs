@@ -23,6 +23,7 @@ impl Problem {
             field: None,
             hint: None,
             request: None,
+            rows: Vec::new(),
         }))
     }
 
@@ -43,6 +44,23 @@ impl Problem {
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.0.field = Some(field.into());
         self
+    }
+
+    /// Some rows of a list are wrong, and so nothing of it was done.
+    pub(crate) fn rows(rows: Vec<(usize, Problem)>) -> Self {
+        let title = match rows.len() {
+            1 => "one camera cannot be added, and so none was".to_owned(),
+            wrong => format!("{wrong} cameras cannot be added, and so none was"),
+        };
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_rows", title);
+        let row = |(row, Problem(wrong)): (usize, Problem)| api::RowProblem {
+            row,
+            title: wrong.title,
+            field: wrong.field,
+            hint: wrong.hint,
+        };
+        problem.0.rows = rows.into_iter().map(row).collect();
+        problem
     }
 
     /// Nothing there, or not yours: the same answer.

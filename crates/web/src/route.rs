@@ -6,6 +6,7 @@ mod cameras;
 mod coverage;
 mod enrolments;
 mod export;
+mod import;
 mod live;
 mod operations;
 mod patch;
@@ -108,6 +109,13 @@ pub fn routes() -> Vec<Route> {
             "Add a camera",
             AtLeast(Operator),
             post(cameras::add),
+        ),
+        route(
+            "POST",
+            "/tenants/{tenant}/camera-import",
+            "Add many cameras, all or none; with dry_run none, and what is wrong with which is told",
+            AtLeast(Operator),
+            post(import::import),
         ),
         route(
             "GET",

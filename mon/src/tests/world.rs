@@ -51,6 +51,7 @@ pub(crate) fn record(id: &str) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 

@@ -60,6 +60,7 @@ pub fn record(name: &str) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 

@@ -59,6 +59,17 @@ pub(crate) async fn local(socket: &Path, method: &str, path: &str) -> Answer {
     exchange(stream, request).await
 }
 
+/// A request in clear text, without a body.
+pub(crate) async fn http(address: SocketAddr, path: &str) -> Answer {
+    let request = Request::builder()
+        .uri(path)
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    exchange(stream, request).await
+}
+
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -21,7 +21,7 @@ use tokio::process::Command;
 
 use crate::{
     faults_device::{Device, missing, small, stamps},
-    faults_http::{Answer, local},
+    faults_http::{Answer, http, local},
 };
 
 /// Patience for everything that has to happen; nothing takes so long unless the machine is drowning.
@@ -257,6 +257,27 @@ impl Server {
     /// The process, to look at its log.
     pub(crate) fn child(&self) -> &Child {
         self.child.as_ref().unwrap()
+    }
+
+    /// Waits until somebody whose key nobody has knocks, and gives the fingerprint.
+    pub(crate) async fn until_pending(&self) -> String {
+        eventually("nobody knocks", SOON, || async {
+            let pending = self.api("GET", "/strangers").await.json();
+            pending[0]["fingerprint"].as_str().map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        http(self.address("admin"), "/metrics").await.text()
+    }
+
+    /// The same as [`Server::stop`]; its directory lives as long as what is given back.
+    pub(crate) async fn stop_and_keep(mut self) -> Option<TempDir> {
+        let place = self._own.take();
+        self.stop().await;
+        place
     }
 
     /// Drains by SIGTERM; exit code 0.

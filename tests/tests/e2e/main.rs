@@ -8,6 +8,7 @@
 
 mod agent_release;
 mod alarm;
+mod allow_from;
 mod backup;
 mod black_hole;
 mod browser;
@@ -37,6 +38,7 @@ mod garage;
 mod gateway;
 mod heartbeat;
 mod host_key;
+mod import;
 mod kill_nine;
 mod known_paths;
 mod lan_camera;

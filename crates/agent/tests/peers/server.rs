@@ -123,6 +123,7 @@ pub(crate) fn yard(key: &PublicKey) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 

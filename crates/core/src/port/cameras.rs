@@ -8,6 +8,7 @@ use crate::alarm::Notice;
 use crate::camera::{Access, Camera, CameraKey, CameraSet, Enabled, Record, RecordBy, Source};
 use crate::id::{CameraId, Generation, SessionId};
 use crate::key::PublicKey;
+use crate::network::Network;
 use crate::segment::{Retention, Tier};
 use crate::status::OpenGap;
 use crate::streampoint::Streampoint;
@@ -35,6 +36,15 @@ pub trait CameraAdmin: Send + Sync {
     /// # Errors
     /// [`CameraAdminError::Exists`], [`CameraAdminError::KeyTaken`]; nothing is stored then.
     async fn add(&self, camera: Camera) -> Result<(), CameraAdminError>;
+
+    /// Adds all of these cameras or none (promise P11). `dry_run`: none, and what would refuse them is told all the same.
+    ///
+    /// # Errors
+    /// [`ImportError`]; nothing is stored then.
+    async fn import(&self, cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
+        let _ = (cameras, dry_run);
+        Err(ImportError::NotHere)
+    }
 
     /// Changes the fields that are given; all or none. Returns the record as it is now.
     ///
@@ -96,6 +106,8 @@ pub struct CameraChange {
     pub enabled: Option<Enabled>,
     /// New server for its stream; `Some(None)`: this one again.
     pub streampoint: Option<Option<Streampoint>>,
+    /// New networks from which alone its tunnels are taken; empty: from anywhere.
+    pub allow_from: Option<Vec<Network>>,
     /// The record on which the change was decided, if it depends on it: if the record is another one by now, nothing is changed
     /// ([`CameraAdminError::Changed`]), and the caller decides anew. So two changes at once both stay.
     pub decided_on: Option<Box<Camera>>,
@@ -120,6 +132,7 @@ impl CameraChange {
         put(&mut camera.retention, self.retention);
         put(&mut camera.enabled, self.enabled);
         put(&mut camera.streampoint, self.streampoint);
+        put(&mut camera.allow_from, self.allow_from);
     }
 }
 
@@ -167,6 +180,20 @@ pub enum CameraAdminError {
     /// Whoever keeps the records does not answer: it may have been done or not.
     #[error("{0}")]
     Unavailable(String),
+    /// The adapter failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Why none of several cameras was added.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// Some cannot be added: each by its place in the list, with why, in the list's order.
+    #[error("{} of the cameras cannot be added", .0.len())]
+    Cameras(Vec<(usize, CameraAdminError)>),
+    /// Whoever keeps the records cannot add several at once or none.
+    #[error("cameras are added one by one here")]
+    NotHere,
     /// The adapter failed.
     #[error(transparent)]
     Port(#[from] PortError),

@@ -124,6 +124,7 @@ impl CameraLike {
             retention: self.retention,
             enabled: Enabled::Yes,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 }

@@ -223,6 +223,7 @@ impl Spec {
                 enabled: camera.enabled,
                 record_by: RecordBy::Owner,
                 streampoint: None,
+                allow_from: Vec::new(),
             }),
             generation: self.generation,
             gaps: self

@@ -47,6 +47,7 @@ fn spec(password: &str) -> WorkloadSpec {
             enabled: Enabled::Yes,
             record_by: RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }),
         generation: Generation(8),
         gaps: vec![

@@ -57,6 +57,7 @@ fn spec(generation: u64) -> WorkloadSpec {
             enabled: Enabled::Yes,
             record_by: RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }),
         generation,
         gaps: Vec::new(),

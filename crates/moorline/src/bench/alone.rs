@@ -128,6 +128,7 @@ fn camera((number, key): (usize, PublicKey)) -> anyhow::Result<Camera> {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     })
 }
 

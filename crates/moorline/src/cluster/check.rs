@@ -157,6 +157,7 @@ impl Check {
             enabled: Enabled::Yes,
             record_by: RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 

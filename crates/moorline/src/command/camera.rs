@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
 use crate::command::{
-    camera_add, camera_agent, camera_diagnose, camera_enroll, camera_refer, camera_text, confirmed,
-    secret,
+    camera_add, camera_agent, camera_diagnose, camera_enroll, camera_import, camera_refer,
+    camera_text, confirmed, secret,
 };
 use crate::moments;
 use crate::output::{self, Table};
@@ -25,6 +25,7 @@ use crate::output::{self, Table};
 pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Result<()> {
     match command {
         Camera::Add(add) => camera_add::add(client, *add, format).await,
+        Camera::Import(import) => camera_import::import(client, &import, format).await,
         Camera::List => {
             let cameras: Vec<CameraView> = client.get("/cameras").await?;
             let now = Timestamp::from_millis(SystemClock.wall_ms());
@@ -57,7 +58,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let camera: CameraView = client
                 .json(Method::PATCH, &camera_path(&set.camera)?, Some(&change))
                 .await?;
-            output::print(format, &camera, || changed(&camera, set.fields.record))
+            output::print(format, &camera, || changed(&camera, &set.fields))
         }
         Camera::Disable { camera, stolen } => {
             let enabled = if stolen {
@@ -133,6 +134,10 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         )?,
         Camera::Refer(_) => only_serve("refer", "set endpoints in the camera's local.conf")?,
         Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
+        Camera::Import(_) => only_serve(
+            "import",
+            "add each with camera add, or apply Camera resources with kubectl",
+        )?,
         Camera::Add(add) if add.pending.is_some() => {
             only_serve(
                 "add --pending",
@@ -140,6 +145,17 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
             )?;
         }
         _ => {}
+    }
+    let networks = match &command {
+        Camera::Add(add) => add.fields.allow_from.as_slice(),
+        Camera::Set(set) => set.fields.allow_from.as_slice(),
+        _ => &[],
+    };
+    if !networks.is_empty() {
+        bail!(Hinted::new(
+            "--allow-from is not on a cluster: its load balancer may hide where a camera calls from",
+            "leave it out; at the load balancer networks can be listed for all cameras together"
+        ));
     }
     let about = name_of(&mut command).cloned();
     let api = ClusterApi::open(&on, about.as_deref()).await?;
@@ -169,24 +185,31 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
         | Camera::Key(CameraKey::Add { camera, .. } | CameraKey::Revoke { camera, .. }) => {
             Some(camera)
         }
-        Camera::List | Camera::Pending | Camera::Enrolments | Camera::Unenroll { .. } => None,
+        Camera::Import(_) | Camera::List | Camera::Pending | Camera::Enrolments | Camera::Unenroll { .. } => None,
     }
 }
 
 /// Says where older recordings are found when another stream is recorded from now on.
-fn changed(camera: &CameraView, record: Option<args::Record>) -> String {
-    let before = match record {
-        Some(args::Record::Main) => "sub",
-        Some(args::Record::Sub) => "main",
-        Some(args::Record::Off | args::Record::Auto) | None => {
-            return format!("camera {} changed", camera.id);
-        }
+/// And from when on its networks count.
+fn changed(camera: &CameraView, fields: &CameraFields) -> String {
+    let mut text = format!("camera {} changed", camera.id);
+    let typed = camera.id.trim_start_matches("home/");
+    let before = match fields.record {
+        Some(args::Record::Main) => Some("sub"),
+        Some(args::Record::Sub) => Some("main"),
+        Some(args::Record::Off | args::Record::Auto) | None => None,
     };
-    format!(
-        "camera {} changed\nWhat was recorded of {before} stays: moorline segments list {} --source {before}",
-        camera.id,
-        camera.id.trim_start_matches("home/"),
-    )
+    if let Some(before) = before {
+        text.push_str(&format!(
+            "\nWhat was recorded of {before} stays: moorline segments list {typed} --source {before}"
+        ));
+    }
+    if !camera.allow_from.is_empty() && !fields.allow_from.is_empty() {
+        text.push_str(&format!(
+            "\nThis counts from its next login on; a tunnel that is up stays: moorline camera hang-up {typed} ends it now"
+        ));
+    }
+    text
 }
 
 fn id(camera: &str) -> anyhow::Result<CameraId> {
@@ -229,7 +252,21 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
         keep_days: fields.keep.as_deref().map(keep_days).transpose()?,
         enabled: None,
         forwards: (!fields.forward.is_empty()).then(|| fields.forward.clone()),
+        allow_from: allowed(&fields.allow_from)?,
     })
+}
+
+/// The networks as the API has them: none for any.
+fn allowed(networks: &[String]) -> anyhow::Result<Option<Vec<String>>> {
+    match networks {
+        [] => Ok(None),
+        [any] if any == "any" => Ok(Some(Vec::new())),
+        networks if networks.iter().any(|one| one == "any") => bail!(Hinted::new(
+            "--allow-from: any stands alone",
+            "list networks, such as 192.0.2.0/24,2001:db8::/32, or write any"
+        )),
+        networks => Ok(Some(networks.to_vec())),
+    }
 }
 
 /// What to record, as the API has it.

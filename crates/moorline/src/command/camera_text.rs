@@ -2,6 +2,7 @@
 
 use moorline_core::alarm::NoticeKind;
 use moorline_core::camera::{Access, Enabled, Record, RecordBy};
+use moorline_core::network::listed;
 use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_web::api::{CameraView, SourceView};
 use serde_json::Value;
@@ -78,6 +79,7 @@ pub fn show(camera: &CameraView) -> String {
         ("time zone", camera.timezone.clone()),
         ("added", moments::local(camera.created, &camera.timezone)),
         ("reached", access(&camera.access)),
+        ("allowed from", allowed_from(camera)),
         ("main", source(camera, "main", &camera.main)),
         (
             "sub",
@@ -288,6 +290,14 @@ fn access(access: &Access) -> String {
     }
 }
 
+fn allowed_from(camera: &CameraView) -> String {
+    match (&camera.access, camera.allow_from.as_slice()) {
+        (Access::Lan { .. }, _) => "-".to_owned(),
+        (Access::Tunnel { .. }, []) => "any network".to_owned(),
+        (Access::Tunnel { .. }, networks) => listed(networks).replace(',', ", "),
+    }
+}
+
 fn source(camera: &CameraView, name: &str, source: &SourceView) -> String {
     let mut relays = camera.status["relays"].as_array().into_iter().flatten();
     let relay = relays.find(|relay| relay["source"].as_str() == Some(name));
@@ -425,6 +435,7 @@ mod tests {
     fn one_camera_is_shown_with_its_fault_and_the_path_that_was_found() {
         let text = show(&camera("home/yard", "Yard", status("up", playing(), None)));
         for part in [
+            "any network",
             "/ch0, found among the known paths",
             "main, H.264 1920x1080 (1.90 Mbit/s, 2 readers)",
             "2026-11-20 21:30:00 CET: connected from a new network, from 198.51.100.7:4000, with SSH-2.0-x",

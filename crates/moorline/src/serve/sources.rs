@@ -158,6 +158,7 @@ mod tests {
             enabled: Enabled::Yes,
             record_by: RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 

@@ -180,6 +180,7 @@ mod tests {
             retention: Retention::Days(1),
             enabled: Enabled::Yes,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 

@@ -124,6 +124,7 @@ pub(crate) async fn fields_change_together_or_not_at_all(
         retention: Some(Retention::Days(7)),
         enabled: Some(Enabled::Disabled),
         streampoint: None,
+        allow_from: None,
         decided_on: None,
     };
     let now = admin.set(&id("fields"), change).await.unwrap();

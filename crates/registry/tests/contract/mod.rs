@@ -50,5 +50,6 @@ pub(crate) fn camera(name: &str, keys: &[u8]) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }

@@ -107,6 +107,7 @@ fn camera(id: &str, key: &Key) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 

@@ -20,7 +20,8 @@ impl CameraHandler {
     pub(super) fn enrols(&self, user: &str, key: &ssh_key::PublicKey) -> Option<Enrolling> {
         let with = self.inner.enrolment.get().filter(|_| user == USER)?;
         let key = PublicKey::from_blob(&key.to_bytes().ok()?).ok()?;
-        let camera = self.inner.directory.snapshot().login(user, &key);
+        let cameras = self.inner.directory.snapshot();
+        let camera = cameras.login(user, &key, self.session.peer.ip());
         if camera.is_ok_and(|camera| camera.id.name() == USER) {
             return None;
         }
@@ -47,7 +48,8 @@ impl CameraHandler {
                 return None;
             }
         };
-        match self.inner.directory.snapshot().login(user, &key) {
+        let cameras = self.inner.directory.snapshot();
+        match cameras.login(user, &key, self.session.peer.ip()) {
             Ok(camera) => Some((camera, key)),
             Err(refusal) => {
                 refused(refusal.reason());
@@ -71,14 +73,20 @@ impl CameraHandler {
     fn log_refusal(&self, user: &str, key: &PublicKey, refusal: &Refusal) {
         let (peer, key) = (self.session.peer, key.fingerprint());
         let user = Untrusted::new(user);
-        if let Refusal::Stolen(camera) = refusal {
-            let client = Untrusted::new(self.session.client());
-            tracing::warn!(%camera, %peer, %key, %user, %client, "a stolen camera called");
-            self.monitor
-                .events
-                .stolen(camera, peer, self.session.client());
-        } else {
-            tracing::info!(%peer, %key, %user, reason = refusal.reason(), "login refused");
+        let reason = refusal.reason();
+        match refusal {
+            Refusal::Stolen(camera) => {
+                let client = Untrusted::new(self.session.client());
+                tracing::warn!(%camera, %peer, %key, %user, %client, "a stolen camera called");
+                self.monitor
+                    .events
+                    .stolen(camera, peer, self.session.client());
+            }
+            Refusal::Elsewhere { camera, allowed } => {
+                let hint = "moorline camera set --allow-from lists where it may call from";
+                tracing::warn!(%camera, %peer, %key, %user, %allowed, reason, hint, "login refused");
+            }
+            _ => tracing::info!(%peer, %key, %user, reason, "login refused"),
         }
     }
 }

@@ -46,6 +46,32 @@ async fn an_unknown_key_is_refused_listed_and_let_in_once_it_is_added() {
     assert_eq!(rig.tunnel.pending(), []);
 }
 
+/// S4.
+#[tokio::test]
+async fn a_camera_is_let_in_from_its_owners_networks_alone_and_a_tunnel_that_is_up_stays() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let _client = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    let up = rig.up(0).await;
+    let from = |networks: &[&str]| {
+        let mut yard = camera("yard", &[key.public()]);
+        yard.allow_from = networks.iter().map(|one| one.parse().unwrap()).collect();
+        rig.directory.set(vec![yard]);
+    };
+    from(&["192.0.2.0/24", "2001:db8::/32"]);
+    let mut second = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    assert_eq!(second.wait(SOON).await.unwrap().code(), Some(1));
+    let pending = rig.tunnel.pending();
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    assert_eq!(pending[0].reason, "other_network");
+    assert!(
+        rig.tunnel.peers().len() == 1,
+        "the first, {up:?}, counts from its next login on"
+    );
+    from(&["192.0.2.0/24", "127.0.0.0/8"]);
+    let _third = rig.dbclient(&key, "yard", &TUNNEL, &[]);
+    rig.up(1).await;
+}
+
 /// S1.
 #[tokio::test]
 async fn name_and_key_must_agree_and_the_camera_be_enabled() {

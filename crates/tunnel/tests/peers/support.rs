@@ -172,6 +172,7 @@ pub(crate) fn camera(id: &str, keys: &[&PublicKey]) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::camera::{
-    Access as Reach, Camera, CameraKey, Enabled, Record, RecordBy, Source,
+    Access as Reach, Camera, CameraKey, Enabled, Record, RecordBy, Refusal, Source,
 };
+use moorline_core::network::listed;
 use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
 use moorline_core::segment::Tier;
 use moorline_core::status::{ArchiveState, CameraStatus, RelayState};
 use moorline_core::user::Role;
-use moorline_core::{CameraId, PublicKey};
+use moorline_core::{CameraId, PublicKey, TenantId};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -71,6 +72,21 @@ pub(super) async fn add(
 ) -> Result<(StatusCode, Json<CameraView>), Problem> {
     let tenant = access.tenant(&tenant, Role::Operator)?;
     let Sent(request) = request?;
+    let camera = record(&site, tenant, request)?;
+    let (id, keys) = (camera.id.clone(), camera.keys.clone());
+    site.admin.add(camera).await?;
+    for key in keys {
+        site.strangers.forget(&key.key);
+    }
+    audit(&site, &access, AuditEvent::CameraChange, &id);
+    Ok((StatusCode::CREATED, Json(current(&site, &id)?)))
+}
+
+/// The record of a new camera.
+///
+/// # Errors
+/// The first field that is wrong.
+pub(super) fn record(site: &Site, tenant: TenantId, request: CameraAdd) -> Result<Camera, Problem> {
     let name = request
         .name
         .parse()
@@ -107,6 +123,7 @@ pub(super) async fn add(
         enabled: Enabled::Yes,
         record_by: RecordBy::Auto,
         streampoint: None,
+        allow_from: Vec::new(),
     };
     let change = patch::change(&camera, request.change)?;
     change.apply(&mut camera);
@@ -117,13 +134,7 @@ pub(super) async fn add(
             "a camera behind a tunnel needs a key",
         ));
     }
-    let (id, keys) = (camera.id.clone(), camera.keys.clone());
-    site.admin.add(camera).await?;
-    for key in keys {
-        site.strangers.forget(&key.key);
-    }
-    audit(&site, &access, AuditEvent::CameraChange, &id);
-    Ok((StatusCode::CREATED, Json(current(&site, &id)?)))
+    Ok(camera)
 }
 
 /// `PATCH …/{camera}`
@@ -339,7 +350,7 @@ fn invalid(field: &str, value: &str, error: &dyn std::fmt::Display) -> Problem {
     Problem::invalid(field, value, error.to_string())
 }
 
-fn audit(site: &Site, access: &Access, event: AuditEvent, camera: &CameraId) {
+pub(super) fn audit(site: &Site, access: &Access, event: AuditEvent, camera: &CameraId) {
     site.audit.write(AuditEntry {
         at: site.now(),
         actor: access.actor(),
@@ -383,12 +394,16 @@ pub(super) fn view(site: &Site, camera: &Camera) -> CameraView {
         record: camera.record,
         record_by: camera.record_by,
         streampoint: camera.streampoint.clone(),
+        allow_from: camera.allow_from.clone(),
         tier: camera.record.source().map(Tier::of_source),
         retention: camera.retention,
         enabled: camera.enabled,
         bytes_per_day,
         disk_days: disk_days(site),
-        notes: notes(camera, status.as_ref()),
+        notes: called_from_elsewhere(site, camera)
+            .into_iter()
+            .chain(notes(camera, status.as_ref()))
+            .collect(),
         status: CameraView::status_value(status.as_ref()),
         rtsp_url: format!(
             "rtsp://{}:{}/{}",
@@ -420,6 +435,25 @@ fn disk_days(site: &Site) -> Option<u32> {
     disk.bound
         .checked_div(per_day)
         .map(|days| u32::try_from(days).unwrap_or(u32::MAX))
+}
+
+/// That its key was offered from a network that its owner does not list, and how it is let in from there.
+fn called_from_elsewhere(site: &Site, camera: &Camera) -> Option<String> {
+    if camera.allow_from.is_empty() {
+        return None;
+    }
+    let refused = site.strangers.pending().into_iter().find(|stranger| {
+        stranger.reason == Refusal::ELSEWHERE
+            && !camera.may_call_from(stranger.peer.ip())
+            && camera.keys.iter().any(|key| key.key == stranger.key)
+    })?;
+    let from = refused.peer.ip().to_canonical();
+    let allowed = listed(&camera.allow_from);
+    Some(format!(
+        "a call with its key from {from} was refused at {}: it may call from {allowed} alone; moorline camera set {} --allow-from {allowed},{from} lets it in from there",
+        refused.last,
+        camera.id.typed()
+    ))
 }
 
 /// What is wrong, and what to do about it.

@@ -2,6 +2,7 @@
 
 use moorline_core::Masked;
 use moorline_core::camera::{Access, Camera, Login, Source};
+use moorline_core::network::Network;
 use moorline_core::port::CameraChange;
 use moorline_core::segment::Retention;
 
@@ -27,6 +28,7 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
         record_by: chosen.map(|(_, by)| by),
         retention: patch.keep_days.map(retention).transpose()?,
         enabled: patch.enabled,
+        allow_from: patch.allow_from.as_deref().map(networks).transpose()?,
         ..CameraChange::default()
     };
     let mut main = camera.main.clone();
@@ -81,6 +83,14 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
     change.main = (main != camera.main).then_some(main);
     change.sub = (sub != camera.sub).then_some(sub);
     Ok(change)
+}
+
+fn networks(texts: &[String]) -> Result<Vec<Network>, Problem> {
+    let network = |text: &String| {
+        let read = text.trim().parse();
+        read.map_err(|error| invalid("allow_from", text, &error))
+    };
+    texts.iter().map(network).collect()
 }
 
 /// A title without a letter is none: the camera has its name again.
@@ -198,6 +208,7 @@ mod tests {
             enabled: moorline_core::camera::Enabled::Yes,
             record_by: moorline_core::camera::RecordBy::Owner,
             streampoint: None,
+            allow_from: Vec::new(),
         }
     }
 
@@ -225,6 +236,26 @@ mod tests {
             moved("rtsp://192.168.1.5/x").main.unwrap().login,
             camera.main.login
         );
+    }
+
+    #[test]
+    fn s4_networks_are_taken_all_or_none() {
+        let asked = |networks: &[&str]| {
+            let patch = CameraPatch {
+                allow_from: Some(networks.iter().map(|&text| text.to_owned()).collect()),
+                ..CameraPatch::default()
+            };
+            change(&hall(), patch).map(|change| change.allow_from)
+        };
+        let shop: Network = "192.0.2.0/24".parse().unwrap();
+        assert_eq!(asked(&["192.0.2.0/24"]).unwrap(), Some(vec![shop]));
+        assert_eq!(asked(&[]).unwrap(), Some(Vec::new()), "from anywhere again");
+        let told = format!(
+            "{:?}",
+            asked(&["192.0.2.0/24", "192.0.2.7/24"]).unwrap_err()
+        );
+        assert!(told.contains("allow_from"), "{told}");
+        assert!(told.contains("or 192.0.2.7 for that address"), "{told}");
     }
 
     #[test]

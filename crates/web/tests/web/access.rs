@@ -42,6 +42,9 @@ fn ask(house: &House, route: &Route, path: &str) -> Ask {
 fn body(route: &Route) -> &'static str {
     match (route.method, route.path) {
         ("POST", "/tenants/{tenant}/cameras") => r#"{"name": "new", "rtsp": "rtsp://192.0.2.1/"}"#,
+        ("POST", "/tenants/{tenant}/camera-import") => {
+            r#"{"cameras": [{"name": "new", "rtsp": "rtsp://192.0.2.1/"}]}"#
+        }
         ("POST", "/tenants/{tenant}/enrolments") => r#"{"prefix": "new", "count": 2}"#,
         ("POST", "/tenants/{tenant}/cameras/{camera}/agent") => r#"{"line": "REBOOT"}"#,
         ("POST", "/tenants/{tenant}/cameras/{camera}/claim") => r#"{"title": "mine"}"#,

@@ -1,6 +1,6 @@
 //! Bodies of requests may be anything (rule S32): each is carried out whole or refused with words (promise P11), and no secret comes back.
 //!
-//! These are all the ways in which cameras and people are brought in: there is no import of another kind.
+//! These are all the ways in which cameras and people are brought in: the command line turns a CSV file into such a body.
 
 use moorline_core::port::CameraDirectory as _;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use crate::support::server::House;
 const SECRET: &str = "hunter2 of the camera";
 
 /// Fields that some request takes, and one that none does.
-const FIELDS: [&str; 27] = [
+const FIELDS: [&str; 28] = [
     "name",
     "keys",
     "title",
@@ -32,6 +32,7 @@ const FIELDS: [&str; 27] = [
     "keep_days",
     "enabled",
     "forwards",
+    "allow_from",
     "key",
     "comment",
     "camera",
@@ -78,17 +79,22 @@ fn value() -> impl Strategy<Value = Value> {
 fn body() -> impl Strategy<Value = String> {
     let field = (prop::sample::select(FIELDS.to_vec()), value());
     let fields = prop::collection::vec(field, 0..5);
-    let object = (fields, any::<bool>()).prop_map(|(fields, secret)| {
-        let mut object = json!({});
-        for (name, value) in fields {
-            object[name] = value;
-        }
-        if secret {
-            object["password"] = json!(SECRET);
-        }
-        object.to_string()
-    });
-    let object = object.boxed();
+    let object = (fields, any::<bool>())
+        .prop_map(|(fields, secret)| {
+            let mut object = json!({});
+            for (name, value) in fields {
+                object[name] = value;
+            }
+            if secret {
+                object["password"] = json!(SECRET);
+            }
+            object
+        })
+        .boxed();
+    let list = (prop::collection::vec(object.clone(), 0..3), any::<bool>());
+    let list = list.prop_map(|(cameras, dry)| json!({"cameras": cameras, "dry_run": dry}));
+    let object = prop_oneof![4 => object, 1 => list];
+    let object = object.prop_map(|object| object.to_string()).boxed();
     let torn = (
         object.clone(),
         any::<prop::sample::Index>(),
@@ -143,6 +149,7 @@ fn any_body_is_carried_out_whole_or_refused_with_words() {
     let routes = [
         ("PATCH", "/api/v1/tenants/home/cameras/yard"),
         ("POST", "/api/v1/tenants/home/cameras"),
+        ("POST", "/api/v1/tenants/home/camera-import"),
         ("POST", "/api/v1/tenants/home/cameras/gate/keys"),
         ("POST", "/api/v1/tenants/home/cameras/front-door/agent"),
         ("POST", "/api/v1/tenants/home/enrolments"),

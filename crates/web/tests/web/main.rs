@@ -6,6 +6,7 @@
 
 mod access;
 mod bodies;
+mod import;
 mod page;
 mod pictures;
 mod requests;

@@ -34,6 +34,7 @@ fn camera(name: &str) -> Camera {
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 

@@ -8,8 +8,8 @@ use moorline_core::camera::{
     Access, Camera, CameraKey, CameraSet, Enabled, Record, RecordBy, Source,
 };
 use moorline_core::port::{
-    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, EnrollTokens, NewToken,
-    PortError, Statuses, Stocked, Stranger, Strangers, TokenInfo,
+    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, EnrollTokens, ImportError,
+    NewToken, PortError, Statuses, Stocked, Stranger, Strangers, TokenInfo,
 };
 use moorline_core::segment::Retention;
 use moorline_core::status::CameraStatus;
@@ -46,6 +46,7 @@ pub(crate) fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Cam
         enabled: Enabled::Yes,
         record_by: RecordBy::Owner,
         streampoint: None,
+        allow_from: Vec::new(),
     }
 }
 
@@ -140,6 +141,21 @@ impl CameraAdmin for FakeCameras {
         cameras.push(camera);
         self.put(cameras);
         Ok(())
+    }
+
+    async fn import(&self, cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
+        let before: Vec<Camera> = self.snapshot().iter().map(|one| (**one).clone()).collect();
+        let mut wrong = Vec::new();
+        for (at, camera) in cameras.into_iter().enumerate() {
+            wrong.extend(self.add(camera).await.err().map(|error| (at, error)));
+        }
+        if dry_run || !wrong.is_empty() {
+            self.put(before);
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(ImportError::Cameras(wrong)),
+        }
     }
 
     async fn set(

@@ -1,0 +1,553 @@
+//! `moorline camera import`: a CSV file becomes cameras, all of them or none (promise P11).
+//!
+//! The columns are what `camera add` takes. Every row is looked at here as far as that goes, then the server looks at all of them and adds them in
+//! one step: whatever is wrong is told at once, with its line, its column and its value.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum as _;
+use hyper::Method;
+use moorline_base::Untrusted;
+use moorline_base::config::nearest;
+use moorline_base::error::Hinted;
+use moorline_core::csv::{self, Row};
+use moorline_core::{CameraId, TenantId};
+use moorline_web::api::{CameraAdd, CamerasImport, CamerasImported, RowProblem, StrangerView};
+
+use crate::args::{self, CameraFields, CameraImport, Record};
+use crate::client::{Client, WrongRows, segment};
+use crate::command::{camera, camera_add};
+use crate::output;
+
+/// The columns, and the fields of the API that each gives.
+const COLUMNS: [(&str, &[&str]); 15] = [
+    ("name", &["name"]),
+    ("title", &["new_title", "title"]),
+    ("site", &["site"]),
+    ("timezone", &["timezone"]),
+    ("key", &["keys", "key"]),
+    ("rtsp", &["rtsp", "host", "port"]),
+    ("path", &["path", "main.path"]),
+    ("sub_path", &["sub_path", "sub.path"]),
+    ("login", &["user", "main.user", "sub.user"]),
+    (
+        "password_file",
+        &["password", "main.password", "sub.password"],
+    ),
+    ("allow_basic", &["allow_basic"]),
+    ("record", &["record", "record_by"]),
+    ("keep", &["keep_days", "retention"]),
+    ("forward", &["forwards"]),
+    ("allow_from", &["allow_from"]),
+];
+/// A thousand rows with long keys are a quarter of it.
+const LARGEST: u64 = 1 << 20;
+/// Wrong rows that are told one by one.
+const TOLD: usize = 40;
+/// How much of a cell is repeated.
+const SHOWN: usize = 80;
+
+/// What is wrong with a row.
+struct Wrong {
+    line: usize,
+    /// The column and what stands in it; none if it is not one cell that is wrong.
+    cell: Option<(&'static str, String)>,
+    why: String,
+}
+
+/// The file, read into cells.
+struct Table<'a> {
+    columns: Vec<&'static str>,
+    rows: &'a [Row],
+}
+
+impl Table<'_> {
+    /// What stands in a column, unless it is empty or missing.
+    fn cell<'r>(&self, row: &'r Row, column: &str) -> Option<&'r str> {
+        let at = self.columns.iter().position(|known| *known == column)?;
+        let cell = row.cells.get(at)?;
+        (!cell.is_empty()).then_some(cell)
+    }
+
+    fn wrong(&self, row: &Row, column: &'static str, why: impl Into<String>) -> Wrong {
+        let cell = self.cell(row, column).unwrap_or_default();
+        // A login in front of a host is not repeated (P10).
+        let value = match column {
+            "rtsp" => cell.rsplit('@').next().unwrap_or_default(),
+            _ => cell,
+        };
+        Wrong {
+            line: row.line,
+            cell: Some((column, value.to_owned())),
+            why: why.into(),
+        }
+    }
+}
+
+/// Adds the cameras of a file.
+///
+/// # Errors
+/// The file is no such list, or rows of it are wrong: nothing was added then.
+pub async fn import(
+    client: &Client,
+    asked: &CameraImport,
+    format: args::Output,
+) -> anyhow::Result<()> {
+    let name = asked.file.display().to_string();
+    let rows = read(&asked.file, &name)?;
+    let table = table(&name, &rows)?;
+    let strangers: Vec<StrangerView> = client.get("/strangers").await?;
+    let (tenant, cameras) =
+        cameras(&table, &strangers).map_err(|wrong| told(&name, table.rows.len(), &wrong))?;
+    let request = CamerasImport {
+        cameras,
+        dry_run: asked.dry_run,
+    };
+    let path = format!("/tenants/{}/camera-import", segment(tenant.as_str()));
+    let imported = client.json(Method::POST, &path, Some(&request)).await;
+    let imported: CamerasImported = imported.map_err(|error| match error.downcast_ref() {
+        Some(WrongRows { rows, .. }) => {
+            let wrong = rows.iter().filter_map(|problem| placed(&table, problem));
+            told(&name, table.rows.len(), &wrong.collect::<Vec<_>>())
+        }
+        None => error,
+    })?;
+    output::print(format, &imported, || {
+        let count = output::count(imported.cameras.len() as u64, "camera");
+        match imported.dry_run {
+            true => format!("{name}: {count} can be added; nothing was added"),
+            false => format!("{count} added\nSee them: moorline camera list"),
+        }
+    })
+}
+
+fn read(file: &Path, name: &str) -> anyhow::Result<Vec<Row>> {
+    let size = file
+        .metadata()
+        .with_context(|| format!("cannot read {name}"))?;
+    if size.len() > LARGEST {
+        bail!(Hinted::new(
+            format!("{name} is greater than 1 MiB"),
+            "a list of cameras is smaller: is it the right file?"
+        ));
+    }
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = 1 + good.filter(|byte| **byte == b'\n').count();
+        Hinted::new(
+            format!("{name}:{line}: this is not UTF-8"),
+            "save it from the spreadsheet as \"CSV UTF-8\"",
+        )
+    })?;
+    Ok(csv::rows(&text).map_err(|error| {
+        Hinted::new(
+            format!("{name}:{}: {error}", error.line()),
+            "a cell with a comma, a quote or a line end stands in quotes",
+        )
+    })?)
+}
+
+/// Names of columns as they are compared: `Sub-Path` is `sub_path`.
+fn plain(name: &str) -> String {
+    name.trim().to_ascii_lowercase().replace(['-', ' '], "_")
+}
+
+fn table<'a>(name: &str, rows: &'a [Row]) -> anyhow::Result<Table<'a>> {
+    let all = COLUMNS.map(|(column, _)| column);
+    let Some((header, rows)) = rows.split_first() else {
+        let first = format!("its first line names columns: {}", all.join(","));
+        bail!(Hinted::new(format!("{name} is empty"), first));
+    };
+    let mut columns = Vec::new();
+    for given in &header.cells {
+        let at = format!("{name}:{}", header.line);
+        let shown = Untrusted::new(given.chars().take(SHOWN).collect::<String>());
+        let Some(column) = all.iter().find(|column| **column == plain(given)) else {
+            let hint = match plain(given).as_str() {
+                "password" => "name a file with it in the column password_file".to_owned(),
+                "pending" | "fingerprint" | "public_key" => {
+                    "public keys and fingerprints stand in the column key".to_owned()
+                }
+                other => nearest(other, all.iter().map(|&column| column.to_owned())).map_or_else(
+                    || format!("there are {}", all.join(", ")),
+                    |best| format!("did you mean {best:?}?"),
+                ),
+            };
+            bail!(Hinted::new(
+                format!("{at}: unknown column {:?}", shown.to_string()),
+                hint
+            ));
+        };
+        if columns.contains(column) {
+            bail!(Hinted::new(
+                format!("{at}: the column {column} is there twice"),
+                "remove one of them"
+            ));
+        }
+        columns.push(*column);
+    }
+    if !columns.contains(&"name") {
+        bail!(Hinted::new(
+            format!("{name}:{}: there is no column name", header.line),
+            "the first line names the columns, and each camera has a name"
+        ));
+    }
+    match rows.len() {
+        0 => bail!(Hinted::new(
+            format!("{name} has no cameras"),
+            "one follows on each line after the header"
+        )),
+        many if many > CamerasImport::MOST => bail!(Hinted::new(
+            format!("{name} has {many} cameras"),
+            format!(
+                "at most {} are added at once: part the file",
+                CamerasImport::MOST
+            )
+        )),
+        _ => Ok(Table { columns, rows }),
+    }
+}
+
+/// All cameras, and their tenant; or everything that is wrong.
+fn cameras(
+    table: &Table<'_>,
+    strangers: &[StrangerView],
+) -> Result<(TenantId, Vec<CameraAdd>), Vec<Wrong>> {
+    let (mut cameras, mut wrong) = (Vec::new(), Vec::new());
+    let mut lines = HashMap::new();
+    let mut tenant = None;
+    for row in table.rows {
+        match named(table, row, &mut lines, &mut tenant) {
+            Ok(id) => match camera(table, row, &id, strangers) {
+                Ok(camera) => cameras.push(camera),
+                Err(why) => wrong.push(why),
+            },
+            Err(why) => wrong.push(why),
+        }
+    }
+    match (tenant, wrong.is_empty()) {
+        (Some(tenant), true) => Ok((tenant, cameras)),
+        _ => Err(wrong),
+    }
+}
+
+/// The name of a row: each once, all of one tenant.
+fn named(
+    table: &Table<'_>,
+    row: &Row,
+    lines: &mut HashMap<CameraId, usize>,
+    tenant: &mut Option<TenantId>,
+) -> Result<CameraId, Wrong> {
+    if row.cells.len() > table.columns.len() {
+        let why = format!(
+            "{} cells, and the header names {}: a cell with a comma stands in quotes",
+            row.cells.len(),
+            table.columns.len()
+        );
+        let (line, cell) = (row.line, None);
+        return Err(Wrong { line, cell, why });
+    }
+    let name = table.cell(row, "name").unwrap_or_default();
+    let id: CameraId = name
+        .parse()
+        .map_err(|error| table.wrong(row, "name", format!("{error}")))?;
+    if let Some(before) = lines.insert(id.clone(), row.line) {
+        return Err(table.wrong(row, "name", format!("line {before} has it already")));
+    }
+    if tenant.get_or_insert_with(|| id.tenant().clone()) != id.tenant() {
+        let why = "the cameras before it are another tenant's: a file is of one tenant";
+        return Err(table.wrong(row, "name", why));
+    }
+    Ok(id)
+}
+
+fn camera(
+    table: &Table<'_>,
+    row: &Row,
+    id: &CameraId,
+    strangers: &[StrangerView],
+) -> Result<CameraAdd, Wrong> {
+    let keys = match (table.cell(row, "key"), table.cell(row, "rtsp")) {
+        (Some(key), _) => {
+            let key = public_key(key, strangers);
+            vec![key.map_err(|error| table.wrong(row, "key", format!("{error:#}")))?]
+        }
+        (None, Some(_)) => Vec::new(),
+        (None, None) => {
+            let why = "give its public key, the fingerprint of a pending one, or rtsp (camera add makes a key pair, camera enroll a file by which a camera makes its own)";
+            return Err(table.wrong(row, "key", why));
+        }
+    };
+    let fields = fields(table, row)?;
+    // What is left to go wrong here is the file with the password: the rest was looked at.
+    let change = camera::patch(&fields, true);
+    Ok(CameraAdd {
+        name: id.name().to_owned(),
+        keys,
+        title: fields.title.clone(),
+        change: change.map_err(|error| table.wrong(row, "password_file", format!("{error:#}")))?,
+    })
+}
+
+/// A key, a file with it, or the fingerprint of somebody who has knocked.
+fn public_key(text: &str, strangers: &[StrangerView]) -> anyhow::Result<String> {
+    if !text.starts_with("SHA256:") {
+        return Ok(camera_add::public_key(text)?.to_string());
+    }
+    let known = strangers
+        .iter()
+        .find(|stranger| stranger.fingerprint == text);
+    match known {
+        Some(stranger) => Ok(stranger.key.to_string()),
+        None => {
+            bail!("nobody with this fingerprint has knocked: moorline camera pending lists who has")
+        }
+    }
+}
+
+fn fields(table: &Table<'_>, row: &Row) -> Result<CameraFields, Wrong> {
+    let text = |column| table.cell(row, column).map(str::to_owned);
+    let words = |column| -> Vec<String> {
+        let cell = table.cell(row, column).unwrap_or_default();
+        let words = cell.split([' ', ',', ';']).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    };
+    let record = table.cell(row, "record").map(|cell| {
+        let read = Record::from_str(cell, true);
+        read.map_err(|_| table.wrong(row, "record", "write main, sub, off or auto"))
+    });
+    let allow_basic = table.cell(row, "allow_basic").map(|cell| match cell {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(table.wrong(row, "allow_basic", "write true or false")),
+    });
+    if let Some(cell) = table.cell(row, "keep")
+        && camera::keep_days(cell).is_err()
+    {
+        return Err(table.wrong(row, "keep", "write 1d to 999d, or 0d for ever"));
+    }
+    let (login, password_file) = (text("login"), text("password_file"));
+    let alone = match (&login, &password_file) {
+        (Some(_), None) => Some(("password_file", "a login needs a file with its password")),
+        (None, Some(_)) => Some(("login", "a password needs a login")),
+        _ => None,
+    };
+    if let Some((column, why)) = alone {
+        return Err(table.wrong(row, column, why));
+    }
+    Ok(CameraFields {
+        title: text("title"),
+        site: text("site"),
+        timezone: text("timezone"),
+        rtsp: text("rtsp"),
+        path: text("path"),
+        sub_path: text("sub_path"),
+        login,
+        password_file: password_file.map(Into::into),
+        allow_basic: allow_basic.transpose()?,
+        record: record.transpose()?,
+        keep: text("keep"),
+        forward: words("forward"),
+        allow_from: words("allow_from"),
+    })
+}
+
+/// What the server found, at its line and in its column.
+fn placed(table: &Table<'_>, problem: &RowProblem) -> Option<Wrong> {
+    let row = table.rows.get(problem.row)?;
+    let column = problem.field.as_deref().and_then(|field| {
+        let named = COLUMNS.iter().find(|(_, fields)| fields.contains(&field));
+        named.map(|(column, _)| *column)
+    });
+    let hint = problem.hint.clone();
+    let Some(column) = column else {
+        let why = [Some(problem.title.clone()), hint].into_iter().flatten();
+        return Some(Wrong {
+            line: row.line,
+            cell: None,
+            why: why.collect::<Vec<_>>().join(": "),
+        });
+    };
+    // The cell is shown, and so is not said again.
+    let why = match hint {
+        Some(hint) if problem.title.ends_with(" is not right") => hint,
+        Some(hint) => format!("{}: {hint}", problem.title),
+        None => problem.title.clone(),
+    };
+    Some(table.wrong(row, column, why))
+}
+
+/// All that is wrong, line by line.
+fn told(file: &str, all: usize, wrong: &[Wrong]) -> anyhow::Error {
+    let mut text = format!(
+        "nothing was added: {} of {} wrong",
+        wrong.len(),
+        match all {
+            1 => "1 row is".to_owned(),
+            all => format!("{all} rows are"),
+        }
+    );
+    for Wrong { line, cell, why } in wrong.iter().take(TOLD) {
+        let _ = match cell {
+            Some((column, value)) => {
+                let value: String = value.chars().take(SHOWN).collect();
+                let value = Untrusted::new(value).to_string();
+                write!(text, "\n{file}:{line}: {column} = {value:?}: {why}")
+            }
+            None => write!(text, "\n{file}:{line}: {why}"),
+        };
+    }
+    if let Some(more @ 1..) = wrong.len().checked_sub(TOLD) {
+        let _ = write!(text, "\n… and {more} more");
+    }
+    Hinted::new(text, "correct the file; --dry-run looks and adds nothing").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+
+    fn looked(text: &str) -> Result<Vec<CameraAdd>, String> {
+        let rows = csv::rows(text).unwrap();
+        let table = table("cameras.csv", &rows).map_err(|error| told_whole(&error))?;
+        let found = cameras(&table, &[]);
+        found
+            .map(|(_, cameras)| cameras)
+            .map_err(|wrong| told_whole(&told("cameras.csv", table.rows.len(), &wrong)))
+    }
+
+    fn told_whole(error: &anyhow::Error) -> String {
+        moorline_base::error::report(error.as_ref())
+    }
+
+    #[test]
+    fn the_columns_are_what_camera_add_takes() {
+        let text = format!(
+            "Name;Title;key;keep;record;allow-from\nyard;Yard, behind;{KEY};7d;sub;192.0.2.0/24 2001:db8::/32\n"
+        );
+        let found = looked(&text).unwrap_or_else(|told| panic!("{told}"));
+        let [yard] = found.as_slice() else {
+            panic!("one camera")
+        };
+        assert_eq!(
+            (yard.name.as_str(), yard.keys.as_slice()),
+            ("yard", &[KEY.to_owned()][..])
+        );
+        assert_eq!(yard.title.as_deref(), Some("Yard, behind"));
+        assert_eq!(yard.change.keep_days, Some(7));
+        let networks = yard.change.allow_from.as_deref().unwrap();
+        assert_eq!(networks, ["192.0.2.0/24", "2001:db8::/32"]);
+        assert_eq!(yard.change.site, None, "what is empty is left out");
+    }
+
+    #[test]
+    fn p11_every_wrong_row_is_told_with_line_column_value_and_cure() {
+        let text = format!(
+            "name,key,rtsp,record,keep,login\n\
+             yard,{KEY},,,,\n\
+             Hall,,rtsp://192.168.1.5/,,,\n\
+             yard,,rtsp://192.168.1.5/,,,\n\
+             door,,,,,\n\
+             roof,ssh-dss AAAA,,,,\n\
+             gate,SHA256:abc,,,,\n\
+             shed,,rtsp://192.168.1.5/,all,,\n\
+             barn,,rtsp://192.168.1.5/,,14,\n\
+             well,,rtsp://192.168.1.5/,,,root\n\
+             acme/pond,,rtsp://192.168.1.5/,,,\n\
+             cow,,rtsp://192.168.1.5/,,,,moo\n"
+        );
+        let told = looked(&text).err().unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "nothing was added: 10 of 11 rows are wrong");
+        for (at, (line, part)) in [
+            (3, "name = \"Hall\": "),
+            (4, "name = \"yard\": line 2 has it already"),
+            (5, "key = \"\": give its public key"),
+            (6, "key = \"ssh-dss AAAA\": "),
+            (7, "key = \"SHA256:abc\": nobody with this fingerprint"),
+            (8, "record = \"all\": write main, sub, off or auto"),
+            (9, "keep = \"14\": write 1d to 999d"),
+            (10, "password_file = \"\": a login needs a file"),
+            (
+                11,
+                "name = \"acme/pond\": the cameras before it are another",
+            ),
+            (12, "7 cells, and the header names 6"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let wanted = format!("cameras.csv:{line}: {part}");
+            assert!(lines[at + 1].starts_with(&wanted), "{wanted}\n{told}");
+        }
+        assert!(lines[11].starts_with("hint: "), "{told}");
+    }
+
+    #[test]
+    fn a_header_that_is_wrong_is_told_with_the_right_one() {
+        for (text, part) in [
+            ("nmae,key\nyard,x\n", "did you mean \"name\"?"),
+            ("name,colour\nyard,x\n", "there are name, title"),
+            ("name,password\nyard,x\n", "password_file"),
+            ("name,name\nyard,x\n", "the column name is there twice"),
+            ("title,key\nYard,x\n", "there is no column name"),
+            ("name,key\n", "has no cameras"),
+            ("", "cameras.csv is empty"),
+        ] {
+            let told = looked(text).err().unwrap();
+            assert!(told.contains(part), "{part}\n{told}");
+            assert!(told.contains("hint: "), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_refuses_is_told_at_its_cell() {
+        let rows = csv::rows("name,timezone,rtsp\nhall,Mars,rtsp://x/\nyard,,rtsp://x/\n").unwrap();
+        let table = table("cameras.csv", &rows).unwrap();
+        let problem = |row, title: &str, field: &str, hint: &str| RowProblem {
+            row,
+            title: title.to_owned(),
+            field: Some(field.to_owned()),
+            hint: Some(hint.to_owned()),
+        };
+        let problems = [
+            problem(0, "timezone = \"Mars\" is not right", "timezone", "use UTC"),
+            problem(
+                1,
+                "camera home/yard exists already",
+                "name",
+                "choose another name",
+            ),
+        ];
+        let wrong: Vec<_> = problems
+            .iter()
+            .filter_map(|one| placed(&table, one))
+            .collect();
+        let told = told_whole(&told("cameras.csv", 2, &wrong));
+        for line in [
+            "cameras.csv:2: timezone = \"Mars\": use UTC",
+            "cameras.csv:3: name = \"yard\": camera home/yard exists already: choose another name",
+        ] {
+            assert!(told.lines().any(|one| one == line), "{line}\n{told}");
+        }
+    }
+
+    #[test]
+    fn p10_a_login_in_a_url_is_not_repeated() {
+        let rows = csv::rows("name,rtsp\nhall,rtsp://admin:hunter2@192.168.1.5/\n").unwrap();
+        let table = table("cameras.csv", &rows).unwrap();
+        let wrong = table.wrong(&table.rows[0], "rtsp", "leave the login out");
+        let told = told_whole(&told("cameras.csv", 1, &[wrong]));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}

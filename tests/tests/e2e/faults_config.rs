@@ -1,6 +1,8 @@
 //! A configuration that is wrong: every mistake at once, each with file, line, field and what would be right; nothing starts.
 
-use crate::faults_rig::{command, said};
+use moorline_simcam::Key;
+
+use crate::faults_rig::{SHORT, Server, command, said};
 
 async fn check(text: &str) -> String {
     let place = moorline_testkit::temp_dir().unwrap();
@@ -73,4 +75,39 @@ async fn a_port_in_use_leaves_no_directory_in_the_way_of_a_restore() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains(&taken), "{}", said(&output));
     assert!(!data.exists(), "something was made nevertheless");
+}
+
+#[tokio::test]
+async fn a_host_that_was_guessed_is_told_with_the_lines_to_type() {
+    let server = Server::start(SHORT).await;
+    let key = || Key::generate().unwrap().public_line();
+    let key_line = key();
+    let set = ["camera", "add", "gate", "--key", &key_line];
+    let told = said(&server.command(&set).await);
+    assert!(told.contains("gate@localhost"), "{told}");
+    assert!(!told.contains("guessed"), "it was set: {told}");
+    let data = server.data().to_owned();
+    let _place = server.stop_and_keep().await;
+
+    // Nobody has set it for a command without a server.
+    let key_line = key();
+    let guessed = ["camera", "add", "yard", "--key", &key_line];
+    let output = command(&data, None, &guessed).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    for part in ["was guessed: server.public_host is not set", "hint: "] {
+        assert!(told.contains(part), "{told}");
+    }
+    let key_line = key();
+    let guessed = [
+        "--output", "json", "camera", "add", "shed", "--key", &key_line,
+    ];
+    let output = command(&data, None, &guessed).await;
+    let added: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(added["host_guessed"], true, "{added}");
+    let lan = ["camera", "add", "hall", "--rtsp", "rtsp://127.0.0.1:9/"];
+    let told = said(&command(&data, None, &lan).await);
+    assert!(
+        !told.contains("guessed"),
+        "there is nothing to type: {told}"
+    );
 }

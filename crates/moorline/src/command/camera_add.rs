@@ -35,6 +35,9 @@ pub struct Added {
     ssh: Option<Ssh>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     known_hosts: Vec<String>,
+    /// Nobody set the host: cameras elsewhere may not reach it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    host_guessed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<String>,
     rtsp_url: String,
@@ -139,7 +142,20 @@ pub async fn add(
     };
     let server: ServerView = client.get("/server").await?;
     let added = answer(id, view, server, written, is_lan);
-    output::print(format, &added, || text(&added, client.typed()))
+    output::print(format, &added, || text(&added, client.typed()))?;
+    if let Some(guess) = guess(&added) {
+        output::say(&guess);
+    }
+    Ok(())
+}
+
+/// That the lines to type lead to a host that nobody chose.
+fn guess(added: &Added) -> Option<String> {
+    let host = &added.ssh.as_ref().filter(|_| added.host_guessed)?.host;
+    Some(format!(
+        "note: {host} in these lines was guessed: server.public_host is not set\n\
+         hint: type the name that cameras reach from where they hang instead; set server.public_host to it (moorline.toml, or serve --public-host), and later lines have it"
+    ))
 }
 
 async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
@@ -208,6 +224,7 @@ fn answer(
         .map_or(KEY_ON_CAMERA.to_owned(), |path| path.display().to_string());
     Added {
         command: ssh.as_ref().map(|ssh| command(ssh, &key)),
+        host_guessed: server.public_host_guessed && !is_lan,
         known_hosts: if is_lan {
             Vec::new()
         } else {

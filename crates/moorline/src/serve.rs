@@ -51,14 +51,14 @@ use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::agents::shelf::Shelf;
-use crate::args::{ConfigRole, Global, Listen};
+use crate::args::{Global, Listen};
 use crate::client::socket_path;
 use crate::settings::{self, Settings};
 use doctor::{Facts, Running};
 use engine::Engine;
 use parts::Parts;
 use place::{Addresses, in_url};
-use reload::Reload;
+use reload::{BucketKey, Reload};
 use site::Sources;
 use tasks::Tasks;
 
@@ -289,7 +289,8 @@ impl Server {
             host,
             certificate: home.certificate,
             log,
-            in_force: ConfigRole::Serve.effective(&settings),
+            bucket_key: BucketKey::read(&settings)?,
+            in_force: settings,
         };
         Ok(Self {
             ready,

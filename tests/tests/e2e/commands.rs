@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use moorline_base::files::{Access, write_atomic};
 use moorline_testkit::child::Signal;
 use moorline_testkit::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Moorline, SOON, assert_in_order, exported, simulated};
+use crate::support::{Moorline, SOON, Setup, assert_in_order, exported, simulated};
 
 /// Files that hold pictures.
 fn media(directory: &Path) -> Vec<String> {
@@ -126,6 +127,40 @@ async fn the_log_level_changes_while_the_server_runs_and_a_reload_names_what_it_
         .unwrap();
     assert!(told.contains("archive.keep_days"), "{told}");
     assert!(!told.contains("server.log"), "{told}");
+}
+
+/// P10: a secret in a file of its own is compared, never shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_names_the_secrets_that_changed() {
+    let place = moorline_testkit::temp_dir().unwrap();
+    let file = place.path().join("smtp-password");
+    let put = |secret: &str| {
+        write_atomic(&file, secret.as_bytes(), Access::Private).unwrap();
+    };
+    put("hunter2\n");
+    let mut moorline = Moorline::with(Setup {
+        sections: format!("[alert]\nsmtp_password_file = {file:?}\n"),
+        ..Setup::default()
+    })
+    .await;
+    let child = moorline.child();
+    child.signal(Signal::HUP);
+    let unchanged = child.wait_for_line("files were read again", SOON).await;
+    unchanged.unwrap();
+    let mark = child.mark();
+    put("hunter3\n");
+    child.signal(Signal::HUP);
+    let told = child
+        .wait_for_after(mark, "what waits", SOON, |line| {
+            line.contains("take effect at a restart")
+                .then(|| line.to_owned())
+        })
+        .await
+        .unwrap();
+    assert!(told.contains("alert.smtp_password"), "{told}");
+    let log = moorline.stop_and_tell().await;
+    assert_eq!(log.matches("take effect at a restart").count(), 1, "{log}");
+    assert!(!log.contains("hunter"), "{log}");
 }
 
 async fn asked(admin: SocketAddr, path: &str) -> String {

@@ -51,6 +51,8 @@ pub trait Section: Default {
     fn read(source: &mut Source) -> Self;
     /// Name and value of each field as it would stand in the file, secrets masked.
     fn show(&self) -> Vec<(&'static str, String)>;
+    /// The names of the fields that another value differs in; secrets are compared, not shown.
+    fn differing(&self, other: &Self) -> Vec<&'static str>;
 }
 
 /// The whole configuration as a struct of sections. Made by [`config_root!`](crate::config_root).
@@ -61,6 +63,8 @@ pub trait Settings: Default {
     fn read(source: &mut Source) -> Self;
     /// Section name and fields, as [`Section::show`].
     fn show(&self) -> Vec<(&'static str, Vec<(&'static str, String)>)>;
+    /// Section and field of what another value differs in, as [`Section::differing`].
+    fn differing(&self, other: &Self) -> Vec<(&'static str, &'static str)>;
 }
 
 /// Describes one `[section]`: `field: Type = default`, each with its documentation, which goes into the reference page too.
@@ -106,6 +110,12 @@ macro_rules! config_section {
             fn show(&self) -> Vec<(&'static str, String)> {
                 vec![$((stringify!($field), $crate::config::FieldType::show(&self.$field)),)*]
             }
+
+            fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let fields = [$((stringify!($field), self.$field == other.$field),)*];
+                let differing = fields.into_iter().filter(|(_, same)| !same);
+                differing.map(|(field, _)| field).collect()
+            }
         }
     };
 }
@@ -139,6 +149,16 @@ macro_rules! config_root {
                     <$type as $crate::config::Section>::describe().name,
                     $crate::config::Section::show(&self.$section),
                 ),)*]
+            }
+
+            fn differing(&self, other: &Self) -> Vec<(&'static str, &'static str)> {
+                let mut differing = Vec::new();
+                $(
+                    let section = <$type as $crate::config::Section>::describe().name;
+                    let fields = $crate::config::Section::differing(&self.$section, &other.$section);
+                    differing.extend(fields.into_iter().map(|field| (section, field)));
+                )*
+                differing
             }
         }
     };

@@ -24,7 +24,8 @@ pub enum ConfigRole {
 }
 
 impl ConfigRole {
-    fn sections(self) -> &'static [&'static str] {
+    /// The sections that it reads.
+    pub fn sections(self) -> &'static [&'static str] {
         match self {
             Self::Serve => &[
                 "server", "tunnel", "uplink", "rtsp", "archive", "s3", "alert",

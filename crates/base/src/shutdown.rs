@@ -4,7 +4,8 @@
 //! what was still running. Does not own: the exit of the process; the binary returns from `main` when told.
 //!
 //! ```text
-//! SIGTERM, SIGINT  first: Stop::Drain ─▶ phase 1 (stop accepting) ─▶ phase 2 (drain) ─▶ … ─▶ report
+//! SIGTERM, SIGINT  during the start: what was begun is dropped, the process ends
+//!                  first: Stop::Drain ─▶ phase 1 (stop accepting) ─▶ phase 2 (drain) ─▶ … ─▶ report
 //!                  later: Stop::Abort ─▶ what still runs is aborted at once
 //! SIGHUP           Stop::Reload, as often as it comes, also while draining
 //! ```
@@ -73,6 +74,16 @@ impl Signals {
             _ = self.interrupt.recv() => self.stop(),
             _ = self.hangup.recv() => Stop::Reload,
         }
+    }
+
+    /// Waits for the first SIGTERM or SIGINT, for what may be dropped at any moment: a start. A SIGHUP meanwhile is kept for [`Signals::next`].
+    /// Cancel-safe.
+    pub async fn stopped(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        self.asked = true;
     }
 
     fn stop(&mut self) -> Stop {

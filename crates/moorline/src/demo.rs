@@ -55,7 +55,10 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
         ..global.clone()
     };
     prepare(&global.data)?;
-    let server = Server::start(&global, &on_loopback(&demo.listen), log).await?;
+    let listen = on_loopback(&demo.listen);
+    let Some(server) = crate::started(&global, &listen, log, &mut signals).await? else {
+        return Ok(());
+    };
     let cameras = start_cameras(&server, demo.dbclient).await;
     let result = match cameras {
         Ok(cameras) => {

@@ -71,7 +71,7 @@ fn configuration() -> String {
 }
 
 fn command_line() -> String {
-    let mut text = "# Command line\n\nEvery command takes `--output json`. Exit codes: 0 done, 1 failed or something is wrong, 2 usage.\n".to_owned();
+    let mut text = "# Command line\n\nEvery command takes `--output json`. Exit codes: 0 done, 1 failed or something is wrong, 2 usage. A signal that stops `serve` gives 0, also before it is up, unless something was not drained in time.\n".to_owned();
     let mut command = Cli::command().term_width(100);
     command.build();
     page(&mut text, &mut command, "moorline");

@@ -37,7 +37,7 @@ use moorline_base::logging::{self, Format, LogHandle};
 use moorline_base::shutdown::Signals;
 use serde_json::json;
 
-use args::{AgentRelease, Cli, Command, Global, Output};
+use args::{AgentRelease, Cli, Command, Global, Listen, Output};
 use client::Client;
 use command::{operate, secret};
 use serve::Server;
@@ -80,10 +80,11 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
     match command {
         Command::Serve(listen) => {
             let log = server_log(&global)?;
-            let signals = Signals::install()?;
-            let server = Server::start(&global, &listen, log).await?;
-            announce(&server, format)?;
-            server.run(signals).await?;
+            let mut signals = Signals::install()?;
+            if let Some(server) = started(&global, &listen, log, &mut signals).await? {
+                announce(&server, format)?;
+                server.run(signals).await?;
+            }
         }
         Command::Demo(demo) => demo::run(&global, demo).await?,
         #[cfg(feature = "kube")]
@@ -160,6 +161,26 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         other => return by_api(other, &global).await,
     }
     Ok(true)
+}
+
+/// Starts a server; nothing if it is told to stop before it is up. In a task of its own, since a start waits for disks, and whatever it does is fit
+/// to be cut off at any moment, as by a power cut.
+async fn started(
+    global: &Global,
+    listen: &Listen,
+    log: LogHandle,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Server>> {
+    let (global, listen) = (global.clone(), listen.clone());
+    let mut starting = tokio::spawn(async move { Server::start(&global, &listen, log).await });
+    tokio::select! {
+        started = &mut starting => Ok(Some(started??)),
+        () = signals.stopped() => {
+            starting.abort();
+            tracing::info!("stopped before the start was done");
+            Ok(None)
+        }
+    }
 }
 
 /// Commands that are clients of the HTTP API.

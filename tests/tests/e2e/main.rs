@@ -52,6 +52,7 @@ mod restart;
 mod retention;
 mod secret_files;
 mod shared_camera;
+mod starting;
 mod steady_players;
 mod strangers;
 mod support;

@@ -1,6 +1,6 @@
 //! Files: written whole or not at all, one process per data directory, and how much room is left.
 //!
-//! Owns: [`write_atomic`] (P3, P11), [`DataDir`] and [`disk_space`]. Does not own: what stands in the files. Everything here blocks: call it at start, or from a
+//! Owns: [`write_atomic`] (P3, P11), [`DataDir`], [`disk_space`] and [`allocate`]. Does not own: what stands in the files. Everything here blocks: call it at start, or from a
 //! blocking task.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -261,6 +261,15 @@ pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
     })
 }
 
+/// Gives a file the blocks for `bytes` from its beginning on, so that writing there cannot fail for want of room; its length stays.
+///
+/// # Errors
+/// The system's: [`io::ErrorKind::StorageFull`], or [`io::ErrorKind::Unsupported`] where the file system cannot.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+    Ok(rustix::fs::fallocate(file, flags, 0, bytes)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,6 +373,19 @@ mod tests {
             )),
             "{error}"
         );
+    }
+
+    #[test]
+    fn blocks_are_given_ahead_and_the_length_stays() {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = tempfile::tempfile().expect("temp file");
+        match allocate(&file, 1 << 20) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            given => given.expect("room"),
+        }
+        let about = file.metadata().expect("open");
+        assert_eq!(about.len(), 0);
+        assert!(about.blocks() * 512 >= 1 << 20, "{} blocks", about.blocks());
     }
 
     #[test]

@@ -161,6 +161,12 @@ impl Database {
                 .acquire_timeout(BUSY)
                 .idle_timeout(None)
                 .max_lifetime(None)
+                // SQLite undoes a transaction by itself when the disk is full. sqlx counts it on, and would refuse every later one: such a
+                // connection is given up for a new one.
+                .before_acquire(|connection, _| {
+                    let is_usable = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(is_usable) })
+                })
         };
         let journal = SqliteJournalMode::Wal;
         let writer = pool(1)

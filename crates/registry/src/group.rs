@@ -4,6 +4,7 @@
 //! Owns: the bounded queue (4,096; full: the caller waits, within its deadline of 5 s) and its one task, which ends when the registry
 //! closes, after what waits was written. An answer goes out after the commit, never before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::{SharedClock, timeout};
@@ -14,6 +15,8 @@ use sqlx::{Row, Sqlite, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::reserve::{Reserve, is_full};
 
 /// All cameras of a large installation at once.
 const QUEUE: usize = 4096;
@@ -59,12 +62,13 @@ pub(crate) struct GroupCommit {
 impl GroupCommit {
     pub(crate) fn start(
         writer: SqlitePool,
+        reserve: Arc<Reserve>,
         clock: SharedClock,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tasks.spawn(run(writer, queue, stop.clone()));
+        tasks.spawn(run(writer, reserve, queue, stop.clone()));
         Self { jobs, clock }
     }
 
@@ -88,7 +92,12 @@ impl GroupCommit {
     }
 }
 
-async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+async fn run(
+    writer: SqlitePool,
+    reserve: Arc<Reserve>,
+    mut queue: mpsc::Receiver<Job>,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let count = tokio::select! {
@@ -104,7 +113,7 @@ async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: Cancellat
         }
         // Nobody waits any more for a job that is past its deadline: a claim would only confuse its successor.
         batch.retain(|job| !job.answer.is_closed());
-        let answers = commit(&writer, &batch).await;
+        let answers = commit(&writer, &reserve, &batch).await;
         for (job, answer) in batch.drain(..).zip(answers) {
             // The caller may have gone; the write stands.
             let _ = job.answer.send(answer);
@@ -113,25 +122,34 @@ async fn run(writer: SqlitePool, mut queue: mpsc::Receiver<Job>, stop: Cancellat
 }
 
 /// One answer for each job. When the transaction as a whole fails, nothing was written and all get the same error.
-async fn commit(writer: &SqlitePool, batch: &[Job]) -> Vec<Answer> {
-    let together = async {
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut answers = Vec::with_capacity(batch.len());
-        for job in batch {
-            // A statement that fails is undone alone; its neighbours stand.
-            answers.push(
-                one(&mut transaction, &job.write)
-                    .await
-                    .map_err(|error| error.to_string()),
-            );
+async fn commit(writer: &SqlitePool, reserve: &Arc<Reserve>, batch: &[Job]) -> Vec<Answer> {
+    let mut committed = together(writer, batch).await;
+    if committed.as_ref().is_err_and(is_full) {
+        let giving = Arc::clone(reserve);
+        let given = tokio::task::spawn_blocking(move || giving.lend()).await;
+        if given.unwrap_or(false) {
+            committed = together(writer, batch).await;
         }
-        Transaction::<Sqlite>::commit(transaction).await?;
-        Ok::<_, sqlx::Error>(answers)
-    };
-    match together.await {
+    }
+    match committed {
         Ok(answers) => answers,
         Err(error) => vec![Err(error.to_string()); batch.len()],
     }
+}
+
+async fn together(writer: &SqlitePool, batch: &[Job]) -> Result<Vec<Answer>, sqlx::Error> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let mut answers = Vec::with_capacity(batch.len());
+    for job in batch {
+        // A statement that fails is undone alone; its neighbours stand.
+        answers.push(
+            one(&mut transaction, &job.write)
+                .await
+                .map_err(|error| error.to_string()),
+        );
+    }
+    Transaction::<Sqlite>::commit(transaction).await?;
+    Ok(answers)
 }
 
 async fn one(

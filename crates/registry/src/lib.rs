@@ -18,6 +18,7 @@
 //! - A write that was begun is finished even when its caller is gone, so that memory and file never part.
 //! - In PostgreSQL other processes change the same rows: what they changed is read within a quarter of a second, and while the database is away
 //!   who is known stays known.
+//! - On a disk that somebody else fills claims go on: the registry has room ahead (`reserve`).
 //! - A damaged file, one from a newer version, or a missing key is an error that names the file and the cure; the file is left as it is.
 //!
 //! Rules kept: S2 (keys are unique), S11 (sign-in: pool, queue, throttle, equal cost), S12 (stream passwords), S13 (tokens stored hashed),
@@ -49,6 +50,7 @@ mod people_store;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod registry;
+mod reserve;
 mod rounds;
 mod sessions;
 mod sqlite_people;
@@ -68,6 +70,7 @@ pub use memories::MemoryBook;
 #[cfg(feature = "postgres")]
 pub use postgres::{PeopleRegistry, PostgresConfig, PostgresTls};
 pub use registry::Registry;
+pub use reserve::Reserved;
 pub use sessions::SessionBook;
 pub use used_classes::UsedBook;
 pub use users::UserBook;

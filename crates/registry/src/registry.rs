@@ -21,6 +21,7 @@ use crate::error::{OpenError, failed};
 use crate::group::GroupCommit;
 use crate::memories::MemoryBook;
 use crate::people_store::{PeopleStore as _, Rows};
+use crate::reserve::{Reserve, Reserved, free_pages};
 use crate::sessions::SessionBook;
 use crate::sqlite_people::SqlitePeople;
 use crate::used_classes::UsedBook;
@@ -32,6 +33,7 @@ use crate::users::UserBook;
 pub struct Registry {
     database: Database,
     key_file: PathBuf,
+    reserve: Arc<Reserve>,
     cameras: Arc<Cameras>,
     used: UsedBook,
     claims: Arc<ClaimBook>,
@@ -77,6 +79,8 @@ impl Registry {
             Database::create(path, &envelope.id(), history).await?;
             tracing::info!(path = %path.display(), "made a new camera registry");
         }
+        let reserve = Reserve::of(path);
+        reserve.make_way();
         let database = Database::open(path, history).await?;
         let sql = |error: sqlx::Error| OpenError::sql("read", path, &error);
         let key_id: String = sqlx::query("SELECT value FROM meta WHERE name = 'key_id'")
@@ -92,7 +96,16 @@ impl Registry {
         }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let group = GroupCommit::start(database.writer.clone(), clock.clone(), &stop, &tasks);
+        reserve.hold();
+        free_pages(&database.writer).await;
+        tasks.spawn(Arc::clone(&reserve).run(clock.clone(), stop.clone()));
+        let group = GroupCommit::start(
+            database.writer.clone(),
+            Arc::clone(&reserve),
+            clock.clone(),
+            &stop,
+            &tasks,
+        );
         let used = UsedBook::load(&database).await?;
         let cameras =
             Arc::new(Cameras::load(&database, Arc::clone(&envelope), used.clone()).await?);
@@ -108,6 +121,7 @@ impl Registry {
         Ok(Self {
             database,
             key_file: key_file.into(),
+            reserve,
             cameras,
             used,
             claims: Arc::new(ClaimBook::new(group.clone())),
@@ -167,6 +181,11 @@ impl Registry {
     /// The key file.
     pub fn key_file(&self) -> &Path {
         &self.key_file
+    }
+
+    /// What it has on a disk that is full. Looks at a file.
+    pub fn reserved(&self) -> Reserved {
+        self.reserve.state()
     }
 
     pub(crate) fn database(&self) -> &Database {

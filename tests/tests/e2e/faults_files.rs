@@ -6,7 +6,7 @@ use moorline_testkit::{child::run, eventually};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tokio::process::Command;
 
-use crate::faults_device::missing;
+use crate::faults_device::{missing, small};
 use crate::faults_rig::{SHORT, SOON, Server, said, serve};
 
 /// A directory that has recorded a little, with its server stopped.
@@ -128,6 +128,68 @@ impl Drop for SmallDisk {
     }
 }
 
+fn grow(ballast: &Path, bytes: usize) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new();
+    let mut file = file.create(true).append(true).open(ballast)?;
+    file.write_all(&vec![0; bytes])
+}
+
+/// Not a byte is left.
+fn fill(ballast: &Path) {
+    for power in (0..=20).rev() {
+        while grow(ballast, 1 << power).is_ok() {}
+    }
+}
+
+/// A claim is durable before a tunnel serves (P1): who cannot write it lets nobody in, and nobody sees anything.
+#[tokio::test]
+async fn p1_a_disk_that_is_full_to_the_last_byte_keeps_no_camera_out_also_at_a_start() {
+    let disk = match SmallDisk::mount(128).await {
+        Ok(disk) => disk,
+        Err(reason) => return moorline_testkit::skip(&reason),
+    };
+    let data = disk.path.join("data");
+    let config = "[archive]\ndisk_percent = 100\ndisk_free = \"4MiB\"\n";
+    let server = Server::start_in(&data, config).await;
+    let key = server.add("yard", &["--record", "off"]).await;
+    let yard = server.call("yard", &key, small(2), &[]);
+    yard.up().await;
+    let ballast = disk.path.join("ballast");
+    let comes_back = async |server: &Server, generation: u64| {
+        fill(&ballast);
+        server.cli(&["camera", "hang-up", "yard"]).await;
+        server
+            .until("yard", "not let in", |camera| {
+                let link = &camera["status"]["link"];
+                (link["state"] == "up" && link["generation"].as_u64()? > generation).then_some(())
+            })
+            .await;
+    };
+    let generation = async |server: &Server| {
+        let link = server.camera("yard").await["status"]["link"].clone();
+        link["generation"].as_u64().unwrap()
+    };
+    comes_back(&server, generation(&server).await).await;
+    server.stop().await;
+
+    fill(&ballast);
+    let server = Server::start_in(&data, config).await;
+    let yard = server.call("yard", &key, small(2), &[]);
+    yard.up().await;
+    comes_back(&server, generation(&server).await).await;
+    let told = said(&server.command(&["doctor"]).await);
+    assert!(told.contains("nothing is held ahead any more"), "{told}");
+    assert!(server.child().tail().contains("lives on its reserve"));
+    std::fs::remove_file(&ballast).unwrap();
+    server.stop().await;
+
+    let server = Server::start_in(&data, config).await;
+    let told = said(&server.command(&["doctor"]).await);
+    assert!(told.contains("held ahead: a full disk"), "{told}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_full_disk_pauses_recording_and_room_resumes_it() {
     let disk = match SmallDisk::mount(48).await {
@@ -143,13 +205,7 @@ async fn a_full_disk_pauses_recording_and_room_resumes_it() {
     // Somebody else fills the disk, but for some pages.
     let ballast = disk.path.join("ballast");
     eventually("the disk does not fill up", SOON, || async {
-        use std::io::Write as _;
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&ballast)
-            .unwrap();
-        file.write_all(&[0; 1 << 16]).is_err().then_some(())
+        grow(&ballast, 1 << 16).err().map(drop)
     })
     .await;
     server

@@ -74,6 +74,7 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     ];
     findings.extend(machine::open_files(operator));
     findings.extend(machine::disks(operator));
+    findings.extend(machine::reserve(operator.registry.reserved()));
     findings.extend(peers(operator));
     findings.extend(clock(operator.swept.doubt(), operator_now(operator)));
     findings.extend(store(operator).await);

@@ -7,6 +7,7 @@ use std::path::Path;
 use moorline_base::files::{DiskSpace, disk_space};
 use moorline_base::net::OpenFiles;
 use moorline_core::port::CameraDirectory as _;
+use moorline_registry::Reserved;
 use moorline_web::api::DoctorFinding;
 
 use super::super::operations::Operator;
@@ -64,6 +65,20 @@ pub(super) fn disks(operator: &Operator) -> Vec<DoctorFinding> {
         found.push(room("disk of the spool", &spool, space, free / 2));
     }
     found
+}
+
+/// What the registry lives on when its disk is full.
+pub(super) fn reserve(reserved: Reserved) -> Option<DoctorFinding> {
+    const CHECK: &str = "room for the registry";
+    match reserved {
+        Reserved::Whole => Some(ok(CHECK, "held ahead: a full disk keeps no camera out")),
+        Reserved::Gone => Some(problem(
+            CHECK,
+            "its disk is full or nearly, and nothing is held ahead any more: cameras may not be let in",
+            "make room on the disk of the data directory: from 48 MiB on the reserve is there again within a minute",
+        )),
+        Reserved::Unsupported => None,
+    }
 }
 
 /// Whether both lie on one file system; of one that cannot be looked at nobody knows.

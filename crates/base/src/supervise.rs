@@ -30,6 +30,13 @@ pub trait Reason: Display + Send + 'static {
     fn reason(&self) -> &'static str;
 }
 
+/// Of an attempt that can only panic.
+impl Reason for std::convert::Infallible {
+    fn reason(&self) -> &'static str {
+        match *self {}
+    }
+}
+
 /// What follows an attempt that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {

@@ -35,6 +35,9 @@ impl Offline {
     pub async fn open(data: &Path, config: Option<&Path>) -> anyhow::Result<Self> {
         let settings = Arc::new(settings::load(data, config)?);
         let parts = Parts::open(data, &settings).await?;
+        if let Some(directory) = &parts.store.directory {
+            parts.usage.look(directory).await;
+        }
         let keys = HostKeys::load_or_create(data)?;
         let addresses = place::Addresses::of(&Listen::default(), &settings.server)?;
         let (host, host_guessed) =

@@ -20,6 +20,7 @@ use super::shelf::{Name, Shelf};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The roll-out.
+#[derive(Clone)]
 pub struct Rollout {
     pub shelf: Arc<Shelf>,
     pub cameras: Arc<dyn CameraDirectory>,

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use moorline_base::CancellationToken;
 use moorline_base::clock::SharedClock;
-use moorline_base::files::{Access, disk_space, write_atomic};
+use moorline_base::files::{Access, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_core::alarm::{Alarm, AlarmKind};
 use moorline_core::camera::Camera;
@@ -92,8 +92,7 @@ impl Operator {
 #[async_trait]
 impl Operations for Operator {
     fn disk(&self) -> Option<DiskView> {
-        let directory = self.store.directory.as_ref()?;
-        let space = disk_space(directory.path()).ok()?;
+        let space = self.usage.space()?;
         let archive = &self.settings.archive;
         let used = self.usage.bytes();
         let share = space.total / 100 * u64::from(archive.disk_percent);

@@ -38,6 +38,7 @@ pub fn base64(key: &PublicKey) -> String {
 }
 
 /// Tells agents.
+#[derive(Clone)]
 pub struct Pins {
     pub cameras: Arc<dyn CameraDirectory>,
     pub statuses: Arc<dyn Statuses>,

@@ -20,6 +20,7 @@ use moorline_core::status::CameraStatus;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Fills in records.
+#[derive(Clone)]
 pub struct Sources {
     pub cameras: Arc<dyn CameraDirectory>,
     pub admin: Arc<dyn CameraAdmin>,

@@ -1,15 +1,20 @@
 //! What runs, and in which phase of the stop it ends (P8): doors first, then cameras, then what waits for the store.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::admin::{self, Readiness};
+use moorline_base::clock::SharedClock;
 use moorline_base::shutdown::{Drain, Phase};
+use moorline_base::supervise::{Next, Supervisor};
+use moorline_base::{Backoff, CancellationToken};
 use moorline_proxy::FrontDoor;
 use moorline_web::Site;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
+use super::daily::{Look, Tell};
 use super::engine::{Engine, stop_budget};
 use super::metrics::Metrics;
 use super::parts::Parts;
@@ -100,9 +105,11 @@ impl<'a> Tasks<'a> {
     /// What makes room, measures and verifies, and what says that the server lives.
     pub(super) fn keep_the_store(&self, engine: &Engine) {
         let (parts, clock) = (self.parts, &self.parts.clock);
-        let (sweeper, stop) = (parts.sweeper(self.settings), self.doors.token());
-        self.doors
-            .spawn("retention", async move { sweeper.run(&stop).await });
+        let sweeper = Arc::new(parts.sweeper(self.settings));
+        self.again("retention", move |stop| {
+            let sweeper = Arc::clone(&sweeper);
+            async move { sweeper.run(&stop).await }
+        });
         let probing = parts.store.clone().probe_until_answered(
             parts.registry.used_classes(),
             Arc::clone(clock),
@@ -110,36 +117,51 @@ impl<'a> Tasks<'a> {
         );
         self.doors.spawn("store probe", probing);
         if let Some(directory) = parts.store.directory.clone() {
-            let usage = parts.usage.clone();
-            let stop = self.doors.token();
-            let measuring = usage.watch(Arc::new(directory), Arc::clone(clock), stop);
-            self.doors.spawn("usage", measuring);
+            let (usage, time, disk) = (parts.usage.clone(), Arc::clone(clock), directory.clone());
+            self.again("room", move |stop| {
+                let disk = disk.clone();
+                let look = move || {
+                    let disk = disk.clone();
+                    async move { disk.space().await }
+                };
+                usage.clone().watch_space(look, Arc::clone(&time), stop)
+            });
+            let (usage, time) = (parts.usage.clone(), Arc::clone(clock));
+            self.again("usage", move |stop| {
+                let store = Arc::new(directory.clone());
+                usage.clone().watch(store, Arc::clone(&time), stop)
+            });
         }
         if let Some(heartbeat) = engine.heartbeat.clone() {
-            let stop = self.doors.token();
-            self.doors
-                .spawn("heartbeat", async move { heartbeat.run(stop).await });
+            self.again("heartbeat", move |stop| {
+                let heartbeat = heartbeat.clone();
+                async move { heartbeat.run(stop).await }
+            });
         }
         self.look_at_the_store_daily(engine);
     }
 
     fn look_at_the_store_daily(&self, engine: &Engine) {
         let (looking, raising) = (self.site.clone(), Arc::clone(&engine.monitor));
-        let daily = self.parts.daily.clone().run(
-            self.parts.registry.cameras(),
-            Arc::new(move |camera, range| {
-                let site = looking.clone();
-                Box::pin(async move {
-                    let found =
-                        moorline_web::route::verified(&site, &camera, None, range, false).await;
-                    found.map_err(|problem| problem.title().to_owned())
-                })
-            }),
-            Arc::new(move |alarm| raising.raise(alarm)),
-            Arc::clone(&self.parts.clock),
-            self.doors.token(),
-        );
-        self.doors.spawn("daily look at the store", daily);
+        let look: Look = Arc::new(move |camera, range| {
+            let site = looking.clone();
+            Box::pin(async move {
+                let found = moorline_web::route::verified(&site, &camera, None, range, false).await;
+                found.map_err(|problem| problem.title().to_owned())
+            })
+        });
+        let tell: Tell = Arc::new(move |alarm| raising.raise(alarm));
+        let (daily, clock) = (self.parts.daily.clone(), Arc::clone(&self.parts.clock));
+        let cameras = self.parts.registry.cameras();
+        self.again("daily look at the store", move |stop| {
+            daily.clone().run(
+                Arc::clone(&cameras) as _,
+                Arc::clone(&look),
+                Arc::clone(&tell),
+                Arc::clone(&clock),
+                stop,
+            )
+        });
     }
 
     /// What is told to cameras' agents and learnt from them.
@@ -151,7 +173,7 @@ impl<'a> Tasks<'a> {
             statuses: Arc::clone(&engine.monitor) as _,
             clock: Arc::clone(clock),
         };
-        self.doors.spawn("sources", filling.run(self.doors.token()));
+        self.again("sources", move |stop| filling.clone().run(stop));
         let rollout = Rollout {
             shelf,
             cameras: registry.cameras(),
@@ -160,8 +182,7 @@ impl<'a> Tasks<'a> {
             notifier: Arc::clone(&engine.notifier),
             clock: Arc::clone(clock),
         };
-        self.doors
-            .spawn("roll-out", rollout.run(self.doors.token()));
+        self.again("roll-out", move |stop| rollout.clone().run(stop));
         let moving = uplinks::Uplinks {
             cameras: registry.cameras(),
             admin: registry.cameras(),
@@ -169,8 +190,20 @@ impl<'a> Tasks<'a> {
             clock: Arc::clone(clock),
             rule: uplinks::rule(&self.settings.uplink),
         };
-        self.doors.spawn("uplinks", moving.run(self.doors.token()));
-        self.doors.spawn("host keys", pins.run(self.doors.token()));
+        self.again("uplinks", move |stop| moving.clone().run(stop));
+        self.again("host keys", move |stop| pins.clone().run(stop));
+    }
+
+    /// Runs a task until the doors close. One that panics is told and begins again: a server without retention fills its disk and looks well.
+    fn again<F>(
+        &self,
+        name: &'static str,
+        task: impl FnMut(CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (clock, stop) = (Arc::clone(&self.parts.clock), self.doors.token());
+        self.doors.spawn(name, again(name, clock, stop, task));
     }
 
     /// The monitor drains its cameras and ends; the uploader outlives the recorders.
@@ -217,5 +250,53 @@ impl<'a> Tasks<'a> {
         self.uploads.spawn("admin", async move {
             admin::serve(listener, router, clock, stop).await
         });
+    }
+}
+
+async fn again<F>(
+    name: &'static str,
+    clock: SharedClock,
+    stop: CancellationToken,
+    mut task: impl FnMut(CancellationToken) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let supervisor = Supervisor::new(name, clock, Backoff::standard(), stop.clone());
+    let attempt = move || {
+        let running = task(stop.clone());
+        async move {
+            running.await;
+            Ok::<_, Infallible>(Next::Done)
+        }
+    };
+    supervisor.run(attempt).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use moorline_base::SystemClock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_begins_again_until_it_is_told_to_stop() {
+        let (runs, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let counted = Arc::clone(&runs);
+        let task = move |stop: CancellationToken| {
+            let run = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(run >= 2, "as a fault of ours would");
+                stop.cancelled().await;
+            }
+        };
+        let running = again("retention", SystemClock::shared(), stop.clone(), task);
+        let running = tokio::spawn(running);
+        while runs.load(Ordering::SeqCst) < 3 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        stop.cancel();
+        running.await.expect("it ends with the token");
     }
 }

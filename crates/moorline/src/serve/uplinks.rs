@@ -22,6 +22,7 @@ use crate::settings;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Moves records.
+#[derive(Clone)]
 pub struct Uplinks {
     pub cameras: Arc<dyn CameraDirectory>,
     pub admin: Arc<dyn CameraAdmin>,

@@ -34,7 +34,8 @@ pub(super) async fn all(State(site): State<Site>, access: Access) -> Json<Vec<Ca
             .tenant(camera.id.tenant().as_str(), Role::Viewer)
             .is_ok()
     });
-    Json(seen.map(|camera| view(&site, camera)).collect())
+    let days = disk_days(&site);
+    Json(seen.map(|camera| shown(&site, camera, days)).collect())
 }
 
 /// `GET /tenants/{tenant}/cameras`
@@ -44,13 +45,10 @@ pub(super) async fn list(
     Path(tenant): Path<String>,
 ) -> Result<Json<Vec<CameraView>>, Problem> {
     let tenant = access.tenant(&tenant, Role::Viewer)?;
-    Ok(Json(
-        site.cameras
-            .snapshot()
-            .of(&tenant)
-            .map(|camera| view(&site, camera))
-            .collect(),
-    ))
+    let days = disk_days(&site);
+    let set = site.cameras.snapshot();
+    let shown = set.of(&tenant).map(|camera| shown(&site, camera, days));
+    Ok(Json(shown.collect()))
 }
 
 /// `GET …/{camera}`
@@ -365,6 +363,11 @@ fn current(site: &Site, id: &CameraId) -> Result<CameraView, Problem> {
 
 /// A camera as the API shows it.
 pub(super) fn view(site: &Site, camera: &Camera) -> CameraView {
+    shown(site, camera, disk_days(site))
+}
+
+/// The same, where it is known how long the disk holds: all cameras are asked for that, so once for a whole list.
+fn shown(site: &Site, camera: &Camera, disk_days: Option<u32>) -> CameraView {
     let status = site.statuses.get(&camera.id);
     let bytes_per_day = recorded_rate(camera, status.as_ref()).map(|bits| bits / 8 * 86_400);
     let source = |source: &Source| SourceView {
@@ -399,7 +402,7 @@ pub(super) fn view(site: &Site, camera: &Camera) -> CameraView {
         retention: camera.retention,
         enabled: camera.enabled,
         bytes_per_day,
-        disk_days: disk_days(site),
+        disk_days,
         notes: called_from_elsewhere(site, camera)
             .into_iter()
             .chain(notes(camera, status.as_ref()))

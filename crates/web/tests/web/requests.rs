@@ -1,5 +1,6 @@
 //! Requests that are wrong get an answer that helps (promise P11), and what is right is carried out.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -548,6 +549,19 @@ async fn a_verify_tells_of_what_was_durable_and_is_nowhere() {
         (one.as_millis() - ago(seconds).as_millis()).abs() < 30_000
     };
     assert!(near(at("from"), 1_000) && near(at("to"), 260), "{finding}");
+}
+
+/// The page asks again and again: what concerns all cameras is looked up once for all of them.
+#[tokio::test]
+async fn a_list_of_cameras_looks_once_at_what_is_the_same_for_all() {
+    let house = scene::house().await;
+    for path in ["/cameras", "/tenants/home/cameras"] {
+        let before = house.operations.disk_asked.load(Ordering::Relaxed);
+        let list = send(&house, "GET", path, None).await.json();
+        assert!(list.as_array().unwrap().len() > 1, "{list}");
+        let asked = house.operations.disk_asked.load(Ordering::Relaxed) - before;
+        assert_eq!(asked, 1, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
+use moorline_base::clock::{self, Clock};
 use moorline_base::files::{DiskSpace, disk_space};
 use moorline_base::net::OpenFiles;
 use moorline_core::port::CameraDirectory as _;
@@ -37,34 +39,51 @@ pub(super) fn enough(files: OpenFiles, cameras: u64) -> DoctorFinding {
     )
 }
 
+/// What a disk gets to say how much room it has.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// The disk with recordings, and the spool's where that is another one.
-pub(super) fn disks(operator: &Operator) -> Vec<DoctorFinding> {
+pub(super) async fn disks(operator: &Operator) -> Vec<DoctorFinding> {
     let free = operator.settings.archive.disk_free.bytes();
     let spool = operator.data.join("spool");
-    let archive = operator.store.directory.as_ref();
-    let Some(archive) = archive.map(|store| store.path().to_owned()) else {
-        return vec![room(
+    let store = operator.store.directory.as_ref();
+    // What lies in the place of a disk that is not mounted says nothing; the store's own line tells.
+    let archive = store.map(|store| (store.path().to_owned(), store.absent().is_none()));
+    let looking = move || match archive {
+        None => vec![room(
             "disk of the spool",
             &spool,
             disk_space(&spool),
             free / 2,
-        )];
+        )],
+        Some((archive, is_there)) => {
+            let mut found = Vec::new();
+            if is_there {
+                found.push(room("disk", &archive, disk_space(&archive), free));
+            }
+            if !same_disk(&archive, &spool) {
+                let space = disk_space(&spool);
+                found.push(room("disk of the spool", &spool, space, free / 2));
+            }
+            found
+        }
     };
-    // What lies in the place of a disk that is not mounted says nothing; the store's own line tells.
-    let mut found = Vec::new();
-    if operator
-        .store
-        .directory
-        .as_ref()
-        .is_none_or(|store| store.absent().is_none())
-    {
-        found.push(room("disk", &archive, disk_space(&archive), free));
+    answered(looking, &*operator.clock).await
+}
+
+/// What blocks on a disk, on a thread of its own: one that hangs holds up no other.
+pub(super) async fn answered(
+    looking: impl FnOnce() -> Vec<DoctorFinding> + Send + 'static,
+    clock: &dyn Clock,
+) -> Vec<DoctorFinding> {
+    match clock::timeout(clock, ANSWER, tokio::task::spawn_blocking(looking)).await {
+        Ok(found) => found.unwrap_or_default(),
+        Err(_) => vec![problem(
+            "disk",
+            "the disk of recordings or of the spool does not answer",
+            "look at the kernel's log (dmesg) and at the disk: recording and reading there wait for it",
+        )],
     }
-    if !same_disk(&archive, &spool) {
-        let space = disk_space(&spool);
-        found.push(room("disk of the spool", &spool, space, free / 2));
-    }
-    found
 }
 
 /// What the registry lives on when its disk is full.

@@ -1,6 +1,7 @@
 //! The site and its server.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -147,6 +148,7 @@ fn place(address: SocketAddr) -> Place {
 pub(crate) struct FakeOperations {
     pub(crate) erased: Mutex<Vec<CameraId>>,
     pub(crate) done: Mutex<Vec<String>>,
+    pub(crate) disk_asked: AtomicUsize,
 }
 
 impl FakeOperations {
@@ -158,6 +160,7 @@ impl FakeOperations {
 #[async_trait]
 impl Operations for FakeOperations {
     fn disk(&self) -> Option<DiskView> {
+        self.disk_asked.fetch_add(1, Ordering::Relaxed);
         Some(DiskView {
             total: 500_000_000_000,
             free: 211_000_000_000,

@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use moorline_core::port::{AuditEntry, AuditEvent, LiveItem, PlayItem, Playback, RecordingsError};
+use moorline_core::segment::ObjectKey;
 use moorline_core::user::Role;
 use moorline_core::{SourceName, Timestamp};
 use serde::Deserialize;
@@ -43,6 +44,9 @@ const MOST_CREDIT: u32 = 64;
 const STALLED: Duration = Duration::from_secs(10);
 /// How often it is checked that the user may still watch.
 const RECHECK: Duration = Duration::from_millis(500);
+
+/// So many damaged recordings in a row, more than an hour of them, are not a minute to be jumped over: the store is at fault.
+const MOST_DAMAGED: u32 = 100;
 
 /// The longest pause between two questions whether more was recorded, in looks: 10 s.
 const LONGEST_PAUSE: u32 = 20;
@@ -179,6 +183,7 @@ pub(super) async fn play(
             let mut recheck = interval(RECHECK);
             let (mut credit, mut edge) = (0, Edge::default());
             let mut pulse = Pulse::default();
+            let mut damaged = 0;
             loop {
                 if credit > 0 && edge.may_look() {
                     reading = reading.begin();
@@ -206,8 +211,15 @@ pub(super) async fn play(
                             }
                             Ok(item) => {
                                 edge = Edge::default();
+                                damaged = 0;
                                 credit -= u32::from(matches!(item, PlayItem::Fragment { .. }));
                                 send_play(&mut socket, item).await
+                            }
+                            // The playback goes on behind it.
+                            Err(RecordingsError::Damaged { key, why }) if damaged < MOST_DAMAGED => {
+                                damaged += 1;
+                                tracing::warn!(%key, why, "a recording cannot be played");
+                                jumped_over(&mut socket, &key).await
                             }
                             Err(error) => return farewell(&mut socket, &error.to_string()).await,
                         };
@@ -309,6 +321,17 @@ async fn send_play(socket: &mut WebSocket, item: PlayItem) -> bool {
         }
         PlayItem::End => true,
     }
+}
+
+/// Says that a recording is left out, and which stretch that is.
+async fn jumped_over(socket: &mut WebSocket, key: &str) -> bool {
+    let Ok(key) = key.parse::<ObjectKey>() else {
+        return true;
+    };
+    let range = key.range();
+    let words = "what was recorded there is damaged or gone";
+    let gap = json!({"from": range.from, "to": range.to, "cause": null, "words": words});
+    say(socket, json!({ "gap": gap })).await
 }
 
 async fn send_init(socket: &mut WebSocket, mime: &str, bytes: &Bytes) -> bool {

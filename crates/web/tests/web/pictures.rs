@@ -142,6 +142,41 @@ async fn recorded_pictures_wait_for_credit_and_a_gap_is_told() {
     assert_eq!(after - walls[1], 241_000, "the pictures behind the gap");
 }
 
+/// The day on which one minute is spoiled is watched all the same; a store that has nothing right any more is told.
+#[tokio::test]
+async fn damaged_recordings_are_jumped_over_with_words_and_an_end_of_them_is_told() {
+    let house = scene::house().await;
+    let stream = format!("play?from={}", house.before(312));
+    let mut socket = open(&house, "vera", &stream).await;
+    house.archive.damaged.store(3, Ordering::Relaxed);
+    want(&mut socket, 2).await;
+    let mut jumped = 0;
+    loop {
+        match told(&mut socket).await {
+            Told::Text(text) if !text["gap"].is_null() => {
+                assert!(text["gap"]["words"].as_str().unwrap().contains("damaged"));
+                assert!(text["gap"]["from"].is_string(), "{text}");
+                jumped += 1;
+            }
+            Told::Text(text) => assert!(text["error"].is_null(), "{text}"),
+            Told::Init(_) => {}
+            Told::Fragment { .. } => break,
+            Told::Over => panic!("it ended"),
+        }
+    }
+    assert_eq!(jumped, 3);
+    house.archive.damaged.store(1_000, Ordering::Relaxed);
+    want(&mut socket, 2).await;
+    let error = loop {
+        match told(&mut socket).await {
+            Told::Text(text) if text["error"].is_string() => break text["error"].clone(),
+            Told::Over => panic!("it ended without a word"),
+            _ => {}
+        }
+    };
+    assert!(error.as_str().unwrap().contains("is damaged"), "{error}");
+}
+
 /// Longer than the looks at whether the user may still watch, which must not begin the read anew.
 #[tokio::test]
 async fn a_store_that_is_far_away_is_waited_for() {

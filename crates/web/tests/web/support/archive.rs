@@ -1,6 +1,7 @@
 //! The archive: stretches of the clip and gaps, as a directory of segments would give them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct FakeArchive {
     tapes: Mutex<BTreeMap<CameraId, Tape>>,
     /// What one read of a playback takes, as from a store that is far away.
     pub(crate) slow: Mutex<Duration>,
+    /// So many recordings in a row are damaged from now on.
+    pub(crate) damaged: Arc<AtomicU32>,
     /// Exports give nothing while it is set.
     pub(crate) held: watch::Sender<bool>,
     /// How many wait for that.
@@ -59,6 +62,7 @@ impl FakeArchive {
             film,
             tapes: Mutex::default(),
             slow: Mutex::default(),
+            damaged: Arc::default(),
             held: watch::Sender::new(false),
             waiting: watch::Sender::new(0),
         }
@@ -170,6 +174,8 @@ impl Recordings for FakeArchive {
         Ok(Box::new(Player {
             film: Arc::clone(&self.film),
             slow: *self.slow.lock().unwrap(),
+            damaged: Arc::clone(&self.damaged),
+            camera: camera.clone(),
             tape,
             take,
             at: Timestamp::from_millis(start),
@@ -198,6 +204,8 @@ impl Recordings for FakeArchive {
 struct Player {
     film: Arc<Film>,
     slow: Duration,
+    damaged: Arc<AtomicU32>,
+    camera: CameraId,
     tape: Tape,
     take: usize,
     at: Timestamp,
@@ -209,6 +217,15 @@ impl Playback for Player {
     async fn next(&mut self) -> Result<PlayItem, RecordingsError> {
         // Dropped meanwhile, it begins anew.
         tokio::time::sleep(self.slow).await;
+        let left = self.damaged.load(Ordering::Relaxed);
+        if let (Some(left), Some(take)) = (left.checked_sub(1), self.tape.takes.get(self.take)) {
+            self.damaged.store(left, Ordering::Relaxed);
+            let segment = segments(&self.camera, 1, take).remove(0);
+            return Err(RecordingsError::Damaged {
+                key: segment.key.to_string(),
+                why: "bytes are spoiled".to_owned(),
+            });
+        }
         let Some(take) = self.tape.takes.get(self.take) else {
             return Ok(PlayItem::End);
         };

@@ -16,7 +16,7 @@ use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::port::{
     ReaderRole, Relays, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec,
 };
-use moorline_core::status::{ArchiveReport, ArchiveState};
+use moorline_core::status::{ArchiveReport, ArchiveState, Waits};
 use moorline_core::{Cause, SourceName, Timestamp};
 use retina::codec::CodecItem;
 
@@ -444,7 +444,8 @@ impl Recorder {
         // What is remembered of a clock that has been set back since is not durable yet.
         let now = self.now();
         let remembered = self.parts.spec.durable_until.filter(|until| *until <= now);
-        let bytes = spool.stock(|stock| stock.bytes_of(lane));
+        let (bytes, sealed) =
+            spool.stock(|stock| (stock.bytes_of(lane), stock.oldest_sealed(&lane.camera)));
         let report = ArchiveReport {
             state: self.state,
             synced_until: self.synced,
@@ -453,6 +454,7 @@ impl Recorder {
             spool_bytes: bytes,
             audio_note: self.audio_note.clone(),
             store_error: spool.store_error(),
+            waits: sealed.map_or(Waits::Nothing, |end| Waits::Store { end }),
         };
         let now = self.clock.monotonic();
         let every = spool.settings.report_every;

@@ -7,7 +7,8 @@
 //! ```
 //! - *Standing still* is `durable until`. A step over an open gap (the archiver writes the piece of each full hour) is no recording and
 //!   does not count as moving. While there is no open gap, pictures must have waited for the store for `alarm_after`, the gaps before them
-//!   not counted: a camera that is back after an hour is not told of before its first segment can be stored.
+//!   not counted: a camera that is back after an hour is not told of before its first segment can be stored. Nor is one that sends a key frame
+//!   every half an hour, while its one segment is being written.
 //! - Cameras of one site are told together: a message waits until no further camera of the site joins it for `site_settle`, at most
 //!   `site_settle_at_most`. A camera without a site waits for nobody.
 //! - A camera that flaps sends at most one alarm and one all-clear within `flap_window`; a stop that is held back is told when the window
@@ -24,11 +25,14 @@ use std::time::Duration;
 
 use moorline_core::alarm::{Alarm, AlarmCamera, AlarmCause, AlarmKind};
 use moorline_core::camera::Record;
+use moorline_core::status::Waits;
 use moorline_core::{Camera, CameraId, TenantId, Timestamp};
 
 use crate::board::Entry;
 use crate::settings::Settings;
 
+/// The longest segment, and some time to seal it: a camera that sends no second key frame.
+const LONGEST: Duration = Duration::from_secs(35 * 60);
 /// Characters of what the store said.
 const DETAIL: usize = 200;
 
@@ -217,7 +221,7 @@ impl Watched {
             }
         }
         let stood = now.saturating_sub(self.moved);
-        let waited = waiting(entry, wall).unwrap_or(stood);
+        let waited = waiting(entry, wall, settings.alarm_after).unwrap_or(stood);
         let still = stood.min(waited) >= settings.alarm_after;
         if still || open.is_some() {
             self.moving_since = None;
@@ -256,7 +260,31 @@ fn detail(entry: &Entry, cause: AlarmCause) -> Option<String> {
 
 /// How long pictures have waited for the store: the time since `durable until` that lies in no gap. `None` while a gap is open, and where
 /// that cannot be known.
-fn waiting(entry: &Entry, wall: Timestamp) -> Option<Duration> {
+fn waiting(entry: &Entry, wall: Timestamp, after: Duration) -> Option<Duration> {
+    let waited = since_durable(entry, wall)?;
+    match entry.status.archive.as_ref().map(|archive| archive.waits) {
+        None | Some(Waits::Unknown) => Some(waited),
+        // A segment that is still being written keeps no store waiting, if it is: up to half an hour from one key frame to the next.
+        Some(Waits::Nothing) if is_writing(entry, wall, after) && waited < LONGEST => {
+            Some(Duration::ZERO)
+        }
+        Some(Waits::Nothing) => Some(waited),
+        // A long one has only waited since it was sealed; of the time before that as much counts as of any other.
+        Some(Waits::Store { end }) => {
+            let since = wall.since(end.min(wall));
+            Some(waited.min(since + after / 2))
+        }
+    }
+}
+
+/// Whether media was synced a moment ago.
+fn is_writing(entry: &Entry, wall: Timestamp, after: Duration) -> bool {
+    let archive = entry.status.archive.as_ref();
+    let synced = archive.and_then(|archive| archive.synced_until);
+    synced.is_some_and(|synced| wall.since(synced.min(wall)) < after)
+}
+
+fn since_durable(entry: &Entry, wall: Timestamp) -> Option<Duration> {
     let durable_until = entry.status.durable_until.filter(|until| *until <= wall)?;
     if entry.status.open_gap().is_some() {
         return None;

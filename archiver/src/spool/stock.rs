@@ -221,6 +221,16 @@ impl Stock {
         Some(first.min().map_or(known, |first| first.min(known)))
     }
 
+    /// The end of the oldest sealed object of a camera, whatever its tier.
+    pub(crate) fn oldest_sealed(&self, camera: &CameraId) -> Option<Timestamp> {
+        let shelves = self.shelves.iter();
+        let of_camera = shelves.filter(|(lane, _)| lane.camera == *camera);
+        let (_, id) = of_camera
+            .filter_map(|(_, shelf)| shelf.items.first())
+            .min()?;
+        self.items.get(id).map(|item| item.key.range().to)
+    }
+
     /// A camera drains: its objects go first, until that many calls with `false`.
     pub(crate) fn hurry(&mut self, lane: &Lane, urgent: bool) {
         let shelf = self.shelves.entry(lane.clone()).or_default();

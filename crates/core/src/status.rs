@@ -207,6 +207,26 @@ pub struct ArchiveReport {
     pub audio_note: Option<String>,
     /// The store's last refusal, in words, until an upload succeeds.
     pub store_error: Option<String>,
+    /// Whether anything that the store could take waits for it.
+    #[serde(default)]
+    pub waits: Waits,
+}
+
+/// Whether anything that the store could take waits for it. What is being written is not durable either, and a camera that sends one key frame
+/// in half an hour makes one segment of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "for")]
+pub enum Waits {
+    /// An archiver of an earlier version does not say.
+    #[default]
+    Unknown,
+    /// Nothing waits.
+    Nothing,
+    /// A segment is sealed and not acknowledged.
+    Store {
+        /// The end of the oldest one.
+        end: Timestamp,
+    },
 }
 
 /// A stretch without media that goes on.

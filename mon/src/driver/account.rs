@@ -235,11 +235,17 @@ impl Driver {
         };
         self.shared.board.publish(Entry {
             camera: Arc::clone(&self.camera),
-            seen: self.seen || status.durable_until.is_some(),
+            seen: self.seen || self.was_seen(&status),
             alarmed_since: self.alarmed_since,
             ours: self.ports.notifier.tells_of(&self.camera.id),
             status,
         });
+    }
+
+    /// Whether it had a tunnel, or was recorded, before this process: it is not still being put up then.
+    fn was_seen(&self, status: &CameraStatus) -> bool {
+        let told = self.alarmed_since.is_some();
+        status.durable_until.is_some() || told || self.appearances.any()
     }
 
     /// Whether any stream of the camera plays; `None`: nobody reads it.

@@ -53,6 +53,11 @@ impl Appearances {
         memory.clients = self.clients.iter().cloned().collect();
     }
 
+    /// Whether it was ever connected.
+    pub(super) fn any(&self) -> bool {
+        !self.networks.is_empty() || !self.clients.is_empty()
+    }
+
     /// A tunnel serves from there, with that client.
     pub(super) fn seen(&mut self, address: Option<IpAddr>, client: &str) -> News {
         let network =

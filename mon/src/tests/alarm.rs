@@ -1,5 +1,6 @@
 //! When somebody is told: one message for a site, no storm when a camera flaps, one all-clear, also across a restart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
 use moorline_core::camera::{Enabled, Record};
 use moorline_core::port::{Memory, Statuses as _, TunnelEnd};
-use moorline_core::status::{CameraStatus, LinkStatus, OpenGap, RelayState};
+use moorline_core::status::{
+    ArchiveReport, ArchiveState, CameraStatus, LinkStatus, OpenGap, RelayState, Waits,
+};
 use moorline_core::{Camera, Cause, Timestamp};
 
 use super::world::{START, World, instance, record};
@@ -324,7 +327,6 @@ fn pictures_that_the_store_does_not_take_are_an_alarm_too() {
 #[test]
 fn a_store_that_takes_nothing_is_told_as_such_with_its_words_and_the_cameras_zone() {
     use moorline_core::alarm::AlarmCause;
-    use moorline_core::status::{ArchiveReport, ArchiveState};
     let mut yard = simulated("yard", None, 0);
     yard.recording = false;
     yard.entry.status.archive = Some(ArchiveReport {
@@ -335,6 +337,7 @@ fn a_store_that_takes_nothing_is_told_as_such_with_its_words_and_the_cameras_zon
         spool_bytes: 9_000_000,
         audio_note: None,
         store_error: Some("503 SlowDown".repeat(100)),
+        waits: Default::default(),
     });
     let entry = Arc::new(yard.entry);
     let mut alarms = Alarms::new(Settings::default());
@@ -350,6 +353,61 @@ fn a_store_that_takes_nothing_is_told_as_such_with_its_words_and_the_cameras_zon
     assert_eq!(cameras[0].cause, AlarmCause::StoreWaits);
     assert_eq!(cameras[0].timezone, entry.camera.timezone);
     assert_eq!(cameras[0].detail.as_ref().unwrap().len(), 200);
+}
+
+/// The camera writes a segment that begins at the start; everything up to `synced` is on the disk.
+fn writing(mut entry: Entry, waits: Waits, synced: u64) -> Arc<Entry> {
+    entry.status.durable_until = Some(START);
+    entry.status.archive = Some(ArchiveReport {
+        state: ArchiveState::Recording,
+        synced_until: Some(at(synced)),
+        durable_until: Some(START),
+        silent_since: None,
+        spool_bytes: 0,
+        audio_note: None,
+        store_error: None,
+        waits,
+    });
+    Arc::new(entry)
+}
+
+/// Some cameras send one key frame and then refresh their pictures bit by bit: one segment of half an hour, in which nothing is wrong.
+#[test]
+fn a_long_segment_is_no_stop_and_a_store_that_takes_nothing_still_is() {
+    let yard = simulated("yard", None, 0).entry;
+    let mut alarms = Alarms::new(Settings::default());
+    let mut look = |waits, synced, minutes: u64| {
+        let seconds = minutes * MINUTE;
+        let entry = writing(yard.clone(), waits, synced);
+        let now = Duration::from_secs(seconds);
+        alarms.look(&[entry], now, at(seconds)).0
+    };
+    for minutes in 0..=30 {
+        let told = look(Waits::Nothing, minutes * MINUTE, minutes);
+        assert_eq!(told, [], "{minutes} min");
+    }
+    // It was sealed after 30 min, and is not taken.
+    let end = at(30 * MINUTE);
+    let sealed = Waits::Store { end };
+    assert_eq!(look(sealed, 31 * MINUTE, 31), [], "sealed just now");
+    let told = look(sealed, 32 * MINUTE, 32);
+    assert_eq!(told.len(), 1, "nobody takes it");
+}
+
+#[test]
+fn a_segment_that_is_written_for_ever_or_not_at_all_is_a_stop() {
+    for (synced, longest) in [(40, 36), (1, 5)] {
+        let yard = simulated("yard", None, 0).entry;
+        let mut alarms = Alarms::new(Settings::default());
+        let mut told = Vec::new();
+        for minutes in 0..=longest {
+            let entry = writing(yard.clone(), Waits::Nothing, MINUTE * minutes.min(synced));
+            let seconds = MINUTE * minutes;
+            let now = Duration::from_secs(seconds);
+            told.extend(alarms.look(&[entry], now, at(seconds)).0);
+        }
+        assert_eq!(told.len(), 1, "synced up to minute {synced}");
+    }
 }
 
 /// The camera was away, and is back: its first segment is not stored before it is full, which is no fault of the store's.
@@ -401,6 +459,25 @@ async fn what_nobody_could_be_told_is_told_after_the_start_with_a_channel() {
     assert_eq!(
         alarms.iter().map(short).collect::<Vec<_>>(),
         ["stopped yard"]
+    );
+}
+
+/// Its stream was faulty from the first day, so that nothing of it was ever stored; it was connected all the same.
+#[tokio::test(start_paused = true)]
+async fn a_camera_of_which_nothing_was_ever_durable_is_missed_after_a_restart_too() {
+    let known = Memory {
+        networks: vec!["192.0.2.0".parse().unwrap()],
+        ..Memory::default()
+    };
+    let memories = BTreeMap::from([(record("yard").id, known)]);
+    let cameras = [record("yard"), record("new")];
+    let world = World::starting_at(START, Settings::default(), cameras, memories);
+    world.pass(300).await;
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    assert_eq!(
+        alarms.iter().map(short).collect::<Vec<_>>(),
+        ["stopped yard"],
+        "the new one is still being put up"
     );
 }
 

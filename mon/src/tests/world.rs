@@ -515,6 +515,7 @@ impl World {
             spool_bytes: 0,
             audio_note: None,
             store_error: None,
+            waits: Default::default(),
         };
         let report = WorkloadEvent::Report(WorkloadReport::Archive(report));
         self.say(camera, instance, report).await;

@@ -75,6 +75,7 @@ fn report(spool_bytes: u64) -> WorkloadReport {
         spool_bytes,
         audio_note: None,
         store_error: None,
+        waits: Default::default(),
     })
 }
 

@@ -118,6 +118,7 @@ impl World {
                     spool_bytes: 0,
                     audio_note: None,
                     store_error: None,
+                    waits: Default::default(),
                 };
                 change(&mut report);
                 let now = self.instant();

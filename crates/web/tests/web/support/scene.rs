@@ -82,6 +82,7 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
             spool_bytes: 9_000_000,
             audio_note: None,
             store_error: None,
+            waits: Default::default(),
         }),
         durable_until: Some(ago(22)),
         recorded_until: Some(ago(22)),

@@ -83,8 +83,7 @@ impl Admission {
         let known = self.good.get(&network);
         let good =
             known.is_some_and(|good| good.live > 0 || now.duration_since(good.last) < GOOD_FOR);
-        let live = known.is_some_and(|good| good.live > 0);
-        if self.penalise && !live && self.penalties.held_off(network, now).is_some() {
+        if self.held_off(address, now).is_some() {
             return Verdict::HeldOff;
         }
         let mut crowded_out = Vec::new();
@@ -143,18 +142,27 @@ impl Admission {
         }
     }
 
-    /// A connection ended without having proved a key.
+    /// A connection ended without having proved a key. The time for which its network is held off, if that begins now.
     pub(crate) fn failed(
         &mut self,
         id: SessionId,
         address: IpAddr,
         offence: Option<Offence>,
         now: Instant,
-    ) {
+    ) -> Option<Duration> {
         self.remove(id);
-        if let (true, Some(offence)) = (self.penalise, offence) {
-            self.penalties.add(Prefix::narrow(address), offence, now);
-        }
+        let offence = offence.filter(|_| self.penalise)?;
+        let network = Prefix::narrow(address);
+        let begins = self.penalties.add(network, offence, now);
+        begins.filter(|_| self.held_off(address, now).is_some())
+    }
+
+    /// How long connections from an address are still refused, if they are.
+    pub(crate) fn held_off(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        let network = Prefix::narrow(address);
+        let live = self.good.get(&network).is_some_and(|good| good.live > 0);
+        let held_off = self.penalties.held_off(network, now);
+        held_off.filter(|_| self.penalise && !live)
     }
 
     /// How many wait.

@@ -54,12 +54,17 @@ pub(crate) struct Penalties {
 }
 
 impl Penalties {
-    /// Notes an offence.
-    pub(crate) fn add(&mut self, network: Prefix, offence: Offence, now: Instant) {
+    /// Notes an offence. The time for which the network is held off, if that begins now.
+    pub(crate) fn add(
+        &mut self,
+        network: Prefix,
+        offence: Offence,
+        now: Instant,
+    ) -> Option<Duration> {
         if self.networks.len() >= NETWORKS && !self.networks.contains_key(&network) {
             self.networks.retain(|_, penalty| penalty.until > now);
             if self.networks.len() >= NETWORKS {
-                return;
+                return None;
             }
         }
         let penalty = self.networks.entry(network).or_insert(Penalty {
@@ -73,7 +78,10 @@ impl Penalties {
             };
         }
         penalty.until = (penalty.until + offence.cost()).min(now + MOST);
-        penalty.active |= penalty.until.saturating_duration_since(now) >= THRESHOLD;
+        let left = penalty.until.saturating_duration_since(now);
+        let begins = !penalty.active && left >= THRESHOLD;
+        penalty.active |= begins;
+        begins.then_some(left)
     }
 
     /// How long a network is still held off, if it is.
@@ -94,10 +102,12 @@ mod tests {
         let (mut penalties, now) = (Penalties::default(), Instant::now());
         let network = Prefix::V4([192, 0, 2]);
         for second in 0..2 {
-            penalties.add(network, Offence::Refused, now + second * SECOND / 10);
+            let begins = penalties.add(network, Offence::Refused, now + second * SECOND / 10);
+            assert_eq!(begins, None);
             assert_eq!(penalties.held_off(network, now + SECOND), None);
         }
-        penalties.add(network, Offence::Refused, now);
+        let begins = penalties.add(network, Offence::Refused, now);
+        assert_eq!(begins, Some(15 * SECOND), "told once");
         assert_eq!(penalties.held_off(network, now), Some(15 * SECOND));
         assert_eq!(penalties.held_off(Prefix::V4([192, 0, 3]), now), None);
         assert_eq!(

@@ -60,6 +60,7 @@ impl StrangerList {
                     last: now,
                     tries: 0,
                     reason: offer.reason,
+                    held_off: None,
                 });
             stranger.name = cut(offer.name);
             stranger.names.retain(|name| *name != stranger.name);

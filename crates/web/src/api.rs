@@ -517,6 +517,9 @@ pub struct StrangerView {
     pub tries: u64,
     /// Why it was refused.
     pub reason: String,
+    /// For so many seconds more its network gets no connection, after too many tries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_off_seconds: Option<u64>,
 }
 
 /// `POST /session`.

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -148,6 +149,8 @@ pub struct Stranger {
     pub tries: u64,
     /// Why it was refused, from [`crate::camera::Refusal::reason`].
     pub reason: &'static str,
+    /// How long connections from its network are still refused, after too many tries.
+    pub held_off: Option<Duration>,
 }
 
 impl Stranger {

@@ -185,7 +185,11 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
         | Camera::Key(CameraKey::Add { camera, .. } | CameraKey::Revoke { camera, .. }) => {
             Some(camera)
         }
-        Camera::Import(_) | Camera::List | Camera::Pending | Camera::Enrolments | Camera::Unenroll { .. } => None,
+        Camera::Import(_)
+        | Camera::List
+        | Camera::Pending
+        | Camera::Enrolments
+        | Camera::Unenroll { .. } => None,
     }
 }
 
@@ -414,6 +418,10 @@ fn pending(strangers: &[StrangerView]) -> String {
             ("why", stranger.reason.replace('_', " ")),
         ] {
             block.row([name.to_owned(), value]);
+        }
+        if let Some(seconds) = stranger.held_off_seconds {
+            let told = format!("for {seconds} s more: too many tries from its network");
+            block.row(["held off".to_owned(), told]);
         }
         text.push_str(block.render().trim_start());
         text.push('\n');

@@ -64,7 +64,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn admission<T>(&self, look: impl FnOnce(&mut Admission) -> T) -> T {
+    pub(super) fn admission<T>(&self, look: impl FnOnce(&mut Admission) -> T) -> T {
         look(
             &mut self
                 .admission
@@ -126,7 +126,12 @@ impl Inner {
             None => Some(Offence::NoAttempt),
         };
         let now = self.clock.monotonic();
-        self.admission(|admission| admission.failed(id, address, offence, now));
+        let held_off = self.admission(|admission| admission.failed(id, address, offence, now));
+        if let Some(time) = held_off {
+            let (network, seconds) = (Prefix::narrow(address), time.as_secs());
+            let hint = "camera pending shows the keys that were refused; a right one gets in when the time is over";
+            tracing::info!(%network, seconds, hint, "network held off: too many tries without a key that is known");
+        }
     }
 
     /// Ends a session whose camera or key is not accepted any more.

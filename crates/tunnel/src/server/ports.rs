@@ -75,7 +75,15 @@ impl ControlWriter for Tunnel {
 
 impl Strangers for Tunnel {
     fn pending(&self) -> Vec<Stranger> {
-        self.0.strangers.pending()
+        let inner = &self.0;
+        let now = inner.clock.monotonic();
+        let mut pending = inner.strangers.pending();
+        inner.admission(|admission| {
+            for stranger in &mut pending {
+                stranger.held_off = admission.held_off(stranger.peer.ip(), now);
+            }
+        });
+        pending
     }
 
     fn forget(&self, key: &PublicKey) {

@@ -304,4 +304,7 @@ async fn a_network_that_fails_again_and_again_is_held_off_unless_a_camera_of_it_
         says(rig.address).await.is_err().then_some(())
     })
     .await;
+    let pending = rig.tunnel.pending();
+    let left = pending[0].held_off.expect("it is told who waits for what");
+    assert!(left <= Duration::from_secs(600), "{left:?}");
 }

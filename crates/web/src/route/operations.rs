@@ -52,6 +52,7 @@ pub(super) async fn strangers(
             last: stranger.last,
             tries: stranger.tries,
             reason: stranger.reason.to_owned(),
+            held_off_seconds: stranger.held_off.map(|left| left.as_secs()),
         });
     Ok(Json(pending.collect()))
 }

@@ -22,6 +22,8 @@ use crate::output;
 const RTSP_PORT: u16 = 554;
 /// What most cameras send, for an estimate, in bits per second.
 const USUAL_BITRATE: u64 = 2_000_000;
+/// The same in bytes a day.
+const USUAL_BYTES_PER_DAY: u64 = USUAL_BITRATE / 8 * 86_400;
 /// Where a camera keeps its key, in the printed lines.
 const KEY_ON_CAMERA: &str = "/etc/moorline/id";
 
@@ -56,15 +58,24 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// At [`USUAL_BITRATE`], as if it were the only camera; nothing if nothing is recorded.
-    fn of(record: Record, disk: Option<DiskView>) -> Option<Self> {
-        let bytes_per_day = USUAL_BITRATE / 8 * 86_400;
+    /// At [`USUAL_BITRATE`], beside what the other cameras take; nothing if nothing is recorded.
+    fn of(record: Record, disk: Option<DiskView>, others: u64) -> Option<Self> {
         record.source().map(|_| Self {
             assumed_bits_per_second: USUAL_BITRATE,
-            bytes_per_day,
-            disk_days: disk.map(|disk| disk.bound.saturating_sub(disk.used) / bytes_per_day),
+            bytes_per_day: USUAL_BYTES_PER_DAY,
+            disk_days: disk.map(|disk| disk.bound / (USUAL_BYTES_PER_DAY + others)),
         })
     }
+}
+
+/// What the cameras but this one take a day: as it was measured, or as usual.
+fn others(cameras: &[CameraView], id: &CameraId) -> u64 {
+    let name = id.to_string();
+    let others = cameras.iter().filter(|camera| camera.id != name);
+    let recorded = others.filter(|camera| camera.record.source().is_some());
+    recorded
+        .map(|camera| camera.bytes_per_day.unwrap_or(USUAL_BYTES_PER_DAY))
+        .sum()
 }
 
 /// Where the camera connects.
@@ -141,7 +152,9 @@ pub async fn add(
         }
     };
     let server: ServerView = client.get("/server").await?;
-    let added = answer(id, view, server, written, is_lan);
+    let cameras: Vec<CameraView> = client.get("/cameras").await?;
+    let others = others(&cameras, &id);
+    let added = answer(id, view, server, others, written, is_lan);
     output::print(format, &added, || text(&added, client.typed()))?;
     if let Some(guess) = guess(&added) {
         output::say(&guess);
@@ -206,6 +219,7 @@ fn answer(
     id: CameraId,
     view: CameraView,
     server: ServerView,
+    others: u64,
     private_key: Option<PathBuf>,
     is_lan: bool,
 ) -> Added {
@@ -234,7 +248,7 @@ fn answer(
         private_key,
         ssh,
         rtsp_url: view.rtsp_url,
-        recording: Estimate::of(view.record, server.disk),
+        recording: Estimate::of(view.record, server.disk, others),
         notes: view.notes,
     }
 }
@@ -255,14 +269,14 @@ fn text(added: &Added, typed_on: &str) -> String {
     if let Some(ssh) = &added.ssh {
         let mut step = 1..;
         let mut number = || step.next().unwrap_or_default();
-        text.push_str("\nOn the camera:\n");
         if let Some(key) = &added.private_key {
             text.push_str(&format!(
-                "\n  {}. Put the private key there, then delete it here:\n       ssh root@CAMERA mkdir -p /etc/moorline\n       scp -O {} root@CAMERA:{KEY_ON_CAMERA}\n",
+                "\nHere:\n\n  {}. Put the private key onto the camera, then delete it here:\n       ssh root@CAMERA mkdir -p /etc/moorline\n       scp -O {} root@CAMERA:{KEY_ON_CAMERA}\n",
                 number(),
                 key.display(),
             ));
         }
+        text.push_str("\nOn the camera:\n");
         text.push_str(&format!(
             "\n  {}. Pin this server (one line per kind of host key):\n       mkdir -p ~/.ssh\n",
             number()
@@ -286,9 +300,9 @@ fn text(added: &Added, typed_on: &str) -> String {
         let days = estimate
             .disk_days
             .map_or_else(String::new, |days| match days {
-                0 => "; the disk has room for less than a day of it".to_owned(),
+                0 => "; the disk holds less than a day of all cameras".to_owned(),
                 days => format!(
-                    "; the disk has room for {} of it",
+                    "; the disk holds about {} of all cameras",
                     output::count(days, "day")
                 ),
             });
@@ -315,12 +329,73 @@ mod tests {
             bound: 216_000_000_000,
             used: 0,
         };
-        let estimate = Estimate::of(Record::Main, Some(disk)).unwrap();
+        let estimate = Estimate::of(Record::Main, Some(disk), 0).unwrap();
         assert_eq!(
             (estimate.bytes_per_day, estimate.disk_days),
             (21_600_000_000, Some(10))
         );
-        assert_eq!(Estimate::of(Record::Off, Some(disk)), None);
+        assert_eq!(Estimate::of(Record::Off, Some(disk), 0), None);
+        // Nine others as large: a disk is not promised to each of them alone.
+        let beside = Estimate::of(Record::Main, Some(disk), 9 * 21_600_000_000).unwrap();
+        assert_eq!(
+            (beside.bytes_per_day, beside.disk_days),
+            (21_600_000_000, Some(1))
+        );
+    }
+
+    #[test]
+    fn other_cameras_count_as_measured_or_as_usual_and_what_is_not_recorded_does_not() {
+        let camera = |id: &str, record: &str, measured: Option<u64>| -> CameraView {
+            let view = serde_json::json!({
+                "id": id, "title": id, "site": null, "timezone": "UTC", "created": "2026-11-20T20:00:00Z", "keys": [],
+                "access": {"kind": "tunnel", "forwards": []}, "main": {"path": null, "user": null, "allow_basic": false}, "sub": null,
+                "record": record, "record_by": "owner", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": measured,
+                "disk_days": null, "status": null, "rtsp_url": "rtsp://h:8554/x", "notes": [],
+            });
+            serde_json::from_value(view).unwrap()
+        };
+        let cameras = [
+            camera("home/new", "main", None),
+            camera("home/yard", "main", Some(7)),
+            camera("home/gate", "sub", None),
+            camera("home/shed", "off", Some(9)),
+        ];
+        let id = "new".parse().unwrap();
+        assert_eq!(others(&cameras, &id), 7 + USUAL_BYTES_PER_DAY);
+    }
+
+    #[test]
+    fn what_is_typed_here_does_not_stand_under_the_camera() {
+        let added = |private_key: Option<PathBuf>| Added {
+            id: "yard".parse().unwrap(),
+            private_key,
+            ssh: Some(Ssh {
+                host: "cctv.example.com".to_owned(),
+                port: 2222,
+                user: "yard".to_owned(),
+            }),
+            known_hosts: vec!["cctv.example.com ssh-ed25519 AAAA".to_owned()],
+            host_guessed: false,
+            command: None,
+            rtsp_url: String::new(),
+            recording: None,
+            notes: Vec::new(),
+        };
+        let made = text(&added(Some("/home/me/yard.key".into())), "");
+        let (here, camera) = made.split_once("On the camera:").unwrap();
+        assert!(
+            here.contains("Here:") && here.contains("scp -O /home/me/yard.key"),
+            "{made}"
+        );
+        assert!(
+            !camera.contains("scp") && camera.contains("2. Pin this server"),
+            "{made}"
+        );
+        let given = text(&added(None), "");
+        assert!(
+            !given.contains("Here:") && given.contains("1. Pin this server"),
+            "{given}"
+        );
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
             .collect();
         let line = words.join(" ").replace(" --kubeconfig kubeconfig", "");
         let end = |line: &str, words| line.split(words).next().unwrap_or_default().to_owned();
-        end(&end(&line, "; the disk has room"), ", in the store under")
+        end(&end(&line, "; the disk holds"), ", in the store under")
     };
     (ended.code, lines.map(clean).collect())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hyper::Method;
+use moorline_base::CancellationToken;
 use moorline_base::clock::SystemClock;
 use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
@@ -21,6 +22,7 @@ use crate::args::{Demo, Global, Listen, Output};
 use crate::client::Client;
 use crate::output;
 use crate::serve::parts::REGISTRY;
+use crate::serve::place::in_url;
 use crate::serve::{Ready, Server, first_user};
 
 /// What the demo tells.
@@ -60,10 +62,11 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
         return Ok(());
     };
     let cameras = start_cameras(&server, demo.dbclient).await;
+    let broken = server.broken();
     let result = match cameras {
         Ok(cameras) => {
             show(&server, &global, &cameras, demo.keep)?;
-            wait(&mut signals, demo.leave_after.as_deref()).await?;
+            wait(&mut signals, demo.leave_after.as_deref(), &broken).await?;
             output::say("leaving");
             Ok(cameras)
         }
@@ -81,7 +84,12 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
         Err(error) => Err(error),
     };
     drop(temporary);
-    result.and(stopped)
+    result.and(stopped)?;
+    anyhow::ensure!(
+        !broken.is_cancelled(),
+        "a part of the server ended although nobody asked it to; its log names it"
+    );
+    Ok(())
 }
 
 fn temporary_directory() -> anyhow::Result<tempfile::TempDir> {
@@ -126,9 +134,17 @@ fn on_loopback(listen: &Listen) -> Listen {
     }
 }
 
-async fn wait(signals: &mut Signals, leave_after: Option<&str>) -> anyhow::Result<()> {
+/// Until a signal comes, the time is over, or a part of the server has ended.
+async fn wait(
+    signals: &mut Signals,
+    leave_after: Option<&str>,
+    broken: &CancellationToken,
+) -> anyhow::Result<()> {
     let Some(text) = leave_after else {
-        signals.next().await;
+        tokio::select! {
+            _ = signals.next() => {}
+            () = broken.cancelled() => {}
+        }
         return Ok(());
     };
     let after: HumanDuration = text
@@ -137,12 +153,14 @@ async fn wait(signals: &mut Signals, leave_after: Option<&str>) -> anyhow::Resul
     let until = moorline_base::clock::Clock::monotonic(&SystemClock) + after.get();
     tokio::select! {
         _ = signals.next() => {}
+        () = broken.cancelled() => {}
         () = moorline_base::clock::Clock::sleep_until(&SystemClock, until) => {}
     }
     Ok(())
 }
 
 fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> anyhow::Result<()> {
+    let host = in_url(&server.site.place.public_host);
     let ready = server.ready.clone();
     let secret = |name: &str| {
         ready
@@ -154,7 +172,7 @@ fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> 
     let (password, stream_password) = (secret("password"), secret("stream_password"));
     let url = |name: &str| {
         format!(
-            "rtsp://{}:{stream_password}@localhost:{}/{name}",
+            "rtsp://{}:{stream_password}@{host}:{}/{name}",
             first_user::LOGIN,
             ready.rtsp.port()
         )

@@ -41,7 +41,7 @@ use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_base::net::OpenFiles;
 use moorline_base::shutdown::{Drain, Signals};
-use moorline_base::{admin, net};
+use moorline_base::{CancellationToken, admin, net};
 use moorline_core::camera::Login;
 use moorline_proxy::{Candidate, Candidates, DoorConfig, ProxyMetrics, RelayConfig};
 use moorline_tunnel::TunnelConfig;
@@ -309,7 +309,7 @@ impl Server {
     /// Something was not drained in time; everything was still closed. Or a part of it ended although nobody asked it to: it drains and ends then, so
     /// that whoever looks after it starts it again.
     pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
-        let broken = self.drain.broken();
+        let broken = self.broken();
         let reload = || self.reload.run();
         self.drain.due(&mut signals, reload).await;
         self.stop(&mut signals).await?;
@@ -318,6 +318,11 @@ impl Server {
             "a part of the server ended although nobody asked it to; the log names it"
         );
         Ok(())
+    }
+
+    /// Cancelled when a part of it has ended although nobody asked it to: stop it then.
+    pub fn broken(&self) -> CancellationToken {
+        self.drain.broken()
     }
 
     /// Drains and closes.

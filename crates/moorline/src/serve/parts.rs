@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use moorline_archiver::Archive;
 use moorline_base::clock::{SharedClock, SystemClock, sleep};
 use moorline_base::error::{Hinted, WithHint as _};
@@ -159,8 +158,7 @@ impl Parts {
         })?;
         let registry = Arc::new(registry);
         let store = open_store(data, settings, &clock)?;
-        let swept = SweepState::open(data.join("swept.json"))
-            .context("cannot read swept.json in the data directory")?;
+        let swept = swept(data.join("swept.json"));
         let archive = Archive::open(
             data.join("spool"),
             Arc::clone(&store.sink),
@@ -233,6 +231,15 @@ impl Parts {
             tracing::warn!(%error, "the registry was not closed cleanly");
         }
     }
+}
+
+/// What went for room. A file that only colours the past keeps nobody from recording.
+fn swept(path: PathBuf) -> SweepState {
+    SweepState::open(path.clone()).unwrap_or_else(|error| {
+        let path_shown = path.display();
+        tracing::error!(path = %path_shown, %error, "what went for room is not known any more: those stretches are shown as unexplained");
+        SweepState::anew(path)
+    })
 }
 
 fn open_store(data: &Path, settings: &Settings, clock: &SharedClock) -> anyhow::Result<Store> {

@@ -71,6 +71,11 @@ impl SweepState {
         Ok(Self::of(&stored, Some(path)))
     }
 
+    /// As if nothing had been remembered; what comes replaces the file at `path`.
+    pub fn anew(path: PathBuf) -> Self {
+        Self::of(&Stored::default(), Some(path))
+    }
+
     /// Recordings that end before this instant went for room; `None` if none ever had to.
     pub fn room_before(&self) -> Option<Timestamp> {
         known(&self.before)

@@ -84,7 +84,6 @@ pub enum LockError {
         /// The process, when its file says so.
         pid: Option<u32>,
     },
-    /// It could not be made, opened or locked.
     /// It is somebody else's: nothing in it is changed, not even who may read it.
     #[error("{} holds other files and no data of ours", directory.display())]
     Foreign {

@@ -1,6 +1,6 @@
 // Live pictures: close to now, and back again after whatever interrupts them.
 
-import { openPictures } from "./socket.js";
+import { openPictures, whyClosed } from "./socket.js";
 import { Sink, stepOver } from "./sink.js";
 
 /** Seconds behind the newest picture: more is caught up by playing a little faster, … */
@@ -96,7 +96,7 @@ export class Live {
     if (this.stopped) return;
     const wait = this.wait * (0.75 + Math.random() / 2);
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
-    this.tell("lost", `${this.refusal ?? "the connection was lost"}; trying again`);
+    this.tell("lost", `${this.refusal ?? whyClosed()}; trying again`);
     this.retry = setTimeout(() => this.#connect(), wait);
   }
 

@@ -1,6 +1,6 @@
 // Recorded pictures: from any instant on, across segments and gaps, reading a little ahead.
 
-import { openPictures } from "./socket.js";
+import { openPictures, whyClosed } from "./socket.js";
 import { Sink, stepOver } from "./sink.js";
 
 const TICK = 200;
@@ -116,7 +116,7 @@ export class Replay {
       this.tell("failed", this.refusal);
       return;
     }
-    this.tell("waiting", "the connection was lost; trying again");
+    this.tell("waiting", `${whyClosed()}; trying again`);
     this.retry = setTimeout(() => this.#connect(at), RETRY);
   }
 

@@ -3,6 +3,20 @@
 const HEAD = 21;
 
 /**
+ * What to say of a connection that never opened. WebKit opens no WebSocket to a certificate that was only clicked through, and says so nowhere.
+ */
+const UNTRUSTED =
+  "no connection for pictures: this browser may refuse them while it does not trust the server's certificate. Install the certificate on this device, or have one set on the server (server.tls_certificate)";
+/** So many that never opened, one after the other, are no accident of the network. */
+const REFUSED = 2;
+let refused = 0;
+
+/** Why there is no connection, where that can be known. */
+export function whyClosed() {
+  return refused >= REFUSED && globalThis.ManagedMediaSource ? UNTRUSTED : "the connection was lost";
+}
+
+/**
  * Opens a stream of pictures. `on` has: `init(mime, bytes)`, `fragment(bytes, wall)`, and where they can come `gap(gap)`, `end()`,
  * `error(title)`; `closed()` always comes last, unless `close` was called.
  */
@@ -25,14 +39,24 @@ export function openPictures(path, on) {
     if (head.getUint8(0) === 0) on.init(mime, bytes);
     else on.fragment(bytes, Number(head.getBigInt64(1)));
   };
-  socket.onclose = () => on.closed();
+  let opened = () => {};
+  let isOpen = false;
+  socket.onopen = () => {
+    isOpen = true;
+    refused = 0;
+    opened();
+  };
+  socket.onclose = () => {
+    if (!isOpen) refused += 1;
+    on.closed();
+  };
   return {
     /** Asks for that many more fragments. */
     want(count) {
       if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ want: count }));
     },
     onopen(action) {
-      socket.onopen = action;
+      opened = action;
     },
     close() {
       socket.onmessage = null;

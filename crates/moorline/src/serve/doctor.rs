@@ -72,8 +72,12 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
         told::alarms(operator),
         certificate(operator),
     ];
+    findings.extend(names(
+        &operator.facts,
+        operator.settings.server.tls_certificate.is_empty(),
+    ));
     findings.extend(machine::open_files(operator));
-    findings.extend(machine::disks(operator));
+    findings.extend(machine::disks(operator).await);
     findings.extend(machine::reserve(operator.registry.reserved()));
     findings.extend(peers(operator));
     findings.extend(clock(operator.swept.doubt(), operator_now(operator)));
@@ -159,12 +163,31 @@ fn certificate(operator: &Operator) -> DoctorFinding {
     of_certificate(file.is_empty(), expires, now)
 }
 
+/// That the certificate in force is for another name than everybody is told.
+fn names(facts: &Facts, own: bool) -> Option<DoctorFinding> {
+    let running = facts.running.as_ref()?;
+    let host = &facts.public_host;
+    if facts.host_guessed || running.certificate.is_for(host) {
+        return None;
+    }
+    let hint = match own {
+        true => {
+            "move tls-certificate.pem and tls-key.pem out of the data directory and restart: a new one is made, which browsers will ask about again"
+        }
+        false => {
+            "set server.tls_certificate and server.tls_key to one for that name, or server.public_host to a name in it"
+        }
+    };
+    let finding = format!("it is not for {host}: whoever checks it refuses");
+    Some(warning("certificate", finding, hint))
+}
+
 fn of_certificate(self_signed: bool, expires: Option<Timestamp>, now: Timestamp) -> DoctorFinding {
     if self_signed {
         let hint = "set server.tls_certificate and server.tls_key to a certificate for your name";
         return warning(
             "certificate",
-            "self-signed: browsers ask before they show the page",
+            "self-signed: browsers ask before they show the page, and Safari and iPhones show no pictures until it is installed there",
             hint,
         );
     }

@@ -1,5 +1,6 @@
 //! The certificate of RTSPS and HTTPS: the owner's files, or a self-signed one that is made once and kept.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
 
 use crate::settings::Server;
 
@@ -68,6 +70,34 @@ fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     Some(Timestamp::from_millis(seconds.checked_mul(1_000)?))
 }
 
+/// Whether a certificate is for this host name or address; one that cannot be read is for none.
+fn is_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+        return false;
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return false;
+    };
+    let address = host.parse::<IpAddr>().ok();
+    let is_address = |bytes: &[u8]| match address {
+        Some(IpAddr::V4(address)) => bytes == address.octets(),
+        Some(IpAddr::V6(address)) => bytes == address.octets(),
+        None => false,
+    };
+    let is_name = |name: &str| match name.strip_prefix("*.") {
+        // A star stands for one label (RFC 6125, section 6.4.3).
+        Some(domain) => host
+            .split_once('.')
+            .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(domain)),
+        None => name.eq_ignore_ascii_case(host),
+    };
+    names.value.general_names.iter().any(|name| match name {
+        GeneralName::DNSName(name) => is_name(name),
+        GeneralName::IPAddress(bytes) => is_address(bytes),
+        _ => false,
+    })
+}
+
 /// A server configuration that asks `resolver` for the certificate at each connection.
 ///
 /// # Errors
@@ -102,6 +132,12 @@ impl Certificate {
     /// When it expires; `None`: that cannot be read.
     pub fn expires(&self) -> Option<Timestamp> {
         end(self.0.load().cert.first()?)
+    }
+
+    /// Whether it is for this host name or address.
+    pub fn is_for(&self, host: &str) -> bool {
+        let loaded = self.0.load();
+        loaded.cert.first().is_some_and(|first| is_for(first, host))
     }
 
     /// SHA-256 of the certificate, as browsers show it when they ask whether to trust it.
@@ -145,4 +181,42 @@ fn make(certificate: &Path, key: &Path, public_host: &str) -> anyhow::Result<()>
     write_atomic(key, pair.serialize_pem().as_bytes(), Access::Private)?;
     write_atomic(certificate, made.pem().as_bytes(), Access::Private)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_for_the_names_and_addresses_in_it() {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let names = [
+            "cctv.example.com",
+            "*.example.org",
+            "192.0.2.7",
+            "2001:db8::1",
+        ];
+        let params = rcgen::CertificateParams::new(names.map(str::to_owned)).unwrap();
+        let made = params.self_signed(&pair).unwrap();
+        let is_for = |host: &str| is_for(made.der(), host);
+        for host in [
+            "cctv.example.com",
+            "CCTV.example.com",
+            "a.example.org",
+            "192.0.2.7",
+            "2001:db8::1",
+        ] {
+            assert!(is_for(host), "{host}");
+        }
+        for host in [
+            "example.com",
+            "a.b.example.org",
+            "example.org",
+            "192.0.2.8",
+            "2001:db8::2",
+            "",
+        ] {
+            assert!(!is_for(host), "{host}");
+        }
+    }
 }

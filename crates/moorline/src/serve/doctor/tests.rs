@@ -132,6 +132,31 @@ fn a_guessed_and_a_private_host_are_worth_a_warning() {
 }
 
 #[test]
+fn a_certificate_for_another_name_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let settings = crate::settings::Server::default();
+    let made = tls::load(&settings, place.path(), "old.example.com").unwrap();
+    let facts = |host: &str, host_guessed| Facts {
+        public_host: host.to_owned(),
+        host_guessed,
+        running: Some(Running {
+            open_files: OpenFiles {
+                before: 1024,
+                now: 1024,
+                hard: 1024,
+            },
+            certificate: Arc::new(Certificate::new(made.clone())),
+            heartbeat: None,
+            peers: Arc::new(Vec::new),
+        }),
+    };
+    assert_eq!(names(&facts("old.example.com", false), true), None);
+    assert_eq!(names(&facts("192.0.2.7", true), true), None, "a guess");
+    let told = names(&facts("new.example.com", false), true).unwrap();
+    assert!(told.finding.contains("not for new.example.com"), "{told:?}");
+}
+
+#[test]
 fn a_certificate_is_warned_of_before_its_end_and_a_problem_after_it() {
     let now = at(100 * 86_400);
     let in_days = |days: i64| Some(at((100 + days) * 86_400));

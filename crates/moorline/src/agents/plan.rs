@@ -126,6 +126,8 @@ pub struct Seen {
 pub struct Tries {
     offers: BTreeMap<CameraId, u32>,
     refused: BTreeSet<CameraId>,
+    /// How many of them count towards a stop: once it has stopped for them, an operator who begins anew has thought of them.
+    counted: usize,
 }
 
 /// What is to be done.
@@ -169,7 +171,10 @@ pub fn next(
         if camera.offered == Some(version) && tries.refused.insert(camera.camera.clone()) {
             decision.changed |= progress.begun.remove(&camera.camera);
             tracing::warn!(camera = %camera.camera, %version, field, "the camera's agent refuses the release");
-            if tries.refused.len() >= REFUSALS {
+            // A full flash says nothing of the release.
+            tries.counted += usize::from(field != "bytes");
+            if tries.counted >= REFUSALS {
+                tries.counted = 0;
                 let why = format!("{REFUSALS} cameras refuse it, the last one for {field}");
                 progress.stopped = Some(why);
                 decision.changed = true;
@@ -350,7 +355,20 @@ mod tests {
             camera.refused = Some("signature".into());
         }
         assert_eq!(step(&mut progress, &mut tries, &all).offer, []);
-        assert!(progress.stopped.unwrap().contains("signature"));
+        assert!(progress.stopped.take().unwrap().contains("signature"));
+        // Whoever begins anew has thought of them: it takes three others to stop it again. A full flash is no refusal.
+        for field in ["bytes", "signature", "signature"] {
+            let offered = step(&mut progress, &mut tries, &all).offer;
+            assert_eq!((offered.len(), &progress.stopped), (1, &None));
+            let camera = all
+                .iter_mut()
+                .find(|seen| seen.camera == offered[0])
+                .unwrap();
+            camera.offered = Some(NEW);
+            camera.refused = Some(field.into());
+        }
+        assert_eq!(step(&mut progress, &mut tries, &all).offer.len(), 1);
+        assert_eq!(progress.stopped, None);
     }
 
     #[test]

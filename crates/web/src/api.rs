@@ -388,9 +388,12 @@ pub struct AgentRollOut {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentAdd {
-    /// The one camera that it makes, or to which it adds a key; else a prefix is given.
+    /// The one camera that it makes, or to which it adds a key (with `again`); else a prefix is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
+    /// The one camera is there already, and another device may be it from now on.
+    #[serde(default)]
+    pub again: bool,
     /// The beginning of the names of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,

@@ -101,6 +101,9 @@ pub struct CameraEnroll {
     /// How many cameras it makes, at most 10000.
     #[arg(long, value_name = "COUNT")]
     pub batch: Option<u32>,
+    /// The camera is there already, and another device is to be it: one in its place, or the same one after it was reset.
+    #[arg(long, conflicts_with = "batch")]
+    pub again: bool,
     /// How long the file may be used, such as 24h or 30d.
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     pub expires: String,

@@ -67,6 +67,7 @@ pub async fn enroll(
     };
     let request = EnrolmentAdd {
         camera,
+        again: asked.again,
         prefix,
         count: asked.batch,
         expires_in: Some(Duration::from(expires).as_secs()),

@@ -51,7 +51,11 @@ pub(super) async fn add(
             let label = name
                 .parse()
                 .map_err(|_| Problem::invalid("camera", name, "a-z, 0-9 and '-'"))?;
-            TokenMakes::Camera(CameraId::new(tenant.clone(), label))
+            let id = CameraId::new(tenant.clone(), label);
+            if !request.again {
+                is_new(&site, &id)?;
+            }
+            TokenMakes::Camera(id)
         }
         (None, Some(prefix)) => TokenMakes::Batch {
             prefix: prefix.clone(),
@@ -94,6 +98,19 @@ pub(super) async fn add(
         view,
     };
     Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// A token for a camera that is there gives its name to another device besides: a typing mistake would have the two take it from each other for ever.
+fn is_new(site: &Site, id: &CameraId) -> Result<(), Problem> {
+    if site.cameras.snapshot().get(id).is_none() {
+        return Ok(());
+    }
+    let title = format!("camera {} is there already", id.typed());
+    Err(
+        Problem::new(StatusCode::CONFLICT, "camera_exists", title).hint(
+            "--again makes a file by which another device is it; revoke the key of the one before it then",
+        ),
+    )
 }
 
 /// What its cameras begin with, checked as a camera's own fields are: a wrong field must not show only when the camera calls.

@@ -501,6 +501,13 @@ async fn a_token_is_shown_once_and_listed_without_itself() {
         (&revoked[1]["revoked"], &revoked[1]["left"]),
         (&json!(true), &json!(0))
     );
+    // A typing mistake must not give two devices one name.
+    let twice = send(&house, "POST", path, Some(r#"{"camera": "yard"}"#)).await;
+    problem(&twice, 409, None);
+    assert!(twice.json().to_string().contains("--again"), "{twice:?}");
+    let meant = r#"{"camera": "yard", "again": true}"#;
+    let meant = send(&house, "POST", path, Some(meant)).await;
+    assert_eq!(meant.status, StatusCode::CREATED, "{meant:?}");
     for (body, field) in [
         (r#"{}"#, "camera"),
         (r#"{"camera": "a", "prefix": "b"}"#, "camera"),

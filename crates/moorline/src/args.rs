@@ -285,7 +285,9 @@ pub enum Camera {
     Refer(CameraRefer),
     /// Let a connected camera's agent make another key and call with it; revoke the old one when it has.
     Rekey(CameraName),
-    /// Set a connected camera's agent: queue BYTES, watchdog on|off, source 127.0.0.1:PORT, reboot-after SECONDS.
+    /// Let a connected camera's agent reboot it: when its sensor or its streamer hangs. In the first minute after its start it does not.
+    Reboot(CameraName),
+    /// Set a connected camera's agent: queue BYTES, watchdog on|off, source 127.0.0.1:PORT, reboot-after SECONDS, endpoint.N - (no server in place N any more).
     Agent {
         /// The camera.
         camera: String,

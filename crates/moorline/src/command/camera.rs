@@ -41,6 +41,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         Camera::Move(asked) => camera_agent::send_to(client, &asked, format).await,
         Camera::Refer(asked) => camera_refer::run(client, &asked, format).await,
         Camera::Rekey(name) => camera_agent::rekey(client, &name.camera, format).await,
+        Camera::Reboot(name) => camera_agent::reboot(client, &name.camera, format).await,
         Camera::Agent { camera, key, value } => {
             camera_agent::set(client, &camera, &key, &value, format).await
         }
@@ -123,7 +124,7 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         )?,
         Camera::Enroll(_) | Camera::Enrolments | Camera::Unenroll { .. } => only_serve(
             "enroll",
-            "add the camera with the key that it shows at its first boot",
+            "add the camera with its key: dropbearkey -y -f /etc/moorline/id on it shows it",
         )?,
         Camera::Move(_) | Camera::Agent { .. } => {
             only_serve("move", "set endpoints in the camera's local.conf")?;
@@ -132,6 +133,7 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
             "rekey",
             "add another key with camera key add, and put its private half onto the camera",
         )?,
+        Camera::Reboot(_) => only_serve("reboot", "its own page or power reboots the camera")?,
         Camera::Refer(_) => only_serve("refer", "set endpoints in the camera's local.conf")?,
         Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
         Camera::Import(_) => only_serve(
@@ -174,6 +176,7 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
         | Camera::Diagnose(name)
         | Camera::Enable(name)
         | Camera::Rekey(name)
+        | Camera::Reboot(name)
         | Camera::HangUp(name) => Some(&mut name.camera),
         Camera::Enroll(enroll) => Some(&mut enroll.name),
         Camera::Move(asked) => Some(&mut asked.camera),

@@ -1,4 +1,4 @@
-//! `moorline camera move` and `moorline camera agent`: lines of MOORLINE/1 for the agent of a connected camera.
+//! `moorline camera move`, `moorline camera agent` and `moorline camera reboot`: lines of MOORLINE/1 for the agent of a connected camera.
 
 use anyhow::bail;
 use hyper::Method;
@@ -82,6 +82,19 @@ pub async fn set(
     )
 }
 
+/// Lets the agent reboot the camera.
+///
+/// # Errors
+/// No agent of the camera is connected.
+pub async fn reboot(client: &Client, camera: &str, format: Output) -> anyhow::Result<()> {
+    tell(client, camera, "REBOOT").await?;
+    output::print(format, &json!({"camera": camera, "told": "reboot"}), || {
+        format!(
+            "told camera {camera} to reboot: it is away for a minute or two\nhint: one that started less than a minute ago does not"
+        )
+    })
+}
+
 /// Lets the agent make another key.
 ///
 /// # Errors
@@ -112,6 +125,10 @@ async fn say(client: &Client, camera: &str, line: &str) -> anyhow::Result<()> {
             "docs/reference/moorline-1.md has the settings and their limits"
         )),
     }
+    tell(client, camera, line).await
+}
+
+async fn tell(client: &Client, camera: &str, line: &str) -> anyhow::Result<()> {
     let told = AgentTold {
         line: line.to_owned(),
     };

@@ -126,3 +126,48 @@ async fn a_camera_makes_itself_another_key_and_the_old_one_is_revoked() {
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_whose_last_word_was_lost_is_taken_into_use_when_it_is_asked_again() {
+    let moorline = Moorline::start().await;
+    let (_source, streamer) = listening(quick(7));
+    let camera = Camera::new(streamer);
+    enrol(&moorline, &camera).await;
+    let _agent = camera.power_on();
+    moorline.until_recording("roof").await;
+    // As it is when the session ends behind NEWKEY: the camera has made it, the server has added it, and nobody has said that it is the camera's.
+    let next = camera.path("etc/id.next");
+    let next = next.to_str().unwrap();
+    let mut dropbearkey = tokio::process::Command::new("dropbearkey");
+    dropbearkey.args(["-t", "ed25519", "-f", next]);
+    let output = moorline_testkit::child::run("dropbearkey", dropbearkey, SOON)
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let key = text
+        .lines()
+        .find(|line| line.starts_with("ssh-ed25519 "))
+        .unwrap();
+    let added = ["camera", "key", "add", "roof", key];
+    let view = moorline.cli(&added).await;
+    assert_eq!(view["keys"].as_array().unwrap().len(), 2, "{view}");
+    let old = view["keys"][0]["fingerprint"].as_str().unwrap().to_owned();
+    let view = moorline
+        .until("roof", "its agent's words", |view| {
+            view["status"]["said"].to_string().contains("\"agent\"")
+        })
+        .await;
+    let generation = view["status"]["link"]["generation"].as_u64().unwrap();
+    let view = moorline.cli(&["camera", "rekey", "roof"]).await;
+    assert_eq!(view["keys"].as_array().unwrap().len(), 2, "{view}");
+    moorline
+        .until("roof", "its call with the new key", |view| {
+            view["status"]["link"]["generation"].as_u64() > Some(generation)
+        })
+        .await;
+    assert!(!camera.path("etc/id.next").exists());
+    moorline
+        .cli(&["camera", "key", "revoke", "roof", &old])
+        .await;
+    moorline.until_recording("roof").await;
+}

@@ -31,27 +31,31 @@ pub(super) async fn rekey(
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Admin)?;
     let camera = known(&site, &id)?;
+    let before = said(&site, &id);
     tell(&site, &id, "REKEY")?;
-    let has = |key: &PublicKey| camera.keys.iter().any(|own| own.key == *key);
-    let made = timeout(&*site.clock, MADE_WITHIN, new_key(&site, &id, has)).await;
+    let made = timeout(&*site.clock, MADE_WITHIN, new_key(&site, &id, before)).await;
     let Ok(key) = made else {
         let title = "its agent has not made a key in 20 s";
         return Err(Problem::new(StatusCode::CONFLICT, "agent_away", title)
             .hint("an older agent does not know how: camera show tells its version"));
     };
     let line = format!("REKEYED {}", STANDARD.encode(key.blob()));
-    let added = CameraKey {
-        key,
-        added: site.now(),
-        comment: "made by its agent".to_owned(),
-    };
-    site.admin.add_key(&id, added).await?;
-    site.audit.write(AuditEntry {
-        at: site.now(),
-        actor: access.actor(),
-        event: AuditEvent::KeyChange,
-        subject: id.to_string(),
-    });
+    // It has it already when an earlier REKEYED was lost with its session: the agent keeps the key that it has made until it hears that it is the camera's.
+    let known_key = camera.keys.iter().any(|own| own.key == key);
+    if !known_key {
+        let added = CameraKey {
+            key,
+            added: site.now(),
+            comment: "made by its agent".to_owned(),
+        };
+        site.admin.add_key(&id, added).await?;
+        site.audit.write(AuditEntry {
+            at: site.now(),
+            actor: access.actor(),
+            event: AuditEvent::KeyChange,
+            subject: id.to_string(),
+        });
+    }
     tell(&site, &id, &line)?;
     known(&site, &id).map(|camera| Json(view(&site, &camera)))
 }
@@ -67,18 +71,22 @@ fn tell(site: &Site, id: &CameraId, line: &str) -> Result<(), Problem> {
     })
 }
 
-/// Waits for a key that the camera does not have yet.
-async fn new_key(site: &Site, id: &CameraId, has: impl Fn(&PublicKey) -> bool) -> PublicKey {
+/// The answer, when it is no longer the one to an earlier question: that is forgotten when the question is said.
+async fn new_key(site: &Site, id: &CameraId, mut before: Option<PublicKey>) -> PublicKey {
     loop {
         let seen = site.statuses.version();
-        let status = site.statuses.get(id);
-        let said = status.as_ref().and_then(|status| {
-            let (_, value) = status.said.iter().find(|(key, _)| key == "new-key")?;
-            PublicKey::from_blob(&STANDARD.decode(value).ok()?).ok()
-        });
-        if let Some(key) = said.filter(|key| !has(key)) {
-            return key;
+        match said(site, id) {
+            Some(key) if Some(&key) != before.as_ref() => return key,
+            Some(_) => {}
+            None => before = None,
         }
         site.statuses.changed(seen).await;
     }
+}
+
+/// The key that the camera's agent says it has made.
+fn said(site: &Site, id: &CameraId) -> Option<PublicKey> {
+    let status = site.statuses.get(id)?;
+    let (_, value) = status.said.iter().find(|(key, _)| key == "new-key")?;
+    PublicKey::from_blob(&STANDARD.decode(value).ok()?).ok()
 }

@@ -1,6 +1,7 @@
 {{- define "moorline.keys" -}}{{ .Values.keys | default .Release.Name }}{{- end }}
 {{- define "moorline.image" -}}{{ .Values.image.name }}{{ with .Values.image.tag }}:{{ . }}{{ end }}{{- end }}
 {{- define "moorline.gateway" -}}{{ .Release.Name }}-mon.{{ .Release.Namespace }}.svc:8443{{- end }}
+{{- define "moorline.workloadPriority" -}}{{ .Release.Name }}-workloads{{- end }}
 {{- define "moorline.signer" -}}{{ .Release.Name }}-signer.{{ .Release.Namespace }}.svc:8444{{- end }}
 
 {{- define "moorline.labels" -}}
@@ -9,6 +10,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{- /* Of a pod: what tells versions is left out, so that a newer chart alone restarts nothing. */ -}}
+{{- define "moorline.podLabels" -}}
+app.kubernetes.io/name: moorline
+{{ include "moorline.selector" . }}
 {{- end }}
 
 {{- define "moorline.selector" -}}
@@ -30,14 +37,36 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{- /* Of each of the installation's own pods. With "moves" a successor takes its place soon after its node is lost. Not mon's: a pod of a StatefulSet
+has none before its node is back or removed, and serves on where it was only cut off. */ -}}
 {{- define "moorline.placement" -}}
+{{- $values := .root.Values -}}
 enableServiceLinks: false
-{{- with .Values.nodeSelector }}
+priorityClassName: {{ .root.Release.Name }}-parts
+{{- with $values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
+{{- if or .moves $values.tolerations }}
+tolerations:
+  {{- if .moves }}
+  # Without these a lost node would keep the pod for five minutes.
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  {{- end }}
+  {{- with $values.tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* Replicas on different nodes, where there are some. */ -}}
+{{- define "moorline.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "moorline.selector" . | nindent 8 }}
 {{- end }}
 
 {{- define "moorline.probes" -}}
@@ -47,7 +76,7 @@ livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, failu
 {{- end }}
 
 {{- /* A rollout when the settings change. */ -}}
-{{- define "moorline.checksum" -}}checksum/config: {{ include (print $.Template.BasePath "/config.yaml") . | sha256sum }}{{- end }}
+{{- define "moorline.checksum" -}}checksum/config: {{ include "moorline.settings" . | sha256sum }}{{- end }}
 
 {{- define "moorline.account" -}}system:serviceaccount:{{ .root.Release.Namespace }}:{{ .root.Release.Name }}-{{ .part }}{{- end }}
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
+    placed::{OF_THE_CLUSTER, misplaced},
     powers::{documents, strange},
     support::{Moorline, established, lab_values, merge, now_us},
 };
@@ -150,17 +151,6 @@ fn monitoring() -> Value {
     ]})
 }
 
-/// What lies in no namespace.
-const OF_THE_CLUSTER: [&str; 7] = [
-    "Namespace",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "PriorityClass",
-    "CameraClass",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-];
-
 /// Sends objects to the API server for judgement; nothing is kept. It warns of what PodSecurity would refuse later.
 async fn judged(space: &Namespace, helm: &Helm, name: &str, objects: &[Value]) {
     let placed = objects.iter().cloned().map(|mut object| {
@@ -204,8 +194,10 @@ fn pods(objects: &[Value]) -> Vec<Value> {
             }
             _ => continue,
         };
-        // Its account is not there.
-        spec.as_object_mut().unwrap().remove("serviceAccountName");
+        // Its account and its priority are not there.
+        for field in ["serviceAccountName", "priorityClassName"] {
+            spec.as_object_mut().unwrap().remove(field);
+        }
         found.push(json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": metadata["name"], "labels": metadata["labels"]}, "spec": spec,
@@ -261,6 +253,7 @@ async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
             .cloned()
             .collect();
         assert_eq!(strange(&lasting, TRIAL), Vec::<String>::new(), "{name}");
+        assert_eq!(misplaced(&lasting, TRIAL), Vec::<String>::new(), "{name}");
         judged(&space, &helm, name, &lasting).await;
         let pods = pods(&all);
         assert!(pods.len() >= 3, "{name}: {} pods", pods.len());
@@ -328,6 +321,43 @@ async fn a_value_that_is_wrong_is_named() {
         };
         assert!(said.contains(told), "{wrong}: {said}");
     }
+}
+
+/// What shapes pods of cameras is in no part's settings, and the chart's version in none of its labels: neither ends a tunnel.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_cameras_pods_are_made_of_restarts_no_part() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let helm = Helm::new(moorline.cluster());
+    let before = everything(moorline.cluster());
+    let mut after = before.clone();
+    merge(
+        &mut after,
+        json!({"cameras": {
+            "drainPatience": "5m",
+            "relay": {"memory": "70Mi", "cpu": "30m"},
+            "archiver": {"memory": "90Mi", "cpu": "30m", "spool": "256Mi", "segment": "10s"},
+        }}),
+    );
+    let mut rendered = Vec::new();
+    for (name, values) in [("before", &before), ("after", &after)] {
+        let file = helm.values(name, values);
+        let words = ["template", TRIAL, "charts/moorline", "--values", &file];
+        rendered.push(documents(&helm.run(&words).await));
+    }
+    let of = |objects: &[Value], kinds: &[&str]| -> Vec<Value> {
+        let wanted = |object: &&Value| kinds.iter().any(|kind| object["kind"] == *kind);
+        let found = objects.iter().filter(wanted);
+        found.map(|object| object["spec"].clone()).collect()
+    };
+    let [before, after] = &rendered[..] else {
+        panic!("two were rendered");
+    };
+    let parts = ["Deployment", "StatefulSet"];
+    assert_eq!(of(before, &parts), of(after, &parts));
+    assert_eq!(of(before, &parts).len(), 5, "the parts were not found");
+    assert_ne!(of(before, &["CameraClass"]), of(after, &["CameraClass"]));
 }
 
 /// The class that cameras have by default.

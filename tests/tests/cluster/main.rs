@@ -35,6 +35,8 @@ mod tenants;
 mod writes;
 mod written;
 
+#[path = "../rules/placed.rs"]
+mod placed;
 #[path = "../rules/powers.rs"]
 mod powers;
 

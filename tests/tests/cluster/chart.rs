@@ -45,8 +45,14 @@ fn everything(cluster: &Cluster) -> Value {
         "cameras": {"relay": {"memory": "60Mi", "cpu": "20m"}, "archiver": {"memory": "80Mi", "cpu": "20m"}},
         "alert": {"after": "60s", "environmentSecret": "alarms"},
         "log": "debug",
-        "networkPolicies": {"enabled": true, "monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]},
-        "admissionPolicies": {"enabled": true, "images": ["registry.example.com/ours"]},
+        "networkPolicies": {
+            "enabled": true, "monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+            "dns": [{
+                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}],
+                "ports": [{"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353}],
+            }],
+        },
+        "admissionPolicies": {"enabled": true, "images": ["registry.example.com/ours"], "priorityClasses": ["cameras-first"]},
         "podMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
         "alertRules": {"enabled": true},
         "test": {"tenant": "acme"},

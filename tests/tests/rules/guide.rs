@@ -41,6 +41,26 @@ fn every_condition_that_the_guide_explains_is_one_that_is_said() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// Replicas that held a camera before tell of it for as long as they live, and know nothing new.
+#[test]
+fn an_alarm_about_a_camera_goes_by_the_replica_that_knows_most() {
+    let rules = read("charts/moorline/templates/alertrules.yaml");
+    let mut seen = 0;
+    for line in rules.lines().filter(|line| line.contains("expr:")) {
+        for before in line
+            .split("moorline_camera_")
+            .collect::<Vec<_>>()
+            .iter()
+            .rev()
+            .skip(1)
+        {
+            seen += 1;
+            assert!(before.ends_with("min by (camera) ("), "{}", line.trim());
+        }
+    }
+    assert!(seen >= 2, "the rules were not found");
+}
+
 #[test]
 fn alarms_go_by_metrics_that_there_are() {
     let rules = read("charts/moorline/templates/alertrules.yaml");

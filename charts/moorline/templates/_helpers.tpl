@@ -4,6 +4,22 @@
 {{- define "moorline.workloadPriority" -}}{{ .Release.Name }}-workloads{{- end }}
 {{- define "moorline.signer" -}}{{ .Release.Name }}-signer.{{ .Release.Namespace }}.svc:8444{{- end }}
 
+{{- /* The Secrets without which a pod does not start, as a JSON array. */ -}}
+{{- define "moorline.secrets" -}}
+{{- $names := list .Values.store.secret }}
+{{- range list "host-keys" "known-hosts" "mon-tls" "signer-tls" "ticket-key" "tickets" }}
+{{- $names = append $names (printf "%s-%s" (include "moorline.keys" $) .) }}
+{{- end }}
+{{- if .Values.frontdoor.enabled }}
+{{- $names = append $names .Values.store.readSecret }}
+{{- if eq .Values.people.store "postgres" }}
+{{- $names = concat $names (list .Values.people.postgres.secret (printf "%s-people" (include "moorline.keys" .))) }}
+{{- end }}
+{{- $names = append $names .Values.frontdoor.tlsSecret }}
+{{- end }}
+{{- concat $names (list .Values.sweeper.secret .Values.alert.environmentSecret) | compact | uniq | toJson }}
+{{- end }}
+
 {{- define "moorline.labels" -}}
 app.kubernetes.io/name: moorline
 app.kubernetes.io/instance: {{ .root.Release.Name }}

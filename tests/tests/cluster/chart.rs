@@ -1,6 +1,8 @@
 //! The chart: what it renders is what the API server and PodSecurity accept, with every setting switched; wrong values are told by name; and an
 //! installation that records is upgraded to other values and back.
 
+use std::collections::BTreeSet;
+
 use moorline_testkit::{
     child::run,
     cluster::{Cluster, Namespace, SOON, Security},
@@ -212,6 +214,23 @@ fn pods(objects: &[Value]) -> Vec<Value> {
     found
 }
 
+/// The Secrets that pods do not start without.
+fn secrets(pods: &[Value]) -> BTreeSet<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    for pod in pods {
+        let mounted = list(&pod["spec"]["volumes"]);
+        let mounted = mounted
+            .iter()
+            .map(|volume| volume["secret"]["secretName"].clone());
+        let read = list(&pod["spec"]["containers"][0]["envFrom"]);
+        let read = read.iter().map(|from| from["secretRef"]["name"].clone());
+        let names = mounted.chain(read);
+        found.extend(names.filter_map(|name| name.as_str().map(str::to_owned)));
+    }
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
     let Some(moorline) = Moorline::installed().await else {
@@ -274,7 +293,13 @@ async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
         assert_eq!(monitored.count(), expected, "{name}");
         // As Helm itself would do it, but for what the tests' own installation owns.
         let install = ["install", TRIAL, "--dry-run=server", "--take-ownership"];
-        helm.run(&[&install, &with[..]].concat()).await;
+        let told = helm.run(&[&install, &with[..]].concat()).await;
+        // It looks at the cluster, where none of its Secrets is.
+        let missing = told.lines().find(|line| line.contains("MISSING"));
+        let missing = missing.unwrap_or_else(|| panic!("{name}: {told}"));
+        for secret in secrets(&pods) {
+            assert!(missing.contains(&secret), "{name}: {secret}: {missing}");
+        }
     }
     let words = [
         "delete",

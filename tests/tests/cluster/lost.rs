@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use moorline_testkit::{child::Signal, cluster::SOON};
+use moorline_testkit::{
+    child::{Child, Signal},
+    cluster::SOON,
+};
 
-use crate::support::{Moorline, now_us};
+use crate::support::{Moorline, Tenant, now_us};
 
 /// From the call to the first new picture in the archive, with room for a busy machine: the bar of the design is 2 s.
 const BACK: Duration = Duration::from_secs(8);
@@ -106,6 +109,36 @@ async fn a_camera_that_says_bye_is_drained_at_once_and_its_pods_go() {
     );
 }
 
+/// `kubectl get … -w`, as the guide tells to type it.
+struct Watch(Child);
+
+fn watch(tenant: &Tenant<'_>, kind: &str) -> Watch {
+    let mut command = tenant.space.cluster().command();
+    command.args(["-n", tenant.space.name(), "get", kind, "-w"]);
+    Watch(Child::spawn("kubectl get -w", command).unwrap())
+}
+
+impl Watch {
+    /// How much of it there is.
+    fn shown(&self) -> usize {
+        self.0.lines().len()
+    }
+
+    /// Waits for a row of this object with these words in it, behind so many others.
+    async fn until(&self, after: usize, name: &str, words: &[&str]) {
+        let what = format!("a row of {name} with {words:?}");
+        moorline_testkit::eventually(&what, SOON, || async {
+            let rows = self.0.lines();
+            rows.iter()
+                .skip(after)
+                .filter(|row| row.starts_with(name))
+                .any(|row| words.iter().all(|word| row.contains(word)))
+                .then_some(())
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_dbclient_is_waited_for_and_then_drained() {
     let Some(moorline) = Moorline::installed().await else {
@@ -114,13 +147,19 @@ async fn a_killed_dbclient_is_waited_for_and_then_drained() {
     let tenant = moorline.tenant("kill").await;
     let [first, second] = moorline.pair().await;
     let yard = tenant.camera("yard", 31).await;
+    let (cameras, running) = (watch(&tenant, "cam"), watch(&tenant, "pods"));
     let mut call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
     let pods = tenant.pair(&yard).await;
+    cameras.until(0, "yard", &[&first.name, "True"]).await;
+    for pod in &pods {
+        running.until(0, &pod.name, &["Running"]).await;
+    }
     moorline_testkit::eventually("pictures", SOON, || async {
         (yard.source.counters().pictures > 40).then_some(())
     })
     .await;
+    let shown = cameras.shown();
     call.child.signal(Signal::KILL);
     call.child.wait(SOON).await.unwrap();
     let lost = now_us();
@@ -129,6 +168,14 @@ async fn a_killed_dbclient_is_waited_for_and_then_drained() {
         tenant.space.until_gone(&object, SOON).await.unwrap();
     }
     let waited = Duration::from_micros(now_us() - lost);
+    for pod in &pods {
+        running.until(0, &pod.name, &["Terminating"]).await;
+    }
+    cameras.until(shown, "yard", &["False"]).await;
+    let header = cameras.0.lines().into_iter().next().unwrap_or_default();
+    let columns: Vec<&str> = header.split_whitespace().collect();
+    let wanted = ["NAME", "READY", "MON", "ARCHIVING", "SINCE", "AGE"];
+    assert_eq!(columns, wanted, "what `kubectl get cam` shows");
     assert!(
         waited >= crate::support::GRACE - Duration::from_millis(500),
         "the pods went after {waited:?}"

@@ -15,7 +15,7 @@ use moorline_testkit::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{Archive, Bucket, Moorline, lab_values, people, people_at};
+use crate::support::{Archive, Bucket, Moorline, established, lab_values, people, people_at};
 
 /// For one command: `helm test` records a segment first.
 const COMMAND: Duration = Duration::from_secs(180);
@@ -33,8 +33,10 @@ struct Desk {
 impl Desk {
     fn new(cluster: &Cluster) -> Self {
         let place = temp_dir().unwrap();
-        let charts = moorline_tests::repository().join("charts");
-        std::os::unix::fs::symlink(charts, place.path().join("charts")).unwrap();
+        for folder in ["charts", "deploy"] {
+            let ours = moorline_tests::repository().join(folder);
+            std::os::unix::fs::symlink(ours, place.path().join(folder)).unwrap();
+        }
         std::fs::create_dir(place.path().join(".ssh")).unwrap();
         Self {
             place,
@@ -106,6 +108,14 @@ fn texts(guide: &str, heading: &str) -> Vec<String> {
     others.map(|(_, lines)| lines.join("\n")).collect()
 }
 
+/// What watches for ever is looked at for a moment; one that fails does so at once.
+fn looked(line: &str) -> String {
+    match line.ends_with(" -w") {
+        true => format!("timeout 3 {line} || test $? = 124"),
+        false => line.to_owned(),
+    }
+}
+
 async fn until_no_tenant(cluster: &Cluster) {
     // Of an empty list nothing is printed.
     let none = |list: &Value| list.is_null().then_some(());
@@ -133,6 +143,8 @@ async fn each_command_of_the_guide_does_what_it_says() {
     for line in &rest {
         desk.types(line).await;
     }
+
+    without_helm(&desk).await;
 
     let own = Bucket::apart(cluster.lab().unwrap()).await;
     let postgres = Postgres::start().await.unwrap();
@@ -191,8 +203,10 @@ async fn each_command_of_the_guide_does_what_it_says() {
         .await
         .unwrap();
     for line in commands(&guide, "Watch it come") {
-        // It would watch for ever.
-        desk.types(line.trim_end_matches(" -w")).await;
+        desk.types(&looked(&line)).await;
+    }
+    for line in commands(&guide, "When a condition says something") {
+        desk.types(&line).await;
     }
     archived(&moorline.bucket, &storage).await;
 
@@ -204,6 +218,7 @@ async fn each_command_of_the_guide_does_what_it_says() {
         printed = desk.types(&line).await;
     }
     assert!(printed.contains("stream password"), "{printed}");
+    notes(&desk).await;
     for line in commands(&guide, "A bucket of the tenant's own") {
         desk.types(&line).await;
     }
@@ -224,6 +239,50 @@ async fn each_command_of_the_guide_does_what_it_says() {
         desk.types(line).await;
     }
     drop((call, reach, postgres));
+}
+
+/// What the chart tells to do next, for another tenant than the guide's.
+async fn notes(desk: &Desk) {
+    let get = "helm get notes moorline --namespace moorline-system";
+    let notes = desk.types(get).await;
+    assert!(!notes.contains("MISSING"), "{notes}");
+    let lines = notes.lines().map(str::trim);
+    let typed = lines.filter(|line| line.starts_with("kubectl ") || line.starts_with("moorline "));
+    let typed: Vec<String> = typed
+        .map(|line| looked(&line.replace("acme", "notes").replace("anna", "berta")))
+        .collect();
+    assert!(typed.len() >= 8, "the commands were not found: {notes}");
+    for line in typed {
+        desk.types(&line).await;
+    }
+    desk.types("moorline camera rm notes/camera-1 --cluster")
+        .await;
+    desk.types("moorline tenant rm notes --erase --yes --cluster")
+        .await;
+}
+
+/// The plain manifests, by the commands of their page; then all of it is taken away again. Nothing starts: image and Secrets are not there.
+async fn without_helm(desk: &Desk) {
+    let page = moorline_tests::repository().join("deploy/k8s/README.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let typed = page.lines().filter(|line| line.starts_with("kubectl "));
+    let typed: Vec<&str> = typed.collect();
+    assert!(typed.len() >= 2, "the commands were not found");
+    let namespace = "kubectl create namespace moorline-system";
+    desk.types(namespace).await;
+    for line in &typed {
+        desk.types(line).await;
+        if line.contains("crds.yaml") {
+            for kind in ["cameras", "cameraclasses", "tenants"] {
+                established(&desk.cluster, &format!("{kind}.moorline.dev")).await;
+            }
+        }
+    }
+    for line in typed.iter().rev() {
+        desk.types(&line.replace(" apply ", " delete --ignore-not-found "))
+            .await;
+    }
+    desk.types(&namespace.replace("create", "delete")).await;
 }
 
 /// Files and names that the guide takes for granted.

@@ -16,18 +16,27 @@ use support::{Api, CAMERAS, Mon, camera, server};
 
 const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
 
-async fn with_tenants() -> (Api, Mon, Arc<Tenants>) {
-    let (api, clock) = server();
-    let mon = Mon::new(&api, &clock, 0).await;
-    let settings = TenantSettings {
+fn settings() -> TenantSettings {
+    TenantSettings {
         namespace: "moorline-system".into(),
         mon_account: "moorline-mon".into(),
         mon_role: "moorline-mon-workloads".into(),
         owner_role: "moorline-tenant".into(),
         config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
         outside: moorline_base::network::Outside::default(),
+        sweeper: true,
+        dns: Vec::new(),
         store_endpoint: None,
-    };
+    }
+}
+
+async fn with_tenants() -> (Api, Mon, Arc<Tenants>) {
+    with(settings()).await
+}
+
+async fn with(settings: TenantSettings) -> (Api, Mon, Arc<Tenants>) {
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
     let tenants = Arc::new(Tenants::new(mon.directory.clone(), settings, clock));
     let (cancel, running) = (mon.stop.clone(), Arc::clone(&tenants));
     tokio::spawn(async move { running.run(cancel).await });
@@ -211,6 +220,35 @@ async fn a_deleted_tenant_goes_after_its_cameras_and_its_recordings_and_comes_ba
     api.until("the tenant again", |api| ready(api) == Some(json!("Ready")))
         .await;
     assert_ne!(storage_id(&api), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_nothing_can_erase_says_so_and_goes_when_its_recordings_are_kept() {
+    let without = TenantSettings {
+        sweeper: false,
+        ..settings()
+    };
+    let (api, _mon, _) = with(without).await;
+    let mut tenant = acme(false, "erase");
+    tenant["metadata"]["deletionTimestamp"] = "2026-11-20T00:00:00Z".into();
+    tenant["metadata"]["finalizers"] = json!(["moorline.dev/recordings"]);
+    api.put(TENANTS, tenant);
+    api.until("the word", |api| ready(api) == Some(json!("NoSweeper")))
+        .await;
+    let said = api.get(TENANTS, "", "acme").unwrap();
+    let message = said["status"]["conditions"][0]["message"].as_str().unwrap();
+    for what in [
+        "sweeper.secret",
+        "moorline tenant set acme --on-delete keep",
+    ] {
+        assert!(message.contains(what), "{message}");
+    }
+    let kept = json!({"metadata": {"generation": 2}, "spec": {"onDelete": "keep"}});
+    api.patch(TENANTS, "", "acme", &kept);
+    api.until("the tenant's end", |api| {
+        api.get(TENANTS, "", "acme").is_none()
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -256,6 +256,10 @@ config_section! {
         pub store_private: Vec<String> = Vec::new(),
         /// Whether a tenant's own bucket may be reached by plain http.
         pub store_http: bool = false,
+        /// How pods of tenants come to names: a JSON array of egress rules of a NetworkPolicy. Empty: port 53 of kube-dns.
+        pub dns: String = String::new(),
+        /// Whether there is a sweeper: without one, a tenant that is to be erased waits and says so.
+        pub sweeper: bool = true,
         /// How often the sweeper looks for what has expired.
         pub sweep_every: HumanDuration = HumanDuration::from_secs(600),
         /// How many objects the sweeper deletes per second at most, 1 to 1000.
@@ -424,6 +428,21 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
                 Complaint::new("no network", "write it like 10.0.0.0/8"),
             );
         }
+    }
+    if !settings.cluster.dns.is_empty()
+        && serde_json::from_str::<Vec<serde_json::Map<String, serde_json::Value>>>(
+            &settings.cluster.dns,
+        )
+        .is_err()
+    {
+        errors.add(
+            "cluster.dns",
+            format!("{:?}", settings.cluster.dns),
+            Complaint::new(
+                "no JSON array of egress rules",
+                "write it like [{\"to\": [{\"ipBlock\": {\"cidr\": \"169.254.20.10/32\"}}]}]",
+            ),
+        );
     }
     let pace = settings.cluster.sweep_pace;
     if !(1..=1000).contains(&pace) {

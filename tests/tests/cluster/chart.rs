@@ -83,6 +83,13 @@ fn nothing(cluster: &Cluster) -> Value {
     values
 }
 
+/// Nothing deletes recordings, and policies say so.
+fn without_a_sweeper(cluster: &Cluster) -> Value {
+    let mut values = lab_values(cluster);
+    merge(&mut values, json!({"sweeper": {"secret": ""}}));
+    values
+}
+
 /// One front door with its people in a file.
 fn one_machine(cluster: &Cluster) -> Value {
     let mut values = lab_values(cluster);
@@ -258,6 +265,7 @@ async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
         ("as-tested", lab_values(cluster)),
         ("everything", everything(cluster)),
         ("nothing", nothing(cluster)),
+        ("without-a-sweeper", without_a_sweeper(cluster)),
         ("one-machine", one_machine(cluster)),
     ] {
         let file = helm.values(name, &values);
@@ -332,6 +340,16 @@ async fn a_value_that_is_wrong_is_named() {
             json!({"cameras": {"archiver": {"segment": "1h30"}}}),
             "segment",
         ),
+        (
+            json!({"cameras": {"archiver": {"segment": "0s"}}}),
+            "segment",
+        ),
+        (
+            json!({"cameras": {"archiver": {"segment": "6m"}}}),
+            "segment",
+        ),
+        (json!({"cameras": {"archiver": {"spool": "0Mi"}}}), "spool"),
+        (json!({"cameras": {"relay": {"memory": "0Mi"}}}), "memory"),
         (json!({"people": {"store": "mysql"}}), "store"),
         (json!({"frontdoor": {"mayErase": "yes"}}), "mayErase"),
         (

@@ -15,6 +15,8 @@ const STOLEN: &str = "a stolen camera is not enabled: set enabled to false too";
 const SESSION: &str = "a camera's generation never falls, and its session is never removed";
 const TENANT: &str =
     "a tenant's name is a DNS label of at most 61 characters: its namespace is t-<name>";
+const SEGMENT: &str = "archiver.segment lasts 2s to 300s";
+const SPOOL: &str = "archiver.spool holds 2 MB for each second of archiver.segment at least: two segments of 8 Mbit/s";
 const STORAGE: &str = "a tenant's storage id never changes";
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {
@@ -100,7 +102,9 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
         return;
     };
     let cluster = moorline.cluster();
-    let known = [NAME, PASSWORD, SUB, STOLEN, SESSION, TENANT, STORAGE];
+    let known = [
+        NAME, PASSWORD, SUB, STOLEN, SESSION, TENANT, STORAGE, SEGMENT, SPOOL,
+    ];
     assert_eq!(
         messages(&moorline).await,
         known.map(str::to_owned).into(),
@@ -115,6 +119,10 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
     let long = |length: usize| "a".repeat(length);
     let login = |secret: &str| json!({"login": {"user": "admin", "passwordSecretRef": {"name": secret, "key": "main"}}});
     let camera = |name: &str, spec: Value| object("Camera", name, spec);
+    let class = |archiver: Value| {
+        let spec = json!({"image": "moorline", "archiver": archiver});
+        object("CameraClass", "tried", spec)
+    };
     let sources = |main: Value, sub: Value| json!({"sources": {"main": main, "sub": sub}});
     for (message, good, bad) in [
         (
@@ -159,6 +167,37 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
             TENANT,
             object("Tenant", "shop-1", json!({})),
             object("Tenant", "shop.1", json!({})),
+        ),
+        (
+            SEGMENT,
+            class(json!({"segment": "2s"})),
+            class(json!({"segment": "1s"})),
+        ),
+        (
+            SEGMENT,
+            class(json!({"segment": "5m"})),
+            class(json!({"segment": "301s"})),
+        ),
+        (
+            SPOOL,
+            class(json!({"segment": "5s", "spool": "16Mi"})),
+            class(json!({"spool": "64Mi"})),
+        ),
+        // Nothing at all, in the schema's own words.
+        (
+            "archiver.segment",
+            class(json!({})),
+            class(json!({"segment": "0s"})),
+        ),
+        (
+            "archiver.spool",
+            class(json!({})),
+            class(json!({"spool": "0Gi"})),
+        ),
+        (
+            "archiver.memory",
+            class(json!({})),
+            class(json!({"memory": "0Mi"})),
         ),
     ] {
         let answer = tried(&space, &good).await;

@@ -56,7 +56,7 @@ pub struct CameraClassSpec {
 pub struct RelaySpec {
     /// Memory, requested and at most.
     #[serde(default = "relay_memory")]
-    #[schemars(regex(pattern = r"^[0-9]+(Ki|Mi|Gi)$"))]
+    #[schemars(regex(pattern = r"^[1-9][0-9]*(Ki|Mi|Gi)$"))]
     pub memory: String,
     /// Processor time that is requested. There is no limit.
     #[serde(default = "cpu")]
@@ -67,10 +67,15 @@ pub struct RelaySpec {
 /// Resources of an archiver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+// As of `archive.segment`; and a spool that has no room for the open segment beside one that is being uploaded gives up what was just recorded.
+#[x_kube(
+    validation = Rule::new("duration(self.segment) >= duration('2s') && duration(self.segment) <= duration('300s')").message("archiver.segment lasts 2s to 300s"),
+    validation = Rule::new("quantity(self.spool).asInteger() >= duration(self.segment).getSeconds() * 2000000").message("archiver.spool holds 2 MB for each second of archiver.segment at least: two segments of 8 Mbit/s"),
+)]
 pub struct ArchiverSpec {
     /// Memory, requested and at most.
     #[serde(default = "archiver_memory")]
-    #[schemars(regex(pattern = r"^[0-9]+(Ki|Mi|Gi)$"))]
+    #[schemars(regex(pattern = r"^[1-9][0-9]*(Ki|Mi|Gi)$"))]
     pub memory: String,
     /// Processor time that is requested. There is no limit.
     #[serde(default = "cpu")]
@@ -78,11 +83,11 @@ pub struct ArchiverSpec {
     pub cpu: String,
     /// The limit of the spool's volume. The archiver's own bound is nine tenths of it: a pod over this limit is evicted, spool and all.
     #[serde(default = "spool")]
-    #[schemars(regex(pattern = r"^[0-9]+(Mi|Gi)$"))]
+    #[schemars(length(max = 16), regex(pattern = r"^[1-9][0-9]*(Mi|Gi)$"))]
     pub spool: String,
     /// Length of a segment: what is lost of the open one with a node, and one request to the store for each.
     #[serde(default = "segment")]
-    #[schemars(regex(pattern = r"^[0-9]+(s|m)$"))]
+    #[schemars(length(max = 16), regex(pattern = r"^[1-9][0-9]*(s|m)$"))]
     pub segment: String,
 }
 

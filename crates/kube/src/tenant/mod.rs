@@ -49,6 +49,8 @@ const SHORTLY: Duration = Duration::from_millis(500);
 const PAGE: u32 = 500;
 /// The reason while it has not.
 const QUOTA_PENDING: &str = "QuotaPending";
+/// The reason while a tenant is to be erased and nothing can.
+const NO_SWEEPER: &str = "NoSweeper";
 /// Letters and digits of a storage id; 36^12 of them, so that two are never the same.
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -61,6 +63,13 @@ enum Done {
     /// It is being removed, and waits for this.
     Waits(&'static str, String),
     Gone,
+}
+
+fn nobody_erases(name: &str) -> String {
+    format!(
+        "nothing here may delete recordings: name a Secret with a key that may in sweeper.secret of the chart, or keep them by \
+         `moorline tenant set {name} --on-delete keep --cluster`"
+    )
 }
 
 fn storage_id() -> String {
@@ -370,10 +379,10 @@ impl Tenants {
         }
         let erased = tenant.status.as_ref().is_some_and(|status| status.erased);
         if tenant.spec.on_delete == OnDelete::Erase && !erased {
-            return Ok(Done::Waits(
-                "Erasing",
-                "the sweeper erases its recordings".into(),
-            ));
+            return Ok(match self.settings.borrow().sweeper {
+                true => Done::Waits("Erasing", "the sweeper erases its recordings".into()),
+                false => Done::Waits(NO_SWEEPER, nobody_erases(name)),
+            });
         }
         let namespaces: Api<Namespace> = Api::all(self.client.0.clone());
         let parameters = DeleteParams::background();

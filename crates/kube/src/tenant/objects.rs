@@ -33,6 +33,10 @@ pub struct TenantSettings {
     pub config: std::collections::BTreeMap<String, String>,
     /// Where a tenant's own store may lie.
     pub outside: moorline_base::network::Outside,
+    /// Whether the installation has a sweeper.
+    pub sweeper: bool,
+    /// How pods come to names, as egress rules of a NetworkPolicy. None: kube-dns of kube-system.
+    pub dns: Vec<Value>,
     /// The S3 endpoint of the installation's store; none is Amazon's. Of it the port is used.
     pub store_endpoint: Option<String>,
 }
@@ -163,10 +167,18 @@ fn policies(
     let system = json!({"matchLabels": {"kubernetes.io/metadata.name": settings.namespace}});
     let part = |component: &str| json!({"namespaceSelector": system, "podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}});
     let role = |role: &str| json!({"podSelector": {"matchLabels": {ROLE_LABEL: role}}});
-    let dns = json!({
+    let kube_dns = json!({
         "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
         "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
     });
+    let with_names = |rules: &[&Value]| {
+        let mut all: Vec<Value> = rules.iter().copied().cloned().collect();
+        match settings.dns.is_empty() {
+            true => all.push(kube_dns.clone()),
+            false => all.extend(settings.dns.iter().cloned()),
+        }
+        all
+    };
     let policy = |name: &str, spec: Value| Made {
         plural: "networkpolicies",
         object: json!({
@@ -176,6 +188,9 @@ fn policies(
     };
     let gateway = json!({"to": [part("mon")], "ports": [{"protocol": "TCP", "port": "gateway"}]});
     let signer = json!({"to": [part("signer")], "ports": [{"protocol": "TCP", "port": "signer"}]});
+    let relays = json!({"to": [role("relay")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]});
+    // The stores' addresses are not known here and may change: their ports are.
+    let stores = json!({"ports": ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect::<Vec<_>>()});
     vec![
         policy(
             "moorline-deny",
@@ -186,7 +201,7 @@ fn policies(
             json!({
                 "podSelector": {"matchLabels": {ROLE_LABEL: "relay"}}, "policyTypes": ["Ingress", "Egress"],
                 "ingress": [{"from": [part("frontdoor"), role("archiver")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]}],
-                "egress": [gateway, dns],
+                "egress": with_names(&[&gateway]),
             }),
         ),
         policy(
@@ -194,8 +209,7 @@ fn policies(
             json!({
                 "podSelector": {"matchLabels": {ROLE_LABEL: "archiver"}}, "policyTypes": ["Ingress", "Egress"],
                 "ingress": [],
-                // The stores' addresses are not known here and may change: their ports are.
-                "egress": [gateway, signer, {"to": [role("relay")], "ports": [{"protocol": "TCP", "port": crate::pods::RELAY_PORT}]}, dns, {"ports": ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect::<Vec<_>>()}],
+                "egress": with_names(&[&gateway, &signer, &relays, &stores]),
             }),
         ),
     ]
@@ -205,22 +219,49 @@ fn policies(
 mod tests {
     use super::*;
 
-    fn made() -> Vec<Made> {
+    fn tenant() -> Tenant {
         let spec = json!({"cameras": 20, "classes": ["standard", "big"], "maxRetention": "90d", "store": {"bucket": "abc", "secret": "s"}});
-        let tenant = Tenant::new("acme", serde_json::from_value(spec).unwrap());
-        objects(
-            &tenant,
-            "acme",
-            &TenantSettings {
-                namespace: "moorline-system".into(),
-                mon_account: "moorline-mon".into(),
-                mon_role: "moorline-mon-workloads".into(),
-                owner_role: "moorline-tenant".into(),
-                config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
-                outside: moorline_base::network::Outside::default(),
-                store_endpoint: Some("http://minio.example.com:9000".into()),
-            },
-        )
+        Tenant::new("acme", serde_json::from_value(spec).unwrap())
+    }
+
+    fn settings() -> TenantSettings {
+        TenantSettings {
+            namespace: "moorline-system".into(),
+            mon_account: "moorline-mon".into(),
+            mon_role: "moorline-mon-workloads".into(),
+            owner_role: "moorline-tenant".into(),
+            config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
+            outside: moorline_base::network::Outside::default(),
+            sweeper: true,
+            dns: Vec::new(),
+            store_endpoint: Some("http://minio.example.com:9000".into()),
+        }
+    }
+
+    fn made() -> Vec<Made> {
+        objects(&tenant(), "acme", &settings())
+    }
+
+    #[test]
+    fn pods_come_to_names_where_the_cluster_has_them() {
+        let egress = |settings: &TenantSettings, name: &str| {
+            let all = objects(&tenant(), "acme", settings);
+            let policy = all.into_iter().find(|made| {
+                made.object["metadata"]["name"] == name && made.plural == "networkpolicies"
+            });
+            policy.unwrap().object["spec"]["egress"].to_string()
+        };
+        let local = json!({"to": [{"ipBlock": {"cidr": "169.254.20.10/32"}}]});
+        for policy in ["moorline-relay", "moorline-archiver"] {
+            let mut settings = settings();
+            assert!(egress(&settings, policy).contains("kube-dns"), "{policy}");
+            settings.dns = vec![local.clone()];
+            let told = egress(&settings, policy);
+            assert!(
+                told.contains("169.254.20.10/32") && !told.contains("kube-dns"),
+                "{told}"
+            );
+        }
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         owner_role: format!("{}-tenant", cluster.release),
         config,
         outside: super::stores::outside(cluster)?,
+        sweeper: cluster.sweeper,
+        dns: match cluster.dns.as_str() {
+            "" => Vec::new(),
+            rules => serde_json::from_str(rules).context("cluster.dns")?,
+        },
         store_endpoint: Some(role.settings.s3.endpoint.clone())
             .filter(|endpoint| !endpoint.is_empty()),
     };

@@ -100,6 +100,8 @@ impl Cluster {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
             outside: moorline_base::network::Outside::default(),
+            sweeper: true,
+            dns: Vec::new(),
             store_endpoint: None,
         };
         let tenants = Tenants::new(directory.clone(), settings, clock);

@@ -100,6 +100,7 @@ mod tests {
     use std::path::Path;
 
     use clap::Parser as _;
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -122,8 +123,8 @@ mod tests {
         let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
         for letter in line.chars() {
             match (letter, quote) {
-                (' ', None) if word.is_empty() => {}
-                (' ', None) => words.push(std::mem::take(&mut word)),
+                (' ' | '\n', None) if word.is_empty() => {}
+                (' ' | '\n', None) => words.push(std::mem::take(&mut word)),
                 ('#', None) if word.is_empty() => return words,
                 ('"' | '\'', None) => quote = Some(letter),
                 (letter, Some(open)) if letter == open => quote = None,
@@ -154,6 +155,74 @@ mod tests {
             }
         }
         assert!(seen > 20, "the blocks were not found");
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    /// Every `moorline …` in back-ticks, as words.
+    fn inline(text: &str) -> Vec<Vec<String>> {
+        let quoted = text.split('`').skip(1).step_by(2);
+        let typed = quoted.filter(|code| code.starts_with("moorline ") && !code.contains('…'));
+        typed.map(words).collect()
+    }
+
+    /// What a text names may leave out what a command needs, and nothing that it names may be wrong.
+    #[test]
+    fn every_command_that_a_guide_mentions_is_one() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut wrong = Vec::new();
+        let mut seen = 0;
+        for entry in std::fs::read_dir(root.join("docs/guide")).unwrap() {
+            let page = entry.unwrap().path();
+            for command in inline(&std::fs::read_to_string(&page).unwrap()) {
+                seen += 1;
+                if let Err(error) = Cli::try_parse_from(&command)
+                    && !matches!(
+                        error.kind(),
+                        ErrorKind::MissingRequiredArgument
+                            | ErrorKind::MissingSubcommand
+                            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                    )
+                {
+                    wrong.push(format!(
+                        "{}: {}: {error}",
+                        page.display(),
+                        command.join(" ")
+                    ));
+                }
+            }
+        }
+        assert!(seen > 15, "the commands were not found");
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    /// Without `--cluster` a command asks a server on this machine, which a reader about Kubernetes has not.
+    #[test]
+    fn commands_for_a_cluster_say_so() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        let (guide, notes) = (
+            read("docs/guide/kubernetes.md"),
+            read("charts/moorline/templates/NOTES.txt"),
+        );
+        let mut all = commands(&guide);
+        all.extend(inline(&guide));
+        let lines = notes.lines().map(str::trim);
+        let of_notes = lines.filter(|line| line.starts_with("moorline "));
+        all.extend(of_notes.map(words));
+        let mut wrong = Vec::new();
+        let mut seen = 0;
+        for command in all {
+            // `moorline tenant show` alone names the command.
+            let named = command.len() > 3 && ["camera", "tenant"].contains(&command[1].as_str());
+            if named {
+                seen += 1;
+                let says_so = command.iter().any(|word| word == "--cluster");
+                if Cli::try_parse_from(&command).is_err() || !says_so {
+                    wrong.push(command.join(" "));
+                }
+            }
+        }
+        assert!(seen > 12, "the commands were not found");
         assert_eq!(wrong, Vec::<String>::new());
     }
 }

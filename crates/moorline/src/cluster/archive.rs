@@ -1,7 +1,8 @@
 //! `moorline archive`: the archiver of one camera as a pod.
 //!
 //! Reads its relay by ticket, keeps what the store has not taken in its spool, puts by presigned requests: it holds no key of the store. It says
-//! `drained` only when the spool is empty, and rests until the cluster deletes it. A container that was killed finds its spool again.
+//! `drained` when the spool is empty, or after a day in which the store did not take it, and rests until the cluster deletes it. A container that was
+//! killed finds its spool again.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! closed ── 3 failures in a row ──▶ open until … ── time is over ──▶ half open: one upload ── success ──▶ closed
-//!                                        ▲────────────────────── failure ─────┘
+//!                                        ▲──────── failure of two ────────────┘
 //! ```
+//! Half open, the oldest object is tried first: when the store is back, what was stored is then durable too. It may be the object and not the
+//! store that fails (a file that cannot be read, a key for which the store has no good answer), so another one is tried behind it, each time
+//! another: one object must not end the uploads of all cameras.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +22,10 @@ pub(crate) struct Breaker {
     failures: u32,
     open_until: Option<Instant>,
     backoff: Backoff,
+    /// Failed uploads since it opened, other than those that were under way then.
+    tries: u32,
+    /// Uploads that succeeded, ever.
+    successes: u64,
 }
 
 impl Breaker {
@@ -33,6 +40,8 @@ impl Breaker {
             failures: 0,
             open_until: None,
             backoff: backoff.unwrap_or_else(|_| Backoff::standard()),
+            tries: 0,
+            successes: 0,
         }
     }
 
@@ -43,6 +52,16 @@ impl Breaker {
             _ if self.failures >= FAILURES => 1,
             _ => uploads,
         }
+    }
+
+    /// Half open: how many other objects have been tried so far, if the next try is another one's. `None`: the oldest's.
+    pub(crate) fn other(&self) -> Option<u32> {
+        (self.tries % 2 == 1).then_some(self.tries / 2)
+    }
+
+    /// Uploads that succeeded so far: what failed, and fails again after others have succeeded, has itself to blame.
+    pub(crate) fn successes(&self) -> u64 {
+        self.successes
     }
 
     /// When it is worth looking again, if it is open.
@@ -56,17 +75,27 @@ impl Breaker {
     }
 
     pub(crate) fn succeeded(&mut self) {
+        self.successes += 1;
         self.failures = 0;
+        self.tries = 0;
         self.open_until = None;
         self.backoff.reset();
     }
 
     pub(crate) fn failed(&mut self, now: Instant) {
+        let half_open = self.failures >= FAILURES;
         self.failures = self.failures.saturating_add(1);
         // uploads that were under way together fail together: one pause for all
-        if self.failures >= FAILURES && self.retry_at(now).is_none() {
-            self.open_until = Some(now + self.backoff.next_delay());
+        if self.failures < FAILURES || self.retry_at(now).is_some() {
+            return;
         }
+        if half_open {
+            self.tries = self.tries.wrapping_add(1);
+            if self.other().is_some() {
+                return;
+            }
+        }
+        self.open_until = Some(now + self.backoff.next_delay());
     }
 }
 
@@ -92,6 +121,10 @@ mod tests {
             "those under way count once"
         );
         assert_eq!(breaker.allowed(until, 4), 1, "one try");
+        assert_eq!(breaker.other(), None, "the oldest's");
+        breaker.failed(until);
+        assert_eq!(breaker.allowed(until, 4), 1, "and one of another");
+        assert_eq!(breaker.other(), Some(0));
         breaker.failed(until);
         assert!(breaker.retry_at(until).unwrap() - until >= Duration::from_secs(1));
         breaker.nudge();
@@ -100,6 +133,9 @@ mod tests {
             1,
             "whoever drains does not sit out a pause"
         );
+        assert_eq!(breaker.other(), None);
+        breaker.failed(until);
+        assert_eq!(breaker.other(), Some(1), "each time another");
         breaker.succeeded();
         assert_eq!(breaker.allowed(until, 4), 4);
     }

@@ -27,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(40);
 const BYTES_PER_SECOND: u64 = 100_000;
 /// An object that the store refuses although it takes others is tried again so much later.
 const PUT_OFF: Duration = Duration::from_secs(30);
+/// One that keeps failing is put off twice as long each time, so often (8 min): each try may hold a place until its deadline.
+const DOUBLINGS: u32 = 4;
 /// What could not be sealed or written is tried again so often.
 const MEND_EVERY: Duration = Duration::from_secs(5);
 
@@ -41,7 +43,17 @@ struct Done {
     id: ItemId,
     bytes: u64,
     fresh: bool,
-    result: Result<(), StoreError>,
+    result: Result<(), Failed>,
+}
+
+/// Why an upload failed.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Which says nothing about the store.
+    #[error("a file of the spool cannot be read: {0}")]
+    Unreadable(io::Error),
 }
 
 impl Uploader {
@@ -64,10 +76,12 @@ impl Uploader {
             let allowed = breaker.allowed(now, uploads);
             while under_way.len() < allowed {
                 let backlog = self.spool.stock(|stock| stock.waiting()) > uploads;
-                // The one try after an outage is the oldest's: what was stored is then durable too.
                 let fresh = backlog && allowed > 1 && fresh_ones < (uploads / 4).max(1);
                 let picked = self.spool.stock(|stock| {
-                    let id = stock.pick(fresh)?;
+                    let id = match breaker.other() {
+                        Some(number) => stock.pick_other(number as usize)?,
+                        None => stock.pick(fresh)?,
+                    };
                     Some((id, stock.item(id)?.clone()))
                 });
                 let Some((id, item)) = picked else { break };
@@ -113,17 +127,21 @@ impl Uploader {
         }
     }
 
-    async fn put(&self, id: ItemId, item: Item) -> Result<(), StoreError> {
+    async fn put(&self, id: ItemId, item: Item) -> Result<(), Failed> {
+        let limit = DEADLINE + Duration::from_secs(item.bytes / BYTES_PER_SECOND);
         let md5 = match (self.sink.wants_md5(), item.md5) {
             (false, _) => None,
             (true, Some(md5)) => Some(md5),
             (true, None) => {
-                let md5 = self.digest(item.path.clone(), &item).await?;
+                let digest = self.digest(item.path.clone(), &item);
+                let md5 = match timeout(&*self.spool.clock, limit, digest).await {
+                    Ok(md5) => md5?,
+                    Err(_) => return Err(Failed::Unreadable(io::ErrorKind::TimedOut.into())),
+                };
                 self.spool.stock(|stock| stock.set_md5(id, md5));
                 Some(md5)
             }
         };
-        let limit = DEADLINE + Duration::from_secs(item.bytes / BYTES_PER_SECOND);
         let file = SealedFile {
             path: item.path,
             key: item.key,
@@ -132,22 +150,18 @@ impl Uploader {
         };
         // a panic of the adapter must not end the uploads of all cameras
         let put = AssertUnwindSafe(self.sink.put(&file)).catch_unwind();
-        match timeout(&*self.spool.clock, limit, put).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StoreError::Unavailable(
-                "the store's adapter panicked".to_owned(),
-            )),
-            Err(_) => Err(StoreError::Unavailable(format!(
-                "no answer within {} s",
-                limit.as_secs()
-            ))),
-        }
+        let unavailable = match timeout(&*self.spool.clock, limit, put).await {
+            Ok(Ok(result)) => return Ok(result?),
+            Ok(Err(_)) => "the store's adapter panicked".to_owned(),
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
+        };
+        Err(StoreError::Unavailable(unavailable).into())
     }
 
-    async fn digest(&self, path: PathBuf, item: &Item) -> Result<[u8; 16], StoreError> {
+    async fn digest(&self, path: PathBuf, item: &Item) -> Result<[u8; 16], Failed> {
         let missing = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing(item.key.to_string()),
-            _ => StoreError::Unavailable(format!("the spool cannot be read: {error}")),
+            io::ErrorKind::NotFound => StoreError::Missing(item.key.to_string()).into(),
+            _ => Failed::Unreadable(error),
         };
         let read = self.spool.disk.read(move || md5_of(&path)).await;
         read.and_then(|digest| digest).map_err(missing)
@@ -170,7 +184,9 @@ impl Uploader {
         });
         let (path, camera) = item.unzip();
         let camera = camera.map(tracing::field::display);
-        if matches!(error, StoreError::Missing(_)) && path.is_some_and(|path| !path.exists()) {
+        if matches!(error, Failed::Store(StoreError::Missing(_)))
+            && path.is_some_and(|path| !path.exists())
+        {
             tracing::error!(
                 camera,
                 reason = "missing",
@@ -180,19 +196,26 @@ impl Uploader {
             Disk::submit(move || spool.vanished(done.id));
             return;
         }
-        let put_off = match error {
+        let alone = spool.stock(|stock| stock.failed(done.id, breaker.successes()));
+        let longer = PUT_OFF * (1 << alone.saturating_sub(1).min(DOUBLINGS));
+        let put_off = match &error {
+            Failed::Unreadable(_) => Some(longer),
             // the store is there and dislikes this one
-            StoreError::Digest(_) | StoreError::Missing(_) => Some(now + PUT_OFF),
+            Failed::Store(StoreError::Digest(_) | StoreError::Missing(_)) => Some(PUT_OFF),
             // it refuses all, or this one: so that it is not this one that is tried each time
-            StoreError::Refused(_) => {
+            Failed::Store(StoreError::Refused(_)) => {
                 breaker.failed(now);
-                Some(now + PUT_OFF)
+                Some(PUT_OFF)
             }
-            _ => {
+            // there is room for a smaller one
+            Failed::Store(StoreError::Full(_)) if alone > 0 => Some(PUT_OFF),
+            Failed::Store(StoreError::Unavailable(_)) if alone > 0 => Some(longer),
+            Failed::Store(StoreError::Full(_) | StoreError::Unavailable(_)) => {
                 breaker.failed(now);
                 None
             }
         };
+        let put_off = put_off.map(|pause| now + pause);
         tracing::warn!(camera, reason = reason(&error), %error, "upload failed");
         spool.stock(|stock| stock.put_back(done.id, put_off));
         spool.set_store_error(Some(error.to_string()));
@@ -218,13 +241,14 @@ async fn sleep_until(clock: &dyn moorline_base::Clock, at: Option<Instant>) {
     }
 }
 
-fn reason(error: &StoreError) -> &'static str {
+fn reason(error: &Failed) -> &'static str {
     match error {
-        StoreError::Missing(_) => "missing",
-        StoreError::Full(_) => "full",
-        StoreError::Refused(_) => "refused",
-        StoreError::Digest(_) => "digest",
-        StoreError::Unavailable(_) => "unavailable",
+        Failed::Store(StoreError::Missing(_)) => "missing",
+        Failed::Store(StoreError::Full(_)) => "full",
+        Failed::Store(StoreError::Refused(_)) => "refused",
+        Failed::Store(StoreError::Digest(_)) => "digest",
+        Failed::Store(StoreError::Unavailable(_)) => "unavailable",
+        Failed::Unreadable(_) => "unreadable",
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use common::camera::{FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood};
 use moorline_archiver::{Settings, WhenFull};
-use moorline_core::Cause;
-use moorline_core::segment::ObjectKey;
+use moorline_core::segment::{ObjectKey, SegmentKey};
 use moorline_core::status::ArchiveState;
+use moorline_core::{CameraId, Cause};
 
 const BUDGET: Duration = Duration::from_secs(15);
 
@@ -117,6 +117,110 @@ async fn the_first_try_after_an_outage_is_the_oldest_object() {
     let oldest = taken.iter().map(|key| key.range().from).min();
     assert_eq!(Some(taken[0].range().from), oldest, "{taken:#?}");
     archive.shutdown(BUDGET).await;
+}
+
+/// A store that has no good answer for a key, or a put that is never done in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_that_always_fail_hold_up_no_other() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let is_cursed = |key: &ObjectKey| {
+        let first = matches!(key, ObjectKey::Segment(key) if key.sequence < 3);
+        first && key.place().camera == common::camera().id
+    };
+    *store.cursed.lock().unwrap() = is_cursed;
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let relays = Arc::new(OneCamera(FakeCamera::new(Film::default())));
+    let yard = common::start(&archive, relays.clone(), common::spec());
+    let sealed = spool.path().join(".sealed");
+    common::eventually("the breaker is open", || {
+        store.puts.load(Ordering::Relaxed) >= 3 && common::files(&sealed, ".mp4").len() >= 3
+    })
+    .await;
+    let mut door = common::spec();
+    let camera = Arc::make_mut(&mut door.camera);
+    camera.id = "home/door".parse().unwrap();
+    let door_id = camera.id.clone();
+    let door = common::start(&archive, relays, door);
+    let stored = |of: &CameraId| {
+        let segments = store.segments();
+        segments
+            .iter()
+            .filter(|(key, _)| key.place.camera == *of)
+            .count()
+    };
+    common::eventually("another camera's are stored", || stored(&door_id) >= 6).await;
+    common::eventually("its own later ones are stored", || {
+        stored(&common::camera().id) >= 6
+    })
+    .await;
+    let first = store
+        .segments()
+        .iter()
+        .map(|(key, _)| key.start)
+        .min()
+        .unwrap();
+    let report = yard.reports.borrow().clone().unwrap();
+    assert!(
+        report.durable_until.unwrap() < first,
+        "they are not durable"
+    );
+    *store.cursed.lock().unwrap() = |_| false;
+    door.drain(BUDGET).await.unwrap();
+    let last = yard.drain(BUDGET).await.unwrap();
+    assert_eq!((last.spool_bytes, last.store_error), (0, None));
+    archive.shutdown(BUDGET).await;
+}
+
+/// A disk that lost a sector of a segment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spool_file_that_cannot_be_read_holds_up_no_other() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Stalls);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let sealed = spool.path().join(".sealed");
+    // the first four are read and being put
+    common::eventually("six segments wait", || {
+        common::files(&sealed, ".mp4").len() >= 6
+    })
+    .await;
+    let unreadable = common::files(&sealed, ".mp4")[4].clone();
+    std::fs::rename(&unreadable, spool.path().join("aside")).unwrap();
+    std::fs::create_dir(&unreadable).unwrap();
+    let name = unreadable
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .replace('~', "/");
+    let ObjectKey::Segment(unreadable) = name.parse().unwrap() else {
+        panic!("{name}")
+    };
+    store.mood.send_replace(Mood::Takes);
+    running
+        .until("told", |report| {
+            report
+                .store_error
+                .as_deref()
+                .is_some_and(|error| error.contains("of the spool cannot be read"))
+        })
+        .await;
+    common::eventually("later ones are stored", || {
+        let later = |(key, _): &(SegmentKey, _)| key.start > unreadable.start;
+        store
+            .segments()
+            .iter()
+            .filter(|segment| later(segment))
+            .count()
+            >= 4
+    })
+    .await;
+    let report = running.reports.borrow().clone().unwrap();
+    assert_eq!(report.durable_until, Some(unreadable.start));
+    running.cancel.cancel();
+    let _ = running.task.await;
+    archive.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

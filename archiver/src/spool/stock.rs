@@ -38,6 +38,10 @@ pub(crate) struct Item {
     pub(crate) bytes: u64,
     pub(crate) md5: Option<[u8; 16]>,
     pub(crate) uploading: bool,
+    /// How many uploads had succeeded when this one's last failed.
+    failed_at: Option<u64>,
+    /// How often it has failed although the store took others since it had failed before.
+    alone: u32,
 }
 
 /// What is being written.
@@ -104,6 +108,8 @@ impl Stock {
             bytes,
             md5: None,
             uploading: false,
+            failed_at: None,
+            alone: 0,
         };
         self.items.insert(id, item);
     }
@@ -260,11 +266,39 @@ impl Stock {
             None if newest => *self.waiting.last()?,
             None => *self.waiting.first()?,
         };
+        Some(self.begin(order))
+    }
+
+    /// Another one than the first that [`Stock::pick`] would give, if there is one; each number gives another.
+    pub(crate) fn pick_other(&mut self, number: usize) -> Option<ItemId> {
+        let others = self.waiting.len().saturating_sub(1);
+        if others == 0 {
+            return self.pick(false);
+        }
+        let order = *self.waiting.iter().nth(1 + number % others)?;
+        Some(self.begin(order))
+    }
+
+    fn begin(&mut self, order: Order) -> ItemId {
         self.waiting.remove(&order);
         if let Some(item) = self.items.get_mut(&order.1) {
             item.uploading = true;
         }
-        Some(order.1)
+        order.1
+    }
+
+    /// An upload failed when so many had succeeded. How often it has failed alone so far: although the store took others since it had failed
+    /// before. 0: this failure may be the store's.
+    pub(crate) fn failed(&mut self, id: ItemId, successes: u64) -> u32 {
+        let Some(item) = self.items.get_mut(&id) else {
+            return 0;
+        };
+        let before = item.failed_at.replace(successes);
+        if before.is_none_or(|before| before == successes) {
+            return 0;
+        }
+        item.alone += 1;
+        item.alone
     }
 
     /// Nobody uploads it from now on: its holder removes it.
@@ -519,6 +553,30 @@ mod tests {
         stock.hurry(&lane("door"), false);
         let oldest = stock.pick(false).unwrap();
         assert_eq!(sequence(&stock, oldest), at(0));
+    }
+
+    #[test]
+    fn an_object_that_fails_while_others_succeed_has_itself_to_blame() {
+        let mut stock = stock("yard", 3);
+        let first = stock.pick(false).unwrap();
+        assert_eq!(stock.failed(first, 5), 0, "the store's, for all we know");
+        assert_eq!(stock.failed(first, 5), 0);
+        assert_eq!(stock.failed(first, 6), 1);
+        assert_eq!(stock.failed(first, 6), 0, "an outage has begun since");
+        assert_eq!(stock.failed(first, 9), 2);
+        stock.put_back(first, None);
+        let others: BTreeSet<_> = (0..2)
+            .map(|number| {
+                let other = stock.pick_other(number).unwrap();
+                stock.put_back(other, None);
+                other
+            })
+            .collect();
+        assert!(others.len() == 2 && !others.contains(&first), "{others:?}");
+        for id in others {
+            stock.remove(id);
+        }
+        assert_eq!(stock.pick_other(7), Some(first), "the only one");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(crate) enum Mood {
 /// A store in memory.
 pub(crate) struct FakeStore {
     pub(crate) mood: watch::Sender<Mood>,
+    /// Of these objects every put fails, whatever the mood.
+    pub(crate) cursed: Mutex<fn(&ObjectKey) -> bool>,
     pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(crate) puts: AtomicUsize,
     /// What was stored, in that order.
@@ -49,6 +51,7 @@ impl FakeStore {
     pub(crate) fn new(mood: Mood) -> Arc<Self> {
         Arc::new(Self {
             mood: watch::Sender::new(mood),
+            cursed: Mutex::new(|_| false),
             objects: Mutex::default(),
             puts: AtomicUsize::new(0),
             taken: Mutex::default(),
@@ -134,6 +137,10 @@ impl SegmentSink for FakeStore {
             Mood::Panics => panic!("the adapter has a bug"),
             Mood::WrongDigest => return Err(StoreError::Digest(file.key.to_string())),
             Mood::Takes | Mood::Stalls => {}
+        }
+        let cursed = *self.cursed.lock().unwrap();
+        if cursed(&file.key) {
+            return Err(StoreError::Unavailable("internal error".into()));
         }
         let bytes =
             std::fs::read(&file.path).map_err(|_| StoreError::Missing(file.key.to_string()))?;

@@ -352,6 +352,29 @@ async fn what_another_hand_removed_from_the_spool_is_a_gap_before_anything_behin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_segment_that_another_hand_removed_is_a_gap_and_holds_nothing_up() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        segment: Duration::from_millis(1_500),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let open = || common::files(spool.path(), ".part");
+    common::eventually("a segment is open", || !open().is_empty()).await;
+    std::fs::remove_file(&open()[0]).unwrap();
+    common::eventually("later ones are stored", || store.segments().len() >= 2).await;
+    let last = running.drain(Duration::from_secs(40)).await.unwrap();
+    let causes: Vec<_> = store.stretches().iter().map(|gap| gap.cause).collect();
+    assert_eq!(causes, [Cause::NodeLost]);
+    let end = store.keys().iter().map(|key| key.range().to).max();
+    assert_eq!(last.durable_until, end);
+    archive.shutdown(BUDGET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);

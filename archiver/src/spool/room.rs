@@ -82,9 +82,7 @@ impl Spool {
         match self.stock(|stock| stock.item(id).map(|item| item.key.clone())) {
             Some(ObjectKey::Segment(key)) => {
                 // It leaves the account after its gap is there, so that nothing behind it is durable, and no drain is over, before.
-                for marker in markers(&key, Cause::NodeLost) {
-                    self.write_gap(marker);
-                }
+                self.write_lost(&key);
                 self.stock(|stock| stock.remove(id));
             }
             Some(ObjectKey::Gap(key)) => {
@@ -97,6 +95,13 @@ impl Spool {
             None => return,
         }
         self.tell();
+    }
+
+    /// Writes what stands for a segment whose file is gone. Blocks.
+    pub(crate) fn write_lost(&self, key: &SegmentKey) {
+        for marker in markers(key, Cause::NodeLost) {
+            self.write_gap(marker);
+        }
     }
 
     fn available(&self) -> io::Result<u64> {

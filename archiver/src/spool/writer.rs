@@ -279,11 +279,28 @@ impl Body {
                 spool.stock(|stock| stock.closed(&self.lane, self.number));
                 spool.tell();
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_gone() => {
+                tracing::error!(
+                    camera = %self.lane.camera,
+                    reason = "missing",
+                    "an open segment was removed from the spool by another hand"
+                );
+                if let Some(key) = self.key(self.anchor) {
+                    spool.write_lost(&key);
+                }
+                spool.stock(|stock| stock.closed(&self.lane, self.number));
+                spool.tell();
+            }
             Err(error) => {
                 tracing::warn!(camera = %self.lane.camera, %error, "a segment cannot be sealed yet");
                 spool.with(|state| state.unsealed.push(self));
             }
         }
+    }
+
+    /// Whether its file is not there, although its folder can be looked into.
+    fn is_gone(&self) -> bool {
+        matches!(self.path.try_exists(), Ok(false))
     }
 
     fn seal(&self, spool: &Spool) -> io::Result<Option<(SegmentKey, PathBuf)>> {
@@ -318,10 +335,18 @@ pub(super) fn seal_file(file: &File, head: &Head, seal: &Seal<'_>) -> io::Result
 /// Gives a sealed file its final name, durably, and removes its take's folder once that is empty.
 pub(super) fn publish(spool: &Path, part: &Path, key: &ObjectKey) -> io::Result<PathBuf> {
     let path = sealed_path(spool, key);
-    std::fs::rename(part, &path)?;
+    match std::fs::rename(part, &path) {
+        // An earlier try came as far as this.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => {}
+        renamed => renamed?,
+    }
     sync_directory(&spool.join(layout::SEALED))?;
     if let Some(folder) = part.parent() {
-        sync_directory(folder)?;
+        match sync_directory(folder) {
+            // Whoever sealed another segment of the take has removed it, empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced?,
+        }
         // fails unless it is empty, and then the next seal or start does it
         let _ = std::fs::remove_dir(folder);
     }
@@ -349,4 +374,33 @@ fn create(spool: &Path, name: &PartName, head: &[u8], first: &[u8]) -> io::Resul
         }
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_that_failed_behind_its_rename_can_be_done_again() {
+        let spool = tempfile::tempdir().unwrap();
+        std::fs::create_dir(spool.path().join(layout::SEALED)).unwrap();
+        let key = "v1/r014/home/yard/2026/11/20/211005.250Z_00060000_g0000000007_7f3a9c21_000042_b41d0e_full.mp4";
+        let key: ObjectKey = key.parse().unwrap();
+        let folder = spool.path().join("home/yard/take");
+        std::fs::create_dir_all(&folder).unwrap();
+        let part = folder.join("000042.part");
+        std::fs::write(&part, "a segment").unwrap();
+        let sealed = publish(spool.path(), &part, &key).unwrap();
+        assert!(
+            !folder.exists(),
+            "the last segment of a take takes its folder along"
+        );
+        assert_eq!(publish(spool.path(), &part, &key).unwrap(), sealed);
+        assert_eq!(std::fs::read(&sealed).unwrap(), b"a segment");
+        std::fs::remove_file(&sealed).unwrap();
+        assert!(
+            publish(spool.path(), &part, &key).is_err(),
+            "neither name is there"
+        );
+    }
 }

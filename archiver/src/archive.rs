@@ -212,7 +212,7 @@ impl Archive {
         let mut changes = spool.changes();
         loop {
             changes.mark_unchanged();
-            let left = spool.stock(|stock| stock.len());
+            let left = spool.left();
             if left == 0 {
                 break;
             }

@@ -11,7 +11,7 @@ use common::camera::{FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood};
 use moorline_archiver::{Settings, WhenFull};
 use moorline_core::segment::{ObjectKey, SegmentKey};
-use moorline_core::status::ArchiveState;
+use moorline_core::status::{ArchiveReport, ArchiveState};
 use moorline_core::{CameraId, Cause};
 
 const BUDGET: Duration = Duration::from_secs(15);
@@ -372,6 +372,68 @@ async fn an_open_segment_that_another_hand_removed_is_a_gap_and_holds_nothing_up
     let end = store.keys().iter().map(|key| key.range().to).max();
     assert_eq!(last.durable_until, end);
     archive.shutdown(BUDGET).await;
+}
+
+/// In a cluster, what has drained loses its disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_waits_for_a_segment_that_cannot_be_sealed_yet() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let sealed = spool.path().join(".sealed");
+    common::eventually("all that was sealed is stored", || {
+        !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
+    })
+    .await;
+    let mut reports = running.reports.clone();
+    let synced = running
+        .until("it records on", |report| report.spool_bytes > 0)
+        .await
+        .synced_until;
+    let mended = async {
+        let draining = |report: &Option<ArchiveReport>| {
+            report
+                .as_ref()
+                .is_some_and(|report| report.state == ArchiveState::Draining)
+        };
+        reports.wait_for(draining).await.unwrap();
+        std::fs::create_dir(&sealed).unwrap();
+    };
+    let (last, ()) = tokio::join!(running.drain(BUDGET), mended);
+    assert_eq!(last.unwrap().spool_bytes, 0);
+    let end = store.keys().iter().map(|key| key.range().to).max();
+    assert!(end >= synced, "{end:?} {synced:?}");
+    archive.shutdown(BUDGET).await;
+}
+
+/// Whoever was cut short leaves a segment that is sealed behind its back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_waits_for_a_segment_that_cannot_be_sealed_yet() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let sealed = spool.path().join(".sealed");
+    common::eventually("all that was sealed is stored", || {
+        !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
+    })
+    .await;
+    let synced = running
+        .until("it records on", |report| report.spool_bytes > 0)
+        .await
+        .synced_until;
+    running.cancel.cancel();
+    running.task.await.unwrap().unwrap();
+    let mended = async { std::fs::create_dir(&sealed).unwrap() };
+    tokio::join!(archive.shutdown(BUDGET), mended);
+    assert_eq!(
+        common::files(spool.path(), ".part"),
+        Vec::<std::path::PathBuf>::new()
+    );
+    assert!(archive.waiting().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,6 +73,8 @@ struct State {
     found: Vec<(Lane, Found)>,
     /// Segments that could not be sealed, and markers that could not be written: tried again by [`Spool::mend`].
     unsealed: Vec<writer::Body>,
+    /// Of what could not be sealed, what is being tried again at this moment.
+    mending: Vec<Lane>,
     unwritten: VecDeque<GapKey>,
     store_error: Option<String>,
     room: room::Measured,
@@ -190,13 +192,21 @@ impl Spool {
         })
     }
 
-    /// Whether nothing of a recording waits: no sealed object, and no gap marker that could not be written yet.
+    /// Whether nothing of a recording waits: no sealed object, and nothing that could not be sealed or written yet.
     pub(crate) fn is_settled(&self, lane: &Lane) -> bool {
         self.with(|state| {
             let is_its =
                 |gap: &GapKey| gap.place.camera == lane.camera && gap.place.tier == lane.tier;
-            state.stock.waiting_of(lane) == 0 && !state.unwritten.iter().any(is_its)
+            state.stock.waiting_of(lane) == 0
+                && !state.unwritten.iter().any(is_its)
+                && !state.unsealed.iter().any(|body| body.lane() == lane)
+                && !state.mending.contains(lane)
         })
+    }
+
+    /// How many segments and markers the store does not have yet, the open ones included.
+    pub(crate) fn left(&self) -> usize {
+        self.with(|state| state.stock.len() + state.stock.open() + state.unwritten.len())
     }
 
     /// What the start-up scan found of a recording, oldest first: given once.
@@ -233,6 +243,7 @@ impl Spool {
         if let Err(error) = self.try_write_gap(&key) {
             tracing::warn!(camera = %key.place.camera, cause = %key.cause, %error, "a gap marker cannot be written yet");
             self.with(|state| state.unwritten.push_back(key));
+            self.tell();
         }
     }
 
@@ -254,10 +265,19 @@ impl Spool {
     /// Seals and writes what could not be sealed or written before. Blocks.
     pub(crate) fn mend(self: &Arc<Self>) {
         self.write_unwritten();
-        let unsealed = self.with(|state| std::mem::take(&mut state.unsealed));
+        let unsealed = self.with(|state| {
+            let unsealed = std::mem::take(&mut state.unsealed);
+            state.mending = unsealed.iter().map(|body| body.lane().clone()).collect();
+            unsealed
+        });
+        if unsealed.is_empty() {
+            return;
+        }
         for body in unsealed {
             body.seal_or_keep(self);
         }
+        self.with(|state| state.mending.clear());
+        self.tell();
     }
 
     /// Writes the markers that could not be written before. Each stays noted until it is in the account, so that nothing behind it is
@@ -329,7 +349,7 @@ impl Spool {
             }
         }
         let unsealed: Vec<_> = self.with(|state| {
-            let is_its = |body: &mut writer::Body| body.camera() == camera;
+            let is_its = |body: &mut writer::Body| body.lane().camera == *camera;
             state.unsealed.extract_if(.., is_its).collect()
         });
         let mut failed = None;

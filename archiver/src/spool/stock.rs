@@ -176,6 +176,11 @@ impl Stock {
         self.items.len()
     }
 
+    /// Segments that are being written, or could not be sealed.
+    pub(crate) fn open(&self) -> usize {
+        self.shelves.values().map(|shelf| shelf.open.len()).sum()
+    }
+
     /// Every recording that has something here.
     pub(crate) fn lanes(&self) -> impl Iterator<Item = (&Lane, u64)> {
         self.shelves.iter().map(|(lane, shelf)| (lane, shelf.bytes))

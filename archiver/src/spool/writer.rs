@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use moorline_base::files::sync_directory;
+use moorline_core::Timestamp;
 use moorline_core::segment::{GapKey, InitHash, ObjectKey, SegmentKey};
-use moorline_core::{CameraId, Timestamp};
 use moorline_fmp4::{Anchor, Fragment, FragmentEntry, Head, Hole, Init, Seal};
 
 use super::layout::{PartName, sealed_path};
@@ -247,8 +247,8 @@ impl Body {
         })
     }
 
-    pub(super) fn camera(&self) -> &CameraId {
-        &self.lane.camera
+    pub(super) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Removes it, because its owner had it erased. Returns its bytes. A file that cannot be removed is kept for another try.
@@ -294,6 +294,7 @@ impl Body {
             Err(error) => {
                 tracing::warn!(camera = %self.lane.camera, %error, "a segment cannot be sealed yet");
                 spool.with(|state| state.unsealed.push(self));
+                spool.tell();
             }
         }
     }

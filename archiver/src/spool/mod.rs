@@ -335,7 +335,7 @@ impl Spool {
     pub(crate) fn erase(&self, camera: &CameraId) -> io::Result<u64> {
         let (mut bytes, mut changed) = (0, false);
         for id in self.stock(|stock| stock.of_camera(camera)).0 {
-            let Some(item) = self.stock(|stock| stock.remove(id)) else {
+            let Some(item) = self.stock(|stock| stock.remove_idle(id)) else {
                 continue;
             };
             changed = true;

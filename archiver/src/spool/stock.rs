@@ -127,6 +127,12 @@ impl Stock {
         Some(item)
     }
 
+    /// The same for an item that nobody uploads or holds: what is under way is not ours to take.
+    pub(crate) fn remove_idle(&mut self, id: ItemId) -> Option<Item> {
+        let idle = self.items.get(&id).is_some_and(|item| !item.uploading);
+        if idle { self.remove(id) } else { None }
+    }
+
     pub(crate) fn item(&self, id: ItemId) -> Option<&Item> {
         self.items.get(&id)
     }
@@ -582,6 +588,21 @@ mod tests {
             stock.remove(id);
         }
         assert_eq!(stock.pick_other(7), Some(first), "the only one");
+    }
+
+    #[test]
+    fn what_is_erased_is_not_taken_from_under_an_upload() {
+        let mut stock = stock("yard", 2);
+        let (idle, uploading) = stock.of_camera(&lane("yard").camera);
+        assert_eq!((idle.len(), uploading), (2, 0));
+        // An upload begins between the look and the removal.
+        assert_eq!(stock.pick(false), Some(idle[0]));
+        assert!(stock.remove_idle(idle[0]).is_none());
+        assert!(stock.remove_idle(idle[1]).is_some());
+        assert_eq!(stock.of_camera(&lane("yard").camera), (Vec::new(), 1));
+        stock.put_back(idle[0], None);
+        assert!(stock.remove_idle(idle[0]).is_some());
+        assert_eq!(stock.bytes(), 0);
     }
 
     #[test]

@@ -242,7 +242,12 @@ impl Spool {
     pub(crate) fn write_gap(&self, key: GapKey) {
         if let Err(error) = self.try_write_gap(&key) {
             tracing::warn!(camera = %key.place.camera, cause = %key.cause, %error, "a gap marker cannot be written yet");
-            self.with(|state| state.unwritten.push_back(key));
+            self.with(|state| {
+                // what cannot be given up is tried again, with the same marker
+                if !state.unwritten.contains(&key) {
+                    state.unwritten.push_back(key);
+                }
+            });
             self.tell();
         }
     }

@@ -40,7 +40,7 @@ impl Spool {
         }
     }
 
-    /// Gives up one segment. `false`: there is none that may be given up.
+    /// Gives up one segment. `false`: there is none that may be given up, or it cannot be removed.
     pub(crate) fn evict(self: &Arc<Self>) -> bool {
         if self.settings.when_full == WhenFull::StopNew {
             return false;
@@ -57,18 +57,23 @@ impl Spool {
         for marker in markers(&key, Cause::SpoolFull) {
             self.write_gap(marker);
         }
-        let Some(item) = self.stock(|stock| stock.remove(id)) else {
-            return true;
-        };
-        match std::fs::remove_file(&item.path) {
+        let path = self.stock(|stock| stock.item(id).map(|item| item.path.clone()));
+        let removed = path.map_or(Ok(()), std::fs::remove_file);
+        match removed {
             Ok(()) => {
                 self.metrics.evicted();
                 tracing::warn!(camera = %key.place.camera, start = %key.start, reason = "spool_full", "the spool is at its bound: a segment was given up");
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // No room comes of it, and none would come of the next one: what is there stays.
             Err(error) => {
                 tracing::error!(camera = %key.place.camera, %error, "a segment of the full spool cannot be removed");
+                self.stock(|stock| stock.put_back(id, None));
+                self.tell();
+                return false;
             }
         }
+        self.stock(|stock| stock.remove(id));
         self.with(|state| state.room.at = None);
         // On a disk that was full to the last byte there is room for the marker only now.
         self.write_unwritten();

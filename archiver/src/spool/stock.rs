@@ -344,10 +344,7 @@ impl Stock {
                 return Some(at);
             }
             self.put_off.pop_first();
-            // it may have been given up meanwhile
-            if let Some(item) = self.items.get(&id) {
-                self.waiting.insert((item.key.range().from, id));
-            }
+            self.wait(id);
         }
         None
     }
@@ -355,9 +352,14 @@ impl Stock {
     /// Whatever was put off may go again: somebody waits for the end.
     pub(crate) fn ripen_all(&mut self) {
         for (_, id) in std::mem::take(&mut self.put_off) {
-            if let Some(item) = self.items.get(&id) {
-                self.waiting.insert((item.key.range().from, id));
-            }
+            self.wait(id);
+        }
+    }
+
+    /// What was put off waits again, unless it was given up meanwhile, or is about to be.
+    fn wait(&mut self, id: ItemId) {
+        if let Some(item) = self.items.get(&id).filter(|item| !item.uploading) {
+            self.waiting.insert((item.key.range().from, id));
         }
     }
 
@@ -616,6 +618,22 @@ mod tests {
         assert_eq!(stock.pick(false), None);
         assert_eq!(stock.ripen(now), Some(now + Duration::from_secs(10)));
         assert_eq!(stock.ripen(now + Duration::from_secs(10)), None);
+        assert_eq!(stock.pick(false), Some(bad));
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_uploaded_when_its_time_comes() {
+        let mut stock = stock("yard", 1);
+        let now = Instant::now();
+        let bad = stock.pick(false).unwrap();
+        stock.put_back(bad, Some(now));
+        assert_eq!(stock.evictable().unwrap().0, bad);
+        stock.hold(bad);
+        stock.ripen(now);
+        stock.ripen_all();
+        assert_eq!(stock.pick(false), None);
+        // It cannot be removed, and stays.
+        stock.put_back(bad, None);
         assert_eq!(stock.pick(false), Some(bad));
     }
 }

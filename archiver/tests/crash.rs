@@ -165,6 +165,58 @@ async fn a_torn_tail_is_cut_and_the_time_since_has_its_causes() {
     archive.shutdown(Duration::from_secs(5)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_segment_is_set_aside_and_one_that_never_began_goes() {
+    let spool = tempfile::tempdir().unwrap();
+    let part = torn_spool(spool.path()).await;
+    let whole = std::fs::read(&part).unwrap();
+    let recovery = moorline_fmp4::recover(&whole);
+    let first = recovery.fragments[0];
+    let head = first.offset as usize;
+    // What power cuts and kills leave of a file that nobody was promised: two of them are of zeros.
+    let torn = &whole[..head + first.len as usize / 2];
+    let mut unwritten = whole[..head].to_vec();
+    unwritten.resize(whole.len(), 0);
+    let never = [
+        &whole[..head / 2],
+        &whole[..head],
+        torn,
+        &[0; 100_000],
+        &unwritten,
+        &[],
+    ];
+    for (sequence, bytes) in never.into_iter().enumerate() {
+        std::fs::write(
+            part.with_file_name(format!("{:06}.part", 100 + sequence)),
+            bytes,
+        )
+        .unwrap();
+    }
+    // A disk that lost the first sector, or one in the first fragment.
+    let (mut headless, mut holed) = (whole.clone(), whole.clone());
+    headless[..512].fill(0);
+    holed[head + 200..head + 300].fill(0x55);
+    std::fs::write(&part, &headless).unwrap();
+    std::fs::write(part.with_file_name("000099.part"), &holed).unwrap();
+
+    let store = FakeStore::new(Mood::Takes);
+    for _ in 0..2 {
+        let archive = common::open(spool.path(), &store, common::settings()).await;
+        assert_eq!(
+            common::files(spool.path(), ".part"),
+            Vec::<std::path::PathBuf>::new()
+        );
+        let aside = common::files(spool.path(), ".damaged");
+        let kept: Vec<_> = aside
+            .iter()
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
+        assert!(kept == [headless.clone(), holed.clone()], "{aside:?}");
+        archive.shutdown(Duration::from_secs(5)).await;
+    }
+    assert_eq!(store.keys(), []);
+}
+
 /// The segment behind the gap is sealed and stored by the next process, before its recorder asks where the archive ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_before_a_segment_that_a_crash_tore_keeps_its_cause() {

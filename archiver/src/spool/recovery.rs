@@ -1,19 +1,24 @@
 //! What a crash left: once, at process start, under the spool's lock.
 //!
 //! Every `.part` is cut behind its last whole fragment (`moorline_fmp4::recover_from`, pure), sealed and published like any other. A file
-//! without one whole fragment was never promised to anyone and goes. A file that cannot be read stays and is told.
+//! that ends before its first fragment does was never promised to anyone and goes. A file that cannot be read stays and is told; one that
+//! can be read and in which nothing is whole, since the disk lost its head for example, is set aside for somebody to look at.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use moorline_core::Timestamp;
 use moorline_core::segment::{InitHash, ObjectKey, SegmentKey};
-use moorline_fmp4::{Seal, Seekable, recover_from};
+use moorline_fmp4::{RESERVED, Recovery, Seal, Seekable, Stop, recover_from};
 
 use super::layout::{PartName, SEALED, parse_sealed};
 use super::writer::{publish, seal_file};
+
+/// What the name of a file that was set aside ends with.
+const DAMAGED: &str = "damaged";
 
 /// An object that the scan found.
 #[derive(Debug, Clone)]
@@ -86,6 +91,10 @@ fn recover_take(
             .to_str()
             .and_then(|file| PartName::parse(tenant, camera, take, file));
         let Some(name) = name else {
+            if entry.path().extension().is_some_and(|end| end == DAMAGED) {
+                tracing::warn!(file = %entry.path().display(), "a damaged segment was set aside and stays");
+                continue;
+            }
             tracing::warn!(file = %entry.path().display(), "a file in the spool is none of ours and stays");
             continue;
         };
@@ -110,7 +119,13 @@ fn recover_part(spool: &Path, name: &PartName, path: &Path) -> io::Result<Option
     let last_write = written(&file)?;
     let recovery = recover_from(&mut Seekable(&file))?;
     let (Some(head), Some(wall)) = (&recovery.head, recovery.start_wall()) else {
-        std::fs::remove_file(path)?;
+        if is_unfinished(&file, &recovery)? {
+            std::fs::remove_file(path)?;
+            return Ok(None);
+        }
+        let aside = path.with_extension(DAMAGED);
+        std::fs::rename(path, &aside)?;
+        tracing::error!(file = %aside.display(), stop = ?recovery.stop, "an open segment is damaged and set aside");
         return Ok(None);
     };
     file.set_len(recovery.whole_len)?;
@@ -136,6 +151,30 @@ fn recover_part(spool: &Path, name: &PartName, path: &Path) -> io::Result<Option
         bytes: recovery.whole_len,
         torn: Some(last_write),
     }))
+}
+
+/// Whether this is a segment whose first fragment was never there in full: cut off by the end of the file, or of pages that were never
+/// written. Anything else was whole once.
+fn is_unfinished(file: &File, recovery: &Recovery) -> io::Result<bool> {
+    let cut_off = match recovery.stop {
+        Stop::End | Stop::Incomplete => true,
+        // each head has this room, and is longer
+        Stop::NoHead(_) => file.metadata()?.len() <= RESERVED as u64,
+        Stop::Implausible(_) | Stop::Damaged | Stop::Full => false,
+    };
+    Ok(cut_off || is_zero(file, recovery.whole_len)?)
+}
+
+fn is_zero(file: &File, mut from: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = file.read_at(&mut buffer, from)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+            return Ok(bytes.is_empty());
+        }
+        from += read as u64;
+    }
 }
 
 fn written(file: &File) -> io::Result<Timestamp> {

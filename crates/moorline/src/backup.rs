@@ -1,5 +1,5 @@
-//! `moorline backup` and `restore`: host keys, registry, its master key, certificate and configuration in one file, encrypted with a
-//! passphrase (age, scrypt): `age -d` opens it too, should Moorline be gone.
+//! `moorline backup` and `restore`: host keys, registry, its master key, certificate, configuration and what is known of recordings that went
+//! for room, in one file, encrypted with a passphrase (age, scrypt): `age -d` opens it too, should Moorline be gone.
 //!
 //! The server packs ([`pack`]) and hands the archive over its 0600 socket; the command line encrypts, so that the passphrase never leaves
 //! it. A restore goes into a directory without state, all or nothing.
@@ -16,8 +16,8 @@ use moorline_core::Timestamp;
 
 use crate::serve::parts::REGISTRY;
 
-/// What a backup holds, relative to the data directory. Recordings are not in it.
-pub const FILES: [&str; 8] = [
+/// What a backup holds, relative to the data directory. Neither recordings nor releases of the agent are in it, which whoever signed them has.
+pub const FILES: [&str; 9] = [
     REGISTRY,
     "registry.key",
     "ssh_host_ed25519_key",
@@ -26,6 +26,7 @@ pub const FILES: [&str; 8] = [
     "tls-certificate.pem",
     "tls-key.pem",
     "moorline.toml",
+    "swept.json",
 ];
 
 /// What a restore that fails may leave beside [`FILES`].
@@ -214,6 +215,7 @@ mod tests {
                 registry.close().await.unwrap();
             }
         }
+        std::fs::write(dir.path().join("swept.json"), "{}").unwrap();
         let packed = pack(dir.path(), &copy).unwrap();
         let file = dir.path().join("backup.age");
         write(&packed, "correct horse", &file).unwrap();
@@ -235,10 +237,16 @@ mod tests {
         let (dir, file) = backup_of(None).await;
         let data = dir.path().join("new");
         let restored = restore(&file, "correct horse", &data).await.unwrap();
-        assert_eq!(restored, ["registry.sqlite", "registry.key"]);
+        assert_eq!(restored, ["registry.sqlite", "registry.key", "swept.json"]);
         assert_eq!(
             names(&data),
-            [MARK, "lock", "registry.key", "registry.sqlite"]
+            [
+                MARK,
+                "lock",
+                "registry.key",
+                "registry.sqlite",
+                "swept.json"
+            ]
         );
         let mark = std::fs::read_to_string(data.join(MARK)).unwrap();
         mark.parse::<Timestamp>().unwrap();

@@ -305,6 +305,71 @@ async fn a_disk_that_is_not_mounted_is_awaited_and_nothing_is_written_in_its_pla
     );
 }
 
+#[tokio::test]
+async fn a_disk_that_drops_out_and_comes_back_is_used_again_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, disk) = (folder.path().join("mnt"), folder.path().join("disk"));
+    let memory = folder.path().join("archive-mark");
+    std::fs::create_dir(&disk).unwrap();
+    symlink(&disk, &place).unwrap();
+    let clock = SimulatedClock::new(0);
+    let shared = Arc::new(clock.clone());
+    let store = DirectoryStore::open_remembered(&place, &memory, shared).unwrap();
+    store.put_bytes("v1/one.mp4", "one".into()).await.unwrap();
+
+    // It is unmounted, with our descriptor still open.
+    std::fs::remove_file(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    clock.advance(Duration::from_secs(5));
+    let put = store.put_bytes("v1/two.mp4", "two".into()).await;
+    assert!(matches!(put, Err(StoreError::Unavailable(_))), "{put:?}");
+    assert!(store.absent().unwrap().contains("not mounted"));
+    assert!(names(&place).is_empty(), "{:?}", names(&place));
+    std::fs::remove_dir(&place).unwrap();
+    clock.advance(Duration::from_secs(5));
+    assert!(
+        store.list("v1/", "").await.is_err(),
+        "nor is anything made there"
+    );
+    assert!(!place.exists());
+
+    // Mounted again it is another directory, with the same files.
+    let again = folder.path().join("again");
+    std::fs::create_dir_all(again.join("v1")).unwrap();
+    for file in [".moorline-archive", "v1/one.mp4"] {
+        std::fs::copy(disk.join(file), again.join(file)).unwrap();
+    }
+    symlink(&again, &place).unwrap();
+    clock.advance(Duration::from_secs(5));
+    store.put_bytes("v1/two.mp4", "two".into()).await.unwrap();
+    assert_eq!(store.absent(), None);
+    assert_eq!(store.head("v1/one.mp4").await.unwrap(), 3);
+    assert!(again.join("v1/two.mp4").exists() && !disk.join("v1/two.mp4").exists());
+
+    // As fast as this nobody looks: it is another directory at once.
+    std::fs::remove_file(&place).unwrap();
+    symlink(&disk, &place).unwrap();
+    clock.advance(Duration::from_secs(5));
+    store
+        .put_bytes("v1/three.mp4", "three".into())
+        .await
+        .unwrap();
+    assert!(disk.join("v1/three.mp4").exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_somebody_removed_is_made_again() {
+    let Setup { folder, spool, .. } = setup();
+    let path = folder.path().join("data/archive");
+    let clock = SimulatedClock::new(0);
+    let store = DirectoryStore::open(&path, Arc::new(clock.clone())).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    clock.advance(Duration::from_secs(5));
+    let key = segment("r030", "2026/11/20/211005.250", 1, 1, "full");
+    store.put(&spool.seal(&key, &media(100))).await.unwrap();
+    assert_eq!(store.head(&key.to_string()).await.unwrap(), 100);
+}
+
 /// A small disk of its own, unmounted when the value is dropped. `None` where none may be mounted.
 struct SmallDisk(tempfile::TempDir);
 
@@ -373,4 +438,83 @@ async fn room_is_made_on_a_disk_without_room_for_the_note_of_what_expires() {
     }
     let remembered = SweepState::open(swept).unwrap().room_before();
     assert_eq!(remembered, Some(all[2].range().to));
+}
+
+/// A file system in a file, whose writes hang while it is frozen. `None` where none may be mounted.
+struct SlowDisk(tempfile::TempDir);
+
+impl SlowDisk {
+    fn mount() -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let image = disk.0.path().join("image");
+        std::fs::create_dir(disk.place()).unwrap();
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(16 << 20)
+            .unwrap();
+        let made = run("mkfs.ext4", &[Path::new("-q"), &image]);
+        let mounted = made
+            && run(
+                "mount",
+                &[Path::new("-o"), Path::new("loop"), &image, &disk.place()],
+            );
+        let freezes = mounted && disk.freeze("-f") && disk.freeze("-u");
+        freezes.then_some(disk)
+    }
+
+    fn place(&self) -> std::path::PathBuf {
+        self.0.path().join("place")
+    }
+
+    fn freeze(&self, how: &str) -> bool {
+        run("fsfreeze", &[Path::new(how), &self.place()])
+    }
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        self.freeze("-u");
+        run("umount", &[Path::new("--lazy"), &self.place()]);
+    }
+}
+
+fn run(program: &str, arguments: &[&Path]) -> bool {
+    let output = std::process::Command::new(program).args(arguments).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_nobody_and_is_used_when_it_goes_on() {
+    let Some(disk) = SlowDisk::mount() else {
+        moorline_testkit::skip("no file system may be mounted here (needs root and loop devices)");
+        return;
+    };
+    let clock = SimulatedClock::new(0);
+    let path = disk.place().join("store");
+    let store = DirectoryStore::open(&path, Arc::new(clock.clone())).unwrap();
+    assert!(disk.freeze("-f"));
+    // More than may stand in the kernel at once.
+    let puts: Vec<_> = (0..20)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store
+                    .put_bytes(&format!("v1/{number}.json"), "x".into())
+                    .await
+            })
+        })
+        .collect();
+    clock.sleepers(puts.len()).await;
+    clock.advance(Duration::from_secs(31));
+    for put in puts {
+        let put = put.await.unwrap();
+        assert!(
+            matches!(&put, Err(StoreError::Unavailable(why)) if why.contains("did not answer")),
+            "{put:?}"
+        );
+    }
+    assert_eq!(store.absent(), None, "whoever asks this does not wait");
+    assert!(disk.freeze("-u"));
+    store.put_bytes("v1/after.json", "x".into()).await.unwrap();
+    assert_eq!(store.head("v1/after.json").await.unwrap(), 1);
 }

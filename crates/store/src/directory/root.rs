@@ -3,7 +3,8 @@
 //!
 //! A random id stands in the file [`MARK`] of the root, and in a file that the owner of the store keeps elsewhere. The first open writes both.
 //! From then on a root without that id is none: every call says so, and each looks again, at most every 5 s, so that a disk that is mounted
-//! later is used without a restart.
+//! later is used without a restart. A root that is open is looked at as often: a disk that dropped out and came back is another directory at
+//! the same place, while the descriptor of the first one fails for ever.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,7 @@ use super::tree::Tree;
 
 /// The file in the root; no object, and no listing shows it.
 pub(super) const MARK: &str = ".moorline-archive";
-/// How often an absent root is looked for.
+/// How often the root is looked at, or looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The root, open or awaited. All of it blocks.
@@ -31,9 +32,10 @@ pub(super) struct Root {
 }
 
 #[derive(Debug)]
-enum State {
-    Open(Arc<Tree>),
-    Absent { looked: Instant, why: String },
+struct State {
+    looked: Instant,
+    /// The open root, or why there is none.
+    root: Result<Arc<Tree>, String>,
 }
 
 impl Root {
@@ -43,46 +45,63 @@ impl Root {
         memory: Option<&Path>,
         now: Instant,
     ) -> Result<Self, StoreError> {
-        let mut root = Self {
+        let unknown = Err(String::new());
+        let root = Self {
             path: path.to_owned(),
             memory: memory.map(Path::to_owned),
-            state: Mutex::new(State::Absent {
+            state: Mutex::new(State {
                 looked: now,
-                why: String::new(),
+                root: unknown,
             }),
         };
-        let state = root.look(now)?;
-        root.state = Mutex::new(state);
+        let found = root.look()?;
+        root.set(found);
         Ok(root)
     }
 
     /// Why there is no root; `None`: it is open.
     pub(super) fn absent(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*state {
-            State::Open(_) => None,
-            State::Absent { why, .. } => Some(why.clone()),
-        }
+        self.with(|state| state.root.as_ref().err().cloned())
     }
 
     /// The open root.
     pub(super) fn tree(&self, now: Instant) -> Result<Arc<Tree>, StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let State::Absent { looked, .. } = &*state
-            && now.saturating_duration_since(*looked) >= LOOK_EVERY
-        {
-            *state = self.look(now)?;
-            if matches!(*state, State::Open(_)) {
+        let (before, due) = self.with(|state| {
+            let due = now.saturating_duration_since(state.looked) >= LOOK_EVERY;
+            if due {
+                state.looked = now;
+            }
+            (state.root.clone(), due)
+        });
+        if !due || before.as_ref().is_ok_and(|tree| tree.is_at(&self.path)) {
+            return before.map_err(StoreError::Unavailable);
+        }
+        // Outside the lock: a disk may hang, and others ask meanwhile.
+        let found = self.look().unwrap_or_else(|cause| Err(cause.to_string()));
+        match (&before, &found) {
+            (Err(_), Ok(_)) => {
                 tracing::info!(directory = %self.path.display(), "the directory with recordings is there again");
             }
+            (Ok(_), Ok(_)) => {
+                tracing::info!(directory = %self.path.display(), "the directory with recordings was replaced and is opened anew");
+            }
+            (Ok(_), Err(why)) => tracing::error!(why, "the directory with recordings is gone"),
+            (Err(_), Err(_)) => {}
         }
-        match &*state {
-            State::Open(tree) => Ok(Arc::clone(tree)),
-            State::Absent { why, .. } => Err(StoreError::Unavailable(why.clone())),
-        }
+        self.set(found.clone());
+        found.map_err(StoreError::Unavailable)
     }
 
-    fn look(&self, now: Instant) -> Result<State, StoreError> {
+    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, found: Result<Arc<Tree>, String>) {
+        self.with(|state| state.root = found);
+    }
+
+    /// The root that is there now, or why there is none.
+    fn look(&self) -> Result<Result<Arc<Tree>, String>, StoreError> {
         let refused = |cause: io::Error| {
             StoreError::Refused(format!(
                 "cannot use the directory {}: {cause}",
@@ -101,13 +120,13 @@ impl Root {
                 self.path.display(),
                 self.memory.as_deref().unwrap_or(Path::new("")).display()
             );
-            return Ok(State::Absent { looked: now, why });
+            return Ok(Err(why));
         }
         let tree = Tree::open(&self.path).map_err(refused)?;
         if let (Some(memory), None) = (&self.memory, remembered) {
             self.introduce(memory).map_err(refused)?;
         }
-        Ok(State::Open(Arc::new(tree)))
+        Ok(Ok(Arc::new(tree)))
     }
 
     /// The first time: a root that was used before keeps its id.

@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use moorline_base::Untrusted;
 use moorline_core::port::StoreError;
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, mkdirat, openat, stat, unlinkat};
 use rustix::io::Errno;
 
 use crate::key_path::components;
@@ -49,6 +49,14 @@ impl Tree {
             Mode::empty(),
         )?;
         Ok(Self { root })
+    }
+
+    /// Whether this directory is still the one at `path`. No other has its numbers while it is open.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        match (stat(path), fstat(&self.root)) {
+            (Ok(there), Ok(here)) => (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino),
+            _ => false,
+        }
     }
 
     /// A folder that is there.

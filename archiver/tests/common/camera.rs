@@ -124,8 +124,9 @@ impl FakeCamera {
             }
         }
         let mut boundary = self.boundary.subscribe();
+        let replies = Mutex::new(Vec::new());
         tokio::select! {
-            () = self.play(&mut writer) => {}
+            () = self.play(&mut writer, &replies) => {}
             _ = boundary.changed() => {
                 let mut report = vec![b'$', 1, 0, 20];
                 report.extend([0x80, 201, 0, 1, 0, 0, 0, 1]);
@@ -135,12 +136,21 @@ impl FakeCamera {
                 let _ = writer.shutdown().await;
             }
             // keep-alives; the end of input ends it
-            () = async { while request(&mut reader).await.is_some() {} } => {}
+            () = async {
+                while let Some((_, _, cseq)) = request(&mut reader).await {
+                    let reply = format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\nSession: 1\r\n\r\n");
+                    replies.lock().unwrap().extend(reply.into_bytes());
+                }
+            } => {}
         }
     }
 
-    /// Sends pictures from now on, from the next key frame.
-    async fn play(&self, writer: &mut (impl tokio::io::AsyncWrite + Unpin)) {
+    /// Sends pictures from now on, from the next key frame, and before each what is to be replied.
+    async fn play(
+        &self,
+        writer: &mut (impl tokio::io::AsyncWrite + Unpin),
+        replies: &Mutex<Vec<u8>>,
+    ) {
         let interval = Duration::from_secs(1) / self.film.fps;
         let passed = self.began.elapsed().as_nanos() / interval.as_nanos();
         let mut number = (passed as u64).next_multiple_of(self.film.gop);
@@ -207,6 +217,8 @@ impl FakeCamera {
             }
             held.append(&mut packets);
             if !self.stalled.load(Ordering::Relaxed) {
+                let replies = std::mem::take(&mut *replies.lock().unwrap());
+                held.splice(..0, replies);
                 if writer.write_all(&held).await.is_err() {
                     return;
                 }

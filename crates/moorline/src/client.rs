@@ -194,6 +194,7 @@ impl Client {
             .uri(format!("/api/v1{path}"))
             .header("host", "localhost")
             .header("content-type", "application/json")
+            .header("te", "trailers")
             .body(Full::new(Bytes::from(json.unwrap_or_default())))?;
         let answered = match self {
             Self::Server(socket) => {

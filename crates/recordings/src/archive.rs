@@ -1,6 +1,7 @@
 //! The port `Recordings` over a store and a spool.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::SharedClock;
@@ -60,6 +61,11 @@ impl Archive {
 
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.wall_ms())
+    }
+
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let until = self.clock.monotonic() + pause;
+        self.clock.sleep_until(until).await;
     }
 
     pub(crate) fn kept(&self, camera: &CameraId) -> Kept {

@@ -29,6 +29,7 @@
 mod archive;
 mod export;
 mod listing;
+mod losses;
 mod pieces;
 mod player;
 mod reader;

@@ -92,9 +92,11 @@ impl Player {
                 });
             }
             Err(damaged @ RecordingsError::Damaged { .. }) => {
-                // The next call goes on behind it.
-                current.left = true;
-                self.cursor = self.cursor.max(current.reader.key().range().to);
+                // The next call goes on behind it: in an open segment it would come here again.
+                if !current.reader.is_sealed() {
+                    current.left = true;
+                    self.cursor = self.cursor.max(current.reader.key().range().to);
+                }
                 return Err(damaged);
             }
             Err(cause) => return Err(cause),

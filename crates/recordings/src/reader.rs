@@ -1,5 +1,7 @@
 //! One segment, fragment by fragment, in bounded reads.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use moorline_core::Timestamp;
 use moorline_core::coverage::Held;
@@ -34,6 +36,12 @@ impl Media {
     pub(crate) fn wall(&self) -> Timestamp {
         Timestamp::from_millis(self.entry.wall.unix_millis())
     }
+
+    /// The wall clock behind its last picture.
+    pub(crate) fn end(&self, timescale: u32) -> Timestamp {
+        let millis = self.entry.duration.saturating_mul(1000) / u64::from(timescale.max(1));
+        self.wall() + Duration::from_millis(millis)
+    }
 }
 
 /// A segment that is read. Every call may be cancelled: what was not returned comes again.
@@ -49,6 +57,8 @@ pub(crate) struct Reader {
     first: Option<u64>,
     /// Where the object ended.
     end: Option<u64>,
+    /// What comes before the next key frame cannot be shown: something before it is missing.
+    skipping: bool,
 }
 
 impl Reader {
@@ -101,6 +111,7 @@ impl Reader {
             info,
             first: None,
             end: None,
+            skipping: false,
         })
     }
 
@@ -134,8 +145,47 @@ impl Reader {
         Ok(is_there)
     }
 
-    /// The next fragment; `None` at the end of what may be read.
+    /// Begins at the next key frame.
+    pub(crate) fn skip_to_key_frame(&mut self) {
+        self.skipping = true;
+    }
+
+    /// The next fragment; `None` at the end of what may be read. Damage is told once: the next call goes on behind it, at the next key
+    /// frame that can be read.
     pub(crate) async fn next(&mut self) -> Result<Option<Media>, RecordingsError> {
+        loop {
+            match self.step().await {
+                Ok(Some(media)) if self.skipping && !media.entry.starts_with_sync => {}
+                Ok(media) => {
+                    self.skipping &= media.is_none();
+                    return Ok(media);
+                }
+                Err(damaged @ RecordingsError::Damaged { .. }) => {
+                    self.pass();
+                    if !std::mem::replace(&mut self.skipping, true) {
+                        return Err(damaged);
+                    }
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+
+    /// Goes behind a damaged fragment: to the next one that the index knows, or behind its boxes; if neither tells where that is, to the end.
+    fn pass(&mut self) {
+        let mut index = self.info.index.iter().flatten();
+        let indexed = index.find(|entry| entry.offset > self.offset);
+        let behind = match extent(&self.buffer) {
+            Ok(Extent::Whole(length)) => Some(self.offset + length),
+            _ => None,
+        };
+        match indexed.map(|entry| entry.offset).or(behind) {
+            Some(offset) => self.go_to(offset),
+            None => (self.end, self.buffer) = (Some(self.offset), Bytes::new()),
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<Media>, RecordingsError> {
         loop {
             let known = extent(&self.buffer).map_err(|why| damaged(self.source.key(), why))?;
             let held = self.buffer.len() as u64;
@@ -157,6 +207,8 @@ impl Reader {
             let wanted = least.max(self.first.unwrap_or(AHEAD)).min(MOST);
             let to = from.saturating_add(wanted).min(limit.unwrap_or(u64::MAX));
             let Some(bytes) = self.source.read(from..to).await? else {
+                // Nor is any other part of it there.
+                (self.info.index, self.buffer) = (None, Bytes::new());
                 return Err(damaged(self.source.key(), "it is gone"));
             };
             self.first = None;
@@ -196,10 +248,10 @@ impl Reader {
             found: None,
             passed: false,
         };
-        match (self.info.index.take(), self.info.anchor) {
+        match (&self.info.index, self.info.anchor) {
             (Some(index), Some(anchor)) => {
                 let timescale = self.init().reference().timescale;
-                for entry in &index {
+                for entry in index {
                     let wall = wall_at(&anchor, entry.media_time, timescale);
                     choice.offer(wall, entry.starts_with_sync, entry.offset, entry.len);
                 }
@@ -216,8 +268,15 @@ impl Reader {
             _ => {
                 while !choice.passed {
                     let at = self.offset;
-                    let Some(media) = self.next().await? else {
-                        break;
+                    let media = match self.step().await {
+                        Ok(Some(media)) => media,
+                        Ok(None) => break,
+                        // Told when it is read.
+                        Err(RecordingsError::Damaged { .. }) => {
+                            self.pass();
+                            continue;
+                        }
+                        Err(cause) => return Err(cause),
                     };
                     choice.offer(
                         media.wall(),
@@ -228,6 +287,7 @@ impl Reader {
                 }
                 if let Some((offset, _)) = choice.found {
                     self.go_to(offset);
+                    self.end = None;
                 }
             }
         }

@@ -253,39 +253,124 @@ async fn a_change_of_format_is_refused_before_the_first_byte() {
     assert!(matches!(nothing, Err(RecordingsError::Nothing)));
 }
 
+/// The pictures of these seconds.
+fn seconds(ranges: &[std::ops::Range<u32>]) -> Vec<u32> {
+    let pictures = ranges
+        .iter()
+        .map(|range| range.start * FRAMES..range.end * FRAMES);
+    pictures.flatten().collect()
+}
+
 #[tokio::test]
-async fn a_spoiled_object_ends_an_export_with_its_name() {
+async fn what_cannot_be_read_is_passed_over_and_told() {
     let (world, _) = scene(&[0; 6]);
-    let key = world
+    let keys = world.store.segments();
+    // A bit that turned, a file that was cut off, one that is gone, and a stretch of zeros in the second take.
+    world
         .store
-        .objects
-        .lock()
-        .unwrap()
-        .keys()
-        .next()
-        .unwrap()
-        .clone();
-    let spoiled = {
-        let objects = world.store.objects.lock().unwrap();
-        let mut bytes = objects[&key].to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0x40;
-        bytes
-    };
-    world.store.put(&key, spoiled);
+        .spoil(&keys[0], |bytes, at| bytes[at[7] + 250] ^= 1);
+    world
+        .store
+        .spoil(&keys[1], |bytes, at| bytes.truncate(at[10] + 20));
+    world
+        .store
+        .spoil(&keys[3], |bytes, at| bytes[at[5]..at[8]].fill(0));
     let mut export = world
         .archive
-        .export(&camera(), None, span(0, 100_000))
+        .export(&camera(), None, span(0, 150_000))
         .await
         .unwrap();
-    let error = loop {
-        match export.next().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("a damaged object was exported"),
-            Err(error) => break error,
+    world.store.objects.lock().unwrap().remove(&keys[2]);
+    let file = whole(&mut *export).await;
+    let expected = seconds(&[0..7, 8..30, 60..65, 68..120]);
+    assert_eq!(numbers(&file), expected);
+    let told: Vec<_> = export
+        .unread()
+        .iter()
+        .map(|unread| (unread.range, unread.key.clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (span(7_000, 8_000), keys[0].clone()),
+            (span(30_000, 40_000), keys[1].clone()),
+            (span(40_000, 60_000), keys[2].clone()),
+            (span(95_000, 98_000), keys[3].clone()),
+        ]
+    );
+    let why = |index: usize| export.unread()[index].why.as_str();
+    assert!(why(0).contains("checksum"), "{}", why(0));
+    assert!(why(1).contains("cut off"), "{}", why(1));
+    assert_eq!(why(2), "it is gone");
+}
+
+#[tokio::test]
+async fn an_export_of_which_nothing_can_be_read_is_an_error_with_a_name() {
+    let world = World::new(TEN + 400_000);
+    let mut take = Take::new(1, 1, init(0x1f));
+    take.record(TEN, 0);
+    let (key, _) = take.seal(0);
+    world.store.put(&key, "no segment");
+    let range = span(0, 1_000);
+    let mut export = world.archive.export(&camera(), None, range).await.unwrap();
+    let error = export.next().await.unwrap_err();
+    assert!(
+        matches!(&error, RecordingsError::Damaged { key: named, .. } if *named == key.to_string()),
+        "{error}"
+    );
+}
+
+/// The whole file, while the clock goes on for whoever waits.
+async fn patient(world: &World, export: &mut dyn Export) -> Result<Vec<u8>, RecordingsError> {
+    let time = async {
+        loop {
+            world.clock.sleepers(1).await;
+            world.clock.advance(std::time::Duration::from_secs(1));
         }
     };
-    assert!(matches!(error, RecordingsError::Damaged { key: named, .. } if named == key));
+    let read = async {
+        let mut file = Vec::new();
+        while let Some(bytes) = export.next().await? {
+            file.extend_from_slice(&bytes);
+        }
+        Ok(file)
+    };
+    tokio::select! {
+        file = read => file,
+        () = time => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn one_object_on_a_bad_sector_is_passed_over_and_a_store_that_is_away_is_not() {
+    for bad in 0..4 {
+        let (world, _) = scene(&[0; 6]);
+        let keys = world.store.segments();
+        world.store.failing.lock().unwrap().push(keys[bad].clone());
+        let range = span(0, 110_000);
+        let mut export = world.archive.export(&camera(), None, range).await.unwrap();
+        let file = patient(&world, &mut *export).await.unwrap();
+        let lost = bad as u32 * 20..bad as u32 * 20 + 20;
+        assert_eq!(
+            numbers(&file),
+            seconds(&[0..lost.start, lost.end..80]),
+            "segment {bad}"
+        );
+        let unread = export.unread();
+        assert_eq!((unread.len(), &unread[0].key), (1, &keys[bad]));
+        assert!(unread[0].why.contains("Input/output error"));
+    }
+    let (world, _) = scene(&[0; 6]);
+    let range = span(0, 110_000);
+    let mut export = world.archive.export(&camera(), None, range).await.unwrap();
+    export.next().await.unwrap();
+    *world.store.failing.lock().unwrap() = world.store.segments();
+    let away = patient(&world, &mut *export).await.unwrap_err();
+    assert!(matches!(away, RecordingsError::Store(_)), "{away}");
+    assert!(export.unread().is_empty());
+    // It comes back while it is still asked.
+    world.store.failing.lock().unwrap().clear();
+    patient(&world, &mut *export).await.unwrap();
 }
 
 #[tokio::test]

@@ -281,6 +281,38 @@ async fn a_damaged_segment_is_told_and_passed() {
 }
 
 #[tokio::test]
+async fn a_damaged_fragment_costs_itself_and_not_the_rest_of_its_segment() {
+    let world = ten_minutes(500);
+    let keys = world.store.segments();
+    world.store.spoil(&keys[2], |bytes, at| {
+        bytes[at[10] + 300] ^= 1;
+        bytes[at[20]..at[23]].fill(0);
+    });
+    let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
+    let (mut pictures, mut damaged) = (Vec::new(), 0);
+    loop {
+        match playback.next().await {
+            Ok(PlayItem::End) => break,
+            Ok(PlayItem::Fragment { bytes, .. }) => pictures.extend(numbers(&bytes)),
+            Ok(_) => {}
+            Err(RecordingsError::Damaged { key, .. }) => {
+                assert_eq!(key, keys[2]);
+                damaged += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(damaged, 2, "each stretch is told once");
+    let lost = |picture: &u32| matches!(picture / FRAMES, 130 | 140..143);
+    assert_eq!(
+        pictures,
+        (0..600 * FRAMES)
+            .filter(|picture| !lost(picture))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
 async fn the_live_edge_costs_no_request_while_the_spool_knows() {
     let world = World::new(TEN);
     let mut take = Take::new(1, 1, init(0x1f));

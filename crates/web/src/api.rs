@@ -617,6 +617,24 @@ pub struct SegmentView {
     pub key: Option<String>,
 }
 
+/// What an export left out, since it cannot be read: a list of these stands in the trailer [`UnreadView::TRAILER`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadView {
+    /// Its first instant.
+    pub from: Timestamp,
+    /// The first instant after it.
+    pub to: Timestamp,
+    /// The object.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl UnreadView {
+    /// The trailer's name. It comes behind the body, to who says `TE: trailers`, and not at all if all could be read.
+    pub const TRAILER: &str = "x-unread";
+}
+
 /// What `segments verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VerifyView {

@@ -282,17 +282,32 @@ pub trait Playback: Send {
     async fn next(&mut self) -> Result<PlayItem, RecordingsError>;
 }
 
+/// A stretch that is recorded and not in an export, since it cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// What is missing.
+    pub range: TimeRange,
+    /// Of which object.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// A running export.
 #[async_trait]
 pub trait Export: Send {
-    /// The next bytes, at most 8 MiB; `None` at the end. Cancel-safe.
+    /// The next bytes, at most 8 MiB; `None` at the end. What of an object cannot be read is passed over and told by [`Export::unread`].
+    /// Cancel-safe.
     ///
     /// # Errors
-    /// [`RecordingsError`]; the file is then incomplete.
+    /// [`RecordingsError`]: the store is away, or nothing at all can be read; the file is then incomplete.
     async fn next(&mut self) -> Result<Option<Bytes>, RecordingsError>;
 
     /// What the export covers, known before the first byte: recorded stretches and gaps.
     fn coverage(&self) -> &Coverage;
+
+    /// What was passed over so far, in order; all of it once [`Export::next`] has given `None`.
+    fn unread(&self) -> &[Unread];
 
     /// An estimate of the whole length in bytes, for progress.
     fn estimated_bytes(&self) -> u64;

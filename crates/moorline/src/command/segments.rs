@@ -12,7 +12,7 @@ use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::error::Hinted;
 use moorline_core::segment::Tier;
 use moorline_core::{CameraId, Cause, Timestamp};
-use moorline_web::api::{CameraView, SegmentView, VerifyFinding, VerifyView};
+use moorline_web::api::{CameraView, SegmentView, UnreadView, VerifyFinding, VerifyView};
 use moorline_web::bounds;
 use serde_json::json;
 
@@ -43,9 +43,10 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
             let response = client
                 .stream(Method::GET, &format!("/segments/{}", segment(&key)))
                 .await?;
-            let written = save(response, file, "fetching").await?;
-            told(format, file, written, json!([]), || {
-                format!("{} written to {}", output::bytes(written), file.display())
+            let saved = save(response, file, "fetching").await?;
+            told(format, file, &saved, json!([]), || {
+                let written = output::bytes(saved.bytes);
+                format!("{written} written to {}", file.display())
             })?;
             Ok(true)
         }
@@ -65,13 +66,17 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
                 .stream(Method::GET, &format!("{path}/export?{}", stretch.query()))
                 .await?;
             let rows = stretch.rows(client, &camera).await?;
-            let written = save(response, file, "exporting").await?;
+            let saved = save(response, file, "exporting").await?;
             let gaps: Vec<&SegmentView> =
                 rows.iter().filter(|row| row.kind != "recorded").collect();
-            told(format, file, written, serde_json::to_value(&gaps)?, || {
-                exported(file, written, &gaps, &stretch.zone)
+            let zone = &stretch.zone;
+            if file == Path::new("-") && !saved.unread.is_empty() {
+                output::say(&left_out(&saved.unread, zone));
+            }
+            told(format, file, &saved, serde_json::to_value(&gaps)?, || {
+                exported(file, &saved, &gaps, zone)
             })?;
-            Ok(true)
+            Ok(saved.unread.is_empty())
         }
         Segments::Verify {
             camera,
@@ -257,8 +262,15 @@ fn table(rows: &[SegmentView], zone: &str) -> String {
     table.render_wrapped(TERMINAL)
 }
 
+/// What was written of an answer, and what the server left out of it.
+#[derive(Debug, Default)]
+struct Saved {
+    bytes: u64,
+    unread: Vec<UnreadView>,
+}
+
 /// Streams an answer into a file (`-`: standard output). What cannot be finished is removed.
-async fn save(response: Response<Body>, file: &Path, label: &'static str) -> anyhow::Result<u64> {
+async fn save(response: Response<Body>, file: &Path, label: &'static str) -> anyhow::Result<Saved> {
     let whole = response
         .headers()
         .get("x-estimated-length")
@@ -269,7 +281,7 @@ async fn save(response: Response<Body>, file: &Path, label: &'static str) -> any
     if file == Path::new("-") {
         let out = &mut std::io::stdout().lock();
         return match copy(response.into_body(), out, whole, label).await {
-            Err(error) if is_broken_pipe(&error) => Ok(0),
+            Err(error) if is_broken_pipe(&error) => Ok(Saved::default()),
             copied => copied,
         };
     }
@@ -277,10 +289,10 @@ async fn save(response: Response<Body>, file: &Path, label: &'static str) -> any
     let mut out = std::fs::File::create(&partial)
         .with_context(|| format!("cannot write {}", partial.display()))?;
     let copied = copy(response.into_body(), &mut out, whole, label).await;
-    let finished = copied.and_then(|written| {
+    let finished = copied.and_then(|saved| {
         out.sync_all()?;
         std::fs::rename(&partial, file)?;
-        Ok(written)
+        Ok(saved)
     });
     if finished.is_err() {
         let _ = std::fs::remove_file(&partial);
@@ -299,26 +311,31 @@ async fn copy(
     out: &mut impl Write,
     whole: u64,
     label: &'static str,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Saved> {
     let mut progress = Progress::new(label);
-    let mut written = 0;
+    let mut saved = Saved::default();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| anyhow::anyhow!("the recording ended early: {error}"))?;
         if let Some(data) = frame.data_ref() {
             out.write_all(data)?;
-            written += data.len() as u64;
-            progress.set(written, whole);
+            saved.bytes += data.len() as u64;
+            progress.set(saved.bytes, whole);
+        }
+        let trailers = frame.trailers_ref();
+        if let Some(unread) = trailers.and_then(|trailers| trailers.get(UnreadView::TRAILER)) {
+            saved.unread = serde_json::from_slice(unread.as_bytes())
+                .context("the server's answer is not what this version expects")?;
         }
     }
     out.flush()?;
     progress.done();
-    Ok(written)
+    Ok(saved)
 }
 
 fn told(
     format: Output,
     file: &Path,
-    written: u64,
+    saved: &Saved,
     gaps: serde_json::Value,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
@@ -327,19 +344,40 @@ fn told(
     }
     output::print(
         format,
-        &json!({"file": file, "bytes": written, "gaps": gaps}),
+        &json!({"file": file, "bytes": saved.bytes, "gaps": gaps, "unread": saved.unread}),
         text,
     )
 }
 
-fn exported(file: &Path, written: u64, gaps: &[&SegmentView], zone: &str) -> String {
-    let mut text = format!("{} written to {}\n", output::bytes(written), file.display());
+fn exported(file: &Path, saved: &Saved, gaps: &[&SegmentView], zone: &str) -> String {
+    let written = output::bytes(saved.bytes);
+    let mut text = format!("{written} written to {}\n", file.display());
+    if !saved.unread.is_empty() {
+        text.push('\n');
+        text.push_str(&left_out(&saved.unread, zone));
+    }
     if !gaps.is_empty() {
         text.push_str("\nNot in it:\n");
         let rows: Vec<SegmentView> = gaps.iter().map(|row| (*row).clone()).collect();
         text.push_str(&table(&rows, zone));
     }
     text
+}
+
+/// What is recorded and cannot be read.
+fn left_out(unread: &[UnreadView], zone: &str) -> String {
+    let mut table = Table::new(&["FROM", "LENGTH", "WHAT IS WRONG"]);
+    for stretch in unread {
+        table.row([
+            moments::local(stretch.from, zone),
+            output::duration(stretch.to.since(stretch.from)),
+            stretch.why.clone(),
+        ]);
+    }
+    let rows = table.render_wrapped(TERMINAL);
+    format!(
+        "Recorded, and cannot be read (moorline segments verify --full looks for more):\n{rows}"
+    )
 }
 
 async fn verify(
@@ -439,6 +477,35 @@ mod tests {
             tier,
             key: None,
         }
+    }
+
+    #[tokio::test]
+    async fn an_export_that_left_something_out_is_kept_and_says_what() {
+        use hyper::HeaderMap;
+        use hyper::body::Frame;
+        use hyper::header::HeaderValue;
+        let unread = UnreadView {
+            from: at(60),
+            to: at(62),
+            key: "v1/one.mp4".to_owned(),
+            why: "its last fragment is cut off".to_owned(),
+        };
+        let told = serde_json::to_string(&[&unread]).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert(UnreadView::TRAILER, HeaderValue::from_str(&told).unwrap());
+        let pictures = bytes::Bytes::from_static(b"pictures");
+        let frames = [Frame::data(pictures), Frame::trailers(trailers)];
+        let frames = frames.map(Ok::<_, std::convert::Infallible>);
+        let body = http_body_util::StreamBody::new(futures::stream::iter(frames));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("day.mp4");
+        let response = Response::new(Body::new(body));
+        let saved = save(response, &file, "exporting").await.unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"pictures");
+        assert_eq!(saved.unread, [unread]);
+        let text = exported(&file, &saved, &[], "UTC");
+        assert!(text.contains("cannot be read"), "{text}");
+        assert!(text.contains("2s") && text.contains("cut off"), "{text}");
     }
 
     #[test]

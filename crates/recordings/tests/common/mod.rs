@@ -17,6 +17,7 @@ use moorline_core::{CameraId, Cause, Generation, TakeId, Timestamp};
 use moorline_fmp4::boxes::walk;
 use moorline_fmp4::{
     Anchor, Fragment, FragmentEntry, Head, Init, RESERVED, Run, Sample, SampleEntry, Seal,
+    SegmentInfo,
 };
 use moorline_recordings::{Archive, Kept};
 
@@ -46,6 +47,8 @@ pub(crate) struct MemoryStore {
     pub(crate) objects: Mutex<BTreeMap<String, Bytes>>,
     pub(crate) requests: Mutex<Vec<String>>,
     pub(crate) page: AtomicUsize,
+    /// Of these nothing can be read, though they are there.
+    pub(crate) failing: Mutex<Vec<String>>,
     /// Whose oldest sealed segment arrives right after a listing was made.
     pub(crate) race: Mutex<Option<Arc<MemorySpool>>>,
 }
@@ -56,6 +59,24 @@ impl MemoryStore {
             .lock()
             .unwrap()
             .insert(key.to_string(), bytes.into());
+    }
+
+    /// The keys of all segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<String> {
+        let objects = self.objects.lock().unwrap();
+        let keys = objects.keys().filter(|key| key.ends_with(".mp4"));
+        keys.cloned().collect()
+    }
+
+    /// Changes an object; where its fragments begin is told.
+    pub(crate) fn spoil(&self, key: &str, spoil: impl FnOnce(&mut Vec<u8>, &[usize])) {
+        let mut objects = self.objects.lock().unwrap();
+        let object = objects.get_mut(key).unwrap();
+        let mut bytes = object.to_vec();
+        let index = SegmentInfo::parse(&bytes).unwrap().index.unwrap();
+        let offsets: Vec<usize> = index.iter().map(|entry| entry.offset as usize).collect();
+        spoil(&mut bytes, &offsets);
+        *object = bytes.into();
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {
@@ -103,6 +124,9 @@ impl SegmentStore for MemoryStore {
             range.end - range.start <= 8 * 1024 * 1024,
             "an unbounded read: {range:?}"
         );
+        if self.failing.lock().unwrap().iter().any(|bad| bad == key) {
+            return Err(StoreError::Unavailable("Input/output error".to_owned()));
+        }
         let objects = self.objects.lock().unwrap();
         let object = objects
             .get(key)

@@ -5,25 +5,33 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::stream;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use moorline_core::camera::Camera;
-use moorline_core::port::{AuditEntry, AuditEvent, Export, StoreError};
+use moorline_core::port::{AuditEntry, AuditEvent, Export, StoreError, Unread};
 use moorline_core::segment::{ObjectKey, Tier};
 use moorline_core::user::Role;
 use moorline_core::{TimeRange, Timestamp};
 
 use super::archive::{Stretch, camera, unexplained};
 use crate::access::Access;
-use crate::api::{VerifyFinding, VerifyView};
+use crate::api::{UnreadView, VerifyFinding, VerifyView};
 use crate::bounds;
 use crate::extract::Asked;
 use crate::guest::Guest;
 use crate::problem::Problem;
 use crate::seats::{House, Seat};
 use crate::site::Site;
+
+/// A client's limit for trailers is 16 KiB or so: this many stretches are told, a longer list is summed up.
+const MOST_UNREAD: usize = 30;
+/// Bytes of one reason.
+const MOST_WHY: usize = 100;
+const UNREAD: HeaderName = HeaderName::from_static(UnreadView::TRAILER);
 
 /// One segment is read in pieces of this size.
 const PIECE: u64 = 1 << 20;
@@ -66,7 +74,8 @@ pub(super) async fn export(
         guest,
         _seat: seat,
     });
-    let mut response = Body::from_stream(stream::unfold(under_way, piece)).into_response();
+    let body = StreamBody::new(stream::unfold(under_way, piece));
+    let mut response = Body::new(body).into_response();
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
@@ -75,6 +84,7 @@ pub(super) async fn export(
         disposition.map_err(|error| Problem::internal(&error))?,
     );
     headers.insert("x-estimated-length", HeaderValue::from(estimate));
+    headers.insert(header::TRAILER, HeaderValue::from(UNREAD));
     Ok(response)
 }
 
@@ -85,20 +95,54 @@ struct UnderWay {
     _seat: Seat,
 }
 
-async fn piece(under_way: Option<UnderWay>) -> Option<(std::io::Result<Bytes>, Option<UnderWay>)> {
+type Piece = std::io::Result<Frame<Bytes>>;
+
+async fn piece(under_way: Option<UnderWay>) -> Option<(Piece, Option<UnderWay>)> {
     let mut under_way = under_way?;
     let next = under_way.export.next().await;
     if !under_way.guest.may_stay() {
         return Some((Err(left()), None));
     }
     match next {
-        Ok(Some(bytes)) => Some((Ok(bytes), Some(under_way))),
-        Ok(None) => None,
+        Ok(Some(bytes)) => Some((Ok(Frame::data(bytes)), Some(under_way))),
+        Ok(None) => Some((
+            Ok(Frame::trailers(unread(under_way.export.unread())?)),
+            None,
+        )),
         Err(error) => {
             tracing::warn!(%error, "export ended early");
             Some((Err(std::io::Error::other(error.to_string())), None))
         }
     }
+}
+
+/// Tells what an export left out; `None`: nothing.
+fn unread(unread: &[Unread]) -> Option<HeaderMap> {
+    for Unread { range, key, why } in unread {
+        tracing::warn!(from = %range.from, to = %range.to, key, why, "an export left out what cannot be read");
+    }
+    let view = |Unread { range, key, why }: &Unread| UnreadView {
+        from: range.from,
+        to: range.to,
+        key: key.clone(),
+        why: why
+            .chars()
+            .filter(|c| matches!(c, ' '..='~'))
+            .take(MOST_WHY)
+            .collect(),
+    };
+    let mut told: Vec<UnreadView> = unread.iter().take(MOST_UNREAD).map(view).collect();
+    let rest = unread.len().saturating_sub(MOST_UNREAD);
+    if let (Some(last), Some(end), 1..) = (told.last_mut(), unread.last(), rest) {
+        last.to = end.range.to;
+        last.why = format!("{} objects cannot be read", rest + 1);
+    }
+    if told.is_empty() {
+        return None;
+    }
+    let text = serde_json::to_string(&told).ok()?;
+    let value = HeaderValue::from_str(&text).ok()?;
+    Some(HeaderMap::from_iter([(UNREAD, value)]))
 }
 
 /// Breaks the answer off: a client must not take it for whole.
@@ -210,4 +254,31 @@ pub async fn verified(
         });
     }
     Ok(verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_what_is_unread_fits_into_a_trailer() {
+        let one = |minute: i64| Unread {
+            range: TimeRange::new(
+                Timestamp::from_millis(minute * 60_000),
+                Timestamp::from_millis(minute * 60_000 + 1_000),
+            ),
+            key: "k".repeat(230),
+            why: "Größe ".repeat(100),
+        };
+        assert_eq!(unread(&[]), None);
+        let many: Vec<Unread> = (0..1_500).map(one).collect();
+        let trailers = unread(&many).unwrap();
+        let text = trailers.get(&UNREAD).unwrap().to_str().unwrap();
+        assert!(text.len() < 14 * 1024, "{}", text.len());
+        let told: Vec<UnreadView> = serde_json::from_str(text).unwrap();
+        let last = told.last().unwrap();
+        assert_eq!((told.len(), last.to), (MOST_UNREAD, many[1_499].range.to));
+        assert_eq!(last.why, "1471 objects cannot be read");
+        assert_eq!(told[0].to, many[0].range.to);
+    }
 }

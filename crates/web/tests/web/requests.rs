@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use moorline_core::TimeRange;
-use moorline_core::port::{AuditEvent, CameraDirectory as _, Users as _};
+use moorline_core::port::{AuditEvent, CameraDirectory as _, Unread, Users as _};
 use moorline_web::route::{openapi, routes};
 use serde_json::{Value, json};
 
@@ -286,6 +286,28 @@ async fn an_export_is_a_file_and_is_audited() {
         .iter()
         .find(|entry| entry.event == AuditEvent::Export);
     assert_eq!(exported.map(|entry| entry.actor.as_str()), Some("anna"));
+}
+
+#[tokio::test]
+async fn what_an_export_leaves_out_is_told_behind_it() {
+    let house = scene::house().await;
+    let (from, to) = (ago(1500), ago(1490));
+    let path = format!("/tenants/home/cameras/front-door/export?from={from}&to={to}");
+    let whole = send(&house, "GET", &path, None).await;
+    assert!(!whole.headers.contains_key("x-unread"));
+    let range = TimeRange::new(ago(1495), ago(1493));
+    *house.archive.unread.lock().unwrap() = vec![Unread {
+        range,
+        key: "v1/one.mp4".to_owned(),
+        why: "it is gone".to_owned(),
+    }];
+    let answer = send(&house, "GET", &path, None).await;
+    assert_eq!(&answer.body[4..8], b"ftyp");
+    let told: Value = serde_json::from_str(answer.header("x-unread")).unwrap();
+    let expected = json!([{
+        "from": range.from, "to": range.to, "key": "v1/one.mp4", "why": "it is gone",
+    }]);
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
 use moorline_core::port::{
-    Export, Page, PlayItem, Playback, Recordings, RecordingsError, SegmentStore, StoreError,
+    Export, Page, PlayItem, Playback, Recordings, RecordingsError, SegmentStore, StoreError, Unread,
 };
 use moorline_core::segment::{InitHash, Place, Retention, SegmentKey, Tier};
 use moorline_core::{CameraId, Cause, Generation, TakeId, TimeRange, Timestamp};
@@ -46,6 +46,8 @@ pub(crate) struct FakeArchive {
     pub(crate) slow: Mutex<Duration>,
     /// So many recordings in a row are damaged from now on.
     pub(crate) damaged: Arc<AtomicU32>,
+    /// What exports leave out.
+    pub(crate) unread: Mutex<Vec<Unread>>,
     /// Exports give nothing while it is set.
     pub(crate) held: watch::Sender<bool>,
     /// How many wait for that.
@@ -63,6 +65,7 @@ impl FakeArchive {
             tapes: Mutex::default(),
             slow: Mutex::default(),
             damaged: Arc::default(),
+            unread: Mutex::default(),
             held: watch::Sender::new(false),
             waiting: watch::Sender::new(0),
         }
@@ -196,6 +199,7 @@ impl Recordings for FakeArchive {
             waiting: self.waiting.clone(),
             playback,
             coverage,
+            unread: self.unread.lock().unwrap().clone(),
             to: range.to,
         }))
     }
@@ -268,6 +272,7 @@ struct Clip {
     waiting: watch::Sender<usize>,
     playback: Box<dyn Playback>,
     coverage: Coverage,
+    unread: Vec<Unread>,
     to: Timestamp,
 }
 
@@ -292,6 +297,10 @@ impl Export for Clip {
 
     fn coverage(&self) -> &Coverage {
         &self.coverage
+    }
+
+    fn unread(&self) -> &[Unread] {
+        &self.unread
     }
 
     fn estimated_bytes(&self) -> u64 {

@@ -91,12 +91,16 @@ impl House {
                 .unwrap();
         tokio::spawn(connection);
         let response = sender.send_request(ask.request()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes());
+        let (mut parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap_or_default();
+        // Trailers among them.
+        parts
+            .headers
+            .extend(body.trailers().cloned().unwrap_or_default());
         Answer {
             status: parts.status,
             headers: parts.headers,
-            body: body.unwrap_or_default(),
+            body: body.to_bytes(),
         }
     }
 
@@ -157,7 +161,8 @@ impl Ask {
         let mut builder = Request::builder()
             .method(self.method.as_str())
             .uri(&self.path)
-            .header("host", &self.host);
+            .header("host", &self.host)
+            .header("te", "trailers");
         if let Some(origin) = &self.origin {
             builder = builder.header("origin", origin);
         }

@@ -332,6 +332,19 @@ async fn a_recorder_that_is_killed_leaves_nothing_open_and_the_next_one_goes_on(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_in_the_spool_keeps_nothing_else_from_being_stored() {
+    let spool = tempfile::tempdir().unwrap();
+    let part = torn_spool(spool.path()).await;
+    // A directory cannot be opened for writing, nor removed as a file, by root either.
+    std::fs::create_dir(part.with_file_name("000077.part")).unwrap();
+    std::fs::create_dir_all(spool.path().join(".sealed/.marker.tmp")).unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    common::eventually("the segment is stored", || store.segments().len() == 1).await;
+    archive.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_one_spool_is_refused() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);

@@ -4,7 +4,7 @@
 //! that ends before its first fragment does was never promised to anyone and goes. A file that cannot be read stays and is told; one that
 //! can be read and in which nothing is whole, since the disk lost its head for example, is set aside for somebody to look at.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -30,38 +30,66 @@ pub(crate) struct Found {
     pub(crate) torn: Option<Timestamp>,
 }
 
-/// Finds sealed objects and recovers open ones.
+/// Finds sealed objects and recovers open ones. An entry that cannot be read is told and left: whatever else is there goes on.
 pub(super) fn scan(spool: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(spool.join(SEALED))? {
         let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        match parse_sealed(name) {
-            Some(key) => found.push(Found {
-                key,
-                bytes: entry.metadata()?.len(),
-                path: entry.path(),
-                torn: None,
-            }),
-            // a marker whose write was interrupted: it was never counted as written
-            None if name.starts_with('.') && name.ends_with(".tmp") => {
-                std::fs::remove_file(entry.path())?;
-            }
-            None => {
-                tracing::warn!(file = %entry.path().display(), "a file in the spool is none of ours and stays")
-            }
+        match sealed(&entry) {
+            Ok(object) => found.extend(object),
+            Err(error) => left(&entry.path(), &error),
         }
     }
     for (tenant, path) in folders(spool)? {
-        for (camera, path) in folders(&path)? {
-            for (take, path) in folders(&path)? {
-                recover_take(spool, (&tenant, &camera, &take), &path, &mut found)?;
+        for (camera, path) in folders_within(&path) {
+            for (take, path) in folders_within(&path) {
+                if let Err(error) =
+                    recover_take(spool, (&tenant, &camera, &take), &path, &mut found)
+                {
+                    left(&path, &error);
+                }
             }
         }
     }
     found.sort_by_key(|object| object.key.range().from);
     Ok(found)
+}
+
+fn left(path: &Path, error: &io::Error) {
+    tracing::error!(file = %path.display(), %error, "what lies in the spool cannot be read and stays");
+}
+
+/// A sealed object, if it is one.
+fn sealed(entry: &DirEntry) -> io::Result<Option<Found>> {
+    let name = entry.file_name();
+    let Some(name) = name.to_str() else {
+        return Ok(None);
+    };
+    match parse_sealed(name) {
+        Some(key) => {
+            return Ok(Some(Found {
+                key,
+                bytes: entry.metadata()?.len(),
+                path: entry.path(),
+                torn: None,
+            }));
+        }
+        // a marker whose write was interrupted: it was never counted as written
+        None if name.starts_with('.') && name.ends_with(".tmp") => {
+            std::fs::remove_file(entry.path())?;
+        }
+        None => {
+            tracing::warn!(file = %entry.path().display(), "a file in the spool is none of ours and stays");
+        }
+    }
+    Ok(None)
+}
+
+fn folders_within(path: &Path) -> Vec<(String, PathBuf)> {
+    folders(path).unwrap_or_else(|error| {
+        left(path, &error);
+        Vec::new()
+    })
 }
 
 fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {

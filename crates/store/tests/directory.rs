@@ -440,10 +440,10 @@ async fn room_is_made_on_a_disk_without_room_for_the_note_of_what_expires() {
     assert_eq!(remembered, Some(all[2].range().to));
 }
 
-/// A file system in a file, whose writes hang while it is frozen. `None` where none may be mounted.
-struct SlowDisk(tempfile::TempDir);
+/// A file system in a file, whose writes hang while it is frozen, and which can be spoiled. `None` where none may be mounted.
+struct LoopDisk(tempfile::TempDir);
 
-impl SlowDisk {
+impl LoopDisk {
     fn mount() -> Option<Self> {
         let disk = Self(tempfile::tempdir().unwrap());
         let image = disk.0.path().join("image");
@@ -466,12 +466,25 @@ impl SlowDisk {
         self.0.path().join("place")
     }
 
+    /// Loses the inode of a folder.
+    fn spoil(&self, folder: &str) -> bool {
+        let (place, image) = (self.place(), self.0.path().join("image"));
+        let order = format!("clri {folder}");
+        let arguments = [Path::new("-w"), Path::new("-R"), Path::new(&order), &image];
+        run("umount", &[&place])
+            && run("debugfs", &arguments)
+            && run(
+                "mount",
+                &[Path::new("-o"), Path::new("loop"), &image, &place],
+            )
+    }
+
     fn freeze(&self, how: &str) -> bool {
         run("fsfreeze", &[Path::new(how), &self.place()])
     }
 }
 
-impl Drop for SlowDisk {
+impl Drop for LoopDisk {
     fn drop(&mut self) {
         self.freeze("-u");
         run("umount", &[Path::new("--lazy"), &self.place()]);
@@ -483,9 +496,47 @@ fn run(program: &str, arguments: &[&Path]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
+/// A file system that was hurt by a crash or a bad sector.
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_keeps_retention_from_no_other() {
+    let Some(disk) = LoopDisk::mount() else {
+        moorline_testkit::skip("no file system may be mounted here (needs root and loop devices)");
+        return;
+    };
+    let path = disk.place().join("store");
+    let keys: Vec<_> = ["2026/11/01/100000.000", "2026/11/02/100000.000"]
+        .into_iter()
+        .zip(1..)
+        .map(|(start, sequence)| segment("r030", start, 1, sequence, "full"))
+        .collect();
+    let store = DirectoryStore::open(&path, SystemClock::shared()).unwrap();
+    for key in &keys {
+        store.put_bytes(&key.to_string(), "x".into()).await.unwrap();
+    }
+    drop(store);
+    let first = keys[0].to_string();
+    let (folder, _) = first.rsplit_once('/').unwrap();
+    if !disk.spoil(&format!("/store/{folder}")) {
+        moorline_testkit::skip("debugfs is not installed");
+        return;
+    }
+    let store = DirectoryStore::open(&path, SystemClock::shared()).unwrap();
+    assert!(
+        store.list("v1/", "").await.is_err(),
+        "who reads must not take it for missing"
+    );
+    let state = SweepState::in_memory();
+    let now = at("2027-01-21T12:00:00Z");
+    let clock = Arc::new(SimulatedClock::new(now.as_millis()));
+    let sweeper = Sweeper::of_directory(store.clone(), SweepPolicy::default(), state, clock);
+    let swept = sweeper.run_once().await.unwrap();
+    assert_eq!(swept.objects, 1);
+    assert!(store.head(&keys[1].to_string()).await.is_err());
+}
+
 #[tokio::test]
 async fn a_disk_that_hangs_holds_nobody_and_is_used_when_it_goes_on() {
-    let Some(disk) = SlowDisk::mount() else {
+    let Some(disk) = LoopDisk::mount() else {
         moorline_testkit::skip("no file system may be mounted here (needs root and loop devices)");
         return;
     };

@@ -13,18 +13,29 @@ use crate::key_path::folders as folders_of;
 /// Deeper folders are not ours.
 const MAX_DEPTH: usize = 16;
 
+/// What becomes of a folder that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The listing fails: whoever reads it must not take what is in there for missing.
+    Fails,
+    /// It is told and passed over.
+    Passed,
+}
+
 /// Up to `limit` objects under `prefix` whose keys sort after `after`.
 pub(super) fn list(
     tree: &Tree,
     prefix: &str,
     after: &str,
     limit: usize,
+    unreadable: Unreadable,
 ) -> Result<Page, StoreError> {
     let parts = folders_of(prefix)?;
     let mut walk = Walk {
         prefix,
         after,
         limit,
+        unreadable,
         page: Page::default(),
     };
     let path: String = parts.iter().flat_map(|part| [part, "/"]).collect();
@@ -58,6 +69,7 @@ struct Walk<'a> {
     prefix: &'a str,
     after: &'a str,
     limit: usize,
+    unreadable: Unreadable,
     page: Page,
 }
 
@@ -94,11 +106,18 @@ impl Walk<'_> {
     ) -> rustix::io::Result<()> {
         use rustix::fs::{Mode, OFlags, openat};
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(folder, name, flags, Mode::empty()) {
+        let visited = match openat(folder, name, flags, Mode::empty()) {
             Ok(inner) => self.visit(&inner, key, depth + 1),
             // Removed since, or never a folder.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
             Err(cause) => Err(cause),
+        };
+        match visited {
+            Err(cause) if self.unreadable == Unreadable::Passed => {
+                tracing::warn!(folder = key, %cause, "a folder of the store cannot be read and is passed over");
+                Ok(())
+            }
+            visited => visited,
         }
     }
 

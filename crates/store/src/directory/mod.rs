@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 use crate::newest::{Folders, last_end};
 use crate::verify::Markers;
 use crate::{MARKER, MAX_RANGE, PAGE, deadline};
+use entries::Unreadable;
 use root::Root;
 use tree::Tree;
 
@@ -110,6 +111,18 @@ impl DirectoryStore {
         .await
     }
 
+    /// As [`SegmentStore::list`] of everything, but for folders that cannot be read: one of them must not keep the sweeper from all others.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn list_readable(&self, after: &str) -> Result<Page, StoreError> {
+        let after = after.to_owned();
+        self.call(deadline::CALL, move |tree| {
+            entries::list(tree, "v1/", &after, PAGE, Unreadable::Passed)
+        })
+        .await
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -142,7 +155,7 @@ impl SegmentStore for DirectoryStore {
     async fn list(&self, prefix: &str, after: &str) -> Result<Page, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
         self.call(deadline::CALL, move |tree| {
-            entries::list(tree, &prefix, &after, PAGE)
+            entries::list(tree, &prefix, &after, PAGE, Unreadable::Fails)
         })
         .await
     }

@@ -9,7 +9,7 @@ use moorline_base::clock::Slept;
 use moorline_base::files::DiskSpace;
 use moorline_base::{CancellationToken, SharedClock, clock};
 use moorline_core::Timestamp;
-use moorline_core::port::{SegmentStore, StoreError};
+use moorline_core::port::{Page, SegmentStore, StoreError};
 use moorline_core::segment::{ObjectKey, Retention, camera_prefix};
 
 use super::erase::Pace;
@@ -46,12 +46,19 @@ pub struct Swept {
 pub(super) trait Disk: Send + Sync {
     /// Its room.
     async fn space(&self) -> Result<DiskSpace, StoreError>;
+
+    /// Its objects behind a key, without what is in folders that cannot be read.
+    async fn list(&self, after: &str) -> Result<Page, StoreError>;
 }
 
 #[async_trait]
 impl Disk for DirectoryStore {
     async fn space(&self) -> Result<DiskSpace, StoreError> {
         Self::space(self).await
+    }
+
+    async fn list(&self, after: &str) -> Result<Page, StoreError> {
+        self.list_readable(after).await
     }
 }
 
@@ -331,7 +338,10 @@ impl Sweeper {
         let mut oldest = BinaryHeap::new();
         let (mut used, mut after) = (0_u64, String::new());
         loop {
-            let page = self.store.list("v1/", &after).await?;
+            let page = match &self.disk {
+                Some(disk) => disk.list(&after).await?,
+                None => self.store.list("v1/", &after).await?,
+            };
             let mut next = page.objects.last().map(|last| last.key.clone());
             let more = page.more;
             for listed in page.objects {

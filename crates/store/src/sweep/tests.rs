@@ -92,6 +92,10 @@ impl Disk for Store {
             available: self.available(),
         })
     }
+
+    async fn list(&self, after: &str) -> Result<Page, StoreError> {
+        SegmentStore::list(self, "v1/", after).await
+    }
 }
 
 fn start() -> Timestamp {

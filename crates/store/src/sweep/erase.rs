@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use moorline_base::{CancellationToken, SharedClock, clock};
 use moorline_core::port::{SegmentStore, StoreError};
 #[cfg(feature = "s3")]
@@ -15,6 +15,8 @@ use crate::newest::Folders;
 
 /// How many objects are under way at once: a delete takes a store 20 to 50 ms, and 1,000 cameras expire 17 objects a second.
 const AT_ONCE: usize = 8;
+/// More objects than this that cannot be deleted mean that the store does not delete.
+pub(super) const MOST_STUCK: usize = 16;
 /// A list that still names what was deleted is believed after so many rounds.
 const ROUNDS: usize = 4;
 
@@ -56,21 +58,18 @@ impl Pace {
         }
     }
 
-    /// Deletes these, some at once.
-    pub(super) async fn delete(
-        &self,
-        store: &dyn SegmentStore,
+    /// Deletes these, some at once, and tells of each how it went. An error of the stream: the process stops.
+    pub(super) fn each<'a>(
+        &'a self,
+        store: &'a dyn SegmentStore,
         keys: Vec<String>,
-    ) -> Result<u64, StoreError> {
-        let one = |key: String| async move {
+    ) -> impl Stream<Item = Result<(usize, Result<(), StoreError>), StoreError>> + Unpin + 'a {
+        let one = move |(index, key): (usize, String)| async move {
             self.wait().await?;
-            store.delete(&key).await
+            Ok((index, store.delete(&key).await))
         };
-        futures::stream::iter(keys)
-            .map(one)
-            .buffer_unordered(AT_ONCE)
-            .try_fold(0, |deleted, ()| async move { Ok(deleted + 1) })
-            .await
+        let keys = futures::stream::iter(keys.into_iter().enumerate());
+        Box::pin(keys.map(one).buffer_unordered(AT_ONCE))
     }
 }
 
@@ -97,7 +96,8 @@ impl Whose {
 /// Deletes everything below a prefix and looks whether it is gone. Idempotent; returns how many objects went.
 ///
 /// # Errors
-/// The first [`StoreError`]; what was deleted stays deleted. [`StoreError::Refused`]: the store keeps what is deleted.
+/// The first [`StoreError`]; what was deleted stays deleted, and so do all others: one object that cannot be deleted keeps none but itself.
+/// [`StoreError::Refused`]: the store keeps what is deleted.
 pub async fn erase_prefix(
     store: &dyn SegmentStore,
     prefix: &str,
@@ -108,20 +108,30 @@ pub async fn erase_prefix(
     // Until nothing is listed: something may have been put meanwhile.
     for _ in 0..ROUNDS {
         let mut after = String::new();
-        let mut found = false;
+        let (mut found, mut stuck) = (false, Vec::new());
         loop {
             let page = store.list(prefix, &after).await?;
             let keys: Vec<String> = page.objects.into_iter().map(|object| object.key).collect();
             let Some(last) = keys.last().cloned() else {
                 break;
             };
-            erased += pace.delete(store, keys).await?;
+            let mut deletions = pace.each(store, keys);
+            while let Some((_, deleted)) = deletions.try_next().await? {
+                match deleted {
+                    Ok(()) => erased += 1,
+                    Err(cause) if stuck.len() < MOST_STUCK => stuck.push(cause),
+                    Err(cause) => return Err(cause),
+                }
+            }
             found = true;
             still.clone_from(&last);
             if !page.more {
                 break;
             }
             after = last;
+        }
+        if let Some(cause) = stuck.into_iter().next() {
+            return Err(cause);
         }
         if !found {
             return Ok(erased);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use moorline_base::clock::Slept;
 use moorline_base::files::DiskSpace;
 use moorline_base::{CancellationToken, SharedClock, clock};
@@ -12,7 +13,7 @@ use moorline_core::Timestamp;
 use moorline_core::port::{Page, SegmentStore, StoreError};
 use moorline_core::segment::{ObjectKey, Retention, camera_prefix};
 
-use super::erase::Pace;
+use super::erase::{MOST_STUCK, Pace};
 use super::plan::{Object, Plan, Room, plan};
 use super::trust::{Now, Trust};
 use super::{Doubt, SweepPolicy, SweepState};
@@ -26,9 +27,6 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// The same after a sweep that could not make room: what may go grows by a minute per minute.
 const LOOK_IN_VAIN: Duration = Duration::from_secs(60);
-
-/// So many objects that cannot be deleted are passed over in one sweep. More means that the store does not delete.
-const MOST_STUCK: usize = 16;
 
 /// What one sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -272,9 +270,12 @@ impl Sweeper {
         };
         if let Some(pace) = &self.pace {
             let keys = plan.delete.iter().map(|object| object.key.to_string());
-            let keys: Vec<String> = keys.collect();
-            swept.objects += pace.delete(&*self.store, keys).await?;
-            swept.bytes += plan.delete.iter().map(|object| object.bytes).sum::<u64>();
+            let mut deletions = pace.each(&*self.store, keys.collect());
+            while let Some((index, deleted)) = deletions.try_next().await? {
+                if let Some(object) = plan.delete.get(index) {
+                    count(object, deleted, swept, stuck)?;
+                }
+            }
             return Ok(());
         }
         for object in plan.delete.iter().skip(gone) {
@@ -319,18 +320,8 @@ impl Sweeper {
         swept: &mut Swept,
         stuck: &mut BTreeSet<ObjectKey>,
     ) -> Result<(), StoreError> {
-        match self.store.delete(&object.key.to_string()).await {
-            Ok(()) => {
-                swept.objects += 1;
-                swept.bytes += object.bytes;
-            }
-            Err(cause) if stuck.len() < MOST_STUCK => {
-                tracing::warn!(key = %object.key, %cause, "retention cannot delete a recording");
-                stuck.insert(object.key.clone());
-            }
-            Err(cause) => return Err(cause),
-        }
-        Ok(())
+        let deleted = self.store.delete(&object.key.to_string()).await;
+        count(object, deleted, swept, stuck)
     }
 
     /// The oldest objects (all that expired among them, where age alone counts) and the bytes of all.
@@ -367,6 +358,27 @@ impl Sweeper {
         let oldest = oldest.into_iter().map(|ByStart(object)| object).collect();
         Ok((oldest, used))
     }
+}
+
+/// Counts one deletion; a few objects that cannot be deleted are told and passed over.
+fn count(
+    object: &Object,
+    deleted: Result<(), StoreError>,
+    swept: &mut Swept,
+    stuck: &mut BTreeSet<ObjectKey>,
+) -> Result<(), StoreError> {
+    match deleted {
+        Ok(()) => {
+            swept.objects += 1;
+            swept.bytes += object.bytes;
+        }
+        Err(cause) if stuck.len() < MOST_STUCK => {
+            tracing::warn!(key = %object.key, %cause, "retention cannot delete a recording");
+            stuck.insert(object.key.clone());
+        }
+        Err(cause) => return Err(cause),
+    }
+    Ok(())
 }
 
 /// Whether there is no room for a single byte.

@@ -12,6 +12,7 @@ use moorline_base::{CancellationToken, SharedClock, SimulatedClock};
 use moorline_core::Timestamp;
 use moorline_core::port::{Listed, Page, SegmentStore, StoreError};
 
+use super::erase::{Pace, erase_prefix};
 use super::run::Disk;
 use super::{SweepPolicy, SweepState, Sweeper};
 
@@ -223,4 +224,40 @@ async fn one_object_that_cannot_be_deleted_stops_no_sweep() {
         store.stuck.lock().unwrap().push(key);
     }
     assert!(sweeper.run_once().await.is_err());
+}
+
+/// An object that its bucket keeps, in a cluster: as old as it is, it is the first of each sweep.
+#[tokio::test]
+async fn one_object_that_cannot_be_deleted_stops_no_paced_sweep() {
+    let clock = SimulatedClock::new(start().as_millis());
+    let store = Arc::new(Store::default());
+    let old: Vec<_> = (0..20)
+        .map(|minute| store.put("r001", start() - minutes(3_000 - minute), 1))
+        .collect();
+    store.stuck.lock().unwrap().push(old[0].clone());
+    let shared: SharedClock = Arc::new(clock.clone());
+    let policy = SweepPolicy::default();
+    let state = SweepState::in_memory();
+    let by_age = Sweeper::by_age(Arc::clone(&store) as _, policy, state, Arc::clone(&shared));
+    let pace = Pace::new(0, shared, CancellationToken::new());
+    let swept = by_age.paced(pace).run_once().await.unwrap();
+    assert_eq!((swept.objects, swept.bytes), (19, 19));
+    assert_eq!(store.used(), 1);
+}
+
+#[tokio::test]
+async fn one_object_that_cannot_be_deleted_keeps_nothing_else_from_being_erased() {
+    let store = Store::default();
+    let keys: Vec<_> = (0..20)
+        .map(|minute| store.put("r014", start() - minutes(minute), 1))
+        .collect();
+    store.stuck.lock().unwrap().push(keys[7].clone());
+    let clock: SharedClock = Arc::new(SimulatedClock::new(start().as_millis()));
+    let pace = Pace::new(0, clock, CancellationToken::new());
+    let erased = erase_prefix(&store, "v1/r014/home/yard/", &pace).await;
+    assert!(matches!(erased, Err(StoreError::Refused(_))), "{erased:?}");
+    assert_eq!(store.used(), 1, "it alone is left");
+    store.stuck.lock().unwrap().clear();
+    let erased = erase_prefix(&store, "v1/r014/home/yard/", &pace).await;
+    assert_eq!((erased.unwrap(), store.used()), (1, 0));
 }

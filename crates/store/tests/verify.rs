@@ -17,7 +17,7 @@ use moorline_base::{CancellationToken, SimulatedClock, SystemClock};
 use moorline_core::TimeRange;
 use moorline_core::coverage::Held;
 use moorline_core::port::{
-    OpenSegment, OpenSegments, SealedFile, SegmentSink as _, SegmentStore, StoreError,
+    OpenSegment, OpenSegments, Page, SealedFile, SegmentSink as _, SegmentStore, StoreError,
 };
 use moorline_core::segment::{GapKey, ObjectKey, Retention, Tier};
 use moorline_core::{CameraId, Cause};
@@ -94,6 +94,78 @@ impl Archive {
             .await
             .unwrap();
     }
+}
+
+/// A disk with a bad sector under one object, or one that is away.
+struct Hurt {
+    store: DirectoryStore,
+    key: String,
+    away: bool,
+}
+
+#[async_trait]
+impl SegmentStore for Hurt {
+    async fn list(&self, prefix: &str, after: &str) -> Result<Page, StoreError> {
+        self.store.list(prefix, after).await
+    }
+
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        match key == self.key {
+            true => Err(StoreError::Unavailable("Input/output error".to_owned())),
+            false => self.store.get(key, range).await,
+        }
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, StoreError> {
+        match self.away {
+            true => Err(StoreError::Unavailable("it is away".to_owned())),
+            false => self.store.head(key).await,
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store.delete(key).await
+    }
+
+    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.store.copy(from, to).await
+    }
+}
+
+#[tokio::test]
+async fn an_object_on_a_bad_sector_is_found_and_the_others_are_looked_at() {
+    let archive = Archive::new();
+    for sequence in 0..3 {
+        archive.hold(&minute(sequence, sequence)).await;
+    }
+    let mut hurt = Hurt {
+        store: archive.store.clone(),
+        key: minute(1, 1).to_string(),
+        away: false,
+    };
+    for depth in [Depth::Heads { every: 1 }, Depth::Whole] {
+        let report = look(&hurt, depth, None, None).await;
+        assert_eq!(report.read, 3);
+        let bad = Finding::Unreadable {
+            key: hurt.key.clone(),
+        };
+        assert!(report.findings.contains(&bad), "{report:?}");
+    }
+    hurt.away = true;
+    let camera = camera();
+    let request = Request {
+        camera: &camera,
+        classes: &CLASSES,
+        tier: Tier::Full,
+        range: TimeRange::new(at("2026-11-20T00:00:00Z"), at("2026-11-21T00:00:00Z")),
+        depth: Depth::Heads { every: 1 },
+        spool: None,
+        digests: None,
+    };
+    assert!(
+        verify(&hurt, &request).await.is_err(),
+        "no finding, an outage"
+    );
 }
 
 #[tokio::test]

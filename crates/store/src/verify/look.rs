@@ -8,6 +8,8 @@ use super::{Depth, Finding, Request};
 
 /// A head: init and sidx lie in it.
 const HEAD: u64 = 64 * 1024;
+/// So often an object is read before it counts as unreadable: a store that stumbles spoils nothing.
+const TRIES: usize = 3;
 /// How much of an object is in memory at once.
 const CHUNK: u64 = 8 * 1024 * 1024;
 
@@ -19,11 +21,21 @@ pub(super) async fn at(
     bytes: u64,
 ) -> Result<Option<Finding>, StoreError> {
     let whole = request.depth == Depth::Whole;
-    let looked = if whole {
-        every_byte(store, key, bytes).await
-    } else {
-        head(store, key).await
-    };
+    let mut looked = read(store, key, bytes, whole).await;
+    for _ in 1..TRIES {
+        if !matches!(
+            looked,
+            Err(StoreError::Unavailable(_) | StoreError::Refused(_))
+        ) {
+            break;
+        }
+        // What is there and cannot be read lies on a bad sector, or is nobody's to read. If not even this can be told, the store is away.
+        looked = match store.head(key).await {
+            Ok(_) => read(store, key, bytes, whole).await,
+            Err(StoreError::Missing(key)) => Err(StoreError::Missing(key)),
+            Err(cause) => return Err(cause),
+        };
+    }
     let torn = |why| {
         Ok(Some(Finding::Torn {
             key: key.to_owned(),
@@ -33,7 +45,7 @@ pub(super) async fn at(
     let md5 = match looked {
         Ok(Ok(md5)) => md5,
         Ok(Err(why)) => return torn(why),
-        Err(StoreError::Missing(_)) => {
+        Err(StoreError::Missing(_) | StoreError::Unavailable(_) | StoreError::Refused(_)) => {
             return Ok(Some(Finding::Unreadable {
                 key: key.to_owned(),
             }));
@@ -51,6 +63,14 @@ pub(super) async fn at(
 }
 
 type Looked = Result<Result<Option<[u8; 16]>, Torn>, StoreError>;
+
+async fn read(store: &dyn SegmentStore, key: &str, bytes: u64, whole: bool) -> Looked {
+    if whole {
+        every_byte(store, key, bytes).await
+    } else {
+        head(store, key).await
+    }
+}
 
 async fn head(store: &dyn SegmentStore, key: &str) -> Looked {
     let bytes = store.get(key, 0..HEAD).await?;

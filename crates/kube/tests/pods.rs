@@ -15,7 +15,7 @@ use moorline_core::port::{
     PodUid, PutPolicy as _, RelayPlaces as _, WorkloadOrder, WorkloadReport, WorkloadSpec,
     Workloads as _,
 };
-use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap};
+use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap, Waits};
 use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
@@ -441,6 +441,7 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
         spool_bytes: 0,
         audio_note: None,
         store_error: None,
+        waits: Waits::Unknown,
     };
     let report = LinkEvent::Report(WorkloadReport::Archive(report));
     right.pods.said(&yard(), Role::Archiver, &uid, report);

@@ -218,14 +218,11 @@ fn session(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     }
 }
 
+/// Whether a step is good, and what is said of it.
+type Told = (bool, &'static str);
+
 /// What is told of a session that has not come further than the server's key.
-fn behind_host_key(
-    why: &'static str,
-) -> (
-    (bool, &'static str),
-    (bool, &'static str),
-    (bool, &'static str),
-) {
+fn behind_host_key(why: &'static str) -> (Told, Told, Told) {
     (
         (false, why),
         (false, "waits for hostkey"),

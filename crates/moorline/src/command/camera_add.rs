@@ -381,10 +381,10 @@ mod tests {
             recording: None,
             notes: Vec::new(),
         };
-        let made = text(&added(Some("/home/me/yard.key".into())), "");
+        let made = text(&added(Some("keys/yard.key".into())), "");
         let (here, camera) = made.split_once("On the camera:").unwrap();
         assert!(
-            here.contains("Here:") && here.contains("scp -O /home/me/yard.key"),
+            here.contains("Here:") && here.contains("scp -O keys/yard.key"),
             "{made}"
         );
         assert!(

@@ -28,8 +28,8 @@ async fn a_store_that_is_away_for_an_hour_costs_nothing() {
     let store = FakeStore::new(Mood::Takes);
     let settings = Settings {
         min_free_bytes: 0,
-        // A fifth of the syncs.
-        fragment: Duration::from_secs(10),
+        // Fewer syncs, and less in one than the ledger waits for at a full hour.
+        fragment: Duration::from_secs(5),
         ..Settings::default()
     };
     let archive = common::open_with(spool.path(), &store, settings, clock.clone()).await;

@@ -161,7 +161,12 @@ async fn what_grows_beyond_the_room_ahead_takes_the_reserve() {
         stored += 1;
         assert!(stored < 20_000, "the disk is not full");
     }
-    claim(&registry).await.unwrap();
+    let claimed = claim(&registry).await.unwrap();
+    // It may not find the room to bring its log into the database. The next start reads the log.
+    let _ = registry.close().await;
+    std::fs::remove_file(disk.ballast()).unwrap();
+    let registry = open(&disk.path).await;
+    assert_eq!(claim(&registry).await, Ok(claimed.next()));
     registry.close().await.unwrap();
 }
 
@@ -176,7 +181,8 @@ async fn when_a_full_disk_has_room_again_the_registry_goes_on_without_a_restart(
     }
     disk.fill();
     let long = Memory {
-        clients: vec!["SSH-2.0-x".repeat(800); 8],
+        // Of all cameras together more than the registry has ahead and in reserve.
+        clients: vec!["SSH-2.0-x".repeat(800); 20],
         ..Memory::default()
     };
     let memories = registry.memories();
@@ -187,14 +193,14 @@ async fn when_a_full_disk_has_room_again_the_registry_goes_on_without_a_restart(
             Ok(()) => {
                 disk.fill();
                 stored += 1;
-                assert!(stored < 20_000, "the disk is not full");
+                assert!(stored < 1_000, "the disk is not full");
             }
             Err(refused) => break refused.to_string(),
         }
     };
     assert!(refused.contains("full"), "{refused}");
-    let refused = registry.cameras().add(camera("more", 250)).await;
-    refused.unwrap_err();
+    // For something small there may be room.
+    let _ = registry.cameras().add(camera("more", 250)).await;
     std::fs::remove_file(disk.ballast()).unwrap();
     registry.cameras().add(camera("yard", 251)).await.unwrap();
     assert_eq!(claim(&registry).await, Ok(Generation(1)));

@@ -41,7 +41,7 @@ async fn s4_a_camera_is_refused_from_elsewhere_and_told_with_the_cure() {
     assert!(shown.contains("192.0.2.0/24, 2001:db8::/32"), "{shown}");
     let pending = server.cli(&["camera", "pending"]).await;
     assert_eq!(pending[0]["reason"], "other_network", "{pending}");
-    let counted = "moorline_tunnel_logins_refused_total{reason=\"other_network\"}";
+    let counted = "moorline_ssh_logins_refused_total{reason=\"other_network\"}";
     let metrics = server.metrics().await;
     let line = metrics.lines().find(|line| line.starts_with(counted));
     assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{line:?}");

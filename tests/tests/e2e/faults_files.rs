@@ -167,8 +167,12 @@ async fn p1_a_disk_that_is_full_to_the_last_byte_keeps_no_camera_out_also_at_a_s
             .await;
     };
     let generation = async |server: &Server| {
-        let link = server.camera("yard").await["status"]["link"].clone();
-        link["generation"].as_u64().unwrap()
+        server
+            .until("yard", "not let in", |camera| {
+                let link = &camera["status"]["link"];
+                link["generation"].as_u64()
+            })
+            .await
     };
     comes_back(&server, generation(&server).await).await;
     server.stop().await;

@@ -201,9 +201,9 @@ pub(crate) async fn free_pages(writer: &SqlitePool) {
     }
 }
 
-/// `SQLITE_FULL` (13).
+/// `SQLITE_FULL` (13), or `SQLITE_IOERR_SHMSIZE` (4874): the log's index found no room to grow.
 pub(crate) fn is_full(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.and_then(|code| code.parse::<i32>().ok())
-        .is_some_and(|code| code & 0xff == 13)
+        .is_some_and(|code| code & 0xff == 13 || code == 4874)
 }

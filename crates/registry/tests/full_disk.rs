@@ -198,7 +198,8 @@ async fn when_a_full_disk_has_room_again_the_registry_goes_on_without_a_restart(
             Err(refused) => break refused.to_string(),
         }
     };
-    assert!(refused.contains("full"), "{refused}");
+    // It is full, or the log's index does not grow (an I/O error, says SQLite).
+    assert!(refused.contains("disk"), "{refused}");
     // For something small there may be room.
     let _ = registry.cameras().add(camera("more", 250)).await;
     std::fs::remove_file(disk.ballast()).unwrap();

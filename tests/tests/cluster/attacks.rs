@@ -311,7 +311,7 @@ async fn the_signer_signs_an_archivers_own_keys_alone() {
     new.take.0 ^= 1;
     let fresh = named(&new);
     let mut old = new.clone();
-    old.start = moorline_core::Timestamp::from_millis(old.start.as_millis() - 10 * 86_400_000);
+    old.start = moorline_core::Timestamp::from_millis(old.start.as_millis() - 61 * 86_400_000);
     let mut ahead = new.clone();
     ahead.start = moorline_core::Timestamp::from_millis(ahead.start.as_millis() + 3_600_000);
     let foreign = fresh.replace("/yard/", "/gate/");
@@ -323,7 +323,7 @@ async fn the_signer_signs_an_archivers_own_keys_alone() {
         ("another tenant's", &good, put(&tenants, 100), 403, "camera"),
         ("another class", &good, put(&class, 100), 403, "class"),
         (
-            "ten days old",
+            "sixty-one days old",
             &good,
             put(&named(&old), 100),
             403,

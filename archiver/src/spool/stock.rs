@@ -226,11 +226,7 @@ impl Stock {
     /// recorder accounts for it: before that an unwritten gap may lie anywhere.
     pub(crate) fn durable_until(&self, lane: &Lane) -> Option<Timestamp> {
         let known = self.shelves.get(lane)?.cursor?;
-        let of_camera = Tier::ALL.into_iter().filter_map(|tier| {
-            let camera = lane.camera.clone();
-            self.shelves.get(&Lane { camera, tier })
-        });
-        let first = of_camera.flat_map(|shelf| {
+        let first = self.shelves_of(&lane.camera).flat_map(|shelf| {
             let open = shelf.open.values().map(|open| open.key.start).min();
             let sealed = shelf.items.first().map(|(start, _)| *start);
             [open, sealed].into_iter().flatten()
@@ -240,12 +236,19 @@ impl Stock {
 
     /// The end of the oldest sealed object of a camera, whatever its tier.
     pub(crate) fn oldest_sealed(&self, camera: &CameraId) -> Option<Timestamp> {
-        let shelves = self.shelves.iter();
-        let of_camera = shelves.filter(|(lane, _)| lane.camera == *camera);
-        let (_, id) = of_camera
-            .filter_map(|(_, shelf)| shelf.items.first())
-            .min()?;
+        let oldest = self
+            .shelves_of(camera)
+            .filter_map(|shelf| shelf.items.first());
+        let (_, id) = oldest.min()?;
         self.items.get(id).map(|item| item.key.range().to)
+    }
+
+    /// What lies here of a camera, in each of its tiers. Asked for at every fragment of every camera: it looks at no other's.
+    fn shelves_of(&self, camera: &CameraId) -> impl Iterator<Item = &Shelf> {
+        Tier::ALL.into_iter().filter_map(|tier| {
+            let camera = camera.clone();
+            self.shelves.get(&Lane { camera, tier })
+        })
     }
 
     /// A camera drains: its objects go first, until that many calls with `false`.

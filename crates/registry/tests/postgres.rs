@@ -104,13 +104,7 @@ async fn audit_keeps_its_contract() {
 async fn everything_comes_back_after_a_restart() {
     let place = Place::new().await;
     let registry = place.open().await;
-    let stream = users::add(&*registry.users(), "anna", Role::Admin).await;
-    let ha1 = registry.users().stream_secret("anna").unwrap().ha1;
-    let token = registry
-        .sessions()
-        .open(&users::login("anna"))
-        .await
-        .unwrap();
+    let (stream, ha1, token) = users::anna(&*registry.users(), &*registry.sessions()).await;
     registry.audit().write(entry("anna", "home/yard"));
     registry.close().await.unwrap();
     assert!(

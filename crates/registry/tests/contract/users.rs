@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use moorline_core::port::{Users, UsersError};
+use moorline_core::port::{Users, UsersError, WebSessions};
 use moorline_core::user::{LoginName, Role};
 use moorline_core::{Masked, TenantId};
 
@@ -12,6 +12,17 @@ pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)
 
 pub(crate) fn login(text: &str) -> LoginName {
     text.parse().unwrap()
+}
+
+/// Anna, an administrator who has signed in: her stream password, its digest, and her session's token.
+pub(crate) async fn anna(
+    users: &dyn Users,
+    sessions: &dyn WebSessions,
+) -> (Masked<String>, Masked<String>, Masked<String>) {
+    let stream = add(users, "anna", Role::Admin).await;
+    let ha1 = users.stream_secret("anna").unwrap().ha1;
+    let token = sessions.open(&login("anna")).await.unwrap();
+    (stream, ha1, token)
 }
 
 pub(crate) async fn add(users: &dyn Users, name: &str, role: Role) -> Masked<String> {

@@ -17,7 +17,6 @@ use moorline_core::port::{
     Audit, AuditEntry, AuditEvent, CameraAdmin, CameraAdminError, CameraChange, CameraDirectory,
     Claims, Memories, UsedClasses as _, Users, WebSessions,
 };
-use moorline_core::user::Role;
 use moorline_core::{SessionId, Timestamp};
 use moorline_registry::{OpenError, Registry};
 
@@ -304,13 +303,7 @@ async fn everything_is_there_after_a_restart() {
     let place = Place::new();
     let registry = place.open().await;
     registry.cameras().add(cameras::full("yard")).await.unwrap();
-    let stream = users::add(&*registry.users(), "anna", Role::Admin).await;
-    let ha1 = registry.users().stream_secret("anna").unwrap().ha1;
-    let token = registry
-        .sessions()
-        .open(&users::login("anna"))
-        .await
-        .unwrap();
+    let (stream, ha1, token) = users::anna(&*registry.users(), &*registry.sessions()).await;
     registry
         .memories()
         .store(&id("yard"), &memories::memory(9))
@@ -397,13 +390,7 @@ async fn no_secret_lies_in_the_file_in_clear() {
     let place = Place::new();
     let registry = place.open().await;
     registry.cameras().add(cameras::full("yard")).await.unwrap();
-    let stream = users::add(&*registry.users(), "anna", Role::Admin).await;
-    let ha1 = registry.users().stream_secret("anna").unwrap().ha1;
-    let token = registry
-        .sessions()
-        .open(&users::login("anna"))
-        .await
-        .unwrap();
+    let (stream, ha1, token) = users::anna(&*registry.users(), &*registry.sessions()).await;
     registry.close().await.unwrap();
     let bytes = std::fs::read(place.database()).unwrap();
     let holds = |text: &str| {

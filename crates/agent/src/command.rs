@@ -314,13 +314,7 @@ fn tell(places: &Places, word: &str) -> Result<(), String> {
 
 /// The local reset: whoever can write the agent's directory may do it, and nobody else.
 fn reset(places: &Places, key: bool) -> ExitCode {
-    let agent = running::pid(places);
-    let done = match agent {
-        None => places.forget(key).map_err(|error| error.to_string()),
-        Some(pid) => {
-            tell(places, if key { RESET_KEY } else { RESET }).and_then(|()| ends(pid, places))
-        }
-    };
+    let done = forget(places, key);
     if done.is_err() {
         return ended(done);
     }
@@ -340,6 +334,27 @@ fn reset(places: &Places, key: bool) -> ExitCode {
         "its server still knows it: `moorline camera key revoke` or `camera rm` there"
     ));
     ExitCode::SUCCESS
+}
+
+/// The running agent forgets and ends. Without one it is done here: also where one died before it had heard of it, started again or not.
+fn forget(places: &Places, key: bool) -> Result<(), String> {
+    const TRIES: usize = 3;
+    let before = places.forgotten_last(key);
+    for _ in 0..TRIES {
+        let Some(pid) = running::pid(places) else {
+            return places.forget(key).map_err(|error| error.to_string());
+        };
+        match tell(places, if key { RESET_KEY } else { RESET }) {
+            Err(error) if running::is_agent(pid) => return Err(error),
+            Err(_) => {}
+            Ok(()) => ends(pid, places)?,
+        }
+        let after = places.forgotten_last(key);
+        if after.is_none() || after != before {
+            return Ok(());
+        }
+    }
+    Err("the running agent ends and does not forget: see its log".to_owned())
 }
 
 /// Waits for a running agent's end.

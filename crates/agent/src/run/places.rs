@@ -124,6 +124,12 @@ impl Places {
         std::fs::rename(next, key)
     }
 
+    /// What [`Places::forget`] removes last, as it stands.
+    pub(crate) fn forgotten_last(&self, key: bool) -> Option<String> {
+        let path = if key { self.key() } else { self.settings_file() };
+        files::read(&path).ok().flatten()
+    }
+
     /// Forgets whose camera this is, and with `key` its keys, too.
     ///
     /// # Errors

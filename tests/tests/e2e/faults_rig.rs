@@ -145,10 +145,15 @@ impl Server {
 
     /// Waits until something of the camera is durable that was filmed after this call began.
     pub(crate) async fn moves_on(&self, name: &str) -> String {
-        let now = rfc3339_now();
+        self.recorded_past(name, unix_millis()).await
+    }
+
+    /// Waits until something of the camera is durable that was filmed after this instant (Unix, ms).
+    pub(crate) async fn recorded_past(&self, name: &str, at: i64) -> String {
+        let at = rfc3339(at);
         self.until(name, "recorded_until does not move on", |camera| {
             let until = camera["status"]["recorded_until"].as_str()?;
-            (until > now.as_str()).then(|| until.to_owned())
+            (until > at.as_str()).then(|| until.to_owned())
         })
         .await
     }
@@ -326,7 +331,11 @@ pub(crate) fn said(output: &Output) -> String {
 
 /// Now, as the API writes instants.
 pub(crate) fn rfc3339_now() -> String {
-    moorline_core::Timestamp::from_millis(unix_millis()).to_string()
+    rfc3339(unix_millis())
+}
+
+fn rfc3339(at: i64) -> String {
+    moorline_core::Timestamp::from_millis(at).to_string()
 }
 
 /// Now, in milliseconds since 1970.

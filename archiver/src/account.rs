@@ -2,10 +2,11 @@
 //!
 //! The account begins where the last one of this process ended; at the first start of a camera where the monitor and the store say that
 //! the archive ends. The store is asked beside the recording, which waits for nothing. A store that does not answer costs nothing either:
-//! the gap that is then written may lie under media, and media beats a gap.
+//! the gap that is then written may lie under media, and media beats a gap. Nor is a monitor waited for that cannot be heard, but for a
+//! moment: in a cluster pictures of a new tunnel may come before the word of the replica that has it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorline_base::clock::timeout;
 use moorline_core::coverage::Held;
@@ -20,6 +21,9 @@ use crate::spool::{Lane, Spool};
 
 /// The store gets so long to say where the archive ends.
 const ASKING: Duration = Duration::from_secs(10);
+
+/// The monitor's word is waited for so long: an archiver that is killed meanwhile loses the gap's cause with it.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// What the monitor remembers is at most so old, or it is not the last that it knew.
 const MEMORY: Duration = Duration::from_secs(24 * 3600);
@@ -40,6 +44,10 @@ pub(crate) struct Account {
     recorded_from: Option<Timestamp>,
     created: Timestamp,
     started: Timestamp,
+    /// Whether the monitor has been heard.
+    heard: bool,
+    /// Since when a gap has been held back.
+    held: Option<Instant>,
 }
 
 impl Drop for Account {
@@ -95,7 +103,14 @@ impl Account {
             durable_until: spec.durable_until,
             recorded_from: spec.recorded_from,
             created: spec.camera.created,
+            heard: true,
+            held: None,
         }
+    }
+
+    /// Whether all that the monitor of the present tunnel has to say has been heard.
+    pub(crate) fn heard(&mut self, heard: bool) {
+        self.heard = heard;
     }
 
     pub(crate) fn lane(&self) -> &Lane {
@@ -131,9 +146,10 @@ impl Account {
 
     /// A segment begins at `start`: writes the markers of the gap before it. It is sealed a minute later, by the next process if this one
     /// is killed; the store then says that the archive ends with it, and nobody would look for what is missing before. Where its seal
-    /// dates it a little earlier, media beats the gap. Returns whether that is done: the store's answer is not waited for.
+    /// dates it a little earlier, media beats the gap. Returns whether that is done: neither the store's answer nor the monitor's word is waited
+    /// for here.
     pub(crate) async fn begins(&mut self, start: Timestamp, generation: Generation) -> bool {
-        if self.is_asking() {
+        if self.is_asking() || self.holds_back() {
             return false;
         }
         let mut keys = self.settle(Some(start)).await;
@@ -149,7 +165,8 @@ impl Account {
     /// Media of this tunnel follows. Where it is another one than before, the time between had none: a monitor that ended with its tunnels had no
     /// time to say so.
     fn comes_through(&mut self, generation: Generation) {
-        let before = self.through.replace(generation);
+        let before = self.through;
+        self.through = before.max(Some(generation));
         if let Some(ledger) = &mut self.ledger
             && before.is_some_and(|before| before < generation)
         {
@@ -192,6 +209,17 @@ impl Account {
         if !begun || !keys.is_empty() {
             self.write(keys).await;
         }
+    }
+
+    /// The monitor may yet say why something is missing.
+    fn holds_back(&mut self) -> bool {
+        if self.heard {
+            self.held = None;
+            return false;
+        }
+        let now = self.spool.clock.monotonic();
+        let since = *self.held.get_or_insert(now);
+        now.saturating_duration_since(since) < HOLD
     }
 
     /// The store has not yet said where the archive ends.

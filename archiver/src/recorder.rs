@@ -227,6 +227,7 @@ impl Recorder {
                         data: frame.into_data(),
                     };
                     last_picture = self.clock.monotonic();
+                    self.heed();
                     let verdict = take.picture(picture, &mut self.parts.account).await?;
                     if key {
                         last_key = last_picture;
@@ -264,6 +265,12 @@ impl Recorder {
         }
     }
 
+    /// A gap is not written while the monitor may have something to say about it.
+    fn heed(&mut self) {
+        let heard = self.parts.control.has_heard(self.parts.account.generation);
+        self.parts.account.heard(heard);
+    }
+
     fn arrival(&self, received: Instant, began: Instant) -> Arrival {
         let now = self.clock.monotonic();
         let latency = now.saturating_duration_since(received).min(MOST_LATENCY);
@@ -298,6 +305,7 @@ impl Recorder {
         last_picture: Instant,
         last_key: Instant,
     ) -> Result<(), TakeError> {
+        self.heed();
         let now = self.clock.monotonic();
         let quiet = now.saturating_duration_since(last_picture);
         let account = &mut self.parts.account;

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::camera::{FakeCamera, Film, OneCamera};
@@ -11,7 +12,8 @@ use common::{FakeStore, Mood};
 use moorline_core::port::{
     ByteStream, LiveFeed, Poster, ReaderRole, RelayError, Relays, WorkloadOrder,
 };
-use moorline_core::{CameraId, Generation, SourceName};
+use moorline_core::status::{ArchiveReport, ArchiveState};
+use moorline_core::{CameraId, Cause, Generation, SourceName};
 
 const BUDGET: Duration = Duration::from_secs(10);
 
@@ -98,5 +100,44 @@ async fn the_way_to_the_relay_tells_of_a_newer_tunnel_before_the_order_does() {
     common::eventually("two more", || store.segments().len() >= stored + 2).await;
     running.drain(BUDGET).await.unwrap();
     assert_eq!(generations(&store), [9]);
+    archive.shutdown(BUDGET).await;
+}
+
+/// A replica that has the camera's new tunnel is found later than the pictures that come through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_waits_for_the_word_of_a_monitor_that_cannot_be_heard_yet() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    // Nothing is sealed meanwhile: a gap is written before what follows it.
+    let mut settings = common::settings();
+    settings.segment = Duration::from_secs(3_600);
+    let archive = common::open(spool.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let mut running = common::start(&archive, relays, common::spec());
+    let is = |state| move |report: &ArchiveReport| report.state == state;
+    running
+        .until("recording", is(ArchiveState::Recording))
+        .await;
+    camera.filming.store(false, Ordering::Relaxed);
+    let silent = running.until("silent", is(ArchiveState::Waiting)).await;
+    running.heard.store(false, Ordering::Relaxed);
+    camera.filming.store(true, Ordering::Relaxed);
+    running
+        .until("recording again", is(ArchiveState::Recording))
+        .await;
+    let since = silent.silent_since.unwrap();
+    running
+        .cause(Some(common::gap(since, Cause::TunnelDown)))
+        .await;
+    running.cause(None).await;
+    running.heard.store(true, Ordering::Relaxed);
+    common::eventually("a gap is stored", || !store.gaps().is_empty()).await;
+    running.drain(BUDGET).await.unwrap();
+    let causes: Vec<Cause> = store.gaps().iter().map(|gap| gap.cause).collect();
+    assert!(
+        causes.iter().all(|cause| *cause == Cause::TunnelDown),
+        "{causes:?}"
+    );
     archive.shutdown(BUDGET).await;
 }

@@ -438,7 +438,7 @@ impl Take {
                 None => return,
             },
         };
-        self.explained = account.begins(start, self.generation).await;
+        self.explained = account.begins(start, self.through).await;
     }
 
     fn begin(&mut self, start: u64, wall: i64, init: Init) -> NewSegment {

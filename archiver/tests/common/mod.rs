@@ -5,7 +5,7 @@ pub(crate) mod camera;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -173,6 +173,7 @@ impl SegmentSink for FakeStore {
 struct Control {
     orders: mpsc::Receiver<WorkloadOrder>,
     reports: watch::Sender<Option<ArchiveReport>>,
+    heard: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -186,12 +187,18 @@ impl WorkloadControl for Control {
             self.reports.send_replace(Some(report));
         }
     }
+
+    fn has_heard(&self, _: Generation) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
 }
 
 /// A running recorder.
 pub(crate) struct Running {
     pub(crate) orders: mpsc::Sender<WorkloadOrder>,
     pub(crate) reports: watch::Receiver<Option<ArchiveReport>>,
+    /// Whether its monitor can be heard.
+    pub(crate) heard: Arc<AtomicBool>,
     pub(crate) cancel: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), String>>,
 }
@@ -393,15 +400,18 @@ pub(crate) async fn open_with(
 pub(crate) fn start(archive: &Archive, relays: Arc<dyn Relays>, spec: WorkloadSpec) -> Running {
     let (orders, receiver) = mpsc::channel(16);
     let (sender, reports) = watch::channel(None);
+    let heard = Arc::new(AtomicBool::new(true));
     let control = Control {
         orders: receiver,
         reports: sender,
+        heard: Arc::clone(&heard),
     };
     let cancel = CancellationToken::new();
     let work = archive.recorder_workload(spec, Box::new(control), relays, cancel.clone());
     Running {
         orders,
         reports,
+        heard,
         cancel,
         task: tokio::spawn(work),
     }

@@ -126,7 +126,11 @@ impl Places {
 
     /// What [`Places::forget`] removes last, as it stands.
     pub(crate) fn forgotten_last(&self, key: bool) -> Option<String> {
-        let path = if key { self.key() } else { self.settings_file() };
+        let path = if key {
+            self.key()
+        } else {
+            self.settings_file()
+        };
         files::read(&path).ok().flatten()
     }
 

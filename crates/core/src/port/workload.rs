@@ -64,6 +64,12 @@ pub trait WorkloadControl: Send {
 
     /// Reports. Never blocks: a report replaces an unread older one of the same kind (and source).
     fn report(&self, report: WorkloadReport);
+
+    /// Whether all that the supervisor of this tunnel has to say has been read. Where the way to it may be broken it may still know why
+    /// something is missing.
+    fn has_heard(&self, _generation: Generation) -> bool {
+        true
+    }
 }
 
 /// Starts and ends workloads. No call blocks; results arrive as [`WorkloadEvent`].

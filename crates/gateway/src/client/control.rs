@@ -7,6 +7,7 @@
 //! it is drained. What the workload knows already is not told it again. The task ends when its token is cancelled; then
 //! [`WorkloadControl::order`] returns `None`, which means: drain with the default budget.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use moorline_base::backoff::{Backoff, Jitter};
 use moorline_base::clock::{sleep, timeout};
 use moorline_core::port::{KeyPin, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec};
 use moorline_core::status::OpenGap;
-use moorline_core::{CameraId, Generation, Masked, SourceName};
+use moorline_core::{CameraId, Generation, Masked, SourceName, Timestamp};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::sync::{Notify, watch};
 
@@ -26,7 +27,9 @@ use super::{ClientStream, Dialer};
 use crate::head::Value;
 use crate::reread;
 use crate::ticket::TicketCheck;
-use crate::wire::{BEAT, DEAD, LONGEST_TO_POD, Lines, PROTOCOL, Spec, ToHolder, ToPod, line};
+use crate::wire::{
+    BEAT, DEAD, LONGEST_TO_POD, Lines, MOST_GAPS, PROTOCOL, Spec, ToHolder, ToPod, line,
+};
 
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -48,13 +51,43 @@ pub struct ControlSettings {
 #[derive(Default)]
 struct Orders {
     rebind: Option<Generation>,
-    cause: Option<Option<OpenGap>>,
+    causes: VecDeque<Option<OpenGap>>,
     drain: Option<Duration>,
     closed: bool,
     /// What the workload has been given.
     generation: Generation,
     last_cause: Option<Option<OpenGap>>,
+    /// Where the newest stretch that it knows began.
+    last_since: Option<Timestamp>,
     drain_given: bool,
+    /// The present connection has told its spec.
+    connected: bool,
+}
+
+impl Orders {
+    fn cause(&mut self, gap: Option<OpenGap>) {
+        if self.last_cause == Some(gap) {
+            return;
+        }
+        self.last_cause = Some(gap);
+        self.last_since = self.last_since.max(gap.map(|gap| gap.since));
+        self.causes.push_back(gap);
+        if self.causes.len() > MOST_GAPS {
+            self.causes.pop_front();
+        }
+    }
+
+    /// Stretches that were noted while the way was broken, or by another holder: the workload has had media since, or not, and knows that better.
+    fn missed(&mut self, stretches: &[(OpenGap, Option<Timestamp>)]) {
+        for (gap, end) in stretches {
+            if self.last_since < Some(gap.since) {
+                self.cause(Some(*gap));
+                if end.is_some() {
+                    self.cause(None);
+                }
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -172,6 +205,7 @@ async fn run(shared: &Shared) {
             why = connection(shared) => why,
         };
         tracing::info!(camera = %shared.camera, reason = why, "the control connection ended; the workload goes on");
+        shared.orders(|orders| orders.connected = false);
         let pause = backoff.failed(clock.monotonic());
         if sleep(&*clock, pause, &shared.cancel).await.is_cancelled() {
             return;
@@ -265,12 +299,7 @@ fn hear(shared: &Shared, told: ToPod) -> Result<(), &'static str> {
     match told {
         ToPod::Spec(spec) => hear_spec(shared, *spec)?,
         ToPod::Rebind { generation } => rebind(shared, generation),
-        ToPod::Cause { gap } => shared.orders(|orders| {
-            if orders.last_cause != Some(gap) {
-                orders.last_cause = Some(gap);
-                orders.cause = Some(gap);
-            }
-        }),
+        ToPod::Cause { gap } => shared.orders(|orders| orders.cause(gap)),
         ToPod::Drain { budget_ms } => shared.orders(|orders| {
             if !orders.drain_given {
                 orders.drain_given = true;
@@ -292,8 +321,12 @@ fn hear_spec(shared: &Shared, spec: Spec) -> Result<(), &'static str> {
         return Err("another_camera");
     }
     if shared.spec.borrow().is_some() {
-        // It runs already: what may be new is the generation.
+        // It runs already: what may be new is the generation, and why something was missing meanwhile.
         rebind(shared, spec.generation());
+        shared.orders(|orders| {
+            orders.missed(&spec.stretches());
+            orders.connected = true;
+        });
         return Ok(());
     }
     let passwords = |source: SourceName| {
@@ -307,7 +340,12 @@ fn hear_spec(shared: &Shared, spec: Spec) -> Result<(), &'static str> {
         )
         .ok()
     };
-    shared.orders(|orders| orders.generation = orders.generation.max(spec.generation()));
+    shared.orders(|orders| {
+        orders.generation = orders.generation.max(spec.generation());
+        let stretches = spec.stretches();
+        orders.last_since = stretches.last().map(|(gap, _)| gap.since);
+        orders.connected = true;
+    });
     shared
         .spec
         .send_replace(Some(spec.into_workload(passwords)));
@@ -336,7 +374,10 @@ impl WorkloadControl for Control {
                     .take()
                     .map(|generation| WorkloadOrder::Rebind { generation });
                 let order = rebind
-                    .or_else(|| orders.cause.take().map(|gap| WorkloadOrder::Cause { gap }))
+                    .or_else(|| {
+                        let gap = orders.causes.pop_front()?;
+                        Some(WorkloadOrder::Cause { gap })
+                    })
                     .or_else(|| {
                         orders
                             .drain
@@ -364,5 +405,12 @@ impl WorkloadControl for Control {
             }
         });
         self.0.said.notify_one();
+    }
+
+    fn has_heard(&self, generation: Generation) -> bool {
+        self.0.orders(|orders| {
+            let unread = orders.rebind.is_some() || !orders.causes.is_empty();
+            orders.connected && orders.generation >= generation && !unread
+        })
     }
 }

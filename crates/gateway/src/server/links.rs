@@ -18,10 +18,7 @@ use moorline_core::status::OpenGap;
 use moorline_core::{CameraId, Generation, InstanceId, Timestamp};
 use tokio::sync::watch;
 
-use crate::wire::{Spec, ToPod};
-
-/// Stretches without media that an instance's spec carries, at most: the oldest goes first.
-const MOST_GAPS: usize = 500;
+use crate::wire::{MOST_GAPS, Spec, ToPod};
 
 struct Instance {
     spec: WorkloadSpec,

@@ -35,6 +35,8 @@ pub(crate) use line::Lines;
 pub(crate) const PROTOCOL: &str = "moorline-control/1";
 /// The longest line to a pod: its spec with the gaps of a long absence.
 pub(crate) const LONGEST_TO_POD: usize = 512 * 1024;
+/// Stretches without media that an instance's spec carries, at most: the oldest goes first.
+pub(crate) const MOST_GAPS: usize = 500;
 /// The longest line from a pod.
 pub(crate) const LONGEST_TO_HOLDER: usize = 16 * 1024;
 /// How often each side says something.
@@ -198,11 +200,17 @@ impl Spec {
         self.generation
     }
 
+    /// Stretches without media, in order.
+    pub(crate) fn stretches(&self) -> Vec<(OpenGap, Option<Timestamp>)> {
+        self.gaps.iter().map(|gap| (gap.gap, gap.until)).collect()
+    }
+
     /// The workload's spec, with each source's own password from the pod's mounted files; asked for only where there is a login.
     pub(crate) fn into_workload(
         self,
         passwords: impl Fn(SourceName) -> Option<Masked<String>>,
     ) -> WorkloadSpec {
+        let gaps = self.stretches();
         let camera = self.camera;
         WorkloadSpec {
             instance: self.instance,
@@ -226,11 +234,7 @@ impl Spec {
                 allow_from: Vec::new(),
             }),
             generation: self.generation,
-            gaps: self
-                .gaps
-                .into_iter()
-                .map(|gap| (gap.gap, gap.until))
-                .collect(),
+            gaps,
             durable_until: self.durable_until,
             recorded_from: self.recorded_from,
         }

@@ -243,6 +243,42 @@ async fn a_workload_is_told_its_spec_and_orders_and_its_reports_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_noted_while_the_way_was_broken_is_told_and_not_known_before() {
+    let world = World::new();
+    let replica = world.replica(&[]).await;
+    keeps(&replica, 7);
+    assign(&replica, spec(7));
+    let line = Line::to(&replica).await;
+    let mut archiver = start(&world, line.address);
+    soon("the spec", archiver.link.spec()).await.unwrap();
+    assert!(archiver.control.has_heard(Generation(7)));
+    assert!(
+        !archiver.control.has_heard(Generation(8)),
+        "another replica has that tunnel"
+    );
+    line.cut();
+    replica
+        .said
+        .until("a break", |events| {
+            count(events, &LinkEvent::Disconnected) == 1
+        })
+        .await;
+    let gap = OpenGap {
+        since: Timestamp::from_millis(5_000),
+        cause: Cause::TunnelDown,
+    };
+    for gap in [Some(gap), None] {
+        let order = WorkloadOrder::Cause { gap };
+        replica.links.order(&camera(YARD), spec(7).instance, order);
+    }
+    for gap in [Some(gap), None] {
+        let order = passing(&world, "a cause", archiver.control.order()).await;
+        assert_eq!(order, Some(WorkloadOrder::Cause { gap }));
+    }
+    assert!(archiver.control.has_heard(Generation(7)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_is_neither_lost_nor_doubled_when_the_connection_breaks_in_it() {
     let world = World::new();
     let replica = world.replica(&[]).await;

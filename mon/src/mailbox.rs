@@ -45,6 +45,8 @@ pub(crate) struct InstanceMail {
     pub(crate) crashed: BTreeMap<Role, String>,
     /// Nothing is heard of the relay since its last report.
     pub(crate) relay_away: bool,
+    /// What was said before the rest of this was said by others.
+    pub(crate) replaced: bool,
     pub(crate) drained: bool,
 }
 
@@ -210,6 +212,12 @@ impl Mailbox {
                 }
                 // What it has recorded it says itself, once it is back.
                 WorkloadEvent::Away { .. } => {}
+                WorkloadEvent::Replaced => {
+                    mail.replaced = true;
+                    mail.relay_away = false;
+                    mail.relays.clear();
+                    mail.archive = None;
+                }
                 WorkloadEvent::Drained => mail.drained = true,
             }
         });

@@ -84,14 +84,11 @@ impl RelayPlaces for KubePlaces {
     fn place(&self, camera: &CameraId) -> Option<RelayPlace> {
         let known = self.cache.camera(camera)?;
         let relay = known.object.status.as_ref()?.relay.as_ref()?;
-        // The newest that is ready; its key must be the one that it announced itself.
+        // The one that announced its key: a newer one may stand by.
         let pods = self.pods.of(&known.uid);
-        let pod = pods
-            .iter()
-            .find(|pod| pod.role == Role::Relay && pod.ready && !pod.deleting)?;
-        if pod.uid.0 != relay.uid {
-            return None;
-        }
+        let pod = pods.iter().find(|pod| {
+            pod.uid.0 == relay.uid && pod.role == Role::Relay && pod.ready && !pod.deleting
+        })?;
         Some(RelayPlace {
             pod: pod.uid.clone(),
             address: SocketAddr::new(pod.address?, RELAY_PORT),

@@ -228,8 +228,12 @@ impl Driver {
             return;
         };
         known.rebound &= mail.relays.is_empty();
-        if mail.relay_away {
+        if mail.relay_away || mail.replaced {
             known.relays.clear();
+        }
+        if mail.replaced {
+            known.relay_away = false;
+            known.archive = None;
         }
         known.relay_away = mail.relay_away || known.relay_away && mail.relays.is_empty();
         let mut states = mail.relays.values().map(|report| report.state);

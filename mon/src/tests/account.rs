@@ -286,6 +286,21 @@ async fn a_relay_of_which_nothing_is_heard_is_a_restart_until_media_comes_again(
     assert_eq!(cause(), None);
 }
 
+/// As when another image is installed: the pods that stood by take the camera over.
+#[tokio::test(start_paused = true)]
+async fn others_that_serve_from_now_on_are_a_restart_until_they_record() {
+    let world = recording().await;
+    world.say("yard", I1, WorkloadEvent::Replaced).await;
+    let cause = || world.status("yard").open_gap().map(|gap| gap.cause);
+    assert_eq!(cause(), Some(Cause::Restart));
+    world.relay("yard", I1, RelayState::Connecting).await;
+    assert_eq!(cause(), Some(Cause::Restart));
+    world.relay("yard", I1, RelayState::Playing).await;
+    assert_eq!(cause(), Some(Cause::Restart), "no picture is recorded yet");
+    world.archive("yard", I1, START).await;
+    assert_eq!(cause(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn p4_what_is_missing_is_known_after_a_clean_stop() {
     let world = recording().await;

@@ -104,6 +104,8 @@ pub enum WorkloadEvent {
         /// Which.
         role: Role,
     },
+    /// Other workloads serve the instance from now on; what the ones before have said does not hold any more.
+    Replaced,
     /// All workloads of the instance have ended after an order to drain or a kill.
     Drained,
 }

@@ -206,7 +206,8 @@ impl Talk<'_> {
 
     fn beat(&mut self, out: &mut Vec<u8>) {
         out.extend(line(&ToPod::Beat));
-        if let Some(key) = self.key {
+        // One that stands by is not to be read yet.
+        if let Some(key) = self.key.filter(|_| self.link.serves()) {
             announce(self.shared, self.camera, self.pod, key);
         }
         let keys = self.shared.parts.tickets.get();

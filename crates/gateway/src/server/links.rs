@@ -218,6 +218,11 @@ impl Link {
         })
     }
 
+    /// Whether the pod has been told what it serves.
+    pub(super) fn serves(&self) -> bool {
+        self.told.instance.is_some()
+    }
+
     /// Returns when there may be something untold. Cancel-safe.
     pub(super) async fn changed(&mut self) {
         if self.changed.changed().await.is_err() {

@@ -362,7 +362,11 @@ impl LinkEvents for Pods {
                         return (None, false);
                     };
                     let (instance, used) = (set.instance, set.leaving.is_none());
-                    (instance, used && state.health.reported(pod, &report, now))
+                    // The last words of one that was replaced would be taken for its successor's.
+                    let succeeded = !used
+                        && (state.current()).is_some_and(|current| current.instance == instance);
+                    let news = used && state.health.reported(pod, &report, now);
+                    (instance.filter(|_| !succeeded), news)
                 });
                 if news {
                     slot.wake.notify_one();
@@ -391,6 +395,10 @@ impl LinkEvents for Pods {
                 let stands = event == LinkEvent::Connected;
                 let told = slot.with(|state| {
                     state.health.connected(pod, stands, now);
+                    match stands {
+                        true => state.connected.insert(pod.clone()),
+                        false => state.connected.remove(pod),
+                    };
                     let set = state.set_of(pod).filter(|set| set.leaving.is_none())?;
                     let (role, _) = set.pods.get(pod)?;
                     Some((set.instance?, *role))

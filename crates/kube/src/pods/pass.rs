@@ -1,5 +1,6 @@
 //! One pass over one camera's pods: look, plan, do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use moorline_core::camera::Record;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{PodUid, WorkloadEvent, WorkloadSpec};
 
-use super::plan::{Plan, Situation, Step, Wanted, plan};
+use super::plan::{Plan, Replace, Situation, Step, Wanted, plan};
 use super::slot::Set;
 use super::template::{self, shape};
 use super::view::{PodView, Trouble};
@@ -27,6 +28,9 @@ use crate::resource::CameraClassSpec;
 const PENDING: usize = 100;
 /// An archiver is waited for so long where the class says nothing that can be read.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// So long a place for successors is waited for (a node that is added takes a minute or two) before pods are replaced in place.
+const PLACE: Duration = Duration::from_secs(120);
 
 /// After something was done, to see what came of it.
 const SOON: Duration = Duration::from_millis(20);
@@ -92,18 +96,32 @@ impl Pods {
             self.trouble(slot, &own, Some(&trouble)).await;
             return Next::Look(LOOK_AGAIN);
         }
-        let leaving = slot.with(|state| state.progress(now, patience));
-        let situation = |may_replace| Situation {
+        let (leaving, used, connected, turn) = slot.with(|state| {
+            let used: Option<BTreeSet<PodUid>> = state
+                .current()
+                .map(|set| set.pods.keys().cloned().collect());
+            (
+                state.progress(now, patience),
+                used.unwrap_or_default(),
+                state.connected.clone(),
+                state.replacing.is_some(),
+            )
+        });
+        let situation = |replace| Situation {
             camera: slot.camera.name(),
             wanted: wanted.as_ref(),
             pods: &pods,
             leaving: &leaving,
-            may_replace,
+            replace,
+            used: &used,
+            connected: &connected,
         };
-        let replaces = slot.with(|state| state.replacing.is_some());
-        let mut decided = plan(&situation(replaces));
-        if decided.outdated && !replaces && self.may_replace(slot) {
-            decided = plan(&situation(true));
+        let mut decided = match turn {
+            true => plan(&situation(self.way(slot, &pods))),
+            false => plan(&situation(Replace::NotYet)),
+        };
+        if decided.outdated && !turn && self.may_replace(slot) {
+            decided = plan(&situation(Replace::Beside));
         }
         let at_work = wanted.is_none() || self.works(&known, &pods, &decided);
         slot.with(|state| {
@@ -113,7 +131,11 @@ impl Pods {
             let left = state.sets.iter().all(|set| set.leaving.is_none());
             if !decided.outdated && at_work && left {
                 state.replacing = None;
+                state.squeezed = None;
             }
+            state
+                .connected
+                .retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
         });
         self.leave(slot, &known, &own, &decided);
         if let Some(spec) = spec {
@@ -153,6 +175,27 @@ impl Pods {
             return Next::Look(wait.max(Duration::from_millis(100)));
         }
         self.finish(slot, &known, &own).await
+    }
+
+    /// How the pods of a camera whose turn it is are replaced.
+    fn way(&self, slot: &Slot, pods: &[Arc<PodView>]) -> Replace {
+        let now = self.clock().monotonic();
+        let no_node = |pod: &Arc<PodView>| {
+            let trouble = pod.trouble.as_ref().filter(|_| !pod.deleting);
+            trouble.is_some_and(|trouble| trouble.reason == "Unschedulable")
+        };
+        let no_node = pods.iter().any(no_node);
+        slot.with(|state| {
+            if !no_node && !state.over_quota {
+                state.squeezed = None;
+                return Replace::Beside;
+            }
+            let since = *state.squeezed.get_or_insert(now);
+            match now.saturating_duration_since(since) < PLACE {
+                true => Replace::Beside,
+                false => Replace::InPlace,
+            }
+        })
     }
 
     /// Takes one of the places for cameras whose pods are replaced; else the camera waits for one.
@@ -299,8 +342,15 @@ impl Pods {
 
     /// Tells the gateway which pods serve the wanted instance.
     fn assign(&self, slot: &Slot, own: &Own, spec: WorkloadSpec, decided: &Plan) {
-        let assigned = slot.with(|state| {
+        let (assigned, replaced) = slot.with(|state| {
             let gone_before = state.sets.iter().any(|set| set.link == spec.instance);
+            let served = state
+                .sets
+                .iter()
+                .any(|set| set.instance == Some(spec.instance));
+            let instance = spec.instance;
+            let durable_until = state.durable_until.max(spec.durable_until);
+            let mut replaced = None;
             let link = match state.current() {
                 Some(current) => current.link,
                 None => {
@@ -310,11 +360,13 @@ impl Pods {
                     } else {
                         spec.instance
                     };
+                    replaced = served.then_some(instance);
                     state.sets.push(Set {
                         link,
-                        instance: Some(spec.instance),
+                        instance: Some(instance),
                         spec: WorkloadSpec {
                             instance: link,
+                            durable_until,
                             ..spec
                         },
                         pods: Default::default(),
@@ -323,18 +375,25 @@ impl Pods {
                     link
                 }
             };
-            let current = state.current().filter(|set| set.link == link)?;
+            let Some(current) = state.current().filter(|set| set.link == link) else {
+                return (None, replaced);
+            };
             let pods = decided.current.iter().map(|(role, uid)| {
                 let drained = current.pods.get(uid).is_some_and(|(_, drained)| *drained);
                 (uid.clone(), (*role, drained))
             });
             let pods = pods.collect();
             if current.pods == pods {
-                return None;
+                return (None, replaced);
             }
             current.pods = pods;
-            Some((current.spec.clone(), decided.current.clone()))
+            let assigned = (current.spec.clone(), decided.current.clone());
+            (Some(assigned), replaced)
         });
+        if let Some(instance) = replaced {
+            let event = WorkloadEvent::Replaced;
+            self.0.events.tell(&slot.camera, instance, event);
+        }
         if let Some((spec, pods)) = assigned {
             self.0.links.assign(spec, &pods);
         }
@@ -370,6 +429,11 @@ impl Pods {
             self.may_create(&namespace)?;
         }
         let results = futures::future::join_all(tasks).await;
+        if creates {
+            let full = |result: &Result<(), Fault>| matches!(result, Err(Fault::Quota(_)));
+            let full = results.iter().any(full);
+            slot.with(|state| state.over_quota = full);
+        }
         match results.into_iter().find_map(Result::err) {
             None => {
                 if creates {

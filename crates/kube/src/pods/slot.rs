@@ -41,6 +41,12 @@ pub(super) struct State {
     pub(super) replacing: Option<OwnedSemaphorePermit>,
     /// Its pods are to be replaced, and others' are first.
     pub(super) queued: bool,
+    /// Pods whose control connection stands.
+    pub(super) connected: BTreeSet<PodUid>,
+    /// The quota had no room for the last pod that was to be made.
+    pub(super) over_quota: bool,
+    /// Since when there has been no place for successors beside the pods that are used.
+    pub(super) squeezed: Option<Instant>,
     /// Up to where an archiver has said that everything is durable.
     pub(super) durable_until: Option<Timestamp>,
     /// The trouble that was written last.

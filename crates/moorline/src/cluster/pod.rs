@@ -11,7 +11,7 @@ use moorline_base::logging::{self, Format};
 use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
 use moorline_base::{CancellationToken, SharedClock, admin, net};
 use moorline_core::port::{CameraDirectory, WorkloadControl, WorkloadOrder, WorkloadReport};
-use moorline_core::{Camera, CameraSet};
+use moorline_core::{Camera, CameraSet, Generation};
 use moorline_gateway::{ControlLink, ControlSettings, Dialer, Endpoint, Trust};
 
 use super::args::{PodArgs, ServiceAddress};
@@ -172,6 +172,10 @@ impl WorkloadControl for UntilStopped {
 
     fn report(&self, report: WorkloadReport) {
         self.link.report(report);
+    }
+
+    fn has_heard(&self, generation: Generation) -> bool {
+        self.link.has_heard(generation)
     }
 }
 

@@ -39,7 +39,9 @@ struct World {
     wanted: Option<Wanted>,
     pods: Vec<Arc<PodView>>,
     leaving: BTreeMap<PodUid, Progress>,
-    may_replace: bool,
+    replace: Replace,
+    used: BTreeSet<PodUid>,
+    connected: BTreeSet<PodUid>,
 }
 
 impl World {
@@ -50,7 +52,9 @@ impl World {
             wanted,
             pods,
             leaving: BTreeMap::new(),
-            may_replace: false,
+            replace: Replace::NotYet,
+            used: BTreeSet::new(),
+            connected: BTreeSet::new(),
         }
     }
 
@@ -60,7 +64,9 @@ impl World {
             wanted: self.wanted.as_ref(),
             pods: &self.pods,
             leaving: &self.leaving,
-            may_replace: self.may_replace,
+            replace: self.replace,
+            used: &self.used,
+            connected: &self.connected,
         })
     }
 }
@@ -169,12 +175,68 @@ fn a_successor_never_has_the_name_of_a_pod_that_is_there() {
 }
 
 #[test]
-fn another_image_replaces_when_its_turn_has_come_the_relay_first_deleted() {
+fn another_image_replaces_when_both_successors_stand_by() {
+    let old = vec![pod(Role::Relay, 1, "a"), pod(Role::Archiver, 1, "a")];
+    let uids = |number: u8| [format!("relay-{number}"), format!("archiver-{number}")].map(PodUid);
+    let mut world = World::new(Some(wanted("b")), old);
+    world.used.extend(uids(1));
+    assert_eq!(world.plan().steps, []);
+    world.replace = Replace::Beside;
+    let plan = world.plan();
+    let creates = |step: &Step| matches!(step, Step::Create { .. });
+    assert_eq!(plan.steps.len(), 2, "{plan:?}");
+    assert!(plan.steps.iter().all(creates), "{plan:?}");
+    assert_eq!(plan.current.len(), 2, "the old ones serve: {plan:?}");
+
+    for role in [Role::Relay, Role::Archiver] {
+        world.pods.insert(0, Arc::new(pod(role, 2, "b")));
+    }
+    let [relay, archiver] = uids(2);
+    for connected in [vec![], vec![relay.clone()], vec![archiver.clone()]] {
+        world.connected = connected.into_iter().collect();
+        let plan = world.plan();
+        assert_eq!(plan.steps, []);
+        assert!(plan.outdated);
+        assert!(plan.current.iter().all(|(_, uid)| world.used.contains(uid)));
+    }
+
+    world.connected.insert(relay.clone());
+    let plan = world.plan();
+    assert!(!plan.outdated);
+    assert_eq!(
+        plan.current,
+        [(Role::Relay, relay), (Role::Archiver, archiver)]
+    );
+    let leaves = |step: &Step| matches!(step, Step::Leave { uid, .. } | Step::Delete { uid, .. } if world.used.contains(uid));
+    assert!(plan.steps.iter().all(leaves), "{plan:?}");
+    assert_eq!(plan.steps.len(), 3, "the relay is deleted: {plan:?}");
+}
+
+/// What serves is not waited for if it serves no longer.
+#[test]
+fn a_pod_that_is_over_is_succeeded_by_the_one_that_stands_by() {
+    let mut over = pod(Role::Relay, 1, "a");
+    over.over = true;
+    let pods = vec![over, pod(Role::Relay, 2, "b"), pod(Role::Archiver, 1, "a")];
+    let mut world = World::new(Some(wanted("b")), pods);
+    world.used = ["relay-1", "archiver-1"]
+        .map(|uid| PodUid(uid.to_owned()))
+        .into();
+    world.replace = Replace::Beside;
+    let current = world.plan().current;
+    let [(_, relay), (_, archiver)] = &current[..] else {
+        panic!("{current:?}")
+    };
+    assert_eq!((&*relay.0, &*archiver.0), ("relay-2", "archiver-1"));
+}
+
+#[test]
+fn another_image_replaces_where_there_is_no_place_for_both_the_relay_first_deleted() {
     let old = || vec![pod(Role::Relay, 1, "a"), pod(Role::Archiver, 1, "a")];
     let mut world = World::new(Some(wanted("b")), old());
     assert_eq!(world.plan().steps, []);
     assert!(world.plan().outdated);
-    world.may_replace = true;
+    world.replace = Replace::InPlace;
     let steps = world.plan().steps;
     assert!(
         steps
@@ -238,12 +300,15 @@ fn any_pod() -> impl Strategy<Value = AnyPod> {
 }
 
 proptest! {
-    /// Whatever is there: no archiver with a spool is deleted, no current pod is touched, at most one pod of a role is current or made.
+    /// Whatever is there: no archiver with a spool is deleted, no current pod is touched, at most one pod of a role is current or made, and beside it one that
+    /// succeeds it.
     #[test]
     fn no_plan_loses_a_spool(
         made in proptest::collection::vec(any_pod(), 0..6),
         want in proptest::option::of((any::<bool>(), any::<bool>())),
-        may_replace in any::<bool>(),
+        replace in proptest::sample::select(vec![Replace::NotYet, Replace::Beside, Replace::InPlace]),
+        used in proptest::collection::btree_set(0_usize..6, 0..3),
+        connected in proptest::collection::btree_set(0_usize..6, 0..6),
     ) {
         let mut leaving = BTreeMap::new();
         let pods = made.iter().zip(1..).map(|((relay, image, deleting, over, ready, untouched, progress), number)| {
@@ -261,7 +326,12 @@ proptest! {
             archiver,
         });
         let mut world = World::new(wanted, pods);
-        (world.leaving, world.may_replace) = (leaving, may_replace);
+        (world.leaving, world.replace) = (leaving, replace);
+        let uids = |of: BTreeSet<usize>| {
+            let known = of.iter().filter_map(|index| world.pods.get(*index));
+            known.map(|pod| pod.uid.clone()).collect::<BTreeSet<_>>()
+        };
+        (world.used, world.connected) = (uids(used), uids(connected));
         let plan = world.plan();
         for step in &plan.steps {
             let (Step::Delete { uid, .. } | Step::Leave { uid, .. }) = step else { continue };
@@ -277,7 +347,8 @@ proptest! {
         for role in [Role::Relay, Role::Archiver] {
             let current = plan.current.iter().filter(|(of, _)| *of == role).count();
             let made = plan.steps.iter().filter(|step| matches!(step, Step::Create { role: of, .. } if *of == role)).count();
-            prop_assert!(current + made <= 1);
+            let successor = usize::from(replace == Replace::Beside && plan.outdated);
+            prop_assert!(current <= 1 && made <= 1 && current + made <= 1 + successor);
         }
     }
 }

@@ -12,15 +12,15 @@ use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, LinkEvent, LinkEvents as _, Memories as _, Memory,
-    PodUid, PutPolicy as _, RelayPlaces as _, WorkloadOrder, WorkloadReport, WorkloadSpec,
-    Workloads as _,
+    PodUid, PutPolicy as _, RelayPlaces as _, WorkloadEvent, WorkloadOrder, WorkloadReport,
+    WorkloadSpec, Workloads as _,
 };
 use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap, Waits};
 use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 use support::workloads::{
-    CLASSES, PODS, Replica, announced, both, class, cluster, pods, runs, yard,
+    CLASSES, PODS, Replica, announced, both, class, cluster, image, pods, runs, yard,
 };
 use support::{Api, CAMERAS, START, camera, condition, session, within};
 
@@ -214,13 +214,24 @@ async fn another_image_replaces_both_pods_without_losing_the_spool() {
     let instance = replica.start(generation);
     let (_, old) = both(&api).await;
     api.put(CLASSES, class("b"));
-    let made_of = |pod: &Value| pod["spec"]["containers"][0]["image"].clone();
-    api.until("the successors", |api| {
-        pods(api, "archiver").len() == 2
-            && pods(api, "relay").iter().all(|pod| made_of(pod) == "b")
-            && !pods(api, "relay").is_empty()
-    })
-    .await;
+    let two = |api: &Api| pods(api, "archiver").len() == 2 && pods(api, "relay").len() == 2;
+    api.until("the successors", two).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert!(
+        two(&api),
+        "however long they take to start, the old ones serve"
+    );
+    assert_eq!(replica.told.drains(), 0);
+    for role in [Role::Relay, Role::Archiver] {
+        assert!(!replica.told.heard(instance, &WorkloadEvent::Replaced));
+        let all = pods(&api, role.as_str());
+        let new = all.iter().find(|pod| image(pod) == "b").unwrap();
+        replica.connects(&yard(), role, new);
+    }
+    api.until("the old relay's end", |api| pods(api, "relay").len() == 1)
+        .await;
+    assert_eq!(image(&pods(&api, "relay")[0]), "b");
+    assert!(replica.told.heard(instance, &WorkloadEvent::Replaced));
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(pods(&api, "archiver").len(), 2);
     replica.said_drained(&old);
@@ -228,11 +239,36 @@ async fn another_image_replaces_both_pods_without_losing_the_spool() {
         pods(api, "archiver").len() == 1
     })
     .await;
-    assert_eq!(made_of(&pods(&api, "archiver")[0]), "b");
+    assert_eq!(image(&pods(&api, "archiver")[0]), "b");
     assert!(
         !replica.told.heard_drained(instance),
         "the instance goes on"
     );
+}
+
+/// A box of one small node: there is no place for a successor beside what runs.
+#[tokio::test(start_paused = true)]
+async fn where_successors_find_no_place_the_pods_are_replaced_in_place_after_a_while() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    replica.start(generation);
+    let (old, _) = both(&api).await;
+    api.put(CLASSES, class("b"));
+    api.until("the successors", |api| pods(api, "relay").len() == 2)
+        .await;
+    let no_place = json!({"status": {"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Too many pods",
+    }]}});
+    let all = pods(&api, "relay");
+    let new = all.iter().find(|pod| image(pod) == "b").unwrap();
+    let name = new["metadata"]["name"].as_str().unwrap();
+    api.patch(PODS, "t-acme", name, &no_place);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(pods(&api, "relay").contains(&old), "a node may be added");
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    let relays = pods(&api, "relay");
+    assert_eq!(relays.iter().map(image).collect::<Vec<_>>(), ["b"]);
 }
 
 /// The kubelet's and the relay's part for one of many cameras: its newest pods run, and the relay says its key.
@@ -242,10 +278,16 @@ async fn works(api: &Api, replica: &Replica, id: &CameraId) {
         all.retain(|pod| pod["metadata"]["labels"]["moorline.dev/camera"] == id.name());
         all
     };
-    for pod in of("relay").iter().chain(&of("archiver")) {
+    let newest = |role: &str| {
+        let mut all = of(role);
+        all.sort_by_key(|pod| image(pod).to_owned());
+        all.pop().unwrap()
+    };
+    let (relay, archiver) = (newest("relay"), newest("archiver"));
+    for (role, pod) in [(Role::Relay, &relay), (Role::Archiver, &archiver)] {
         runs(api, pod);
+        replica.connects(id, role, pod);
     }
-    let relay = of("relay").pop().unwrap();
     let uid = PodUid(relay["metadata"]["uid"].as_str().unwrap().to_owned());
     let seen = async {
         while replica.pods.cache().get(&uid).is_none_or(|pod| !pod.ready) {
@@ -298,7 +340,7 @@ async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_wor
     api.put(CLASSES, class("b"));
     let new = |api: &Api| -> Vec<CameraId> {
         let mut all = pods(api, "relay");
-        all.retain(|pod| pod["spec"]["containers"][0]["image"] == "b");
+        all.retain(|pod| image(pod) == "b");
         let name = |pod: &Value| pod["metadata"]["labels"]["moorline.dev/camera"].clone();
         let ids = all
             .iter()
@@ -317,7 +359,7 @@ async fn of_twenty_cameras_four_are_replaced_at_once_and_the_next_when_those_wor
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(new(&api).len(), replaced.len(), "the store is away");
         for pod in pods(&api, "archiver") {
-            if pod["spec"]["containers"][0]["image"] == "a" {
+            if image(&pod) == "a" {
                 let camera = pod["metadata"]["labels"]["moorline.dev/camera"].as_str();
                 let id: CameraId = format!("acme/{}", camera.unwrap()).parse().unwrap();
                 let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());

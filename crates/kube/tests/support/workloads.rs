@@ -68,10 +68,12 @@ impl Told {
     }
 
     pub(crate) fn heard_drained(&self, instance: InstanceId) -> bool {
-        self.heard
-            .lock()
-            .unwrap()
-            .contains(&(instance, WorkloadEvent::Drained))
+        self.heard(instance, &WorkloadEvent::Drained)
+    }
+
+    pub(crate) fn heard(&self, instance: InstanceId, event: &WorkloadEvent) -> bool {
+        let heard = self.heard.lock().unwrap();
+        heard.contains(&(instance, event.clone()))
     }
 }
 
@@ -141,6 +143,12 @@ impl Replica {
             .order(&yard(), instance, WorkloadOrder::Drain { budget });
     }
 
+    /// The pod's control connection stands.
+    pub(crate) fn connects(&self, id: &CameraId, role: Role, pod: &Value) {
+        let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+        self.pods.said(id, role, &uid, LinkEvent::Connected);
+    }
+
     pub(crate) fn said_drained(&self, pod: &Value) {
         let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
         self.pods
@@ -166,6 +174,11 @@ pub(crate) fn pods(api: &Api, role: &str) -> Vec<Value> {
     let mut all = api.list(PODS);
     all.retain(|pod| pod["metadata"]["labels"]["moorline.dev/role"] == role);
     all
+}
+
+/// The image that a pod is of.
+pub(crate) fn image(pod: &Value) -> &str {
+    pod["spec"]["containers"][0]["image"].as_str().unwrap()
 }
 
 /// The kubelet's part: the pod runs and is ready.

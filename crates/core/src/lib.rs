@@ -10,7 +10,6 @@ pub mod camera;
 pub mod cause;
 pub mod check;
 pub mod coverage;
-pub mod csv;
 pub mod id;
 pub mod key;
 pub mod lifecycle;

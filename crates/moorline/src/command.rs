@@ -9,6 +9,7 @@ pub mod camera_diagnose;
 pub mod camera_enroll;
 pub mod camera_import;
 pub mod camera_refer;
+mod camera_rows;
 pub mod camera_text;
 pub mod host_key;
 pub mod link_code;

@@ -1,7 +1,7 @@
 //! `moorline camera import`: a CSV file becomes cameras, all of them or none (promise P11).
 //!
-//! The columns are what `camera add` takes. Every row is looked at here as far as that goes, then the server looks at all of them and adds them in
-//! one step: whatever is wrong is told at once, with its line, its column and its value.
+//! The columns are what `camera add` takes. Every row is looked at here as far as that goes, then the server looks at those that are right and
+//! adds them in one step if all are: whatever is wrong is told at once, with its line, its column and its value.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,12 +13,12 @@ use hyper::Method;
 use moorline_base::Untrusted;
 use moorline_base::config::nearest;
 use moorline_base::error::Hinted;
-use moorline_core::csv::{self, Row};
 use moorline_core::{CameraId, TenantId};
 use moorline_web::api::{CameraAdd, CamerasImport, CamerasImported, RowProblem, StrangerView};
 
 use crate::args::{self, CameraFields, CameraImport, Record};
 use crate::client::{Client, WrongRows, segment};
+use crate::command::camera_rows::{self, Row};
 use crate::command::{camera, camera_add};
 use crate::output;
 
@@ -100,21 +100,30 @@ pub async fn import(
     let rows = read(&asked.file, &name)?;
     let table = table(&name, &rows)?;
     let strangers: Vec<StrangerView> = client.get("/strangers").await?;
-    let (tenant, cameras) =
-        cameras(&table, &strangers).map_err(|wrong| told(&name, table.rows.len(), &wrong))?;
+    let looked = look(&table, &strangers);
+    let (rows, mut wrong) = (looked.rows, looked.wrong);
+    let Some(tenant) = looked.tenant.filter(|_| !looked.cameras.is_empty()) else {
+        return Err(told(&name, table.rows.len(), &wrong));
+    };
     let request = CamerasImport {
-        cameras,
-        dry_run: asked.dry_run,
+        cameras: looked.cameras,
+        // Where a row is wrong already the server only looks at the others.
+        dry_run: asked.dry_run || !wrong.is_empty(),
     };
     let path = format!("/tenants/{}/camera-import", segment(tenant.as_str()));
-    let imported = client.json(Method::POST, &path, Some(&request)).await;
-    let imported: CamerasImported = imported.map_err(|error| match error.downcast_ref() {
-        Some(WrongRows { rows, .. }) => {
-            let wrong = rows.iter().filter_map(|problem| placed(&table, problem));
-            told(&name, table.rows.len(), &wrong.collect::<Vec<_>>())
+    let imported: anyhow::Result<CamerasImported> =
+        client.json(Method::POST, &path, Some(&request)).await;
+    let imported = match imported {
+        Ok(imported) if wrong.is_empty() => imported,
+        Ok(_) => return Err(told(&name, table.rows.len(), &wrong)),
+        Err(error) => {
+            let Some(WrongRows { rows: refused, .. }) = error.downcast_ref() else {
+                return Err(error);
+            };
+            refuse(&table, &rows, refused, &mut wrong);
+            return Err(told(&name, table.rows.len(), &wrong));
         }
-        None => error,
-    })?;
+    };
     output::print(format, &imported, || {
         let count = output::count(imported.cameras.len() as u64, "camera");
         match imported.dry_run {
@@ -146,9 +155,9 @@ fn read(file: &Path, name: &str) -> anyhow::Result<Vec<Row>> {
             "save it from the spreadsheet as \"CSV UTF-8\"",
         )
     })?;
-    Ok(csv::rows(&text).map_err(|error| {
+    Ok(camera_rows::rows(&text).map_err(|error| {
         Hinted::new(
-            format!("{name}:{}: {error}", error.line()),
+            format!("{name}:{}: {error}", error.line),
             "a cell with a comma, a quote or a line end stands in quotes",
         )
     })?)
@@ -215,27 +224,32 @@ fn table<'a>(name: &str, rows: &'a [Row]) -> anyhow::Result<Table<'a>> {
     }
 }
 
-/// All cameras, and their tenant; or everything that is wrong.
-fn cameras(
-    table: &Table<'_>,
-    strangers: &[StrangerView],
-) -> Result<(TenantId, Vec<CameraAdd>), Vec<Wrong>> {
-    let (mut cameras, mut wrong) = (Vec::new(), Vec::new());
+/// What the rows are, as far as that is seen here.
+#[derive(Default)]
+struct Looked<'a> {
+    /// The tenant of all of them, if one has a name.
+    tenant: Option<TenantId>,
+    cameras: Vec<CameraAdd>,
+    /// The row of each camera.
+    rows: Vec<&'a Row>,
+    wrong: Vec<Wrong>,
+}
+
+fn look<'a>(table: &Table<'a>, strangers: &[StrangerView]) -> Looked<'a> {
+    let mut looked = Looked::default();
     let mut lines = HashMap::new();
-    let mut tenant = None;
     for row in table.rows {
-        match named(table, row, &mut lines, &mut tenant) {
-            Ok(id) => match camera(table, row, &id, strangers) {
-                Ok(camera) => cameras.push(camera),
-                Err(why) => wrong.push(why),
-            },
-            Err(why) => wrong.push(why),
+        let camera = named(table, row, &mut lines, &mut looked.tenant)
+            .and_then(|id| camera(table, row, &id, strangers));
+        match camera {
+            Ok(camera) => {
+                looked.cameras.push(camera);
+                looked.rows.push(row);
+            }
+            Err(why) => looked.wrong.push(why),
         }
     }
-    match (tenant, wrong.is_empty()) {
-        (Some(tenant), true) => Ok((tenant, cameras)),
-        _ => Err(wrong),
-    }
+    looked
 }
 
 /// The name of a row: each once, all of one tenant.
@@ -359,9 +373,17 @@ fn fields(table: &Table<'_>, row: &Row) -> Result<CameraFields, Wrong> {
     })
 }
 
+/// Puts what the server found in the rows that it was sent between what was found here, in the order of the lines.
+fn refuse(table: &Table<'_>, sent: &[&Row], refused: &[RowProblem], wrong: &mut Vec<Wrong>) {
+    let placed = refused
+        .iter()
+        .filter_map(|problem| Some(placed(table, sent.get(problem.row)?, problem)));
+    wrong.extend(placed);
+    wrong.sort_by_key(|wrong| wrong.line);
+}
+
 /// What the server found, at its line and in its column.
-fn placed(table: &Table<'_>, problem: &RowProblem) -> Option<Wrong> {
-    let row = table.rows.get(problem.row)?;
+fn placed(table: &Table<'_>, row: &Row, problem: &RowProblem) -> Wrong {
     let column = problem.field.as_deref().and_then(|field| {
         let named = COLUMNS.iter().find(|(_, fields)| fields.contains(&field));
         named.map(|(column, _)| *column)
@@ -369,11 +391,11 @@ fn placed(table: &Table<'_>, problem: &RowProblem) -> Option<Wrong> {
     let hint = problem.hint.clone();
     let Some(column) = column else {
         let why = [Some(problem.title.clone()), hint].into_iter().flatten();
-        return Some(Wrong {
+        return Wrong {
             line: row.line,
             cell: None,
             why: why.collect::<Vec<_>>().join(": "),
-        });
+        };
     };
     // The cell is shown, and so is not said again.
     let why = match hint {
@@ -381,7 +403,7 @@ fn placed(table: &Table<'_>, problem: &RowProblem) -> Option<Wrong> {
         Some(hint) => format!("{}: {hint}", problem.title),
         None => problem.title.clone(),
     };
-    Some(table.wrong(row, column, why))
+    table.wrong(row, column, why)
 }
 
 /// All that is wrong, line by line.
@@ -418,12 +440,13 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
 
     fn looked(text: &str) -> Result<Vec<CameraAdd>, String> {
-        let rows = csv::rows(text).unwrap();
+        let rows = camera_rows::rows(text).unwrap();
         let table = table("cameras.csv", &rows).map_err(|error| told_whole(&error))?;
-        let found = cameras(&table, &[]);
-        found
-            .map(|(_, cameras)| cameras)
-            .map_err(|wrong| told_whole(&told("cameras.csv", table.rows.len(), &wrong)))
+        let Looked { cameras, wrong, .. } = look(&table, &[]);
+        match wrong.is_empty() {
+            true => Ok(cameras),
+            false => Err(told_whole(&told("cameras.csv", table.rows.len(), &wrong))),
+        }
     }
 
     fn told_whole(error: &anyhow::Error) -> String {
@@ -511,8 +534,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_refuses_is_told_at_its_cell() {
-        let rows = csv::rows("name,timezone,rtsp\nhall,Mars,rtsp://x/\nyard,,rtsp://x/\n").unwrap();
+    fn what_the_server_refuses_is_told_at_its_cell_between_what_is_wrong_here() {
+        let text =
+            "name,timezone,rtsp\nhall,Mars,rtsp://x/\nDoor,,rtsp://x/\nyard,,rtsp://x/\nbarn,,\n";
+        let rows = camera_rows::rows(text).unwrap();
         let table = table("cameras.csv", &rows).unwrap();
         let problem = |row, title: &str, field: &str, hint: &str| RowProblem {
             row,
@@ -529,22 +554,29 @@ mod tests {
                 "choose another name",
             ),
         ];
-        let wrong: Vec<_> = problems
-            .iter()
-            .filter_map(|one| placed(&table, one))
-            .collect();
-        let told = told_whole(&told("cameras.csv", 2, &wrong));
-        for line in [
+        let Looked {
+            rows, mut wrong, ..
+        } = look(&table, &[]);
+        refuse(&table, &rows, &problems, &mut wrong);
+        let told = told_whole(&told("cameras.csv", 4, &wrong));
+        let lines: Vec<&str> = told.lines().skip(1).collect();
+        for (at, part) in [
             "cameras.csv:2: timezone = \"Mars\": use UTC",
-            "cameras.csv:3: name = \"yard\": camera home/yard exists already: choose another name",
-        ] {
-            assert!(told.lines().any(|one| one == line), "{line}\n{told}");
+            "cameras.csv:3: name = \"Door\": ",
+            "cameras.csv:4: name = \"yard\": camera home/yard exists already: choose another name",
+            "cameras.csv:5: key = \"\": give its public key",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(lines[at].starts_with(part), "{part}\n{told}");
         }
     }
 
     #[test]
     fn p10_a_login_in_a_url_is_not_repeated() {
-        let rows = csv::rows("name,rtsp\nhall,rtsp://admin:hunter2@192.168.1.5/\n").unwrap();
+        let rows =
+            camera_rows::rows("name,rtsp\nhall,rtsp://admin:hunter2@192.168.1.5/\n").unwrap();
         let table = table("cameras.csv", &rows).unwrap();
         let wrong = table.wrong(&table.rows[0], "rtsp", "leave the login out");
         let told = told_whole(&told("cameras.csv", 1, &[wrong]));

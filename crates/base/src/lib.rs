@@ -29,7 +29,6 @@ pub mod error;
 pub mod files;
 pub mod logging;
 pub mod net;
-pub mod network;
 pub mod rate;
 pub mod secret;
 pub mod shutdown;

@@ -15,6 +15,7 @@ pub mod key;
 pub mod lifecycle;
 pub mod masked;
 pub mod network;
+pub mod outside;
 pub mod port;
 pub mod segment;
 pub mod status;

@@ -1,20 +1,19 @@
-//! Networks from which a camera may call (rule S4), as its owner lists them.
+//! Networks: from which a camera may call (rule S4), as its owner lists them, and which calls may reach (rule S17), as the operator does.
 //!
-//! Stricter than the operator's lists of `base`, which knows no cameras: a prefix that does not fit its address is a slip, and whoever meant
-//! one address would let a whole network in.
+//! Of an owner a prefix that does not fit its address is a slip: whoever meant one address would let a whole network in. An operator's list is
+//! read [more freely](Network::around).
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 use crate::id::text_serde;
 
 /// A range of addresses, printed `192.0.2.0/24`, or one address, printed bare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Network(IpNet);
 
 /// Why a text is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,30 +34,21 @@ pub enum InvalidNetwork {
     Mapped,
 }
 
-fn width(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-/// The address without what lies beyond the prefix.
-fn masked(address: IpAddr, bits: u8) -> IpAddr {
-    let gone = u32::from(width(address).saturating_sub(bits));
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(gone).unwrap_or(0);
-            IpAddr::V4((address.to_bits() & mask).into())
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(gone).unwrap_or(0);
-            IpAddr::V6((address.to_bits() & mask).into())
-        }
-    }
-}
-
 impl Network {
     /// Whether an address lies in it. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.bits) == self.address
+        self.0.contains(&address.to_canonical())
+    }
+
+    /// Reads what the operator lists: there an address with bits beyond the prefix means the network around it.
+    ///
+    /// # Errors
+    /// [`InvalidNetwork`], but for those bits.
+    pub fn around(text: &str) -> Result<Self, InvalidNetwork> {
+        match text.parse::<Self>() {
+            Err(InvalidNetwork::HostBits { network, .. }) => Ok(network),
+            read => read,
+        }
     }
 }
 
@@ -70,22 +60,20 @@ impl FromStr for Network {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
+        // Not by the crate's own reader, which takes 010.0.0.0 for 10.0.0.0.
         let address: IpAddr = address.parse().map_err(|_| InvalidNetwork::Malformed)?;
-        let bits = match bits {
-            Some(bits) => bits.parse().map_err(|_| InvalidNetwork::Malformed)?,
-            None => width(address),
+        let given = match bits {
+            Some(bits) => {
+                let bits: u8 = bits.parse().map_err(|_| InvalidNetwork::Malformed)?;
+                IpNet::new(address, bits).map_err(|_| InvalidNetwork::Malformed)?
+            }
+            None => IpNet::from(address),
         };
-        if bits > width(address) {
-            return Err(InvalidNetwork::Malformed);
-        }
         if address != address.to_canonical() {
             return Err(InvalidNetwork::Mapped);
         }
-        let network = Self {
-            address: masked(address, bits),
-            bits,
-        };
-        if network.address == address {
+        let network = Self(given.trunc());
+        if network.0 == given {
             Ok(network)
         } else {
             Err(InvalidNetwork::HostBits { network, address })
@@ -95,10 +83,10 @@ impl FromStr for Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.bits == width(self.address) {
-            write!(f, "{}", self.address)
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            write!(f, "{}", self.0.addr())
         } else {
-            write!(f, "{}/{}", self.address, self.bits)
+            write!(f, "{}", self.0)
         }
     }
 }
@@ -113,6 +101,8 @@ pub fn listed(networks: &[Network]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -153,6 +143,7 @@ mod tests {
             "192.0.2.0/",
             "2001:db8::/129",
             "192.0.2.0/-1",
+            "010.0.0.0/8",
         ] {
             assert!(
                 told(malformed).starts_with("write a network"),
@@ -162,11 +153,35 @@ mod tests {
         assert!(told("::ffff:192.0.2.0/120").contains("IPv4"));
     }
 
+    #[test]
+    fn an_operators_network_holds_its_addresses_alone() {
+        let listed = |text: &str| Network::around(text).unwrap();
+        let network = listed("192.168.1.7/24");
+        let holds = |text: &str| network.contains(text.parse().unwrap());
+        assert!(holds("192.168.1.0") && holds("192.168.1.255") && holds("::ffff:192.168.1.7"));
+        assert!(!holds("192.168.2.0") && !holds("::1"));
+        let one = listed("fd00::1");
+        assert!(
+            one.contains("fd00::1".parse().unwrap()) && !one.contains("fd00::2".parse().unwrap())
+        );
+        assert!(listed("::/0").contains("fe80::1".parse().unwrap()));
+        for bad in [
+            "",
+            "192.168.1.0/33",
+            "home",
+            "192.168.1.0/",
+            "fd00::/129",
+            "1.2.3/8",
+        ] {
+            let error = Network::around(bad).unwrap_err();
+            assert_eq!(error, InvalidNetwork::Malformed, "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_is_read_again(bits: u32, prefix in 0_u8..=32) {
-            let address = masked(IpAddr::V4(bits.into()), prefix);
-            let printed = network(&format!("{address}/{prefix}"));
+            let printed = Network::around(&format!("{}/{prefix}", Ipv4Addr::from(bits))).unwrap();
             prop_assert_eq!(network(&printed.to_string()), printed);
             prop_assert!(printed.contains(IpAddr::V4(bits.into())));
         }

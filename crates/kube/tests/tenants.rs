@@ -23,7 +23,7 @@ fn settings() -> TenantSettings {
         mon_role: "moorline-mon-workloads".into(),
         owner_role: "moorline-tenant".into(),
         config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
-        outside: moorline_base::network::Outside::default(),
+        outside: moorline_core::outside::Outside::default(),
         sweeper: true,
         dns: Vec::new(),
         store_endpoint: None,

@@ -421,7 +421,7 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
         );
     }
     for network in &settings.cluster.store_private {
-        if network.parse::<moorline_base::network::Network>().is_err() {
+        if moorline_core::network::Network::around(network).is_err() {
             errors.add(
                 "cluster.store_private",
                 format!("{network:?}"),

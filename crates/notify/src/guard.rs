@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::{SharedClock, timeout};
-use moorline_base::network::{Network, is_public};
+use moorline_core::outside::Outside;
 use url::{Host, Url};
 
 use crate::config::{Config, ConfigError};
@@ -34,8 +34,7 @@ pub(crate) fn system_resolver() -> Resolver {
 /// What the operator allows.
 #[derive(Clone)]
 pub(crate) struct Guard {
-    private: Vec<Network>,
-    http: bool,
+    outside: Outside,
     resolver: Resolver,
     clock: SharedClock,
 }
@@ -57,18 +56,13 @@ impl Guard {
         clock: SharedClock,
         resolver: Resolver,
     ) -> Result<Self, ConfigError> {
-        let parse = |text: &String| {
+        let outside = Outside::new(&config.webhook_private, config.webhook_http);
+        let outside = outside.map_err(|text| {
             let expected = "use an address or a network, such as 192.168.1.0/24";
-            text.parse::<Network>()
-                .map_err(|()| ConfigError::new("webhook_private", text, expected))
-        };
+            ConfigError::new("webhook_private", text, expected)
+        })?;
         Ok(Self {
-            private: config
-                .webhook_private
-                .iter()
-                .map(parse)
-                .collect::<Result<_, _>>()?,
-            http: config.webhook_http,
+            outside,
             resolver,
             clock,
         })
@@ -81,7 +75,7 @@ impl Guard {
             .map_err(|_| wrong("use a whole URL, such as https://example.com/hook"))?;
         match url.scheme() {
             "https" => {}
-            "http" if self.http => {}
+            "http" if self.outside.http => {}
             "http" => return Err(wrong("use https, or allow http with webhook_http = true")),
             _ => return Err(wrong("use a URL that begins with https://")),
         }
@@ -91,17 +85,13 @@ impl Guard {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
         };
-        if self.allows(address) {
+        if self.outside.allows(address) {
             Ok(url)
         } else {
             Err(wrong(&format!(
                 "the address is not a public one: list {address} in webhook_private to allow it"
             )))
         }
-    }
-
-    fn allows(&self, address: IpAddr) -> bool {
-        is_public(address) || self.private.iter().any(|network| network.contains(address))
     }
 
     /// The one address that is dialled for a URL: the first allowed one of those that its name has now.
@@ -124,12 +114,12 @@ impl Guard {
         }
         let mut addresses = addresses.into_iter();
         addresses
-            .find(|address| self.allows(address.ip()))
+            .find(|address| self.outside.allows(address.ip()))
             .ok_or(Refused::Private)
     }
 
     pub(crate) fn allows_http(&self) -> bool {
-        self.http
+        self.outside.http
     }
 }
 
@@ -151,8 +141,7 @@ fn shown(text: &str) -> String {
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guard")
-            .field("private", &self.private)
-            .field("http", &self.http)
+            .field("outside", &self.outside)
             .finish_non_exhaustive()
     }
 }

@@ -32,7 +32,7 @@ pub struct TenantSettings {
     /// What the ConfigMap `moorline` says to pods and to `camera add`: `public_host`, host keys, the gateway's CA. No secrets.
     pub config: std::collections::BTreeMap<String, String>,
     /// Where a tenant's own store may lie.
-    pub outside: moorline_base::network::Outside,
+    pub outside: moorline_core::outside::Outside,
     /// Whether the installation has a sweeper.
     pub sweeper: bool,
     /// How pods come to names, as egress rules of a NetworkPolicy. None: kube-dns of kube-system.
@@ -231,7 +231,7 @@ mod tests {
             mon_role: "moorline-mon-workloads".into(),
             owner_role: "moorline-tenant".into(),
             config: [("public_host".to_owned(), "cctv.example.com".to_owned())].into(),
-            outside: moorline_base::network::Outside::default(),
+            outside: moorline_core::outside::Outside::default(),
             sweeper: true,
             dns: Vec::new(),
             store_endpoint: Some("http://minio.example.com:9000".into()),

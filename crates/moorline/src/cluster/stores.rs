@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use moorline_base::error::Hinted;
-use moorline_base::network::Outside;
 use moorline_base::{CancellationToken, Secret, SharedClock};
 use moorline_core::TenantId;
+use moorline_core::outside::Outside;
 use moorline_core::port::{SegmentStore as _, StoreError};
 use moorline_kube::resource::{Tenant, TenantStore as Wanted};
 use moorline_kube::{Cache, Client, Credential, Credentials, KubeTenants};

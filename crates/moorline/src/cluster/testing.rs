@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::SystemClock;
-use moorline_base::network::Outside;
 use moorline_base::{CancellationToken, Clock as _, Secret, SharedClock};
+use moorline_core::outside::Outside;
 use moorline_kube::KubeDirectory;
 use moorline_store::{S3Config, S3Store};
 use moorline_testkit::s3::S3Server;

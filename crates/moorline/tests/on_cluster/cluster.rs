@@ -99,7 +99,7 @@ impl Cluster {
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
-            outside: moorline_base::network::Outside::default(),
+            outside: moorline_core::outside::Outside::default(),
             sweeper: true,
             dns: Vec::new(),
             store_endpoint: None,

@@ -11,7 +11,7 @@ use aws_sdk_s3::config::{
 };
 use bytes::Bytes;
 use moorline_base::Secret;
-use moorline_base::network::Outside;
+use moorline_core::outside::Outside;
 use moorline_core::port::{Page, StoreError};
 
 use super::bounded::Bounded;

@@ -5,7 +5,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use moorline_base::network::Outside;
+use moorline_core::outside::Outside;
 
 /// A client that dials allowed addresses only. Literal ones do not come by the resolver: [`Outside::check`] has seen them.
 pub(super) fn guarded(outside: Outside) -> SharedHttpClient {

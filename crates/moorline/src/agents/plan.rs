@@ -1,7 +1,8 @@
 //! Which cameras get a release next. Pure.
 //!
 //! A release has as many places as its stage gives: one, a share of the cameras of its target, all. A camera keeps its place from the first offer
-//! on, also while its trial runs and it is away; so a stage never touches more cameras than it says. The first report of a roll-back stops all.
+//! on, also while its trial runs and it is away; so a stage never touches more cameras than it says. The first roll-back that a camera with a place
+//! reports stops all; one of a camera that was offered nothing is a word without a trial behind it, and whoever holds one key can say it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -154,8 +155,10 @@ pub fn next(
         let failed = camera.rolled_back == Some(version) && camera.agent < version;
         if failed && progress.failed.insert(camera.camera.clone()) {
             decision.changed = true;
-            progress.begun.remove(&camera.camera);
-            if progress.stage != Stage::Off && progress.stopped.is_none() {
+            let had_place = progress.begun.remove(&camera.camera);
+            if !had_place {
+                tracing::warn!(camera = %camera.camera, %version, "a camera that was not offered this release says that it took it back: it gets none, and the others go on");
+            } else if progress.stage != Stage::Off && progress.stopped.is_none() {
                 progress.stopped = Some(format!("camera {} took it back", camera.camera));
                 decision.rolled_back = Some(camera.camera.clone());
             }
@@ -308,6 +311,29 @@ mod tests {
 
     #[test]
     fn a_roll_back_stops_it_and_is_told_once() {
+        let (mut progress, mut tries) = (at(Stage::One), Tries::default());
+        let mut all = vec![seen(1), seen(2)];
+        let offered = step(&mut progress, &mut tries, &all).offer;
+        assert_eq!(offered.len(), 1);
+        let failing = usize::from(offered[0] == all[1].camera);
+        all[failing].rolled_back = Some(NEW);
+        progress.stage = Stage::All;
+        let decision = step(&mut progress, &mut tries, &all);
+        assert_eq!(decision.rolled_back, Some(all[failing].camera.clone()));
+        assert_eq!(decision.offer, []);
+        assert!(progress.stopped.is_some() && decision.changed);
+        assert_eq!(step(&mut progress, &mut tries, &all), Decision::default());
+        // The operator goes on: the camera that failed is left alone.
+        progress.stopped = None;
+        let decision = step(&mut progress, &mut tries, &all);
+        assert_eq!(
+            (decision.rolled_back, decision.offer),
+            (None, vec![all[1 - failing].camera.clone()])
+        );
+    }
+
+    #[test]
+    fn a_camera_that_was_offered_nothing_stops_nobody_s_roll_out() {
         let (mut progress, mut tries) = (at(Stage::All), Tries::default());
         let all = vec![
             Seen {
@@ -317,17 +343,19 @@ mod tests {
             seen(2),
         ];
         let decision = step(&mut progress, &mut tries, &all);
-        assert_eq!(decision.rolled_back, Some(seen(1).camera));
-        assert_eq!(decision.offer, []);
-        assert!(progress.stopped.is_some() && decision.changed);
-        assert_eq!(step(&mut progress, &mut tries, &all), Decision::default());
-        // The operator goes on: the camera that failed is left alone.
-        progress.stopped = None;
-        let decision = step(&mut progress, &mut tries, &all);
         assert_eq!(
             (decision.rolled_back, decision.offer),
             (None, vec![seen(2).camera])
         );
+        assert_eq!(progress.stopped, None);
+        // It is among those that do not get it, which is kept.
+        assert!(decision.changed && progress.failed.contains(&seen(1).camera));
+        // Nor does it stop it later.
+        for _ in 0..3 {
+            step(&mut progress, &mut tries, &all);
+        }
+        assert_eq!(progress.stopped, None);
+        assert!(!progress.begun.contains(&seen(1).camera));
     }
 
     #[test]

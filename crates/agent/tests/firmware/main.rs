@@ -18,6 +18,9 @@ use std::process::{Command, Output};
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_moorline-agent");
 
+/// The shells of cameras, and the one of the machines on which this is written.
+pub(crate) const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
+
 pub(crate) fn firmware(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../firmware")

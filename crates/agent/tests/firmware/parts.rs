@@ -4,7 +4,7 @@ use std::process::Command;
 
 use moorline_testkit::{peer, temp_dir};
 
-use crate::{AGENT, firmware, mode, succeeds, text, write};
+use crate::{AGENT, SHELLS, firmware, mode, succeeds, text, write};
 
 #[test]
 fn the_overlay_is_what_an_image_needs_with_secrets_for_root_alone() {
@@ -87,7 +87,7 @@ fn the_init_scripts_follow_buildroot_s_rules() {
             "{name}"
         );
         assert_eq!(mode(&path) & 0o111, 0, "{name}: executable in the tree");
-        for shell in [&["dash"][..], &["busybox", "sh"]] {
+        for shell in SHELLS {
             succeeds(
                 Command::new(shell[0])
                     .args(&shell[1..])
@@ -107,15 +107,14 @@ procd_set_param() { echo "$*"; }
 procd_close_instance() { echo close; }
 . "$1"
 start_service"#;
-    for shell in [&["dash"][..], &["busybox", "sh"]] {
+    for shell in SHELLS {
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).args(["-euc", script, "sh"]);
         command.arg(firmware("gateway/moorline-gateway.init"));
         let said = succeeds(&mut command);
-        assert!(
-            said.contains("command /usr/bin/moorline-agent gateway\n") && said.contains("respawn "),
-            "{said}"
-        );
+        // In memory on every OpenWrt; /run is not.
+        let starts = "command /usr/bin/moorline-agent gateway --run /var/run/moorline\n";
+        assert!(said.contains(starts) && said.contains("respawn "), "{said}");
     }
     let unit = std::fs::read_to_string(firmware("gateway/moorline-gateway.service")).unwrap();
     for line in [
@@ -130,6 +129,32 @@ start_service"#;
     let help = succeeds(Command::new(AGENT).arg("--help"));
     for word in ["gateway ", "discover ", "stop "] {
         assert!(help.lines().any(|line| line.starts_with(word)), "{help}");
+    }
+}
+
+#[test]
+fn a_gateway_on_openwrt_is_told_to_stop_and_waited_for_where_it_runs() {
+    // An agent that ends when it is told to, or that does not; a second is a word here.
+    let script = r#"
+. "$1"
+[ "$RUN" = /var/run/moorline ]
+RUN=$2 PROG=$3
+sleep() { echo "waits $1"; }
+stop_service"#;
+    let home = temp_dir().unwrap();
+    let run = home.path().join("run");
+    let agent = home.path().join("moorline-agent");
+    for (ends, expected) in [("rm \"$3/state\"", 0), (":", 5)] {
+        let told = format!("#!/bin/sh\n[ \"$1 $2\" = 'stop --run' ] || exit 1\n{ends}\n");
+        write(&agent, &told, 0o755);
+        for shell in SHELLS {
+            write(&run.join("state"), "pid 7\n", 0o600);
+            let mut command = Command::new(shell[0]);
+            command.args(&shell[1..]).args(["-euc", script, "sh"]);
+            command.arg(firmware("gateway/moorline-gateway.init"));
+            let said = succeeds(command.arg(&run).arg(&agent));
+            assert_eq!(said.matches("waits 1\n").count(), expected, "{said}");
+        }
     }
 }
 

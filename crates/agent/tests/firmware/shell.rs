@@ -9,13 +9,10 @@ use moorline_testkit::child::{Child, Signal};
 use moorline_testkit::tempfile::TempDir;
 use moorline_testkit::{eventually, peer, temp_dir};
 
-use crate::{firmware, text, write};
+use crate::{SHELLS, firmware, text, write};
 
 /// A session is called within some seconds, and a script ends within a few.
 const SOON: Duration = Duration::from_secs(30);
-
-/// The shells of cameras, and the one of the machines on which this is written.
-const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
 
 /// A camera's programs and files in a directory.
 struct Bench {

@@ -10,6 +10,9 @@ use moorline_testkit::{peer, skip, temp_dir};
 
 use crate::{firmware, succeeds, write};
 
+/// Where a camera with OpenSSH looks for programs behind its own.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Which SSH server the camera has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ssh {
@@ -50,9 +53,10 @@ impl Camera {
                 let _ = std::fs::create_dir_all("/run/sshd");
                 write(&home.path().join("authorized"), &public, 0o600);
                 let config = format!(
-                    "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\n",
+                    "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nSetEnv PATH={}:{PATH}\n",
                     at("host"),
-                    at("authorized")
+                    at("authorized"),
+                    at("programs")
                 );
                 write(&home.path().join("sshd_config"), &config, 0o600);
                 let proxy = format!(
@@ -117,6 +121,12 @@ impl Camera {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path("root-fs").join(name)
+    }
+
+    /// A program that the camera has in the place of what is found here; of a camera with OpenSSH.
+    pub(crate) fn program(&self, name: &str, script: &str) {
+        let script = format!("#!/bin/sh\n{script}\n");
+        write(&self.path("programs").join(name), &script, 0o755);
     }
 
     pub(crate) fn install(&self, options: &[&str]) -> Output {

@@ -222,6 +222,28 @@ fn a_program_for_another_processor_is_told_and_not_installed() {
 }
 
 #[test]
+fn room_is_looked_for_where_the_files_go() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    // A card that is nearly full, in a camera that has room.
+    let etc = camera.file("etc").display().to_string();
+    let df = format!(
+        "echo 'Filesystem 1K-blocks Used Available Use% Mounted on'\n\
+         case $2 in {etc}) echo '/dev/mmcblk0p1 1000 990 10 99% /mnt' ;; *) echo '/dev/root 9999 999 9000 1% /' ;; esac"
+    );
+    camera.program("df", &df);
+    let agent = program(&camera, 1000);
+    let full = camera.install(&["--agent", agent.to_str().unwrap()]);
+    assert!(
+        !full.status.success() && text(&full).contains("64 KiB are needed, 10 are free"),
+        "{}",
+        text(&full)
+    );
+    assert!(!camera.file("usr/bin/moorline-agent").exists());
+}
+
+#[test]
 fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not_tuned() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;

@@ -222,6 +222,38 @@ fn a_program_for_another_processor_is_told_and_not_installed() {
 }
 
 #[test]
+fn a_camera_that_is_enrolled_gets_no_token_that_it_would_not_use() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let conf = camera.file("etc/moorline/agent.conf");
+    write(&conf, "CONFIG watchdog on\nENROLLED home/yard\n", 0o600);
+    let enroll = camera.path("enroll");
+    write(&enroll, "host cctv.example.com\n", 0o600);
+    let agent = program(&camera, 1000);
+    let agent = ["--agent", agent.to_str().unwrap()];
+    let options = [&agent[..], &["--enroll", enroll.to_str().unwrap()]].concat();
+    let before = tree(&camera.file(""));
+    for dry in [&["--dry-run"][..], &[]] {
+        let refused = camera.install(&[dry, &options[..]].concat());
+        assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+        assert!(
+            text(&refused).contains("moorline-agent reset"),
+            "{}",
+            text(&refused)
+        );
+        assert_eq!(tree(&camera.file("")), before);
+    }
+    // A newer agent alone is welcome, and after a reset so is the file.
+    let newer = camera.install(&agent);
+    assert!(newer.status.success(), "{}", text(&newer));
+    std::fs::remove_file(conf).unwrap();
+    let anew = camera.install(&options);
+    assert!(anew.status.success(), "{}", text(&anew));
+    assert!(camera.file("etc/moorline/enroll").exists());
+}
+
+#[test]
 fn room_is_looked_for_where_the_files_go() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;

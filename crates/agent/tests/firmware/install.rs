@@ -68,6 +68,9 @@ fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
         "agent.tries",
         "id.old",
         "id.enrolled",
+        // And what its owner wrote for the shell client.
+        "sh.conf",
+        "known_hosts",
     ];
     for name in its_own {
         write(
@@ -83,8 +86,24 @@ fn a_camera_is_installed_tuned_and_put_back(ssh: Ssh) {
         "an upgrade would overrule what its owner installs"
     );
 
+    let installed = tree(&camera.file(""));
+    let dry = camera.install(&["--undo", "--dry-run"]);
+    assert!(dry.status.success(), "{}", text(&dry));
+    let said = text(&dry);
+    assert!(
+        said.contains("would run: rm -f") && said.contains("nothing was done"),
+        "{said}"
+    );
+    assert!(!said.contains("removed;"), "{said}");
+    assert_eq!(tree(&camera.file("")), installed);
+
     let undone = camera.install(&["--undo"]);
     assert!(undone.status.success(), "{}", text(&undone));
+    assert!(
+        text(&undone).contains("removed; the camera's key stays"),
+        "{}",
+        text(&undone)
+    );
     let left: Vec<PathBuf> = tree(&camera.file(""))
         .into_iter()
         .map(|(path, _)| path)

@@ -343,7 +343,7 @@ fn what_tune_changed_is_put_back_by_undo() {
     };
     let before = std::fs::read(camera.file("etc/majestic.yaml")).unwrap();
     let dry = text(&camera.install(&["--tune", "--dry-run"]));
-    assert!(dry.contains("cp '") && dry.contains("gopSize"), "{dry}");
+    assert!(dry.contains("cp -p '") && dry.contains("gopSize"), "{dry}");
     // Majestic's own tool is not here: it is said, and what is kept before it runs is what counts.
     let refused = camera.install(&["--tune"]);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
@@ -371,4 +371,61 @@ fn what_tune_changed_is_put_back_by_undo() {
         "the first --tune's copy counts"
     );
     assert!(!camera.file("etc/moorline/undo").exists());
+}
+
+/// A camera's flash that is full in the middle of a copy.
+fn fill_the_flash(camera: &Camera) {
+    let half = "for place; do :; done; printf half >\"$place\"; exit 1";
+    camera.program("cp", half);
+}
+
+#[test]
+fn a_full_flash_keeps_what_tune_would_change_and_what_undo_would_put_back() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let live = camera.file("etc/majestic.yaml");
+    let kept = camera.file("etc/moorline/undo/majestic.yaml");
+    let before = std::fs::read(&live).unwrap();
+    fill_the_flash(&camera);
+    let untuned = camera.install(&["--tune"]);
+    assert!(
+        !untuned.status.success() && text(&untuned).contains("could not be kept first"),
+        "{}",
+        text(&untuned)
+    );
+    assert_eq!(std::fs::read(&live).unwrap(), before);
+    assert!(!kept.exists(), "half a copy counts as one");
+
+    write(&kept, "as it was\n", 0o644);
+    let undone = camera.install(&["--undo"]);
+    assert!(
+        !undone.status.success() && text(&undone).contains("--undo again"),
+        "{}",
+        text(&undone)
+    );
+    assert_eq!(std::fs::read(&live).unwrap(), before);
+    assert!(!camera.file("etc/majestic.yaml.new").exists());
+    std::fs::remove_file(camera.path("programs/cp")).unwrap();
+    let again = camera.install(&["--undo"]);
+    assert!(again.status.success(), "{}", text(&again));
+    assert_eq!(std::fs::read_to_string(&live).unwrap(), "as it was\n");
+}
+
+#[test]
+fn a_copy_that_was_cut_short_is_never_put_back() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let before = std::fs::read(camera.file("etc/majestic.yaml")).unwrap();
+    let kept = camera.file("etc/moorline/undo");
+    write(&kept.join("majestic.yaml"), "", 0o644);
+    write(&kept.join("majestic.yaml.part"), "video", 0o644);
+    let undone = camera.install(&["--undo"]);
+    assert!(undone.status.success(), "{}", text(&undone));
+    assert_eq!(
+        std::fs::read(camera.file("etc/majestic.yaml")).unwrap(),
+        before
+    );
+    assert!(!kept.exists() && !camera.file("etc/majestic.yaml.part").exists());
 }

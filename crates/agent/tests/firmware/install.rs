@@ -140,6 +140,7 @@ fn what_is_wrong_is_said_before_anything_is_done() {
         ),
         (&["--shout"], "--shout: unknown"),
         (&["--root", "/x; reboot"], "--root"),
+        (&["--force"], "--force goes with --undo"),
     ] {
         let output = camera.install(options);
         assert!(
@@ -336,14 +337,22 @@ fn thingino_s_backup_keeps_whose_camera_it_is_and_no_agent() {
     assert_eq!(std::fs::read_to_string(&list).unwrap(), "/etc/shadow\n");
 }
 
+/// Majestic's own tool, which writes a line for each setting, and none to send a signal to.
+fn has_majestic(camera: &Camera) {
+    let file = camera.file("etc/majestic.yaml").display().to_string();
+    camera.program("cli", &format!("echo \"$2 $3\" >>{file}"));
+    camera.program("killall", "exit 0");
+}
+
 #[test]
 fn what_tune_changed_is_put_back_by_undo() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;
     };
-    let before = std::fs::read(camera.file("etc/majestic.yaml")).unwrap();
+    let live = camera.file("etc/majestic.yaml");
+    let before = std::fs::read(&live).unwrap();
     let dry = text(&camera.install(&["--tune", "--dry-run"]));
-    assert!(dry.contains("cp -p '") && dry.contains("gopSize"), "{dry}");
+    assert!(dry.contains("cp -p ") && dry.contains("gopSize"), "{dry}");
     // Majestic's own tool is not here: it is said, and what is kept before it runs is what counts.
     let refused = camera.install(&["--tune"]);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
@@ -356,8 +365,16 @@ fn what_tune_changed_is_put_back_by_undo() {
         std::fs::read(camera.file("etc/moorline/undo/majestic.yaml")).unwrap(),
         before
     );
-    write(&camera.file("etc/majestic.yaml"), "tuned", 0o644);
-    camera.install(&["--tune"]);
+    has_majestic(&camera);
+    for _ in 0..2 {
+        let tuned = camera.install(&["--tune"]);
+        assert!(tuned.status.success(), "{}", text(&tuned));
+    }
+    let tuned = std::fs::read_to_string(&live).unwrap();
+    assert_eq!(tuned.matches(".video0.gopSize 2\n").count(), 2, "{tuned}");
+    let dry = text(&camera.install(&["--undo", "--dry-run"]));
+    let would = format!("would put back: {}\n", live.display());
+    assert_eq!(dry.matches(&would).count(), 1, "{dry}");
     let undone = camera.install(&["--undo"]);
     assert!(undone.status.success(), "{}", text(&undone));
     assert!(
@@ -366,11 +383,55 @@ fn what_tune_changed_is_put_back_by_undo() {
         text(&undone)
     );
     assert_eq!(
-        std::fs::read(camera.file("etc/majestic.yaml")).unwrap(),
+        std::fs::read(&live).unwrap(),
         before,
         "the first --tune's copy counts"
     );
     assert!(!camera.file("etc/moorline/undo").exists());
+}
+
+#[test]
+fn what_the_owner_changed_after_tune_is_not_taken_back_unasked() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    has_majestic(&camera);
+    let live = camera.file("etc/majestic.yaml");
+    let before = std::fs::read(&live).unwrap();
+    let tuned = camera.install(&["--tune"]);
+    assert!(tuned.status.success(), "{}", text(&tuned));
+    write(&live, "password: a better one\n", 0o644);
+    let refuses = |options: &[&str]| {
+        let left = tree(&camera.file(""));
+        let refused = camera.install(options);
+        let told = text(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("etc/majestic.yaml is not what --tune left")
+                && told.contains("nothing was done\nhint: --undo --force"),
+            "{told}"
+        );
+        assert_eq!(tree(&camera.file("")), left);
+    };
+    refuses(&["--undo"]);
+    refuses(&["--undo", "--dry-run"]);
+    // A second one between the two hides nothing.
+    let again = camera.install(&["--tune"]);
+    assert!(again.status.success(), "{}", text(&again));
+    refuses(&["--undo"]);
+
+    let kept = camera.file("etc/moorline/undo");
+    let aside = camera.path("undo");
+    std::fs::rename(&kept, &aside).unwrap();
+    let owner_s = std::fs::read(&live).unwrap();
+    let undone = camera.install(&["--undo"]);
+    assert!(undone.status.success(), "{}", text(&undone));
+    assert_eq!(std::fs::read(&live).unwrap(), owner_s);
+    std::fs::rename(&aside, &kept).unwrap();
+    let forced = camera.install(&["--undo", "--force"]);
+    assert!(forced.status.success(), "{}", text(&forced));
+    assert_eq!(std::fs::read(&live).unwrap(), before);
+    assert!(!kept.exists());
 }
 
 /// A camera's flash that is full in the middle of a copy.
@@ -398,6 +459,7 @@ fn a_full_flash_keeps_what_tune_would_change_and_what_undo_would_put_back() {
     assert!(!kept.exists(), "half a copy counts as one");
 
     write(&kept, "as it was\n", 0o644);
+    std::fs::copy(&live, kept.with_extension("yaml.tuned")).unwrap();
     let undone = camera.install(&["--undo"]);
     assert!(
         !undone.status.success() && text(&undone).contains("--undo again"),

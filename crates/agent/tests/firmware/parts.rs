@@ -198,6 +198,12 @@ fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
         let there = firmware(file).exists() || binary.ends_with(file);
         assert!(there, "{file}: named by the defconfig, not in the tree");
     }
+    // The camera's key and whose it is lie in /etc/moorline: a root that nobody can write keeps neither.
+    let root: Vec<&str> = board
+        .lines()
+        .filter(|line| line.starts_with("BR2_TARGET_ROOTFS_"))
+        .collect();
+    assert_eq!(root, ["BR2_TARGET_ROOTFS_EXT2=y"]);
     for line in board.lines().filter(|line| !line.is_empty()) {
         let sets = line.starts_with("BR2_") && line.contains('=');
         assert!(sets || line.starts_with("# "), "{line}");

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Fails the build when the agent is bigger than its budget: flash is small. $1 is the target directory.
+# Not run on camera hardware yet: see firmware/HARDWARE.md.
 set -eu
 
 agent="$1/usr/bin/moorline-agent"

@@ -4,6 +4,7 @@
 #
 ################################################################################
 
+# Not run on camera hardware yet: see firmware/HARDWARE.md.
 MOORLINE_AGENT_VERSION = 0.1.0
 MOORLINE_AGENT_SITE = $(MOORLINE_AGENT_PKGDIR)
 MOORLINE_AGENT_SITE_METHOD = local

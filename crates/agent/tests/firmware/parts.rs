@@ -1,10 +1,10 @@
-//! What the tree itself promises: the overlay, the size budget, the init scripts' form, the gateway's service files, Buildroot's configuration.
+//! What the tree itself promises: what was not run, the overlay, the size budget, the init scripts' form, the gateway's service files, Buildroot's configuration.
 
 use std::process::Command;
 
 use moorline_testkit::{peer, temp_dir};
 
-use crate::{AGENT, SHELLS, firmware, mode, succeeds, text, write};
+use crate::{AGENT, SHELLS, firmware, mode, succeeds, text, tree, write};
 
 #[test]
 fn the_overlay_is_what_an_image_needs_with_secrets_for_root_alone() {
@@ -33,6 +33,28 @@ fn the_overlay_is_what_an_image_needs_with_secrets_for_root_alone() {
         .output()
         .unwrap();
     assert!(!refused.status.success() && !home.path().join("none").exists());
+}
+
+#[test]
+fn every_file_for_hardware_says_that_it_was_not_run_there() {
+    const THERE: [&str; 4] = [
+        "camera hardware",
+        "such hardware",
+        "such a box",
+        "such a router",
+    ];
+    // Of the emulated camera all is run by the tests; the list itself says it in other words.
+    let (emulated, list) = (firmware("emu"), firmware("HARDWARE.md"));
+    let mut silent = tree(&firmware(""));
+    silent.retain(|(path, content)| {
+        let text = String::from_utf8_lossy(content).to_lowercase();
+        let says = THERE
+            .iter()
+            .any(|there| text.contains(&format!("not run on {there} yet")));
+        !says && !path.starts_with(&emulated) && *path != list
+    });
+    let silent: Vec<_> = silent.into_iter().map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "{silent:?}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub mod names;
 mod owned;
 mod places;
 mod pods;
+mod pulse;
 pub mod resource;
 mod status;
 mod statuses;
@@ -63,6 +64,7 @@ pub use places::KubePlaces;
 pub use pods::{
     GATEWAY_AUDIENCE, PodCache, PodSettings, PodView, Pods, RELAY_PORT, SIGNER_AUDIENCE, Trouble,
 };
+pub use pulse::{Heard, Pulse};
 pub use status::{Note, StatusWriter};
 pub use statuses::KubeStatuses;
 pub use tenant::{

@@ -11,7 +11,7 @@ use std::time::Duration;
 use moorline_base::CancellationToken;
 use moorline_core::CameraId;
 use moorline_core::port::CameraDirectory as _;
-use moorline_kube::{Gone, Leases, PodCache};
+use moorline_kube::{Gone, Heard, Leases, PodCache, Pulse};
 use serde_json::json;
 use support::{CAMERAS, Mon, camera, server};
 
@@ -66,4 +66,28 @@ async fn what_was_made_during_an_outage_is_known_seconds_after_its_end() {
     };
     let known = tokio::time::timeout(Duration::from_secs(10), knows).await;
     assert!(known.is_ok(), "the camera or its pod is still unknown");
+}
+
+/// Who scrapes a role sees half a minute later that the API server is away, and since when; and that it is back.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_shows_and_so_does_its_return() {
+    let (api, clock) = server();
+    let (pulse, cancel) = (Pulse::default(), CancellationToken::new());
+    assert_eq!(pulse.heard(), Heard::default(), "nothing was asked yet");
+    let (asking, client, time) = (pulse.clone(), api.client(), clock.clone());
+    let (stop, _stops) = (cancel.clone(), cancel.drop_guard());
+    tokio::spawn(async move { asking.run(client, time, stop).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(pulse.heard().answers);
+
+    api.away(true);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let heard = pulse.heard();
+    assert!(!heard.answers);
+    let since = clock.wall_ms() - heard.last.unwrap().as_millis();
+    assert!((25_000..35_000).contains(&since), "{since}");
+
+    api.away(false);
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert!(pulse.heard().answers);
 }

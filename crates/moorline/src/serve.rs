@@ -436,6 +436,8 @@ pub async fn metrics_reference() -> anyhow::Result<String> {
     parts.archive.register(&mut metrics.registry);
     notifier::register(None, &mut metrics.registry);
     daily::register(parts.daily.clone(), &mut metrics.registry);
+    #[cfg(feature = "kube")]
+    crate::cluster::api_server::register(moorline_kube::Pulse::default(), &mut metrics.registry);
     parts.close().await;
     Ok(admin::reference_markdown(&metrics.registry))
 }

@@ -8,6 +8,7 @@
 //! SIGTERM (P8).
 
 pub mod api;
+pub mod api_server;
 pub mod archive;
 pub mod args;
 pub mod check;

@@ -11,7 +11,9 @@ use moorline_base::logging::{self, Format, LogHandle};
 use moorline_base::shutdown::{Drain, Phase, Signals};
 use moorline_base::{SharedClock, admin, net};
 use moorline_gateway::{ServerTls, TlsFiles};
-use moorline_kube::{Client, FrontDoorAccount, KubeDirectory, KubeIdentities, PodCache, connect};
+use moorline_kube::{
+    Client, FrontDoorAccount, KubeDirectory, KubeIdentities, PodCache, Pulse, connect,
+};
 
 use super::args::ServiceAddress;
 use crate::args::Global;
@@ -63,6 +65,13 @@ impl Role {
         let doors = drain.phase("close connections", CLOSE);
         let (watching, stop) = (directory.clone(), doors.token());
         doors.spawn_vital("watch of cameras", async move { watching.run(stop).await });
+        let mut metrics = Metrics::new();
+        let pulse = Pulse::default();
+        super::api_server::register(pulse.clone(), &mut metrics.registry);
+        let (asked, time, stop) = (client.clone(), Arc::clone(&clock), doors.token());
+        doors.spawn("questions to the API server", async move {
+            pulse.run(asked, time, stop).await;
+        });
         Ok(Self {
             settings,
             log,
@@ -70,7 +79,7 @@ impl Role {
             client,
             directory,
             pods,
-            metrics: Metrics::new(),
+            metrics,
             signals,
             drain,
             work,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use moorline_base::Clock;
 use moorline_base::clock::timeout;
 use moorline_core::port::PortError;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long any call may take.
 pub(crate) const CALL: Duration = Duration::from_secs(5);
@@ -118,6 +119,29 @@ pub(crate) async fn call<T>(
     match timeout(clock, limit, call).await {
         Ok(result) => result.map_err(Fault::from),
         Err(late) => Err(Fault::Unknown(late.to_string())),
+    }
+}
+
+/// Room for calls of one kind: what happens to all cameras at once does not become as many calls at once. kube opens a connection for each.
+#[derive(Debug)]
+pub(crate) struct Room(Semaphore);
+
+impl Room {
+    /// For so many calls under way.
+    pub(crate) fn of(calls: usize) -> Self {
+        Self(Semaphore::new(calls))
+    }
+
+    /// Waits for a place, as long as a call may take.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`]: there was none in that time.
+    pub(crate) async fn place(&self, clock: &dyn Clock) -> Result<SemaphorePermit<'_>, Fault> {
+        match timeout(clock, CALL, self.0.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            // Nobody closes it.
+            Ok(Err(_)) | Err(_) => Err(Fault::Busy("too many calls wait for it here".into())),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use moorline_core::{Masked, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::Cache;
-use crate::call::{CALL, Connection, Fault, call};
+use crate::call::{CALL, Connection, Fault, Room, call};
 use crate::names;
 use crate::pods::{GATEWAY_AUDIENCE, PodCache, PodView, SIGNER_AUDIENCE};
 
@@ -30,6 +30,9 @@ const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(3_600);
 /// Answers that are kept; beyond, the one that ends first leaves.
 const KEPT: usize = 20_000;
+
+/// Reviews under way: a replica that begins is asked by the pods of all its cameras.
+const REVIEWS: usize = 32;
 
 /// Clocks of nodes differ by so much at most: a pod may ask for so long after its deletion was to be over, in seconds.
 const LEEWAY: i64 = 10;
@@ -58,6 +61,7 @@ struct Inner {
     front_door: FrontDoorAccount,
     clock: SharedClock,
     answers: Mutex<Answers>,
+    room: Room,
 }
 
 impl KubeIdentities {
@@ -76,6 +80,7 @@ impl KubeIdentities {
             front_door,
             clock,
             answers: Mutex::default(),
+            room: Room::of(REVIEWS),
         }))
     }
 
@@ -251,6 +256,9 @@ impl Identities for KubeIdentities {
         }
         self.answers(|answers| answers.remove(&key));
         let judged = async {
+            let unavailable = |fault: Fault| IdentityError::Unavailable(fault.to_string());
+            let place = self.0.room.place(&*self.0.clock).await;
+            let _place = place.map_err(unavailable)?;
             let user = self.review(token, audience).await?;
             self.of(&user).await
         };

@@ -1,7 +1,8 @@
 //! The one writer of `Camera.status`: always a PUT with the resource version that was read, one camera at a time.
 //!
 //! Claims go at once. Everything else is a [`Note`]: notes of one camera are merged and written at most every 2 s, the first after quiet at
-//! once; one that is overtaken by a newer claim is dropped. While the API server is away only the last state waits.
+//! once; one that is overtaken by a newer claim is dropped. While the API server is away only the last state waits. Of all cameras so many are
+//! written at once, and a claim never stands behind them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use moorline_core::{CameraId, Generation};
 use tokio::sync::oneshot;
 
 use crate::cache::{Cache, Known};
-use crate::call::{CALL, Connection, Fault, call};
+use crate::call::{CALL, Connection, Fault, Room, call};
 use crate::names;
 use crate::owned::Owned;
 use crate::resource::ready::settle;
@@ -24,6 +25,9 @@ use crate::resource::{Camera, CameraStatus, ConditionKind, RelayStatus, set_cond
 const EVERY: Duration = Duration::from_secs(2);
 /// A conflict with another writer of conditions is tried again so often.
 const CONFLICTS: usize = 4;
+
+/// Writes under way, claims apart: a thousand tunnels that are lost together are a thousand notes.
+const WRITES: usize = 32;
 
 /// What is to be said of a camera.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -106,6 +110,7 @@ struct Inner {
     owned: Owned,
     clock: SharedClock,
     lanes: Mutex<HashMap<CameraId, Arc<Lane>>>,
+    room: Room,
     stop: CancellationToken,
 }
 
@@ -124,6 +129,7 @@ impl StatusWriter {
             owned,
             clock,
             lanes: Mutex::default(),
+            room: Room::of(WRITES),
             stop,
         }))
     }
@@ -147,6 +153,11 @@ impl StatusWriter {
     /// The wall clock, for times that are written.
     pub(crate) fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0.clock.wall_ms()).unwrap_or_default()
+    }
+
+    /// Room for writes that are no claim. Taken before a camera's turn: whoever waits for a place holds up no claim of that camera.
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 
     pub(crate) fn lane(&self, camera: &CameraId) -> Arc<Lane> {
@@ -214,13 +225,14 @@ impl StatusWriter {
     /// Changes the status of a camera that this replica holds under `generation`, until it is written. No write if nothing changes.
     ///
     /// # Errors
-    /// [`Fault::Conflict`]: it is held by somebody else by now. Otherwise the last fault.
+    /// [`Fault::Conflict`]: it is held by somebody else by now. [`Fault::Busy`]: others' writes took all room. Otherwise the last fault.
     pub(crate) async fn put_own(
         &self,
         id: &CameraId,
         generation: Generation,
         change: impl Fn(&mut CameraStatus),
     ) -> Result<(), Fault> {
+        let _place = self.0.room.place(&*self.0.clock).await?;
         let lane = self.lane(id);
         let _turn = lane.turn.lock().await;
         let mut known = self.0.cache.camera(id).ok_or(Fault::Missing)?;

@@ -63,6 +63,11 @@ impl KubeClaims {
 
     async fn try_now(&self, camera: &CameraId, own: &Own) -> Tried {
         let writer = &self.0.writer;
+        // All that wait try when the server is back.
+        let _place = match writer.room().place(&**writer.clock()).await {
+            Ok(place) => place,
+            Err(fault) => return Tried::Later(fault),
+        };
         let lane = writer.lane(camera);
         let _turn = lane.turn.lock().await;
         let known = match writer.read(camera, WRITE).await {

@@ -19,7 +19,7 @@ use super::health::Scene;
 use super::view::Trouble;
 use super::{Pods, Slot};
 use crate::cache::Known;
-use crate::call::{CALL, call, chain};
+use crate::call::{CALL, Room, call, chain};
 use crate::names;
 use crate::owned::Own;
 use crate::resource::ready::{FOLLOWS, find};
@@ -29,6 +29,9 @@ use crate::status::Note;
 /// A namespace whose quota is used up is tried again after so long, and at most after so long (agones#3384).
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// Events under way. One that finds no room is not told: the condition says the same.
+const EVENTS: usize = 8;
 
 /// The type of an Event.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,7 @@ pub(super) struct Teller {
     replica: String,
     spaces: Mutex<HashMap<String, Space>>,
     events: Mutex<Limiter<(CameraId, String)>>,
+    room: Room,
 }
 
 impl Teller {
@@ -65,6 +69,7 @@ impl Teller {
             spaces: Mutex::default(),
             // One a minute per camera and reason (kubespawner#913: 35k events in a namespace).
             events: Mutex::new(Limiter::new(1, 1.0 / 60.0, 10_000)),
+            room: Room::of(EVENTS),
         }
     }
 
@@ -147,6 +152,9 @@ impl Teller {
             reporting_instance: Some(self.replica.clone()),
             type_: Some(format!("{grade:?}")),
             ..Event::default()
+        };
+        let Ok(_place) = self.room.place(&*self.clock).await else {
+            return;
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let parameters = PostParams::default();

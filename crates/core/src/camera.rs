@@ -241,6 +241,11 @@ pub struct CameraSet {
 impl CameraSet {
     /// A snapshot of these cameras.
     pub fn new(cameras: impl IntoIterator<Item = Camera>) -> Self {
+        Self::sharing(cameras.into_iter().map(Arc::new))
+    }
+
+    /// A snapshot that shares them: those that an earlier one has as well are the same object.
+    pub fn sharing(cameras: impl IntoIterator<Item = Arc<Camera>>) -> Self {
         let mut set = Self::default();
         for camera in cameras {
             for key in &camera.keys {
@@ -249,7 +254,7 @@ impl CameraSet {
                     .or_default()
                     .push(camera.id.clone());
             }
-            set.cameras.insert(camera.id.clone(), Arc::new(camera));
+            set.cameras.insert(camera.id.clone(), camera);
         }
         set
     }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::convert::{FieldError, id_of, to_record};
 use crate::resource::{self, CameraClassSpec, Session};
+use crate::wake::Wakes;
 
 /// So many names that are gone are remembered: whoever makes and deletes Cameras in a loop fills no replica's memory.
 const LEFT: usize = 10_000;
@@ -68,6 +69,17 @@ enum Changed {
     Records,
 }
 
+/// Whom a change touches.
+#[derive(Debug, Clone, Copy)]
+enum Whom<'a> {
+    Camera(&'a CameraId),
+    /// The cameras of a tenant.
+    Tenant(&'a TenantId),
+    /// The cameras of some class.
+    Class,
+    All,
+}
+
 impl Changed {
     fn records(happened: bool) -> Self {
         if happened {
@@ -117,6 +129,7 @@ struct Inner {
     /// Counts all changes, sessions and conditions too.
     changes: watch::Sender<u64>,
     tenant_changes: watch::Sender<u64>,
+    wakes: Wakes,
 }
 
 impl Default for Cache {
@@ -127,6 +140,7 @@ impl Default for Cache {
             version: watch::Sender::new(1),
             changes: watch::Sender::new(1),
             tenant_changes: watch::Sender::new(1),
+            wakes: Wakes::default(),
         }))
     }
 }
@@ -137,7 +151,7 @@ impl Cache {
     }
 
     /// Changes the state and shows what came of it. The lock is held until the records are shown, so that two changes show in their order.
-    fn write(&self, change: impl FnOnce(&mut State) -> Changed) {
+    fn write(&self, whom: Whom<'_>, change: impl FnOnce(&mut State) -> Changed) {
         let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut state);
         if changed == Changed::Nothing {
@@ -153,22 +167,29 @@ impl Cache {
                     .iter()
                     .any(|record| shown.get(&record.id) != Some(record));
             if differs {
-                let set = records.iter().map(|record| Camera::clone(record));
-                self.0.records.store(Arc::new(CameraSet::new(set)));
+                self.0.records.store(Arc::new(CameraSet::sharing(records)));
                 self.0.version.send_modify(|version| *version += 1);
             }
         }
         self.0.changes.send_modify(|count| *count += 1);
+        match whom {
+            Whom::Camera(camera) => self.0.wakes.ring(camera),
+            Whom::Tenant(tenant) => self.0.wakes.ring_where(|camera| camera.tenant() == tenant),
+            Whom::Class => self.0.wakes.ring_where(|_| true),
+            Whom::All => self.0.wakes.ring_all(),
+        }
     }
 
     /// A version of a camera was seen. An older one than the known is ignored.
     pub fn saw_camera(&self, object: resource::Camera) {
-        self.write(|state| state.put(object));
+        if let Some(id) = id_of(&object) {
+            self.write(Whom::Camera(&id), |state| state.put(object));
+        }
     }
 
     /// A camera is gone: the one with this uid, not one of the same name that was made since.
     pub fn camera_gone(&self, id: &CameraId, uid: Option<&str>) {
-        self.write(|state| {
+        self.write(Whom::Camera(id), |state| {
             let is_it = state
                 .cameras
                 .get(id)
@@ -183,7 +204,7 @@ impl Cache {
 
     /// The whole list, as of a new watch: what is not in it is gone. What answered a write since keeps its newer version.
     pub fn all_cameras(&self, objects: Vec<resource::Camera>) {
-        self.write(|state| {
+        self.write(Whom::All, |state| {
             let listed: BTreeSet<CameraId> = objects.iter().filter_map(id_of).collect();
             let version = |text: Option<&str>| text?.parse::<u64>().ok();
             let versions = objects
@@ -210,7 +231,7 @@ impl Cache {
 
     /// The whole list of tenants.
     pub fn all_tenants(&self, objects: Vec<resource::Tenant>) {
-        self.write(|state| {
+        self.write(Whom::All, |state| {
             state.tenants.clear();
             state.unreadable.clear();
             state.by_copy = false;
@@ -224,7 +245,7 @@ impl Cache {
 
     /// What an earlier process knew, read from its copy: less than what a watch has said since.
     pub(crate) fn read_copy(&self, tenants: Vec<resource::Tenant>, cameras: Vec<resource::Camera>) {
-        self.write(|state| {
+        self.write(Whom::All, |state| {
             state.by_copy = true;
             tenants
                 .into_iter()
@@ -239,7 +260,11 @@ impl Cache {
 
     /// A tenant was seen.
     pub fn saw_tenant(&self, object: resource::Tenant) {
-        self.write(|state| {
+        let name = object.metadata.name.as_deref();
+        let Some(Ok(id)) = name.map(str::parse::<TenantId>) else {
+            return;
+        };
+        self.write(Whom::Tenant(&id), |state| {
             state.put_tenant(object);
             Changed::Records
         });
@@ -249,9 +274,9 @@ impl Cache {
     /// A tenant is there and cannot be read: it counts as suspended.
     pub(crate) fn tenant_unreadable(&self, name: Option<&str>) {
         if let Some(Ok(id)) = name.map(str::parse::<TenantId>) {
-            self.write(|state| {
+            self.write(Whom::Tenant(&id), |state| {
                 state.tenants.remove(&id);
-                Changed::records(state.unreadable.insert(id))
+                Changed::records(state.unreadable.insert(id.clone()))
             });
             self.0.tenant_changes.send_modify(|count| *count += 1);
         }
@@ -261,7 +286,7 @@ impl Cache {
     pub fn tenant_gone(&self, name: Option<&str>) {
         let id = name.map(str::parse::<TenantId>);
         if let Some(Ok(id)) = id {
-            self.write(|state| {
+            self.write(Whom::Tenant(&id), |state| {
                 let unreadable = state.unreadable.remove(&id);
                 Changed::records(state.tenants.remove(&id).is_some() || unreadable)
             });
@@ -271,7 +296,7 @@ impl Cache {
 
     /// The whole list of classes.
     pub fn all_classes(&self, objects: Vec<resource::CameraClass>) {
-        self.write(|state| {
+        self.write(Whom::Class, |state| {
             state.classes = objects.into_iter().filter_map(named_class).collect();
             Changed::Status
         });
@@ -280,7 +305,7 @@ impl Cache {
     /// A class was seen.
     pub fn saw_class(&self, object: resource::CameraClass) {
         if let Some((name, spec)) = named_class(object) {
-            self.write(|state| {
+            self.write(Whom::Class, |state| {
                 state.classes.insert(name, spec);
                 Changed::Status
             });
@@ -290,7 +315,7 @@ impl Cache {
     /// A class is gone.
     pub fn class_gone(&self, name: Option<&str>) {
         if let Some(name) = name {
-            self.write(|state| {
+            self.write(Whom::Class, |state| {
                 state.classes.remove(name);
                 Changed::Status
             });
@@ -362,7 +387,12 @@ impl Cache {
         self.0.version.subscribe()
     }
 
-    /// Counts all changes.
+    /// Wakes whoever waits for a camera.
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.0.wakes
+    }
+
+    /// Counts all changes: for who looks at all cameras, now and then. Whoever waits for one camera is woken by it alone.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
@@ -536,6 +566,27 @@ mod tests {
             version,
             "a claim is no change of records"
         );
+    }
+
+    #[test]
+    fn a_claim_wakes_whoever_waits_for_that_camera_and_a_tenant_its_own_cameras() {
+        let cache = Cache::default();
+        cache.saw_camera(object("yard", "u1", "10", 4));
+        let [mut yard, mut gate, other] =
+            ["acme/yard", "acme/gate", "other/yard"].map(|name| cache.wakes().of(&id(name)));
+        cache.saw_camera(object("yard", "u1", "11", 5));
+        assert!(yard.has_changed().unwrap());
+        assert!(!gate.has_changed().unwrap());
+        yard.borrow_and_update();
+        cache.saw_camera(object("yard", "u1", "11", 5));
+        assert!(!yard.has_changed().unwrap(), "nothing new");
+        let spec = serde_json::from_value(serde_json::json!({})).unwrap();
+        cache.saw_tenant(resource::Tenant::new("acme", spec));
+        assert!(gate.has_changed().unwrap());
+        assert!(!other.has_changed().unwrap());
+        gate.borrow_and_update();
+        cache.all_cameras(vec![object("yard", "u1", "12", 6)]);
+        assert!(gate.has_changed().unwrap(), "nobody knows which");
     }
 
     #[test]

@@ -6,31 +6,41 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{Holder, Holders, Sessions};
 use moorline_core::{CameraId, Timestamp};
+use tokio::sync::watch;
 
 use crate::cache::Cache;
 use crate::directory::KubeDirectory;
 use crate::freshness::Freshness;
-use crate::owned::Owned;
+use crate::owned::{Own, Owned};
+use crate::wake::{Touched, Which};
 
 /// The replicas whose Lease has expired, by name. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Gone(Arc<ArcSwap<BTreeSet<String>>>);
+pub struct Gone(Arc<watch::Sender<BTreeSet<String>>>);
 
 impl Gone {
     /// Whether this replica is gone.
     pub fn contains(&self, replica: &str) -> bool {
-        self.0.load().contains(replica)
+        self.0.borrow().contains(replica)
     }
 
     /// These are gone now.
     pub fn set(&self, replicas: BTreeSet<String>) {
-        self.0.store(Arc::new(replicas));
+        self.0.send_if_modified(|known| {
+            let differs = *known != replicas;
+            *known = replicas;
+            differs
+        });
+    }
+
+    /// Changes when they do.
+    fn changes(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.0.subscribe()
     }
 }
 
@@ -61,9 +71,17 @@ impl KubeHolders {
     /// Ends the sessions of this replica that were superseded elsewhere: a higher generation, the same under another replica, or another
     /// resource of that name. Touches no pod and writes nothing. Ends with `cancel`.
     pub async fn fence(&self, sessions: Arc<dyn Sessions>, cancel: CancellationToken) {
-        let (mut seen, mut claimed) = (self.cache.changes(), self.owned.changes());
+        let touched = Arc::new(Touched::default());
+        self.cache.wakes().follow(&touched);
+        self.owned.wakes().follow(&touched);
+        // What was claimed before.
+        touched.add_all();
         loop {
-            for (camera, own) in self.owned.all() {
+            let which = tokio::select! {
+                () = cancel.cancelled() => return,
+                which = touched.next() => which,
+            };
+            for (camera, own) in self.claims(which) {
                 let known = self.cache.camera(&camera);
                 if self.owned.still_holds(&own, known.as_ref()) {
                     continue;
@@ -75,11 +93,19 @@ impl KubeHolders {
                     }
                 }
             }
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                Ok(()) = seen.changed() => {}
-                Ok(()) = claimed.changed() => {}
-                else => return,
+        }
+    }
+
+    /// The claims of this process among these cameras.
+    fn claims(&self, which: Which) -> Vec<(CameraId, Own)> {
+        match which {
+            Which::All => self.owned.all(),
+            Which::These(cameras) => {
+                let claims = cameras.into_iter().filter_map(|camera| {
+                    let own = self.owned.get(&camera)?;
+                    Some((camera, own))
+                });
+                claims.collect()
             }
         }
     }
@@ -127,7 +153,9 @@ impl Holders for KubeHolders {
     }
 
     async fn changed(&self, camera: &CameraId, seen: &Holder) -> Holder {
-        let (mut cached, mut claimed) = (self.cache.changes(), self.owned.changes());
+        let mut cached = self.cache.wakes().of(camera);
+        let mut claimed = self.owned.wakes().of(camera);
+        let mut gone = self.gone.changes();
         loop {
             let holder = self.holder(camera);
             if holder != *seen {
@@ -136,6 +164,7 @@ impl Holders for KubeHolders {
             tokio::select! {
                 Ok(()) = cached.changed() => {}
                 Ok(()) = claimed.changed() => {}
+                Ok(()) = gone.changed() => {}
                 else => std::future::pending().await,
             }
         }

@@ -42,6 +42,7 @@ pub mod resource;
 mod status;
 mod statuses;
 mod tenant;
+mod wake;
 
 pub use admin::KubeAdmin;
 pub use cache::{Cache, DuplicateKey, Known};

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_core::{CameraId, Generation, SessionId, Timestamp};
-use tokio::sync::watch;
 
 use crate::cache::Known;
+use crate::wake::Wakes;
 
 /// This replica: its name is that of its pod and of its Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Owned(Arc<Inner>);
 struct Inner {
     replica: Replica,
     claims: Mutex<HashMap<CameraId, Own>>,
-    changes: watch::Sender<u64>,
+    wakes: Wakes,
 }
 
 impl Owned {
@@ -54,7 +54,7 @@ impl Owned {
         Self(Arc::new(Inner {
             replica,
             claims: Mutex::default(),
-            changes: watch::Sender::new(0),
+            wakes: Wakes::default(),
         }))
     }
 
@@ -85,7 +85,7 @@ impl Owned {
     /// The camera is held, under this generation.
     pub(crate) fn put(&self, camera: &CameraId, own: Own) {
         self.with(|claims| claims.insert(camera.clone(), own));
-        self.0.changes.send_modify(|count| *count += 1);
+        self.0.wakes.ring(camera);
     }
 
     /// Changes a claim that is still of this generation. `false`: it is not.
@@ -102,7 +102,7 @@ impl Owned {
             own.map(change).is_some()
         });
         if changed {
-            self.0.changes.send_modify(|count| *count += 1);
+            self.0.wakes.ring(camera);
         }
         changed
     }
@@ -117,14 +117,22 @@ impl Owned {
             own.is_some().then(|| claims.remove(camera)).flatten()
         });
         if removed.is_some() {
-            self.0.changes.send_modify(|count| *count += 1);
+            self.0.wakes.ring(camera);
         }
         removed
     }
 
-    /// Counts changes.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+    /// The claim of that session.
+    pub(crate) fn of_session(&self, session: SessionId) -> Option<(CameraId, Own)> {
+        self.with(|claims| {
+            let held = claims.iter().find(|(_, own)| own.session == Some(session));
+            held.map(|(id, own)| (id.clone(), own.clone()))
+        })
+    }
+
+    /// Wakes whoever waits for a camera.
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.0.wakes
     }
 
     /// Whether the camera, as the cluster has it now, is still held under this claim.

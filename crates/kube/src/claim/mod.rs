@@ -280,12 +280,9 @@ impl KubeClaims {
 
     /// A session that was claimed has ended: unless it comes back, it is written after 5 s.
     pub(crate) fn lost(&self, session: SessionId) {
-        let owned = self.0.writer.owned();
-        let held = owned
-            .all()
-            .into_iter()
-            .find(|(_, own)| own.session == Some(session));
-        let Some((camera, own)) = held else { return };
+        let Some((camera, own)) = self.0.writer.owned().of_session(session) else {
+            return;
+        };
         let this = self.clone();
         tokio::spawn(async move {
             let clock = this.0.writer.clock();

@@ -190,9 +190,9 @@ impl Pods {
 
     /// The task of one camera.
     async fn run(&self, slot: Arc<Slot>) {
-        let mut cached = self.0.writer.cache().changes();
-        let mut claimed = self.0.writer.owned().changes();
-        let mut seen = self.0.pods.changes();
+        let mut cached = self.0.writer.cache().wakes().of(&slot.camera);
+        let mut claimed = self.0.writer.owned().wakes().of(&slot.camera);
+        let mut seen = self.0.pods.wakes().of(&slot.camera);
         loop {
             let stamp = self.stamp(&slot.camera);
             let wait = match self.pass(&slot).await {

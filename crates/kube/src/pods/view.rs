@@ -17,6 +17,7 @@ use crate::directory::{Change, feed};
 use crate::freshness::Freshness;
 use crate::names;
 use crate::resource::{CAMERA_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL};
+use crate::wake::Wakes;
 
 /// The annotation with a pod's shape.
 pub(crate) const SHAPE: &str = "moorline.dev/shape";
@@ -196,6 +197,8 @@ struct Index {
     count: u64,
     /// The pods that went last. A uid never returns.
     gone: VecDeque<PodUid>,
+    /// The cameras whose pods have changed, until they are woken.
+    touched: BTreeSet<CameraId>,
 }
 
 /// So many pods that are gone are remembered: answers that are late by more than these are none.
@@ -230,6 +233,7 @@ impl Index {
             return;
         }
         self.drop(&view.uid.clone());
+        self.touched.insert(view.camera.clone());
         if let Some(owner) = &view.owner {
             self.count += 1;
             let owned = self.owned.entry(owner.clone()).or_default();
@@ -243,6 +247,7 @@ impl Index {
         let Some(view) = self.pods.remove(uid) else {
             return;
         };
+        self.touched.insert(view.camera.clone());
         if let Some(owner) = &view.owner
             && let Some(owned) = self.owned.get_mut(owner)
         {
@@ -279,7 +284,7 @@ pub struct PodCache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pods: RwLock<Index>,
-    changes: watch::Sender<u64>,
+    wakes: Wakes,
     listed: watch::Sender<bool>,
 }
 
@@ -287,7 +292,7 @@ impl Default for PodCache {
     fn default() -> Self {
         Self(Arc::new(Inner {
             pods: RwLock::default(),
-            changes: watch::Sender::new(0),
+            wakes: Wakes::default(),
             listed: watch::Sender::new(false),
         }))
     }
@@ -326,8 +331,12 @@ impl PodCache {
     }
 
     fn change(&self, change: impl FnOnce(&mut Index)) {
-        change(&mut self.0.pods.write().unwrap_or_else(PoisonError::into_inner));
-        self.0.changes.send_modify(|count| *count += 1);
+        let touched = {
+            let mut all = self.0.pods.write().unwrap_or_else(PoisonError::into_inner);
+            change(&mut all);
+            std::mem::take(&mut all.touched)
+        };
+        touched.iter().for_each(|camera| self.0.wakes.ring(camera));
     }
 
     /// A version of a pod was seen. An older one than the known is ignored.
@@ -388,9 +397,9 @@ impl PodCache {
         })
     }
 
-    /// Counts changes.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+    /// Wakes whoever waits for a camera's pods.
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.0.wakes
     }
 }
 
@@ -414,6 +423,21 @@ mod tests {
 
     fn pending(cache: &PodCache) -> Vec<bool> {
         cache.of("u-1").iter().map(|pod| pod.pending).collect()
+    }
+
+    #[test]
+    fn a_pod_wakes_whoever_waits_for_its_camera_and_only_by_what_is_new() {
+        let cache = PodCache::default();
+        let [mut yard, gate] =
+            ["acme/yard", "acme/gate"].map(|name| cache.wakes().of(&name.parse().unwrap()));
+        cache.saw(&pod("p-1", 5, "Pending"));
+        assert!(yard.has_changed().unwrap());
+        yard.borrow_and_update();
+        cache.saw(&pod("p-1", 5, "Pending"));
+        assert!(!yard.has_changed().unwrap(), "nothing new");
+        cache.gone(&PodUid("p-1".into()));
+        assert!(yard.has_changed().unwrap());
+        assert!(!gate.has_changed().unwrap());
     }
 
     #[test]

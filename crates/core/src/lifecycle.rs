@@ -7,6 +7,7 @@
 //!     │   hung up(g) / disabled / removed,     │   └── up(g'>g): rebind(i, g') ─ same workloads, old session killed
 //!     │   also from Grace                      │
 //!     └──── end session, drain(i) ─────────────┘
+//!  Grace(g):   missed(g'>g): Grace(g'), a whole grace anew: the camera was there, and lost again before its claim was back
 //!  any state:  up(g'>g) supersedes.   drained(i) → forget i.   overdue(i) → kill i.   crashed(i) → restart with backoff while wanted
 //! ```
 //!
@@ -93,6 +94,11 @@ pub enum Event {
         generation: Generation,
         /// The session.
         session: SessionId,
+    },
+    /// A tunnel was claimed under this generation and had ended by then.
+    Missed {
+        /// The claimed generation.
+        generation: Generation,
     },
     /// The tunnel's connection ended or fell silent.
     Lost {
@@ -210,6 +216,11 @@ pub enum Action {
         /// Its generation.
         generation: Generation,
     },
+    /// Give back a claim that nothing here was started for: what another process started waits for the camera.
+    GiveBack {
+        /// Its generation.
+        generation: Generation,
+    },
     /// The instance is gone; nothing will be heard of it.
     Forget {
         /// The instance.
@@ -281,6 +292,7 @@ impl Lifecycle {
                 generation,
                 session,
             } => self.up(generation, session),
+            Event::Missed { generation } => self.missed(generation),
             Event::Lost { generation } if self.is_up(generation) => self.lost(generation),
             Event::HungUp { generation } if self.holds(generation) => self.hung_up(generation, now),
             Event::GraceOver { generation } if self.link == (Link::Grace { generation }) => {
@@ -361,6 +373,21 @@ impl Lifecycle {
             None => actions.push(self.start(generation)),
         }
         actions
+    }
+
+    fn missed(&mut self, generation: Generation) -> Vec<Action> {
+        let is_newer = self.permission == Permission::Granted && generation > self.newest;
+        match self.link {
+            Link::Grace { .. } if is_newer => {
+                self.newest = generation;
+                self.link = Link::Grace { generation };
+                vec![Action::StartGrace { generation }]
+            }
+            Link::Absent if is_newer && self.draining.is_empty() => {
+                vec![Action::GiveBack { generation }]
+            }
+            _ => vec![Action::Release { generation }],
+        }
     }
 
     fn start(&mut self, generation: Generation) -> Action {

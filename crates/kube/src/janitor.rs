@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! holder lives                      → nothing
-//! given back before it was used     → its pods, an earlier holder's, are drained
+//! given back before it was used     → its pods, an earlier holder's, have their Grace here, and are drained
 //! holder gone, or a predecessor     → Grace, in memory: nothing is written, a camera that comes back claims on
 //! Grace over, or nobody's with pods → take over by compare-and-swap under the same generation: a claim meanwhile wins; then drain
 //! deleted, nothing left             → take the finalizer away
@@ -112,6 +112,16 @@ fn duplicates(known: &Known, taken: &[DuplicateKey]) -> Option<(bool, String)> {
     (!is_said).then_some((!taken.is_empty(), message))
 }
 
+/// The condition of a camera that has not come back to its pods.
+fn abandoned() -> Note {
+    Note::condition(
+        ConditionKind::Connected,
+        false,
+        DRAINING,
+        "its holder is gone; the archiver uploads what it has",
+    )
+}
+
 /// Whether the status has to say of the record what it does not say yet, or what is no longer so.
 fn has_to_be_told(known: &Known) -> bool {
     let status = known.object.status.as_ref();
@@ -170,8 +180,18 @@ impl Janitor {
         let now = writer.clock().monotonic();
         for (id, own) in writer.owned().all() {
             // A claim that came after its tunnel had gone was given back before any pod of it was looked after.
-            if own.released {
-                self.pods.take_over(&id);
+            let done = match own.waits {
+                Some(since) if self.has_waited(&id, since, now) => self.end_wait(&id, &own).await,
+                None if own.released => {
+                    self.pods.take_over(&id);
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+            if let Err(fault) = done
+                && fault != Fault::Conflict
+            {
+                tracing::warn!(camera = %id, %fault, "the pods of a claim that was given back are not drained yet");
             }
         }
         let mut taken = 0;
@@ -230,12 +250,42 @@ impl Janitor {
         }
     }
 
+    fn grace(&self, known: &Known) -> Duration {
+        let class = self.pods.writer().cache().class(&known.object.spec.class);
+        let grace = class.and_then(|class| class.grace.parse::<HumanDuration>().ok());
+        grace.map_or(GRACE, HumanDuration::get)
+    }
+
+    /// Whether a camera that was lost before it was served here has had its grace. One that may not come back has none.
+    fn has_waited(&self, id: &CameraId, since: Instant, now: Instant) -> bool {
+        let known = self.pods.writer().cache().camera(id);
+        let may_return = |known: &Known| {
+            let record = known.record.as_ref();
+            !known.is_leaving() && record.is_ok_and(|record| record.enabled.is_yes())
+        };
+        known
+            .filter(may_return)
+            .is_none_or(|known| now.saturating_duration_since(since) >= self.grace(&known))
+    }
+
+    /// The camera has not come back: says so before any pod is told to drain, so that whoever claims it from then on does not use them.
+    async fn end_wait(&self, id: &CameraId, own: &Own) -> Result<(), Fault> {
+        let writer = self.pods.writer();
+        let (note, now) = (abandoned(), writer.now());
+        writer
+            .put_own(id, own.generation, |status| note.apply(status, now))
+            .await?;
+        let owned = writer.owned();
+        if owned.change(id, own.generation, |own| own.waits = None) {
+            self.pods.take_over(id);
+        }
+        Ok(())
+    }
+
     /// Counts a camera's grace. What nobody held and is still there had its grace already.
     fn grace_is_over(&mut self, id: &CameraId, known: &Known, now: Instant) -> bool {
         let held = known.session().is_some_and(|session| session.mon.is_some());
-        let class = self.pods.writer().cache().class(&known.object.spec.class);
-        let grace = class.and_then(|class| class.grace.parse::<HumanDuration>().ok());
-        let grace = grace.map_or(GRACE, HumanDuration::get);
+        let grace = self.grace(known);
         let generation = known.generation();
         let since = self.orphans.entry(id.clone()).or_insert((generation, now));
         if since.0 != generation {
@@ -250,12 +300,7 @@ impl Janitor {
         let replica = writer.owned().replica().clone();
         let generation = known.generation();
         let since = known.session().and_then(|session| session.since);
-        let note = Note::condition(
-            ConditionKind::Connected,
-            false,
-            DRAINING,
-            "its holder is gone; the archiver uploads what it has",
-        );
+        let note = abandoned();
         let now = writer.now();
         let lane = writer.lane(id);
         let _turn = lane.turn.lock().await;
@@ -280,6 +325,7 @@ impl Janitor {
             provisional: false,
             found_draining: false,
             released: true,
+            waits: None,
         };
         writer.owned().put(id, own);
         self.pods.take_over(id);

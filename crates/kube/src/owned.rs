@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use moorline_core::{CameraId, Generation, SessionId, Timestamp};
 
@@ -35,6 +36,8 @@ pub struct Own {
     pub found_draining: bool,
     /// It was given back: only the draining is left.
     pub released: bool,
+    /// It was given back before anything was started for it: since when an earlier holder's pods wait for the camera, as after any loss.
+    pub waits: Option<Instant>,
 }
 
 /// The claims of this process. Clones are the same.

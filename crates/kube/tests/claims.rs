@@ -305,8 +305,9 @@ async fn a_claim_whose_caller_gave_up_is_given_back() {
             .await
             .is_err()
     );
+    // As after any loss: an earlier holder's pods wait for the camera.
     api.until("the release", |api| {
-        condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Draining".into()))
+        condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Lost".into()))
     })
     .await;
 }

@@ -16,7 +16,7 @@ use moorline_core::port::{
     WorkloadSpec, Workloads as _,
 };
 use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap, Waits};
-use moorline_core::{CameraId, Cause, Timestamp};
+use moorline_core::{CameraId, Cause, SessionId, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 use support::workloads::{
@@ -503,6 +503,87 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
         taken_over.since(instant("since")) < Duration::from_secs(5),
         "{away:#}"
     );
+}
+
+/// A camera whose pods are the left replica's, that came back at the right one and was lost before it was served there.
+async fn lost_before_it_was_served() -> (Api, Replica, Replica, InstanceId) {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    let janitor = Janitor::new(right.pods.clone(), leases(&api, &clock, &right));
+    let cancel = right.mon.stop.clone();
+    tokio::spawn(async move { janitor.run(cancel).await });
+    let first = left.claim(1).await;
+    let instance = left.start(first);
+    announced(&api, &left).await;
+    left.mon.down(SessionId(1));
+    let second = right.claim(2).await;
+    right.mon.down(SessionId(2));
+    right.mon.claims.give_back(&yard(), second).await.unwrap();
+    (api, left, right, instance)
+}
+
+/// A load balancer sends a camera anywhere.
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_flaps_between_replicas_keeps_its_pods() {
+    let (api, left, right, instance) = lost_before_it_was_served().await;
+    let before = api.list(PODS);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(
+        condition(&api, "acme", "yard", "Connected"),
+        Some(("False".into(), "Lost".into()))
+    );
+    let generation = left.claim(3).await;
+    let order = WorkloadOrder::Rebind { generation };
+    left.pods.order(&yard(), instance, order);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(api.list(PODS), before, "no pod was touched");
+    assert_eq!((left.told.drains(), right.told.drains()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_was_lost_before_it_was_served_is_drained_after_a_whole_grace() {
+    let begun = tokio::time::Instant::now();
+    let (api, _left, right, _) = lost_before_it_was_served().await;
+    let (_, archiver) = both(&api).await;
+    api.until("the draining", |api| {
+        condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Draining".into()))
+    })
+    .await;
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_secs(30), "{waited:?}");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(right.told.drains(), 1);
+    right.said_drained(&archiver);
+    api.until("the end of the session", |api| {
+        session(api, "acme", "yard")["mon"].is_null()
+    })
+    .await;
+    assert!(api.list(PODS).is_empty());
+}
+
+/// Its monitor has never heard that another replica had it meanwhile.
+#[tokio::test(start_paused = true)]
+async fn the_pods_of_a_camera_that_comes_back_from_another_replica_are_looked_after_again() {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    let first = left.claim(1).await;
+    let instance = left.start(first);
+    let (relay, _) = both(&api).await;
+    left.mon.down(SessionId(1));
+    let second = right.claim(2).await;
+    right.start(second);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    right.mon.down(SessionId(2));
+    let generation = left.claim(3).await;
+    let order = WorkloadOrder::Rebind { generation };
+    left.pods.order(&yard(), instance, order);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pods(&api, "relay"), std::slice::from_ref(&relay));
+    api.remove(PODS, "t-acme", relay["metadata"]["name"].as_str().unwrap());
+    api.until("another relay", |api| !pods(api, "relay").is_empty())
+        .await;
 }
 
 /// What a monitor remembers of a camera that went away then.

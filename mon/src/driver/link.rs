@@ -57,6 +57,11 @@ impl Claiming {
         }
     }
 
+    /// Whether a tunnel is there that is still to be claimed.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.waiting.is_some() || self.session.is_some()
+    }
+
     /// When a waiting claim may begin.
     pub(super) fn due(&self) -> Option<Instant> {
         let idle = self.task.is_none() && self.waiting.is_some();
@@ -226,7 +231,9 @@ impl Driver {
                 self.hung_up = None;
             }
             // It ended meanwhile; where a newer one waits, its claim supersedes this one.
-            (Ok(generation), None) if self.claiming.waiting.is_none() => self.release(generation),
+            (Ok(generation), None) if self.claiming.waiting.is_none() => {
+                self.step(Event::Missed { generation });
+            }
             (Ok(_), None) => {}
             (Err(error), live) => {
                 if live.is_some() {
@@ -256,12 +263,22 @@ impl Driver {
             return;
         }
         tracing::info!(%session, ?end, "tunnel ended");
-        if let Some(generation) = tunnel.generation {
-            match end {
-                TunnelEnd::Lost => self.step(Event::Lost { generation }),
-                TunnelEnd::HungUp => self.hung_up(generation, By::Camera),
-            }
+        match (tunnel.generation, end) {
+            (Some(generation), TunnelEnd::Lost) => self.step(Event::Lost { generation }),
+            (Some(generation), TunnelEnd::HungUp) => self.hung_up(generation, By::Camera),
+            (None, TunnelEnd::Lost) => self.wait_anew(),
+            (None, TunnelEnd::HungUp) => {}
         }
+    }
+
+    /// The camera was here again, and lost before it was claimed: this loss has a whole grace too.
+    fn wait_anew(&mut self) {
+        let Link::Grace { generation } = self.table.link() else {
+            return;
+        };
+        let over = Timer::Grace(generation);
+        self.timers.retain(|(_, timer)| *timer != over);
+        self.schedule(self.shared.settings.grace, over);
     }
 
     /// The tunnel of that generation was ended on purpose.

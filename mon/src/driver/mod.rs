@@ -46,6 +46,9 @@ use perform::Instance;
 /// How often a camera looks at itself although nothing happened.
 const TICK: Duration = Duration::from_secs(5);
 
+/// A grace that ends while a tunnel waits for its claim ends so long later, if it is not served by then.
+const GRACE_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a timer says when it is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timer {
@@ -340,6 +343,10 @@ impl Driver {
         self.timers = later;
         for (_, timer) in due {
             match timer {
+                // The camera is back: its claim says whether it stays.
+                Timer::Grace(_) if self.claiming.is_under_way() => {
+                    self.schedule(GRACE_AGAIN, timer);
+                }
                 Timer::Grace(generation) => self.step(Event::GraceOver { generation }),
                 Timer::Overdue(instance) => self.step(Event::Overdue { instance }),
                 Timer::Restart(instance, role) => self.step(Event::RestartDue { instance, role }),

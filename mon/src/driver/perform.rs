@@ -20,6 +20,14 @@ use crate::mailbox::InstanceMail;
 /// A workload that uses its whole budget still gets so long to say that it is drained.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
 
+/// How a claim is given back.
+#[derive(Debug, Clone, Copy)]
+enum Back {
+    Released,
+    /// Nothing was started for it.
+    Unused,
+}
+
 /// A started pair of workloads, until it is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Instance {
@@ -88,7 +96,8 @@ impl Driver {
                 tracing::info!(?grace, "camera lost: workloads wait for it");
                 self.schedule(grace, Timer::Grace(generation));
             }
-            Action::Release { generation } => self.release(generation),
+            Action::Release { generation } => self.release(generation, Back::Released),
+            Action::GiveBack { generation } => self.release(generation, Back::Unused),
             Action::Forget { instance } => {
                 tracing::info!(%instance, "workloads drained");
                 self.instances.remove(&instance);
@@ -199,12 +208,16 @@ impl Driver {
     }
 
     /// Gives a claim back, in a task of its own.
-    pub(super) fn release(&mut self, generation: Generation) {
+    fn release(&mut self, generation: Generation, how: Back) {
         let claims = Arc::clone(&self.ports.claims);
         let clock = Arc::clone(&self.shared.clock);
         let camera = self.camera.id.clone();
         let release = async move {
-            match timeout(&*clock, CLAIM_DEADLINE, claims.release(&camera, generation)).await {
+            let given = match how {
+                Back::Released => claims.release(&camera, generation),
+                Back::Unused => claims.give_back(&camera, generation),
+            };
+            match timeout(&*clock, CLAIM_DEADLINE, given).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the claim was not given back; the next one supersedes it")

@@ -142,6 +142,58 @@ async fn a_lost_tunnel_keeps_its_workloads_for_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_loss_before_the_claim_is_back_waits_a_whole_grace() {
+    let world = running().await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(20).await;
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(2, "yard").await;
+    world.ended(2, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    world.pass(28).await;
+    assert_eq!(world.fakes.take(), [], "the grace of the second loss");
+    world.pass(3).await;
+    let mut done = world.fakes.take();
+    done.sort_by_key(|done| format!("{done:?}"));
+    assert_eq!(done, [Done::Drain(I1), Done::Release(G2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_does_not_end_while_the_camera_is_back_and_waits_for_its_claim() {
+    let world = running().await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(28).await;
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(2, "yard").await;
+    world.pass(4).await;
+    assert_eq!(world.fakes.take(), []);
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(done.first(), Some(&Done::Serve(S2, G2)), "{done:?}");
+    assert!(!done.contains(&Done::Drain(I1)), "{done:?}");
+    world.pass(60).await;
+    assert!(!world.fakes.take().contains(&Done::Drain(I1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_is_lost_while_its_claim_is_refused_waits_a_whole_grace_too() {
+    let world = running().await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(20).await;
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(2, "yard").await;
+    world.ended(2, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::Refuse);
+    world.settle().await;
+    world.pass(28).await;
+    assert_eq!(world.fakes.take(), []);
+    world.pass(3).await;
+    assert!(world.fakes.take().contains(&Done::Drain(I1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hang_up_drains_at_once_and_an_overdue_instance_is_killed() {
     let world = running().await;
     world.ended(1, TunnelEnd::HungUp).await;

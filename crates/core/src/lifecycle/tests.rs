@@ -77,6 +77,61 @@ fn a_flap_starts_nothing_and_rebinds() {
 }
 
 #[test]
+fn a_second_loss_before_the_claim_is_back_gets_a_whole_grace_of_its_own() {
+    let mut camera = running();
+    step(&mut camera, Event::Lost { generation: G1 });
+    assert_eq!(
+        step(&mut camera, Event::Missed { generation: G2 }),
+        [Action::StartGrace { generation: G2 }]
+    );
+    assert_eq!(
+        step(&mut camera, Event::GraceOver { generation: G1 }),
+        [],
+        "the grace of the first loss means nothing any more"
+    );
+    assert_eq!(camera.running(), Some(I1));
+    assert_eq!(
+        step(&mut camera, Event::GraceOver { generation: G2 }),
+        [
+            Action::Release { generation: G2 },
+            Action::Drain { instance: I1 }
+        ]
+    );
+}
+
+#[test]
+fn a_second_loss_after_the_camera_was_served_again_gets_a_whole_grace_too() {
+    let mut camera = running();
+    step(&mut camera, Event::Lost { generation: G1 });
+    step(&mut camera, up(G2, S2));
+    assert_eq!(
+        step(&mut camera, Event::Lost { generation: G2 }),
+        [Action::StartGrace { generation: G2 }]
+    );
+    assert_eq!(step(&mut camera, Event::GraceOver { generation: G1 }), []);
+    assert_eq!(camera.running(), Some(I1));
+}
+
+#[test]
+fn a_claim_for_which_nothing_runs_here_is_given_back_and_starts_nothing() {
+    let missed = Event::Missed { generation: G2 };
+    let given_back = [Action::GiveBack { generation: G2 }];
+    assert_eq!(step(&mut Lifecycle::new(GRACE), missed), given_back);
+    let released = [Action::Release { generation: G2 }];
+    assert_eq!(
+        step(&mut running(), missed),
+        released,
+        "an older tunnel serves"
+    );
+    let mut draining = running();
+    step(&mut draining, Event::HungUp { generation: G1 });
+    assert_eq!(step(&mut draining, missed), released, "it drains here");
+    let mut disabled = Lifecycle::new(GRACE);
+    step(&mut disabled, Event::Disabled);
+    assert_eq!(step(&mut disabled, missed), released);
+}
+
+#[test]
 fn the_newest_tunnel_wins_and_the_old_session_is_killed_after_the_landing_moved() {
     let mut camera = running();
     assert_eq!(
@@ -331,8 +386,10 @@ impl World {
             Action::Restart { instance, .. } => assert_eq!(self.live.get(&instance), Some(&true)),
             Action::Forget { instance } => assert_eq!(self.live.remove(&instance), Some(false)),
             Action::Kill { instance } => assert_eq!(self.live.get(&instance), Some(&false)),
-            Action::ScheduleRestart { .. } | Action::StartGrace { .. } | Action::Release { .. } => {
-            }
+            Action::ScheduleRestart { .. }
+            | Action::StartGrace { .. }
+            | Action::Release { .. }
+            | Action::GiveBack { .. } => {}
         }
         assert!(
             self.live.values().filter(|wanted| **wanted).count() <= 1,
@@ -342,7 +399,7 @@ impl World {
 }
 
 fn any_event() -> impl Strategy<Value = (u8, u64, u32)> {
-    (0_u8..13, 1_u64..8, 0_u32..3)
+    (0_u8..14, 1_u64..8, 0_u32..3)
 }
 
 fn event_of((kind, number, ordinal): (u8, u64, u32)) -> Event {
@@ -365,6 +422,7 @@ fn event_of((kind, number, ordinal): (u8, u64, u32)) -> Event {
             instance,
             role: Role::Archiver,
         },
+        12 => Event::Missed { generation },
         _ => Event::RestartDue {
             instance,
             role: Role::Archiver,

@@ -252,6 +252,15 @@ pub trait Claims: Send + Sync {
     /// # Errors
     /// [`PortError`]; the claim is superseded by the next one anyway.
     async fn release(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError>;
+
+    /// Gives a claim back for which nothing was started here. What another process had started for the camera waits for it, as after any loss.
+    /// Idempotent; where there is no other process it is a release.
+    ///
+    /// # Errors
+    /// As [`Claims::release`].
+    async fn give_back(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError> {
+        self.release(camera, generation).await
+    }
 }
 
 /// Why a claim failed.

@@ -215,6 +215,7 @@ impl KubeClaims {
                 provisional,
                 found_draining: is_draining(&known),
                 released: false,
+                waits: None,
             };
             let left = until.saturating_duration_since(clock.monotonic());
             let note = connected();
@@ -326,10 +327,17 @@ impl Claims for KubeClaims {
         let (tell, told) = tokio::sync::oneshot::channel();
         // A task of its own: a caller that gives up must not leave a claim that nobody knows of.
         tokio::spawn(async move {
+            // Held here, and not only given back: then the monitor orders what becomes of its pods.
+            let before = this.0.writer.owned().get(&id);
+            let held = before.is_some_and(|own| own.waits.is_none());
             let result = this.run(id.clone(), session).await;
             if let Err(Ok(generation)) = tell.send(result) {
                 tracing::warn!(camera = %id, %generation, "a claim came after its session had gone and is given back");
-                if let Err(error) = this.release(&id, generation).await {
+                let given = match held {
+                    true => this.release(&id, generation).await,
+                    false => this.give_back(&id, generation).await,
+                };
+                if let Err(error) = given {
                     tracing::warn!(camera = %id, %generation, %error, "a claim was not given back");
                 }
             }
@@ -339,12 +347,44 @@ impl Claims for KubeClaims {
     }
 
     async fn release(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError> {
+        let released = |own: &mut Own| {
+            own.released = true;
+            own.waits = None;
+        };
         let owned = self.0.writer.owned();
-        if !owned.change(camera, generation, |own| own.released = true) {
+        if !owned.change(camera, generation, released) {
             return Ok(());
         }
+        self.say(camera, generation, draining()).await
+    }
+
+    async fn give_back(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError> {
+        let now = self.0.writer.clock().monotonic();
+        let mut note = draining();
+        let given = |own: &mut Own| {
+            own.released = true;
+            // What an earlier holder told to drain is not used again.
+            if !own.found_draining {
+                own.waits = Some(now);
+                note = lost();
+            }
+        };
+        if !self.0.writer.owned().change(camera, generation, given) {
+            return Ok(());
+        }
+        self.say(camera, generation, note).await
+    }
+}
+
+impl KubeClaims {
+    /// Writes what became of a claim that was given back.
+    async fn say(
+        &self,
+        camera: &CameraId,
+        generation: Generation,
+        note: Note,
+    ) -> Result<(), PortError> {
         let now = self.0.writer.now();
-        let note = draining();
         let written = self
             .0
             .writer

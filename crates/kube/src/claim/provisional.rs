@@ -107,6 +107,7 @@ impl KubeClaims {
     fn as_it_is(&self, own: &Own) -> Note {
         let lives = |session| self.0.book.facts(session).is_some();
         match own.session {
+            _ if own.waits.is_some() => lost(),
             _ if own.released => draining(),
             Some(session) if !lives(session) => lost(),
             _ => connected(),

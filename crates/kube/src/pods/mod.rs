@@ -62,6 +62,9 @@ struct Inner {
     settings: PodSettings,
     teller: Teller,
     slots: Mutex<HashMap<CameraId, Arc<Slot>>>,
+    /// Instances that the monitor still has of cameras that another replica holds: a camera that comes back here finds them again. Each ends with
+    /// the monitor's order to drain.
+    parked: Mutex<HashMap<CameraId, WorkloadSpec>>,
     writes: Semaphore,
     replacing: Arc<Semaphore>,
     stop: CancellationToken,
@@ -111,6 +114,7 @@ impl Pods {
             memories,
             settings,
             slots: Mutex::default(),
+            parked: Mutex::default(),
             writes: Semaphore::new(WRITES),
             replacing: Arc::new(Semaphore::new(REPLACING)),
             stop,
@@ -136,6 +140,23 @@ impl Pods {
 
     fn slots<T>(&self, change: impl FnOnce(&mut HashMap<CameraId, Arc<Slot>>) -> T) -> T {
         change(&mut self.0.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn parked<T>(&self, change: impl FnOnce(&mut HashMap<CameraId, WorkloadSpec>) -> T) -> T {
+        change(&mut self.0.parked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another replica holds the camera now; the monitor here may want the instance again.
+    fn park(&self, spec: WorkloadSpec) {
+        self.parked(|parked| parked.insert(spec.camera.id.clone(), spec));
+    }
+
+    /// The instance that waits to be wanted again, if it is this one.
+    fn unpark(&self, camera: &CameraId, instance: InstanceId) -> Option<WorkloadSpec> {
+        self.parked(|parked| {
+            let is_it = parked.get(camera)?.instance == instance;
+            is_it.then(|| parked.remove(camera)).flatten()
+        })
     }
 
     fn slot(&self, camera: &CameraId) -> Option<Arc<Slot>> {
@@ -245,6 +266,7 @@ impl Pods {
     }
 
     fn drain(&self, camera: &CameraId, instance: InstanceId) {
+        self.unpark(camera, instance);
         let known = self.slot(camera).is_some_and(|slot| {
             slot.with(|state| {
                 let wanted = state
@@ -319,6 +341,13 @@ impl Workloads for Pods {
     fn order(&self, camera: &CameraId, instance: InstanceId, order: WorkloadOrder) {
         if let WorkloadOrder::Drain { .. } = order {
             self.drain(camera, instance);
+            return;
+        }
+        if let WorkloadOrder::Rebind { generation } = order
+            && let Some(spec) = self.unpark(camera, instance)
+        {
+            // It was served by another replica meanwhile: its pods are found again, whoever made them.
+            self.start(WorkloadSpec { generation, ..spec });
             return;
         }
         let links = self.slot(camera).map(|slot| {

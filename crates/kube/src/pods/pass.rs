@@ -63,6 +63,10 @@ impl Pods {
             self.let_go(slot);
             return Next::End;
         };
+        if own.waits.is_some() && slot.with(|state| state.is_empty()) {
+            // An earlier holder's pods wait for the camera: the janitor says when they have waited long enough.
+            return Next::Look(LOOK_AGAIN);
+        }
         let pods = self.0.pods.of(&known.uid);
         if own.found_draining {
             // What an earlier holder told to drain is not used again.
@@ -259,7 +263,9 @@ impl Pods {
     /// This replica holds the camera no longer: nothing is touched, the monitor hears that its instances are over.
     fn let_go(&self, slot: &Slot) {
         let (links, over) = slot.with(|state| {
-            state.wanted = None;
+            if let Some(spec) = state.wanted.take() {
+                self.park(spec);
+            }
             state.replacing = None;
             state.queued = false;
             let links: Vec<_> = state.sets.drain(..).map(|set| set.link).collect();

@@ -214,7 +214,9 @@ impl Driver {
                             session,
                         });
                     }
-                    (Some(generation), None) if self.waiting.is_none() => self.release(generation),
+                    (Some(generation), None) if self.waiting.is_none() => {
+                        self.step(Event::Missed { generation });
+                    }
                     (Some(_), None) => {}
                     (None, _) => self.end(session),
                 }
@@ -253,13 +255,15 @@ impl Driver {
         }
     }
 
-    fn release(&self, generation: Generation) {
+    fn release(&self, generation: Generation, unused: bool) {
         let (claims, camera) = (self.claims.clone(), self.camera.clone());
         tokio::spawn(async move {
             // Once, as the monitor: what becomes of a write that fails is the adapter's.
-            if let Some(camera) = camera {
-                let _ = claims.release(&camera.id, generation).await;
-            }
+            let _ = match camera {
+                Some(camera) if unused => claims.give_back(&camera.id, generation).await,
+                Some(camera) => claims.release(&camera.id, generation).await,
+                None => Ok(()),
+            };
         });
     }
 
@@ -300,7 +304,8 @@ impl Driver {
                 let over = Mail::Table(Event::GraceOver { generation });
                 self.mailbox.later(self.grace, over);
             }
-            Action::Release { generation } => self.release(generation),
+            Action::Release { generation } => self.release(generation, false),
+            Action::GiveBack { generation } => self.release(generation, true),
             Action::Serve { .. }
             | Action::ScheduleRestart { .. }
             | Action::Restart { .. }

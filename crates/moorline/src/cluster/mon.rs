@@ -65,7 +65,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let inside = net::listen(address("cluster.listen_gateway", &cluster.listen_gateway)?)?;
 
     let copy = global.data.join("cameras.json");
-    if !role.listed(true, patience(&copy)).await {
+    let Some(listed) = role.listed(true, patience(&copy)).await else {
+        return role.leave().await;
+    };
+    if !listed {
         let known = role.directory.load_copy(&copy).unwrap_or(0);
         tracing::warn!(
             cameras = known,

@@ -97,17 +97,33 @@ impl Role {
     }
 
     /// Waits until cameras, and pods if they are watched, are known, for so long. An API server that does not answer is no reason to stay down:
-    /// returns whether everything was learnt in time.
-    pub(super) async fn listed(&self, pods: bool, patience: Duration) -> bool {
+    /// returns whether everything was learnt in time. `None`: the process is to stop; [`Role::leave`].
+    pub(super) async fn listed(&mut self, pods: bool, patience: Duration) -> Option<bool> {
+        let (directory, cache) = (&self.directory, &self.pods);
         let listed = async {
-            self.directory.listed().await;
+            directory.listed().await;
             if pods {
-                self.pods.listed().await;
+                cache.listed().await;
             }
         };
-        moorline_base::clock::timeout(&*self.clock, patience, listed)
-            .await
-            .is_ok()
+        let waiting = moorline_base::clock::timeout(&*self.clock, patience, listed);
+        let listed = unless(self.signals.stopped(), waiting).await?;
+        Some(listed.is_ok())
+    }
+
+    /// Awaits what else a start waits for. `None`: the process is to stop, and what was awaited is dropped; [`Role::leave`].
+    pub(super) async fn unless_stopped<T>(&mut self, part: impl Future<Output = T>) -> Option<T> {
+        unless(self.signals.stopped(), part).await
+    }
+
+    /// Ends what the start has begun: nothing is served yet, so this takes no time.
+    pub(super) async fn leave(self) -> anyhow::Result<()> {
+        let Self {
+            mut signals, drain, ..
+        } = self;
+        tracing::info!("stopped before the start was done");
+        drain.run_with(&mut signals).await;
+        Ok(())
     }
 
     /// Who shows a token, by what the watches say.
@@ -176,6 +192,15 @@ impl Role {
     }
 }
 
+/// Awaits a part of the start, unless the process is told to stop before it is done.
+async fn unless<T>(stopped: impl Future<Output = ()>, part: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = part => Some(done),
+        () = stopped => None,
+    }
+}
+
 /// An address of the settings.
 pub(super) fn address(field: &str, text: &str) -> anyhow::Result<std::net::SocketAddr> {
     text.parse().map_err(|_| {
@@ -190,4 +215,25 @@ pub(super) fn address(field: &str, text: &str) -> anyhow::Result<std::net::Socke
 pub(super) fn service(field: &str, text: &str) -> anyhow::Result<ServiceAddress> {
     text.parse()
         .map_err(|why: String| anyhow::anyhow!("{field}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use moorline_base::{CancellationToken, Clock as _};
+
+    use super::super::testing::api::Api;
+    use super::*;
+
+    /// P8: a rollout that is taken back while the API server is away waits for no start.
+    #[tokio::test]
+    async fn a_start_that_waits_for_the_api_server_ends_as_soon_as_it_is_told_to_stop() {
+        let api = Api::new(|| SystemClock.wall_ms());
+        // Nobody watches, so that nothing is ever listed.
+        let directory = KubeDirectory::new(api.client(), SystemClock::shared());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert_eq!(unless(stop.cancelled(), directory.listed()).await, None);
+        let done = unless(std::future::pending(), async { 7 }).await;
+        assert_eq!(done, Some(7));
+    }
 }

@@ -37,7 +37,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     role.doors.spawn("probe of the bucket", async move {
         probe(&bucket, &*probing, stop).await;
     });
-    if !role.listed(true, LISTED).await {
+    let Some(listed) = role.listed(true, LISTED).await else {
+        return role.leave().await;
+    };
+    if !listed {
         tracing::warn!("the API server does not answer: pods are refused until it does");
     }
     let cache = role.directory.cache().clone();
@@ -69,7 +72,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
 async fn probe(bucket: &S3Store, clock: &dyn Clock, stop: CancellationToken) {
     let mut backoff = moorline_base::Backoff::standard();
     loop {
-        match bucket.probe_puts().await {
+        let probed = tokio::select! {
+            () = stop.cancelled() => return,
+            probed = bucket.probe_puts() => probed,
+        };
+        match probed {
             Ok(profile) => {
                 for problem in profile.problems() {
                     tracing::warn!(?problem, "the bucket: {}", problem.explanation());

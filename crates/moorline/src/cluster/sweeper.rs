@@ -29,10 +29,13 @@ const EVERY: Duration = Duration::from_secs(30);
 /// # Errors
 /// A setting or a file is wrong, or the API server cannot be reached at all.
 pub async fn run(global: &Global) -> anyhow::Result<()> {
-    let role = Role::new(global, Duration::from_secs(5)).await?;
+    let mut role = Role::new(global, Duration::from_secs(5)).await?;
     let cluster = role.settings.cluster.clone();
     let stores = Stores::new(&role, Keys::Delete, &cluster.store_delete)?;
-    if !role.listed(false, LISTED).await {
+    let Some(listed) = role.listed(false, LISTED).await else {
+        return role.leave().await;
+    };
+    if !listed {
         tracing::warn!("the API server does not answer: nothing is erased until it does");
     }
     let (keeping, stop) = (stores.clone(), role.doors.token());

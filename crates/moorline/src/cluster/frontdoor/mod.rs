@@ -180,8 +180,16 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let rtsp = net::listen(address("server.listen_rtsp", &server.listen_rtsp)?)?;
     let https = net::listen(address("server.listen_https", &server.listen_https)?)?;
     let certificate = certificate::Watched::load(server, &global.data, &server.public_host)?;
-    let people = People::open(&settings, &global.data, &clock).await?;
-    if !role.listed(false, LISTED).await {
+    let opening = People::open(&settings, &global.data, &clock);
+    let Some(people) = role.unless_stopped(opening).await else {
+        return role.leave().await;
+    };
+    let people = people?;
+    let Some(listed) = role.listed(false, LISTED).await else {
+        people.kept.close().await;
+        return role.leave().await;
+    };
+    if !listed {
         tracing::warn!("the API server does not answer: no cameras are known until it does");
     }
     let stores = Stores::new(&role, |_| Keys::Get, &cluster.store_get)?;

@@ -151,6 +151,8 @@ pub struct Counters {
     pub plays: u64,
     /// Pictures handed to a client's queue.
     pub pictures: u64,
+    /// The highest number of a picture that was handed to a client's queue: later ones are still to come.
+    pub newest: u64,
     /// Pictures and sounds dropped because a client's queue was full.
     pub dropped: u64,
     /// Media bytes handed to clients' queues.
@@ -163,6 +165,7 @@ struct Counting {
     requests: AtomicU64,
     plays: AtomicU64,
     pictures: AtomicU64,
+    newest: AtomicU64,
     dropped: AtomicU64,
     bytes: AtomicU64,
 }
@@ -240,6 +243,7 @@ impl Source {
             requests: read(&counting.requests),
             plays: read(&counting.plays),
             pictures: read(&counting.pictures),
+            newest: read(&counting.newest),
             dropped: read(&counting.dropped),
             bytes: read(&counting.bytes),
         }

@@ -19,10 +19,13 @@ use tokio::{
 
 use crate::{Error, patience};
 
-mod family;
+pub(crate) mod family;
 mod output;
 
 use output::{Captured, capture};
+
+/// What a process said last is waited for so long, since somebody that it left behind may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A running process.
 #[derive(Debug)]
@@ -184,7 +187,7 @@ impl Child {
         self.signal(Signal::CONT);
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the end of the process, and for the lines that it said last.
     ///
     /// # Errors
     /// [`Error::Timeout`] when it still runs after `deadline`; it goes on running.
@@ -192,6 +195,7 @@ impl Child {
         let deadline = patience(deadline);
         match tokio::time::timeout(deadline, self.process.wait()).await {
             Ok(status) => {
+                last_words(Arc::clone(&self.captured)).await;
                 status.map_err(|source| Error::io(format!("wait for {}", self.name), source))
             }
             Err(_) => Err(Error::Timeout {
@@ -200,6 +204,15 @@ impl Child {
                 detail: self.tail(),
             }),
         }
+    }
+
+    /// Kills the process with what it started, and waits until it is gone: nobody who looks after this finds it running.
+    ///
+    /// # Errors
+    /// As [`Child::wait`].
+    pub async fn kill(mut self, deadline: Duration) -> Result<ExitStatus, Error> {
+        self.kill_family();
+        self.wait(deadline).await
     }
 
     /// Asks the process to end (SIGTERM) and waits for it; after `deadline` it is killed with what it started.
@@ -223,10 +236,8 @@ impl Child {
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw)
     }
-}
 
-impl Drop for Child {
-    fn drop(&mut self) {
+    fn kill_family(&self) {
         // The pid is ours as long as nobody has reaped it, and what descends from it is ours as well.
         if let Some(pid) = self.raw_pid() {
             let family = family::descendants(pid);
@@ -236,6 +247,18 @@ impl Drop for Child {
             }
         }
     }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill_family();
+    }
+}
+
+async fn last_words(captured: Arc<Captured>) {
+    let mut progress = captured.progress.subscribe();
+    let ended = progress.wait_for(|(_, open)| *open == 0);
+    let _ = tokio::time::timeout(LAST_WORDS, ended).await;
 }
 
 /// Runs `command` to its end and returns its status and raw output; it is killed when `deadline` passes.

@@ -4,7 +4,8 @@
 //! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
 //! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other Debian releases ([`dropbear`]), Garage
 //! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), names that a test makes up ([`dns`]),
-//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated camera ([`emu`]).
+//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated camera ([`emu`]), and how long the machine itself kept a
+//! test waiting ([`Starved`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
 //! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
@@ -42,11 +43,13 @@ pub mod s3fault;
 mod serving;
 mod skip;
 pub mod smtp;
+mod starved;
 mod webdriver;
 
 pub use error::Error;
 pub use eventually::{eventually, patience};
 pub use skip::{or_skip, skip};
+pub use starved::Starved;
 pub use tempfile;
 
 /// A directory that is removed with everything in it when the value is dropped.

@@ -186,7 +186,10 @@ impl Connection {
                 count(&counting.dropped, 1);
                 continue;
             }
-            count(&counting.pictures, u64::from(due.picture));
+            if let Some(number) = due.picture {
+                count(&counting.pictures, 1);
+                counting.newest.fetch_max(number, Ordering::Relaxed);
+            }
             count(&counting.bytes, due.frames.bytes.len() as u64);
             self.output.unsplit(due.frames.bytes);
         }

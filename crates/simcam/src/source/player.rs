@@ -54,8 +54,8 @@ pub(super) struct First {
 /// What is due, whole frames, possibly damaged.
 pub(super) struct Due {
     pub(super) frames: Frames,
-    /// Whether a picture is in it.
-    pub(super) picture: bool,
+    /// The number of the picture that is in it, if one is.
+    pub(super) picture: Option<u64>,
 }
 
 impl Player {
@@ -156,7 +156,9 @@ impl Player {
             (Some(video), Some(sound)) => video <= sound,
             (video, _) => video.is_some(),
         };
+        let mut picture = None;
         if let Some(video) = self.video.as_mut().filter(|_| video_first) {
+            picture = Some(video.next);
             video.sender.report_if_due(&mut frames, now, since, wall);
             let idr = video.picture(&self.shared, &mut frames);
             if idr && self.shared.faults.is_on(Fault::Blocked) {
@@ -173,10 +175,7 @@ impl Player {
                 .packet(&mut frames, timestamp, false, [&payload, &[]]);
             sound.next += 1;
         }
-        Some(Due {
-            frames,
-            picture: video_first,
-        })
+        Some(Due { frames, picture })
     }
 
     fn skip_the_past(&mut self, now: Instant) {

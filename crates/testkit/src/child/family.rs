@@ -3,7 +3,7 @@
 use rustix::process::Pid;
 
 /// What descends from a process, by the parents that `/proc` names.
-pub(super) fn descendants(root: Pid) -> Vec<Pid> {
+pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
     let parent_of = |pid: i32| -> Option<i32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name before may hold anything; the last parenthesis ends it. State and parent follow.

@@ -184,7 +184,8 @@ async fn p1_a_disk_that_is_full_to_the_last_byte_keeps_no_camera_out_also_at_a_s
     comes_back(&server, generation(&server).await).await;
     let told = said(&server.command(&["doctor"]).await);
     assert!(told.contains("nothing is held ahead any more"), "{told}");
-    assert!(server.child().tail().contains("lives on its reserve"));
+    let line = server.child().wait_for_line("lives on its reserve", SOON);
+    line.await.unwrap_or_else(|error| panic!("{error}"));
     std::fs::remove_file(&ballast).unwrap();
     server.stop().await;
 

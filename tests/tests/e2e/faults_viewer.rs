@@ -37,7 +37,7 @@ fn frames(file: &Path) -> Vec<u64> {
 async fn a_stalled_viewer_is_closed_and_the_other_misses_no_picture() {
     let server = Server::start(SHORT).await;
     // Enough to fill every buffer on the way to the stalled one within seconds.
-    let film = SourceConfig::generated(
+    let mut film = SourceConfig::generated(
         2,
         Shape {
             fps: 10,
@@ -47,6 +47,8 @@ async fn a_stalled_viewer_is_closed_and_the_other_misses_no_picture() {
             ..Shape::default()
         },
     );
+    // And room for what the camera films while the machine keeps it waiting.
+    film.queue = 4 << 20;
     let yard = server.device("yard", film, &[]).await;
     server.moves_on("yard").await;
     let password = server.first_user("stream_password");

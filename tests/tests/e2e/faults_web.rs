@@ -1,7 +1,5 @@
 //! People who may not: foreign pages, foreign tenants, small roles, and users that were removed.
 
-use std::time::Duration;
-
 use futures::StreamExt as _;
 use moorline_testkit::{child::Child, patience};
 use moorline_web::route::{Who, routes};
@@ -227,11 +225,11 @@ async fn the_streams_of_a_removed_user_end_and_no_other() {
             }
         }
     };
-    tokio::time::timeout(patience(Duration::from_secs(10)), ended)
+    tokio::time::timeout(patience(SOON), ended)
         .await
         .expect("the page of a removed user goes on");
     player
-        .wait(Duration::from_secs(10))
+        .wait(SOON)
         .await
         .expect("the player of a removed user goes on");
     assert_eq!(anna.ask("GET", "/me", None).await.status, 401);

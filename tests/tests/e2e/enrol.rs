@@ -45,6 +45,12 @@ impl Camera {
     }
 }
 
+/// The camera's power is cut: its agent is gone, and all that it started.
+pub(crate) async fn power_off(agent: Child) {
+    let gone = agent.kill(SOON).await;
+    gone.unwrap_or_else(|error| panic!("{error}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
     let moorline = Moorline::with_short_segments().await;
@@ -122,7 +128,7 @@ async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
     assert!(told.contains("CONFIG.queue"), "{told}");
 
     // Power cut: it comes back as the same camera, and no second one appears.
-    drop(agent);
+    power_off(agent).await;
     let _agent = camera.power_on();
     let file = camera.path("roof.mp4");
     eventually("pictures after the power cut", SOON, async || {

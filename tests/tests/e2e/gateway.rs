@@ -172,7 +172,7 @@ async fn proposed_approved_enrolled_and_recorded_and_nobody_else_is_connected_to
     // Asking proposes, and approves nobody.
     let from = BOX.to_string();
     let proposals = site
-        .says(&["discover", "--from", &from, "--seconds", "3"])
+        .says(&["discover", "--from", &from, "--seconds", "6"])
         .await;
     for last in [11, 12, 13] {
         let said = format!(

@@ -3,7 +3,7 @@
 use moorline_testkit::eventually;
 use serde_json::Value;
 
-use crate::enrol::Camera;
+use crate::enrol::{Camera, power_off};
 use crate::support::{Moorline, SOON, command, listening, quick};
 
 /// A command on the files, whether a server runs or not.
@@ -116,7 +116,7 @@ async fn a_camera_makes_itself_another_key_and_the_old_one_is_revoked() {
     // What the old key proved would have been ended; the camera stays, and comes back after a power cut.
     let view = moorline.until_recording("roof").await;
     assert_eq!(view["keys"].as_array().unwrap().len(), 1, "{view}");
-    drop(agent);
+    power_off(agent).await;
     let _agent = camera.power_on();
     let generation = view["status"]["link"]["generation"].as_u64().unwrap();
     moorline

@@ -1,9 +1,10 @@
 //! A camera with the real agent that is sent from one real server to another, and back.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use moorline_testkit::child::{Child, Signal};
-use moorline_testkit::eventually;
+use moorline_testkit::{Starved, eventually};
 use serde_json::Value;
 
 use crate::enrol::Camera;
@@ -117,7 +118,7 @@ async fn with_the_endpoint_away_the_stream_goes_on_until_the_ttl() {
     let (_source, streamer) = listening(quick(7));
     let (_camera, agent, key) = enrolled(&here, streamer).await;
     knows(&there, &key).await;
-    refer(&here, &there, "6s").await;
+    refer(&here, &there, "10s").await;
     streams_to(&here, &there).await;
     let before = there.camera("roof").await["status"]["archive"]["synced_until"].clone();
     here.child().signal(Signal::KILL);
@@ -175,6 +176,7 @@ async fn a_backup_endpoint_has_the_camera_5_s_after_the_second_failed_call() {
         })
         .await
         .unwrap();
+    let starved = Starved::begin();
     let failed = std::time::Instant::now();
     backup
         .until("roof", "its tunnel", |view| {
@@ -183,6 +185,7 @@ async fn a_backup_endpoint_has_the_camera_5_s_after_the_second_failed_call() {
         .await;
     let took = failed.elapsed();
     println!("from the second failed call to the backup's tunnel: {took:?}");
-    assert!(took.as_secs() < 5, "{took:?}");
+    let most = Duration::from_secs(5) + starved.so_far();
+    assert!(took < most, "{took:?}");
     backup.until_recording("roof").await;
 }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::faults_rig::{SOON, Server, command, said, serve};
 
 /// Far less than any budget of a stop, and more than a busy machine needs.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// A named pipe that nobody writes: whoever reads it hangs, as on a disk that is gone.
 async fn pipe(path: &Path) {
@@ -47,8 +47,9 @@ async fn ends_a_start(signal: Signal) {
     let asked = Instant::now();
     child.signal(signal);
     let status = child.wait(SOON).await.unwrap();
+    let took = asked.elapsed();
     assert_eq!(status.code(), Some(0), "{}", child.tail());
-    assert!(asked.elapsed() < patience(AT_ONCE), "{:?}", asked.elapsed());
+    assert!(took < patience(AT_ONCE), "{took:?}");
     let log = child.tail();
     assert!(log.contains("stopped before the start was done"), "{log}");
     Server::start_in(&data, "").await.stop().await;

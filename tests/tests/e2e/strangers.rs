@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use moorline_testkit::patience;
+use moorline_testkit::{Starved, eventually, patience};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::faults_http::tls;
-use crate::faults_rig::{SHORT, Server};
+use crate::faults_rig::{SHORT, SOON, Server};
 
 /// Connections of a wave, at each door.
 const WAVE: usize = 150;
@@ -63,9 +63,16 @@ async fn a_storm_of_strangers_leaves_memory_as_it_was_and_the_camera_alone() {
         wave(&server).await;
     }
     server.moves_on("well").await;
-    let after = resident(&server);
-    println!("{before} MiB before 12 waves of {WAVE} at each door, {after} MiB behind them");
-    assert!(after <= before + FLAT, "{before} MiB grew to {after} MiB");
+    println!(
+        "{before} MiB before 12 waves of {WAVE} at each door, {} MiB behind them",
+        resident(&server)
+    );
+    // A busy server still sees strangers off; what it has leaked it keeps.
+    let grown = format!("{before} MiB grew by more than {FLAT}");
+    eventually(&grown, SOON, || async {
+        (resident(&server) <= before + FLAT).then_some(())
+    })
+    .await;
     server.nothing_lost("well", 1).await;
     assert_eq!(server.gaps("well").await, [""; 0]);
     server.stop().await;
@@ -106,6 +113,7 @@ async fn whoever_only_begins_is_gone_after_20_s_at_every_door() {
     }
     // The bytes of a head that never ends.
     let head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ";
+    let starved = Starved::begin();
     let took = tokio::time::timeout(patience(Duration::from_secs(60)), async {
         tokio::join!(
             async { drip(open(at("ssh")).await, b"SSH-2.0-x").await },
@@ -115,7 +123,8 @@ async fn whoever_only_begins_is_gone_after_20_s_at_every_door() {
         )
     });
     let (ssh, rtsp, handshake, inside) = took.await.expect("a connection stays open");
-    let most = patience(Duration::from_secs(22));
+    let late = starved.so_far();
+    let most = patience(Duration::from_secs(22)) + late;
     for (door, took) in [
         ("SSH", ssh),
         ("RTSP", rtsp),

@@ -11,6 +11,7 @@ use common::camera::{FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood, ShiftedClock};
 use moorline_base::Clock as _;
 use moorline_core::{Cause, TimeRange, Timestamp};
+use moorline_testkit::Starved;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -22,6 +23,7 @@ async fn steps(begin: &str) -> Vec<TimeRange> {
     let shared = Arc::clone(&clock) as _;
     let archive = common::open_with(spool.path(), &store, common::settings(), shared).await;
     let camera = FakeCamera::new(Film::default());
+    let starved = Starved::begin();
     let running = common::start(
         &archive,
         Arc::new(OneCamera(Arc::clone(&camera))),
@@ -39,6 +41,7 @@ async fn steps(begin: &str) -> Vec<TimeRange> {
     })
     .await;
     running.drain(Duration::from_secs(10)).await;
+    let late = starved.so_far();
 
     let segments = store.segments();
     let mut takes: Vec<_> = segments.iter().map(|(key, _)| key.take).collect();
@@ -47,8 +50,16 @@ async fn steps(begin: &str) -> Vec<TimeRange> {
     let gaps = store.stretches();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::ClockStep);
-    let seconds = gaps[0].duration.as_secs_f64();
-    assert!((29.0..32.0).contains(&seconds), "{seconds}");
+    // The step, and what was filmed until the camera was asked again.
+    let frames = store.frames();
+    let missing: u64 = frames.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
+    let expected = Duration::from_secs(30) + Duration::from_millis(20 * missing);
+    let apart = gaps[0].duration.abs_diff(expected);
+    assert!(
+        apart < Duration::from_secs(1) + late,
+        "{:?} instead of {expected:?}",
+        gaps[0].duration
+    );
     archive.shutdown(Duration::from_secs(5)).await;
     store.gaps().iter().map(|gap| gap.range()).collect()
 }
@@ -71,6 +82,7 @@ async fn a_gap_across_midnight_is_cut_there() {
 
 /// The camera's RTP time goes back, and nobody says so before its pictures do.
 async fn goes_back(by: Duration) {
+    let starved = Starved::begin();
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
     let archive = common::open(spool.path(), &store, common::settings()).await;
@@ -93,6 +105,7 @@ async fn goes_back(by: Duration) {
     })
     .await;
     running.drain(Duration::from_secs(10)).await;
+    let late = u64::try_from(starved.so_far().as_millis()).unwrap();
     archive.shutdown(Duration::from_secs(5)).await;
 
     let frames = store.frames();
@@ -102,11 +115,12 @@ async fn goes_back(by: Duration) {
         .map(|pair| pair[1] - pair[0])
         .collect();
     // The group in which time goes back, and what comes while the relay is asked again, up to the next key frame.
+    let most = 50 + late / 20;
     assert!(
-        holes.len() <= 1 && holes.iter().all(|hole| (1..50).contains(hole)),
+        holes.len() <= 1 && holes.iter().all(|hole| (1..most).contains(hole)),
         "{by:?}: {holes:?}"
     );
-    assert_eq!(store.gaps(), [], "{by:?}: less than a second is no gap");
+    store.assert_no_gap(&starved);
     let segments = store.segments();
     let mut takes: Vec<_> = segments.iter().map(|(key, _)| key.take).collect();
     takes.dedup();
@@ -119,15 +133,13 @@ async fn goes_back(by: Duration) {
             "{by:?}: {pictures} pictures of 20 ms in {key}"
         );
     }
-    for pair in segments.windows(2) {
-        let apart = pair[1].0.start.as_millis() - pair[0].0.range().to.as_millis();
-        assert!(
-            (-200..1_000).contains(&apart),
-            "{by:?}: {apart} ms from {} to {}",
-            pair[0].0,
-            pair[1].0
-        );
-    }
+    // A take whose first pictures all came late is dated late.
+    let back = -200 - i64::try_from(late).unwrap();
+    let pauses = store.pauses();
+    assert!(
+        pauses.iter().all(|pause| *pause >= back),
+        "{by:?}: {pauses:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,7 +69,7 @@ async fn nothing_that_was_synced_is_lost_by_kill_9() {
         ));
         let mut synced = 0;
         for _ in 0..wait {
-            let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line())
+            let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line())
                 .await
                 .unwrap()
                 .unwrap()
@@ -251,7 +251,11 @@ async fn a_gap_before_a_segment_that_a_crash_tore_keeps_its_cause() {
     running
         .until("recording again", |report| report.synced_until > Some(back))
         .await;
-    common::eventually("what was before is stored", || store.segments().len() == 1).await;
+    let sealed = spool.path().join(".sealed");
+    common::eventually("what was before is stored", || {
+        store.segments().len() == 1 && common::files(&sealed, "").is_empty()
+    })
+    .await;
 
     // Nothing is written while the camera is silent again: this is what a kill leaves.
     camera.filming.store(false, Ordering::Relaxed);
@@ -317,7 +321,7 @@ async fn a_recorder_that_is_killed_leaves_nothing_open_and_the_next_one_goes_on(
             .until("recording", |report| report.synced_until.is_some())
             .await;
         running.cancel.cancel();
-        tokio::time::timeout(Duration::from_secs(2), running.task)
+        tokio::time::timeout(Duration::from_secs(20), running.task)
             .await
             .unwrap()
             .unwrap()

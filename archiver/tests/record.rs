@@ -15,6 +15,7 @@ use moorline_core::coverage::Held;
 use moorline_core::port::OpenSegments;
 use moorline_core::segment::Tier;
 use moorline_core::status::ArchiveState;
+use moorline_testkit::Starved;
 
 const BUDGET: Duration = Duration::from_secs(10);
 
@@ -29,9 +30,15 @@ async fn every_picture_survives_twenty_cuts_once_and_in_order() {
         Arc::new(OneCamera(Arc::clone(&camera))),
         common::spec(),
     );
-    common::eventually("twenty segments are stored", || store.segments().len() > 20).await;
+    common::eventually("twenty segments are stored", || {
+        store.segments().len() >= 20
+    })
+    .await;
+    let starved = Starved::begin();
+    common::eventually("and one more", || store.segments().len() > 20).await;
     let last = running.drain(BUDGET).await.unwrap();
     let sent = camera.last_sent.load(Ordering::Relaxed);
+    let late = u64::try_from(starved.so_far().as_millis()).unwrap();
 
     let frames = store.frames();
     let first = camera.first_sent().unwrap();
@@ -40,9 +47,10 @@ async fn every_picture_survives_twenty_cuts_once_and_in_order() {
         frames, expected,
         "none missing, none twice, none out of order"
     );
+    let under_way = sent - frames.last().unwrap();
     assert!(
-        sent - frames.last().unwrap() <= 5,
-        "all but what was under way: {sent}"
+        under_way <= 5 + late / 20,
+        "all but what was under way: {under_way}"
     );
 
     let segments = store.segments();
@@ -81,6 +89,7 @@ async fn a_boundary_begins_a_new_take_at_once() {
     let store = FakeStore::new(Mood::Takes);
     let archive = common::open(spool.path(), &store, common::settings()).await;
     let camera = FakeCamera::new(Film::default());
+    let starved = Starved::begin();
     let running = common::start(
         &archive,
         Arc::new(OneCamera(Arc::clone(&camera))),
@@ -108,7 +117,7 @@ async fn a_boundary_begins_a_new_take_at_once() {
         .find(|(key, _)| key.take == takes[1])
         .unwrap();
     assert_eq!(second.0.sequence, 0, "numbers begin anew");
-    assert_eq!(store.gaps(), [], "a tenth of a second is no gap");
+    store.assert_no_gap(&starved);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +126,6 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
     let store = FakeStore::new(Mood::Takes);
     let archive = common::open(spool.path(), &store, common::settings()).await;
     let camera = FakeCamera::new(Film::default());
-    let began = common::now();
     let mut running = common::start(
         &archive,
         Arc::new(OneCamera(Arc::clone(&camera))),
@@ -154,7 +162,8 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::CameraSilent);
     assert!(gaps[0].duration >= Duration::from_secs(4));
-    assert_explained(&store, began, report.durable_until.unwrap());
+    let first = store.segments()[0].0.start;
+    assert_explained(&store, first, report.durable_until.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,7 +270,13 @@ async fn the_time_before_the_first_picture_is_explained_by_the_monitors_causes()
         (common::gap(ago(7_000), Cause::TunnelDown), Some(ago(100))),
         (common::gap(ago(100), Cause::RtspError), None),
     ];
-    let running = common::start(&archive, Arc::new(OneCamera(Arc::clone(&camera))), spec);
+    let mut running = common::start(&archive, Arc::new(OneCamera(Arc::clone(&camera))), spec);
+    // The monitor hears of the first picture, and not before.
+    running
+        .until("recording", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
     running.cause(None).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     let report = running.drain(BUDGET).await.unwrap();
@@ -299,7 +314,12 @@ async fn what_was_missing_while_the_other_stream_was_recorded_is_nobodys_gap() {
         (common::gap(ago(500), Cause::TunnelDown), Some(ago(400))),
         (common::gap(ago(30), Cause::Operator), None),
     ];
-    let running = common::start(&archive, Arc::new(OneCamera(camera)), spec);
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), spec);
+    running
+        .until("recording", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
     running.cause(None).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     let report = running.drain(BUDGET).await.unwrap();
@@ -397,12 +417,13 @@ async fn packets_that_are_lost_are_noted_in_the_segment() {
         common::spec(),
     );
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
-    let lost = camera.last_sent.load(Ordering::Relaxed) + 12;
-    camera.lose.store(lost, Ordering::Relaxed);
+    camera.lose.store(true, Ordering::Relaxed);
+    let lost = || camera.lost.load(Ordering::Relaxed);
     common::eventually("it is past", || {
-        camera.last_sent.load(Ordering::Relaxed) > lost + 60
+        camera.last_sent.load(Ordering::Relaxed) > lost().saturating_add(60)
     })
     .await;
+    let lost = lost();
     running.drain(BUDGET).await;
 
     let holes: Vec<_> = store

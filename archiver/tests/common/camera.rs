@@ -52,8 +52,10 @@ pub(crate) struct FakeCamera {
     /// The first picture that was sent since the last question.
     pub(crate) last_sent: AtomicU64,
     first_sent: Mutex<Option<u64>>,
-    /// Packets of this picture are lost.
-    pub(crate) lose: AtomicU64,
+    /// Packets of the next picture are lost.
+    pub(crate) lose: AtomicBool,
+    /// The picture whose packets were lost.
+    pub(crate) lost: AtomicU64,
     /// RTP time lies so many ticks back.
     pub(crate) back: AtomicU64,
 }
@@ -70,7 +72,8 @@ impl FakeCamera {
             boundary: tokio::sync::watch::Sender::new(0),
             last_sent: AtomicU64::new(0),
             first_sent: Mutex::new(None),
-            lose: AtomicU64::new(u64::MAX),
+            lose: AtomicBool::new(false),
+            lost: AtomicU64::new(u64::MAX),
             back: AtomicU64::new(0),
         })
     }
@@ -183,10 +186,13 @@ impl FakeCamera {
             started = true;
             let time = (number * 90_000 / u64::from(self.film.fps)) as u32;
             let time = time.wrapping_sub(self.back.load(Ordering::Relaxed) as u32);
+            if self.lose.swap(false, Ordering::Relaxed) {
+                self.lost.store(number, Ordering::Relaxed);
+            }
             let mut packets = Vec::new();
             for (nal, last) in [(sei(number), false), (slice(key, self.film.size), true)] {
                 for (payload, end) in fragments(&nal) {
-                    let lost = self.lose.load(Ordering::Relaxed) == number;
+                    let lost = self.lost.load(Ordering::Relaxed) == number;
                     if !lost {
                         rtp(
                             &mut packets,

@@ -21,8 +21,12 @@ use moorline_core::port::{
 use moorline_core::segment::{GapKey, ObjectKey, Retention, SegmentKey, Tier};
 use moorline_core::status::{ArchiveReport, OpenGap};
 use moorline_core::{CameraId, Cause, Generation, InstanceId, TimeRange, Timestamp};
+use moorline_testkit::{Starved, patience};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+/// Patience for everything that has to happen: a busy machine takes its time.
+const SOON: Duration = Duration::from_secs(60);
 
 /// What a store does with a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,25 @@ impl FakeStore {
             }
         }
         joined
+    }
+
+    /// How many milliseconds lie between each segment and the next.
+    pub(crate) fn pauses(&self) -> Vec<i64> {
+        let segments = self.segments();
+        let pause = |pair: &[(SegmentKey, Vec<u8>)]| {
+            pair[1].0.start.as_millis() - pair[0].0.range().to.as_millis()
+        };
+        segments.windows(2).map(pause).collect()
+    }
+
+    /// Less than a second is missing anywhere, which is no gap. A camera that is asked again late has filmed on meanwhile.
+    #[track_caller]
+    pub(crate) fn assert_no_gap(&self, starved: &Starved) {
+        let late = i64::try_from(starved.so_far().as_millis()).unwrap();
+        let longest = self.pauses().into_iter().max().unwrap_or(0);
+        assert!(longest < 1_000 + late, "{longest} ms, {late} ms late");
+        let gaps = self.gaps();
+        assert!(gaps.is_empty() || longest + late >= 1_000, "{gaps:?}");
     }
 
     /// The numbers of all stored pictures, in the order of keys.
@@ -214,7 +237,7 @@ impl Running {
         let mut reports = self.reports.clone();
         async move {
             let found = reports.wait_for(|report| report.as_ref().is_some_and(&is));
-            let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+            let found = tokio::time::timeout(patience(SOON), found).await;
             let last = self.reports.borrow().clone();
             found
                 .unwrap_or_else(|_| panic!("never {what}: {last:?}"))
@@ -237,7 +260,7 @@ impl Running {
             .send(WorkloadOrder::Drain { budget })
             .await
             .unwrap();
-        tokio::time::timeout(budget + Duration::from_secs(10), self.task)
+        tokio::time::timeout(budget + patience(SOON), self.task)
             .await
             .unwrap()
             .unwrap()
@@ -430,7 +453,7 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn eventually(what: &'static str, is: impl Fn() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + patience(SOON);
         while !is() {
             assert!(
                 tokio::time::Instant::now() < deadline,

@@ -15,6 +15,7 @@ use moorline_core::port::AuditEvent;
 use moorline_proxy::{DoorConfig, RelayConfig};
 use moorline_rtsp::auth::{AuthError, ClientAuth, Credentials};
 use moorline_rtsp::client::ClientError;
+use moorline_testkit::Starved;
 use stage::viewer::{Seen, Viewer};
 use stage::{Fault, PATIENCE, Script, Stage, record};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -211,6 +212,8 @@ async fn a_viewer_waits_for_a_camera_that_comes_and_is_told_to_come_back() {
             status: 503
         })
     );
+    // With the patience that viewers have.
+    let stage = Stage::new(vec![record("yard")]).await;
     let mut waiting = Viewer::open(stage.address, "yard", ANN).await;
     tokio::task::yield_now().await;
     stage.yard.up("yard", Script::clip(1));
@@ -257,24 +260,20 @@ async fn a_removed_user_and_an_old_password_end_within_a_second() {
     ann.plays().await;
     eve.plays().await;
     other.plays().await;
+    let starved = Starved::begin();
     let since = Instant::now();
     stage.people.add("eve", "home", "second");
     assert!(eve.end().await.is_err());
     assert!(other.end().await.is_err());
-    assert!(
-        since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(1) + starved.so_far(), "{took:?}");
     assert!(ann.picture().await.stamp.is_some(), "another user stays");
+    let starved = Starved::begin();
     let since = Instant::now();
     stage.people.take_away("ann");
     assert!(ann.end().await.is_err());
-    assert!(
-        since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(1) + starved.so_far(), "{took:?}");
 }
 
 async fn closed(mut stream: TcpStream) -> Vec<u8> {
@@ -288,7 +287,7 @@ async fn closed(mut stream: TcpStream) -> Vec<u8> {
 #[tokio::test]
 async fn strangers_are_gone_after_their_time_whatever_they_say() {
     let door = DoorConfig {
-        login_timeout: Duration::from_millis(600),
+        login_timeout: Duration::from_secs(3),
         ..DoorConfig::default()
     };
     let stage = Stage::with(vec![record("yard")], RelayConfig::default(), door, None).await;
@@ -314,7 +313,7 @@ async fn strangers_are_gone_after_their_time_whatever_they_say() {
         closed(stream).await;
     }
     assert!(
-        since.elapsed() < Duration::from_secs(4),
+        since.elapsed() < Duration::from_secs(20),
         "{:?}",
         since.elapsed()
     );

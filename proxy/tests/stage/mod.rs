@@ -31,8 +31,8 @@ pub use camera::{Fault, Script};
 pub use people::{People, Records};
 pub use yard::Yard;
 
-/// Nothing here takes longer unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing here takes longer unless it hangs, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub fn id(name: &str) -> CameraId {
     name.parse().expect("a camera's name")

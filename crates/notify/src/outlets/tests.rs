@@ -11,7 +11,7 @@ use moorline_testkit::http::Receiver;
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn alarm() -> Alarm {
     Alarm {

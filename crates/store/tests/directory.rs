@@ -178,7 +178,7 @@ async fn what_is_no_file_is_no_object() {
         0,
     )
     .unwrap();
-    let looked = tokio::time::timeout(Duration::from_secs(5), store.get("v1/pipe", 0..1)).await;
+    let looked = tokio::time::timeout(Duration::from_secs(30), store.get("v1/pipe", 0..1)).await;
     is_missing(looked.expect("a pipe held the reader"));
     is_missing(store.head("v1/folder").await);
     assert_eq!(store.list("", "").await.unwrap(), Default::default());

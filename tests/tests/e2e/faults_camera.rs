@@ -3,10 +3,11 @@
 use std::process::Stdio;
 
 use moorline_simcam::{Event, Fault, Login, SourceConfig, video::Stamp};
+use moorline_testkit::eventually;
 use serde_json::Value;
 
 use crate::faults_device::{missing, small};
-use crate::faults_rig::{SHORT, Server, fault_of, notes};
+use crate::faults_rig::{SHORT, SOON, Server, fault_of, notes};
 
 /// Waits until `camera show` names this fault and this cure, in the API and as text.
 async fn told(server: &Server, camera: &str, fault: &str, cure: &str) {
@@ -219,7 +220,13 @@ async fn a_camera_that_believes_it_is_1970_is_recorded_now() {
 async fn other_parameters_begin_another_recording_and_an_export_names_the_instant() {
     let server = Server::start(SHORT).await;
     let device = server.healthy("yard", 2).await;
+    let before = device.source.counters().newest;
     assert_eq!(device.source.faults().fire(Event::Parameters), 1);
+    // One picture may have been on its way out at that moment.
+    eventually("it does not film on", SOON, || async {
+        (device.source.counters().newest >= before + 2).then_some(())
+    })
+    .await;
     server.moves_on("yard").await;
     // The first moment at which only the other format is filmed is past when this is.
     server.moves_on("yard").await;

@@ -114,11 +114,13 @@ impl Connection {
         self.shared.clock.monotonic()
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn due(&mut self) -> Option<Instant> {
+        let player = self.player.as_mut()?;
         if self.shared.faults.is_on(Fault::Silence) {
+            player.silent = true;
             return None;
         }
-        self.player.as_ref()?.due()
+        player.due()
     }
 
     /// Takes requests off the input.

@@ -11,8 +11,10 @@ use super::{Shared, Stream, wall};
 use crate::fault::{Event, Fault};
 use crate::video::{Film, Stamp};
 
-/// A camera that was stopped for longer does not send all that it would have filmed.
-const CATCH_UP: Duration = Duration::from_secs(2);
+/// A camera that was stopped for longer does not send all that it would have filmed. A busy machine keeps one waiting for seconds.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// One that was silent goes on with what it films now, but for this.
+const AFTER_SILENCE: Duration = Duration::from_secs(2);
 /// How long a blocked thread hangs: live555 blocks at most 500 ms, then closes; vendors' streamers hang longer.
 const BLOCKED: Duration = Duration::from_millis(600);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -41,6 +43,8 @@ pub(super) struct Player {
     video: Option<Video>,
     sound: Option<Sound>,
     blocked_until: Option<Instant>,
+    /// It has been silent since it sent something last.
+    pub(super) silent: bool,
     clock_back: Duration,
 }
 
@@ -85,6 +89,7 @@ impl Player {
             video,
             sound,
             blocked_until: None,
+            silent: false,
             clock_back: Duration::ZERO,
         }
     }
@@ -179,7 +184,11 @@ impl Player {
     }
 
     fn skip_the_past(&mut self, now: Instant) {
-        let Some(since) = now.checked_duration_since(self.shared.epoch + CATCH_UP) else {
+        let most = match std::mem::take(&mut self.silent) {
+            true => AFTER_SILENCE,
+            false => CATCH_UP,
+        };
+        let Some(since) = now.checked_duration_since(self.shared.epoch + most) else {
             return;
         };
         if let Some(video) = &mut self.video {

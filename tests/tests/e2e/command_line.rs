@@ -8,7 +8,7 @@ use tokio::process::Command;
 async fn moorline(arguments: &[&str]) -> Output {
     let mut command = Command::new(moorline_tests::moorline());
     command.args(arguments);
-    run("moorline", command, Duration::from_secs(20))
+    run("moorline", command, Duration::from_secs(60))
         .await
         .unwrap()
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Patience for everything that has to happen; nothing takes so long unless the machine is drowning.
-pub(crate) const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Short segments, so that a test sees several.
 pub(crate) const SHORT: &str = "[archive]\nsegment = \"2s\"\n";

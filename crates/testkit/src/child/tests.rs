@@ -1,6 +1,6 @@
 use super::*;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn shell(script: &str) -> Child {
     let mut command = Command::new("sh");
@@ -45,6 +45,17 @@ async fn what_a_child_started_ends_with_it() {
         }
     };
     crate::eventually("the grandchild's end", SOON, gone).await;
+}
+
+#[tokio::test]
+async fn a_child_that_was_waited_for_has_said_all_and_one_that_was_killed_is_gone() {
+    let mut child = shell("echo first; exec seq 2000");
+    assert!(child.wait(SOON).await.unwrap().success());
+    assert_eq!(child.lines().last().map(String::as_str), Some("2000"));
+    let child = shell("sleep 1000 & wait");
+    let pid = child.pid().unwrap();
+    child.kill(SOON).await.unwrap();
+    assert!(!std::fs::exists(format!("/proc/{pid}")).unwrap());
 }
 
 #[tokio::test]

@@ -222,7 +222,9 @@ fn upgrade(places: &Places, words: &[String]) -> ExitCode {
     let Some(digest) = from_hex(told) else {
         console(
             Level::Error,
-            format_args!("the SHA-512 is 128 hexadecimal digits: sha512sum FILE prints it"),
+            format_args!(
+                "the SHA-512 is 128 hexadecimal digits: sha512sum FILE prints it on the machine that built it"
+            ),
         );
         return ExitCode::from(2);
     };

@@ -57,6 +57,6 @@ pub use server::{Gateway, GatewayConfig, GatewayParts, InvalidService, Links};
 pub use signer::{Signer, SignerConfig, SignerParts};
 pub use ticket::{
     LIFETIME, Ticket, TicketCheck, TicketError, TicketPublic, TicketPublics, TicketSigner,
-    generate_key,
+    generate_key, public_of,
 };
 pub use tls::{ServerTls, TlsFiles, Trust};

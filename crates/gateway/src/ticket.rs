@@ -290,6 +290,14 @@ impl Signing {
             public: TicketPublic(public),
         })
     }
+
+    /// Of PKCS#8 in PEM. Where the file has a second key, to sign with later, the first one signs.
+    fn from_pem(pem: &[u8]) -> Result<Self, TicketError> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| TicketError::Malformed)?;
+        let pair = Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der())
+            .map_err(|_| TicketError::Malformed)?;
+        Self::new(pair)
+    }
 }
 
 /// A new ticket key: PKCS#8 in PEM, for the signer alone, and its public half. For `moorline keys init`.
@@ -312,8 +320,16 @@ pub fn generate_key() -> Result<(String, TicketPublic), TicketError> {
     Ok((pem, Signing::new(pair)?.public))
 }
 
+/// The public half of a ticket key that [`generate_key`] made. For `moorline keys rotate`.
+///
+/// # Errors
+/// [`TicketError::Malformed`]: it is no such key.
+pub fn public_of(pem: &str) -> Result<TicketPublic, TicketError> {
+    Ok(Signing::from_pem(pem.as_bytes())?.public)
+}
+
 impl TicketSigner {
-    /// Reads the private key (PKCS#8 in PEM).
+    /// Reads the private key (PKCS#8 in PEM). A second one in the file is kept there for later, and signs nothing.
     ///
     /// # Errors
     /// [`FileError`].
@@ -322,15 +338,12 @@ impl TicketSigner {
             let ([path], [content]) = (paths, contents) else {
                 return Err(FileError::new(Path::new(""), "one file is needed"));
             };
-            let wrong = || {
+            Signing::from_pem(content).map_err(|_| {
                 FileError::new(
                     path,
                     "it is no Ed25519 key in PEM (PKCS#8): moorline keys init makes one",
                 )
-            };
-            let der = PrivatePkcs8KeyDer::from_pem_slice(content).map_err(|_| wrong())?;
-            let pair = Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| wrong())?;
-            Signing::new(pair).map_err(|_| wrong())
+            })
         };
         Reread::new(clock, vec![path], build).map(Self)
     }
@@ -574,6 +587,34 @@ mod tests {
             },
         );
         assert_eq!(check.take(&late, NOW), Err(TicketError::UnknownKey));
+    }
+
+    /// S24: what `moorline keys rotate` counts on between its steps.
+    #[test]
+    fn of_two_private_keys_in_the_file_the_first_one_signs() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("key.pem");
+        let ((old, old_public), (new, new_public)) =
+            (generate_key().unwrap(), generate_key().unwrap());
+        assert_eq!(public_of(&old), Ok(old_public));
+        assert_eq!(public_of("no key"), Err(TicketError::Malformed));
+        let clock = moorline_base::SimulatedClock::new(0);
+        let shared: SharedClock = std::sync::Arc::new(clock.clone());
+        std::fs::write(&file, format!("{old}{new}")).unwrap();
+        let signer = TicketSigner::load(file.clone(), shared).unwrap();
+        let check = check(&[]);
+        let takes = |public: TicketPublic, id: u8| {
+            check.set_keys(vec![public]);
+            let ticket = Ticket {
+                id: [id; 16],
+                ..ticket()
+            };
+            check.take(&signer.sign(&ticket).unwrap(), NOW).is_ok()
+        };
+        assert!(takes(old_public, 1) && !takes(new_public, 2));
+        std::fs::write(&file, new).unwrap();
+        clock.advance(Duration::from_secs(1));
+        assert!(!takes(old_public, 3) && takes(new_public, 4));
     }
 
     #[test]

@@ -167,6 +167,11 @@ pub enum Command {
 pub enum Keys {
     /// Make the Secrets that the chart asks for: SSH host keys, authority and certificates of the inside, ticket key.
     Init(crate::cluster::keys::KeysInit),
+    /// Renew them without a gap, in steps: authority and certificates of the inside, ticket key, and if asked for the SSH host keys.
+    ///
+    /// Each run makes the next step in the file of the Secrets and says what to type then. What is under way comes to its end before anything
+    /// else begins. Host keys are one step, and cameras that pin the old ones have to be told.
+    Rotate(crate::cluster::keys::KeysRotate),
 }
 
 /// `moorline host-key`

@@ -105,6 +105,11 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             output::print(format, &made, || made.to_string())?;
         }
         #[cfg(feature = "kube")]
+        Command::Keys(args::Keys::Rotate(asked)) => {
+            let rotated = cluster::keys::rotate(&asked)?;
+            output::print(format, &rotated, || rotated.to_string())?;
+        }
+        #[cfg(feature = "kube")]
         Command::Tenant(command) => {
             let _ = logging::init("warn", Format::Auto);
             command::tenant::run(command, format).await?;

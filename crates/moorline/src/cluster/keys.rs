@@ -1,5 +1,10 @@
 //! `moorline keys init`: makes what an installation needs before its chart is installed: SSH host keys, the authority of the cluster's inside with
 //! certificates for gateway and signer, the ticket key, the key of the people's secrets. Written as files of Secrets, for `kubectl apply` (rule S25).
+//! `moorline keys rotate` renews them in that file.
+
+mod authority;
+mod file;
+mod rotate;
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +12,11 @@ use anyhow::{Context as _, ensure};
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
 use moorline_tunnel::keyfile::HostKeys;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
-};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use authority::{Authority, SERVERS};
+pub use rotate::{KeysRotate, rotate};
 
 /// `moorline keys init`
 #[derive(Debug, Clone, clap::Args)]
@@ -68,85 +72,52 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
         )
     );
     let host_keys = HostKeys::generate()?;
-    let mut secrets = vec![secret(
-        args,
-        "host-keys",
-        "Opaque",
-        host_key_files(&host_keys)?,
-    )];
+    let secret = |name: &str, kind: &str, files: Map<String, Value>| {
+        file::secret(&args.release, &args.namespace, name, kind, files)
+    };
+    let opaque = |name: &str, files: Map<String, Value>| secret(name, "Opaque", files);
+    let one = |name: &str, text: String| -> Map<String, Value> {
+        Map::from_iter([(name.to_owned(), Value::from(text))])
+    };
+    let mut secrets = vec![opaque("host-keys", host_key_files(&host_keys)?)];
     let authority = Authority::make()?;
-    for (service, extra) in [("mon", Some("mon-peers")), ("signer", None)] {
-        let name = format!("{}-{service}", args.release);
-        let mut names = service_names(&name, &args.namespace);
-        if let Some(extra) = extra {
-            names.extend(service_names(
-                &format!("{}-{extra}", args.release),
-                &args.namespace,
-            ));
-        }
-        let (certificate, key) = authority.issue(&names)?;
-        let files = Map::from_iter([
-            ("ca.crt".to_owned(), authority.certificate.clone().into()),
-            ("tls.crt".to_owned(), certificate.into()),
-            ("tls.key".to_owned(), key.into()),
-        ]);
-        secrets.push(secret(
-            args,
-            &format!("{service}-tls"),
-            "kubernetes.io/tls",
-            files,
-        ));
+    for server in SERVERS {
+        let trusted = &authority.certificate;
+        let files = authority.files(server, &args.release, &args.namespace, trusted)?;
+        let name = format!("{}-tls", server.0);
+        secrets.push(secret(&name, "kubernetes.io/tls", files));
     }
     secrets.push(secret(
-        args,
         "authority",
         "kubernetes.io/tls",
         Map::from_iter([
             ("tls.crt".to_owned(), authority.certificate.clone().into()),
-            ("tls.key".to_owned(), authority.key.serialize_pem().into()),
+            ("tls.key".to_owned(), authority.key().into()),
         ]),
     ));
-    let lines: Vec<String> = host_keys.public().map(ToString::to_string).collect();
-    secrets.push(secret(
-        args,
+    secrets.push(opaque(
         "known-hosts",
-        "Opaque",
-        Map::from_iter([(KNOWN_HOSTS.to_owned(), (lines.join("\n") + "\n").into())]),
+        one(KNOWN_HOSTS, known_hosts_file(&host_keys)),
     ));
     let (ticket_key, public) = moorline_gateway::generate_key()?;
-    secrets.push(secret(
-        args,
-        "ticket-key",
-        "Opaque",
-        Map::from_iter([("key.pem".to_owned(), ticket_key.into())]),
-    ));
-    secrets.push(secret(
-        args,
-        "tickets",
-        "Opaque",
-        Map::from_iter([("public".to_owned(), format!("{public}\n").into())]),
-    ));
+    secrets.push(opaque("ticket-key", one("key.pem", ticket_key)));
+    secrets.push(opaque("tickets", one("public", format!("{public}\n"))));
     // The envelope of the people's secrets in PostgreSQL, the same for all front doors (rule S25).
     let people = moorline_registry::new_key();
-    secrets.push(secret(
-        args,
+    secrets.push(opaque(
         "people",
-        "Opaque",
-        Map::from_iter([("people.key".to_owned(), people.as_str().into())]),
+        one("people.key", people.as_str().to_owned()),
     ));
-    let text: Result<Vec<String>, _> = secrets.iter().map(serde_json::to_string_pretty).collect();
-    // JSON documents are YAML documents.
-    let text = text?.join("\n---\n") + "\n";
+    let text = file::text(&secrets)?;
     if args.out == Path::new("-") {
         crate::output::write_all(text.as_bytes())?;
     } else {
         write_atomic(&args.out, text.as_bytes(), Access::Private)
             .with_context(|| format!("cannot write {}", args.out.display()))?;
     }
-    let name = |secret: &Value| secret["metadata"]["name"].as_str().map(str::to_owned);
     Ok(Made {
         file: args.out.clone(),
-        secrets: secrets.iter().filter_map(name).collect(),
+        secrets: file::names(&secrets),
         host_keys: host_keys.public().map(ToString::to_string).collect(),
     })
 }
@@ -174,25 +145,6 @@ pub(super) fn known_hosts(directory: &Path, host: &str) -> anyhow::Result<Vec<St
         .collect()
 }
 
-fn secret(args: &KeysInit, name: &str, kind: &str, data: Map<String, Value>) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "type": kind,
-        "metadata": {
-            "name": format!("{}-{name}", args.release), "namespace": args.namespace,
-            "labels": {"app.kubernetes.io/part-of": "moorline"},
-        },
-        "stringData": data,
-    })
-}
-
-/// The names under which a Service is reached.
-fn service_names(service: &str, namespace: &str) -> Vec<String> {
-    vec![
-        format!("{service}.{namespace}.svc"),
-        format!("{service}.{namespace}.svc.cluster.local"),
-    ]
-}
-
 /// The host keys as files of the directory that `mon` reads.
 fn host_key_files(keys: &HostKeys) -> anyhow::Result<Map<String, Value>> {
     let files = keys.to_files()?;
@@ -202,50 +154,7 @@ fn host_key_files(keys: &HostKeys) -> anyhow::Result<Map<String, Value>> {
         .collect())
 }
 
-/// The authority of the cluster's inside.
-struct Authority {
-    certificate: String,
-    key: KeyPair,
-    params: CertificateParams,
-}
-
-impl Authority {
-    fn make() -> anyhow::Result<Self> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named("Moorline cluster authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?.pem();
-        Ok(Self {
-            certificate,
-            key,
-            params,
-        })
-    }
-
-    /// A certificate for servers of these names, which are also clients of each other (rule S24).
-    fn issue(&self, names: &[String]) -> anyhow::Result<(String, String)> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(names.to_vec())?;
-        params.distinguished_name = named(names.first().map_or("moorline", String::as_str));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params.signed_by(&key, &issuer)?.pem();
-        Ok((certificate, key.serialize_pem()))
-    }
-}
-
-fn named(name: &str) -> DistinguishedName {
-    let mut distinguished = DistinguishedName::new();
-    // An X.520 common name holds 64 characters; what counts are the alternative names.
-    distinguished.push(
-        DnType::CommonName,
-        name.chars().take(64).collect::<String>(),
-    );
-    distinguished
+/// The public host keys, as [`known_hosts`] reads them.
+fn known_hosts_file(keys: &HostKeys) -> String {
+    keys.public().map(|key| format!("{key}\n")).collect()
 }

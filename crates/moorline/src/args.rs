@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use moorline_base::error::Hinted;
+use moorline_core::TenantId;
 
 mod agents;
 #[cfg(feature = "bench")]
@@ -95,8 +96,7 @@ pub enum Command {
     #[command(subcommand)]
     AgentRelease(AgentRelease),
     /// Add, list and change the people who watch.
-    #[command(subcommand)]
-    User(User),
+    User(UserCommand),
     /// List, fetch, export and verify recordings.
     #[command(subcommand)]
     Segments(Segments),
@@ -151,6 +151,10 @@ pub enum Command {
     #[cfg(feature = "bench")]
     #[command(subcommand)]
     Bench(Bench),
+    /// Join standard input and output with the running server's socket: what `user … --cluster` runs in a front door.
+    #[cfg(feature = "kube")]
+    #[command(hide = true)]
+    Attach,
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -483,6 +487,18 @@ pub enum CameraKey {
 }
 
 /// `moorline user`
+#[derive(Debug, Args)]
+pub struct UserCommand {
+    /// Which cluster, if any.
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub on: crate::cluster::choice::OnFrontDoor,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: User,
+}
+
+/// What to do with people.
 #[derive(Debug, Subcommand)]
 pub enum User {
     /// Add a person; prints the passwords once.
@@ -533,8 +549,15 @@ pub enum User {
 #[derive(Debug, Clone, Args)]
 pub struct OfTenant {
     /// The tenant, where there are several: on a cluster's front door.
-    #[arg(long, value_name = "TENANT", default_value = moorline_core::TenantId::HOME, hide_default_value = true)]
-    pub tenant: moorline_core::TenantId,
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<TenantId>,
+}
+
+impl OfTenant {
+    /// The one that was named, else that of an embedded installation.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant.clone().unwrap_or_else(TenantId::home)
+    }
 }
 
 /// What a person may do.

@@ -1,5 +1,5 @@
 //! The command line as a client: it speaks the HTTP API to the running server over its Unix socket. Without a running server it takes the
-//! data directory's lock and answers its own requests with the same parts.
+//! data directory's lock and answers its own requests with the same parts. A cluster's cameras it answers for itself, a cluster's people by a front door.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +41,37 @@ pub enum Client {
     /// Ourselves, over the cameras of a cluster.
     #[cfg(feature = "kube")]
     Cluster(Box<crate::cluster::api::ClusterApi>),
+    /// A front door of a cluster.
+    #[cfg(feature = "kube")]
+    FrontDoor(Box<crate::cluster::people::Door>),
+}
+
+/// Joins standard input and output with the running server's socket, until the server has said all: how commands reach it from another machine,
+/// by whatever lets them run this here.
+///
+/// # Errors
+/// No server runs, or the connection breaks.
+#[cfg(feature = "kube")]
+pub fn attach(data: &Path) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let socket = std::os::unix::net::UnixStream::connect(socket_path(data))
+        .map_err(|_| not_running(data))?;
+    let mut asked = socket.try_clone()?;
+    // A read of standard input cannot be broken off: the thread ends with the process.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut asked);
+        let _ = asked.shutdown(std::net::Shutdown::Write);
+    });
+    let mut out = std::io::stdout().lock();
+    std::io::copy(&mut &socket, &mut out).context("the server went away")?;
+    Ok(out.flush()?)
+}
+
+fn not_running(data: &Path) -> Hinted {
+    Hinted::new(
+        format!("no server runs on {}", data.display()),
+        "start it with moorline serve, or name its directory with --data",
+    )
 }
 
 /// A server that holds the directory and does not answer is on its way up or down. To stop it, as who starts a second one is advised, would cost the
@@ -100,10 +131,7 @@ impl Client {
         let socket = socket_path(data);
         match UnixStream::connect(&socket).await {
             Ok(_) => Ok(Self::Server(socket)),
-            Err(_) => bail!(Hinted::new(
-                format!("no server runs on {}", data.display()),
-                "start it with moorline serve, or name its directory with --data",
-            )),
+            Err(_) => bail!(not_running(data)),
         }
     }
 
@@ -113,15 +141,17 @@ impl Client {
             Self::Server(_) | Self::Offline(_) => "",
             #[cfg(feature = "kube")]
             Self::Cluster(cluster) => cluster.typed(),
+            #[cfg(feature = "kube")]
+            Self::FrontDoor(door) => door.typed(),
         }
     }
 
-    /// Whether cameras are a cluster's.
+    /// Whether what is asked about is a cluster's.
     pub fn is_cluster(&self) -> bool {
         match self {
             Self::Server(_) | Self::Offline(_) => false,
             #[cfg(feature = "kube")]
-            Self::Cluster(_) => true,
+            Self::Cluster(_) | Self::FrontDoor(_) => true,
         }
     }
 
@@ -207,6 +237,8 @@ impl Client {
             Self::Cluster(cluster) => {
                 tokio::time::timeout(DEADLINE, in_process(cluster.router(), request)).await
             }
+            #[cfg(feature = "kube")]
+            Self::FrontDoor(door) => tokio::time::timeout(DEADLINE, door.ask(request)).await,
         };
         let response = answered.context("the server did not answer in time")??;
         if response.status().is_success() {

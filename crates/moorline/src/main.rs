@@ -115,9 +115,19 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             command::tenant::run(command, format).await?;
         }
         #[cfg(feature = "kube")]
-        Command::Camera(command) if command.on.is_chosen() => {
+        Command::Camera(command) if command.on.which.is_chosen() => {
             let _ = logging::init("warn", Format::Auto);
             command::camera::on_cluster(command, format).await?;
+        }
+        #[cfg(feature = "kube")]
+        Command::User(command) if command.on.which.is_chosen() => {
+            let _ = logging::init("warn", Format::Auto);
+            command::user::on_cluster(command, format).await?;
+        }
+        #[cfg(feature = "kube")]
+        Command::Attach => {
+            let data = global.data.clone();
+            tokio::task::spawn_blocking(move || client::attach(&data)).await??;
         }
         #[cfg(feature = "kube")]
         Command::Proxy(proxy) => cluster::proxy::run(*proxy).await?,
@@ -201,7 +211,7 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
         Command::AgentRelease(command) => command::agent_release::run(&client, command, format)
             .await
             .map(|()| true),
-        Command::User(command) => command::user::run(&client, command, format)
+        Command::User(command) => command::user::run(&client, command.command, format)
             .await
             .map(|()| true),
         Command::Segments(command) => command::segments::run(&client, command, format).await,

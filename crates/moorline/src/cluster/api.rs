@@ -54,7 +54,7 @@ impl ClusterApi {
     /// # Errors
     /// The cluster cannot be reached, does not have Moorline, or the caller may not read cameras there.
     pub async fn open(on: &OnCluster, camera: Option<&str>) -> anyhow::Result<Self> {
-        let chosen = on.connect().await?;
+        let chosen = on.which.connect().await?;
         let named = on.tenant_of(&chosen);
         let about = match camera {
             Some(camera) => {
@@ -97,7 +97,7 @@ impl ClusterApi {
         };
         Ok(Self {
             router: local_router(moorline_web::router(site)),
-            typed: on.typed(),
+            typed: on.which.typed(),
             tenant: named,
         })
     }

@@ -75,7 +75,7 @@ pub async fn run(global: &Global, check: ClusterCheck) -> anyhow::Result<()> {
     let settings = crate::settings::load(&global.data, global.config.as_deref())?;
     let clock = SystemClock::shared();
     let bucket = crate::serve::parts::s3_store(&settings, &clock)?;
-    if !check.on.is_chosen() && check.on.tenant.is_none() {
+    if !check.on.which.is_chosen() && check.on.tenant.is_none() {
         let parts = super::reach::Parts {
             cluster: &settings.cluster,
             ssh: &check.ssh,
@@ -85,7 +85,7 @@ pub async fn run(global: &Global, check: ClusterCheck) -> anyhow::Result<()> {
         };
         return parts.tried(global.output).await;
     }
-    let chosen = check.on.connect().await?;
+    let chosen = check.on.which.connect().await?;
     let Some(tenant) = check.on.tenant_of(&chosen) else {
         bail!(Hinted::new("no tenant is named", "add --tenant TENANT"));
     };

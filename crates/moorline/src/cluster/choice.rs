@@ -1,4 +1,4 @@
-//! Which cluster a command speaks with, and which of its tenants: `--kubeconfig`, `--context`, `--cluster`, `--tenant`.
+//! Which cluster a command speaks with, and what in it: `--kubeconfig`, `--context`, `--cluster`; `--tenant`, or `--namespace` and `--release`.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,9 @@ use moorline_base::error::{Hinted, WithHint as _};
 use moorline_core::{CameraId, TenantId};
 use moorline_kube::connect::{Chosen, chosen};
 
-/// Which cluster; none of the first three: the server of this machine.
+/// Which cluster; none of them: the server of this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
-pub struct OnCluster {
+pub struct Which {
     /// Speak with the cluster of this kubeconfig file instead of with a server of this machine.
     #[arg(
         long,
@@ -36,6 +36,14 @@ pub struct OnCluster {
         help_heading = "On a cluster"
     )]
     pub cluster: bool,
+}
+
+/// Which cluster, and which of its tenants.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct OnCluster {
+    /// Which cluster.
+    #[command(flatten)]
+    pub which: Which,
     /// The tenant of cameras that are named without one; default: that of the context's namespace t-TENANT.
     #[arg(
         long,
@@ -47,7 +55,35 @@ pub struct OnCluster {
     pub tenant: Option<TenantId>,
 }
 
-impl OnCluster {
+/// Which cluster, and where in it the front door is.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct OnFrontDoor {
+    /// Which cluster.
+    #[command(flatten)]
+    pub which: Which,
+    /// Namespace of the installation.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMESPACE",
+        default_value = "moorline-system",
+        display_order = 803,
+        help_heading = "On a cluster"
+    )]
+    pub namespace: String,
+    /// Name of the installation's release.
+    #[arg(
+        long,
+        global = true,
+        value_name = "RELEASE",
+        default_value = "moorline",
+        display_order = 804,
+        help_heading = "On a cluster"
+    )]
+    pub release: String,
+}
+
+impl Which {
     /// Whether a cluster was chosen at all.
     pub fn is_chosen(&self) -> bool {
         self.cluster || self.kubeconfig.is_some() || self.context.is_some()
@@ -78,12 +114,18 @@ impl OnCluster {
             "name a kubeconfig file with --kubeconfig FILE and one of its contexts with --context NAME"
         })?)
     }
+}
 
+impl OnCluster {
     /// The tenant that was named, else that of the context's namespace.
     pub fn tenant_of(&self, chosen: &Chosen) -> Option<TenantId> {
-        let named = self.tenant.clone();
-        named.or_else(|| moorline_kube::names::tenant(&chosen.namespace))
+        self.tenant.clone().or_else(|| of_context(chosen))
     }
+}
+
+/// The tenant of the context's namespace.
+pub fn of_context(chosen: &Chosen) -> Option<TenantId> {
+    moorline_kube::names::tenant(&chosen.namespace)
 }
 
 /// The camera's whole name: with the tenant, if it was typed without one.
@@ -125,12 +167,12 @@ mod tests {
 
     #[test]
     fn what_was_chosen_is_typed_again() {
-        let on = OnCluster {
+        let which = Which {
             kubeconfig: Some("k".into()),
             context: Some("lab".to_owned()),
-            ..OnCluster::default()
+            ..Which::default()
         };
-        assert_eq!(on.typed(), " --kubeconfig k --context lab");
-        assert!(on.is_chosen() && !OnCluster::default().is_chosen());
+        assert_eq!(which.typed(), " --kubeconfig k --context lab");
+        assert!(which.is_chosen() && !Which::default().is_chosen());
     }
 }

@@ -17,6 +17,7 @@ pub mod frontdoor;
 pub mod keys;
 pub mod mon;
 mod own_alarms;
+pub mod people;
 mod pod;
 pub mod proxy;
 mod reach;

@@ -33,7 +33,7 @@ pub async fn run(client: &Client, wanted: &args::Audit, format: Output) -> anyho
     if let Some(user) = &wanted.user {
         query.push(format!("user={}", segment(user)));
     }
-    let path = format!("/tenants/{}/audit?{}", wanted.of.tenant, query.join("&"));
+    let path = format!("/tenants/{}/audit?{}", wanted.of.tenant(), query.join("&"));
     let entries: Vec<AuditView> = client.get(&path).await?;
     output::print(format, &entries, || table(&entries, &zone))
 }

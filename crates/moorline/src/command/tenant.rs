@@ -125,13 +125,13 @@ impl View {
 /// What the cluster refuses, in words.
 pub async fn run(command: TenantCommand, format: Output) -> anyhow::Result<()> {
     let TenantCommand { on, command } = command;
-    if !on.is_chosen() {
+    if !on.which.is_chosen() {
         bail!(Hinted::new(
             "moorline serve has one tenant, home; others are a cluster's",
             "choose a cluster with --cluster, or with --kubeconfig FILE and --context NAME"
         ));
     }
-    let tenants = KubeTenants::new(on.connect().await?.client, SystemClock::shared());
+    let tenants = KubeTenants::new(on.which.connect().await?.client, SystemClock::shared());
     match command {
         Tenant::Add(set) => add(&tenants, &on, set, format).await,
         Tenant::List => {
@@ -178,7 +178,7 @@ async fn add(
         view.notes
             .push("nobody has made its namespace yet: is moorline tenants running?".to_owned());
     }
-    let typed = on.typed();
+    let typed = on.which.typed();
     output::print(format, &view, || {
         let mut text = format!("tenant {} added\n", view.id);
         for note in &view.notes {
@@ -306,7 +306,7 @@ fn list(tenants: &[View], on: &OnCluster) -> String {
     if tenants.is_empty() {
         return format!(
             "no tenants yet\nAdd one: moorline tenant add NAME{}\n",
-            on.typed()
+            on.which.typed()
         );
     }
     let mut table = Table::new(&[

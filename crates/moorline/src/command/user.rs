@@ -1,6 +1,8 @@
 //! `moorline user …`
 
 use hyper::Method;
+#[cfg(feature = "kube")]
+use moorline_base::error::Hinted;
 use moorline_core::user::Role;
 use moorline_web::api::{Credentials, PasswordSet, UserAdd, UserView};
 use serde_json::json;
@@ -22,7 +24,7 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
         | User::Rm { of, .. }
         | User::Passwd { of, .. } => of,
     };
-    let users = format!("/tenants/{}/users", of.tenant);
+    let users = format!("/tenants/{}/users", of.tenant());
     match command {
         User::Add {
             login,
@@ -85,6 +87,35 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
             })
         }
     }
+}
+
+/// Runs a user command on a cluster, by one of its front doors.
+///
+/// # Errors
+/// No tenant is known, no front door is reached, or it refuses.
+#[cfg(feature = "kube")]
+pub async fn on_cluster(command: args::UserCommand, format: Output) -> anyhow::Result<()> {
+    use crate::cluster::choice::of_context;
+    use crate::cluster::people::Door;
+    let args::UserCommand { on, mut command } = command;
+    let chosen = on.which.connect().await?;
+    let of = match &mut command {
+        User::Add { of, .. }
+        | User::List { of }
+        | User::Rm { of, .. }
+        | User::Passwd { of, .. } => of,
+    };
+    if of.tenant.is_none() {
+        let Some(tenant) = of_context(&chosen) else {
+            anyhow::bail!(Hinted::new(
+                "a cluster has many tenants, and none is named",
+                "add --tenant TENANT"
+            ));
+        };
+        of.tenant = Some(tenant);
+    }
+    let client = Client::FrontDoor(Box::new(Door::new(on)));
+    run(&client, command, format).await
 }
 
 fn role_of(role: args::Role) -> Role {

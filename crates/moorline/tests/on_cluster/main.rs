@@ -1,4 +1,5 @@
-//! `moorline camera` and `moorline tenant` against a cluster: the binary itself, over TCP, on an API server in memory with the real reconciler.
+//! `moorline camera` and `moorline tenant` against a cluster: the binary itself, over TCP, on an API server in memory with the real reconciler; and
+//! `moorline user` by a front door.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests look at the real clock and write plain files"
@@ -9,5 +10,6 @@
 mod api;
 mod cluster;
 mod erase;
+mod people;
 mod same;
 mod tenants;

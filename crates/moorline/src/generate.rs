@@ -206,6 +206,8 @@ mod tests {
         );
         let mut all = commands(&guide);
         all.extend(inline(&guide));
+        let notes = notes.replace("{{ .Release.Namespace }}", "moorline-system");
+        let notes = notes.replace("{{ .Release.Name }}", "moorline");
         let lines = notes.lines().map(str::trim);
         let of_notes = lines.filter(|line| line.starts_with("moorline "));
         all.extend(of_notes.map(words));
@@ -213,7 +215,8 @@ mod tests {
         let mut seen = 0;
         for command in all {
             // `moorline tenant show` alone names the command.
-            let named = command.len() > 3 && ["camera", "tenant"].contains(&command[1].as_str());
+            let kinds = ["camera", "tenant", "user"];
+            let named = command.len() > 3 && kinds.contains(&command[1].as_str());
             if named {
                 seen += 1;
                 let says_so = command.iter().any(|word| word == "--cluster");

@@ -81,10 +81,14 @@ impl Desk {
     }
 }
 
+fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
+    let section = guide.split("\n## ").find(|part| part.starts_with(heading));
+    section.unwrap_or_else(|| panic!("the guide has no section {heading}"))
+}
+
 /// The commands of a section, and the other blocks, in the order of the page.
 fn blocks(guide: &str, heading: &str) -> Vec<(String, Vec<String>)> {
-    let section = guide.split("\n## ").find(|part| part.starts_with(heading));
-    let section = section.unwrap_or_else(|| panic!("the guide has no section {heading}"));
+    let section = section(guide, heading);
     let mut found = Vec::new();
     for rest in section.split("```").collect::<Vec<_>>().chunks(2) {
         if let [_, block] = rest {
@@ -99,6 +103,16 @@ fn commands(guide: &str, heading: &str) -> Vec<String> {
     let of_shell = |(kind, lines): (String, Vec<String>)| (kind == "sh").then_some(lines);
     let found = blocks(guide, heading).into_iter().filter_map(of_shell);
     found.flatten().collect()
+}
+
+/// The commands that the sentences of a section say in full; of others only the name stands there.
+fn mentioned(guide: &str, heading: &str) -> Vec<String> {
+    let prose: String = section(guide, heading).split("```").step_by(2).collect();
+    let quoted = prose.split('`').skip(1).step_by(2);
+    let whole = quoted.filter(|code| code.starts_with("kubectl -n "));
+    let whole: Vec<String> = whole.map(str::to_owned).collect();
+    assert_ne!(whole, Vec::<String>::new(), "{heading}: none was found");
+    whole
 }
 
 /// The blocks of another kind.
@@ -154,9 +168,12 @@ async fn each_command_of_the_guide_does_what_it_says() {
     for line in commands(&guide, "Install") {
         desk.types(&line).await;
     }
-    for line in commands(&guide, "A tenant") {
-        desk.types(&line).await;
+    let of_tenants = commands(&guide, "A tenant");
+    for line in of_tenants.iter().chain(&mentioned(&guide, "A tenant")) {
+        desk.types(line).await;
     }
+    desk.types("moorline tenant show acme --kubeconfig \"$KUBECONFIG\"")
+        .await;
     let storage = cluster.json(&["get", "tenant", "acme", "-o", "json"]).await;
     let storage = storage.unwrap()["status"]["storageId"]
         .as_str()
@@ -209,6 +226,9 @@ async fn each_command_of_the_guide_does_what_it_says() {
         desk.types(&line).await;
     }
     archived(&moorline.bucket, &storage).await;
+    for line in mentioned(&guide, "Watch it come") {
+        desk.types(&line).await;
+    }
 
     let mut values = std::fs::read_to_string(desk.file("values.yaml")).unwrap();
     values.push_str(&texts(&guide, "People who watch").join("\n"));
@@ -223,10 +243,12 @@ async fn each_command_of_the_guide_does_what_it_says() {
         desk.types(&line).await;
     }
     archived(&own, &storage).await;
-    for heading in ["Renew the keys", "Upgrade"] {
-        for line in commands(&guide, heading) {
-            desk.types(&line).await;
-        }
+    let renewing = commands(&guide, "Renew the keys");
+    let renewing = renewing
+        .into_iter()
+        .chain(mentioned(&guide, "Renew the keys"));
+    for line in renewing.chain(commands(&guide, "Upgrade")) {
+        desk.types(&line).await;
     }
 
     for line in &tenants {

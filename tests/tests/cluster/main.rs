@@ -20,6 +20,7 @@ mod erase;
 mod failures;
 mod front_door;
 mod image;
+mod keys;
 mod lab;
 mod lost;
 mod measured;

@@ -19,13 +19,16 @@ use tokio::{
 
 use crate::{Error, patience};
 
-pub(crate) mod family;
+mod family;
 mod output;
 
+pub(crate) use family::descendants;
 use output::{Captured, capture};
 
 /// What a process said last is waited for so long, since somebody that it left behind may hold its output open.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the end of a killed process is waited for.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running process.
 #[derive(Debug)]
@@ -240,11 +243,11 @@ impl Child {
     fn kill_family(&self) {
         // The pid is ours as long as nobody has reaped it, and what descends from it is ours as well.
         if let Some(pid) = self.raw_pid() {
-            let family = family::descendants(pid);
-            let _ = kill_process(pid, Signal::KILL);
-            for pid in family {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            let mut family = descendants(pid);
+            family.insert(0, pid);
+            family.retain(|pid| kill_process(*pid, Signal::KILL).is_ok());
+            // A killed process still has its files, ports and locks until it has had a core to end on: whoever comes next finds them free.
+            family::wait_for_ends(&family, GONE_WITHIN);
         }
     }
 }

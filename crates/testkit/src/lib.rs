@@ -4,8 +4,8 @@
 //! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
 //! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other Debian releases ([`dropbear`]), Garage
 //! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), names that a test makes up ([`dns`]),
-//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated camera ([`emu`]), and how long the machine itself kept a
-//! test waiting ([`Starved`]).
+//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated camera ([`emu`]), an address that refuses
+//! ([`refusing`]), and how long the machine itself kept a test waiting ([`Starved`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
 //! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
@@ -37,6 +37,7 @@ pub mod netns;
 pub mod old_kernel;
 pub mod peer;
 pub mod postgres;
+pub mod refusing;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod s3fault;

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::getpid;
 
-use crate::child::family::descendants;
+use crate::child::descendants;
 
 /// For how long the threads of this process, and of all that it started, were ready to run and had no processor.
 ///

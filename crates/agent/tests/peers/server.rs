@@ -21,7 +21,9 @@ use moorline_tunnel::{Monitor, Tunnel, TunnelConfig, TunnelMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+/// The deadline of what takes a second or two on a quiet machine: a call is some processes and a handshake of unoptimised code, and waits
+/// between calls are random.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 struct Directory(watch::Sender<(u64, Arc<CameraSet>)>);
 

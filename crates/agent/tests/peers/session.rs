@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use moorline_testkit::child::Signal;
 use moorline_testkit::eventually;
+use moorline_testkit::refusing::Refusing;
 use moorline_tunnel::keyfile::{HostKeys, public_key_of_dropbear};
 
 use crate::agent::{Camera, children};
@@ -174,9 +175,8 @@ async fn a_check_tells_why_an_enrolment_does_not_come_about() {
     assert!(failed(&text, "dns").contains("enroll is wrong"), "{text}");
     assert!(failed(&text, "agent").contains("does not run"), "{text}");
     // A port at which nobody listens.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = free.local_addr().unwrap().port();
-    drop(free);
+    let refusing = Refusing::new().unwrap();
+    let closed = refusing.address().port();
     camera.write("card/enroll", card(closed, &server.pins(), "").as_bytes());
     let (_, text) = camera.run(&["check"]).await;
     assert!(failed(&text, "tcp").contains(&closed.to_string()), "{text}");

@@ -486,7 +486,8 @@ async fn one_that_crashes_is_taken_back_kept_and_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_one_is_killed_with_all_of_its_children() {
-    let mut scene = Scene::start_with(&["--patience", "1"]).await;
+    // Longer than a loaded machine takes to start a shell: it has to be there to be killed.
+    let mut scene = Scene::start_with(&["--patience", "8"]).await;
     let mark = format!(
         "echo $$ >{}; sleep 3607; sleep 3607",
         scene.camera.path("pid").display()
@@ -627,9 +628,10 @@ async fn a_truncated_one_on_the_overlay_is_told_and_left_alone() {
 async fn a_stop_in_the_trial_hangs_up_and_tries_again_at_the_next_start() {
     let mut scene = Scene::start().await;
     let said = scene.camera.path("said").display().to_string();
+    // By the shell itself: it has two seconds, and a program would have to start in them.
     scene
         .transfer(&script(&format!(
-            "echo >{said}.on; head -n 1 >{said}; exit 0"
+            "echo >{said}.on; read -r word; echo \"$word\" >{said}; exit 0"
         )))
         .await;
     scene.camera.file_says("said.on", "\n").await;

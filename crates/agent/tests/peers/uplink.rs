@@ -42,7 +42,9 @@ async fn the_streamer_is_never_stalled_and_after_each_gap_comes_an_idr() {
         agent.tail()
     );
     server.say(session, "PING 1");
-    let told = server.told("pictures dropped", |seen| {
+    let lost: u64 = gaps.iter().map(|(last, next)| next - last - 1).sum();
+    // An earlier STATUS may have told a part of it.
+    let told = server.told("what the reader missed is counted", move |seen| {
         seen.iter().find_map(|seen| match seen {
             Seen::Line(_, line) => {
                 let count = line
@@ -52,11 +54,10 @@ async fn the_streamer_is_never_stalled_and_after_each_gap_comes_an_idr() {
                     .next()?
                     .parse::<u64>()
                     .ok()?;
-                (count > 0).then_some(count)
+                (count > 0 && count >= lost).then_some(())
             }
             _ => None,
         })
     });
-    let lost: u64 = gaps.iter().map(|(last, next)| next - last - 1).sum();
-    assert!(told.await >= lost, "what the reader missed is counted");
+    told.await;
 }

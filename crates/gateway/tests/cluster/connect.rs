@@ -479,9 +479,10 @@ async fn a_service_is_reached_under_its_own_name_alone() {
     let elsewhere = world.dialer_to("moorline-signer.moorline-system.svc", "t", replica.address);
     let error = soon("an end", elsewhere.reaches()).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
-    let free = moorline_base::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
-    let nobody = world.dialer("t", free.local_addr().unwrap());
-    drop(free);
+    // Held without being listened at: nobody else is given it meanwhile.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nobody = world.dialer("t", held.local_addr().unwrap());
     let error = soon("an end", nobody.reaches()).await.unwrap_err();
     assert!(
         error.to_string().contains("does not take the connection"),

@@ -153,7 +153,8 @@ fn assign(replica: &Replica, spec: WorkloadSpec) {
         .assign(spec, &[(Role::Archiver, pod("archiver-1"))]);
 }
 
-/// Moves time in small steps until this has happened.
+/// Moves time in small steps until this has happened. It sleeps between them: a loaded machine then has less time pass, while one that
+/// spun would move its deadlines past what other threads do.
 async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let moving = async {
@@ -161,7 +162,9 @@ async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) 
             tokio::select! {
                 biased;
                 value = &mut future => return value,
-                () = tokio::task::yield_now() => world.clock.advance(Duration::from_micros(100)),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {
+                    world.clock.advance(Duration::from_millis(5));
+                }
             }
         }
     };
@@ -181,7 +184,7 @@ async fn a_workload_is_told_its_spec_and_orders_and_its_reports_arrive() {
     replica
         .said
         .until("a connection", |events| {
-            count(events, &LinkEvent::Connected) == 1
+            events.contains(&LinkEvent::Connected)
         })
         .await;
     assign(&replica, spec(7));
@@ -288,13 +291,13 @@ async fn a_drain_is_neither_lost_nor_doubled_when_the_connection_breaks_in_it() 
     let mut archiver = start(&world, line.address);
     soon("the spec", archiver.link.spec()).await.unwrap();
     let connected =
-        |times| move |events: &[LinkEvent]| count(events, &LinkEvent::Connected) == times;
+        |times| move |events: &[LinkEvent]| count(events, &LinkEvent::Connected) >= times;
     // Broken before the order: it waits.
     line.cut();
     replica
         .said
         .until("a break", |events| {
-            count(events, &LinkEvent::Disconnected) == 1
+            events.contains(&LinkEvent::Disconnected)
         })
         .await;
     replica.links.order(&camera(YARD), spec(7).instance, DRAIN);

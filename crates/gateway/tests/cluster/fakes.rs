@@ -21,7 +21,7 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patience = std::env::var("MOORLINE_TEST_PATIENCE")
         .ok()
         .and_then(|text| text.parse().ok());
-    let limit = Duration::from_secs(20) * patience.unwrap_or(1);
+    let limit = Duration::from_secs(30) * patience.unwrap_or(1);
     match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what} did not happen within {limit:?}"),

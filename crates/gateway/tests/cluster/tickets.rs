@@ -161,7 +161,8 @@ fn ann() -> ReaderRole {
     }
 }
 
-/// Lets time pass, slowly enough for what is under way, until this is done.
+/// Lets time pass in small steps until this is done. It sleeps between them: a loaded machine then has less time pass, while one that
+/// spun would move its deadlines past what other threads do.
 async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let moving = async {
@@ -169,7 +170,9 @@ async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) 
             tokio::select! {
                 biased;
                 value = &mut future => return value,
-                () = tokio::task::yield_now() => world.clock.advance(Duration::from_micros(100)),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {
+                    world.clock.advance(Duration::from_millis(5));
+                }
             }
         }
     };

@@ -1,4 +1,6 @@
-//! Who descends from whom.
+//! Who descends from whom, and who has ended.
+
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -36,4 +38,22 @@ pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
         .skip(1)
         .filter_map(Pid::from_raw)
         .collect()
+}
+
+/// Waits until none of these runs any more, at most for so long: a killed process that waits for a disk ends when the disk has answered.
+pub(super) fn wait_for_ends(pids: &[Pid], within: Duration) {
+    let begin = Instant::now();
+    while pids.iter().any(|pid| runs(*pid)) && begin.elapsed() < within {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a thread of it has not ended yet. One that waits to be reaped has.
+fn runs(pid: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    })
 }

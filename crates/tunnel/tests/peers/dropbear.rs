@@ -8,7 +8,9 @@ use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{LandingError, Sessions, TunnelEnd};
 use moorline_testkit::child::Signal;
 use moorline_testkit::fault::{Fault, FaultProxy};
-use moorline_testkit::peer;
+use moorline_testkit::refusing::Refusing;
+use moorline_testkit::starved::Starved;
+use moorline_testkit::{patience, peer};
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::{HostKeys, PrivateKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,7 +94,7 @@ async fn a_client_without_command_claims_and_opens_no_monitors_channel() {
 #[tokio::test]
 async fn the_keepalive_of_dbclient_outlives_the_inactivity_timeout() {
     let config = TunnelConfig {
-        write_timeout: Duration::from_secs(3),
+        write_timeout: Duration::from_secs(6),
         keepalive_interval: Duration::from_secs(600),
         ..config()
     };
@@ -103,7 +105,7 @@ async fn the_keepalive_of_dbclient_outlives_the_inactivity_timeout() {
     let session = rig.up(0).await;
     let (mut stream, _) = rig.connect("yard").await.unwrap();
     assert_echo(&mut stream, "rtsp").await;
-    let ended = tokio::time::timeout(Duration::from_secs(8), rig.ended(session)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(14), rig.ended(session)).await;
     assert!(
         ended.is_err(),
         "an idle channel under -K 2 was ended: {ended:?}"
@@ -134,13 +136,13 @@ async fn a_session_whose_packets_vanish_is_lost_when_no_sign_of_life_comes() {
     assert!(ended.is_err(), "a quiet session was ended: {ended:?}");
 
     network.set(Fault::BlackHole).await;
-    let start = Instant::now();
+    let (start, starved) = (Instant::now(), Starved::watch());
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
     let took = start.elapsed();
     println!("lost after {took:?} without a packet");
     assert!(took >= Duration::from_millis(2_500), "{took:?}");
     assert!(
-        took <= moorline_testkit::patience(Duration::from_secs(5)),
+        took <= patience(Duration::from_secs(5)) + starved.so_far(),
         "{took:?}"
     );
     assert_eq!(rig.connect("yard").await.err(), Some(LandingError::Away));
@@ -159,7 +161,7 @@ async fn the_newest_session_wins_within_a_second_while_the_old_one_is_stopped() 
     stream.write_all(b"unanswered").await.unwrap();
     let _second = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, new)], &[]);
     rig.up(1).await;
-    let start = Instant::now();
+    let (start, starved) = (Instant::now(), Starved::watch());
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
     let mut room = [0; 64];
     let read = stream.read(&mut room).await;
@@ -170,11 +172,8 @@ async fn the_newest_session_wins_within_a_second_while_the_old_one_is_stopped() 
     let (mut stream, generation) = rig.connect("yard").await.unwrap();
     assert_echo(&mut stream, "new!").await;
     assert_eq!(generation.0, 2);
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(1) + starved.so_far(), "{took:?}");
 }
 
 /// P1, P7: the forward is answered at once.
@@ -237,11 +236,9 @@ async fn the_end_of_input_means_nothing() {
 #[tokio::test]
 async fn a_camera_that_refuses_the_connection_is_told_from_one_that_is_away() {
     let (rig, key) = Rig::with_yard(config()).await;
-    let gone = {
-        let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        listener.local_addr().unwrap()
-    };
-    let _client = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, gone)], &[]);
+    let gone = Refusing::new().unwrap();
+    let options = ["-N", "-R", &forward(0, gone.address())];
+    let _client = rig.dbclient(&key, "yard", &options, &[]);
     let session = rig.up(0).await;
     for _ in 0..20 {
         let refused = rig.connect("yard").await.err();

@@ -48,7 +48,11 @@ async fn a_connection_that_drops_right_after_its_forward_leaves_no_route() {
         (up.count() == ended.count()).then_some(())
     })
     .await;
-    assert_eq!(rig.connect("yard").await.err(), Some(LandingError::Away));
+    // The last one's forward may be read only now.
+    moorline_testkit::eventually("no route is left", SOON, || async {
+        (rig.connect("yard").await.err() == Some(LandingError::Away)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -323,7 +327,8 @@ async fn channels_forwards_and_commands_are_few_and_unread_requests_block_nothin
 #[tokio::test]
 async fn an_answer_after_the_deadline_ends_neither_the_session_nor_leaves_a_channel() {
     let config = TunnelConfig {
-        open_deadline: Duration::from_millis(100),
+        // What is answered has to be in time on a loaded machine, too.
+        open_deadline: Duration::from_secs(3),
         ..config()
     };
     let (rig, key) = Rig::with_yard(config).await;
@@ -399,11 +404,8 @@ async fn a_disconnect_that_keeps_its_socket_open_is_lost_at_once() {
         .await
         .unwrap();
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    // Not by the keepalive, which would take a minute.
+    assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -423,12 +425,8 @@ async fn shutdown_ends_every_session_within_its_budget() {
     let stranger = TcpStream::connect(rig.address).await.unwrap();
     rig.stop.cancel();
     let start = Instant::now();
-    let shutdown = rig.tunnel.shutdown(Duration::from_secs(5)).await;
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    let shutdown = rig.tunnel.shutdown(SOON).await;
+    assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
     assert_eq!(shutdown.left, 0, "{shutdown:?}");
     assert!(shutdown.sessions >= 2, "{shutdown:?}");
     let ends = rig.all().into_iter();
@@ -461,7 +459,7 @@ async fn a_paced_stop_ends_one_tunnel_after_the_other_and_strangers_at_once() {
     let paced = rig.tunnel.shutdown_paced(10, Duration::from_secs(20)).await;
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(300), "{took:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!((paced.sessions, paced.left), (4, 0));
     // More than fit into the budget end faster than asked.
     let rig = Rig::new(config(), vec![camera("yard", &[keys[0].public()])]).await;
@@ -470,6 +468,6 @@ async fn a_paced_stop_ends_one_tunnel_after_the_other_and_strangers_at_once() {
     rig.up(0).await;
     rig.stop.cancel();
     let start = Instant::now();
-    rig.tunnel.shutdown_paced(1, Duration::from_secs(2)).await;
-    assert!(start.elapsed() < Duration::from_secs(2));
+    rig.tunnel.shutdown_paced(1, Duration::from_secs(4)).await;
+    assert!(start.elapsed() < Duration::from_secs(4));
 }

@@ -8,6 +8,7 @@ use moorline_core::camera::Access;
 use moorline_core::id::ForwardName;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{CameraDirectory, LandingError, Landings};
+use moorline_testkit::refusing::Refusing;
 use moorline_tunnel::keyfile::PrivateKey;
 use moorline_tunnel::{AnyLandings, LanLandings};
 
@@ -23,12 +24,10 @@ async fn a_lan_camera_is_dialled_and_a_tunnel_is_not_granted_to_it() {
         port: rtsp.port(),
     };
     let mut deaf = camera("deaf", &[]);
+    let refusing = Refusing::new().unwrap();
     deaf.access = Access::Lan {
         host: "127.0.0.1".to_owned(),
-        port: {
-            let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-            listener.local_addr().unwrap().port()
-        },
+        port: refusing.address().port(),
     };
     let rig = Rig::new(config(), vec![lan, deaf, camera("away", &[])]).await;
     let directory = Arc::clone(&rig.directory) as Arc<dyn CameraDirectory>;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use moorline_core::camera::Enabled;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{Strangers, TunnelEnd};
+use moorline_testkit::patience;
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::PrivateKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,7 +196,8 @@ async fn stay(address: std::net::SocketAddr, say: &'static [u8]) -> Duration {
 #[tokio::test]
 async fn strangers_who_say_nothing_or_chatter_are_gone_after_the_grace() {
     let config = TunnelConfig {
-        login_grace: Duration::from_secs(1),
+        // The camera's login has to fit into it beside two hundred strangers.
+        login_grace: Duration::from_secs(8),
         ..config()
     };
     let (rig, key) = Rig::with_yard(config).await;
@@ -212,7 +214,7 @@ async fn strangers_who_say_nothing_or_chatter_are_gone_after_the_grace() {
     rig.up(0).await;
     while let Some(stayed) = strangers.join_next().await {
         let stayed = stayed.unwrap();
-        assert!(stayed < Duration::from_secs(4), "{stayed:?}");
+        assert!(stayed < patience(Duration::from_secs(20)), "{stayed:?}");
     }
     let session = rig.up(0).await;
     let ended = tokio::time::timeout(Duration::from_millis(500), rig.ended(session)).await;

@@ -13,7 +13,7 @@ use moorline_simcam::{Source, SourceConfig};
 use moorline_testkit::patience;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A quick camera: 30 pictures a second, an IDR every 10, 1 Mbit/s.
 pub(crate) fn quick() -> SourceConfig {

@@ -5,6 +5,7 @@ use moorline_base::SystemClock;
 use moorline_simcam::{
     Camera, CameraConfig, Client, Fault, HangUp, Key, SourceConfig, Tunnel, TunnelState,
 };
+use moorline_testkit::refusing::Refusing;
 use moorline_testkit::{eventually, patience};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
@@ -167,9 +168,8 @@ async fn a_wrong_server_and_a_wrong_key_are_told_apart() {
         "the server does not accept this key for this name"
     );
     let mut config = server.config(0);
-    let closed = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    config.server = closed.local_addr().unwrap();
-    drop(closed);
+    let refusing = Refusing::new().unwrap();
+    config.server = refusing.address();
     assert!(reason(config).await.starts_with("cannot connect"));
 }
 

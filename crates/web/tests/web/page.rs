@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::support::scene::{self, id};
 use crate::support::server::{House, PASSWORD};
 
-const SOON: Duration = Duration::from_secs(15);
+/// A browser that decodes without help of a graphics card shares the cores with all other tests.
+const SOON: Duration = Duration::from_secs(30);
 const DOOR: &str = "?camera=home/front-door";
 /// What the video shows, as a number that another picture does not have.
 const PICTURE: &str = "const canvas = document.createElement('canvas'); [canvas.width, canvas.height] = [64, 36]; \
@@ -61,12 +62,6 @@ async fn moving(browser: &Browser) {
         picture,
         "the picture stands still"
     );
-}
-
-/// What the clock over the picture shows, in milliseconds.
-async fn shown(browser: &Browser) -> i64 {
-    let script = "return Date.parse(document.querySelector('.clock').dateTime) || 0;";
-    browser.script(script).await.unwrap().as_i64().unwrap()
 }
 
 /// Waits until the clock over the picture shows an instant in a stretch.
@@ -231,8 +226,9 @@ async fn live_pictures_move_stay_near_now_and_come_back() {
         .unwrap();
     browser.wait_for(".stage", SOON).await.unwrap();
     moving(&browser).await;
-    let behind = scene::now().as_millis() - shown(&browser).await;
-    assert!((-1500..4000).contains(&behind), "{behind} ms behind");
+    // By the browser's own clock, which is the server's, at one instant; where the machine held it up, it catches up.
+    let near = "const behind = Date.now() - Date.parse(document.querySelector('.clock').dateTime); return behind >= -1500 && behind < 4000;";
+    browser.wait_for_script(near, SOON).await.unwrap();
     assert_eq!(browser.text(".badge").await.unwrap(), "Live");
     quiet(&browser).await;
 
@@ -295,11 +291,11 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     let resumed = house.before(70).as_millis();
     shows(&browser, resumed, resumed + 8_000).await;
 
-    // A deep link, three seconds before a gap of four minutes.
-    let before = house.before(313);
+    // A deep link, ten seconds before a gap of four minutes: time enough to be seen before it is jumped over.
+    let before = house.before(320);
     open(&browser, &house, &format!("{DOOR}&t={before}")).await;
     let start = before.as_millis();
-    shows(&browser, start - 200, start + 4_000).await;
+    shows(&browser, start - 200, start + 11_000).await;
     browser.wait_for(".notice", SOON).await.unwrap();
     let notice = browser.text(".notice").await.unwrap();
     assert!(notice.starts_with("Jumped over 4 min"), "{notice}");
@@ -307,7 +303,7 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
         notice.ends_with("Moorline or its recorder was restarted"),
         "{notice}"
     );
-    shows(&browser, start + 240_000, start + 260_000).await;
+    shows(&browser, start + 247_000, start + 267_000).await;
     moving(&browser).await;
     // What was jumped over left no hole on the video's own time line, on which the clock rests.
     let ranges = "const { buffered } = document.querySelector('video'); return [buffered.length, buffered.start(0)];";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt as _, StreamExt as _};
 use moorline_core::port::Users as _;
 use moorline_fmp4::{Init, ParsedFragment};
+use moorline_testkit::starved::Starved;
 use moorline_testkit::{eventually, patience};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use crate::support::client::Socket;
 use crate::support::scene::{self, id};
 use crate::support::server::House;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 async fn open(house: &House, login: &str, stream: &str) -> Socket {
     let cookie = house.sign_in(login).await;
@@ -72,12 +73,17 @@ async fn begin(socket: &mut Socket) -> Init {
     init
 }
 
-/// How long pictures went on to come: at most three seconds, since a stream that goes on for ever is the failure.
-async fn drained(socket: &mut Socket) -> Duration {
-    let began = Instant::now();
+/// Reads until no picture comes any more. That is within a second, but for the time for which the machine had no core for us.
+async fn ends_within_a_second(socket: &mut Socket, what: &str) {
+    let (began, starved) = (Instant::now(), Starved::watch());
     let drain = async { while next(socket).await.is_some() {} };
-    let _ = timeout(patience(Duration::from_secs(3)), drain).await;
-    began.elapsed()
+    let ended = timeout(patience(SOON), drain).await;
+    let (took, starved) = (began.elapsed(), starved.so_far());
+    assert!(ended.is_ok(), "{what}: it goes on");
+    assert!(
+        took < Duration::from_secs(1) + starved,
+        "{what}: {took:?}, of which {starved:?} without a core"
+    );
 }
 
 async fn want(socket: &mut Socket, count: u32) {
@@ -210,11 +216,7 @@ async fn somebody_who_is_removed_or_signs_out_sees_nothing_after_a_second() {
         want(&mut socket, 1).await;
         begin(&mut socket).await;
         house.people.remove(&name).await.unwrap();
-        let took = drained(&mut socket).await;
-        assert!(
-            took < patience(Duration::from_secs(1)),
-            "{stream}: {took:?}"
-        );
+        ends_within_a_second(&mut socket, &stream).await;
     }
 
     let cookie = house.sign_in("vera").await;
@@ -224,8 +226,7 @@ async fn somebody_who_is_removed_or_signs_out_sees_nothing_after_a_second() {
     begin(&mut socket).await;
     let out = house.ask("DELETE", "/api/v1/session").with_cookie(&cookie);
     house.send(out).await;
-    let took = drained(&mut socket).await;
-    assert!(took < patience(Duration::from_secs(1)), "{took:?}");
+    ends_within_a_second(&mut socket, "after the sign-out").await;
 }
 
 #[tokio::test]

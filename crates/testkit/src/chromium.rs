@@ -51,7 +51,7 @@ impl Browser {
         command.arg("--port=0");
         let driver = Child::spawn("chromedriver", command)?;
         let port: u16 = driver
-            .wait_for_after(0, "its port", Duration::from_secs(20), |line| {
+            .wait_for_after(0, "its port", Duration::from_secs(60), |line| {
                 line.split_once("started successfully on port ")
                     .and_then(|(_, port)| port.trim_end_matches('.').parse().ok())
             })

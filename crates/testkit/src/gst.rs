@@ -136,7 +136,7 @@ impl GstCamera {
         });
         command.arg("-c").arg(SCRIPT).arg(arguments.to_string());
         let child = Child::spawn("GStreamer's RTSP server", command)?;
-        let said = child.wait_for_after(0, "its port", Duration::from_secs(20), |line| {
+        let said = child.wait_for_after(0, "its port", Duration::from_secs(60), |line| {
             if let Some(missing) = line.strip_prefix("MISSING ") {
                 return Some(Err(missing.to_owned()));
             }

@@ -214,7 +214,7 @@ mod tests {
     use crate::http_call::call;
     use hyper::Method;
 
-    const SOON: Duration = Duration::from_secs(5);
+    const SOON: Duration = Duration::from_secs(30);
 
     #[tokio::test]
     async fn remembers_what_came_and_answers_as_told() {

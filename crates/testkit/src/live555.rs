@@ -62,13 +62,13 @@ impl Live555 {
     /// gives no picture for ever.
     ///
     /// # Errors
-    /// When it does not say within 10 s where it serves, or has no description of the source 20 s later.
+    /// When it does not say within 30 s where it serves, or has no description of the source 20 s later.
     pub async fn proxy(&self, netns: &Netns, source: &str) -> Result<LiveProxy, Error> {
         let mut command = self.command_in(netns, "live555ProxyServer");
         command.arg("-t").arg(source);
         let child = Child::spawn("live555ProxyServer", command)?;
         let url = child
-            .wait_for_after(0, "its URL", Duration::from_secs(10), |line| {
+            .wait_for_after(0, "its URL", Duration::from_secs(30), |line| {
                 line.split_once("Play this stream using the URL: ")
                     .map(|(_, url)| url.trim().to_owned())
             })

@@ -51,7 +51,7 @@ impl Netns {
         let holder =
             Child::spawn("unshare", command).map_err(|error| unavailable(error.to_string()))?;
         holder
-            .wait_for_line("up", Duration::from_secs(10))
+            .wait_for_line("up", Duration::from_secs(30))
             .await
             .map_err(|error| unavailable(error.to_string()))?;
         let pid = holder
@@ -105,7 +105,7 @@ impl Netns {
     pub async fn add_address(&self, address: IpAddr) -> Result<(), Error> {
         let mut command = self.command("ip");
         command.args(["address", "add", &address.to_string(), "dev", "lo"]);
-        let output = child::run("ip", command, Duration::from_secs(10)).await?;
+        let output = child::run("ip", command, Duration::from_secs(30)).await?;
         if output.status.success() {
             return Ok(());
         }
@@ -206,7 +206,7 @@ pub struct Exposed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::or_skip;
+    use crate::{or_skip, refusing::Refusing};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
@@ -214,7 +214,10 @@ mod tests {
         let Some(netns) = or_skip(Netns::new().await) else {
             return;
         };
-        let (listener, address) = netns.listen().await.unwrap();
+        // Outside nobody else may be given the same port.
+        let outside = Refusing::new().unwrap();
+        let address = outside.address();
+        let listener = netns.listen_at(address).await.unwrap();
         assert!(
             TcpStream::connect(address).await.is_err(),
             "reached from outside"
@@ -250,7 +253,7 @@ mod tests {
         };
         let mut command = netns.command("cat");
         command.arg("/proc/net/dev");
-        let output = child::run("cat", command, Duration::from_secs(10))
+        let output = child::run("cat", command, Duration::from_secs(30))
             .await
             .unwrap();
         let table = String::from_utf8_lossy(&output.stdout).into_owned();

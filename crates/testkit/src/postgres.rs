@@ -219,7 +219,7 @@ impl Postgres {
             .args(["-U", Self::USER, "-d", Self::DATABASE, "-h"])
             .arg(self.directory.path())
             .args(["-c", statements]);
-        let done = run("psql", command, Duration::from_secs(20)).await?;
+        let done = run("psql", command, Duration::from_secs(60)).await?;
         if done.status.success() {
             Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
         } else {

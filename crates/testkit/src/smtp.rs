@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use tokio::io::AsyncReadExt as _;
 
-    const SOON: Duration = Duration::from_secs(5);
+    const SOON: Duration = Duration::from_secs(30);
 
     async fn converse(sink: &SmtpSink, text: &str) -> String {
         let mut stream = TcpStream::connect(sink.address()).await.unwrap();

@@ -41,8 +41,9 @@ impl Site {
         let dns = Dns::serve(netns.datagrams(resolver).await.unwrap());
         let inside = netns.listen_at((INSIDE, PORT).into()).await.unwrap();
         let mut camera = Camera::new();
-        // Its own resolv.conf, in a mount namespace of its own; `exec` keeps the pid.
-        camera.write("resolv.conf", b"nameserver 127.0.0.1\noptions timeout:1\n");
+        // Its own resolv.conf, in a mount namespace of its own; `exec` keeps the pid. A question that is asked again after a second of a busy
+        // machine would be one more than the test counts.
+        camera.write("resolv.conf", b"nameserver 127.0.0.1\noptions timeout:15\n");
         let mount = format!(
             "mount --bind {} /etc/resolv.conf && exec \"$@\"",
             camera.path("resolv.conf").display()

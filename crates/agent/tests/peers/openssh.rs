@@ -6,6 +6,7 @@ use std::path::Path;
 
 use moorline_core::PublicKey;
 use moorline_testkit::child::Child;
+use moorline_testkit::refusing::Refusing;
 use moorline_testkit::{eventually, peer, temp_dir};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -19,6 +20,7 @@ pub(crate) struct OpenSsh {
     /// Its host key as a pin.
     pub(crate) pin: String,
     _child: Child,
+    _held: Refusing,
     _home: tempfile::TempDir,
 }
 
@@ -51,9 +53,8 @@ impl OpenSsh {
             0o755,
         );
         // sshd knows no port 0 that it would tell us.
-        let free = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let held = Refusing::new().unwrap();
+        let address = held.address();
         let config = format!(
             "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nForceCommand {}\nStrictModes no\nUsePAM no\nPidFile none\n\
              UseDNS no\nPermitRootLogin prohibit-password\nAllowTcpForwarding yes\nLogLevel ERROR\n",
@@ -77,6 +78,7 @@ impl OpenSsh {
             user: output(id).await,
             pin: pin.split(' ').nth(1).unwrap().to_owned(),
             _child: child,
+            _held: held,
             _home: home,
         }
     }

@@ -229,7 +229,7 @@ impl Alone {
         command.args(["bench", "alone", "--keys"]).arg(&file);
         let child = Child::spawn("moorline bench alone", command)?;
         let ready: Ready = child
-            .wait_for_after(0, "that it is ready", Duration::from_secs(10), json)
+            .wait_for_after(0, "that it is ready", Duration::from_secs(30), json)
             .await?;
         Ok(Self {
             address: ready.ssh,

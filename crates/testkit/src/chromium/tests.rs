@@ -2,7 +2,7 @@ use super::*;
 use crate::serving::{Task, loopback, serve};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 
 const PAGE: &str = "<!doctype html><title>A page</title><meta name=viewport content='width=device-width'>\
     <style>body{background:#fff}@media (prefers-color-scheme:dark){body{background:#000}}</style>\

@@ -5,7 +5,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 const A_WHILE: Duration = Duration::from_millis(150);
 
 /// A server that echoes, and a proxy before it.

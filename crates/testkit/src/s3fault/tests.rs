@@ -3,7 +3,7 @@ use crate::http_call::call;
 use bytes::Bytes;
 use http_body_util::Full;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 /// An origin that keeps nothing and answers every request with its own body, or `stored object` to one without.
 async fn origin() -> (Task, S3FaultProxy) {

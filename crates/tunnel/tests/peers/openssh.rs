@@ -2,17 +2,13 @@
 
 use moorline_core::port::TunnelEnd;
 use moorline_testkit::child::Signal;
+use moorline_testkit::refusing::Refusing;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Rig, SOON, Seen, assert_echo, config, echo_server};
 
 const STRICT: [&str; 2] = ["-o", "ExitOnForwardFailure=yes"];
-
-fn free_port() -> u16 {
-    let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 #[tokio::test]
 async fn ssh_tunnels_too_and_its_disconnect_is_a_loss() {
@@ -35,7 +31,9 @@ async fn whatever_is_not_a_cameras_business_is_refused_and_the_tunnel_lives_on()
     let (rig, key) = Rig::with_yard(config()).await;
     let rtsp = echo_server("rtsp").await;
     let target = format!("0:127.0.0.1:{}", rtsp.port());
-    let (local, socks) = (free_port(), free_port());
+    // Held until ssh listens there.
+    let held = [(); 2].map(|()| Refusing::new().unwrap());
+    let [local, socks] = held.each_ref().map(|held| held.address().port());
     let through = format!("{local}:127.0.0.1:{}", rtsp.port());
     let socks_port = socks.to_string();
     let options = [

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use moorline_testkit::refusing::Refusing;
+
 use crate::local::Login;
 use crate::moment::Moments;
 use crate::relay::{Cutter, Piece, Relay, Streamer};
@@ -28,7 +30,7 @@ fn listen() -> (TcpListener, SocketAddr) {
 
 fn message(socket: &mut TcpStream) -> String {
     socket
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     let mut bytes = Vec::new();
     let mut one = [0];
@@ -82,7 +84,7 @@ fn play(relay: SocketAddr, listener: &TcpListener) -> (TcpStream, TcpStream) {
 /// 60 MB in groups of 10 pictures of 20 packets. A reader that pauses must not be felt here.
 fn stream(camera: &mut TcpStream) -> Duration {
     camera
-        .set_write_timeout(Some(Duration::from_secs(20)))
+        .set_write_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     let mut longest = Duration::ZERO;
     for picture in 0..2_000u32 {
@@ -110,7 +112,7 @@ fn a_server_that_reads_nothing_never_stalls_the_streamer_and_then_gets_whole_pic
     let (mut cutter, mut pictures) = (Cutter::default(), Vec::<(u32, u32)>::new());
     let mut room = vec![0; 65_536];
     server
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     loop {
         let count = server.read(&mut room).unwrap();
@@ -153,14 +155,14 @@ fn the_end_of_either_side_ends_the_other_and_the_place_is_free_again() {
         let (mut camera, server) = play(own, &listener);
         drop(server);
         camera
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
         let mut rest = Vec::new();
         let _ = camera.read_to_end(&mut rest);
         let (camera, mut server) = play(own, &listener);
         drop(camera);
         server
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
         server.read_to_end(&mut rest).unwrap();
     }
@@ -199,12 +201,11 @@ fn the_login_never_reaches_the_tunnel() {
 
 #[test]
 fn without_a_streamer_the_connection_ends_at_once() {
-    let (listener, address) = listen();
-    drop(listener);
-    let (_relay, own) = relay_to(address, None);
+    let refusing = Refusing::new().unwrap();
+    let (_relay, own) = relay_to(refusing.address(), None);
     let mut server = TcpStream::connect(own).unwrap();
     server
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
 }

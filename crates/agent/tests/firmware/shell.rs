@@ -180,13 +180,18 @@ async fn it_ends_at_once_when_it_is_told_to_also_while_it_waits() {
         let said = "needs MOORLINE_HOST and MOORLINE_USER";
         waiting.wait_for_line(said, SOON).await.unwrap();
         waiting.signal(Signal::TERM);
-        let ended = waiting.wait(Duration::from_secs(10)).await.unwrap();
+        let ended = waiting.wait(SOON).await.unwrap();
         assert!(ended.success(), "{shell:?}: {ended}");
 
         let mut connected = bench.client(shell, &[]);
         let calls = bench.called(1).await;
+        // Only when it has read the hello does it surely know whom it has to end.
+        eventually("the hello is read", SOON, async || {
+            bench.path("run/alive").exists().then_some(())
+        })
+        .await;
         connected.signal(Signal::TERM);
-        connected.wait(Duration::from_secs(10)).await.unwrap();
+        connected.wait(SOON).await.unwrap();
         eventually("its dbclient ends", SOON, async || {
             (!alive(calls[0])).then_some(())
         })

@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA512, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -613,10 +612,13 @@ async fn a_truncated_one_on_the_overlay_is_told_and_left_alone() {
     scene
         .camera
         .write("etc/agent.new", &program[..program.len() / 2]);
+    // At once: the agent looks every ten seconds, and reads what is there.
     scene.camera.write(
-        "etc/agent.new.sha512",
+        "etc/brought",
         format!("{}  agent.new\n", hex(&program)).as_bytes(),
     );
+    let at = |name: &str| scene.camera.path("etc").join(name);
+    std::fs::rename(at("brought"), at("agent.new.sha512")).unwrap();
     scene
         .server
         .line("LOG error agent.new does not have the digest")
@@ -637,14 +639,7 @@ async fn a_stop_in_the_trial_hangs_up_and_tries_again_at_the_next_start() {
     scene.camera.file_says("said.on", "\n").await;
     let (code, text) = scene.camera.run(&["stop"]).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(
-        scene
-            .agent
-            .wait(Duration::from_secs(20))
-            .await
-            .unwrap()
-            .success()
-    );
+    assert!(scene.agent.wait(SOON).await.unwrap().success());
     assert_eq!(scene.camera.read("said"), "stop\n");
     assert!(scene.has("agent.new") && scene.has("agent.new.sha512") && !scene.has("agent.trial"));
 }

@@ -77,7 +77,7 @@ impl Netns {
     /// As connecting does; nothing outside is reached.
     pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
         let stream = self
-            .inside(move || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)))
+            .inside(move || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(30)))
             .await?;
         let failed = |source| Error::io("use a socket of a network namespace", source);
         stream.set_nonblocking(true).map_err(failed)?;

@@ -6,7 +6,7 @@ use moorline_tunnel::keyfile::HostKeys;
 
 use crate::agent::{Camera, cpu_of_ended_children};
 use crate::reader::Reader;
-use crate::server::{Server, yard};
+use crate::server::{SOON, Server, yard};
 
 /// Which dbclient: the system's, or another release and how its version begins.
 type Which = Option<(Release, &'static str)>;
@@ -88,10 +88,7 @@ async fn a_key_that_is_not_pinned_at_all_spins_nothing() {
     let ecdsa = pins.split(',').find(|pin| pin.starts_with("AAAAE2Vj"));
     camera.calls(server.address, ecdsa.unwrap());
     let agent = camera.start();
-    let ended = agent.wait_for_line(
-        "session with the endpoint ended",
-        std::time::Duration::from_secs(15),
-    );
+    let ended = agent.wait_for_line("session with the endpoint ended", SOON);
     let line = ended.await.unwrap();
     assert!(line.ends_with("ended: hostkey"), "{line}: {}", agent.tail());
     let cpu = cpu_of_ended_children(agent.pid().unwrap());

@@ -31,12 +31,12 @@ async fn proxy_and_client_of_today_run_on_this_system() {
         .arg(proxy.url());
     let client = Child::spawn("openRTSP", client).unwrap();
     client
-        .wait_for_line("Receiving streamed data", Duration::from_secs(20))
+        .wait_for_line("Receiving streamed data", Duration::from_secs(30))
         .await
         .unwrap();
     crate::eventually(
         "pictures in openRTSP's file",
-        Duration::from_secs(20),
+        Duration::from_secs(30),
         || {
             let bytes: u64 = fs::read_dir(directory.path())
                 .unwrap()
@@ -49,5 +49,5 @@ async fn proxy_and_client_of_today_run_on_this_system() {
     )
     .await;
     // It writes its file's end only when it is asked to end.
-    client.end(Duration::from_secs(5)).await.unwrap();
+    client.end(Duration::from_secs(30)).await.unwrap();
 }

@@ -205,7 +205,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         session.end(crate::closed::Closed::Superseded);
-        let (read, mut wire) = tokio::time::timeout(Duration::from_secs(5), reading)
+        let (read, mut wire) = tokio::time::timeout(Duration::from_secs(30), reading)
             .await
             .unwrap()
             .unwrap();
@@ -260,7 +260,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         session.end(crate::closed::Closed::Superseded);
-        let kind = tokio::time::timeout(Duration::from_secs(5), writing).await;
+        let kind = tokio::time::timeout(Duration::from_secs(30), writing).await;
         assert_eq!(kind.unwrap().unwrap(), io::ErrorKind::ConnectionAborted);
     }
 

@@ -102,13 +102,13 @@ async fn silence_is_silence_and_ends_when_switched_off() {
     reader.play("main").await;
     // Ten pictures' time.
     assert_eq!(
-        reader.item(std::time::Duration::from_millis(330)).await,
+        reader.item(Duration::from_millis(330)).await,
         Err(End::Silence)
     );
     source.faults().off(Fault::Silence);
     forty(&mut reader).await.unwrap();
     source.faults().on(Fault::Silence);
-    while let Ok(item) = reader.item(std::time::Duration::from_millis(330)).await {
+    while let Ok(item) = reader.item(Duration::from_millis(330)).await {
         assert!(matches!(item, Item::Frame(..)));
     }
     assert_eq!(
@@ -201,7 +201,7 @@ async fn an_unanswered_request_waits_for_ever() {
     let mut reader = Reader::of(&source);
     reader.send(Method::Options, MAIN, &[]).await;
     assert_eq!(
-        reader.item(std::time::Duration::from_millis(300)).await,
+        reader.item(Duration::from_millis(300)).await,
         Err(End::Silence)
     );
     source.faults().clear();
@@ -377,7 +377,7 @@ async fn events_happen_once_to_whoever_is_connected() {
 
     source
         .faults()
-        .fire(Event::TimestampBack(std::time::Duration::from_secs(10)));
+        .fire(Event::TimestampBack(Duration::from_secs(10)));
     loop {
         let next = reader.video().await.unwrap().0;
         let step = next.timestamp.wrapping_sub(last.timestamp);

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use moorline_testkit::Starved;
 use moorline_testkit::fault::{Fault, FaultProxy};
-use moorline_testkit::starved::Starved;
 
 use crate::agent::Camera;
 use crate::reader::Reader;
@@ -17,7 +17,7 @@ async fn a_main_endpoint_that_refuses_leads_to_the_backup_within_15_s() {
     main.set(Fault::Refuse).await;
     camera.calls(main.address(), &server.pins());
     camera.calls(server.address, &server.pins());
-    let (start, starved) = (Instant::now(), Starved::watch());
+    let (start, starved) = (Instant::now(), Starved::begin());
     let agent = camera.start();
     server.up(0).await;
     let took = start.elapsed();

@@ -8,8 +8,8 @@ use moorline_rtsp::message::{Message, Method};
 use moorline_rtsp::rtp::rtcp::unix_from_ntp;
 use moorline_simcam::video::Stamp;
 use moorline_simcam::{Event, Fault, Faults, Login};
+use moorline_testkit::Starved;
 use moorline_testkit::patience;
-use moorline_testkit::starved::Starved;
 
 use crate::reader::{End, Reader, SOON, quick, report_of, source};
 
@@ -313,7 +313,7 @@ async fn the_camera_s_clock_can_be_wrong() {
 async fn a_blocked_camera_sends_late_and_all() {
     let source = source(quick());
     source.faults().on(Fault::Blocked);
-    let starved = Starved::watch();
+    let starved = Starved::begin();
     let mut reader = Reader::of(&source);
     reader.play("main").await;
     let mut last = reader.stamp().await.unwrap();
@@ -415,7 +415,7 @@ async fn changed_parameters_begin_with_an_idr_and_numbers_go_on() {
     reader.play("main").await;
     let first = parameter_sets(&mut reader).await;
     // An IDR has just come: the next of the same film is ten pictures away, that of the other film is the next picture.
-    let starved = Starved::watch();
+    let starved = Starved::begin();
     let mut last = reader.stamp().await.unwrap().frame;
     source.faults().fire(Event::Parameters);
     let mut pictures = 0;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use moorline_simcam::video::Stamp;
 use moorline_simcam::{Audio, Login, SourceConfig};
+use moorline_testkit::Starved;
 use moorline_testkit::child::run;
-use moorline_testkit::starved::Starved;
 use moorline_testkit::{patience, peer};
 use retina::client::{Credentials, PlayOptions, Session, SessionOptions, SetupOptions};
 use retina::codec::CodecItem;
@@ -210,7 +210,7 @@ async fn retina_reads_a_hundred_pictures_in_order_behind_a_login() {
         username: "admin".into(),
         password: "se:cret".into(),
     };
-    let starved = Starved::watch();
+    let starved = Starved::begin();
     let stamps = stamps(&format!("rtsp://{address}/main"), Some(login), 100).await;
     for pair in stamps.windows(2) {
         assert_eq!(pair[1].frame, pair[0].frame + 1);

@@ -6,10 +6,10 @@ use crate::support::{Rig, SOON, Seen, assert_echo, camera, config, echo_server};
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{LandingError, Sessions, TunnelEnd};
+use moorline_testkit::Starved;
 use moorline_testkit::child::Signal;
 use moorline_testkit::fault::{Fault, FaultProxy};
 use moorline_testkit::refusing::Refusing;
-use moorline_testkit::starved::Starved;
 use moorline_testkit::{patience, peer};
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::{HostKeys, PrivateKey};
@@ -136,7 +136,7 @@ async fn a_session_whose_packets_vanish_is_lost_when_no_sign_of_life_comes() {
     assert!(ended.is_err(), "a quiet session was ended: {ended:?}");
 
     network.set(Fault::BlackHole).await;
-    let (start, starved) = (Instant::now(), Starved::watch());
+    let (start, starved) = (Instant::now(), Starved::begin());
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
     let took = start.elapsed();
     println!("lost after {took:?} without a packet");
@@ -161,7 +161,7 @@ async fn the_newest_session_wins_within_a_second_while_the_old_one_is_stopped() 
     stream.write_all(b"unanswered").await.unwrap();
     let _second = rig.dbclient(&key, "yard", &["-N", "-R", &forward(0, new)], &[]);
     rig.up(1).await;
-    let (start, starved) = (Instant::now(), Starved::watch());
+    let (start, starved) = (Instant::now(), Starved::begin());
     assert_eq!(rig.ended(session).await, TunnelEnd::Lost);
     let mut room = [0; 64];
     let read = stream.read(&mut room).await;

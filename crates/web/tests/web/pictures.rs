@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt as _, StreamExt as _};
 use moorline_core::port::Users as _;
 use moorline_fmp4::{Init, ParsedFragment};
-use moorline_testkit::starved::Starved;
+use moorline_testkit::Starved;
 use moorline_testkit::{eventually, patience};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -75,7 +75,7 @@ async fn begin(socket: &mut Socket) -> Init {
 
 /// Reads until no picture comes any more. That is within a second, but for the time for which the machine had no core for us.
 async fn ends_within_a_second(socket: &mut Socket, what: &str) {
-    let (began, starved) = (Instant::now(), Starved::watch());
+    let (began, starved) = (Instant::now(), Starved::begin());
     let drain = async { while next(socket).await.is_some() {} };
     let ended = timeout(patience(SOON), drain).await;
     let (took, starved) = (began.elapsed(), starved.so_far());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures::StreamExt as _;
-use moorline_testkit::starved::Starved;
+use moorline_testkit::Starved;
 use moorline_testkit::{child, eventually, patience, peer};
 use moorline_web::route::{Who, routes};
 use tokio::net::UnixStream;
@@ -145,7 +145,7 @@ async fn a_removed_user_is_shown_nothing_more() {
     let mut anna = world.watch("yard", "anna").await;
     anna.picture().await;
     world.remove_user("anna").await;
-    let (begin, starved) = (std::time::Instant::now(), Starved::watch());
+    let (begin, starved) = (std::time::Instant::now(), Starved::begin());
     anna.ends().await;
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(5) + starved.so_far(), "{took:?}");

@@ -17,9 +17,9 @@ use crate::upgrade::sha512::{from_hex, to_hex};
 use crate::upgrade::store::{self, Store};
 use crate::{checking, log, running, stamp};
 
-const USAGE: &str = "usage: moorline-agent [run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | reset [--key] | --version] [--dir DIR] [--run DIR] [--card DIR]\n\
+const USAGE: &str = "usage: moorline-agent run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | reset [--key] | --version [--dir DIR] [--run DIR] [--card DIR]\n\
     \n\
-    run      keep the camera connected (default)\n\
+    run      keep the camera connected\n\
     daemon   the same in a child that is started again when it dies: where no init does that\n\
     check    walk from the network to the pictures and say which link is broken; exit 1 when one is\n\
     upgrade  try the agent in FILE, which has this digest; the running agent takes it back when it does not connect\n\
@@ -56,7 +56,7 @@ enum Asked {
 
 /// Runs the command line: 0 done, 1 failed, 2 a usage error.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let (mut asked, mut report, mut places) = (Asked::Run, false, Places::default());
+    let (mut asked, mut report, mut places) = (None, false, Places::default());
     let mut key = false;
     let mut cards: Vec<PathBuf> = Vec::new();
     #[cfg(feature = "gateway")]
@@ -66,19 +66,19 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut arguments = all.iter().cloned();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "run" => asked = Asked::Run,
-            "daemon" => asked = Asked::Daemon,
-            "check" => asked = Asked::Check,
-            "stop" => asked = Asked::Word("stop"),
-            "restart" => asked = Asked::Word("restart"),
-            "upgrade" => asked = Asked::Upgrade,
-            "reset" => asked = Asked::Reset,
-            "--key" if asked == Asked::Reset => key = true,
+            "run" => asked = Some(Asked::Run),
+            "daemon" => asked = Some(Asked::Daemon),
+            "check" => asked = Some(Asked::Check),
+            "stop" => asked = Some(Asked::Word("stop")),
+            "restart" => asked = Some(Asked::Word("restart")),
+            "upgrade" => asked = Some(Asked::Upgrade),
+            "reset" => asked = Some(Asked::Reset),
+            "--key" if asked == Some(Asked::Reset) => key = true,
             "--report" => report = true,
             #[cfg(feature = "gateway")]
-            "gateway" => asked = Asked::Gateway,
+            "gateway" => asked = Some(Asked::Gateway),
             #[cfg(feature = "gateway")]
-            "discover" => asked = Asked::Discover,
+            "discover" => asked = Some(Asked::Discover),
             #[cfg(feature = "gateway")]
             "--leash" => site.leash = true,
             #[cfg(feature = "gateway")]
@@ -115,13 +115,21 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                     _ => cards.push(value.into()),
                 }
             }
-            word if asked == Asked::Upgrade && words.len() < 2 => words.push(word.to_owned()),
+            word if asked == Some(Asked::Upgrade) && words.len() < 2 => words.push(word.to_owned()),
             other => {
                 console(Level::Error, format_args!("{other}: unknown\n{USAGE}"));
                 return ExitCode::from(2);
             }
         }
     }
+    // Whoever only looks starts nothing.
+    let Some(asked) = asked else {
+        console(
+            Level::Error,
+            format_args!("no word\n{USAGE}{GATEWAY_USAGE}"),
+        );
+        return ExitCode::from(2);
+    };
     if !cards.is_empty() {
         places.cards = cards;
     }
@@ -133,6 +141,12 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    // One on trial runs beside the agent that tries it.
+    let alone = (asked == Asked::Run && !places.trial).then(|| running::alone(&places));
+    let _alone = match alone.transpose() {
+        Ok(alone) => alone,
+        Err(error) => return ended(Err(error)),
+    };
     // Not the daemon: the image's own starts whoever has its turn, and outlives it.
     if asked == Asked::Run {
         give_way(&places, &all);

@@ -1,8 +1,12 @@
-//! What a running agent tells of itself: its file `state`.
+//! What a running agent tells of itself, its file `state`; and that it is the only one.
+
+use std::fs::{File, TryLockError};
+use std::time::Duration;
 
 use moorline_control::Reason;
 
 use crate::files;
+use crate::moment::Moments;
 use crate::run::Places;
 use crate::uplink::Uplink;
 
@@ -49,6 +53,35 @@ impl Running {
     /// Whether its session with the endpoint is up.
     pub(crate) fn is_up(&self) -> bool {
         self.state == "session" || (self.state == "streaming" && self.last_end.is_none())
+    }
+}
+
+/// Makes this the one agent of its directory, as long as what it gives is held: two would take each other's sessions. A lock, not the pid in
+/// `state`: that may be another's since. `None` where the file system knows no locks.
+///
+/// # Errors
+/// Another one has it.
+pub(crate) fn alone(places: &Places) -> Result<Option<File>, String> {
+    /// One that was told to end, or whose gateway is gone, may need so long.
+    const WITHIN: Duration = Duration::from_secs(3);
+    let _ = files::make_directory(&places.directory);
+    let Ok(directory) = File::open(&places.directory) else {
+        return Ok(None);
+    };
+    let begin = Moments::begin();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(Some(directory)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if begin.now() < WITHIN => {
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let pid = pid(places).map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+                let directory = places.directory.display();
+                return Err(format!("another agent runs on {directory}: pid {pid}"));
+            }
+        }
     }
 }
 

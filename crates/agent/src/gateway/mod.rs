@@ -27,7 +27,7 @@ use crate::mailbox::{Empty, Receiver, mailbox};
 use crate::moment::Moments;
 use crate::run::{Places, console};
 use crate::settings::Settings;
-use crate::{files, system};
+use crate::{files, running, system};
 use approved::{Approved, approved};
 use member::Member;
 
@@ -53,8 +53,9 @@ struct Gateway {
 /// Runs an agent for each approved camera until it is told to stop (`true`: the cameras hang up) or to restart.
 ///
 /// # Errors
-/// A directory or the FIFO cannot be made: without it nobody can stop the gateway cleanly.
+/// Another one runs; a directory or the FIFO cannot be made: without it nobody can stop the gateway cleanly.
 pub fn run(places: Places) -> Result<(), String> {
+    let _alone = running::alone(&places)?;
     let told = |what: String, error: std::io::Error| format!("{what}: {error}");
     for directory in [&places.directory, &places.run] {
         files::make_directory(directory)

@@ -57,3 +57,29 @@ async fn a_stop_says_bye_and_ends_within_its_two_seconds() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_agent_on_one_directory_is_refused_and_without_a_word_nothing_is_started() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    let mut agent = camera.start();
+    server.up(0).await;
+    let session = server.opened(0).await;
+    let (code, text) = camera.run(&["run"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    let named = format!("pid {}", agent.pid().unwrap());
+    assert!(text.contains(&named), "{named}: {text}");
+    let (code, text) = camera.run(&[]).await;
+    assert_eq!(
+        (code, text.contains("usage: ")),
+        (Some(2), true),
+        "whoever looks: {text}"
+    );
+    // The first one has its session still, and hears who wants to stop it.
+    server.say(session, "PING 7");
+    server.line("PONG 7").await;
+    let (code, text) = camera.run(&["stop"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(agent.wait(SOON).await.unwrap().success());
+}

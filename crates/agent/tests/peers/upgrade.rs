@@ -284,6 +284,13 @@ async fn a_good_one_is_tried_installed_and_started_by_the_image_s_own_agent() {
         "1",
         "its starts are counted"
     );
+    let (code, text) = scene.camera.run(&["run"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(
+        scene.camera.read("etc/agent.tries"),
+        "1",
+        "one that is refused beside it counts for nothing"
+    );
     let (code, text) = scene.camera.run(&["stop"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(scene.agent.wait(SOON).await.unwrap().success());

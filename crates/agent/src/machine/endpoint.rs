@@ -10,12 +10,20 @@ use crate::endpoint::Endpoint;
 use crate::enroll::Enroll;
 use crate::settings::Trust;
 
-/// After so many failures in a row the next endpoint has its turn.
+/// After so many failures in a row the next server has its turn.
 const TRIES: u32 = 2;
+
+/// A server to call, and who named it.
+pub(super) type Call = (Endpoint, Trust);
+
+/// Whether two calls lead to one server, perhaps at different ports.
+fn is_one_server((one, by): &Call, (other, other_s): &Call) -> bool {
+    (&one.user, &one.host, &one.keys, by) == (&other.user, &other.host, &other.keys, other_s)
+}
 
 impl Machine {
     /// Where to call, in order: whom the server set, then who enrolled the camera; before that, who may enrol it.
-    pub(super) fn calls(&self) -> Vec<(Endpoint, Trust)> {
+    pub(super) fn calls(&self) -> Vec<Call> {
         match (&self.settings.camera, &self.enroll) {
             (Some(_), _) => self.settings.calls(),
             (None, Some(enroll)) => {
@@ -108,11 +116,8 @@ impl Machine {
                 self.endpoint.backoff.reset();
                 (self.place, self.failures) = (self.first_place(), 0);
             } else {
-                self.failures += 1;
-                if self.failures >= TRIES {
-                    self.failures = 0;
-                    self.place = self.place.wrapping_add(1);
-                }
+                self.failures = (self.failures + 1) % TRIES;
+                self.place = self.next_place(self.failures > 0);
             }
             self.endpoint.backoff.after_failure(self.dice.roll())
         };
@@ -123,7 +128,7 @@ impl Machine {
     fn first_place(&self) -> usize {
         let calls = self.calls();
         let held = self.endpoint.place(&calls).unwrap_or(0);
-        let same = |(first, _): &(Endpoint, Trust), (last, _): &(Endpoint, Trust)| {
+        let same = |(first, _): &Call, (last, _): &Call| {
             (&first.host, &first.user) == (&last.host, &last.user)
                 && first.keys.iter().any(|key| last.keys.contains(key))
         };
@@ -131,6 +136,30 @@ impl Machine {
             (Some(first), Some(last)) if same(first, last) => held,
             _ => 0,
         }
+    }
+
+    /// Where to go on after a failure: at the same server once more, then at the next one; of its ports at the one that was called longest ago.
+    fn next_place(&self, again: bool) -> usize {
+        let calls = self.calls();
+        let mut servers: Vec<&Call> = Vec::new();
+        for call in &calls {
+            if !servers.iter().any(|server| is_one_server(server, call)) {
+                servers.push(call);
+            }
+        }
+        let last = self.place.checked_rem(calls.len());
+        let last = last.and_then(|last| calls.get(last));
+        let last = last.and_then(|last| servers.iter().position(|one| is_one_server(one, last)));
+        let next = last.map_or(0, |last| last + usize::from(!again));
+        let next = next.checked_rem(servers.len());
+        let Some(server) = next.and_then(|next| servers.get(next)) else {
+            return 0;
+        };
+        let ports = calls.iter().enumerate().rev();
+        let ports = ports.filter(|(_, call)| is_one_server(server, call));
+        ports
+            .max_by_key(|(_, call)| self.endpoint.since(call))
+            .map_or(0, |(place, _)| place)
     }
 
     fn is_camera(&self) -> bool {

@@ -120,6 +120,11 @@ impl Leg {
         self.tried.place(all)
     }
 
+    /// How many others were called since that one; the greatest number for one that was not called.
+    pub(super) fn since(&self, call: &(Endpoint, Trust)) -> usize {
+        self.tried.since(call)
+    }
+
     /// Whether the owner named the server that was called last (S6: what was dialled counts).
     pub(super) fn is_owner_s(&self) -> bool {
         self.tried.trust() == Some(Trust::Owner)

@@ -77,6 +77,12 @@ impl Tried {
         all.iter().position(|one| last.is(one))
     }
 
+    /// How many others were called since that one.
+    pub(super) fn since(&self, call: &(Endpoint, Trust)) -> usize {
+        let at = self.0.iter().position(|tried| tried.is(call));
+        at.unwrap_or(usize::MAX)
+    }
+
     pub(super) fn trust(&self) -> Option<Trust> {
         self.0.first().map(|last| last.trust)
     }

@@ -15,8 +15,11 @@ async fn a_main_endpoint_that_refuses_leads_to_the_backup_within_15_s() {
     let server = Server::start("both", vec![yard(camera.key.public())]);
     let main = FaultProxy::start(server.address).await.unwrap();
     main.set(Fault::Refuse).await;
-    camera.calls(main.address(), &server.pins());
-    camera.calls(server.address, &server.pins());
+    let pins = server.pins();
+    // By its pins another server: at a second port of the same one the second call would be made.
+    let (one, _) = pins.split_once(',').unwrap();
+    camera.calls(main.address(), one);
+    camera.calls(server.address, &pins);
     let (start, starved) = (Instant::now(), Starved::begin());
     let agent = camera.start();
     server.up(0).await;
@@ -33,6 +36,21 @@ async fn a_main_endpoint_that_refuses_leads_to_the_backup_within_15_s() {
         .filter(|line| line.contains("Connection refused"))
         .count();
     assert_eq!(refused, 2, "{}", agent.tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_first_port_refuses_is_called_at_its_second_one() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    let first = FaultProxy::start(server.address).await.unwrap();
+    first.set(Fault::Refuse).await;
+    camera.calls(first.address(), &server.pins());
+    camera.calls(server.address, &server.pins());
+    let agent = camera.start();
+    server.up(0).await;
+    let lines = agent.lines();
+    let calls = lines.iter().filter(|line| line.contains("calling "));
+    assert_eq!(calls.count(), 2, "{}", agent.tail());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ pub(crate) fn check(places: &Places, report: bool) -> bool {
     let agent = Running::of(places);
     let server = match &settings.camera {
         Some(_) => of_camera(&settings, agent.as_ref()),
-        None => of_enrolment(places, &mut troubles),
+        None => of_enrolment(places, agent.as_ref(), &mut troubles),
     };
     let session = session(places, &settings, server.as_ref().ok(), agent.as_ref());
     let chain = Chain {
@@ -106,39 +106,37 @@ fn about(local: &Local, settings: &Settings, agent: Option<&Running>) {
     say(format_args!("camera {}", shown(settings.camera.as_ref())));
 }
 
-/// The server that the running agent calls; the first one, where none runs.
+/// The server that the running agent calls.
 fn of_camera(settings: &Settings, agent: Option<&Running>) -> Result<Endpoint, &'static str> {
     let calls = settings.calls().into_iter().map(|(server, _)| server);
-    let mut calls: Vec<Endpoint> = calls.collect();
+    called(calls.collect(), agent).ok_or(NO_ENDPOINT)
+}
+
+/// The one of these that the running agent calls; the first one, where none runs.
+fn called(mut calls: Vec<Endpoint>, agent: Option<&Running>) -> Option<Endpoint> {
     let called = agent.and_then(|agent| agent.server.as_ref());
     let at = called.and_then(|(host, port)| {
         calls
             .iter()
             .position(|call| call.host.as_str() == host && call.port == *port)
     });
-    if calls.is_empty() {
-        return Err(NO_ENDPOINT);
-    }
-    Ok(calls.swap_remove(at.unwrap_or(0)))
+    (!calls.is_empty()).then(|| calls.swap_remove(at.unwrap_or(0)))
 }
 
-/// The server that is to enrol the camera; what is wrong with the file that names it.
-fn of_enrolment(places: &Places, troubles: &mut Vec<String>) -> Result<Endpoint, &'static str> {
-    let shared = places.lan.as_ref().map(|lan| lan.enroll.clone());
-    let found = places.enroll_files().chain(shared).find_map(|path| {
-        let text = files::read(&path).ok()??;
-        Some((path, text))
-    });
-    let (path, text) = found.ok_or(NO_ENDPOINT)?;
-    let enroll = Enroll::parse(&text).map_err(|wrong| {
-        troubles.extend(
-            wrong
-                .iter()
-                .map(|wrong| format!("{}: {wrong}", path.display())),
-        );
+/// The server that is to enrol the camera; what is wrong with the files that should name it.
+fn of_enrolment(
+    places: &Places,
+    agent: Option<&Running>,
+    troubles: &mut Vec<String>,
+) -> Result<Endpoint, &'static str> {
+    let (all, wrong) = places.enrolls(false);
+    let none = if wrong.is_empty() {
+        NO_ENDPOINT
+    } else {
         "the file enroll is wrong: its lines are told above"
-    })?;
-    enroll.calls().into_iter().next().ok_or(NO_ENDPOINT)
+    };
+    troubles.extend(wrong);
+    called(all.iter().flat_map(Enroll::calls).collect(), agent).ok_or(none)
 }
 
 fn session(

@@ -192,6 +192,27 @@ async fn a_copied_card_makes_no_second_camera() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_used_up_hides_no_fresh_one() {
+    let moorline = Moorline::start().await;
+    let (_source, streamer) = listening(quick(7));
+    let (first, second) = (Camera::new(streamer), Camera::new(streamer));
+    let (card, fresh) = (first.path("card/enroll"), second.path("etc/enroll"));
+    for (name, file) in [("roof", &card), ("yard", &fresh)] {
+        let file = file.to_str().unwrap();
+        moorline
+            .cli(&["camera", "enroll", name, "--file", file])
+            .await;
+    }
+    std::fs::copy(&card, second.path("card/enroll")).unwrap();
+    let _first = first.power_on();
+    moorline.until_recording("roof").await;
+    // Its card, which comes first, has a token that is spent.
+    let _second = second.power_on();
+    moorline.until_recording("yard").await;
+    assert!(!fresh.exists(), "the token is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_camera_is_moved_to_another_server_and_comes_home_when_that_is_gone() {
     let (here, mut there) = (Moorline::start().await, Moorline::start().await);
     let (_source, streamer) = listening(quick(7));

@@ -24,24 +24,35 @@ fn is_one_server((one, by): &Call, (other, other_s): &Call) -> bool {
 impl Machine {
     /// Where to call, in order: whom the server set, then who enrolled the camera; before that, who may enrol it.
     pub(super) fn calls(&self) -> Vec<Call> {
-        match (&self.settings.camera, &self.enroll) {
-            (Some(_), _) => self.settings.calls(),
-            (None, Some(enroll)) => {
-                let calls = enroll.calls().into_iter();
-                calls.map(|call| (call, Trust::Owner)).collect()
-            }
-            (None, None) => Vec::new(),
+        if self.is_camera() {
+            return self.settings.calls();
         }
+        let calls = self.enrolls.iter().flat_map(Enroll::calls);
+        calls.map(|call| (call, Trust::Owner)).collect()
     }
 
-    pub(super) fn enroll_seen(&mut self, now: Duration, enroll: Enroll, out: &mut Vec<Action>) {
+    /// Of the files `enroll` that name the server which was called the one whose token has its turn.
+    fn enroll(&self) -> Option<&Enroll> {
+        let called = self.called.as_ref()?;
+        let all = self.enrolls.iter();
+        let mut all = all.filter(|enroll| enroll.calls().contains(called));
+        let turn = self.refused.checked_rem(all.clone().count())?;
+        all.nth(turn)
+    }
+
+    pub(super) fn enroll_seen(
+        &mut self,
+        now: Duration,
+        enrolls: Vec<Enroll>,
+        out: &mut Vec<Action>,
+    ) {
         if self.settings.camera.is_some() {
             // Whoever can put a card into the camera must not be able to move it to another server (S3).
             let what = "a file enroll is there and ignored: this camera is enrolled";
             out.push(Action::Note(Level::Warn, what.into()));
-        } else if self.enroll.as_ref() != Some(&enroll) {
-            self.enroll = Some(enroll);
-            (self.place, self.failures) = (0, 0);
+        } else if self.enrolls != enrolls && !self.endpoint.is_up() {
+            self.enrolls = enrolls;
+            (self.place, self.failures, self.refused) = (0, 0, 0);
             if !self.endpoint.runs() {
                 self.endpoint.wait(now);
             }
@@ -116,6 +127,10 @@ impl Machine {
                 self.endpoint.backoff.reset();
                 (self.place, self.failures) = (self.first_place(), 0);
             } else {
+                if self.endpoint.role() == Some(Role::Enroll) {
+                    // Its token was not taken.
+                    self.refused = self.refused.wrapping_add(1);
+                }
                 self.failures = (self.failures + 1) % TRIES;
                 self.place = self.next_place(self.failures > 0);
             }
@@ -178,13 +193,16 @@ impl Machine {
         }
         self.endpoint.hello(now, role);
         self.last_end = None;
-        if let (Role::Enroll, Some(enroll)) = (role, &self.enroll) {
-            let line = moorline_control::AgentLine::Enroll {
-                token: enroll.token.clone(),
-                model: self.fixed.model.clone(),
-                mac: self.fixed.mac,
-            };
-            out.push(Action::Say(Link::Endpoint, line));
+        if role == Role::Enroll {
+            let lines = self.enroll().map(|enroll| {
+                let line = moorline_control::AgentLine::Enroll {
+                    token: enroll.token.clone(),
+                    model: self.fixed.model.clone(),
+                    mac: self.fixed.mac,
+                };
+                Action::Say(Link::Endpoint, line)
+            });
+            out.extend(lines);
             return;
         }
         // The pin has held: this is the owner's endpoint, and where it lies is known now (S7).
@@ -205,17 +223,18 @@ impl Machine {
 
     /// `ENROLLED`: from now on it is this camera.
     pub(super) fn enrolled(&mut self, camera: Id, out: &mut Vec<Action>) {
-        let Some(enroll) = &self.enroll else {
+        let enrolled = self.enroll().map(|enroll| enroll.as_camera(&camera));
+        let Some(enrolled) = enrolled else {
             return;
         };
         if self.endpoint.role() != Some(Role::Enroll) || self.is_camera() {
             return;
         }
-        self.settings.enrolled = enroll.as_camera(&camera);
+        self.settings.enrolled = enrolled;
         self.settings.private = self.endpoint.private;
         out.push(Action::Note(Level::Info, format!("enrolled as {camera}")));
         self.settings.camera = Some(camera);
-        self.enroll = None;
+        self.enrolls.clear();
         // In this order: a power cut between them leaves a token that is spent, not a camera without a name.
         out.push(Action::Keep(Box::new(self.settings.clone())));
         out.push(Action::WipeToken);

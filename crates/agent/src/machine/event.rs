@@ -25,8 +25,8 @@ pub enum Event {
     Key(bool),
     /// Another key was made aside for the camera, or could not be.
     NextKey(Option<HostKey>),
-    /// A file `enroll` was found.
-    Enroll(Enroll),
+    /// Files `enroll` were found: the first one's server has its turn first.
+    Enroll(Vec<Enroll>),
     /// A line of a server, without its LF.
     Line {
         /// Whose.

@@ -87,7 +87,10 @@ pub struct Fixed {
 pub struct Machine {
     fixed: Fixed,
     settings: Settings,
-    enroll: Option<Enroll>,
+    /// What the files `enroll` say that were found.
+    enrolls: Vec<Enroll>,
+    /// How many sessions that were to enrol it did not.
+    refused: usize,
     key: Key,
     /// The key that lies aside, as the server that asked for it was told.
     next_key: Option<HostKey>,
@@ -133,7 +136,8 @@ impl Machine {
         Machine {
             fixed,
             settings,
-            enroll,
+            enrolls: enroll.into_iter().collect(),
+            refused: 0,
             key: if key { Key::There } else { Key::Missing },
             next_key: None,
             flash: Flash::default(),
@@ -262,7 +266,7 @@ impl Machine {
             Event::Tick => {}
             Event::Key(made) => self.key_made(now, made, &mut out),
             Event::NextKey(key) => self.next_key_made(key, &mut out),
-            Event::Enroll(enroll) => self.enroll_seen(now, enroll, &mut out),
+            Event::Enroll(enrolls) => self.enroll_seen(now, enrolls, &mut out),
             Event::Line { link, serial, line } => {
                 if self.ending.is_none() && self.leg(link).is(serial) {
                     self.line(now, link, &line, &mut out);

@@ -589,10 +589,42 @@ fn enrolment_says_the_token_once_keeps_the_camera_and_wipes_it() {
 }
 
 #[test]
+fn a_file_enroll_whose_token_was_refused_hides_no_other_one() {
+    let file = |host: &str, token: &str| Enroll {
+        host: moorline_control::Host::new(host).unwrap(),
+        token: moorline_control::Token::new(token).unwrap(),
+        ..enroll()
+    };
+    let tokens = ["a", "b", "c"].map(|letter| letter.repeat(22));
+    let hosts = ["own.example.com", "own.example.com", "new.example.com"];
+    let files = hosts.into_iter().zip(&tokens);
+    let files: Vec<Enroll> = files.map(|(host, token)| file(host, token)).collect();
+    let mut world = World::new(Settings::default(), None);
+    world.step(Event::Enroll(files.clone()));
+    for token in &tokens {
+        world.called();
+        world.hears("MOORLINE/1 enroll -");
+        assert_eq!(
+            world.said(),
+            [format!("ENROLL {token} xiaofang 00:01:02:03:04:05")]
+        );
+        // As they are found every ten seconds: it goes on with the next one.
+        world.step(Event::Enroll(files.clone()));
+        world.ends(Link::Endpoint, Reason::Exit);
+    }
+    assert_eq!(world.called().0, "new.example.com");
+    world.hears("MOORLINE/1 enroll -");
+    world.hears("ENROLLED home/yard");
+    let enrolled = &world.machine.settings().enrolled;
+    let hosts: Vec<&str> = enrolled.iter().map(|one| one.host.as_str()).collect();
+    assert_eq!(hosts, ["new.example.com"], "whose token was taken");
+}
+
+#[test]
 fn an_enrolled_camera_ignores_an_enroll_file() {
     let mut world = World::up("both");
     let before = world.machine.settings().clone();
-    world.step(Event::Enroll(enroll()));
+    world.step(Event::Enroll(vec![enroll()]));
     assert_eq!(
         (world.machine.settings(), world.machine.state()),
         (&before, State::Session)

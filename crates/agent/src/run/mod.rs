@@ -28,7 +28,7 @@ use crate::upgrade::store::Store;
 use crate::upgrade::trial::Trial;
 use crate::upgrade::{self as upgrading, Upgrade};
 use crate::uplink::{Recent, Uplink};
-use crate::{enroll, files, stamp};
+use crate::{files, stamp};
 
 pub use places::{Lan, Places};
 use streams::{Answer, Streams};
@@ -367,34 +367,19 @@ impl Driver {
     }
 
     fn look_for_enroll(&mut self) {
-        let now = self.moments.now();
         let enrolled = self.machine.settings().camera.is_some();
-        // A batch's file stays for those who have not used it: it is not theirs who have.
-        let shared = self.places.lan.as_ref().map(|lan| lan.enroll.clone());
-        let shared = shared.filter(|_| !enrolled);
-        let found = self.places.enroll_files().chain(shared).find_map(|path| {
-            let text = files::read(&path).ok()??;
-            Some((path, text))
-        });
-        let Some((path, text)) = found else {
+        let (all, wrong) = self.places.enrolls(enrolled);
+        // Once, not every ten seconds: a card with a wrong file stays in its slot for days.
+        if self.streams.first_time(&wrong.join("\n")) {
+            for wrong in wrong {
+                self.note(Level::Error, format_args!("{wrong}"));
+            }
+        }
+        if all.is_empty() {
             self.report.enroll = false;
-            return;
-        };
-        match enroll::Enroll::parse(&text) {
-            Ok(_) if self.report.enroll => {}
-            Ok(enroll) => {
-                self.report.enroll = self.machine.settings().camera.is_some();
-                let actions = self.machine.step(now, Event::Enroll(enroll));
-                self.perform(actions);
-            }
-            Err(wrong) => {
-                // Once, not every ten seconds: a card with a wrong file stays in its slot for days.
-                if self.streams.first_time(&text) {
-                    for wrong in wrong {
-                        self.note(Level::Error, format_args!("{}: {wrong}", path.display()));
-                    }
-                }
-            }
+        } else if !self.report.enroll {
+            self.report.enroll = enrolled;
+            self.turn_machine(Event::Enroll(all));
         }
     }
 

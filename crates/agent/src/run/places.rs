@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::enroll::Enroll;
 use crate::files;
 use crate::local::Local;
 use crate::machine::Link;
@@ -188,10 +189,32 @@ impl Places {
         !self.trial && self.lan.is_none()
     }
 
-    /// Where `enroll` may lie, for this camera alone: it is wiped once it is used.
+    /// Where `enroll` may lie, for this camera alone: it is wiped once it is used. Cards first: somebody has just put one in.
     pub fn enroll_files(&self) -> impl Iterator<Item = PathBuf> {
-        let all = std::iter::once(&self.directory).chain(&self.cards);
+        let all = self.cards.iter().chain([&self.directory]);
         all.map(|place| place.join("enroll"))
+    }
+
+    /// What the files `enroll` say, each once; and what is wrong with those that say nothing.
+    pub(crate) fn enrolls(&self, enrolled: bool) -> (Vec<Enroll>, Vec<String>) {
+        // A batch's file stays for those who have not used it: it is not theirs who have.
+        let shared = self.lan.as_ref().filter(|_| !enrolled);
+        let shared = shared.map(|lan| lan.enroll.clone());
+        let (mut all, mut wrong) = (Vec::new(), Vec::new());
+        for path in self.enroll_files().chain(shared) {
+            let Ok(Some(text)) = files::read(&path) else {
+                continue;
+            };
+            match Enroll::parse(&text) {
+                Ok(enroll) if all.contains(&enroll) => {}
+                Ok(enroll) => all.push(enroll),
+                Err(lines) => {
+                    let lines = lines.iter();
+                    wrong.extend(lines.map(|line| format!("{}: {line}", path.display())));
+                }
+            }
+        }
+        (all, wrong)
     }
 
     /// Where words for the running agent are written: `stop`, `restart`.
@@ -219,5 +242,49 @@ impl Places {
             Link::Endpoint => "endpoint",
             Link::Streampoint => "streampoint",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_enroll_that_is_wrong_hides_no_other_one_and_cards_come_first() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let places = Places {
+            directory: at("etc"),
+            cards: vec![at("card"), at("empty"), at("copy")],
+            ..Places::default()
+        };
+        let key = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+        let write = |place: &str, host: &str| {
+            std::fs::create_dir_all(at(place)).unwrap();
+            let text = format!("host {host}\nkey {key}\ntoken abcdefghijklmnopqrstuv\n");
+            std::fs::write(at(place).join("enroll"), text).unwrap();
+        };
+        let hosts = || {
+            let (all, wrong) = places.enrolls(false);
+            let hosts: Vec<String> = all.iter().map(|one| one.host.to_string()).collect();
+            (hosts.join(" "), wrong)
+        };
+        write("etc", "old.example.com");
+        write("card", "new.example.com");
+        write("copy", "new.example.com");
+        let both = "new.example.com old.example.com".to_owned();
+        assert_eq!(hosts(), (both, vec![]));
+        write("card", "-oProxyCommand=x");
+        write("etc", "a b");
+        let (hosts, wrong) = hosts();
+        assert_eq!(hosts, "new.example.com");
+        let wrong = wrong.join("\n");
+        for place in ["card", "etc"] {
+            let file = at(place).join("enroll");
+            assert!(
+                wrong.contains(&format!("{}: line 1: host", file.display())),
+                "{wrong}"
+            );
+        }
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Streams {
     asking: bool,
     silences: u32,
     restarted: Option<Duration>,
-    /// The wrong `enroll` file that was told last.
+    /// What is wrong with files `enroll`, as it was told last.
     told: String,
 }
 

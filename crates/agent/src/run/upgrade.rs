@@ -159,7 +159,7 @@ impl Driver {
         self.upgrade(Step::Begun(begun));
     }
 
-    fn turn_machine(&mut self, event: Event) {
+    pub(super) fn turn_machine(&mut self, event: Event) {
         let actions = self.machine.step(self.moments.now(), event);
         self.perform(actions);
     }

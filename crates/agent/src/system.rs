@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use moorline_control::{Mac, Model};
+use moorline_control::{HostKey, Mac, Model};
 
 use crate::files;
 
@@ -287,6 +287,11 @@ pub fn fingerprint(path: &Path) -> Option<String> {
     dropbearkey.arg("-y").arg("-f").arg(path);
     let lines = public_lines(&said(dropbearkey)?);
     (!lines.is_empty()).then_some(lines)
+}
+
+/// The key in what [`fingerprint`] gives.
+pub(crate) fn public_half(told: &str) -> Option<HostKey> {
+    HostKey::new(told.split(' ').nth(1)?)
 }
 
 /// Of what dropbearkey says the lines of the public half.

@@ -74,6 +74,8 @@ pub enum Action {
     TakeNextKey {
         /// Whether it is a server of the owner that has taken the new one.
         owner: bool,
+        /// What that server has. Another one that lies aside is not taken.
+        key: HostKey,
     },
     /// Call a server. Ends with [`Event::Ended`], unless it is killed.
     Dial(Dial),

@@ -78,7 +78,7 @@ impl Machine {
                 let owner = self.endpoint.is_owner_s();
                 let what = "the camera has another key from now on";
                 out.push(Action::Note(Level::Warn, what.into()));
-                out.push(Action::TakeNextKey { owner });
+                out.push(Action::TakeNextKey { owner, key });
                 // It calls again with it at once: a key that is never used would only be found wrong when it is needed.
                 out.push(Action::Kill(Link::Endpoint));
                 self.endpoint.rekeyed();
@@ -97,7 +97,10 @@ impl Machine {
     }
 
     fn rekey(&mut self, now: Duration, out: &mut Vec<Action>) {
-        if self.endpoint.is_owner_s() || self.flash.spends(now, REKEY_WRITES) {
+        if self.making_next_key {
+            // Two at once would write over each other's; the one that is made is said.
+        } else if self.endpoint.is_owner_s() || self.flash.spends(now, REKEY_WRITES) {
+            self.making_next_key = true;
             out.push(Action::MakeNextKey);
         } else {
             let what =

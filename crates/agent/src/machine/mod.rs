@@ -94,6 +94,7 @@ pub struct Machine {
     key: Key,
     /// The key that lies aside, as the server that asked for it was told.
     next_key: Option<HostKey>,
+    making_next_key: bool,
     flash: Flash,
     endpoint: Leg,
     /// Which endpoint is called, and how often it failed in a row.
@@ -140,6 +141,7 @@ impl Machine {
             refused: 0,
             key: if key { Key::There } else { Key::Missing },
             next_key: None,
+            making_next_key: false,
             flash: Flash::default(),
             endpoint: Leg::default(),
             place: 0,
@@ -363,6 +365,7 @@ impl Machine {
     }
 
     fn next_key_made(&mut self, key: Option<HostKey>, out: &mut Vec<Action>) {
+        self.making_next_key = false;
         match key {
             Some(key) if self.endpoint.is_up() => {
                 let line = moorline_control::AgentLine::NewKey(key.clone());

@@ -5,7 +5,7 @@ use moorline_control::{AgentLine, DiagStep, Level, Setting, Text};
 use super::{Driver, Input};
 use crate::check::{Chain, NO_ENDPOINT, Session, walk};
 use crate::client::{Client, Kit};
-use crate::machine::{Action, Dial, Link};
+use crate::machine::{Action, Dial, Event, Link};
 use crate::probe::Search;
 use crate::relay::{Streamer, spawn};
 use crate::system::{self, Watchdog};
@@ -18,8 +18,8 @@ impl Driver {
         match action {
             Action::MakeKey => self.make_key(),
             Action::MakeNextKey => self.make_next_key(),
-            Action::TakeNextKey { owner } => {
-                if let Err(error) = self.places.take_next_key(owner) {
+            Action::TakeNextKey { owner, key } => {
+                if let Err(error) = self.places.take_next_key(owner, &key) {
                     self.note(
                         Level::Error,
                         format_args!("the camera keeps its key: {error}"),
@@ -105,8 +105,8 @@ impl Driver {
             };
             inputs.send(Input::NextKey(made));
         });
-        if let Err(error) = made {
-            super::console(Level::Error, format_args!("no thread: {error}"));
+        if made.is_err() {
+            self.turn_machine(Event::NextKey(None));
         }
     }
 

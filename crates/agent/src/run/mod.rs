@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_control::{DiagStep, HostKey, Level, Mac, Model};
+use moorline_control::{DiagStep, Level, Mac, Model};
 
 use crate::client::{Client, reachable};
 use crate::local::Local;
@@ -423,8 +423,7 @@ impl Driver {
                 if let Err(error) = &made {
                     console(Level::Error, format_args!("dropbearkey: {error}"));
                 }
-                let word = |line: String| HostKey::new(line.split(' ').nth(1)?);
-                Event::NextKey(made.ok().and_then(word))
+                Event::NextKey(made.ok().and_then(|told| system::public_half(&told)))
             }
             Some(Input::Key(Ok(key))) => {
                 console(Level::Info, format_args!("{key}"));

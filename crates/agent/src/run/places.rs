@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moorline_control::HostKey;
+
 use crate::enroll::Enroll;
-use crate::files;
 use crate::local::Local;
 use crate::machine::Link;
 use crate::settings::Trust;
+use crate::{files, system};
 
 /// Where SD cards are mounted: thingino and OpenIPC, openmiko, Xiaomi-Dafang-Hacks.
 const CARDS: &[&str] = &[
@@ -113,9 +115,15 @@ impl Places {
     /// The key that lies aside is the camera's from now on. A power cut at each step leaves a key that each server knows.
     ///
     /// # Errors
-    /// The flash refuses: the camera keeps its key.
-    pub(super) fn take_next_key(&self, owner: bool) -> std::io::Result<()> {
+    /// The flash refuses, or it is not the one that the server has: the camera keeps its key.
+    pub(super) fn take_next_key(&self, owner: bool, server_s: &HostKey) -> std::io::Result<()> {
         let (key, next, owner_s) = (self.key(), self.next_key(), self.owner_s_key());
+        let lies_aside = system::fingerprint(&next);
+        let lies_aside = lies_aside.and_then(|told| system::public_half(&told));
+        if lies_aside.as_ref() != Some(server_s) {
+            let what = "id.next is not the key that the server has";
+            return Err(std::io::Error::other(what));
+        }
         if owner {
             files::copy_as_a_whole(&next, &owner_s)?;
         } else if !owner_s.exists() {

@@ -1,9 +1,11 @@
 //! Keys that servers give a camera: whoever does it, and however often, the server that the owner named is not locked out (S6).
 
+use moorline_core::key::KeyAlgorithm;
 use moorline_core::{Camera as Record, PublicKey};
+use moorline_tunnel::keyfile::{PrivateKey, public_key_of_dropbear};
 
 use crate::agent::Camera;
-use crate::server::{Seen, Server, yard};
+use crate::server::{SOON, Seen, Server, yard};
 
 /// The key that a camera has made.
 fn rekeyed(line: &str) -> (String, PublicKey) {
@@ -57,4 +59,25 @@ async fn two_keys_given_by_another_server_do_not_lock_the_owners_server_out() {
     other.set(Vec::new());
     owners.opened(1).await;
     assert!(camera.path("etc/id.enrolled").exists(), "{}", agent.tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_the_one_that_the_server_has_is_not_taken() {
+    let mut camera = Camera::new();
+    let first = camera.key.public().clone();
+    let server = Server::start("both", vec![yard(&first)]);
+    camera.calls(server.address, &server.pins());
+    let agent = camera.start();
+    let session = server.opened(0).await;
+    server.say(session, "REKEY");
+    let (word, _) = rekeyed(&server.line("NEWKEY ").await);
+    let another = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    camera.write("etc/id.next", another.to_dropbear().unwrap().expose());
+    server.say(session, &format!("REKEYED {word}"));
+    let told = agent.wait_for_line("the camera keeps its key", SOON);
+    told.await.unwrap();
+    // It calls again all the same, with a key that the server knows.
+    server.opened(1).await;
+    let file = std::fs::read(camera.path("etc/id")).unwrap();
+    assert_eq!(public_key_of_dropbear(&file).unwrap(), first);
 }

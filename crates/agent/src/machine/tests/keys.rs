@@ -24,11 +24,17 @@ fn keys_at_the_owner_s(
     keys
 }
 
+fn takes(owner: bool) -> Action {
+    let key = HostKey::new(KEY).unwrap();
+    Action::TakeNextKey { owner, key }
+}
+
 #[test]
 fn another_key_is_taken_when_the_server_has_it_and_another_has_its_turn_where_it_is_refused() {
     let mut world = World::up("both");
     world.hears("REKEY");
-    assert_eq!(world.done, [Action::MakeNextKey]);
+    world.hears("REKEY");
+    assert_eq!(world.done, [Action::MakeNextKey], "one at a time");
     world.done.clear();
     world.hears(&format!("REKEYED {OTHER}"));
     assert_eq!(world.done, [], "no key was said");
@@ -37,7 +43,7 @@ fn another_key_is_taken_when_the_server_has_it_and_another_has_its_turn_where_it
     world.hears(&format!("REKEYED {OTHER}"));
     assert_eq!(world.done, [], "another camera's, or an older one");
     world.hears(&format!("REKEYED {KEY}"));
-    assert_eq!(world.done, [Action::TakeNextKey { owner: false }]);
+    assert_eq!(world.done, [takes(false)]);
     world.called();
     assert_eq!(world.endpoint.as_ref().unwrap().key, 0);
     // Only a refusal of the key changes the key.
@@ -73,7 +79,7 @@ fn the_owner_s_server_is_the_one_that_was_dialled() {
     world.step(Event::NextKey(HostKey::new(KEY)));
     world.done.clear();
     world.hears(&format!("REKEYED {KEY}"));
-    assert_eq!(world.done, [Action::TakeNextKey { owner: true }]);
+    assert_eq!(world.done, [takes(true)]);
 }
 
 #[test]

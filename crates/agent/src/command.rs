@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::moment::Moments;
 use crate::run::{Ended, Places, RESET, RESET_KEY, console, run};
 use crate::upgrade::sha512::{from_hex, to_hex};
 use crate::upgrade::store::{self, Store};
-use crate::{checking, log, running, stamp};
+use crate::{checking, files, log, running, stamp};
 
 const USAGE: &str = "usage: moorline-agent run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | reset [--key] | --version [--dir DIR] [--run DIR] [--card DIR]\n\
     \n\
@@ -199,8 +198,8 @@ pub(crate) fn name() -> String {
 /// start although it passed its trial.
 fn give_way(places: &Places, arguments: &[String]) {
     let installed = Store::new(places).installed();
-    let file = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
-    let same = match (file("/proc/self/exe".as_ref()), file(&installed)) {
+    let own = files::identity("/proc/self/exe".as_ref());
+    let same = match (own, files::identity(&installed)) {
         (Ok(own), Ok(other)) => own == other,
         _ => true,
     };

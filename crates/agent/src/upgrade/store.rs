@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `release-keys` | who may sign releases |
 //! | `agent.offer`, `agent.part` | the UPGRADE line whose parts are coming, and what came of them |
+//! | `agent.brought` | what the owner brings, until it is whole |
 //! | `agent.new`, `agent.new.sha512` | a whole new agent, and its digest: ready to be tried. The owner may bring both |
 //! | `agent.new`, `agent.trial` | it is being tried; found at a start: the power went in the trial |
 //! | `moorline-agent`, `moorline-agent.sha512` | the agent that passed, and its digest (the one before it stands in the second line): the image's own starts it ([`crate::command`]) |
@@ -26,6 +27,9 @@ use crate::{files, system};
 
 const DIGEST: &str = "moorline-agent.sha512";
 const TRIES: &str = "agent.tries";
+
+/// What another upgrade needs the room of.
+const OLD: [&str; 3] = ["agent.bad", "agent.brought", "agent.new"];
 
 /// Flash file systems want some room for themselves.
 const SPARE: u64 = 64 * 1024;
@@ -80,7 +84,7 @@ impl Store {
             // In this order: parts of one offer never stand under another.
             self.forget();
         }
-        for old in ["agent.bad", "agent.new"] {
+        for old in OLD {
             let _ = fs::remove_file(self.at(old));
         }
         let part = self.at("agent.part");
@@ -166,21 +170,46 @@ impl Store {
         Ok(stamp.version)
     }
 
-    /// The owner brings one: copied, checked, then its digest is written, which makes it count.
+    /// The owner brings one: copied under another name, checked, renamed, then its digest is written, which makes it count.
     pub(crate) fn bring(&self, file: &Path, digest_told: &str) -> io::Result<()> {
-        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         files::make_directory(&self.directory)?;
+        if self.at("agent.trial").exists() {
+            // What is renamed over it would be taken for what was tried.
+            return Err(io::Error::other(
+                "another one is on trial: wait for its end",
+            ));
+        }
+        let (bytes, brought) = (fs::metadata(file)?.len(), files::identity(file)?);
         let _ = fs::remove_file(self.at("agent.new.sha512"));
-        files::copy(file, &self.new_agent())?;
-        make_program(&self.new_agent())?;
-        if to_hex(&digest(&self.new_agent())?) != digest_told {
-            let _ = fs::remove_file(self.new_agent());
+        for old in OLD {
+            // It may be the one that is brought.
+            if files::identity(&self.at(old)).is_ok_and(|old| old != brought) {
+                let _ = fs::remove_file(self.at(old));
+            }
+        }
+        if room(&self.directory).is_some_and(|room| room < bytes + SPARE) {
+            return Err(io::Error::other("there is no room for it"));
+        }
+        let copy = self.at("agent.brought");
+        let ready = self.make_ready(file, &copy, digest_told);
+        if ready.is_err() {
+            // A full flash must not be fuller by our half file.
+            let _ = fs::remove_file(copy);
+        }
+        ready
+    }
+
+    fn make_ready(&self, file: &Path, copy: &Path, digest_told: &str) -> io::Result<()> {
+        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        files::copy(file, copy)?;
+        make_program(copy)?;
+        if to_hex(&digest(copy)?) != digest_told {
             return Err(wrong("it does not have this digest"));
         }
-        if stamp_of(&self.new_agent()).is_none() {
-            let _ = fs::remove_file(self.new_agent());
+        if stamp_of(copy).is_none() {
             return Err(wrong("it is no moorline-agent"));
         }
+        fs::rename(copy, self.new_agent())?;
         files::replace(&self.at("agent.new.sha512"), digest_told)
     }
 
@@ -369,5 +398,37 @@ mod tests {
         assert_eq!(free_of(text), Some(2048 * 1024));
         assert_eq!(free_of("df: /x: No such file\n"), None);
         assert!(room(Path::new("/")).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_brought_leaves_nothing_behind_and_its_own_place_is_as_good_as_another() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store {
+            directory: home.path().join("etc"),
+            run: home.path().join("run"),
+        };
+        let names = || {
+            let all = fs::read_dir(&store.directory).unwrap().flatten();
+            let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names.join(" ")
+        };
+        // It is opened, and cannot be read: as a card that is worn.
+        assert!(store.bring(home.path(), "").is_err());
+        assert_eq!(names(), "");
+        // The file is agent.new itself.
+        let program = b"#!/bin/sh\n# moorline-agent-stamp 0.1.9 mips\n";
+        fs::write(store.new_agent(), program).unwrap();
+        assert!(store.bring(&store.new_agent(), "another").is_err());
+        assert_eq!(fs::read(store.new_agent()).unwrap(), program);
+        let told = to_hex(&digest(&store.new_agent()).unwrap());
+        store.bring(&store.new_agent(), &told).unwrap();
+        assert_eq!(names(), "agent.new agent.new.sha512");
+        assert!(matches!(store.find(None), Some(Ok(Version(0, 1, 9)))));
+        // Nobody renames another one over the one that is tried.
+        store.begin().unwrap();
+        assert!(store.bring(&store.new_agent(), &told).is_err());
+        assert_eq!(names(), "agent.new agent.trial");
     }
 }

@@ -603,7 +603,14 @@ async fn the_owner_brings_one_with_its_digest_and_no_signature() {
         .await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("does not have this digest"), "{text}");
-    assert!(!scene.has("agent.new"));
+    assert!(!scene.has("agent.new") && !scene.has("agent.brought"));
+    let df = "echo 'Filesystem 1024-blocks Used Available'; echo 'flash 3072 3052 20 99% /etc'";
+    scene.camera.program("df", df);
+    let (code, text) = scene.camera.run(&["upgrade", &path, &hex(&program)]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no room"), "{text}");
+    assert!(!scene.has("agent.new") && !scene.has("agent.brought"));
+    std::fs::remove_file(scene.camera.path("bin/df")).unwrap();
 
     let (code, text) = scene.camera.run(&["upgrade", &path, &hex(&program)]).await;
     assert_eq!(code, Some(0), "{text}");

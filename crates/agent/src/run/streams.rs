@@ -18,6 +18,8 @@ const EVERY_AT_FIRST: Duration = Duration::from_secs(5);
 const DESCRIBE_EVERY: Duration = Duration::from_secs(300);
 /// So many silences in a row restart it.
 const SILENCES: u32 = 3;
+/// Until it has answered once it may be starting, after us: three refused connections take ten seconds.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// A streamer that does not come back is not restarted more often.
 const RESTART_EVERY: Duration = Duration::from_secs(300);
 
@@ -38,6 +40,7 @@ pub(super) struct Streams {
     next: Duration,
     described: Duration,
     asking: bool,
+    answered: bool,
     silences: u32,
     restarted: Option<Duration>,
     /// What is wrong with files `enroll`, as it was told last.
@@ -62,6 +65,26 @@ impl Streams {
     pub(super) fn again(&mut self) {
         self.found = None;
         self.next = Duration::ZERO;
+    }
+
+    fn answered(&mut self) {
+        (self.answered, self.silences) = (true, 0);
+    }
+
+    /// It did not answer: whether it is to be restarted.
+    fn silent(&mut self, now: Duration) -> bool {
+        self.silences += 1;
+        // What comes back may be another configuration.
+        self.found = None;
+        let rested = self
+            .restarted
+            .is_none_or(|last| now >= last + RESTART_EVERY);
+        let started = self.answered || now >= STARTS_WITHIN;
+        let restarts = self.silences >= SILENCES && rested && started;
+        if restarts {
+            self.restarted = Some(now);
+        }
+        restarts
     }
 
     pub(super) fn first_time(&mut self, text: &str) -> bool {
@@ -142,12 +165,10 @@ impl Driver {
             });
         }
         if lives {
-            self.streams.silences = 0;
-        } else {
-            self.streams.silences += 1;
-            // What comes back may be another configuration.
-            self.streams.found = None;
-            self.restart_streamer(now);
+            self.streams.answered();
+        } else if self.streams.silent(now) && !self.local.restart.is_empty() {
+            self.note(Level::Warn, format_args!("the streamer is restarted"));
+            system::start(&self.local.restart);
         }
         let settled = lives && self.streams.found.is_some();
         self.streams.next = now + if settled { EVERY } else { EVERY_AT_FIRST };
@@ -167,14 +188,29 @@ impl Driver {
             self.report_now();
         }
     }
+}
 
-    fn restart_streamer(&mut self, now: Duration) {
-        let again = self.streams.restarted.map(|last| last + RESTART_EVERY);
-        let may = again.is_none_or(|again| now >= again);
-        if self.streams.silences >= SILENCES && may && !self.local.restart.is_empty() {
-            self.streams.restarted = Some(now);
-            self.note(Level::Warn, format_args!("the streamer is restarted"));
-            system::start(&self.local.restart);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_streamer_that_is_still_starting_is_not_restarted() {
+        let mut streams = Streams::default();
+        for second in (0..120).step_by(5) {
+            assert!(!streams.silent(s(second)), "after {second} s");
         }
+        assert!(streams.silent(s(120)), "it does not start by itself");
+        assert!(!streams.silent(s(125)));
+        assert!(streams.silent(s(420)));
+        // One that has answered has started.
+        let mut streams = Streams::default();
+        streams.answered();
+        let silences = [10, 15, 20, 25].map(|second| streams.silent(s(second)));
+        assert_eq!(silences, [false, false, true, false]);
     }
 }

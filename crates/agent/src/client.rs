@@ -151,12 +151,10 @@ fn call(
         private: is_private(address),
     };
     inputs.send(Input::Event(private));
-    if pin(&kit.home, address, &dial.pins).is_err() {
-        return (false, Reason::Exit);
-    }
     let (stdout, stderr) = {
         let mut shared = lock(shared);
-        if shared.over {
+        // Together: the next call may have written its pins since this one was killed.
+        if shared.over || pin(&kit.home, address, &dial.pins).is_err() {
             return (false, Reason::Exit);
         }
         let Ok(mut child) = command(dial, kit, address).spawn() else {
@@ -342,4 +340,49 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 /// Whether a TCP connection to a server can be had: for the check.
 pub(crate) fn reachable(address: SocketAddr) -> std::io::Result<()> {
     std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::machine::{Link, Serial};
+    use crate::settings::Trust;
+
+    #[test]
+    fn a_call_that_was_killed_does_not_write_its_pins_over_those_of_the_next_one() {
+        let home = tempfile::tempdir().unwrap();
+        let dial = Dial {
+            link: Link::Endpoint,
+            serial: Serial(1),
+            endpoint: Endpoint {
+                user: moorline_control::SshUser::new("home/yard").unwrap(),
+                host: moorline_control::Host::new("127.0.0.1").unwrap(),
+                port: 2222,
+                keys: Vec::new(),
+            },
+            pins: Vec::new(),
+            trust: Trust::Owner,
+            key: 0,
+            address: 0,
+            forwards: Forwards::Rtsp,
+            private: true,
+        };
+        let kit = Kit {
+            key: home.path().join("id"),
+            home: home.path().join("endpoint"),
+            relay: 8555,
+            http: None,
+        };
+        let shared = Arc::new(Mutex::new(Shared {
+            child: None,
+            over: true,
+        }));
+        let (inputs, _events) = mailbox(8);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let stdin = Stdin::default();
+        let ended = call(&dial, &kit, &shared, &stdin, &inputs, address, None);
+        assert_eq!(ended, (false, Reason::Exit));
+        assert!(!kit.home.exists());
+    }
 }

@@ -120,11 +120,10 @@ impl Driver {
         };
         let at = format!("calling {}:{}", dial.endpoint.host, dial.endpoint.port);
         super::console(Level::Info, format_args!("{at}"));
+        // Before it: both have one file for their pins.
+        self.kill(link);
         match Client::start(dial, kit, self.inputs.clone()) {
-            Ok(client) => {
-                self.kill(link);
-                self.clients.push((link, client));
-            }
+            Ok(client) => self.clients.push((link, client)),
             Err(error) => {
                 // No thread: the deadline of the call will try again.
                 super::console(Level::Error, format_args!("dbclient: {error}"));

@@ -89,7 +89,10 @@ fn about(local: &Local, settings: &Settings, agent: Option<&Running>) {
     fn shown<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(|| "-".to_owned(), |value| value.to_string())
     }
-    say(format_args!("{}", name()));
+    // The one that runs: the image's own may have given way to it.
+    let version = agent.and_then(|agent| agent.version.clone());
+    let version = version.unwrap_or_else(name);
+    say(format_args!("moorline-agent {version}"));
     say(format_args!(
         "dbclient {}",
         shown(system::dbclient_version())

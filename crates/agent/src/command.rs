@@ -96,7 +96,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                 }
             },
             "--version" => {
-                say(format_args!("{}", name()));
+                say(format_args!("moorline-agent {}", name()));
                 return ExitCode::SUCCESS;
             }
             "--help" | "-h" => {
@@ -185,11 +185,11 @@ fn ended(result: Result<(), String>) -> ExitCode {
 /// How `run` ends when a new agent has its place.
 const REPLACED: u8 = 3;
 
-/// What it is, for people.
+/// What it is, for people: after the program's name.
 pub(crate) fn name() -> String {
     match stamp::own() {
-        Some(own) => format!("moorline-agent {} {}", own.version, own.target),
-        None => format!("moorline-agent {}", stamp::version()),
+        Some(own) => format!("{} {}", own.version, own.target),
+        None => stamp::version(),
     }
 }
 

@@ -13,6 +13,8 @@ use crate::uplink::Uplink;
 /// A running agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Running {
+    /// Its version and target.
+    pub(crate) version: Option<String>,
     /// Where it stands.
     pub(crate) state: String,
     /// Why its session with the endpoint ended last, if it is not up again.
@@ -43,6 +45,7 @@ impl Running {
             Some((host.to_owned(), port.parse().ok()?))
         });
         Some(Running {
+            version: value("version "),
             state: value("state ")?,
             last_end: Reason::ALL.iter().find(known).copied(),
             server,
@@ -104,9 +107,9 @@ mod tests {
 
     #[test]
     fn what_an_agent_wrote_is_read() {
-        let text =
-            "pid 7\nstate connecting\nlast-end hello\nrelay 8555\nserver cctv.example.com 443\n";
+        let text = "pid 7\nversion 0.1.9 mipsel\nstate connecting\nlast-end hello\nrelay 8555\nserver cctv.example.com 443\n";
         let expected = Running {
+            version: Some("0.1.9 mipsel".to_owned()),
             state: "connecting".to_owned(),
             last_end: Some(Reason::Hello),
             server: Some(("cctv.example.com".to_owned(), 443)),

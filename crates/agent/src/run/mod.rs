@@ -15,6 +15,7 @@ use std::time::Duration;
 use moorline_control::{DiagStep, Level, Mac, Model};
 
 use crate::client::{Client, reachable};
+use crate::command::name;
 use crate::local::Local;
 use crate::machine::{Action, Event, Fixed, Link, Machine, State};
 use crate::mailbox::{Empty, Receiver, Sender, mailbox};
@@ -492,8 +493,9 @@ impl Driver {
         let reason = self.machine.last_end();
         let reason = reason.map_or("-", moorline_control::Reason::as_str);
         let mut text = format!(
-            "pid {}\nstate {state}\nlast-end {reason}\nrelay {}\nuplink {}\n",
+            "pid {}\nversion {}\nstate {state}\nlast-end {reason}\nrelay {}\nuplink {}\n",
             std::process::id(),
+            name(),
             self.relay_port,
             self.uplink
         );

@@ -284,6 +284,9 @@ async fn a_good_one_is_tried_installed_and_started_by_the_image_s_own_agent() {
         "1",
         "its starts are counted"
     );
+    let (_, text) = scene.camera.run(&["check", "--report"]).await;
+    let runs = format!("moorline-agent {NEW} {target}\n");
+    assert!(text.contains(&runs), "the one that runs is meant: {text}");
     let (code, text) = scene.camera.run(&["run"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert_eq!(

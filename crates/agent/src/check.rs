@@ -289,6 +289,11 @@ fn uplink(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     say(DiagStep::Uplink, !seen.is_slow(), what);
 }
 
+/// The server's clock now, of what it told and the uptime then.
+pub(crate) fn server_s((told, then): (u64, u64)) -> Option<u64> {
+    told.checked_add(system::uptime()?.checked_sub(then)?)
+}
+
 fn clock(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     let now = system::wall();
     match chain.clock {
@@ -307,7 +312,11 @@ fn clock(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
                 format!("{now}: older than the agent itself, no server has told the time"),
             );
         }
-        _ => say(DiagStep::Clock, true, now.to_string()),
+        Some(_) => say(DiagStep::Clock, true, now.to_string()),
+        None => {
+            let what = format!("{now}: not compared with a server's");
+            say(DiagStep::Clock, true, what);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use moorline_control::{Reason, ServerLine};
 
-use crate::check::{Chain, NO_ENDPOINT, Session, walk};
+use crate::check::{Chain, NO_ENDPOINT, Session, server_s, walk};
 use crate::client::{Client, Kit};
 use crate::command::{name, say};
 use crate::endpoint::Endpoint;
@@ -53,7 +53,10 @@ pub(crate) fn check(places: &Places, report: bool) -> bool {
             .and_then(|found| found.login.clone())
             .or(local.login.clone()),
         uplink: agent.as_ref().and_then(|agent| agent.uplink),
-        clock: None,
+        clock: agent
+            .as_ref()
+            .and_then(|agent| agent.clock)
+            .and_then(server_s),
     };
     if report {
         say(format_args!("```text"));

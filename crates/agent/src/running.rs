@@ -21,6 +21,8 @@ pub(crate) struct Running {
     pub(crate) last_end: Option<Reason>,
     /// The server that has its session, or was called last.
     pub(crate) server: Option<(String, u16)>,
+    /// What its server's clock said last, and the uptime then.
+    pub(crate) clock: Option<(u64, u64)>,
     /// What its relay dropped in the last minutes.
     pub(crate) uplink: Option<Uplink>,
 }
@@ -44,11 +46,16 @@ impl Running {
             let (host, port) = server.split_once(' ')?;
             Some((host.to_owned(), port.parse().ok()?))
         });
+        let clock = value("clock ").and_then(|clock| {
+            let (told, uptime) = clock.split_once(' ')?;
+            Some((told.parse().ok()?, uptime.parse().ok()?))
+        });
         Some(Running {
             version: value("version "),
             state: value("state ")?,
             last_end: Reason::ALL.iter().find(known).copied(),
             server,
+            clock,
             uplink: value("uplink ").and_then(|text| Uplink::parse(&text)),
         })
     }
@@ -107,12 +114,13 @@ mod tests {
 
     #[test]
     fn what_an_agent_wrote_is_read() {
-        let text = "pid 7\nversion 0.1.9 mipsel\nstate connecting\nlast-end hello\nrelay 8555\nserver cctv.example.com 443\n";
+        let text = "pid 7\nversion 0.1.9 mipsel\nstate connecting\nlast-end hello\nrelay 8555\nserver cctv.example.com 443\nclock 1900000000 77\n";
         let expected = Running {
             version: Some("0.1.9 mipsel".to_owned()),
             state: "connecting".to_owned(),
             last_end: Some(Reason::Hello),
             server: Some(("cctv.example.com".to_owned(), 443)),
+            clock: Some((1_900_000_000, 77)),
             uplink: None,
         };
         assert_eq!(Running::parse(text), Some(expected));

@@ -3,7 +3,7 @@
 use moorline_control::{AgentLine, DiagStep, Level, Setting, Text};
 
 use super::{Driver, Input};
-use crate::check::{Chain, NO_ENDPOINT, Session, walk};
+use crate::check::{Chain, NO_ENDPOINT, Session, server_s, walk};
 use crate::client::{Client, Kit};
 use crate::machine::{Action, Dial, Event, Link};
 use crate::probe::Search;
@@ -176,7 +176,7 @@ impl Driver {
                 format_args!("the clock cannot be set: {error}"),
             );
         }
-        self.clock = Some((unix, self.moments.now()));
+        self.clock = system::uptime().map(|uptime| (unix, uptime));
     }
 
     fn apply(&mut self, setting: Setting) {
@@ -285,9 +285,7 @@ impl Driver {
             main: found.and_then(|found| Some(found.sources.first()?.path.to_string())),
             login: streamer.login,
             uplink: Some(self.uplink),
-            clock: self.clock.map(|(server, then)| {
-                server.saturating_add(self.moments.now().saturating_sub(then).as_secs())
-            }),
+            clock: self.clock.and_then(server_s),
         }
     }
 

@@ -82,8 +82,8 @@ struct Driver {
     /// Whether what is to outlive a reboot is on the flash.
     kept: bool,
     diagnosing: bool,
-    /// What the server's clock said last, and when.
-    clock: Option<(u64, Duration)>,
+    /// What the server's clock said last, and the camera's uptime then.
+    clock: Option<(u64, u64)>,
     state: String,
     /// What the relay dropped in the last minutes, and the counters behind it.
     uplink: Uplink,
@@ -501,6 +501,9 @@ impl Driver {
         );
         if let Some(server) = self.machine.server() {
             text.push_str(&format!("server {} {}\n", server.host, server.port));
+        }
+        if let Some((told, uptime)) = self.clock {
+            text.push_str(&format!("clock {told} {uptime}\n"));
         }
         if text != self.state && files::replace(&self.places.state(), &text).is_ok() {
             self.state = text;

@@ -1,14 +1,15 @@
 //! What the server set, and who enrolled this camera: the file `agent.conf`.
 //!
 //! It holds MOORLINE/1 lines as the server said them, so that there is one grammar: `ENROLLED <id>`, a `REFER` line for each endpoint that
-//! enrolled the camera (S6: they stay last in the list until changed locally), `CONFIG` lines, and `PRIVATE` when the enrolling endpoint lies
-//! in a private network (S7).
+//! enrolled the camera (S6: they stay last in the list until changed locally), `CONFIG` lines, and `PRIVATE` when the enrolling endpoint lay
+//! in a private network at the enrolment (S7).
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use moorline_control::{Host, Id, ServerLine, Setting, Target};
 
+use crate::address::is_private;
 use crate::endpoint::Endpoint;
 
 /// What the server set.
@@ -18,7 +19,7 @@ pub struct Settings {
     pub camera: Option<Id>,
     /// The endpoints that enrolled it, or that its owner wrote down.
     pub enrolled: Vec<Endpoint>,
-    /// Whether an enrolling endpoint lies in a private network.
+    /// Whether the endpoint that enrolled it lay in a private network then.
     pub private: bool,
     /// The endpoints that the server set, in the order of their numbers.
     pub endpoints: Vec<(u8, Target)>,
@@ -99,6 +100,14 @@ impl Settings {
         let own = self.enrolled.iter().cloned();
         set.chain(own.map(|endpoint| (endpoint, Trust::Owner)))
             .collect()
+    }
+
+    /// Whether the owner's endpoint lies in a private network: as it was at the enrolment, or by its literal address. Its name may be poisoned at any
+    /// later time.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        let literal = |own: &Endpoint| own.host.as_str().parse().is_ok_and(is_private);
+        self.private || self.enrolled.iter().any(literal)
     }
 
     /// After how long without a server the camera reboots, if at all.

@@ -103,7 +103,7 @@ impl Machine {
             key: turn.key,
             address: turn.address,
             forwards,
-            private: trust == Trust::Owner || self.settings.private,
+            private: trust == Trust::Owner || self.may_be_private(),
         }));
     }
 
@@ -177,6 +177,11 @@ impl Machine {
             .map_or(0, |(place, _)| place)
     }
 
+    /// Whether servers may name private addresses.
+    pub(super) fn may_be_private(&self) -> bool {
+        self.private || self.settings.is_private()
+    }
+
     fn is_camera(&self) -> bool {
         self.settings.camera.is_some()
     }
@@ -205,10 +210,9 @@ impl Machine {
             out.extend(lines);
             return;
         }
-        // The pin has held: this is the owner's endpoint, and where it lies is known now (S7).
-        if self.endpoint.is_owner_s() && self.endpoint.private && !self.settings.private {
-            self.settings.private = true;
-            out.push(Action::Keep(Box::new(self.settings.clone())));
+        // The pin has held: this is the owner's endpoint, and where it lies is known now (S7). Not kept: its name may have been poisoned.
+        if self.endpoint.is_owner_s() {
+            self.private = self.endpoint.private;
         }
         if role == Role::Both && self.referral.take().is_some() {
             // It takes the stream itself again.

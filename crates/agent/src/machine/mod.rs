@@ -104,6 +104,8 @@ pub struct Machine {
     called: Option<Endpoint>,
     /// Why the endpoint's session ended last.
     last_end: Option<Reason>,
+    /// Whether the owner's endpoint lay in a private network when it was called last.
+    private: bool,
     streampoint: Leg,
     referral: Option<Referral>,
     dice: Dice,
@@ -148,6 +150,7 @@ impl Machine {
             failures: 0,
             called: None,
             last_end: None,
+            private: false,
             streampoint: Leg::default(),
             referral: None,
             dice: Dice::new(seed),

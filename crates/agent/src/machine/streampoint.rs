@@ -99,7 +99,7 @@ impl Machine {
             key: turn.key,
             address: turn.address,
             forwards: Forwards::RtspOrEnd,
-            private: self.settings.private,
+            private: self.may_be_private(),
         }));
     }
 

@@ -437,11 +437,33 @@ fn addresses_of_servers_may_be_private_only_if_the_enrolling_endpoint_s_is() {
         serial: dial.serial,
         private: true,
     });
-    assert!(!world.machine.settings().private);
+    assert!(!world.machine.may_be_private());
     world.hears("MOORLINE/1 endpoint home/yard");
-    assert!(world.machine.settings().private);
-    world.hears(&format!("REFER home/yard 10.0.0.9 2222 {KEY}"));
-    assert!(world.streampoint.unwrap().private);
+    let refer = format!("REFER home/yard 10.0.0.9 2222 {KEY}");
+    world.hears(&refer);
+    assert!(world.streampoint.as_ref().unwrap().private);
+    // Nor does one that leads to the owner's server through somebody's machine, for longer than it does.
+    assert!(!world.machine.settings().private, "not kept");
+    world.ends(Link::Endpoint, Reason::Exit);
+    while world.called().0 != "own.example.com" {
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    world.hears("MOORLINE/1 endpoint home/yard");
+    world.ends(Link::Streampoint, Reason::Exit);
+    world.hears(&refer);
+    assert!(!world.streampoint.as_ref().unwrap().private);
+}
+
+#[test]
+fn an_owner_s_endpoint_at_a_private_address_opens_private_networks_from_the_start() {
+    for (host, private) in [("192.168.1.5", true), ("own.example.com", false)] {
+        let text = format!(
+            "ENROLLED home/yard\nREFER home/yard {host} 2222 {KEY}\nCONFIG endpoint.0 home/yard 10.0.0.9 2222 {KEY}\n"
+        );
+        let mut world = World::new(Settings::parse(&text).0, None);
+        assert_eq!(world.called().0, "10.0.0.9");
+        assert_eq!(world.endpoint.unwrap().private, private, "{host}");
+    }
 }
 
 #[test]

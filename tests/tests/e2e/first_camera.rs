@@ -106,3 +106,28 @@ async fn without_n_dbclient_is_told_the_monitors_lines() {
     assert_eq!(camera.child.lines()[0], hello, "something came before it");
     moorline.until_recording("yard").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_is_said_to_a_camera_with_an_agent_and_refused_for_one_without() {
+    let moorline = Moorline::start().await;
+    let added = moorline
+        .cli(&["camera", "add", "yard", "--path", "/main"])
+        .await;
+    let (_source, address) = listening(quick(7));
+    let mut camera = Dbclient::with_monitor(&added, address);
+    moorline.until_recording("yard").await;
+    let reboot = ["camera", "reboot", "yard"];
+    let refused = moorline.try_cli(&reboot).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+
+    camera.child.write(b"STATUS agent=0.1.0\n").await.unwrap();
+    moorline
+        .until("yard", "its agent's words", |view| {
+            view["status"]["said"].to_string().contains("\"agent\"")
+        })
+        .await;
+    let told = moorline.cli(&reboot).await;
+    assert_eq!(told["told"], "reboot");
+    let line = camera.child.wait_for_line("REBOOT", SOON).await.unwrap();
+    assert_eq!(line, "REBOOT");
+}

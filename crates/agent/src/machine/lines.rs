@@ -99,7 +99,9 @@ impl Machine {
     fn rekey(&mut self, now: Duration, out: &mut Vec<Action>) {
         if self.making_next_key {
             // Two at once would write over each other's; the one that is made is said.
-        } else if self.endpoint.is_owner_s() || self.flash.spends(now, REKEY_WRITES) {
+            return;
+        }
+        if self.endpoint.is_owner_s() || self.flash.spends(now, REKEY_WRITES) {
             self.making_next_key = true;
             out.push(Action::MakeNextKey);
         } else {

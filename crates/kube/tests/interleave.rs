@@ -178,6 +178,8 @@ enum Step {
     Lease(usize),
     /// The camera is deleted and made again.
     Again,
+    /// Another version of the image is installed.
+    Image(u8),
     /// Time passes.
     Wait(u64),
 }
@@ -189,6 +191,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => ((0_u8..3), (0_u8..3)).prop_map(|(kind, fault)| Step::Wrong(kind, fault)),
         1 => (0_usize..3).prop_map(Step::Lease),
         1 => Just(Step::Again),
+        1 => (0_u8..3).prop_map(Step::Image),
         5 => (1_u64..15_000).prop_map(Step::Wait),
     ]
 }
@@ -251,25 +254,34 @@ impl Watched {
 async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let (api, clock) = server();
     api.put(CAMERAS, camera("acme", "yard"));
-    api.put(
-        CLASSES,
-        json!({"apiVersion": "moorline.dev/v1alpha1", "kind": "CameraClass", "metadata": {"name": "standard"}, "spec": {"image": "a"}}),
-    );
+    let class = |image: &str| json!({"apiVersion": "moorline.dev/v1alpha1", "kind": "CameraClass", "metadata": {"name": "standard"}, "spec": {"image": image}});
+    api.put(CLASSES, class("a"));
     let mut replicas = Vec::new();
     for number in 0..3 {
         replicas.push(Replica::new(&api, &clock, number).await);
     }
     let mut watched = Watched::default();
-    // Archivers that are told to drain do so, within seconds.
+    // Pods connect, and archivers that are told to drain do so, within seconds.
     let tolds: Vec<_> = replicas
         .iter()
         .map(|replica| (replica.told.clone(), replica.pods.clone()))
         .collect();
     let (drained, stop) = (watched.drained.clone(), replicas[0].mon.stop.clone());
+    let made = api.clone();
     tokio::spawn(async move {
         while !stop.is_cancelled() {
             tokio::time::sleep(Duration::from_secs(3)).await;
+            let made = made.list(PODS);
             for (told, pods) in &tolds {
+                for pod in &made {
+                    let is_relay = pod["metadata"]["labels"]["moorline.dev/role"] == "relay";
+                    let role = if is_relay {
+                        Role::Relay
+                    } else {
+                        Role::Archiver
+                    };
+                    pods.said(&yard(), role, &PodUid(uid(pod)), LinkEvent::Connected);
+                }
                 for pod in told.draining() {
                     drained.lock().unwrap().insert(pod.0.clone());
                     pods.said(&yard(), Role::Archiver, &pod, LinkEvent::Drained);
@@ -307,6 +319,9 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     .iter()
                     .for_each(|replica| replica.monitor.removed());
                 api.put(CAMERAS, camera("acme", "yard"));
+            }
+            Step::Image(which) => {
+                api.put(CLASSES, class(["a", "b", "c"][usize::from(which)]));
             }
             Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
         }
@@ -353,7 +368,7 @@ fn orders(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(orders(24))]
 
-    /// Connections, losses, faults of the API server, Leases that run out, cameras that are made again.
+    /// Connections, losses, faults of the API server, Leases that run out, cameras that are made again, other images.
     #[test]
     fn one_serves_no_spool_is_lost_and_everything_ends(steps in proptest::collection::vec(step(), 1..20)) {
         in_simulated_time(steps)?;

@@ -131,8 +131,13 @@ async fn a_person_browses_and_exports_what_was_recorded_of_the_own_tenant_alone(
     std::fs::write(&file, &answer.body).unwrap();
     let pictures = exported(&file).await;
     assert_in_order(&pictures, yard.number);
-    // Three segments of 5 s at 20 a second, cut at key frames of half a second.
-    assert!(pictures.len() > 250, "{} pictures", pictures.len());
+    // Of three segments, at 20 a second; the first may be short.
+    let three = archive.segments[..3].iter();
+    let filmed: u128 = three
+        .map(|key| key.range().duration().as_millis() / 50)
+        .sum();
+    let exported = pictures.len() as u128;
+    assert!(exported + 3 > filmed, "{exported} pictures of {filmed}");
     assert!(pictures[0].sent_us > called);
 
     other.until_stored(&gate).await;

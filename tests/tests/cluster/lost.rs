@@ -7,7 +7,7 @@ use moorline_testkit::{
     cluster::SOON,
 };
 
-use crate::support::{Moorline, Tenant, now_us};
+use crate::support::{Moorline, Tenant, assert_in_order, now_us};
 
 /// From the call to the first new picture in the archive, with room for a busy machine: the bar of the design is 2 s.
 const BACK: Duration = Duration::from_secs(8);
@@ -70,12 +70,10 @@ async fn a_camera_that_says_bye_is_drained_at_once_and_its_pods_go() {
     let yard = tenant.camera("yard", 21).await;
     let mut call = yard.call_with_agent(&moorline, &first);
     tenant.until_recorded(&yard).await;
+    // Its archiver is there a moment later.
+    tenant.until_stored(&yard).await;
     let pods = tenant.pair(&yard).await;
-    let shown = moorline_testkit::eventually("a picture", SOON, || async {
-        let counters = yard.source.counters();
-        (counters.pictures > 40).then_some(counters.pictures)
-    })
-    .await;
+    yard.filmed(40).await;
     call.child.write(b"BYE\n").await.unwrap();
     let bye = now_us();
     call.child.wait(SOON).await.unwrap();
@@ -98,11 +96,7 @@ async fn a_camera_that_says_bye_is_drained_at_once_and_its_pods_go() {
         last.sent_us + 1_500_000 > bye,
         "recorded until the end: {archive:#?}"
     );
-    assert!(
-        pictures.len() as u64 + 30 > shown,
-        "{} of {shown}",
-        pictures.len()
-    );
+    assert_in_order(&pictures, yard.number);
     assert!(
         !archive.causes().iter().any(|cause| cause != "hung_up"),
         "{archive:#?}"

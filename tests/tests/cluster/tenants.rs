@@ -69,6 +69,7 @@ async fn a_tenant_is_suspended_resumed_and_removed_under_live_tunnels() {
     assert_eq!(strange, Vec::<String>::new(), "{archive:#?}");
 
     drop(back);
+    let third = now_us();
     let mut call = yard.call(&moorline, &second);
     tenant
         .until(&yard, "the last session", |camera| {
@@ -76,6 +77,8 @@ async fn a_tenant_is_suspended_resumed_and_removed_under_live_tunnels() {
             (session["generation"] == 3 && session["mon"] == second.name.as_str()).then_some(())
         })
         .await;
+    // Its archiver hears of it a moment later.
+    tenant.until_goes_on(&yard, third).await;
     yard.filmed(60).await;
     let removed = now_us();
     moorline

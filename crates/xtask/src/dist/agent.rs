@@ -26,6 +26,10 @@ pub(super) fn build(target: &Target) -> Result<PathBuf> {
         "-Cpanic=immediate-abort".to_owned(),
         "-Zlocation-detail=none".to_owned(),
         "-Cforce-unwind-tables=no".to_owned(),
+        // Before a loop LLVM puts what does not change in it, addresses of texts above all, into the stack frame, and it copies four words in place: code
+        // for speed, where `opt-level = "z"` asks for size. Only turned off: it generates nothing that it would not without them.
+        "-Cllvm-args=-disable-machine-licm".to_owned(),
+        "-Cllvm-args=-max-store-memcpy=2".to_owned(),
         format!("-Ctarget-feature=+crt-static{}", target.features),
         "-Crelocation-model=static".to_owned(),
         "-Clink-self-contained=no".to_owned(),

@@ -213,6 +213,14 @@ async fn another_image_replaces_both_pods_without_losing_the_spool() {
     let generation = replica.claim(1).await;
     let instance = replica.start(generation);
     let (_, old) = both(&api).await;
+    let gap = OpenGap {
+        since: Timestamp::from_millis(5_000),
+        cause: Cause::TunnelDown,
+    };
+    for gap in [Some(gap), None] {
+        let order = WorkloadOrder::Cause { gap };
+        replica.pods.order(&yard(), instance, order);
+    }
     api.put(CLASSES, class("b"));
     let two = |api: &Api| pods(api, "archiver").len() == 2 && pods(api, "relay").len() == 2;
     api.until("the successors", two).await;
@@ -232,6 +240,13 @@ async fn another_image_replaces_both_pods_without_losing_the_spool() {
         .await;
     assert_eq!(image(&pods(&api, "relay")[0]), "b");
     assert!(replica.told.heard(instance, &WorkloadEvent::Replaced));
+    let spec = replica.told.spec.lock().unwrap().clone().unwrap();
+    assert_eq!(spec.gaps.len(), 1);
+    let (known, end) = spec.gaps[0];
+    assert!(
+        known == gap && end.is_some(),
+        "what is over is told as over"
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(pods(&api, "archiver").len(), 2);
     replica.said_drained(&old);

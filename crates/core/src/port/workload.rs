@@ -26,6 +26,21 @@ pub struct WorkloadSpec {
     pub recorded_from: Option<Timestamp>,
 }
 
+impl WorkloadSpec {
+    /// Stretches that a spec carries, at most: the oldest goes first.
+    pub const MOST_GAPS: usize = 500;
+
+    /// From `now` on the cause is this, or media comes again: what a workload that begins anew is told.
+    pub fn note(&mut self, gap: Option<OpenGap>, now: Timestamp) {
+        if let Some((open, end)) = self.gaps.last_mut().filter(|(_, end)| end.is_none()) {
+            *end = Some(gap.map_or(now, |gap| gap.since.max(open.since)));
+        }
+        self.gaps.extend(gap.map(|gap| (gap, None)));
+        let surplus = self.gaps.len().saturating_sub(Self::MOST_GAPS);
+        self.gaps.drain(..surplus);
+    }
+}
+
 /// An order to a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkloadOrder {

@@ -27,9 +27,7 @@ use super::{ClientStream, Dialer};
 use crate::head::Value;
 use crate::reread;
 use crate::ticket::TicketCheck;
-use crate::wire::{
-    BEAT, DEAD, LONGEST_TO_POD, Lines, MOST_GAPS, PROTOCOL, Spec, ToHolder, ToPod, line,
-};
+use crate::wire::{BEAT, DEAD, LONGEST_TO_POD, Lines, PROTOCOL, Spec, ToHolder, ToPod, line};
 
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -72,7 +70,7 @@ impl Orders {
         self.last_cause = Some(gap);
         self.last_since = self.last_since.max(gap.map(|gap| gap.since));
         self.causes.push_back(gap);
-        if self.causes.len() > MOST_GAPS {
+        if self.causes.len() > WorkloadSpec::MOST_GAPS {
             self.causes.pop_front();
         }
     }

@@ -18,7 +18,7 @@ use moorline_core::status::OpenGap;
 use moorline_core::{CameraId, Generation, InstanceId, Timestamp};
 use tokio::sync::watch;
 
-use crate::wire::{MOST_GAPS, Spec, ToPod};
+use crate::wire::{Spec, ToPod};
 
 struct Instance {
     spec: WorkloadSpec,
@@ -28,19 +28,6 @@ struct Instance {
     drain: Option<Duration>,
     /// Pods whose `drained` was passed on.
     drained: HashSet<PodUid>,
-}
-
-impl Instance {
-    /// From now on the cause is this: what a container that begins anew is told.
-    fn remember(&mut self, gap: Option<OpenGap>, now: Timestamp) {
-        let gaps = &mut self.spec.gaps;
-        if let Some((open, end)) = gaps.last_mut().filter(|(_, end)| end.is_none()) {
-            *end = Some(gap.map_or(now, |gap| gap.since.max(open.since)));
-        }
-        gaps.extend(gap.map(|gap| (gap, None)));
-        let surplus = gaps.len().saturating_sub(MOST_GAPS);
-        gaps.drain(..surplus);
-    }
 }
 
 #[derive(Default)]
@@ -300,7 +287,7 @@ impl WorkloadLinks for Links {
                 }
                 WorkloadOrder::Cause { gap } => {
                     instance.cause = Some(gap);
-                    instance.remember(gap, now);
+                    instance.spec.note(gap, now);
                 }
                 WorkloadOrder::Drain { budget } => {
                     instance.drain.get_or_insert(budget);
@@ -427,10 +414,10 @@ mod tests {
         let order = WorkloadOrder::Cause { gap: Some(later) };
         links.order(&camera(), instance, order);
         assert_eq!(told(&links), [(absent, Some(end)), (later, None)]);
-        for _ in 0..2 * MOST_GAPS {
+        for _ in 0..2 * WorkloadSpec::MOST_GAPS {
             links.order(&camera(), instance, order);
         }
-        assert_eq!(told(&links).len(), MOST_GAPS);
+        assert_eq!(told(&links).len(), WorkloadSpec::MOST_GAPS);
     }
 
     #[test]

@@ -35,8 +35,6 @@ pub(crate) use line::Lines;
 pub(crate) const PROTOCOL: &str = "moorline-control/1";
 /// The longest line to a pod: its spec with the gaps of a long absence.
 pub(crate) const LONGEST_TO_POD: usize = 512 * 1024;
-/// Stretches without media that an instance's spec carries, at most: the oldest goes first.
-pub(crate) const MOST_GAPS: usize = 500;
 /// The longest line from a pod.
 pub(crate) const LONGEST_TO_HOLDER: usize = 16 * 1024;
 /// How often each side says something.

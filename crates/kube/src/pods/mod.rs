@@ -24,13 +24,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::CameraId;
 use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
     LinkEvent, LinkEvents, PodUid, WorkloadEvent, WorkloadEvents, WorkloadLinks, WorkloadOrder,
     WorkloadReport, WorkloadSpec, Workloads,
 };
+use moorline_core::{CameraId, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use finish::remove_finalizer;
@@ -350,13 +350,17 @@ impl Workloads for Pods {
             self.start(WorkloadSpec { generation, ..spec });
             return;
         }
+        let now = Timestamp::from_millis(self.clock().wall_ms());
         let links = self.slot(camera).map(|slot| {
             slot.with(|state| {
-                if let (WorkloadOrder::Rebind { generation }, Some(spec)) =
-                    (order, state.wanted.as_mut())
-                    && spec.instance == instance
-                {
-                    spec.generation = generation;
+                // What a successor is told, too.
+                let wanted = state.wanted.as_mut();
+                match (order, wanted.filter(|spec| spec.instance == instance)) {
+                    (WorkloadOrder::Rebind { generation }, Some(spec)) => {
+                        spec.generation = generation;
+                    }
+                    (WorkloadOrder::Cause { gap }, Some(spec)) => spec.note(gap, now),
+                    _ => {}
                 }
                 let sets = state
                     .sets

@@ -33,6 +33,8 @@ pub(crate) type Assigned = (InstanceId, Vec<(Role, PodUid)>);
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) assigned: Mutex<Vec<Assigned>>,
+    /// What the pods that were assigned last are told.
+    pub(crate) spec: Mutex<Option<WorkloadSpec>>,
     orders: Mutex<Vec<(InstanceId, WorkloadOrder)>>,
     heard: Mutex<Vec<(InstanceId, WorkloadEvent)>>,
 }
@@ -43,6 +45,7 @@ impl WorkloadLinks for Told {
             .lock()
             .unwrap()
             .push((spec.instance, pods.to_vec()));
+        *self.spec.lock().unwrap() = Some(spec);
     }
 
     fn order(&self, _: &CameraId, instance: InstanceId, order: WorkloadOrder) {

@@ -111,6 +111,9 @@ impl Account {
     /// Whether all that the monitor of the present tunnel has to say has been heard.
     pub(crate) fn heard(&mut self, heard: bool) {
         self.heard = heard;
+        if heard {
+            self.held = None;
+        }
     }
 
     pub(crate) fn lane(&self) -> &Lane {
@@ -176,6 +179,7 @@ impl Account {
 
     /// A segment that came through the tunnel `generation` is about to be sealed: the markers that must be written before it.
     pub(crate) async fn media(&mut self, range: TimeRange, generation: Generation) -> Vec<GapKey> {
+        self.held = None;
         let mut keys = self.settle(Some(range.from)).await;
         self.comes_through(generation);
         if let Some(ledger) = &mut self.ledger {
@@ -214,12 +218,15 @@ impl Account {
     /// The monitor may yet say why something is missing.
     fn holds_back(&mut self) -> bool {
         if self.heard {
-            self.held = None;
             return false;
         }
         let now = self.spool.clock.monotonic();
         let since = *self.held.get_or_insert(now);
-        now.saturating_duration_since(since) < HOLD
+        let holds = now.saturating_duration_since(since) < HOLD;
+        if !holds {
+            self.held = None;
+        }
+        holds
     }
 
     /// The store has not yet said where the archive ends.

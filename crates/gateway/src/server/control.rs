@@ -206,8 +206,12 @@ impl Talk<'_> {
 
     fn beat(&mut self, out: &mut Vec<u8>) {
         out.extend(line(&ToPod::Beat));
-        // One that stands by is not to be read yet.
-        if let Some(key) = self.key.filter(|_| self.link.serves()) {
+        if !self.link.serves() {
+            // Whoever looks after the camera from now on was not there when it connected.
+            let (events, connected) = (&self.shared.parts.events, LinkEvent::Connected);
+            events.said(self.camera, self.role, self.pod, connected);
+        } else if let Some(key) = self.key {
+            // One that stands by is not to be read yet.
             announce(self.shared, self.camera, self.pod, key);
         }
         let keys = self.shared.parts.tickets.get();

@@ -387,27 +387,27 @@ impl LinkEvents for Pods {
         match event {
             LinkEvent::Report(report) => {
                 let now = self.clock().monotonic();
-                let (instance, news) = slot.with(|state| {
+                let news = slot.with(|state| {
                     if let WorkloadReport::Archive(archive) = &report {
                         state.durable_until = archive.durable_until.max(state.durable_until);
                     }
                     let Some(set) = state.set_of(pod) else {
-                        return (None, false);
+                        return false;
                     };
                     let (instance, used) = (set.instance, set.leaving.is_none());
                     // The last words of one that was replaced would be taken for its successor's.
                     let succeeded = !used
                         && (state.current()).is_some_and(|current| current.instance == instance);
                     let news = used && state.health.reported(pod, &report, now);
-                    (instance.filter(|_| !succeeded), news)
+                    // Under the lock: the monitor hears it before it hears that others serve.
+                    if let Some(instance) = instance.filter(|_| !succeeded) {
+                        let event = WorkloadEvent::Report(report);
+                        self.0.events.tell(camera, instance, event);
+                    }
+                    news
                 });
                 if news {
                     slot.wake.notify_one();
-                }
-                if let Some(instance) = instance {
-                    self.0
-                        .events
-                        .tell(camera, instance, WorkloadEvent::Report(report));
                 }
             }
             LinkEvent::Drained => {

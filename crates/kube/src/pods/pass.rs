@@ -15,6 +15,7 @@ use moorline_core::port::{PodUid, WorkloadEvent, WorkloadSpec};
 
 use super::plan::{Plan, Replace, Situation, Step, Wanted, plan};
 use super::slot::Set;
+use super::tell::Grade;
 use super::template::{self, shape};
 use super::view::{PodView, Trouble};
 use super::{LOOK_AGAIN, Pods, Slot};
@@ -31,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// So long a place for successors is waited for (a node that is added takes a minute or two) before pods are replaced in place.
 const PLACE: Duration = Duration::from_secs(120);
+
+/// Between two tries to make a successor for which the quota has no room.
+const SPARE: Duration = Duration::from_secs(30);
 
 /// After something was done, to see what came of it.
 const SOON: Duration = Duration::from_millis(20);
@@ -120,12 +124,22 @@ impl Pods {
             used: &used,
             connected: &connected,
         };
-        let mut decided = match turn {
-            true => plan(&situation(self.way(slot, &pods))),
-            false => plan(&situation(Replace::NotYet)),
+        let mut replace = match turn {
+            true => self.way(slot, &pods, wanted.as_ref()),
+            false => Replace::NotYet,
         };
+        let mut decided = plan(&situation(replace));
         if decided.outdated && !turn && self.may_replace(slot) {
-            decided = plan(&situation(Replace::Beside));
+            replace = Replace::Beside;
+            decided = plan(&situation(replace));
+        }
+        if replace == Replace::InPlace
+            && decided.creates()
+            && let Err((wait, trouble)) = self.may_create(&names::namespace(slot.camera.tenant()))
+        {
+            // What serves is not given up for what may not be made yet.
+            self.trouble(slot, &own, Some(&trouble)).await;
+            return Next::Look(wait);
         }
         let at_work = wanted.is_none() || self.works(&known, &pods, &decided);
         slot.with(|state| {
@@ -155,11 +169,23 @@ impl Pods {
             Err((wait, trouble)) => (Some(wait), Some(trouble)),
         };
         let pods = self.0.pods.of(&known.uid);
-        let stuck = pods
+        let is_used = |pod: &PodView| decided.current.iter().any(|(_, uid)| *uid == pod.uid);
+        let mut stuck = pods
             .iter()
-            .filter(|pod| !pod.deleting)
-            .find_map(|pod| pod.trouble.clone());
-        let trouble = fault.or(stuck);
+            .filter(|pod| !pod.deleting && pod.trouble.is_some());
+        // The camera is recorded all the same while a successor does not start.
+        if let Some(waits) = stuck.clone().find(|pod| decided.outdated && !is_used(pod))
+            && let Some(trouble) = &waits.trouble
+        {
+            let object = &known.object;
+            let event = self
+                .0
+                .teller
+                .event(&slot.camera, object, trouble, Grade::Warning);
+            event.await;
+        }
+        let stuck = stuck.find(|pod| !decided.outdated || is_used(pod));
+        let trouble = fault.or(stuck.and_then(|pod| pod.trouble.clone()));
         if trouble.is_some() || !incomplete {
             self.trouble(slot, &own, trouble.as_ref()).await;
         }
@@ -182,15 +208,19 @@ impl Pods {
     }
 
     /// How the pods of a camera whose turn it is are replaced.
-    fn way(&self, slot: &Slot, pods: &[Arc<PodView>]) -> Replace {
+    fn way(&self, slot: &Slot, pods: &[Arc<PodView>], wanted: Option<&Wanted>) -> Replace {
         let now = self.clock().monotonic();
-        let no_node = |pod: &Arc<PodView>| {
-            let trouble = pod.trouble.as_ref().filter(|_| !pod.deleting);
-            trouble.is_some_and(|trouble| trouble.reason == "Unschedulable")
+        let shape = wanted.map(|wanted| wanted.shape.as_str());
+        let troubles = || {
+            let successors = pods.iter().filter(|pod| pod.shape.as_deref() == shape);
+            let troubles = successors.filter(|pod| !pod.deleting);
+            troubles.filter_map(|pod| Some(pod.trouble.as_ref()?.reason))
         };
-        let no_node = pods.iter().any(no_node);
+        let no_node = troubles().any(|reason| reason == "Unschedulable");
+        // For an image that does not start no pod that works is given up.
+        let broken = troubles().any(|reason| reason != "Unschedulable");
         slot.with(|state| {
-            if !no_node && !state.over_quota {
+            if broken || !no_node && !state.over_quota {
                 state.squeezed = None;
                 return Replace::Beside;
             }
@@ -216,16 +246,12 @@ impl Pods {
     fn works(&self, known: &Known, pods: &[Arc<PodView>], decided: &Plan) -> bool {
         let status = known.object.status.as_ref();
         let announced = status.and_then(|status| status.relay.as_ref());
-        let creates = decided
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Create { .. }));
         let works = |(role, uid): &(Role, PodUid)| {
             let ready = pods.iter().any(|pod| pod.uid == *uid && pod.ready);
             ready && (*role != Role::Relay || announced.is_some_and(|relay| relay.uid == uid.0))
         };
         let relay = decided.current.iter().any(|(role, _)| *role == Role::Relay);
-        relay && !creates && decided.current.iter().all(works)
+        relay && !decided.creates() && decided.current.iter().all(works)
     }
 
     fn nothing_stands(&self, known: &Known) -> bool {
@@ -348,7 +374,12 @@ impl Pods {
 
     /// Tells the gateway which pods serve the wanted instance.
     fn assign(&self, slot: &Slot, own: &Own, spec: WorkloadSpec, decided: &Plan) {
-        let (assigned, replaced) = slot.with(|state| {
+        let assigned = slot.with(|state| {
+            // As it is now: an order may have come since the pass began.
+            let wanted = state.wanted.clone();
+            let spec = wanted
+                .filter(|wanted| wanted.instance == spec.instance)
+                .unwrap_or(spec);
             let gone_before = state.sets.iter().any(|set| set.link == spec.instance);
             let served = state
                 .sets
@@ -356,7 +387,6 @@ impl Pods {
                 .any(|set| set.instance == Some(spec.instance));
             let instance = spec.instance;
             let durable_until = state.durable_until.max(spec.durable_until);
-            let mut replaced = None;
             let link = match state.current() {
                 Some(current) => current.link,
                 None => {
@@ -366,7 +396,11 @@ impl Pods {
                     } else {
                         spec.instance
                     };
-                    replaced = served.then_some(instance);
+                    if served {
+                        // Under the lock: no word of a successor comes before it.
+                        let event = WorkloadEvent::Replaced;
+                        self.0.events.tell(&slot.camera, instance, event);
+                    }
                     state.sets.push(Set {
                         link,
                         instance: Some(instance),
@@ -381,25 +415,18 @@ impl Pods {
                     link
                 }
             };
-            let Some(current) = state.current().filter(|set| set.link == link) else {
-                return (None, replaced);
-            };
+            let current = state.current().filter(|set| set.link == link)?;
             let pods = decided.current.iter().map(|(role, uid)| {
                 let drained = current.pods.get(uid).is_some_and(|(_, drained)| *drained);
                 (uid.clone(), (*role, drained))
             });
             let pods = pods.collect();
             if current.pods == pods {
-                return (None, replaced);
+                return None;
             }
             current.pods = pods;
-            let assigned = (current.spec.clone(), decided.current.clone());
-            (Some(assigned), replaced)
+            Some((current.spec.clone(), decided.current.clone()))
         });
-        if let Some(instance) = replaced {
-            let event = WorkloadEvent::Replaced;
-            self.0.events.tell(&slot.camera, instance, event);
-        }
         if let Some((spec, pods)) = assigned {
             self.0.links.assign(spec, &pods);
         }
@@ -427,10 +454,7 @@ impl Pods {
                 }
             }
         });
-        let creates = decided
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Create { .. }));
+        let creates = decided.creates();
         if creates {
             self.may_create(&namespace)?;
         }
@@ -452,6 +476,10 @@ impl Pods {
                     reason: fault.reason(),
                     message: fault.to_string(),
                 };
+                // Others' pods do not wait because there is no room for one that nobody needs yet.
+                if decided.creates_spare() && matches!(fault, Fault::Quota(_)) {
+                    return Err((SPARE, trouble));
+                }
                 Err((self.0.teller.failed(&namespace), trouble))
             }
         }

@@ -72,6 +72,10 @@ pub(crate) struct Situation<'a> {
 }
 
 impl Situation<'_> {
+    fn wanted(&self, role: Role) -> Option<&str> {
+        Some(self.wanted?.shape(role)?.as_str())
+    }
+
     /// Pods of a role that can be used.
     fn usable(&self, role: Role) -> impl Iterator<Item = &Arc<PodView>> {
         self.pods.iter().filter(move |pod| {
@@ -80,23 +84,33 @@ impl Situation<'_> {
         })
     }
 
+    /// The one of the shape that is wanted.
     fn right(&self, role: Role) -> Option<&Arc<PodView>> {
-        let shape = self.wanted?.shape(role)?.as_str();
-        self.usable(role)
-            .find(|pod| pod.shape.as_deref() == Some(shape))
+        let is_right = |pod: &&Arc<PodView>| pod.shape.as_deref() == self.wanted(role);
+        self.usable(role).find(is_right)
     }
 
-    /// Whether pods of another shape are used no more.
+    /// The one of another shape that serves, for all that is known: the newest, where none has been told anything here yet.
+    fn other(&self, role: Role) -> Option<&Arc<PodView>> {
+        let others = || {
+            let is_other = |pod: &&Arc<PodView>| pod.shape.as_deref() != self.wanted(role);
+            self.usable(role).filter(is_other)
+        };
+        let used = others().find(|pod| self.used.contains(&pod.uid));
+        used.or_else(|| others().next())
+    }
+
+    /// Whether pods of another shape are used no more. Both roles at once: a set is ordered as a whole.
     fn switches(&self) -> bool {
-        match self.replace {
-            Replace::NotYet => false,
-            Replace::InPlace => true,
-            Replace::Beside => [Role::Relay, Role::Archiver].into_iter().all(|role| {
-                let wanted = self.wanted.and_then(|wanted| wanted.shape(role));
-                let stands = |pod: &Arc<PodView>| self.connected.contains(&pod.uid);
-                wanted.is_none() || self.right(role).is_some_and(stands)
-            }),
-        }
+        let wanted = || {
+            let roles = [Role::Relay, Role::Archiver].into_iter();
+            roles.filter(|role| self.wanted(*role).is_some())
+        };
+        let connected = |pod: &Arc<PodView>| self.connected.contains(&pod.uid);
+        let stands = |role| self.right(role).is_some_and(connected);
+        // What serves no more is not waited for.
+        let is_alone = |role| self.right(role).is_some() && self.other(role).is_none();
+        self.replace == Replace::InPlace || wanted().all(stands) || wanted().any(is_alone)
     }
 }
 
@@ -127,6 +141,22 @@ pub(crate) struct Plan {
     pub(crate) outdated: bool,
 }
 
+impl Plan {
+    /// Whether a pod is made.
+    pub(crate) fn creates(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Create { .. }))
+    }
+
+    /// Whether pods are made only beside such as serve.
+    pub(crate) fn creates_spare(&self) -> bool {
+        let serves = |role: &Role| self.current.iter().any(|(of, _)| of == role);
+        let spare = |step: &Step| !matches!(step, Step::Create { role, .. } if !serves(role));
+        self.creates() && self.steps.iter().all(spare)
+    }
+}
+
 /// Decides.
 pub(crate) fn plan(situation: &Situation<'_>) -> Plan {
     let mut plan = Plan::default();
@@ -139,26 +169,24 @@ pub(crate) fn plan(situation: &Situation<'_>) -> Plan {
 fn plan_role(situation: &Situation<'_>, role: Role, plan: &mut Plan) {
     let pods = || situation.pods.iter().filter(|pod| pod.role == role);
     let leaving = |pod: &PodView| situation.leaving.get(&pod.uid);
-    let usable = || situation.usable(role);
     let wanted = situation.wanted.and_then(|wanted| wanted.shape(role));
-    let (right, switches) = (situation.right(role), situation.switches());
-    let beside = situation.replace == Replace::Beside && !switches;
-    let current = wanted.and_then(|_| {
-        let used = usable().find(|pod| beside && situation.used.contains(&pod.uid));
-        let found = used.or(right);
-        found.or_else(|| usable().next().filter(|_| !switches))
-    });
-    if let (Some(pod), Some(shape)) = (current, wanted) {
+    let right = situation.right(role).filter(|_| wanted.is_some());
+    let other = situation.other(role).filter(|_| wanted.is_some());
+    let switches = situation.switches();
+    let current = match switches {
+        true => right,
+        false => other.or(right),
+    };
+    if let Some(pod) = current {
         plan.current.push((role, pod.uid.clone()));
-        plan.outdated |= pod.shape.as_deref() != Some(shape.as_str());
     }
-    // Where one may not be replaced yet, an outdated one stands for the wanted one.
-    plan.outdated |= wanted.is_some() && current.is_none() && usable().next().is_some();
+    plan.outdated |= other.is_some() && (!switches || right.is_none());
+    let stands_by = right.filter(|_| !switches);
     let mut stands = false;
     for pod in pods().filter(|pod| !pod.deleting) {
         let progress = leaving(pod).copied();
         let is = |other: Option<&Arc<PodView>>| other.is_some_and(|other| other.uid == pod.uid);
-        if is(current) || (beside && is(right)) {
+        if is(current) || is(stands_by) {
             continue;
         }
         let done = match (role, progress) {
@@ -185,7 +213,7 @@ fn plan_role(situation: &Situation<'_>, role: Role, plan: &mut Plan) {
     }
     let lacks = match current {
         None => !stands,
-        Some(_) => beside && right.is_none(),
+        Some(_) => situation.replace == Replace::Beside && right.is_none(),
     };
     if let (Some(shape), true) = (wanted, lacks) {
         // Of two that were made within one second nobody knows which is the newer, and the name after the older one is the newer one's own.

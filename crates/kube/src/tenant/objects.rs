@@ -15,8 +15,11 @@ pub const MAX_RETENTION_DAYS: &str = "moorline.dev/max-retention-days";
 pub(super) const QUOTA: &str = "moorline";
 /// What of it bounds the number of Cameras.
 pub(super) const COUNTED: &str = "count/cameras.moorline.dev";
-/// What a rollout and a drain need beyond two pods per camera: so many pods more, and a tenth.
-const SURGE: u32 = 10;
+/// What a rollout and a drain need beyond two pods per camera: so many pods more, and a tenth. Successors of both pods of four cameras at each of
+/// four replicas.
+const SURGE: u32 = 32;
+/// Secrets beyond one per camera.
+const OTHER_SECRETS: u32 = 10;
 
 /// What all tenants of the installation share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +81,7 @@ pub(crate) fn objects(tenant: &Tenant, name: &str, settings: &TenantSettings) ->
             json!({
                 "apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta(QUOTA),
                 // One password each, and what the cluster itself keeps there.
-                "spec": {"hard": {COUNTED: spec.cameras.to_string(), "pods": pods.to_string(), "count/secrets": (spec.cameras + SURGE).to_string()}},
+                "spec": {"hard": {COUNTED: spec.cameras.to_string(), "pods": pods.to_string(), "count/secrets": (spec.cameras + OTHER_SECRETS).to_string()}},
             }),
         ),
         made(
@@ -323,7 +326,7 @@ mod tests {
             quota.object["spec"]["hard"]["count/cameras.moorline.dev"],
             "20"
         );
-        assert_eq!(quota.object["spec"]["hard"]["pods"], "52");
+        assert_eq!(quota.object["spec"]["hard"]["pods"], "74");
         assert_eq!(quota.object["spec"]["hard"]["count/secrets"], "30");
     }
 

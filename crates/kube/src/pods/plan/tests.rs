@@ -212,22 +212,58 @@ fn another_image_replaces_when_both_successors_stand_by() {
     assert_eq!(plan.steps.len(), 3, "the relay is deleted: {plan:?}");
 }
 
-/// What serves is not waited for if it serves no longer.
+/// What serves is not waited for if it serves no longer. Both roles go over: a set is ordered as a whole.
 #[test]
-fn a_pod_that_is_over_is_succeeded_by_the_one_that_stands_by() {
+fn a_pod_that_is_over_is_succeeded_by_the_one_that_stands_by_and_so_is_the_other() {
     let mut over = pod(Role::Relay, 1, "a");
     over.over = true;
-    let pods = vec![over, pod(Role::Relay, 2, "b"), pod(Role::Archiver, 1, "a")];
-    let mut world = World::new(Some(wanted("b")), pods);
-    world.used = ["relay-1", "archiver-1"]
-        .map(|uid| PodUid(uid.to_owned()))
-        .into();
-    world.replace = Replace::Beside;
-    let current = world.plan().current;
-    let [(_, relay), (_, archiver)] = &current[..] else {
-        panic!("{current:?}")
+    let mut pods = vec![over, pod(Role::Relay, 2, "b"), pod(Role::Archiver, 1, "a")];
+    for stands_by in [false, true] {
+        if stands_by {
+            pods.push(pod(Role::Archiver, 2, "b"));
+        }
+        let mut world = World::new(Some(wanted("b")), pods.clone());
+        world.used = ["relay-1", "archiver-1"]
+            .map(|uid| PodUid(uid.to_owned()))
+            .into();
+        world.replace = Replace::Beside;
+        let plan = world.plan();
+        let current: Vec<&str> = plan.current.iter().map(|(_, uid)| &*uid.0).collect();
+        let expected: &[&str] = match stands_by {
+            true => &["relay-2", "archiver-2"],
+            false => &["relay-2"],
+        };
+        assert_eq!(current, expected);
+        let leaves = |step: &Step| matches!(step, Step::Leave { uid, .. } if uid.0 == "archiver-1");
+        assert!(plan.steps.iter().any(leaves), "{plan:?}");
+        assert_eq!(plan.creates(), !stands_by);
+    }
+}
+
+/// After a restart of mon, or at another replica: nobody has told them anything here yet.
+#[test]
+fn successors_that_have_not_connected_here_are_not_used_by_whoever_finds_them() {
+    let pods = || {
+        [(1, "a"), (2, "b")]
+            .into_iter()
+            .flat_map(|(number, image)| {
+                [Role::Relay, Role::Archiver].map(|role| pod(role, number, image))
+            })
     };
-    assert_eq!((&*relay.0, &*archiver.0), ("relay-2", "archiver-1"));
+    for replace in [Replace::NotYet, Replace::Beside] {
+        let mut world = World::new(Some(wanted("b")), pods().collect());
+        world.replace = replace;
+        let plan = world.plan();
+        assert_eq!(plan.steps, [], "{replace:?}");
+        assert!(plan.outdated);
+        let old = |(_, uid): &(Role, PodUid)| uid.0.ends_with("-1");
+        assert!(plan.current.iter().all(old), "{plan:?}");
+        world.connected = ["relay-2", "archiver-2"]
+            .map(|uid| PodUid(uid.to_owned()))
+            .into();
+        let plan = world.plan();
+        assert!(!plan.current.iter().any(old), "{replace:?}: {plan:?}");
+    }
 }
 
 #[test]
@@ -349,6 +385,25 @@ proptest! {
             let made = plan.steps.iter().filter(|step| matches!(step, Step::Create { role: of, .. } if *of == role)).count();
             let successor = usize::from(replace == Replace::Beside && plan.outdated);
             prop_assert!(current <= 1 && made <= 1 && current + made <= 1 + successor);
+        }
+        // What serves serves on until both successors have connected.
+        let usable = |role: Role, right: bool| {
+            let shape = world.wanted.as_ref()?.shape(role)?.as_str().to_owned();
+            world.pods.iter().find(|pod| {
+                let is_right = pod.shape.as_deref() == Some(shape.as_str());
+                pod.role == role && is_right == right && !pod.deleting && !pod.over && !world.leaving.contains_key(&pod.uid)
+            })
+        };
+        let roles = || [Role::Relay, Role::Archiver].into_iter().filter(|role| {
+            world.wanted.as_ref().is_some_and(|wanted| wanted.shape(*role).is_some())
+        });
+        let serve = roles().all(|role| usable(role, false).is_some());
+        let ready = roles().all(|role| usable(role, true).is_some_and(|pod| world.connected.contains(&pod.uid)));
+        if replace != Replace::InPlace && serve && !ready {
+            for (role, uid) in &plan.current {
+                let right = usable(*role, true).is_some_and(|pod| pod.uid == *uid);
+                prop_assert!(!right, "{role:?}");
+            }
         }
     }
 }

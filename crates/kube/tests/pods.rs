@@ -8,6 +8,7 @@ mod support;
 
 use std::time::Duration;
 
+use http::Method;
 use moorline_core::id::InstanceId;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use support::workloads::{
     CLASSES, PODS, Replica, announced, both, class, cluster, image, pods, runs, yard,
 };
-use support::{Api, CAMERAS, Fault, Method, START, camera, condition, session, within};
+use support::{Api, CAMERAS, Fault, START, camera, condition, session, within};
 
 #[tokio::test(start_paused = true)]
 async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {

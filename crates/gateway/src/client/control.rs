@@ -78,7 +78,10 @@ impl Orders {
     /// Stretches that were noted while the way was broken, or by another holder: the workload has had media since, or not, and knows that better.
     fn missed(&mut self, stretches: &[(OpenGap, Option<Timestamp>)]) {
         for (gap, end) in stretches {
-            if self.last_since < Some(gap.since) {
+            // Another holder may know better why the newest one began.
+            let last = self.last_cause.flatten();
+            let corrects = last.is_some_and(|last| last.since == gap.since && last != *gap);
+            if self.last_since < Some(gap.since) || corrects {
                 self.cause(Some(*gap));
                 if end.is_some() {
                     self.cause(None);

@@ -1,6 +1,7 @@
 //! The guide to clusters as it is written: each of its commands is typed, in order, from an empty cluster to an empty cluster. Named so that it comes
 //! last: it takes the installation of the other tests away, and leaves none.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use moorline_simcam::{Source, SourceConfig};
@@ -243,11 +244,13 @@ async fn each_command_of_the_guide_does_what_it_says() {
         desk.types(&line).await;
     }
     archived(&own, &storage).await;
-    let renewing = commands(&guide, "Renew the keys");
-    let renewing = renewing
-        .into_iter()
-        .chain(mentioned(&guide, "Renew the keys"));
-    for line in renewing.chain(commands(&guide, "Upgrade")) {
+    for line in commands(&guide, "Renew the keys") {
+        desk.types(&line).await;
+    }
+    let in_force = std::fs::metadata(desk.file("secrets.json")).unwrap();
+    let mode = in_force.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "S36: it holds private keys");
+    for line in commands(&guide, "Upgrade") {
         desk.types(&line).await;
     }
 

@@ -1,7 +1,7 @@
 //! A file of Secrets, for `kubectl apply`: JSON documents, which are YAML documents, as `keys init` and `keys rotate` write them.
 //!
 //! **Owns** reading and writing it. Read is also what `kubectl get secret --output json` prints: then what is written has the installation's keys
-//! alone, of whatever else lay in the namespace. **Does not own** what the keys mean.
+//! alone, of whatever else lay in the namespace, and so has what takes a step back. **Does not own** what the keys mean.
 
 use std::path::{Path, PathBuf};
 
@@ -26,9 +26,8 @@ const NAMES: [&str; 8] = [
 ];
 /// When a step of a rotation was made, in RFC 3339.
 const ROTATED: &str = "moorline.dev/rotated";
-/// Where the Secrets come from when their file is lost.
-const IN_FORCE: &str =
-    "kubectl -n moorline-system get secret --output json > FILE writes those that are in force";
+/// Where the Secrets come from when their file is lost: into one that nobody else reads (rule S36).
+const IN_FORCE: &str = "(umask 077 && kubectl -n moorline-system get secret --output json > FILE) writes those that are in force";
 
 /// A Secret as it is applied.
 pub(super) fn secret(
@@ -65,7 +64,7 @@ pub(super) fn text(secrets: &[Value]) -> anyhow::Result<String> {
 pub(super) struct Secrets {
     path: PathBuf,
     release: String,
-    /// As it was read.
+    /// What `all` was when it was read, as the text of a file.
     before: String,
     all: Vec<Value>,
 }
@@ -73,14 +72,14 @@ pub(super) struct Secrets {
 impl Secrets {
     /// Reads a file.
     pub(super) fn read(path: &Path, release: &str) -> anyhow::Result<Self> {
-        let before = std::fs::read_to_string(path).map_err(|cause| {
+        let read = std::fs::read_to_string(path).map_err(|cause| {
             Hinted::new(
                 format!("cannot read {}: {cause}", path.display()),
                 format!("--secrets names the file that keys init wrote; {IN_FORCE}"),
             )
         })?;
         let mut all = Vec::new();
-        for document in before.split("\n---\n") {
+        for document in read.split("\n---\n") {
             let document: Value = serde_json::from_str(document).map_err(|cause| {
                 Hinted::new(
                     format!("{} is not as keys init writes it: {cause}", path.display()),
@@ -88,20 +87,20 @@ impl Secrets {
                 )
             })?;
             match document["items"].as_array() {
+                // A whole namespace, most of which is none of ours.
                 Some(items) => {
                     for item in items {
                         all.extend(told(item, release)?);
                     }
                 }
                 // Whatever else somebody keeps in the file stays in it.
-                None if document["data"].is_null() => all.push(document),
-                None => all.extend(told(&document, release)?),
+                None => all.push(told(&document, release)?.unwrap_or(document)),
             }
         }
         Ok(Self {
             path: path.into(),
             release: release.to_owned(),
-            before,
+            before: text(&all)?,
             all,
         })
     }
@@ -147,7 +146,7 @@ impl Secrets {
         Ok(())
     }
 
-    /// Writes the file, and beside it what it held before. Gives the place of the latter.
+    /// Writes the file, and beside it a file that takes the changes back. Gives the place of the latter.
     pub(super) fn write(&self) -> anyhow::Result<PathBuf> {
         let mut before = self.path.clone().into_os_string();
         before.push(".before");
@@ -191,7 +190,8 @@ fn told(secret: &Value, release: &str) -> anyhow::Result<Option<Value>> {
     let whole = secret["metadata"]["name"].as_str().unwrap_or_default();
     let name = whole.strip_prefix(release);
     let name = name.and_then(|name| name.strip_prefix('-'));
-    let (Some(name), Some(data)) = (
+    let (true, Some(name), Some(data)) = (
+        secret["kind"] == "Secret",
         name.filter(|name| NAMES.contains(name)),
         secret["data"].as_object(),
     ) else {

@@ -115,7 +115,7 @@ pub struct Step {
 pub struct Rotated {
     /// The file that is to be applied.
     pub file: PathBuf,
-    /// The file as it was: applied, it takes the step back.
+    /// The Secrets as they were: applied, it takes the step back.
     pub before: PathBuf,
     /// The steps.
     pub steps: Vec<Step>,

@@ -275,6 +275,15 @@ fn host_keys_change_if_they_are_asked_for_and_are_told() {
     assert_eq!(read, done.host_keys);
 }
 
+/// An object that no `keys init` made.
+fn foreign(kind: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": {"name": name, "namespace": "moorline-system"},
+        "data": {"access-key": "QUtJQQ=="},
+    })
+}
+
 /// Whose file is lost takes what is in force, out of a namespace with other Secrets in it.
 #[test]
 fn what_kubectl_prints_is_taken_too() {
@@ -294,16 +303,14 @@ fn what_kubectl_prints_is_taken_too() {
             });
             secret["data"] = encoded.collect::<serde_json::Map<_, _>>().into();
             secret.as_object_mut().unwrap().remove("stringData");
-            secret["metadata"]["uid"] = "known-to-the-server".into();
+            for field in ["uid", "resourceVersion", "creationTimestamp"] {
+                secret["metadata"][field] = "known-to-the-server".into();
+            }
+            secret["metadata"]["managedFields"] = json!([{"manager": "known-to-the-server"}]);
             secret
         })
         .collect();
-    let foreign = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-        "metadata": {"name": "moorline-store-put", "namespace": "moorline-system"},
-        "data": {"access-key": "QUtJQQ=="},
-    });
-    let items = [items, vec![foreign]].concat();
+    let items = [items, vec![foreign("Secret", "moorline-store-put")]].concat();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     std::fs::write(desk.file(), list.to_string()).unwrap();
     let early = step(&desk.args(None), BEGUN).unwrap_err();
@@ -319,6 +326,44 @@ fn what_kubectl_prints_is_taken_too() {
         written.matches("\n---\n").count(),
         ours.matches("\n---\n").count()
     );
+    // What takes the step back has nothing that the API server or somebody else would object to.
+    assert_eq!(std::fs::read_to_string(done.before).unwrap(), ours);
+}
+
+#[test]
+fn what_somebody_keeps_beside_the_secrets_in_their_file_stays_there() {
+    let desk = Desk::new();
+    let kept = [
+        foreign("Secret", "moorline-store-put"),
+        foreign("ConfigMap", "moorline-people"),
+    ];
+    let [secret, other] = &kept;
+    let file = format!("{}---\n{secret}\n---\n{other}\n", desk.text());
+    std::fs::write(desk.file(), file).unwrap();
+    let done = step(&desk.args(None), BEGUN).unwrap();
+    for path in [done.file, done.before] {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let documents = text.split("\n---\n");
+        let documents: Vec<Value> = documents
+            .map(|document| serde_json::from_str(document).unwrap())
+            .collect();
+        assert!(documents.ends_with(&kept), "{}", path.display());
+    }
+}
+
+/// S36: what kubectl prints are private keys, and a shell makes files that everybody reads.
+#[test]
+fn the_secrets_in_force_are_written_where_nobody_else_reads_them() {
+    let desk = Desk::new();
+    std::fs::remove_file(desk.file()).unwrap();
+    let refused = step(&desk.args(None), BEGUN).unwrap_err();
+    let told = moorline_base::error::report(refused.as_ref());
+    let line = "(umask 077 && kubectl -n moorline-system get secret --output json > FILE)";
+    assert!(told.contains(line), "{told}");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guide = std::fs::read_to_string(root.join("docs/guide/kubernetes.md")).unwrap();
+    let line = line.replace("FILE", "secrets.json");
+    assert!(guide.lines().any(|typed| typed == line), "{line}");
 }
 
 #[test]
@@ -339,7 +384,7 @@ fn a_file_that_cannot_be_used_is_told_with_a_way_out() {
     let told = refused(&desk.args(None));
     assert!(told.contains("is not as keys init writes it"), "{told}");
     assert!(
-        told.contains("hint: kubectl -n moorline-system get secret"),
+        told.contains("hint: (umask 077 && kubectl -n moorline-system get secret"),
         "{told}"
     );
     std::fs::remove_file(desk.file()).unwrap();

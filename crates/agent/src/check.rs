@@ -55,8 +55,11 @@ pub const NO_ENDPOINT: &str = "no endpoint: put the file enroll on the SD card";
 /// Packets that prove pictures.
 const ENOUGH: u32 = 30;
 
+/// Who hears each step. Not generic: the walk is compiled once, not for each who hears it.
+pub type Say<'a> = &'a mut dyn FnMut(DiagStep, bool, String);
+
 /// Walks it. Takes seconds when something does not answer; each step within 10 s.
-pub fn walk(chain: &Chain, mut say: impl FnMut(DiagStep, bool, String)) {
+pub fn walk(chain: &Chain, say: Say<'_>) {
     let up: Vec<String> = system::interfaces()
         .into_iter()
         .filter(|name| system::is_up(name))
@@ -70,13 +73,13 @@ pub fn walk(chain: &Chain, mut say: impl FnMut(DiagStep, bool, String)) {
     } else {
         say(DiagStep::Link, true, up.join(" "));
     }
-    server(chain, &mut say);
-    streamer(chain, &mut say);
-    uplink(chain, &mut say);
-    clock(chain, &mut say);
+    server(chain, say);
+    streamer(chain, say);
+    uplink(chain, say);
+    clock(chain, say);
 }
 
-fn server(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
+fn server(chain: &Chain, say: Say<'_>) {
     let (host, port) = match &chain.endpoint {
         Ok(endpoint) => endpoint,
         Err(why) => {
@@ -132,7 +135,7 @@ fn server(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     session(chain, say);
 }
 
-fn session(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
+fn session(chain: &Chain, say: Say<'_>) {
     let (host_key, key, forward) = match chain.session {
         Session::Up { forward } => (
             (true, "the pin holds"),
@@ -230,7 +233,7 @@ fn behind_host_key(why: &'static str) -> (Told, Told, Told) {
     )
 }
 
-fn streamer(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
+fn streamer(chain: &Chain, say: Say<'_>) {
     let path = chain.main.as_deref().unwrap_or("/");
     let address = chain.streamer;
     if !answers(address, path) {
@@ -265,7 +268,7 @@ fn streamer(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
     }
 }
 
-fn uplink(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
+fn uplink(chain: &Chain, say: Say<'_>) {
     let Some(seen) = &chain.uplink else {
         let what = "no relay runs: not measured";
         return say(DiagStep::Uplink, true, what.into());
@@ -294,7 +297,7 @@ pub(crate) fn server_s((told, then): (u64, u64)) -> Option<u64> {
     told.checked_add(system::uptime()?.checked_sub(then)?)
 }
 
-fn clock(chain: &Chain, say: &mut impl FnMut(DiagStep, bool, String)) {
+fn clock(chain: &Chain, say: Say<'_>) {
     let now = system::wall();
     match chain.clock {
         Some(server) if server.abs_diff(now) > 5 => {
@@ -326,7 +329,7 @@ mod tests {
 
     fn walked(chain: &Chain) -> Vec<(DiagStep, bool, String)> {
         let mut steps = Vec::new();
-        walk(chain, |step, ok, text| steps.push((step, ok, text)));
+        walk(chain, &mut |step, ok, text| steps.push((step, ok, text)));
         steps
     }
 

@@ -78,7 +78,7 @@ pub(crate) fn check(places: &Places, report: bool) -> bool {
         Some(agent) => link("agent", true, &agent.state),
         None => link("agent", false, "does not run: start it, or see its log"),
     }
-    walk(&chain, |step, ok, text| link(step.as_str(), ok, &text));
+    walk(&chain, &mut |step, ok, text| link(step.as_str(), ok, &text));
     if report {
         for line in log::last(&places.log()) {
             say(format_args!("log {}", masked(&line)));

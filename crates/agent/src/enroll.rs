@@ -37,7 +37,7 @@ impl Enroll {
     pub fn parse(text: &str) -> Result<Self, Vec<Wrong>> {
         let (mut host, mut token) = (None, None);
         let (mut ports, mut keys) = (Vec::new(), Vec::new());
-        let mut wrong = read(text, |key, value| match key {
+        let mut wrong = read(text, &mut |key, value| match key {
             "host" => {
                 let what = "a host name or an address, without a port";
                 host = Some(need(key, Host::new(value), what)?);

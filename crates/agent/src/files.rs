@@ -1,5 +1,6 @@
 //! Files under the agent's directory: read with a bound, written as temporary file, fsync, rename, fsync of the directory.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -7,6 +8,27 @@ use std::path::Path;
 
 /// No file of ours is longer.
 const MAX: usize = 64 * 1024;
+
+/// An error that says this. What std makes of a text brings its quoting for programmers with it, and Unicode's tables: 4 KB of flash.
+pub(crate) fn told(what: String) -> io::Error {
+    io::Error::other(Told(what))
+}
+
+struct Told(String);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Told {}
 
 /// The text of a file, `None` when there is none.
 ///
@@ -19,10 +41,7 @@ pub fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     if text.len() > MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "longer than 64 KiB",
-        ));
+        return Err(told("longer than 64 KiB".to_owned()));
     }
     Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
@@ -94,6 +113,10 @@ fn new(path: &Path) -> io::Result<File> {
 /// # Errors
 /// The file system refuses: then the old one is there.
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    replace_by(path, content.as_ref())
+}
+
+fn replace_by(path: &Path, content: &[u8]) -> io::Result<()> {
     let Some(directory) = path.parent() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -102,7 +125,7 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     temporary.push(".part");
     let written = (|| {
         let mut file = new(temporary.as_ref())?;
-        file.write_all(content.as_ref())?;
+        file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         sync(directory);
@@ -150,6 +173,17 @@ pub fn sync(directory: &Path) {
 /// There is none.
 pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// What a directory holds; nothing where it cannot be read.
+pub(crate) fn names(directory: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Ok(entries) = fs::read_dir(directory) {
+        for entry in entries.flatten() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names
 }
 
 /// A directory for us alone.

@@ -79,7 +79,7 @@ impl Local {
     #[must_use]
     pub fn parse(text: &str) -> (Self, Vec<Wrong>) {
         let mut local = Local::default();
-        let wrong = read(text, |key, value| local.take(key, value));
+        let wrong = read(text, &mut |key, value| local.take(key, value));
         (local, wrong)
     }
 

@@ -114,9 +114,12 @@ impl Search {
     pub fn run(&self) -> Option<Found> {
         for address in self.addresses() {
             // A preset's own port first: another family's path may be answered too, with another stream.
-            let mut paths: Vec<&Paths> = self.paths.iter().collect();
-            paths.sort_by_key(|paths| paths.port.is_some_and(|port| port != address.port()));
-            for paths in paths {
+            let mut paths: Vec<(usize, &Paths)> = self.paths.iter().enumerate().collect();
+            paths.sort_unstable_by_key(|(nth, paths)| {
+                let foreign = paths.port.is_some_and(|port| port != address.port());
+                (foreign, *nth)
+            });
+            for (_, paths) in paths {
                 for login in &paths.logins {
                     match look(address, &paths.main, paths.sub.as_ref(), login.as_ref()) {
                         Ok(Some(found)) => return Some(found),

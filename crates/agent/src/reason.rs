@@ -2,6 +2,8 @@
 
 use moorline_control::Reason;
 
+use crate::words::place_of;
+
 /// The reason that a line of dbclient's stderr tells, if it tells one. Its texts are those of 2016.74 to 2026.94.
 #[must_use]
 pub fn of_stderr(line: &str) -> Option<Reason> {
@@ -18,7 +20,9 @@ pub fn of_stderr(line: &str) -> Option<Reason> {
         ("Remote TCP forward request failed", Reason::Forward),
         ("Keepalive timeout", Reason::Keepalive),
     ];
-    let known = TEXTS.iter().find(|(text, _)| line.contains(text));
+    let known = TEXTS
+        .iter()
+        .find(|(text, _)| place_of(line, text).is_some());
     known.map(|(_, reason)| *reason)
 }
 

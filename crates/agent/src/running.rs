@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use moorline_control::Reason;
 
-use crate::files;
 use crate::moment::Moments;
 use crate::run::Places;
 use crate::uplink::Uplink;
+use crate::{files, system};
 
 /// A running agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +104,8 @@ pub(crate) fn pid(places: &Places) -> Option<u32> {
 
 /// A pid that went to another process is no agent, and neither is a process that has ended and is not waited for.
 pub(crate) fn is_agent(pid: u32) -> bool {
-    let of = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    of("comm").starts_with(b"moorline-agent") && !of("cmdline").is_empty()
+    let of = |name| system::text(&format!("/proc/{pid}/{name}")).unwrap_or_default();
+    of("comm").starts_with("moorline-agent") && !of("cmdline").is_empty()
 }
 
 #[cfg(test)]

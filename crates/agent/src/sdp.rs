@@ -2,6 +2,8 @@
 
 use moorline_control::Codec;
 
+use crate::words::place_of;
+
 /// One `m=` section.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Media {
@@ -45,6 +47,8 @@ pub fn media(sdp: &[u8]) -> Vec<Media> {
     all
 }
 
+const SETS: &str = "sprop-parameter-sets=";
+
 fn attribute(media: &mut Media, line: &str) {
     let value = |name: &str| line.strip_prefix(name);
     if let Some(rest) = value("a=rtpmap:") {
@@ -76,9 +80,8 @@ fn attribute(media: &mut Media, line: &str) {
             .and_then(|size| pair(size, '-'));
     } else if let Some(rest) = value("a=fmtp:") {
         let sets = rest.split(';').find_map(|part| {
-            part.trim()
-                .split_once("sprop-parameter-sets=")
-                .map(|(_, sets)| sets)
+            let at = place_of(part, SETS)?;
+            part.trim_end().get(at + SETS.len()..)
         });
         let first = sets.and_then(|sets| sets.split(',').next());
         let size =

@@ -59,7 +59,7 @@ fn run(command: &mut Command) -> io::Result<()> {
     if status.success() {
         Ok(())
     } else {
-        Err(io::Error::other(format!("{status}")))
+        Err(files::told(format!("{status}")))
     }
 }
 
@@ -137,8 +137,8 @@ pub fn queue_limit(set: Option<u32>) -> usize {
 /// The hardware address of the first interface that is not loopback.
 #[must_use]
 pub fn mac() -> Mac {
-    let mut names: Vec<_> = interfaces();
-    names.sort();
+    let mut names = interfaces();
+    names.sort_unstable();
     let found = names.iter().find_map(|name| {
         let text = text(&format!("/sys/class/net/{name}/address"))?;
         mac_in(&text).filter(|mac| *mac != Mac([0; 6]))
@@ -175,12 +175,9 @@ fn mac_in(text: &str) -> Option<Mac> {
 /// The network interfaces, without loopback.
 #[must_use]
 pub fn interfaces() -> Vec<String> {
-    let entries = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name != "lo").collect()
+    let mut names = files::names("/sys/class/net");
+    names.retain(|name| name != "lo");
+    names
 }
 
 /// Whether an interface has its link.
@@ -327,23 +324,30 @@ impl Watchdog {
     }
 }
 
+/// Who hears the words that are said to the running agent.
+pub(crate) type Word = Box<dyn Fn(&str) + Send>;
+
+fn words(from: &mut dyn Read, word: &Word) {
+    let mut lines = moorline_control::LineSplitter::new();
+    let mut room = [0; 128];
+    while let Ok(count @ 1..) = from.read(&mut room) {
+        lines.push(room.get(..count).unwrap_or_default(), |line| {
+            word(String::from_utf8_lossy(line).trim());
+        });
+    }
+}
+
 /// Reads words from a FIFO, for ever; `word` is called with each line. Made by busybox's `mkfifo`: std cannot.
 ///
 /// # Errors
 /// It cannot be made or opened.
-pub fn listen_fifo(path: &Path, word: impl Fn(&str) + Send + 'static) -> io::Result<()> {
+pub(crate) fn listen_fifo(path: &Path, word: Word) -> io::Result<()> {
     let _ = fs::remove_file(path);
     run(Command::new("mkfifo").args(["-m", "600"]).arg(path))?;
     // Also open for writing: it never ends, and opening it does not wait for a writer.
     let mut fifo = OpenOptions::new().read(true).write(true).open(path)?;
     crate::relay::spawn("fifo", move || {
-        let mut lines = moorline_control::LineSplitter::new();
-        let mut room = [0; 128];
-        while let Ok(count @ 1..) = fifo.read(&mut room) {
-            lines.push(room.get(..count).unwrap_or_default(), |line| {
-                word(String::from_utf8_lossy(line).trim());
-            });
-        }
+        words(&mut fifo, &word);
     })?;
     Ok(())
 }
@@ -352,16 +356,9 @@ pub fn listen_fifo(path: &Path, word: impl Fn(&str) + Send + 'static) -> io::Res
 ///
 /// # Errors
 /// No thread can be had.
-pub fn listen_leash(word: impl Fn(&str) + Send + 'static) -> io::Result<()> {
+pub(crate) fn listen_leash(word: Word) -> io::Result<()> {
     crate::relay::spawn("leash", move || {
-        let mut lines = moorline_control::LineSplitter::new();
-        let mut room = [0; 128];
-        let mut input = io::stdin();
-        while let Ok(count @ 1..) = input.read(&mut room) {
-            lines.push(room.get(..count).unwrap_or_default(), |line| {
-                word(String::from_utf8_lossy(line).trim());
-            });
-        }
+        words(&mut io::stdin(), &word);
         word("restart");
     })?;
     Ok(())

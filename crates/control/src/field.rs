@@ -77,13 +77,20 @@ impl<'a> Fields<'a> {
         field: &'static str,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<Option<T>, FieldError> {
-        let Some(rest) = self.rest else {
+        let Some(word) = self.word() else {
             return Ok(None);
         };
-        let (word, rest) = first_word(rest);
+        match parse(word) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.wrong(field)),
+        }
+    }
+
+    /// The next field as it stands there.
+    fn word(&mut self) -> Option<&'a [u8]> {
+        let (word, rest) = first_word(self.rest?);
         self.rest = rest;
-        let value = parse(word).ok_or_else(|| self.wrong(field))?;
-        Ok(Some(value))
+        Some(word)
     }
 
     /// The next field.
@@ -92,8 +99,10 @@ impl<'a> Fields<'a> {
         field: &'static str,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<T, FieldError> {
-        let value = self.optional(field, parse)?;
-        value.ok_or_else(|| self.error(field, Fault::Missing))
+        let Some(word) = self.word() else {
+            return Err(self.error(field, Fault::Missing));
+        };
+        parse(word).ok_or_else(|| self.wrong(field))
     }
 
     /// Whether nothing is left but one `-`.

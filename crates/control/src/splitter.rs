@@ -20,11 +20,16 @@ impl LineSplitter {
 
     /// Takes the next bytes and calls `line` for each line that they complete, without its LF.
     pub fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
+        self.cut(bytes, &mut line);
+    }
+
+    /// Compiled once, not for each who listens: flash is small.
+    fn cut(&mut self, bytes: &[u8], line: &mut dyn FnMut(&[u8])) {
         let mut pieces = bytes.split(|byte| *byte == b'\n');
         // The last piece has no LF after it yet; `split` always gives at least one.
         let open = pieces.next_back().unwrap_or_default();
         for piece in pieces {
-            self.close(piece, &mut line);
+            self.close(piece, line);
         }
         self.hold(open);
     }
@@ -36,7 +41,7 @@ impl LineSplitter {
     }
 
     /// A piece that is followed by LF.
-    fn close(&mut self, piece: &[u8], line: &mut impl FnMut(&[u8])) {
+    fn close(&mut self, piece: &[u8], line: &mut dyn FnMut(&[u8])) {
         if self.held.is_empty() && !self.skipping && piece.len() < MAX_LINE {
             line(piece);
             return;

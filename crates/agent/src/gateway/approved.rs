@@ -35,7 +35,7 @@ pub struct Approved {
 pub fn approved(text: &str) -> (Vec<Approved>, Vec<Wrong>) {
     let (mut all, mut wrong) = (Vec::<Approved>::new(), Vec::new());
     // Addresses first: what is said of a camera may stand before or behind its line.
-    wrong.extend(read(text, |key, value| match key {
+    wrong.extend(read(text, &mut |key, value| match key {
         "lan" => {
             let what = "lan: <name> <address>:<port>, such as yard 192.168.1.20:554";
             let parts = value.split_once([' ', '\t']);
@@ -66,7 +66,7 @@ pub fn approved(text: &str) -> (Vec<Approved>, Vec<Wrong>) {
         .iter_mut()
         .map(|approved| (approved.name.clone(), approved))
         .collect();
-    wrong.extend(read(text, |key, value| {
+    wrong.extend(read(text, &mut |key, value| {
         let Some(name) = key.strip_prefix("lan.") else {
             return Ok(());
         };

@@ -46,6 +46,10 @@ enum Begin {
 impl Cutter {
     /// Takes the next bytes and calls `piece` for all that they complete.
     pub fn push(&mut self, bytes: &[u8], mut piece: impl FnMut(Piece)) {
+        self.cut(bytes, &mut piece);
+    }
+
+    fn cut(&mut self, bytes: &[u8], piece: &mut dyn FnMut(Piece)) {
         if self.raw {
             piece(Piece::Raw(bytes.to_vec()));
             return;

@@ -108,7 +108,7 @@ impl Pool {
         pushed.pictures = slot.queue.take_pictures();
         while self.bytes() > self.limit {
             let mut fullest: Vec<&mut Slot> = self.queues.iter_mut().collect();
-            fullest.sort_by_key(|slot| std::cmp::Reverse(slot.queue.bytes()));
+            fullest.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.queue.bytes()));
             let shrunk = fullest.iter_mut().any(|slot| slot.queue.shrink(now));
             if !shrunk {
                 // Text, or one picture, beyond the bound: the fullest connection is nobody's any more.

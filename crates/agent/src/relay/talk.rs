@@ -3,7 +3,6 @@
 //! Requests and answers pass unchanged, but: SETUP for UDP is answered here (only interleaved passes a tunnel), and with a login in `local.conf`
 //! a 401 is answered here and never passed on, so that no byte of the login is in the tunnel.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use moorline_control::Codec;
@@ -14,6 +13,7 @@ use crate::head::{Head, parameter, split};
 use crate::local::Login;
 use crate::login::{Challenge, authorized};
 use crate::sdp::{Media, media};
+use crate::words::place_of;
 
 /// Where bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ enum Use {
 pub(crate) struct Talk {
     login: Option<Login>,
     challenge: Option<Challenge>,
-    asked: VecDeque<Asked>,
+    asked: Vec<Asked>,
     media: Vec<Media>,
     channels: Vec<(u8, Use)>,
 }
@@ -71,16 +71,17 @@ impl Talk {
         };
         let cseq = head.value("CSeq").unwrap_or_default();
         let transport = head.value("Transport").unwrap_or_default();
-        if method == "SETUP" && !transport.contains("TCP") && !transport.contains("interleaved") {
+        let says = |part| place_of(&transport, part).is_some();
+        if method == "SETUP" && !says("TCP") && !says("interleaved") {
             let answer = format!("RTSP/1.0 461 Unsupported Transport\r\nCSeq: {cseq}\r\n\r\n");
             return Out::Tunnel(answer.into_bytes());
         }
         let (method, url) = (method.to_owned(), url.to_owned());
         let sent = self.authorize(&request, &method, &url);
         if self.asked.len() == MAX_ASKED {
-            self.asked.pop_front();
+            self.asked.remove(0);
         }
-        self.asked.push_back(Asked {
+        self.asked.push(Asked {
             cseq,
             method,
             url,
@@ -110,9 +111,7 @@ impl Talk {
         ) else {
             return Out::Tunnel(message);
         };
-        let Some(mut asked) = self.asked.remove(at) else {
-            return Out::Tunnel(message);
-        };
+        let mut asked = self.asked.remove(at);
         if status == 401
             && !asked.tried
             && self.login.is_some()
@@ -121,7 +120,7 @@ impl Talk {
             self.challenge = Some(challenge);
             asked.tried = true;
             if let Some(again) = self.authorize(&asked.request, &asked.method, &asked.url) {
-                self.asked.push_back(asked);
+                self.asked.push(asked);
                 return Out::Streamer(again);
             }
         } else if status == 200 && asked.method == "DESCRIBE" {

@@ -261,7 +261,7 @@ impl Driver {
         let inputs = self.inputs.clone();
         let chain = self.chain();
         let walking = spawn("diagnosis", move || {
-            walk(&chain, |step, ok, text| {
+            walk(&chain, &mut |step, ok, text| {
                 inputs.send(Input::Step(step, ok, text));
             });
             inputs.send(Input::Diagnosed);

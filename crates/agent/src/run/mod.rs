@@ -517,9 +517,9 @@ pub(crate) const RESET: &str = "reset";
 pub(crate) const RESET_KEY: &str = "reset-key";
 
 /// What a word does that is said to the running agent.
-fn stopping(inputs: &Sender<Input>) -> impl Fn(&str) + Send + 'static {
+fn stopping(inputs: &Sender<Input>) -> system::Word {
     let inputs = inputs.clone();
-    move |word| {
+    Box::new(move |word| {
         let input = match word {
             "stop" => Input::Event(Event::Stop { hang_up: true }),
             "restart" => Input::Event(Event::Stop { hang_up: false }),
@@ -528,7 +528,7 @@ fn stopping(inputs: &Sender<Input>) -> impl Fn(&str) + Send + 'static {
             _ => return,
         };
         inputs.send(input);
-    }
+    })
 }
 
 /// The hardware address of a camera beside this box. The kernel asks for it when the camera is connected to.
@@ -548,7 +548,7 @@ fn has_key(key: &Path, settings: &Settings) -> bool {
     reason = "std only: there is no base here; std's backlog of 128 is enough for eight connections"
 )]
 fn listen(port: u16) -> std::io::Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port))
+    TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 /// The console: busybox init shows it, the `daemon` keeps its end.

@@ -98,7 +98,7 @@ impl Places {
         let (mut seen, mut paths) = (Vec::new(), Vec::new());
         for path in all {
             // Empty: the power was cut before it was written.
-            if let Ok(content) = std::fs::read(&path)
+            if let Ok(content) = files::beginning(&path, 64 * 1024)
                 && !content.is_empty()
                 && !seen.contains(&content)
             {

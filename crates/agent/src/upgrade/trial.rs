@@ -13,7 +13,7 @@ use super::Event;
 use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::relay::spawn;
 use crate::run::{Input, Places};
-use crate::system;
+use crate::{files, system};
 
 /// What the child says.
 pub(crate) const HELLO: &str = "hello\n";
@@ -102,14 +102,16 @@ impl Trial {
 
 /// The processes of a group, but for its leader: ids as `/proc` has them, digits and nothing else.
 fn members_of(group: u32) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let numbers = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let members = numbers.filter(|pid| {
-        let stat = system::text(&format!("/proc/{pid}/stat")).unwrap_or_default();
-        *pid != group.to_string() && group_in(&stat) == Some(group)
+    let leader = group.to_string();
+    let mut names = files::names("/proc");
+    names.retain(|pid| {
+        let member = || {
+            let stat = system::text(&format!("/proc/{pid}/stat")).unwrap_or_default();
+            group_in(&stat) == Some(group)
+        };
+        pid.bytes().all(|byte| byte.is_ascii_digit()) && *pid != leader && member()
     });
-    members.collect()
+    names
 }
 
 /// `pid (name) state parent group …`: the name may hold anything.

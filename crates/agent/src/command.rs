@@ -266,7 +266,7 @@ pub(crate) fn say(text: fmt::Arguments<'_>) {
 fn daemon(places: &Places) -> ExitCode {
     /// Never sent to: what waits for it waits so long.
     const PAUSE: Duration = Duration::from_secs(5);
-    if places.lan.is_some() {
+    if places.lan().is_some() {
         console(
             Level::Error,
             format_args!("daemon is for a camera's own agent: `gateway` starts those of --lan"),

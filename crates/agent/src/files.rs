@@ -1,34 +1,12 @@
 //! Files under the agent's directory: read with a bound, written as temporary file, fsync, rename, fsync of the directory.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// No file of ours is longer.
 const MAX: usize = 64 * 1024;
-
-/// An error that says this. What std makes of a text brings its quoting for programmers with it, and Unicode's tables: 4 KB of flash.
-pub(crate) fn told(what: String) -> io::Error {
-    io::Error::other(Told(what))
-}
-
-struct Told(String);
-
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Told {}
 
 /// The text of a file, `None` when there is none.
 ///
@@ -41,7 +19,7 @@ pub fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     if text.len() > MAX {
-        return Err(told("longer than 64 KiB".to_owned()));
+        return Err(io::Error::other("longer than 64 KiB"));
     }
     Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
@@ -91,14 +69,19 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// As [`copy`]; then the old one is there.
 pub fn copy_as_a_whole(from: &Path, to: &Path) -> io::Result<()> {
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = Path::new(&temporary);
-    let copied = copy(from, temporary).and_then(|()| fs::rename(temporary, to));
+    let temporary = beside(to, ".part");
+    let copied = copy(from, &temporary).and_then(|()| fs::rename(&temporary, to));
     if copied.is_err() {
-        let _ = fs::remove_file(temporary);
+        let _ = fs::remove_file(&temporary);
     }
     copied
+}
+
+/// The file beside another one whose name has this more.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// An empty file (0600).
@@ -120,11 +103,10 @@ fn replace_by(path: &Path, content: &[u8]) -> io::Result<()> {
     let Some(directory) = path.parent() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let mut temporary = path.as_os_str().to_owned();
     // Never a name that means something: `agent.conf.part` is not the new agent.
-    temporary.push(".part");
+    let temporary = beside(path, ".part");
     let written = (|| {
-        let mut file = new(temporary.as_ref())?;
+        let mut file = new(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -178,10 +160,11 @@ pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// What a directory holds; nothing where it cannot be read.
 pub(crate) fn names(directory: &str) -> Vec<String> {
     let mut names = Vec::new();
-    if let Ok(entries) = fs::read_dir(directory) {
-        for entry in entries.flatten() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
+    let Ok(mut entries) = fs::read_dir(directory) else {
+        return names;
+    };
+    while let Some(Ok(entry)) = entries.next() {
+        names.push(entry.file_name().to_string_lossy().into_owned());
     }
     names
 }

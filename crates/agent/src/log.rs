@@ -37,7 +37,7 @@ pub(crate) fn to(path: &Path) -> io::Result<PipeWriter> {
 }
 
 fn before(path: &Path) -> PathBuf {
-    path.with_extension("1")
+    files::beside(path, ".1")
 }
 
 fn keep(path: &Path, line: &[u8]) -> io::Result<()> {

@@ -95,11 +95,14 @@ impl Settings {
     /// Where to call, main endpoint first, with whether its address may be private in any case.
     #[must_use]
     pub fn calls(&self) -> Vec<(Endpoint, Trust)> {
-        let set = self.endpoints.iter();
-        let set = set.map(|(_, target)| (Endpoint::from(target), Trust::Told));
-        let own = self.enrolled.iter().cloned();
-        set.chain(own.map(|endpoint| (endpoint, Trust::Owner)))
-            .collect()
+        let mut calls = Vec::new();
+        for (_, target) in &self.endpoints {
+            calls.push((Endpoint::from(target), Trust::Told));
+        }
+        for endpoint in &self.enrolled {
+            calls.push((endpoint.clone(), Trust::Owner));
+        }
+        calls
     }
 
     /// Whether the owner's endpoint lies in a private network: as it was at the enrolment, or by its literal address. Its name may be poisoned at any
@@ -138,15 +141,17 @@ impl Display for Settings {
         if self.private {
             writeln!(f, "PRIVATE")?;
         }
-        let endpoints = self.endpoints.iter();
-        let endpoints = endpoints.map(|(place, target)| Setting::Endpoint(*place, target.clone()));
-        let source = self.source.iter();
-        let others = source
-            .map(|(host, port)| Setting::Source(host.clone(), *port))
-            .chain(self.queue.map(Setting::Queue))
-            .chain(self.watchdog.map(Setting::Watchdog))
-            .chain(self.reboot_after.map(Setting::RebootAfter));
-        for setting in endpoints.chain(others) {
+        let mut all: Vec<Setting> = Vec::new();
+        for (place, target) in &self.endpoints {
+            all.push(Setting::Endpoint(*place, target.clone()));
+        }
+        if let Some((host, port)) = &self.source {
+            all.push(Setting::Source(host.clone(), *port));
+        }
+        all.extend(self.queue.map(Setting::Queue));
+        all.extend(self.watchdog.map(Setting::Watchdog));
+        all.extend(self.reboot_after.map(Setting::RebootAfter));
+        for setting in all {
             writeln!(f, "{}", ServerLine::Config(setting))?;
         }
         Ok(())

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use moorline_control::{Source, SourceName, UrlPath};
 
-use crate::files::told;
 use crate::head::{Head, split};
 use crate::local::Login;
 use crate::login::{Challenge, authorized};
@@ -133,7 +132,7 @@ pub fn describe(address: SocketAddr, path: &str, login: Option<&Login>) -> io::R
         Some(200) => Ok(media(split(&answer).1)),
         status => {
             let status = status.unwrap_or_default();
-            Err(told(format!("DESCRIBE was answered {status}")))
+            Err(io::Error::other(format!("DESCRIBE was answered {status}")))
         }
     }
 }
@@ -170,7 +169,7 @@ pub fn pictures(
         .unwrap_or_else(|| format!("{url}/"));
     let all = media(split(&answer).1);
     let video = all.iter().find(|media| media.video);
-    let video = video.ok_or_else(|| told("no video is described".to_owned()))?;
+    let video = video.ok_or_else(|| io::Error::other("no video is described"))?;
     let track = match video.control.as_str() {
         "" | "*" => url.clone(),
         absolute if absolute.starts_with("rtsp://") => absolute.to_owned(),
@@ -179,12 +178,12 @@ pub fn pictures(
     let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
     let answer = caller.ask("SETUP", &track, transport)?;
     let session = Head::of(&answer).value("Session");
-    let session = session.ok_or_else(|| told("SETUP was refused".to_owned()))?;
+    let session = session.ok_or_else(|| io::Error::other("SETUP was refused"))?;
     let session = session.split(';').next().unwrap_or_default().to_owned();
     let header = format!("Session: {session}\r\n");
     let answer = caller.ask("PLAY", &base, &header)?;
     if Head::of(&answer).status() != Some(200) {
-        return Err(told("PLAY was refused".to_owned()));
+        return Err(io::Error::other("PLAY was refused"));
     }
     let (begin, mut packets) = (Moments::begin(), 0);
     while packets < enough && begin.now() < WITHIN {

@@ -59,7 +59,7 @@ fn run(command: &mut Command) -> io::Result<()> {
     if status.success() {
         Ok(())
     } else {
-        Err(files::told(format!("{status}")))
+        Err(io::Error::other(format!("{status}")))
     }
 }
 
@@ -205,7 +205,7 @@ pub fn model() -> Option<Model> {
         .chars()
         .take(64)
         .map(|c| {
-            if c.is_ascii_alphanumeric() || ".-_".contains(c) {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
                 c
             } else {
                 '_'
@@ -245,7 +245,7 @@ pub fn random() -> u64 {
 pub fn make_key(path: &Path) -> io::Result<String> {
     // Blocks until the kernel has gathered enough: a key of a camera's first second would be guessable.
     File::open("/dev/random")?.read_exact(&mut [0; 16])?;
-    let temporary = path.with_extension("new");
+    let temporary = files::beside(path, ".new");
     let _ = fs::remove_file(&temporary);
     let make = |kind: &[&str]| {
         run(Command::new("dropbearkey")

@@ -39,7 +39,15 @@ pub(crate) fn read(
 
 /// The value, or a sentence with its key.
 pub(crate) fn need<T>(key: &str, value: Option<T>, what: &str) -> Result<T, String> {
-    value.ok_or_else(|| format!("{key}: {what}"))
+    match value {
+        Some(value) => Ok(value),
+        None => Err(sentence(key, what)),
+    }
+}
+
+#[cold]
+fn sentence(key: &str, what: &str) -> String {
+    format!("{key}: {what}")
 }
 
 /// Where a part begins in a text. Short texts: std's search is made for long ones, and is 2 KB of flash.

@@ -62,7 +62,7 @@ pub fn run(places: Places) -> Result<(), String> {
             .map_err(|error| told(directory.display().to_string(), error))?;
     }
     let (words, heard) = mailbox(4);
-    let listening = system::listen_fifo(&places.fifo(), move |word| {
+    let word: system::Word = Box::new(move |word| {
         let hang_up = match word {
             "stop" => true,
             "restart" => false,
@@ -70,6 +70,7 @@ pub fn run(places: Places) -> Result<(), String> {
         };
         words.send(hang_up);
     });
+    let listening = system::listen_fifo(&places.fifo(), word);
     listening.map_err(|error| told(places.fifo().display().to_string(), error))?;
     let state = format!("pid {}\nstate gateway\nlast-end -\n", std::process::id());
     files::replace(&places.state(), &state)

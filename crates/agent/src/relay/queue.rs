@@ -159,9 +159,9 @@ impl Queue {
     pub(crate) fn shrink(&mut self, now: Duration) -> bool {
         let old =
             |kind: Kind| matches!(kind, Kind::Audio(came) if now.saturating_sub(came) >= AUDIO_FOR);
-        self.remove(|_, kind| old(kind))
+        self.remove(&|_, kind| old(kind))
             || self.drop_pictures(now, true)
-            || self.remove(|_, kind| matches!(kind, Kind::Audio(_)))
+            || self.remove(&|_, kind| matches!(kind, Kind::Audio(_)))
             // A bound that one random access point fills: better a later one than none.
             || self.drop_pictures(now, false)
     }
@@ -205,7 +205,7 @@ impl Queue {
                     .iter()
                     .position(|item| picture(item.kind) == Some((channel, next)));
                 let until = until.unwrap_or(usize::MAX);
-                self.remove(|at, kind| {
+                self.remove(&|at, kind| {
                     (from..until).contains(&at)
                         && picture(kind).is_some_and(|(other, _)| other == channel)
                 })
@@ -231,13 +231,13 @@ impl Queue {
                     timestamp,
                     since: now,
                 });
-                self.remove(goes)
+                self.remove(&goes)
             }
         }
     }
 
     /// Removes items, and counts their pictures.
-    fn remove(&mut self, goes: impl Fn(usize, Kind) -> bool) -> bool {
+    fn remove(&mut self, goes: &dyn Fn(usize, Kind) -> bool) -> bool {
         let before = self.items.len();
         let (mut at, mut last, mut pictures, mut freed) = (0, None, 0, 0);
         self.items.retain(|item| {

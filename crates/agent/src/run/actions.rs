@@ -29,13 +29,13 @@ impl Driver {
             Action::Dial(dial) => self.dial(dial),
             Action::Kill(link) => self.kill(link),
             Action::Say(link, line) => self.say(link, &line),
-            Action::Offer(_) if self.places.lan.is_some() => {
+            Action::Offer(_) if self.places.lan().is_some() => {
                 self.note(
                     Level::Warn,
                     format_args!("a gateway's agent is upgraded by its owner"),
                 );
             }
-            Action::Part(..) if self.places.lan.is_some() => {}
+            Action::Part(..) if self.places.lan().is_some() => {}
             Action::Offer(offer) => self.upgrade(upgrade::Event::Offer(offer)),
             Action::Part(offset, data) => self.upgrade(upgrade::Event::Part(offset, data)),
             Action::Greet if self.places.trial => trial::passed(),
@@ -57,7 +57,7 @@ impl Driver {
             Action::WipeToken if !self.kept => {}
             Action::WipeToken => self.wipe_token(),
             Action::Diagnose => self.diagnose(),
-            Action::Reboot if self.places.lan.is_some() => {
+            Action::Reboot if self.places.lan().is_some() => {
                 self.note(
                     Level::Warn,
                     format_args!("a gateway is not rebooted for one camera"),
@@ -198,7 +198,7 @@ impl Driver {
     }
 
     pub(super) fn set_watchdog(&mut self, on: bool) {
-        if on && self.places.lan.is_some() {
+        if on && self.places.lan().is_some() {
             self.note(
                 Level::Warn,
                 format_args!("a gateway's watchdog is not a camera's"),
@@ -239,13 +239,10 @@ impl Driver {
     }
 
     fn wipe_token(&mut self) {
-        let all: Vec<_> = self
-            .places
-            .enroll_files()
-            .filter(|path| path.exists())
-            .collect();
-        for path in all {
-            if let Err(error) = files::wipe(&path) {
+        for path in self.places.enroll_files() {
+            if path.exists()
+                && let Err(error) = files::wipe(&path)
+            {
                 self.note(
                     Level::Warn,
                     format_args!("{}: {error}: remove it yourself", path.display()),

@@ -200,7 +200,7 @@ impl Driver {
         let relay = Relay::start(listener, streamer, limit, moments)
             .map_err(|error| told("the relay", error))?;
         let model = local.model.clone();
-        let model = match &places.lan {
+        let model = match places.lan() {
             None => model.or_else(system::model),
             // Not the box's, which is no camera.
             Some(_) => model,
@@ -209,8 +209,7 @@ impl Driver {
         let fixed = Fixed {
             model: model.ok_or("the model does not follow the grammar")?,
             mac: places
-                .lan
-                .as_ref()
+                .lan()
                 .filter(|_| settings.camera.is_none())
                 .and_then(|lan| mac_of(lan.address))
                 .unwrap_or_else(system::mac),
@@ -218,7 +217,7 @@ impl Driver {
             source_ports: local.source_ports.clone(),
         };
         let key = has_key(&places.key(), &settings);
-        if places.trial || places.lan.as_ref().is_some_and(|lan| lan.leash) {
+        if places.trial || places.lan().is_some_and(|lan| lan.leash) {
             system::listen_leash(stopping(&inputs)).map_err(|error| told("a thread", error))?;
         }
         let listening = if places.trial {
@@ -578,7 +577,7 @@ impl Places {
 
     /// What the owner says.
     pub(crate) fn local(&self) -> std::io::Result<(Local, Vec<crate::Wrong>)> {
-        if let Some(lan) = &self.lan {
+        if let Some(lan) = self.lan() {
             return Ok((lan.local.clone(), Vec::new()));
         }
         let text = files::read(&self.local_file())?.unwrap_or_default();

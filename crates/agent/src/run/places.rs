@@ -28,8 +28,9 @@ pub struct Places {
     pub run: PathBuf,
     /// Where an `enroll` file may come by SD card.
     pub cards: Vec<PathBuf>,
-    /// For a camera behind a gateway: what the gateway says of it.
-    pub lan: Option<Box<Lan>>,
+    /// See [`Places::lan`].
+    #[cfg(feature = "gateway")]
+    pub(crate) lan: Option<Box<Lan>>,
     /// This is a new agent on trial: see [`crate::upgrade`].
     pub trial: bool,
     /// How long a new agent that this one tries may take to its hello.
@@ -55,6 +56,7 @@ impl Default for Places {
             directory: "/etc/moorline".into(),
             run: "/run/moorline".into(),
             cards: CARDS.iter().map(PathBuf::from).collect(),
+            #[cfg(feature = "gateway")]
             lan: None,
             trial: false,
             patience: crate::upgrade::PATIENCE,
@@ -194,22 +196,38 @@ impl Places {
     /// Whether this agent may be upgraded: not one on trial, and not one of a gateway, whose program is the box's.
     #[must_use]
     pub fn upgrades(&self) -> bool {
-        !self.trial && self.lan.is_none()
+        !self.trial && self.lan().is_none()
+    }
+
+    /// For a camera behind a gateway: what the gateway says of it. Never in a camera's own build, which leaves out all that hangs on it.
+    #[must_use]
+    pub fn lan(&self) -> Option<&Lan> {
+        #[cfg(feature = "gateway")]
+        return self.lan.as_deref();
+        #[cfg(not(feature = "gateway"))]
+        None
     }
 
     /// Where `enroll` may lie, for this camera alone: it is wiped once it is used. Cards first: somebody has just put one in.
-    pub fn enroll_files(&self) -> impl Iterator<Item = PathBuf> {
-        let all = self.cards.iter().chain([&self.directory]);
-        all.map(|place| place.join("enroll"))
+    #[must_use]
+    pub fn enroll_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for place in &self.cards {
+            files.push(place.join("enroll"));
+        }
+        files.push(self.directory.join("enroll"));
+        files
     }
 
     /// What the files `enroll` say, each once; and what is wrong with those that say nothing.
     pub(crate) fn enrolls(&self, enrolled: bool) -> (Vec<Enroll>, Vec<String>) {
         // A batch's file stays for those who have not used it: it is not theirs who have.
-        let shared = self.lan.as_ref().filter(|_| !enrolled);
-        let shared = shared.map(|lan| lan.enroll.clone());
+        let mut files = self.enroll_files();
+        if let Some(lan) = self.lan().filter(|_| !enrolled) {
+            files.push(lan.enroll.clone());
+        }
         let (mut all, mut wrong) = (Vec::new(), Vec::new());
-        for path in self.enroll_files().chain(shared) {
+        for path in files {
             let Ok(Some(text)) = files::read(&path) else {
                 continue;
             };
@@ -217,8 +235,9 @@ impl Places {
                 Ok(enroll) if all.contains(&enroll) => {}
                 Ok(enroll) => all.push(enroll),
                 Err(lines) => {
-                    let lines = lines.iter();
-                    wrong.extend(lines.map(|line| format!("{}: {line}", path.display())));
+                    for line in lines {
+                        wrong.push(format!("{}: {line}", path.display()));
+                    }
                 }
             }
         }

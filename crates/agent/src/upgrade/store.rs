@@ -200,7 +200,7 @@ impl Store {
     }
 
     fn make_ready(&self, file: &Path, copy: &Path, digest_told: &str) -> io::Result<()> {
-        let wrong = |what: &str| files::told(what.to_owned());
+        let wrong = |what: &str| io::Error::other(what);
         files::copy(file, copy)?;
         make_program(copy)?;
         if to_hex(&digest(copy)?) != digest_told {

@@ -318,7 +318,7 @@ fn read_errors(
     let mut room = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut room) {
         splitter.push(room.get(..count).unwrap_or_default(), |line| {
-            let line = String::from_utf8_lossy(line).trim().to_owned();
+            let line = String::from_utf8_lossy(line).trim_ascii().to_owned();
             if let Some(reason) = reason::of_stderr(&line) {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
                 if reason == Reason::HostKey {

@@ -14,7 +14,8 @@ use crate::moment::Moments;
 use crate::run::{Ended, Places, RESET, RESET_KEY, console, run};
 use crate::upgrade::sha512::{from_hex, to_hex};
 use crate::upgrade::store::{self, Store};
-use crate::{checking, files, log, running, stamp};
+use crate::words::number;
+use crate::{checking, files, log, running, stamp, system};
 
 const USAGE: &str = "usage: moorline-agent run | daemon | check [--report] | upgrade FILE SHA512 | stop | restart | reset [--key] | --version [--dir DIR] [--run DIR] [--card DIR]\n\
     \n\
@@ -88,7 +89,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                 }
             }
             "--trial" => places.trial = true,
-            "--patience" => match arguments.next().and_then(|word| word.parse().ok()) {
+            "--patience" => match arguments.next().and_then(|word| number(&word)) {
                 Some(seconds) => places.patience = Duration::from_secs(seconds),
                 None => {
                     console(Level::Error, format_args!("--patience needs seconds"));
@@ -258,7 +259,8 @@ fn upgrade(places: &Places, words: &[String]) -> ExitCode {
 
 /// To standard output: a closed pipe is no error.
 pub(crate) fn say(text: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let line = format!("{text}\n");
+    let _ = system::stdout().and_then(|mut stdout| stdout.write_all(line.as_bytes()));
 }
 
 /// Runs the agent in a child until it ends well: nobody can visit the camera to start it again. The child gives way to an agent that was installed

@@ -11,7 +11,7 @@
 use moorline_control::{Host, HostKey, Id, SshUser, Token};
 
 use crate::endpoint::Endpoint;
-use crate::words::{Wrong, need, read};
+use crate::words::{Wrong, need, number, read};
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Enroll {
                 Ok(())
             }
             "port" => {
-                let port = value.parse().ok().filter(|port| *port > 0);
+                let port = number(value).filter(|port| *port > 0);
                 ports.push(need(key, port, "a number from 1 to 65535")?);
                 need(key, (ports.len() <= MAX_PORTS).then_some(()), "at most 4")
             }

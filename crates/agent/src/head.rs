@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::words::number;
+
 /// A message's head. Bytes that are not UTF-8 are replaced: it is looked at, never passed on.
 #[derive(Debug, Clone)]
 pub struct Head<'a>(Cow<'a, str>);
@@ -28,14 +30,16 @@ impl<'a> Head<'a> {
         let version = self.word(0)?;
         version
             .starts_with("RTSP/")
-            .then(|| self.word(1)?.parse().ok())?
+            .then(|| number(self.word(1)?))?
     }
 
     /// The values of a header, its name in any case.
     pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
         self.0.lines().skip(1).filter_map(move |line| {
             let (key, value) = line.split_once(':')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+            key.trim_ascii()
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim_ascii())
         })
     }
 
@@ -83,7 +87,7 @@ pub fn parameter(value: &str, name: &str) -> Option<String> {
             },
         };
         if key.eq_ignore_ascii_case(name) {
-            return Some(text.trim().to_owned());
+            return Some(text.trim_ascii().to_owned());
         }
         rest = next;
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use moorline_control::{Host, Id, Model, ServerLine, UrlPath};
 
 use crate::endpoint::Endpoint;
-use crate::words::{Wrong, need, read};
+use crate::words::{Wrong, need, number, read};
 
 /// What the owner says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Local {
     }
 
     pub(crate) fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let port = |value: &str| value.parse::<u16>().ok().filter(|port| *port > 0);
+        let port = |value: &str| number::<u16>(value).filter(|port| *port > 0);
         match key {
             "camera" => self.camera = Some(need(key, Id::new(value), "tenant/camera")?),
             "endpoint" => {
@@ -116,7 +116,8 @@ impl Local {
             "sub" => self.sub = Some(need(key, UrlPath::new(value), "a path from /")?),
             "http" => self.http = Some(need(key, port(value), "a port")?),
             "restart" => {
-                let words: Vec<String> = value.split_whitespace().map(str::to_owned).collect();
+                let words: Vec<String> =
+                    value.split_ascii_whitespace().map(str::to_owned).collect();
                 let absolute = words.first().filter(|word| word.starts_with('/'));
                 need(key, absolute, "a program from /, and its arguments")?;
                 self.restart = words;
@@ -139,7 +140,7 @@ impl Local {
             }
             "relay-port" => {
                 // 0 lets the system choose: for a box that carries several agents.
-                self.relay_port = need(key, value.parse().ok(), "a port, or 0 for any")?;
+                self.relay_port = need(key, number(value), "a port, or 0 for any")?;
             }
             // Cameras of the local network: `crate::gateway` reads them, for processes of their own.
             #[cfg(feature = "gateway")]

@@ -44,7 +44,7 @@ impl Challenge {
                 realm: parameter(value, "realm")?,
                 nonce: parameter(value, "nonce")?,
                 opaque: parameter(value, "opaque"),
-                qop: qop.is_some_and(|qop| qop.split(',').any(|word| word.trim() == "auth")),
+                qop: qop.is_some_and(|qop| qop.split(',').any(|word| word.trim_ascii() == "auth")),
                 count: 0,
             });
         }

@@ -8,6 +8,7 @@ use moorline_control::Reason;
 use crate::moment::Moments;
 use crate::run::Places;
 use crate::uplink::Uplink;
+use crate::words::number;
 use crate::{files, system};
 
 /// A running agent.
@@ -38,17 +39,17 @@ impl Running {
     fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-            Some(line.trim().to_owned())
+            Some(line.trim_ascii().to_owned())
         };
         let reason = value("last-end ")?;
         let known = |known: &&Reason| known.as_str() == reason;
         let server = value("server ").and_then(|server| {
             let (host, port) = server.split_once(' ')?;
-            Some((host.to_owned(), port.parse().ok()?))
+            Some((host.to_owned(), number(port)?))
         });
         let clock = value("clock ").and_then(|clock| {
             let (told, uptime) = clock.split_once(' ')?;
-            Some((told.parse().ok()?, uptime.parse().ok()?))
+            Some((number(told)?, number(uptime)?))
         });
         Some(Running {
             version: value("version "),
@@ -99,7 +100,7 @@ pub(crate) fn alone(places: &Places) -> Result<Option<File>, String> {
 pub(crate) fn pid(places: &Places) -> Option<u32> {
     let text = files::read(&places.state()).ok().flatten()?;
     let line = text.lines().find_map(|line| line.strip_prefix("pid "))?;
-    line.trim().parse().ok().filter(|pid| is_agent(*pid))
+    number(line.trim_ascii()).filter(|pid| is_agent(*pid))
 }
 
 /// A pid that went to another process is no agent, and neither is a process that has ended and is not waited for.

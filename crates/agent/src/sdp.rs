@@ -2,7 +2,7 @@
 
 use moorline_control::Codec;
 
-use crate::words::place_of;
+use crate::words::{number, place_of};
 
 /// One `m=` section.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,16 +61,12 @@ fn attribute(media: &mut Media, line: &str) {
             _ => None,
         });
     } else if let Some(rest) = value("a=control:") {
-        rest.trim().clone_into(&mut media.control);
+        rest.trim_ascii().clone_into(&mut media.control);
     } else if let Some(rest) = value("b=AS:") {
-        media.kbps = rest.trim().parse().ok();
+        media.kbps = number(rest.trim_ascii());
     } else if let Some(rest) = value("a=framerate:") {
         // `25`, `25.0`: whole pictures are near enough.
-        media.fps = rest
-            .trim()
-            .split('.')
-            .next()
-            .and_then(|text| text.parse().ok());
+        media.fps = rest.trim_ascii().split('.').next().and_then(number);
     } else if let Some(rest) = value("a=x-dimensions:") {
         media.size = pair(rest, ',');
     } else if let Some(rest) = value("a=framesize:") {
@@ -81,7 +77,7 @@ fn attribute(media: &mut Media, line: &str) {
     } else if let Some(rest) = value("a=fmtp:") {
         let sets = rest.split(';').find_map(|part| {
             let at = place_of(part, SETS)?;
-            part.trim_end().get(at + SETS.len()..)
+            part.trim_ascii_end().get(at + SETS.len()..)
         });
         let first = sets.and_then(|sets| sets.split(',').next());
         let size =
@@ -91,8 +87,8 @@ fn attribute(media: &mut Media, line: &str) {
 }
 
 fn pair(text: &str, parted: char) -> Option<(u16, u16)> {
-    let (width, height) = text.trim().split_once(parted)?;
-    Some((width.parse().ok()?, height.parse().ok()?))
+    let (width, height) = text.trim_ascii().split_once(parted)?;
+    Some((number(width)?, number(height)?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,13 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use moorline_control::{HostKey, Mac, Model};
 
 use crate::files;
+use crate::words::number;
 
 /// No clock of a server is below this: when the agent was built.
 #[must_use]
 pub fn built_at() -> u64 {
     // 2026-11-29: when this was written, for builds that do not say.
     const WRITTEN: u64 = 1_795_910_400;
-    let told = option_env!("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+    let told = option_env!("SOURCE_DATE_EPOCH").and_then(number);
     told.unwrap_or(WRITTEN)
 }
 
@@ -98,10 +100,15 @@ pub(crate) fn text(path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Standard output, without std's buffer: what is written is out.
+pub(crate) fn stdout() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
 /// Seconds since boot.
 #[must_use]
 pub fn uptime() -> Option<u64> {
-    text("/proc/uptime")?.split('.').next()?.parse().ok()
+    number(text("/proc/uptime")?.split('.').next()?)
 }
 
 /// KiB that are free or can be freed.
@@ -116,7 +123,7 @@ fn available(meminfo: &str) -> Option<u64> {
         let line = meminfo
             .lines()
             .find(|line| line.split(':').next() == Some(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+        number::<u64>(line.split_ascii_whitespace().nth(1)?)
     };
     field("MemAvailable").or_else(|| {
         Some(field("MemFree")? + field("Buffers").unwrap_or(0) + field("Cached").unwrap_or(0))
@@ -165,7 +172,7 @@ fn neighbour_in(table: &str, address: IpAddr) -> Option<Mac> {
 
 fn mac_in(text: &str) -> Option<Mac> {
     let mut mac = [0; 6];
-    let mut pairs = text.trim().split(':');
+    let mut pairs = text.trim_ascii().split(':');
     for byte in &mut mac {
         *byte = u8::from_str_radix(pairs.next()?, 16).ok()?;
     }
@@ -185,7 +192,7 @@ pub fn interfaces() -> Vec<String> {
 pub fn is_up(interface: &str) -> bool {
     let state = text(&format!("/sys/class/net/{interface}/operstate"));
     // Some drivers of cameras say `unknown` for ever.
-    state.is_some_and(|state| matches!(state.trim(), "up" | "unknown"))
+    state.is_some_and(|state| matches!(state.trim_ascii(), "up" | "unknown"))
 }
 
 /// The machine's model, as far as the kernel knows it.
@@ -197,7 +204,7 @@ pub fn model() -> Option<Model> {
         let line = info
             .lines()
             .find(|line| line.starts_with("machine") || line.starts_with("Hardware"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
+        Some(line.split_once(':')?.1.trim_ascii().to_owned())
     };
     let name = tree.or_else(cpu)?;
     let clean: String = name
@@ -332,7 +339,7 @@ fn words(from: &mut dyn Read, word: &Word) {
     let mut room = [0; 128];
     while let Ok(count @ 1..) = from.read(&mut room) {
         lines.push(room.get(..count).unwrap_or_default(), |line| {
-            word(String::from_utf8_lossy(line).trim());
+            word(String::from_utf8_lossy(line).trim_ascii());
         });
     }
 }
@@ -358,7 +365,10 @@ pub(crate) fn listen_fifo(path: &Path, word: Word) -> io::Result<()> {
 /// No thread can be had.
 pub(crate) fn listen_leash(word: Word) -> io::Result<()> {
     crate::relay::spawn("leash", move || {
-        words(&mut io::stdin(), &word);
+        // Without std's buffer, which nobody else reads from.
+        if let Ok(input) = io::stdin().as_fd().try_clone_to_owned() {
+            words(&mut File::from(input), &word);
+        }
         word("restart");
     })?;
     Ok(())

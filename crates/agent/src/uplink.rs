@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use crate::words::number;
+
 /// What is told covers one to two of these.
 const STRETCH: Duration = Duration::from_secs(60);
 
@@ -30,7 +32,7 @@ impl Uplink {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace();
-        let mut next = || words.next()?.parse::<u64>().ok();
+        let mut next = || number(words.next()?);
         Some(Uplink {
             pictures: next()?,
             dropped: next()?,

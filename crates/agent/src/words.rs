@@ -24,12 +24,12 @@ pub(crate) fn read(
     // A card that was written on Windows has CR LF, and perhaps a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
+        let line = line.trim_ascii();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let (key, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        if let Err(what) = take(key, value.trim()) {
+        if let Err(what) = take(key, value.trim_ascii()) {
             let line = index + 1;
             wrong.push(Wrong { line, what });
         }
@@ -48,6 +48,11 @@ pub(crate) fn need<T>(key: &str, value: Option<T>, what: &str) -> Result<T, Stri
 #[cold]
 fn sentence(key: &str, what: &str) -> String {
     format!("{key}: {what}")
+}
+
+/// A decimal number that fits. Read in one width: each has code of its own in std.
+pub(crate) fn number<N: TryFrom<u64>>(text: &str) -> Option<N> {
+    N::try_from(text.parse::<u64>().ok()?).ok()
 }
 
 /// Where a part begins in a text. Short texts: std's search is made for long ones, and is 2 KB of flash.

@@ -4,6 +4,7 @@
 //! the agent does not guess.
 
 use crate::head::{Head, end_of_head};
+use crate::words::number;
 
 /// One whole thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,10 +128,10 @@ fn text(bytes: &[u8]) -> Begin {
         .any(|word| word.starts_with("RTSP/"));
     let body = match head
         .value("Content-Length")
-        .map(|text| text.parse::<usize>())
+        .map(|text| number::<usize>(&text))
     {
         None => Some(0),
-        Some(Ok(length)) if length <= MAX_BODY => Some(length),
+        Some(Some(length)) if length <= MAX_BODY => Some(length),
         Some(_) => None,
     };
     match body {

@@ -13,7 +13,7 @@ use crate::head::{Head, parameter, split};
 use crate::local::Login;
 use crate::login::{Challenge, authorized};
 use crate::sdp::{Media, media};
-use crate::words::place_of;
+use crate::words::{number, place_of};
 
 /// Where bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Talk {
     /// A SETUP was granted: its channel carries the section whose control stands in its URL, else the next one in order.
     fn learn(&mut self, url: &str, transport: &str) {
         let pair = parameter(transport, "interleaved");
-        let first = pair.and_then(|pair| pair.split('-').next()?.parse::<u8>().ok());
+        let first = pair.and_then(|pair| number::<u8>(pair.split('-').next()?));
         let Some(channel) = first else {
             return;
         };

@@ -23,6 +23,7 @@ use moorline_control::{Offer, ServerLine, Stamp, Version};
 use super::sha512::{Sha512, from_hex, to_hex};
 use super::{Keys, LARGEST, Received};
 use crate::run::Places;
+use crate::words::number;
 use crate::{files, system};
 
 const DIGEST: &str = "moorline-agent.sha512";
@@ -306,7 +307,7 @@ impl Store {
     fn tries(&self) -> u32 {
         let counts = self.counts().into_iter().map(|path| {
             let text = files::read(&path).ok().flatten();
-            text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+            text.and_then(|text| number(text.trim_ascii())).unwrap_or(0)
         });
         counts.max().unwrap_or(0)
     }
@@ -385,7 +386,7 @@ fn room(directory: &Path) -> Option<u64> {
 /// `Filesystem 1024-blocks Used Available Capacity Mounted on`, the last line.
 fn free_of(text: &str) -> Option<u64> {
     let kib = text.lines().next_back()?.split_ascii_whitespace().nth(3)?;
-    kib.parse::<u64>().ok()?.checked_mul(1024)
+    number::<u64>(kib)?.checked_mul(1024)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::Event;
 use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::relay::spawn;
 use crate::run::{Input, Places};
+use crate::words::number;
 use crate::{files, system};
 
 /// What the child says.
@@ -50,7 +51,7 @@ impl Trial {
             if let Some(mut stdout) = stdout {
                 while let Ok(count @ 1..) = stdout.read(&mut room) {
                     lines.push(room.get(..count).unwrap_or_default(), |line| {
-                        if line == HELLO.trim_end().as_bytes() {
+                        if line == HELLO.trim_ascii_end().as_bytes() {
                             inputs.send(Input::Upgrade(Event::Hello));
                         }
                     });
@@ -117,14 +118,12 @@ fn members_of(group: u32) -> Vec<String> {
 /// `pid (name) state parent group …`: the name may hold anything.
 fn group_in(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(2)?.parse().ok()
+    number(rest.split_ascii_whitespace().nth(2)?)
 }
 
 /// In the child: it has its hello.
 pub(crate) fn passed() {
-    let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(HELLO.as_bytes());
-    let _ = stdout.flush();
+    let _ = system::stdout().and_then(|mut stdout| stdout.write_all(HELLO.as_bytes()));
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ pub struct Backoff {
 impl Backoff {
     /// One more failure: a wait from nothing up to a bound that doubles with each. `random` is any number.
     pub fn after_failure(&mut self, random: u64) -> Duration {
-        let doubled = FIRST.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        self.failures = self.failures.saturating_add(1).min(16);
-        let bound = doubled.min(LONGEST).as_millis();
-        let bound = u64::try_from(bound).unwrap_or(u64::MAX);
-        Duration::from_millis(random % bound.saturating_add(1))
+        let bound = FIRST.saturating_mul(1 << self.failures).min(LONGEST);
+        self.failures = (self.failures + 1).min(16);
+        let bound = u32::try_from(bound.as_secs()).unwrap_or_default() * 1000;
+        // Half of it is as random as all of it, and MIPS divides no wider numbers itself.
+        let random = u32::try_from(random & u64::from(u32::MAX)).unwrap_or_default();
+        Duration::from_millis((random % (bound + 1)).into())
     }
 
     /// What was tried has held long enough.

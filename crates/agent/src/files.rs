@@ -174,10 +174,15 @@ pub(crate) fn names(directory: &str) -> Vec<String> {
 /// # Errors
 /// It cannot be made.
 pub fn make_directory(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    let make = || fs::DirBuilder::new().mode(0o700).create(path);
+    match (make(), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            make_directory(parent)?;
+            make()
+        }
+        (Err(_), _) if path.is_dir() => Ok(()),
+        (made, _) => made,
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +207,23 @@ mod tests {
             1,
             "no temporary file stays"
         );
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it_and_a_file_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let deep = home.path().join("run/moorline/endpoint");
+        for _ in 0..2 {
+            make_directory(&deep).unwrap();
+        }
+        assert_eq!(
+            fs::metadata(&deep).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        fs::write(deep.join("file"), "").unwrap();
+        assert!(make_directory(&deep.join("file")).is_err());
+        assert!(make_directory(&deep.join("file/below")).is_err());
+        assert!(make_directory(Path::new("")).is_err());
     }
 
     #[test]

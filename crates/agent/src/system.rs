@@ -144,13 +144,17 @@ pub fn queue_limit(set: Option<u32>) -> usize {
 /// The hardware address of the first interface that is not loopback.
 #[must_use]
 pub fn mac() -> Mac {
-    let mut names = interfaces();
-    names.sort_unstable();
-    let found = names.iter().find_map(|name| {
-        let text = text(&format!("/sys/class/net/{name}/address"))?;
-        mac_in(&text).filter(|mac| *mac != Mac([0; 6]))
-    });
-    found.unwrap_or(Mac([0; 6]))
+    let mut first: Option<(String, Mac)> = None;
+    for name in interfaces() {
+        let text = text(&format!("/sys/class/net/{name}/address")).unwrap_or_default();
+        let mac = mac_in(&text).filter(|mac| *mac != Mac([0; 6]));
+        if let Some(mac) = mac
+            && first.as_ref().is_none_or(|(known, _)| name < *known)
+        {
+            first = Some((name, mac));
+        }
+    }
+    first.map_or(Mac([0; 6]), |(_, mac)| mac)
 }
 
 /// The hardware address of a machine of the local network, if the kernel knows it.

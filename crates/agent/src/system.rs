@@ -338,7 +338,7 @@ impl Watchdog {
 /// Who hears the words that are said to the running agent.
 pub(crate) type Word = Box<dyn Fn(&str) + Send>;
 
-fn words(from: &mut dyn Read, word: &Word) {
+fn words(from: &mut dyn Read, word: &dyn Fn(&str)) {
     let mut lines = moorline_control::LineSplitter::new();
     let mut room = [0; 128];
     while let Ok(count @ 1..) = from.read(&mut room) {
@@ -358,7 +358,7 @@ pub(crate) fn listen_fifo(path: &Path, word: Word) -> io::Result<()> {
     // Also open for writing: it never ends, and opening it does not wait for a writer.
     let mut fifo = OpenOptions::new().read(true).write(true).open(path)?;
     crate::relay::spawn("fifo", move || {
-        words(&mut fifo, &word);
+        words(&mut fifo, &*word);
     })?;
     Ok(())
 }
@@ -371,7 +371,7 @@ pub(crate) fn listen_leash(word: Word) -> io::Result<()> {
     crate::relay::spawn("leash", move || {
         // Without std's buffer, which nobody else reads from.
         if let Ok(input) = io::stdin().as_fd().try_clone_to_owned() {
-            words(&mut File::from(input), &word);
+            words(&mut File::from(input), &*word);
         }
         word("restart");
     })?;

@@ -199,12 +199,17 @@ impl Places {
         !self.trial && self.lan().is_none()
     }
 
-    /// For a camera behind a gateway: what the gateway says of it. Never in a camera's own build, which leaves out all that hangs on it.
+    /// For a camera behind a gateway: what the gateway says of it.
+    #[cfg(feature = "gateway")]
     #[must_use]
     pub fn lan(&self) -> Option<&Lan> {
-        #[cfg(feature = "gateway")]
-        return self.lan.as_deref();
-        #[cfg(not(feature = "gateway"))]
+        self.lan.as_deref()
+    }
+
+    /// A camera's own build stands for no other: what hangs on this is left out of it.
+    #[cfg(not(feature = "gateway"))]
+    #[must_use]
+    pub fn lan(&self) -> Option<&Lan> {
         None
     }
 

@@ -245,7 +245,11 @@ fn resolve(dial: &Dial) -> Vec<IpAddr> {
         }
     }
     if let Some(turn) = dial.address.checked_rem(addresses.len()) {
-        addresses.rotate_left(turn);
+        // One by one: they are few, and std's turning of a list is made for long ones.
+        for _ in 0..turn {
+            let first = addresses.remove(0);
+            addresses.push(first);
+        }
     }
     addresses
 }

@@ -22,32 +22,33 @@ impl Endpoint {
     /// The pins after so many refused host keys: at most one per algorithm.
     #[must_use]
     pub fn pins(&self, refused: usize) -> Vec<HostKey> {
-        [HostKeyAlgorithm::Ed25519, HostKeyAlgorithm::EcdsaP256]
-            .into_iter()
-            .filter_map(|algorithm| {
-                let of_it = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
-                let nth = refused.checked_rem(of_it().count())?;
-                of_it().nth(nth).cloned()
-            })
-            .collect()
+        let mut pins = Vec::new();
+        for algorithm in [HostKeyAlgorithm::Ed25519, HostKeyAlgorithm::EcdsaP256] {
+            let of_it = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
+            if let Some(nth) = refused.checked_rem(of_it().count()) {
+                pins.extend(of_it().nth(nth).cloned());
+            }
+        }
+        pins
     }
 
     /// As lines of REFER's grammar, of two keys each.
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
-        self.keys
-            .chunks(2)
-            .filter_map(|keys| {
-                Some(Target {
+        let mut targets = Vec::new();
+        for keys in self.keys.chunks(2) {
+            if let [key, rest @ ..] = keys {
+                targets.push(Target {
                     user: self.user.clone(),
                     host: self.host.clone(),
                     port: self.port,
-                    key: keys.first()?.clone(),
-                    second_key: keys.get(1).cloned(),
+                    key: key.clone(),
+                    second_key: rest.first().cloned(),
                     ttl: None,
-                })
-            })
-            .collect()
+                });
+            }
+        }
+        targets
     }
 
     /// Adds a target to a list: its keys, if the server is there already.

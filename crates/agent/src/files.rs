@@ -157,14 +157,17 @@ pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// What a directory holds; nothing where it cannot be read.
-pub(crate) fn names(directory: &str) -> Vec<String> {
+/// What a directory holds of what is wanted; nothing where it cannot be read.
+pub(crate) fn names(directory: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut names = Vec::new();
     let Ok(mut entries) = fs::read_dir(directory) else {
         return names;
     };
     while let Some(Ok(entry)) = entries.next() {
-        names.push(entry.file_name().to_string_lossy().into_owned());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if wanted(&name) {
+            names.push(name);
+        }
     }
     names
 }

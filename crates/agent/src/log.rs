@@ -27,7 +27,8 @@ pub(crate) fn to(path: &Path) -> io::Result<PipeWriter> {
         let mut room = [0; 1024];
         while let Ok(count @ 1..) = output.read(&mut room) {
             lines.push(room.get(..count).unwrap_or_default(), |line| {
-                let line = [line, b"\n"].concat();
+                let mut line = line.to_vec();
+                line.push(b'\n');
                 let _ = io::stderr().write_all(&line);
                 let _ = keep(&path, &line);
             });

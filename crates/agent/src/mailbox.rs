@@ -1,7 +1,6 @@
 //! A bounded queue from many threads to one, as `std::sync::mpsc` has it with a fraction of its code: that one is compiled for each type in three
 //! forms, which are 20 KB of a camera's flash.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ struct Shared<T> {
 
 #[derive(Debug)]
 struct Inside<T> {
-    waiting: VecDeque<T>,
+    waiting: Vec<T>,
     room: usize,
     senders: usize,
     /// Nobody takes anything out any more.
@@ -33,7 +32,7 @@ impl<T> Shared<T> {
 pub(crate) fn mailbox<T>(room: usize) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         inside: Mutex::new(Inside {
-            waiting: VecDeque::new(),
+            waiting: Vec::new(),
             room,
             senders: 1,
             closed: false,
@@ -69,7 +68,7 @@ impl<T> Sender<T> {
         if inside.closed {
             return false;
         }
-        inside.waiting.push_back(one);
+        inside.waiting.push(one);
         self.0.changed.notify_all();
         true
     }
@@ -117,7 +116,8 @@ impl<T> Receiver<T> {
         let begin = Moments::begin();
         let mut inside = self.0.lock();
         loop {
-            if let Some(one) = inside.waiting.pop_front() {
+            if !inside.waiting.is_empty() {
+                let one = inside.waiting.remove(0);
                 self.0.changed.notify_all();
                 return Ok(one);
             }

@@ -186,9 +186,7 @@ fn mac_in(text: &str) -> Option<Mac> {
 /// The network interfaces, without loopback.
 #[must_use]
 pub fn interfaces() -> Vec<String> {
-    let mut names = files::names("/sys/class/net");
-    names.retain(|name| name != "lo");
-    names
+    files::names("/sys/class/net", &|name| name != "lo")
 }
 
 /// Whether an interface has its link.
@@ -307,8 +305,8 @@ fn public_lines(text: &str) -> String {
     let wanted = |line: &&str| {
         line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("Fingerprint")
     };
-    let lines: Vec<&str> = text.lines().filter(wanted).collect();
-    lines.join("\n")
+    let lines = text.lines().filter(wanted).map(str::to_owned);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The hardware watchdog, fed by the main loop alone.

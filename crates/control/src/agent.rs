@@ -103,7 +103,7 @@ impl AgentLine {
             b"PONG" => number(fields("PONG"), "n").map(AgentLine::Pong),
             b"STATUS" => Status::take(fields("STATUS")).map(AgentLine::Status),
             b"SOURCE" => Source::take(fields("SOURCE")).map(AgentLine::Source),
-            b"BYE" => fields("BYE").end(AgentLine::Bye),
+            b"BYE" => fields("BYE").end().map(|()| AgentLine::Bye),
             b"LOG" => {
                 let mut fields = fields("LOG");
                 let level = fields.next("level", Level::of)?;
@@ -114,7 +114,7 @@ impl AgentLine {
             b"NEWKEY" => {
                 let mut fields = fields("NEWKEY");
                 let key = fields.next("key", HostKey::of)?;
-                fields.end(AgentLine::NewKey(key))
+                fields.end().map(|()| AgentLine::NewKey(key))
             }
             b"UPSTATE" => up_state(fields("UPSTATE")),
             b"ENROLL" => {
@@ -124,7 +124,7 @@ impl AgentLine {
                     model: fields.next("model", Model::of)?,
                     mac: fields.next("mac", Mac::of)?,
                 };
-                fields.end(enroll)
+                fields.end().map(|()| enroll)
             }
             _ => Ok(AgentLine::Unknown),
         }
@@ -155,7 +155,7 @@ fn up_state(mut fields: Fields<'_>) -> Result<AgentLine, FieldError> {
         port: fields.next("port", port)?,
         reason: fields.optional("reason", Reason::of)?,
     };
-    fields.end(line)
+    fields.end().map(|()| line)
 }
 
 impl Source {
@@ -172,7 +172,7 @@ impl Source {
                 })
             })?,
         };
-        fields.end(source)
+        fields.end().map(|()| source)
     }
 }
 

@@ -118,9 +118,9 @@ impl<'a> Fields<'a> {
     }
 
     /// Nothing may be left.
-    pub(crate) fn end<T>(self, value: T) -> Result<T, FieldError> {
+    pub(crate) fn end(self) -> Result<(), FieldError> {
         match self.rest {
-            None => Ok(value),
+            None => Ok(()),
             Some(_) => Err(self.error("extra", Fault::Extra)),
         }
     }
@@ -159,6 +159,15 @@ pub(crate) fn ascii(
     word: &[u8],
     length: std::ops::RangeInclusive<usize>,
     allowed: impl Fn(u8) -> bool,
+) -> Option<String> {
+    ascii_by(word, length, &allowed)
+}
+
+/// Compiled once, not for each grammar.
+fn ascii_by(
+    word: &[u8],
+    length: std::ops::RangeInclusive<usize>,
+    allowed: &dyn Fn(u8) -> bool,
 ) -> Option<String> {
     if !length.contains(&word.len()) || !word.iter().all(|byte| byte.is_ascii() && allowed(*byte)) {
         return None;

@@ -121,28 +121,28 @@ impl ServerLine {
             b"REFER" => {
                 let mut fields = fields("REFER");
                 let target = Target::take(&mut fields)?;
-                fields.end(ServerLine::Refer(target))
+                fields.end().map(|()| ServerLine::Refer(target))
             }
             b"CONFIG" => Setting::take(fields("CONFIG")).map(ServerLine::Config),
-            b"DIAG" => fields("DIAG").end(ServerLine::Diag),
+            b"DIAG" => fields("DIAG").end().map(|()| ServerLine::Diag),
             b"ENROLLED" => {
                 let mut fields = fields("ENROLLED");
                 let id = fields.next("id", Id::of)?;
-                fields.end(ServerLine::Enrolled(id))
+                fields.end().map(|()| ServerLine::Enrolled(id))
             }
-            b"REKEY" => fields("REKEY").end(ServerLine::Rekey),
+            b"REKEY" => fields("REKEY").end().map(|()| ServerLine::Rekey),
             b"REKEYED" => {
                 let mut fields = fields("REKEYED");
                 let key = fields.next("key", HostKey::of)?;
-                fields.end(ServerLine::Rekeyed(key))
+                fields.end().map(|()| ServerLine::Rekeyed(key))
             }
-            b"REBOOT" => fields("REBOOT").end(ServerLine::Reboot),
+            b"REBOOT" => fields("REBOOT").end().map(|()| ServerLine::Reboot),
             b"UPGRADE" => Offer::take(fields("UPGRADE")).map(ServerLine::Upgrade),
             b"PART" => {
                 let mut fields = fields("PART");
                 let offset = fields.next("offset", below_a_billion)?;
                 let data = fields.next("data", Data::of)?;
-                fields.end(ServerLine::Part { offset, data })
+                fields.end().map(|()| ServerLine::Part { offset, data })
             }
             _ => Ok(ServerLine::Unknown),
         }
@@ -155,7 +155,7 @@ fn hello(major: &[u8], mut fields: Fields<'_>) -> Result<ServerLine, FieldError>
         Some(1) => {
             let role = fields.next("role", Role::of)?;
             let id = fields.next("id", |word| or_dash(word, Id::of))?;
-            fields.end(ServerLine::Hello { role, id })
+            fields.end().map(|()| ServerLine::Hello { role, id })
         }
         Some(other) => Ok(ServerLine::OtherMajor(other)),
         None => Err(fields.wrong("major")),
@@ -165,7 +165,7 @@ fn hello(major: &[u8], mut fields: Fields<'_>) -> Result<ServerLine, FieldError>
 /// A line of one number.
 pub(crate) fn number(mut fields: Fields<'_>, field: &'static str) -> Result<u64, FieldError> {
     let number = fields.next(field, |word| decimal(word, u64::MAX))?;
-    fields.end(number)
+    fields.end().map(|()| number)
 }
 
 fn below_a_billion(word: &[u8]) -> Option<u32> {
@@ -205,7 +205,7 @@ impl Setting {
                 Setting::Endpoint(place, target)
             }
         };
-        fields.end(setting)
+        fields.end().map(|()| setting)
     }
 }
 
@@ -252,7 +252,7 @@ impl Offer {
             sha512: fields.next("sha512", sixty_four)?,
             signature: fields.next("signature", sixty_four)?,
         };
-        fields.end(offer)
+        fields.end().map(|()| offer)
     }
 }
 

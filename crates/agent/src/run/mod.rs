@@ -552,7 +552,8 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 
 /// The console: busybox init shows it, the `daemon` keeps its end.
 pub(crate) fn console(level: Level, text: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{level}: {text}");
+    let line = format!("{level}: {text}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 impl Places {

@@ -181,7 +181,7 @@ impl Sha512 {
                 .wrapping_add(ninth)
                 .wrapping_add(second.rotate_right(1) ^ second.rotate_right(8) ^ (second >> 7))
                 .wrapping_add(oldest);
-            words.rotate_left(1);
+            words.copy_within(1.., 0);
             if let Some(last) = words.last_mut() {
                 *last = next;
             }

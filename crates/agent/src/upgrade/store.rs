@@ -228,14 +228,9 @@ impl Store {
 
     pub(crate) fn install(&self) -> io::Result<()> {
         // Both digests: the power may be cut before the rename.
-        let before = self.digests();
-        let now = to_hex(&digest(&self.new_agent())?);
-        let text = [Some(now.as_str()), before.first().map(String::as_str)]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("\n");
-        files::replace(&self.at(DIGEST), text)?;
+        let mut digests = vec![to_hex(&digest(&self.new_agent())?)];
+        digests.extend(self.digests().into_iter().next());
+        files::replace(&self.at(DIGEST), digests.join("\n"))?;
         fs::rename(self.new_agent(), self.installed())?;
         files::sync(&self.directory);
         for name in ["agent.trial", "agent.bad"] {

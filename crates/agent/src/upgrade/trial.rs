@@ -104,15 +104,13 @@ impl Trial {
 /// The processes of a group, but for its leader: ids as `/proc` has them, digits and nothing else.
 fn members_of(group: u32) -> Vec<String> {
     let leader = group.to_string();
-    let mut names = files::names("/proc");
-    names.retain(|pid| {
+    files::names("/proc", &|pid| {
         let member = || {
             let stat = system::text(&format!("/proc/{pid}/stat")).unwrap_or_default();
             group_in(&stat) == Some(group)
         };
-        pid.bytes().all(|byte| byte.is_ascii_digit()) && *pid != leader && member()
-    });
-    names
+        pid.bytes().all(|byte| byte.is_ascii_digit()) && pid != leader && member()
+    })
 }
 
 /// `pid (name) state parent group …`: the name may hold anything.

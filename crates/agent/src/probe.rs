@@ -114,11 +114,9 @@ impl Search {
     pub fn run(&self) -> Option<Found> {
         for address in self.addresses() {
             // A preset's own port first: another family's path may be answered too, with another stream.
-            let own = |paths: &&Paths| paths.port.is_none_or(|port| port == address.port());
-            let all = self.paths.iter();
-            let (mut paths, others): (Vec<&Paths>, Vec<&Paths>) = all.partition(own);
-            paths.extend(others);
-            for paths in paths {
+            let foreign = |paths: &&Paths| paths.port.is_some_and(|port| port != address.port());
+            let own = self.paths.iter().filter(|paths| !foreign(paths));
+            for paths in own.chain(self.paths.iter().filter(foreign)) {
                 for login in &paths.logins {
                     match look(address, &paths.main, paths.sub.as_ref(), login.as_ref()) {
                         Ok(Some(found)) => return Some(found),

@@ -211,14 +211,11 @@ pub fn model() -> Option<Model> {
     let name = tree.or_else(cpu)?;
     let clean: String = name
         .trim_matches('\0')
-        .chars()
+        .bytes()
         .take(64)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
-                c
-            } else {
-                '_'
-            }
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte),
+            _ => '_',
         })
         .collect();
     Model::new(&clean)
@@ -305,8 +302,14 @@ fn public_lines(text: &str) -> String {
     let wanted = |line: &&str| {
         line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("Fingerprint")
     };
-    let lines = text.lines().filter(wanted).map(str::to_owned);
-    lines.collect::<Vec<_>>().join("\n")
+    let mut lines = String::new();
+    for line in text.lines().filter(wanted) {
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
+        lines.push_str(line);
+    }
+    lines
 }
 
 /// The hardware watchdog, fed by the main loop alone.

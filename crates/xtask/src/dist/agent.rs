@@ -27,9 +27,10 @@ pub(super) fn build(target: &Target) -> Result<PathBuf> {
         "-Zlocation-detail=none".to_owned(),
         "-Cforce-unwind-tables=no".to_owned(),
         // Before a loop LLVM puts what does not change in it, addresses of texts above all, into the stack frame, and it copies four words in place: code
-        // for speed, where `opt-level = "z"` asks for size. Only turned off: it generates nothing that it would not without them.
+        // for speed, where `opt-level = "z"` asks for size. And a call costs more than it takes for granted when it weighs what to put in place of one.
         "-Cllvm-args=-disable-machine-licm".to_owned(),
         "-Cllvm-args=-max-store-memcpy=2".to_owned(),
+        "-Cllvm-args=-inline-call-penalty=35".to_owned(),
         format!("-Ctarget-feature=+crt-static{}", target.features),
         "-Crelocation-model=static".to_owned(),
         "-Clink-self-contained=no".to_owned(),

@@ -293,7 +293,8 @@ fn uplink(chain: &Chain, say: Say<'_>) {
 }
 
 /// The server's clock now, of what it told and the uptime then.
-pub(crate) fn server_s((told, then): (u64, u64)) -> Option<u64> {
+pub(crate) fn server_s(clock: Option<(u64, u64)>) -> Option<u64> {
+    let (told, then) = clock?;
     told.checked_add(system::uptime()?.checked_sub(then)?)
 }
 

@@ -6,7 +6,7 @@ use crate::check::{Chain, NO_ENDPOINT, Session, server_s, walk};
 use crate::client::{Client, Kit};
 use crate::command::{name, say};
 use crate::endpoint::Endpoint;
-use crate::enroll::Enroll;
+use crate::enroll;
 use crate::local::Local;
 use crate::machine::{Dial, Event, Forwards, HELLO_WITHIN, Link, Serial};
 use crate::mailbox::{Empty, mailbox};
@@ -53,10 +53,7 @@ pub(crate) fn check(places: &Places, report: bool) -> bool {
             .and_then(|found| found.login.clone())
             .or(local.login.clone()),
         uplink: agent.as_ref().and_then(|agent| agent.uplink),
-        clock: agent
-            .as_ref()
-            .and_then(|agent| agent.clock)
-            .and_then(server_s),
+        clock: server_s(agent.as_ref().and_then(|agent| agent.clock)),
     };
     if report {
         say(format_args!("```text"));
@@ -114,19 +111,18 @@ fn about(local: &Local, settings: &Settings, agent: Option<&Running>) {
 
 /// The server that the running agent calls.
 fn of_camera(settings: &Settings, agent: Option<&Running>) -> Result<Endpoint, &'static str> {
-    let calls = settings.calls().into_iter().map(|(server, _)| server);
-    called(calls.collect(), agent).ok_or(NO_ENDPOINT)
+    called(settings.calls(), agent).ok_or(NO_ENDPOINT)
 }
 
 /// The one of these that the running agent calls; the first one, where none runs.
-fn called(mut calls: Vec<Endpoint>, agent: Option<&Running>) -> Option<Endpoint> {
+fn called(mut calls: Vec<(Endpoint, Trust)>, agent: Option<&Running>) -> Option<Endpoint> {
     let called = agent.and_then(|agent| agent.server.as_ref());
     let at = called.and_then(|(host, port)| {
         calls
             .iter()
-            .position(|call| call.host.as_str() == host && call.port == *port)
+            .position(|(call, _)| call.host.as_str() == host && call.port == *port)
     });
-    (!calls.is_empty()).then(|| calls.swap_remove(at.unwrap_or(0)))
+    (!calls.is_empty()).then(|| calls.swap_remove(at.unwrap_or(0)).0)
 }
 
 /// The server that is to enrol the camera; what is wrong with the files that should name it.
@@ -142,7 +138,7 @@ fn of_enrolment(
         "the file enroll is wrong: its lines are told above"
     };
     troubles.extend(wrong);
-    called(all.iter().flat_map(Enroll::calls).collect(), agent).ok_or(none)
+    called(enroll::calls(&all), agent).ok_or(none)
 }
 
 fn session(

@@ -73,7 +73,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             "restart" => asked = Some(Asked::Word("restart")),
             "upgrade" => asked = Some(Asked::Upgrade),
             "reset" => asked = Some(Asked::Reset),
-            "--key" if asked == Some(Asked::Reset) => key = true,
+            "--key" if matches!(asked, Some(Asked::Reset)) => key = true,
             "--report" => report = true,
             #[cfg(feature = "gateway")]
             "gateway" => asked = Some(Asked::Gateway),
@@ -115,7 +115,9 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
                     _ => cards.push(value.into()),
                 }
             }
-            word if asked == Some(Asked::Upgrade) && words.len() < 2 => words.push(word.to_owned()),
+            word if matches!(asked, Some(Asked::Upgrade)) && words.len() < 2 => {
+                words.push(word.to_owned());
+            }
             other => {
                 console(Level::Error, format_args!("{other}: unknown\n{USAGE}"));
                 return ExitCode::from(2);

@@ -11,6 +11,7 @@
 use moorline_control::{Host, HostKey, Id, SshUser, Token};
 
 use crate::endpoint::Endpoint;
+use crate::settings::Trust;
 use crate::words::{Wrong, need, number, read};
 
 /// What the file says.
@@ -113,6 +114,17 @@ impl Enroll {
             })
             .collect()
     }
+}
+
+/// Where to call for all of these, in their order.
+pub(crate) fn calls(all: &[Enroll]) -> Vec<(Endpoint, Trust)> {
+    let mut calls = Vec::new();
+    for enroll in all {
+        for call in enroll.calls() {
+            calls.push((call, Trust::Owner));
+        }
+    }
+    calls
 }
 
 #[cfg(test)]

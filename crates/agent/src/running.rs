@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use moorline_control::Reason;
 
+use crate::mailbox::mailbox;
 use crate::moment::Moments;
 use crate::run::Places;
 use crate::uplink::Uplink;
@@ -76,19 +77,21 @@ pub(crate) fn alone(places: &Places) -> Result<Option<File>, String> {
     /// One that was told to end, or whose gateway is gone, may need so long.
     const WITHIN: Duration = Duration::from_secs(3);
     let _ = files::make_directory(&places.directory);
-    let Ok(directory) = File::open(&places.directory) else {
+    let Ok(directory) = File::open(places.directory.as_path()) else {
         return Ok(None);
     };
+    let (_never, pause) = mailbox::<()>(0);
     let begin = Moments::begin();
     loop {
         match directory.try_lock() {
             Ok(()) => return Ok(Some(directory)),
             Err(TryLockError::Error(_)) => return Ok(None),
             Err(TryLockError::WouldBlock) if begin.now() < WITHIN => {
-                std::thread::park_timeout(Duration::from_millis(100));
+                let _ = pause.take_within(Duration::from_millis(100));
             }
             Err(TryLockError::WouldBlock) => {
-                let pid = pid(places).map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+                let pid =
+                    pid(places).map_or_else(|| "-".to_owned(), |pid| u64::from(pid).to_string());
                 let directory = places.directory.display();
                 return Err(format!("another agent runs on {directory}: pid {pid}"));
             }

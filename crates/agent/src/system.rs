@@ -294,7 +294,7 @@ pub fn fingerprint(path: &Path) -> Option<String> {
 
 /// The key in what [`fingerprint`] gives.
 pub(crate) fn public_half(told: &str) -> Option<HostKey> {
-    HostKey::new(told.split(' ').nth(1)?)
+    HostKey::new(told.split_ascii_whitespace().nth(1)?)
 }
 
 /// Of what dropbearkey says the lines of the public half.

@@ -7,7 +7,7 @@ use moorline_control::{Id, Level, Reason, Role};
 use super::leg::Stage;
 use super::{Action, Dial, Forwards, HELD, Key, Link, Machine};
 use crate::endpoint::Endpoint;
-use crate::enroll::Enroll;
+use crate::enroll::{self, Enroll};
 use crate::settings::Trust;
 
 /// After so many failures in a row the next server has its turn.
@@ -27,17 +27,20 @@ impl Machine {
         if self.is_camera() {
             return self.settings.calls();
         }
-        let calls = self.enrolls.iter().flat_map(Enroll::calls);
-        calls.map(|call| (call, Trust::Owner)).collect()
+        enroll::calls(&self.enrolls)
     }
 
     /// Of the files `enroll` that name the server which was called the one whose token has its turn.
     fn enroll(&self) -> Option<&Enroll> {
         let called = self.called.as_ref()?;
-        let all = self.enrolls.iter();
-        let mut all = all.filter(|enroll| enroll.calls().contains(called));
-        let turn = self.refused.checked_rem(all.clone().count())?;
-        all.nth(turn)
+        let mut all: Vec<&Enroll> = Vec::new();
+        for enroll in &self.enrolls {
+            if enroll.calls().contains(called) {
+                all.push(enroll);
+            }
+        }
+        let turn = self.refused.checked_rem(all.len())?;
+        all.get(turn).copied()
     }
 
     pub(super) fn enroll_seen(
@@ -170,11 +173,16 @@ impl Machine {
         let Some(server) = next.and_then(|next| servers.get(next)) else {
             return 0;
         };
-        let ports = calls.iter().enumerate().rev();
-        let ports = ports.filter(|(_, call)| is_one_server(server, call));
-        ports
-            .max_by_key(|(_, call)| self.endpoint.since(call))
-            .map_or(0, |(place, _)| place)
+        let mut longest: Option<(usize, usize)> = None;
+        for (place, call) in calls.iter().enumerate() {
+            if is_one_server(server, call) {
+                let since = self.endpoint.since(call);
+                if longest.is_none_or(|(_, known)| since > known) {
+                    longest = Some((place, since));
+                }
+            }
+        }
+        longest.map_or(0, |(place, _)| place)
     }
 
     /// Whether servers may name private addresses.

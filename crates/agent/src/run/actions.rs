@@ -282,7 +282,7 @@ impl Driver {
             main: found.and_then(|found| Some(found.sources.first()?.path.to_string())),
             login: streamer.login,
             uplink: Some(self.uplink),
-            clock: self.clock.and_then(server_s),
+            clock: server_s(self.clock),
         }
     }
 

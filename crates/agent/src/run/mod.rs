@@ -8,7 +8,7 @@ mod upgrade;
 use std::fmt;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,27 +153,29 @@ struct Read {
 impl Read {
     /// A file that is there and cannot be read says whose camera this is: without it the agent would take itself for nobody's, and write over it.
     fn of(places: &Places) -> Result<Self, String> {
-        let told = |path: PathBuf, error: std::io::Error| format!("{}: {error}", path.display());
         let (local, wrong) = places
             .local()
-            .map_err(|error| told(places.local_file(), error))?;
+            .map_err(|error| told(&places.local_file().display(), &error))?;
         for wrong in wrong {
             console(Level::Warn, format_args!("local.conf: {wrong}"));
         }
         let settings = places
             .settings(&local)
-            .map_err(|error| told(places.settings_file(), error))?;
+            .map_err(|error| told(&places.settings_file().display(), &error))?;
         Ok(Read { local, settings })
     }
 }
 
+/// What failed, and why: made in one place.
+fn told(what: &dyn fmt::Display, error: &std::io::Error) -> String {
+    format!("{what}: {error}")
+}
+
 impl Driver {
     fn new(places: Places, read: Read, inputs: Sender<Input>) -> Result<Self, String> {
-        let told = |what: &str, error: std::io::Error| format!("{what}: {error}");
-        files::make_directory(&places.directory)
-            .map_err(|error| told(&places.directory.display().to_string(), error))?;
-        files::make_directory(&places.run)
-            .map_err(|error| told(&places.run.display().to_string(), error))?;
+        for directory in [&places.directory, &places.run] {
+            files::make_directory(directory).map_err(|error| told(&directory.display(), &error))?;
+        }
         let Read { local, settings } = read;
         // The agent that tries this one holds the port.
         let port = if places.trial { 0 } else { local.relay_port };
@@ -185,10 +187,10 @@ impl Driver {
             );
             listen(0)
         });
-        let listener = listener.map_err(|error| told("the relay's port", error))?;
+        let listener = listener.map_err(|error| told(&"the relay's port", &error))?;
         let relay_port = listener
             .local_addr()
-            .map_err(|error| told("the relay's port", error))?
+            .map_err(|error| told(&"the relay's port", &error))?
             .port();
         let moments = Moments::begin();
         let search = Search::new(&local, &settings);
@@ -198,7 +200,7 @@ impl Driver {
         };
         let limit = system::queue_limit(settings.queue);
         let relay = Relay::start(listener, streamer, limit, moments)
-            .map_err(|error| told("the relay", error))?;
+            .map_err(|error| told(&"the relay", &error))?;
         let model = local.model.clone();
         let model = match places.lan() {
             None => model.or_else(system::model),
@@ -218,7 +220,7 @@ impl Driver {
         };
         let key = has_key(&places.key(), &settings);
         if places.trial || places.lan().is_some_and(|lan| lan.leash) {
-            system::listen_leash(stopping(&inputs)).map_err(|error| told("a thread", error))?;
+            system::listen_leash(stopping(&inputs)).map_err(|error| told(&"a thread", &error))?;
         }
         let listening = if places.trial {
             Ok(())

@@ -30,7 +30,7 @@ const DIGEST: &str = "moorline-agent.sha512";
 const TRIES: &str = "agent.tries";
 
 /// What another upgrade needs the room of.
-const OLD: [&str; 3] = ["agent.bad", "agent.brought", "agent.new"];
+const OLD: &[&str] = &["agent.bad", "agent.brought", "agent.new"];
 
 /// Flash file systems want some room for themselves.
 const SPARE: u64 = 64 * 1024;
@@ -310,7 +310,7 @@ impl Store {
     fn count(&self, tries: u32) {
         let _ = files::make_directory(&self.run);
         for path in self.counts() {
-            let _ = files::replace(&path, tries.to_string());
+            let _ = files::replace(&path, u64::from(tries).to_string());
         }
     }
 

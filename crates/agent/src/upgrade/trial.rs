@@ -103,7 +103,7 @@ impl Trial {
 
 /// The processes of a group, but for its leader: ids as `/proc` has them, digits and nothing else.
 fn members_of(group: u32) -> Vec<String> {
-    let leader = group.to_string();
+    let leader = u64::from(group).to_string();
     files::names("/proc", &|pid| {
         let member = || {
             let stat = system::text(&format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -8,7 +8,7 @@ if [ ! -f "$agent" ]; then
 	exit 0
 fi
 
-max=412
+max=376
 if [ -n "${BR2_CONFIG:-}" ]; then
 	set_max=$(sed -n 's/^BR2_PACKAGE_MOORLINE_AGENT_MAX_KB=//p' "$BR2_CONFIG")
 	max=${set_max:-$max}

@@ -67,10 +67,10 @@ fn an_agent_over_its_budget_fails_the_build() {
             .output()
             .unwrap()
     };
-    write(&agent, &"x".repeat(412 * 1024), 0o755);
+    write(&agent, &"x".repeat(376 * 1024), 0o755);
     assert!(check().status.success());
-    write(&agent, &"x".repeat(412 * 1024 + 1), 0o755);
-    assert!(text(&check()).contains("more than 412 KiB"));
+    write(&agent, &"x".repeat(376 * 1024 + 1), 0o755);
+    assert!(text(&check()).contains("more than 376 KiB"));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
         .arg(firmware("."));
     // Without a binary `make` stops; this is where `cargo xtask dist` leaves it.
     let binary = "$(BR2_EXTERNAL_MOORLINE_PATH)/../target/dist/moorline-agent-mipsel";
-    assert_eq!(succeeds(&mut command), format!("{binary}\ny 412 []\n"));
+    assert_eq!(succeeds(&mut command), format!("{binary}\ny 376 []\n"));
     let files = board.split("$(BR2_EXTERNAL_MOORLINE_PATH)/").skip(1);
     for file in files.map(|rest| rest.split('"').next().unwrap()) {
         let there = firmware(file).exists() || binary.ends_with(file);

@@ -7,8 +7,7 @@
 //!     │   hung up(g) / disabled / removed,     │   └── up(g'>g): rebind(i, g') ─ same workloads, old session killed
 //!     │   also from Grace                      │
 //!     └──── end session, drain(i) ─────────────┘
-//!  Grace(g), Up(g):   missed(g'>g): Grace(g'), a whole grace anew: the camera was there, and lost again before its claim was back; what served
-//!              under g may do so no more
+//!  Grace(g):   missed(g'>g): Grace(g'), a whole grace anew: the camera was there, and lost again before its claim was back
 //!  any state:  up(g'>g) supersedes.   drained(i) → forget i.   overdue(i) → kill i.   crashed(i) → restart with backoff while wanted
 //! ```
 //!
@@ -383,16 +382,6 @@ impl Lifecycle {
                 self.newest = generation;
                 self.link = Link::Grace { generation };
                 vec![Action::StartGrace { generation }]
-            }
-            // What serves is superseded by a claim that came too late: it calls again, and is served under a newer one.
-            Link::Up { session, .. } if is_newer => {
-                self.newest = generation;
-                self.link = Link::Grace { generation };
-                let reason = EndReason::Superseded;
-                vec![
-                    Action::EndSession { session, reason },
-                    Action::StartGrace { generation },
-                ]
             }
             Link::Absent if is_newer && self.draining.is_empty() => {
                 vec![Action::GiveBack { generation }]

@@ -133,6 +133,11 @@ impl Pods {
             replace = Replace::Beside;
             decided = plan(&situation(replace));
         }
+        if decided.creates_spare() && slot.with(|state| state.spare_after > Some(now)) {
+            decided
+                .steps
+                .retain(|step| !matches!(step, Step::Create { .. }));
+        }
         if replace == Replace::InPlace
             && decided.creates()
             && let Err((wait, trouble)) = self.may_create(&names::namespace(slot.camera.tenant()))
@@ -150,6 +155,8 @@ impl Pods {
             if !decided.outdated && at_work && left {
                 state.replacing = None;
                 state.squeezed = None;
+                state.over_quota = false;
+                state.spare_after = None;
             }
             state
                 .connected
@@ -478,6 +485,8 @@ impl Pods {
                 };
                 // Others' pods do not wait because there is no room for one that nobody needs yet.
                 if decided.creates_spare() && matches!(fault, Fault::Quota(_)) {
+                    let again = self.clock().monotonic() + SPARE;
+                    slot.with(|state| state.spare_after = Some(again));
                     return Err((SPARE, trouble));
                 }
                 Err((self.0.teller.failed(&namespace), trouble))

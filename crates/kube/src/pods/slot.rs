@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) connected: BTreeSet<PodUid>,
     /// The quota had no room for the last pod that was to be made.
     pub(super) over_quota: bool,
+    /// Until when no successor is made.
+    pub(super) spare_after: Option<Instant>,
     /// Since when there has been no place for successors beside the pods that are used.
     pub(super) squeezed: Option<Instant>,
     /// Up to where an archiver has said that everything is durable.

@@ -90,10 +90,12 @@ impl Situation<'_> {
         self.usable(role).find(is_right)
     }
 
-    /// The one of another shape that serves, for all that is known: the newest, where none has been told anything here yet.
+    /// The one of another shape that serves, for all that is known: the newest, where none has been told anything here yet. One that never ran does
+    /// not.
     fn other(&self, role: Role) -> Option<&Arc<PodView>> {
         let others = || {
-            let is_other = |pod: &&Arc<PodView>| pod.shape.as_deref() != self.wanted(role);
+            let is_other =
+                |pod: &&Arc<PodView>| pod.shape.as_deref() != self.wanted(role) && !pod.untouched;
             self.usable(role).filter(is_other)
         };
         let used = others().find(|pod| self.used.contains(&pod.uid));

@@ -240,6 +240,23 @@ fn a_pod_that_is_over_is_succeeded_by_the_one_that_stands_by_and_so_is_the_other
     }
 }
 
+/// A class with a wrong image is put right: nothing is waited for, and no other camera is first.
+#[test]
+fn pods_that_never_ran_are_replaced_at_once() {
+    let never = [Role::Relay, Role::Archiver].map(|role| {
+        let mut never = pod(role, 1, "a");
+        never.untouched = true;
+        never
+    });
+    let mut world = World::new(Some(wanted("b")), never.to_vec());
+    world.used = never.iter().map(|pod| pod.uid.clone()).collect();
+    let plan = world.plan();
+    assert!(!plan.outdated && plan.current.is_empty(), "{plan:?}");
+    let deletes = |step: &&Step| matches!(step, Step::Delete { .. });
+    assert_eq!(plan.steps.iter().filter(deletes).count(), 2, "{plan:?}");
+    assert!(plan.creates(), "{plan:?}");
+}
+
 /// After a restart of mon, or at another replica: nobody has told them anything here yet.
 #[test]
 fn successors_that_have_not_connected_here_are_not_used_by_whoever_finds_them() {
@@ -391,7 +408,8 @@ proptest! {
             let shape = world.wanted.as_ref()?.shape(role)?.as_str().to_owned();
             world.pods.iter().find(|pod| {
                 let is_right = pod.shape.as_deref() == Some(shape.as_str());
-                pod.role == role && is_right == right && !pod.deleting && !pod.over && !world.leaving.contains_key(&pod.uid)
+                let serves = right || !pod.untouched;
+                pod.role == role && is_right == right && serves && !pod.deleting && !pod.over && !world.leaving.contains_key(&pod.uid)
             })
         };
         let roles = || [Role::Relay, Role::Archiver].into_iter().filter(|role| {

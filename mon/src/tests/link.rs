@@ -141,17 +141,23 @@ async fn a_lost_tunnel_keeps_its_workloads_for_the_grace() {
     assert_eq!(done, [Done::Drain(I1), Done::Release(G1)]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_second_loss_before_the_claim_is_back_waits_a_whole_grace() {
+/// A camera that is lost, and 20 s later once more before its claim has come to this end; 28 s after that.
+async fn lost_twice(end: ClaimMode) -> World {
     let world = running().await;
     world.ended(1, TunnelEnd::Lost).await;
     world.pass(20).await;
     world.fakes.claims(ClaimMode::Hold);
     world.up(2, "yard").await;
     world.ended(2, TunnelEnd::Lost).await;
-    world.fakes.claims(ClaimMode::Grant);
+    world.fakes.claims(end);
     world.settle().await;
     world.pass(28).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_loss_before_the_claim_is_back_waits_a_whole_grace() {
+    let world = lost_twice(ClaimMode::Grant).await;
     assert_eq!(world.fakes.take(), [], "the grace of the second loss");
     world.pass(3).await;
     let mut done = world.fakes.take();
@@ -179,15 +185,7 @@ async fn a_grace_does_not_end_while_the_camera_is_back_and_waits_for_its_claim()
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_that_is_lost_while_its_claim_is_refused_waits_a_whole_grace_too() {
-    let world = running().await;
-    world.ended(1, TunnelEnd::Lost).await;
-    world.pass(20).await;
-    world.fakes.claims(ClaimMode::Hold);
-    world.up(2, "yard").await;
-    world.ended(2, TunnelEnd::Lost).await;
-    world.fakes.claims(ClaimMode::Refuse);
-    world.settle().await;
-    world.pass(28).await;
+    let world = lost_twice(ClaimMode::Refuse).await;
     assert_eq!(world.fakes.take(), []);
     world.pass(3).await;
     assert!(world.fakes.take().contains(&Done::Drain(I1)));

@@ -162,19 +162,19 @@ impl Plan {
 /// Decides.
 pub(crate) fn plan(situation: &Situation<'_>) -> Plan {
     let mut plan = Plan::default();
+    let switches = situation.switches();
     for role in [Role::Relay, Role::Archiver] {
-        plan_role(situation, role, &mut plan);
+        plan_role(situation, role, switches, &mut plan);
     }
     plan
 }
 
-fn plan_role(situation: &Situation<'_>, role: Role, plan: &mut Plan) {
+fn plan_role(situation: &Situation<'_>, role: Role, switches: bool, plan: &mut Plan) {
     let pods = || situation.pods.iter().filter(|pod| pod.role == role);
     let leaving = |pod: &PodView| situation.leaving.get(&pod.uid);
     let wanted = situation.wanted.and_then(|wanted| wanted.shape(role));
     let right = situation.right(role).filter(|_| wanted.is_some());
     let other = situation.other(role).filter(|_| wanted.is_some());
-    let switches = situation.switches();
     let current = match switches {
         true => right,
         false => other.or(right),

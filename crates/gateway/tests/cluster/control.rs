@@ -245,27 +245,36 @@ async fn a_workload_is_told_its_spec_and_orders_and_its_reports_arrive() {
         .await;
 }
 
+/// An archiver that was told its spec over a line which can be cut.
+async fn through_a_line(world: &World, replica: &Replica) -> (Line, Pod) {
+    keeps(replica, 7);
+    assign(replica, spec(7));
+    let line = Line::to(replica).await;
+    let archiver = start(world, line.address);
+    soon("the spec", archiver.link.spec()).await.unwrap();
+    (line, archiver)
+}
+
+/// Cuts it, and waits until the replica has noticed.
+async fn broken(line: &Line, replica: &Replica) {
+    line.cut();
+    let noticed = replica.said.until("a break", |events| {
+        events.contains(&LinkEvent::Disconnected)
+    });
+    noticed.await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_noted_while_the_way_was_broken_is_told_and_not_known_before() {
     let world = World::new();
     let replica = world.replica(&[]).await;
-    keeps(&replica, 7);
-    assign(&replica, spec(7));
-    let line = Line::to(&replica).await;
-    let mut archiver = start(&world, line.address);
-    soon("the spec", archiver.link.spec()).await.unwrap();
+    let (line, mut archiver) = through_a_line(&world, &replica).await;
     assert!(archiver.control.has_heard(Generation(7)));
     assert!(
         !archiver.control.has_heard(Generation(8)),
         "another replica has that tunnel"
     );
-    line.cut();
-    replica
-        .said
-        .until("a break", |events| {
-            count(events, &LinkEvent::Disconnected) == 1
-        })
-        .await;
+    broken(&line, &replica).await;
     let gap = OpenGap {
         since: Timestamp::from_millis(5_000),
         cause: Cause::TunnelDown,
@@ -285,21 +294,11 @@ async fn what_was_noted_while_the_way_was_broken_is_told_and_not_known_before() 
 async fn a_drain_is_neither_lost_nor_doubled_when_the_connection_breaks_in_it() {
     let world = World::new();
     let replica = world.replica(&[]).await;
-    keeps(&replica, 7);
-    assign(&replica, spec(7));
-    let line = Line::to(&replica).await;
-    let mut archiver = start(&world, line.address);
-    soon("the spec", archiver.link.spec()).await.unwrap();
+    let (line, mut archiver) = through_a_line(&world, &replica).await;
     let connected =
         |times| move |events: &[LinkEvent]| count(events, &LinkEvent::Connected) >= times;
     // Broken before the order: it waits.
-    line.cut();
-    replica
-        .said
-        .until("a break", |events| {
-            events.contains(&LinkEvent::Disconnected)
-        })
-        .await;
+    broken(&line, &replica).await;
     replica.links.order(&camera(YARD), spec(7).instance, DRAIN);
     let order = passing(&world, "the drain", archiver.control.order()).await;
     assert_eq!(order, Some(DRAIN));

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use moorline_base::CancellationToken;
 use moorline_base::clock::SystemClock;
 use moorline_kube::{KubeDirectory, TenantSettings, Tenants};
+use moorline_testkit::child::Child;
 use serde_json::Value;
 use tower::Service as _;
 
@@ -74,9 +75,31 @@ pub(crate) async fn run(directory: &Path, arguments: &[&str]) -> Ended {
         .env_remove("KUBECONFIG")
         .env("HOME", directory)
         .stdin(std::process::Stdio::null());
+    ended(command).await
+}
+
+/// Runs a command to its end.
+pub(crate) async fn ended(mut command: tokio::process::Command) -> Ended {
     let patience = moorline_testkit::patience(Duration::from_secs(60));
     let output = tokio::time::timeout(patience, command.output()).await;
     Ended::of(&output.expect("the command ends").unwrap())
+}
+
+/// A server on the directory `data` of a place, with these arguments and this environment beside.
+pub(crate) async fn serve(place: &Path, more: &[&str], environment: &[(&str, &str)]) -> Child {
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(["serve", "--data", "data", "--output", "json"]);
+    for listener in ["ssh", "rtsp", "https", "admin"] {
+        command.args([&*format!("--listen-{listener}"), "127.0.0.1:0"]);
+    }
+    command
+        .args(more)
+        .envs(environment.iter().copied())
+        .current_dir(place);
+    let server = Child::spawn("moorline serve", command).unwrap();
+    let ready = server.wait_for_line("\"page\"", Duration::from_secs(30));
+    ready.await.unwrap();
+    server
 }
 
 impl Cluster {

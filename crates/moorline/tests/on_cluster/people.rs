@@ -4,12 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moorline_testkit::child::Child;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::cluster::{BINARY, Ended, run};
+use crate::cluster::{BINARY, Ended, ended, run, serve};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -29,30 +28,6 @@ fn place() -> TempDir {
     });
     write("kubeconfig", kubeconfig.to_string());
     place
-}
-
-/// A server on the place's directory `data`.
-async fn serve(place: &Path) -> Child {
-    let mut command = Command::new(BINARY);
-    command
-        .args(["serve", "--data", "data", "--output", "json"])
-        .args([
-            "--listen-ssh",
-            "127.0.0.1:0",
-            "--listen-rtsp",
-            "127.0.0.1:0",
-        ])
-        .args([
-            "--listen-https",
-            "127.0.0.1:0",
-            "--listen-admin",
-            "127.0.0.1:0",
-        ])
-        .current_dir(place);
-    let server = Child::spawn("moorline serve", command).unwrap();
-    let ready = server.wait_for_line("\"page\"", Duration::from_secs(30));
-    ready.await.unwrap();
-    server
 }
 
 /// Makes a kubectl that notes its words in `told` and goes on by these lines of shell. Gives the directory that it lies in.
@@ -78,9 +53,7 @@ async fn on_cluster(place: &Path, programs: &Path, words: &[&str]) -> Ended {
         .env("HOME", place)
         .env("PATH", programs)
         .stdin(std::process::Stdio::null());
-    let patience = moorline_testkit::patience(Duration::from_secs(60));
-    let output = tokio::time::timeout(patience, command.output()).await;
-    Ended::of(&output.expect("the command ends").unwrap())
+    ended(command).await
 }
 
 /// Without what differs by nature: passwords that were made, and instants.
@@ -102,7 +75,10 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_of_a_cluster_are_told_as_those_of_serve() {
     let (behind, beside) = (place(), place());
-    let (front_door, server) = (serve(behind.path()).await, serve(beside.path()).await);
+    let (front_door, server) = (
+        serve(behind.path(), &[], &[]).await,
+        serve(beside.path(), &[], &[]).await,
+    );
     let data = behind.path().join("data");
     let in_pod = format!(
         "while [ \"$1\" != -- ]; do shift; done; shift 2\nexport MOORLINE_DATA='{}'\nexec '{BINARY}' \"$@\"",

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use moorline_testkit::child::Child;
-use tokio::process::Command;
-
-use crate::cluster::{BINARY, CAMERAS, Cluster, Ended, run};
+use crate::cluster::{CAMERAS, Cluster, Ended, run, serve};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
@@ -124,37 +121,12 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
 async fn a_command_prints_against_a_cluster_what_it_prints_against_serve() {
     let serving = tempfile::tempdir().unwrap();
     std::fs::write(serving.path().join("word"), "hunter2\n").unwrap();
-    let mut command = Command::new(BINARY);
-    command
-        .args([
-            "serve",
-            "--data",
-            "data",
-            "--output",
-            "json",
-            "--public-host",
-            "cctv.example.com",
-        ])
-        .args([
-            "--listen-ssh",
-            "127.0.0.1:0",
-            "--listen-rtsp",
-            "127.0.0.1:0",
-        ])
-        .args([
-            "--listen-https",
-            "127.0.0.1:0",
-            "--listen-admin",
-            "127.0.0.1:0",
-        ])
-        .env("MOORLINE_SERVER__PUBLIC_SSH_PORT", "2200")
-        .env("MOORLINE_SERVER__PUBLIC_RTSP_PORT", "554")
-        .current_dir(serving.path());
-    let server = Child::spawn("moorline serve", command).unwrap();
-    server
-        .wait_for_line("\"page\"", Duration::from_secs(30))
-        .await
-        .unwrap();
+    let host = ["--public-host", "cctv.example.com"];
+    let ports = [
+        ("MOORLINE_SERVER__PUBLIC_SSH_PORT", "2200"),
+        ("MOORLINE_SERVER__PUBLIC_RTSP_PORT", "554"),
+    ];
+    let server = serve(serving.path(), &host, &ports).await;
     let pins = "cctv.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT\n\
         cctv.example.com ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
     let cluster = Cluster::new(pins).await;

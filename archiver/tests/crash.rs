@@ -227,8 +227,9 @@ async fn a_gap_before_a_segment_that_a_crash_tore_keeps_its_cause() {
         ..common::settings()
     };
     let archive = common::open(spool.path(), &store, settings.clone()).await;
-    let camera = FakeCamera::new(Film::default());
+    // before the camera: its pictures are dated by when it filmed them, not by when they were asked for
     let began = common::now();
+    let camera = FakeCamera::new(Film::default());
     let relays = Arc::new(OneCamera(Arc::clone(&camera)));
     let mut running = common::start(&archive, relays, common::spec());
     running.cause(None).await;

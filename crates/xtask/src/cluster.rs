@@ -40,7 +40,8 @@ pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
     built
         .programs
         .retain(|program| program.name == "tests/cluster");
-    let cases = suite::cases(&built.programs, options)?;
+    let filter = options.with_cluster.as_ref().or(options.filter.as_ref());
+    let cases = suite::cases(&built.programs, filter.map(String::as_str))?;
     match (&options.kubeconfig, &options.image) {
         (Some(kubeconfig), Some(image)) => {
             println!(

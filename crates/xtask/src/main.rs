@@ -101,9 +101,9 @@ struct TestOptions {
     /// The pods of the cluster tests run what is released (`cargo xtask image`), as in the whole long tier, and not what was built for the tests
     #[arg(long)]
     released: bool,
-    /// Also the cluster tests, at the end
-    #[arg(long, conflicts_with_all = ["cluster", "package", "filter"])]
-    with_cluster: bool,
+    /// Also the cluster tests, at the end: all, or those whose name contains this
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with_all = ["cluster", "package", "filter"])]
+    with_cluster: Option<String>,
     /// Only the tests of the emulated camera (docs/design/camera-lab.md); with --long they run at the end
     #[arg(long, conflicts_with_all = ["cluster", "package"])]
     emu: bool,

@@ -38,7 +38,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<bool> {
     if options.emu || options.long && whole && !options.cluster {
         emu::test(options, &mut report)?;
     }
-    if options.cluster || options.with_cluster {
+    if options.cluster || options.with_cluster.is_some() {
         cluster::run(options, &mut report)?;
     }
     println!("\nafter {:.0} s", start.elapsed().as_secs_f64());
@@ -66,7 +66,7 @@ fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
         }
     }
     println!("==> tests");
-    let cases = cases(&programs, options)?;
+    let cases = cases(&programs, options.filter.as_deref())?;
     let jobs = options
         .jobs
         .or_else(|| std::thread::available_parallelism().ok())
@@ -87,11 +87,11 @@ fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The tests of these programs that `options` select.
-pub(crate) fn cases(programs: &[Program], options: &TestOptions) -> Result<Vec<Case>> {
+/// The tests of these programs whose name contains `filter`.
+pub(crate) fn cases(programs: &[Program], filter: Option<&str>) -> Result<Vec<Case>> {
+    let filter = filter.unwrap_or_default();
     let mut cases = Vec::new();
     for program in programs {
-        let filter = options.filter.as_deref().unwrap_or_default();
         let names = runner::list(program)
             .with_context(|| format!("cannot list the tests of {}", program.name))?;
         let wanted = names.into_iter().filter(|name| name.contains(filter));

@@ -32,7 +32,7 @@ pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
     ])?;
     built.add(&["build", "--workspace", "--bin", "moorline"])?;
     built.programs.retain(|program| program.name == "tests/e2e");
-    let mut cases = suite::cases(&built.programs, options)?;
+    let mut cases = suite::cases(&built.programs, options.filter.as_deref())?;
     cases.retain(|case| case.test.starts_with(MODULE));
 
     println!("==> agent for MIPS, and the emulated camera");

@@ -192,7 +192,7 @@ pub enum Refusal {
     /// No camera has this key.
     #[error("unknown key")]
     UnknownKey,
-    /// The key is a camera's, the name another's.
+    /// The key is a camera's, the name another's; or no camera's, where names are required.
     #[error("the key belongs to another camera")]
     OtherCamera,
     /// The name is no camera's, and the key is that of several.
@@ -297,11 +297,7 @@ impl CameraSet {
     /// The [`Refusal`], for the server's log and counters only.
     pub fn login(&self, name: &str, key: &PublicKey, from: IpAddr) -> Result<Arc<Camera>, Refusal> {
         let owners = self.having(key);
-        let named = name
-            .parse::<CameraId>()
-            .ok()
-            .filter(|id| self.cameras.contains_key(id));
-        let chosen = match (named, owners) {
+        let chosen = match (self.named(name), owners) {
             (_, []) => return Err(Refusal::UnknownKey),
             (Some(named), owners) if owners.contains(&named) => named,
             (Some(_), _) => return Err(Refusal::OtherCamera),
@@ -318,6 +314,29 @@ impl CameraSet {
             Enabled::Disabled => Err(Refusal::Disabled(chosen)),
             Enabled::Stolen => Err(Refusal::Stolen(chosen)),
         }
+    }
+
+    /// The same in an installation of several tenants, two of which may have one key: a name of no camera is refused. Else whoever writes another
+    /// tenant's public key into a camera of its own would get that tenant's pictures as soon as the camera's own name is not there.
+    ///
+    /// # Errors
+    /// The [`Refusal`], for the server's log and counters only.
+    pub fn login_by_name(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        from: IpAddr,
+    ) -> Result<Arc<Camera>, Refusal> {
+        if self.named(name).is_none() && !self.having(key).is_empty() {
+            return Err(Refusal::OtherCamera);
+        }
+        self.login(name, key, from)
+    }
+
+    /// The camera of that name, if there is one.
+    fn named(&self, name: &str) -> Option<CameraId> {
+        let id = name.parse::<CameraId>().ok();
+        id.filter(|id| self.cameras.contains_key(id))
     }
 }
 
@@ -393,6 +412,32 @@ mod tests {
             login("lost", 5),
             Err(Refusal::Stolen("lost".parse().unwrap()))
         );
+    }
+
+    #[test]
+    fn s1_where_names_are_required_a_key_alone_chooses_no_camera() {
+        let set = CameraSet::new([
+            // A neighbour wrote the other tenant's public key into a camera of its own.
+            camera("evil/mirror", &[1], Enabled::Yes),
+            camera("evil/decoy", &[2], Enabled::Stolen),
+            camera("acme/gate", &[3], Enabled::Yes),
+        ]);
+        let login = |name: &str, seed| {
+            set.login_by_name(name, &key(seed), IpAddr::from([192, 0, 2, 7]))
+                .map(|camera| camera.id.to_string())
+        };
+        for name in ["acme/yard", "yard", "root", "../../etc", ""] {
+            assert_eq!(login(name, 1), Err(Refusal::OtherCamera), "{name:?}");
+            assert_eq!(
+                login(name, 2),
+                Err(Refusal::OtherCamera),
+                "{name:?}: nor is a neighbour told that its camera was stolen"
+            );
+            assert_eq!(login(name, 9), Err(Refusal::UnknownKey), "{name:?}");
+        }
+        assert_eq!(login("acme/gate", 3), Ok("acme/gate".to_owned()));
+        assert_eq!(login("evil/mirror", 1), Ok("evil/mirror".to_owned()));
+        assert_eq!(login("acme/gate", 1), Err(Refusal::OtherCamera));
     }
 
     #[test]

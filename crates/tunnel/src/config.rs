@@ -37,6 +37,9 @@ pub struct TunnelConfig {
     pub unauthenticated: usize,
     /// Connections without a proven key per /24, /48 and /64: 1,024 (S9).
     pub unauthenticated_per_prefix: usize,
+    /// Whether a key is taken under its camera's own name alone (S1): for an installation of several tenants, two of which may have one key. False:
+    /// a name of no camera passes with the key of exactly one.
+    pub names_required: bool,
     /// Whether networks that fail are held off for seconds to minutes, after OpenSSH's model; never one with a live session.
     pub penalties: bool,
     /// Channels of a session, the peer's and ours: 16.
@@ -71,6 +74,7 @@ impl Default for TunnelConfig {
             user_timeout: Duration::from_secs(30),
             unauthenticated: 4096,
             unauthenticated_per_prefix: 1024,
+            names_required: false,
             penalties: true,
             channels: 16,
             forwards: 4,

@@ -22,8 +22,8 @@ use moorline_kube::{
     Gone, Janitor, KubeClaims, KubeHolders, KubeMemories, KubePlaces, Leases, Owned, PodSettings,
     Pods, Replica, StatusWriter,
 };
-use moorline_tunnel::Tunnel;
 use moorline_tunnel::keyfile::HostKeys;
+use moorline_tunnel::{Tunnel, TunnelConfig};
 
 use super::own_alarms::OwnAlarms;
 use super::role::{LISTED, Role, address, service};
@@ -93,7 +93,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     );
     let tunnel_metrics = moorline_tunnel::TunnelMetrics::register(&mut role.metrics.registry);
     let tunnel = Tunnel::new(
-        serve::tunnel_config(&settings)?,
+        TunnelConfig {
+            names_required: true,
+            ..serve::tunnel_config(&settings)?
+        },
         &keys,
         Arc::new(role.directory.clone()),
         Arc::clone(&clock),

@@ -20,8 +20,7 @@ impl CameraHandler {
     pub(super) fn enrols(&self, user: &str, key: &ssh_key::PublicKey) -> Option<Enrolling> {
         let with = self.inner.enrolment.get().filter(|_| user == USER)?;
         let key = PublicKey::from_blob(&key.to_bytes().ok()?).ok()?;
-        let cameras = self.inner.directory.snapshot();
-        let camera = cameras.login(user, &key, self.session.peer.ip());
+        let camera = self.decide(user, &key);
         if camera.is_ok_and(|camera| camera.id.name() == USER) {
             return None;
         }
@@ -48,8 +47,7 @@ impl CameraHandler {
                 return None;
             }
         };
-        let cameras = self.inner.directory.snapshot();
-        match cameras.login(user, &key, self.session.peer.ip()) {
+        match self.decide(user, &key) {
             Ok(camera) => Some((camera, key)),
             Err(refusal) => {
                 refused(refusal.reason());
@@ -67,6 +65,16 @@ impl CameraHandler {
                 }
                 None
             }
+        }
+    }
+
+    /// Whose key and name that are, by the installation's rule for names.
+    fn decide(&self, user: &str, key: &PublicKey) -> Result<Arc<Camera>, Refusal> {
+        let (cameras, from) = (self.inner.directory.snapshot(), self.session.peer.ip());
+        if self.inner.config.names_required {
+            cameras.login_by_name(user, key, from)
+        } else {
+            cameras.login(user, key, from)
         }
     }
 

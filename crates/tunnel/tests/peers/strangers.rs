@@ -114,6 +114,33 @@ async fn name_and_key_must_agree_and_the_camera_be_enabled() {
     .await;
 }
 
+/// S1: two tenants may have one key. A camera whose own name is not there (any more, or yet) is nobody else's.
+#[tokio::test]
+async fn where_names_are_required_a_neighbour_with_the_same_public_key_gets_no_tunnel() {
+    let key = ed25519();
+    let config = TunnelConfig {
+        names_required: true,
+        ..config()
+    };
+    let mirror = camera("evil/mirror", &[key.public()]);
+    let rig = Rig::new(config, vec![mirror.clone()]).await;
+    for name in ["acme/yard", "root"] {
+        let mut client = rig.dbclient(&key, name, &TUNNEL, &[]);
+        assert_eq!(client.wait(SOON).await.unwrap().code(), Some(1), "{name}");
+        assert_eq!(rig.tunnel.pending()[0].reason, "other_camera");
+    }
+    let yard = camera("acme/yard", &[key.public()]);
+    rig.directory.set(vec![mirror, yard]);
+    let _client = rig.dbclient(&key, "acme/yard", &TUNNEL, &[]);
+    rig.told("the camera by its own name", |seen| {
+        let yard = "acme/yard".parse().unwrap();
+        seen.iter()
+            .any(|seen| matches!(seen, Seen::Up(_, id) if *id == yard))
+            .then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_revoked_key_and_a_disabled_camera_end_their_sessions_at_once() {
     let (rig, key) = Rig::with_yard(config()).await;

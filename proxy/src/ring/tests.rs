@@ -4,7 +4,7 @@ use bytes::Bytes;
 use moorline_rtsp::nal::Marks;
 use proptest::prelude::*;
 
-use super::{Fetch, FrameKind, Position, Ring};
+use super::{Fetch, FrameKind, MOST_CHUNKS, MOST_FRAMES, Position, Ring};
 use crate::config::RingLimits;
 
 const FRAME: Duration = Duration::from_millis(40);
@@ -125,6 +125,34 @@ fn a_key_frame_that_comes_short_is_no_beginning() {
         .marks_from(good.unwrap())
         .any(|(_, mark)| matches!(mark.kind, FrameKind::Lost { .. }));
     assert!(lost, "readers are told");
+}
+
+/// P9: what packets cost beside their bytes is bounded too.
+#[test]
+fn a_camera_of_tiny_packets_fills_no_memory() {
+    let mut ring = Ring::new(RingLimits::default());
+    // With a key frame before it all of it is pinned, by its bytes and age.
+    push(&mut ring, 0, 1, 100, 1000);
+    for number in 0..2 * MOST_CHUNKS as u32 {
+        ring.packet(FRAME, 1, &[0x80; 13], marks(number as u16, number), false);
+    }
+    assert_eq!(ring.chunks.len(), MOST_CHUNKS, "of sound, each a chunk");
+    for number in 0..2 * MOST_FRAMES as u32 {
+        let part = Marks {
+            au_start: false,
+            au_end: false,
+            ..marks(number as u16, 7)
+        };
+        ring.packet(FRAME, 0, &[0x80; 13], part, true);
+    }
+    ring.flush(FRAME);
+    assert!(ring.frames <= MOST_FRAMES, "{} of a picture", ring.frames);
+    let kept: usize = ring.chunks.iter().map(|chunk| chunk.frames.len()).sum();
+    assert_eq!(ring.frames, kept);
+    let last = ring.next_index() - 1;
+    assert!(matches!(ring.fetch(last), Fetch::Chunk(_)), "the present");
+    ring.clear(FRAME);
+    assert_eq!((ring.frames, ring.bytes), (0, 0));
 }
 
 proptest! {

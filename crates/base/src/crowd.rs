@@ -2,7 +2,7 @@
 //! strangers makes room, so that a flood puts out its own; who has signed in is never put out.
 //!
 //! Does not own: sockets and deadlines. A connection that is dismissed closes itself. A server whose connections leave the crowd once they have
-//! signed in drops their places; one that counts them on says [`Place::welcome`].
+//! signed in drops their places; one that counts them on says [`Place::welcome`], or [`Place::welcome_user`] where nobody may take all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -34,12 +34,16 @@ struct Present {
     /// By age.
     entries: BTreeMap<u64, Entry>,
     prefixes: HashMap<Prefix, Count>,
+    /// How many connections each user has.
+    users: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
 struct Entry {
     prefixes: Vec<Prefix>,
     is_stranger: bool,
+    /// Who has signed in, where that is counted.
+    user: Option<String>,
     dismiss: CancellationToken,
 }
 
@@ -132,6 +136,7 @@ impl Crowd {
             let entry = Entry {
                 prefixes,
                 is_stranger: true,
+                user: None,
                 dismiss,
             };
             present.entries.insert(present.next, entry);
@@ -155,6 +160,15 @@ impl Place {
     /// Somebody has signed in: the place is theirs.
     pub fn welcome(&self) {
         self.0.crowd.with(|present| present.welcome(self.0.id));
+    }
+
+    /// The same, of a user who may have so many connections at once, at least one. `false`: they have as many; nothing changes.
+    #[must_use]
+    pub fn welcome_user(&self, user: &str, most: usize) -> bool {
+        let id = self.0.id;
+        self.0
+            .crowd
+            .with(|present| present.welcome_user(id, user, most))
     }
 
     /// Whether nobody has signed in over this connection yet.
@@ -198,8 +212,41 @@ impl Present {
         }
     }
 
+    fn welcome_user(&mut self, id: u64, user: &str, most: usize) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            // It was put out, and ends.
+            return false;
+        };
+        if entry.user.as_deref() == Some(user) {
+            return true;
+        }
+        let here = self.users.entry(user.to_owned()).or_default();
+        if *here >= most.max(1) {
+            return false;
+        }
+        *here += 1;
+        let before = entry.user.replace(user.to_owned());
+        self.forget(before);
+        self.welcome(id);
+        true
+    }
+
+    /// A user has one connection less.
+    fn forget(&mut self, user: Option<String>) {
+        let Some(user) = user else {
+            return;
+        };
+        if let Some(here) = self.users.get_mut(&user) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                self.users.remove(&user);
+            }
+        }
+    }
+
     fn remove(&mut self, id: u64) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
+        let mut entry = self.entries.remove(&id)?;
+        self.forget(entry.user.take());
         for prefix in &entry.prefixes {
             if let Some(count) = self.prefixes.get_mut(prefix) {
                 count.all = count.all.saturating_sub(1);
@@ -249,6 +296,26 @@ mod tests {
         drop((guest, quiet, flood, other));
         assert_eq!(here.get(), 0);
         assert!(crowd.with(|present| present.entries.is_empty() && present.prefixes.is_empty()));
+    }
+
+    /// P9.
+    #[test]
+    fn a_user_has_so_many_connections_and_others_have_theirs() {
+        let crowd = Crowd::new(8, 8);
+        let place = || from(&crowd, [192, 0, 2, 1]).unwrap();
+        let (first, second, third) = (place(), place(), place());
+        assert!(first.welcome_user("anna", 2) && second.welcome_user("anna", 2));
+        assert!(first.welcome_user("anna", 2), "again over the same");
+        assert!(!third.welcome_user("anna", 2));
+        assert!(third.is_strangers(), "it makes room for others");
+        assert!(third.welcome_user("vera", 2));
+        drop(first);
+        assert!(
+            third.welcome_user("anna", 2),
+            "another user over the same connection"
+        );
+        drop((second, third));
+        assert!(crowd.with(|present| present.users.is_empty()));
     }
 
     #[test]

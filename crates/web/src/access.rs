@@ -14,6 +14,10 @@ use crate::site::Site;
 /// The session cookie. The prefix makes browsers insist on Secure, no Domain and Path=/.
 pub const COOKIE: &str = "__Host-moorline";
 
+/// Connections of one user at once (promise P9): two browsers side by side with as many as a browser opens. A login that leaked, or its owner, takes no
+/// place from all others.
+pub const CONNECTIONS: usize = 512;
+
 /// Marks requests that came over the 0600 Unix socket, or from the process itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Local;
@@ -106,8 +110,13 @@ impl FromRequestParts<Site> for Access {
             Some(token) => site.sessions.find(token).await,
             None => None,
         };
-        if let (Some(_), Some(place)) = (&user, parts.extensions.get::<Place>()) {
-            place.welcome();
+        if let (Some(user), Some(place)) = (&user, parts.extensions.get::<Place>())
+            && !place.welcome_user(user.login.as_str(), CONNECTIONS)
+        {
+            let title = format!("at most {CONNECTIONS} connections at once for one user");
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let problem = Problem::new(status, "too_many_connections", title);
+            return Err(problem.hint("close some windows"));
         }
         user.map(Self::User)
             .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "sign_in", "sign in first"))

@@ -1,12 +1,18 @@
 //! Who may do what: every route of the table, as a stranger, as a user of another tenant, with too small a role, from a foreign page
 //! (rules S13 and S15).
 
+use std::net::IpAddr;
+
+use axum::body::Body;
 use hyper::StatusCode;
+use moorline_base::crowd::{Crowd, Place};
 use moorline_core::camera::Enabled;
 use moorline_core::port::CameraDirectory as _;
 use moorline_core::port::Users as _;
 use moorline_core::user::Role;
+use moorline_web::access::CONNECTIONS;
 use moorline_web::route::{Route, Who, routes};
+use tower::ServiceExt as _;
 
 use crate::support::client::{Answer, Ask};
 use crate::support::scene::{self, ago, id};
@@ -352,4 +358,40 @@ async fn every_answer_carries_the_strict_headers() {
         assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
         assert_eq!(answer.header("cache-control"), "no-store", "{path}");
     }
+}
+
+/// What a request with this cookie is answered over a connection of this place.
+async fn over(house: &House, cookie: &str, place: Place) -> StatusCode {
+    let ask = house.ask("GET", "/api/v1/me").with_cookie(cookie);
+    let mut request = ask.request().map(Body::new);
+    request.extensions_mut().insert(place);
+    house
+        .router
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .status()
+}
+
+/// P9: who has signed in is never put out, so nobody may have all places.
+#[tokio::test]
+async fn one_user_has_no_more_connections_than_a_user_may() {
+    let house = scene::house().await;
+    let (anna, vera) = (house.sign_in("anna").await, house.sign_in("vera").await);
+    let crowd = Crowd::new(4096, 4096);
+    let place = || crowd.admit(IpAddr::from([192, 0, 2, 1])).expect("a place");
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let place = place();
+        assert_eq!(over(&house, &anna, place.clone()).await, StatusCode::OK);
+        held.push(place);
+    }
+    let one_more = place();
+    let answer = over(&house, &anna, one_more.clone()).await;
+    assert_eq!(answer, StatusCode::TOO_MANY_REQUESTS);
+    assert!(one_more.is_strangers(), "it makes room for others");
+    assert_eq!(over(&house, &vera, place()).await, StatusCode::OK);
+    held.pop();
+    assert_eq!(over(&house, &anna, one_more).await, StatusCode::OK);
 }

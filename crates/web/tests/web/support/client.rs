@@ -157,7 +157,7 @@ impl Ask {
         self
     }
 
-    fn request(&self) -> Request<Full<Bytes>> {
+    pub(crate) fn request(&self) -> Request<Full<Bytes>> {
         let mut builder = Request::builder()
             .method(self.method.as_str())
             .uri(&self.path)

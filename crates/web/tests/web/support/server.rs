@@ -43,6 +43,8 @@ pub(crate) struct House {
     pub(crate) operations: Arc<FakeOperations>,
     /// When it was opened, in whole seconds: what the scene tells is so long before.
     pub(crate) opened: Timestamp,
+    /// What is served, without its connections.
+    pub(crate) router: axum::Router,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -99,7 +101,8 @@ impl House {
         let stop = CancellationToken::new();
         let router = moorline_web::router(site);
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        tokio::spawn(serve::https(listener, acceptor, router, stop.clone()));
+        let served = serve::https(listener, acceptor, router.clone(), stop.clone());
+        tokio::spawn(served);
         Self {
             address,
             certificate,
@@ -112,6 +115,7 @@ impl House {
             store,
             operations,
             opened: scene::now(),
+            router,
             _stop: stop.drop_guard(),
         }
     }

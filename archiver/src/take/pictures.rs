@@ -11,6 +11,9 @@ use moorline_fmp4::{Run, Sample};
 const HISTORY: usize = 31;
 /// Bytes after which a fragment ends, whatever it is: half of what the format allows.
 const MOST_BYTES: usize = 32 << 20;
+/// Pictures after which one ends: each costs some hundred bytes beside its own, so 32 MiB of pictures of 5 bytes, whose time stands still, would be 700.
+/// A GOP of 10 s has 1,200 at 120 a second; the format allows 65,536.
+const MOST_PICTURES: usize = 8_192;
 /// GOPs whose pictures come out of order are cut inside only when they are so many times longer than a fragment may be.
 const REORDERED_FACTOR: u64 = 5;
 
@@ -108,7 +111,8 @@ impl Gatherer {
         } else {
             self.longest
         };
-        key || long >= allowed || self.bytes >= MOST_BYTES
+        let full = self.bytes >= MOST_BYTES || self.pending.len() >= MOST_PICTURES;
+        key || long >= allowed || full
     }
 
     /// Takes a picture.
@@ -227,6 +231,16 @@ mod tests {
                 (180_000, 270_000, true, 15)
             ]
         );
+    }
+
+    /// P9.
+    #[test]
+    fn pictures_whose_time_stands_still_fill_no_memory() {
+        let many = 3 * MOST_PICTURES;
+        let pictures = (0..many as u64).map(|n| (n % 2, n == 0));
+        let fragments = run(&mut gatherer(), pictures);
+        let counts: Vec<usize> = fragments.iter().map(|fragment| fragment.3).collect();
+        assert_eq!(counts, [MOST_PICTURES; 3]);
     }
 
     #[test]

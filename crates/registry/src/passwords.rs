@@ -1,14 +1,19 @@
 //! Argon2id in a pool of two with a short queue (rule S11): strangers who sign in cannot take the machine's cores or memory.
 //!
-//! Full queue: `UsersError::Busy`, at once. An unknown login costs the same as a known one: it is hashed too, and never matches.
+//! Full queue: `UsersError::Busy`, at once. Of its places one network (/24, /48) has half at most, and so have changes of passwords: whoever tries
+//! invented logins all the time, which no throttle holds back, keeps nobody else out. An unknown login costs the same as a known one: it is hashed
+//! too, and never matches.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use moorline_base::clock::{SharedClock, timeout};
+use moorline_base::rate::Prefix;
 use moorline_core::Masked;
 use moorline_core::port::{PortError, UsersError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,6 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const RUNS: usize = 2;
 /// Sign-ins that wait: about a third of a second of work.
 const QUEUE: usize = 16;
+/// Sign-ins of one network that wait or run.
+const PER_NETWORK: usize = QUEUE / 2;
 /// How long one waits at most.
 const WAIT: Duration = Duration::from_secs(5);
 /// Shorter and longer passwords are refused when they are set (in characters).
@@ -29,11 +36,36 @@ const TRIED_BYTES: usize = 1_024;
 pub(crate) struct Passwords {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    asking: Arc<Mutex<Asking>>,
     clock: SharedClock,
 }
 
+/// How many wait or run, by network; `None`: changes of passwords.
+type Asking = HashMap<Option<Prefix>, usize>;
+
 /// A place in the pool.
-pub(crate) struct Place(OwnedSemaphorePermit);
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _asked: Asked,
+}
+
+/// Somebody who waits or runs; counted until dropped.
+struct Asked {
+    asking: Arc<Mutex<Asking>>,
+    network: Option<Prefix>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = asking.get_mut(&self.network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                asking.remove(&self.network);
+            }
+        }
+    }
+}
 
 struct Waiting<'a>(&'a AtomicUsize);
 
@@ -48,17 +80,23 @@ impl Passwords {
         Self {
             permits: Arc::new(Semaphore::new(RUNS)),
             waiting: AtomicUsize::new(0),
+            asking: Arc::default(),
             clock,
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a place: for a sign-in from there, or for a change.
     ///
     /// # Errors
-    /// [`UsersError::Busy`] when 16 wait already, or after 5 s.
-    pub(crate) async fn place(&self) -> Result<Place, UsersError> {
+    /// [`UsersError::Busy`] when 16 wait already, 8 of that network, or after 5 s.
+    pub(crate) async fn place(&self, from: Option<IpAddr>) -> Result<Place, UsersError> {
+        let asked = self.asks(from.map(Prefix::wide))?;
+        let taken = |permit| Place {
+            _permit: permit,
+            _asked: asked,
+        };
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(Place(permit));
+            return Ok(taken(permit));
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
@@ -67,9 +105,22 @@ impl Passwords {
         }
         let permit = Arc::clone(&self.permits).acquire_owned();
         match timeout(&*self.clock, WAIT, permit).await {
-            Ok(Ok(permit)) => Ok(Place(permit)),
+            Ok(Ok(permit)) => Ok(taken(permit)),
             _ => Err(UsersError::Busy),
         }
+    }
+
+    fn asks(&self, network: Option<Prefix>) -> Result<Asked, UsersError> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = asking.entry(network).or_default();
+        if *count >= PER_NETWORK {
+            return Err(UsersError::Busy);
+        }
+        *count += 1;
+        Ok(Asked {
+            asking: Arc::clone(&self.asking),
+            network,
+        })
     }
 }
 
@@ -112,9 +163,9 @@ impl Place {
         work: impl FnOnce() -> Result<T, argon2::password_hash::Error> + Send + 'static,
     ) -> Result<T, UsersError> {
         let operation = "hash a password";
-        // The permit goes along: a caller that gives up does not make room while its hash still runs.
-        let run = tokio::task::spawn_blocking(move || (work(), self.0));
-        let (result, _permit) = run
+        // The place goes along: a caller that gives up does not make room while its hash still runs.
+        let run = tokio::task::spawn_blocking(move || (work(), self));
+        let (result, _place) = run
             .await
             .map_err(|error| PortError::new(operation, error))?;
         result.map_err(|error| PortError::new(operation, error).into())
@@ -140,22 +191,58 @@ mod tests {
 
     use super::*;
 
+    fn network(number: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([198, 51, number, 1]))
+    }
+
     /// S11.
     #[tokio::test]
     async fn a_full_queue_is_refused_at_once_and_empties() {
         let pool = Arc::new(Passwords::new(SystemClock::shared()));
-        let running = (pool.place().await.unwrap(), pool.place().await.unwrap());
-        let mut waiting: Vec<_> = (0..QUEUE).map(|_| Box::pin(pool.place())).collect();
+        let running = (
+            pool.place(network(0)).await.unwrap(),
+            pool.place(network(1)).await.unwrap(),
+        );
+        let mut waiting: Vec<_> = (0..QUEUE)
+            .map(|nth| Box::pin(pool.place(network(nth as u8))))
+            .collect();
         for place in &mut waiting {
             assert!(futures_poll(place).await.is_none(), "waits");
         }
-        assert!(matches!(pool.place().await, Err(UsersError::Busy)));
+        assert!(matches!(
+            pool.place(network(99)).await,
+            Err(UsersError::Busy)
+        ));
         drop(running);
         for place in waiting {
             drop(place.await.unwrap());
         }
-        assert!(pool.place().await.is_ok());
+        assert!(pool.place(network(0)).await.is_ok());
         assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
+        assert!(pool.asking.lock().unwrap().is_empty());
+    }
+
+    /// S11: nobody is locked out by others.
+    #[tokio::test]
+    async fn who_invents_logins_all_the_time_keeps_nobody_else_from_signing_in() {
+        let pool = Arc::new(Passwords::new(SystemClock::shared()));
+        let flood = || pool.place(Some(IpAddr::from([203, 0, 113, rand::random::<u8>()])));
+        let running = (flood().await.unwrap(), flood().await.unwrap());
+        let mut waiting: Vec<_> = (RUNS..PER_NETWORK).map(|_| Box::pin(flood())).collect();
+        for place in &mut waiting {
+            assert!(futures_poll(place).await.is_none(), "waits");
+        }
+        assert!(matches!(flood().await, Err(UsersError::Busy)));
+        let mut anna = Box::pin(pool.place(network(1)));
+        assert!(futures_poll(&mut anna).await.is_none(), "waits");
+        let mut change = Box::pin(pool.place(None));
+        assert!(futures_poll(&mut change).await.is_none(), "waits");
+        drop(running);
+        for place in waiting {
+            drop(place.await.unwrap());
+        }
+        drop(anna.await.unwrap());
+        assert!(change.await.is_ok());
     }
 
     /// Polls once.
@@ -174,7 +261,7 @@ mod tests {
         let pool = Passwords::new(SystemClock::shared());
         let word = |text: &str| Masked::new(text.to_owned());
         let hash = pool
-            .place()
+            .place(None)
             .await
             .unwrap()
             .hash(word("correct horse"))
@@ -186,7 +273,7 @@ mod tests {
             hash.reveal()
         );
         let verify = async |hash: Option<Masked<String>>, text: &str| {
-            pool.place()
+            pool.place(None)
                 .await
                 .unwrap()
                 .verify(hash, word(text))

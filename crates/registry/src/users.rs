@@ -104,7 +104,7 @@ impl Users for UserBook {
         if !inner.throttle().allows(&who, inner.clock.monotonic()) {
             return Err(UsersError::Busy);
         }
-        let place = inner.passwords.place().await?;
+        let place = inner.passwords.place(Some(from)).await?;
         if !inner.throttle().begin(&who, inner.clock.monotonic()) {
             return Err(UsersError::Busy);
         }
@@ -175,7 +175,7 @@ impl Users for UserBook {
         role: Role,
         password: Masked<String>,
     ) -> Result<Masked<String>, UsersError> {
-        let password_hash = self.0.passwords.place().await?.hash(password).await?;
+        let password_hash = self.0.passwords.place(None).await?.hash(password).await?;
         self.change(move |inner, mut people| async move {
             if people.contains_key(login.as_str()) {
                 return Err(UsersError::Exists(login));
@@ -218,7 +218,7 @@ impl Users for UserBook {
         password: Masked<String>,
     ) -> Result<(), UsersError> {
         known(&self.0.people.all(), login)?;
-        let password_hash = self.0.passwords.place().await?.hash(password).await?;
+        let password_hash = self.0.passwords.place(None).await?.hash(password).await?;
         let login = login.clone();
         self.change(|inner, mut people| async move {
             let mut person = known(&people, &login)?;

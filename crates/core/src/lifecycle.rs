@@ -8,6 +8,7 @@
 //!     │   also from Grace                      │
 //!     └──── end session, drain(i) ─────────────┘
 //!  Grace(g):   missed(g'>g): Grace(g'), a whole grace anew: the camera was there, and lost again before its claim was back
+//!  Up(g):      missed(g'>g): outdated: what serves claims again, since what is recorded under g is refused from now on
 //!  any state:  up(g'>g) supersedes.   drained(i) → forget i.   overdue(i) → kill i.   crashed(i) → restart with backoff while wanted
 //! ```
 //!
@@ -280,6 +281,17 @@ impl Lifecycle {
         self.draining.iter().copied()
     }
 
+    /// The session that serves under an older generation than one that was claimed since and missed: it has to claim again.
+    pub fn outdated(&self) -> Option<SessionId> {
+        match self.link {
+            Link::Up {
+                generation,
+                session,
+            } if generation < self.newest => Some(session),
+            _ => None,
+        }
+    }
+
     /// Whether nothing is left: no link, no instance.
     pub fn is_at_rest(&self) -> bool {
         self.link == Link::Absent && self.running.is_none() && self.draining.is_empty()
@@ -355,7 +367,9 @@ impl Lifecycle {
             session,
             generation,
         }];
-        if let Link::Up { session: old, .. } = self.link {
+        if let Link::Up { session: old, .. } = self.link
+            && old != session
+        {
             actions.push(Action::EndSession {
                 session: old,
                 reason: EndReason::Superseded,
@@ -382,6 +396,10 @@ impl Lifecycle {
                 self.newest = generation;
                 self.link = Link::Grace { generation };
                 vec![Action::StartGrace { generation }]
+            }
+            Link::Up { .. } if is_newer => {
+                self.newest = generation;
+                Vec::new()
             }
             Link::Absent if is_newer && self.draining.is_empty() => {
                 vec![Action::GiveBack { generation }]
@@ -444,18 +462,16 @@ impl Lifecycle {
         }
     }
 
-    /// Ends the session, if one is there, and drains what runs.
+    /// Ends the session, if one is there, and drains what runs. Given back is the newest claim, which may be one that was missed.
     fn leave(&mut self, reason: EndReason) -> Vec<Action> {
         let mut actions = Vec::new();
+        let generation = self.newest;
         match self.link {
-            Link::Up {
-                session,
-                generation,
-            } => {
+            Link::Up { session, .. } => {
                 actions.push(Action::EndSession { session, reason });
                 actions.push(Action::Release { generation });
             }
-            Link::Grace { generation } => actions.push(Action::Release { generation }),
+            Link::Grace { .. } => actions.push(Action::Release { generation }),
             Link::Absent => {}
         }
         self.link = Link::Absent;

@@ -312,6 +312,74 @@ async fn a_claim_whose_caller_gave_up_is_given_back() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_serves_while_a_newer_claim_is_given_back_unheard_ends_so_that_the_camera_calls_anew()
+{
+    let (api, left, _right) = two_replicas().await;
+    let first = up(&left, 1);
+    left.claims.claim(&yard(), first).await.unwrap();
+    let second = up(&left, 2);
+    api.trap(Method::PUT, "yard/status", 1, Fault::AnswerLost);
+    let camera = yard();
+    let claim = left.claims.claim(&camera, second);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), claim)
+            .await
+            .is_err()
+    );
+    let ended = async {
+        while left.ended.all().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the end of the first session", ended).await;
+    assert_eq!(left.ended.all(), [(first, EndReason::ClaimLost)]);
+    assert_eq!(session(&api, "acme", "yard")["generation"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_claims_again_is_fenced_as_any_other() {
+    let (_api, left, right) = two_replicas().await;
+    let (first, second) = (up(&left, 1), up(&left, 2));
+    for tunnel in [first, second, first] {
+        left.claims.claim(&yard(), tunnel).await.unwrap();
+    }
+    assert_eq!(left.holders.holder(&yard()), Holder::Here(Generation(3)));
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let third = up(&right, 3);
+    right.claims.claim(&yard(), third).await.unwrap();
+    let ended = async {
+        while left.ended.all().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the end of the first session", ended).await;
+    assert_eq!(left.ended.all(), [(first, EndReason::Superseded)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_session_that_claims_again_takes_nothing_from_another_replica() {
+    let (api, left, right) = two_replicas().await;
+    let (first, second) = (up(&left, 1), up(&left, 2));
+    for tunnel in [first, second] {
+        left.claims.claim(&yard(), tunnel).await.unwrap();
+    }
+    left.down(second);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let third = up(&right, 3);
+    right.claims.claim(&yard(), third).await.unwrap();
+    let heard = async {
+        while !matches!(left.holders.holder(&yard()), Holder::There { .. }) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the other's claim", heard).await;
+    let again = left.claims.claim(&yard(), first).await;
+    assert!(matches!(again, Err(ClaimError::Port(_))), "{again:?}");
+    assert_eq!(session(&api, "acme", "yard")["mon"], "moorline-mon-1");
+    assert!(right.ended.all().is_empty(), "{:?}", right.ended.all());
+}
+
 /// A herd, or an API server that is slow: the camera has called another replica while its claim here waited for its turn.
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_session_ended_before_its_turn_takes_nothing() {

@@ -43,6 +43,8 @@ pub(super) struct Claiming {
     /// Its turn at the gate of the tenant has been given, and at that of the process (S5).
     turns: (bool, bool),
     session: Option<SessionId>,
+    /// Claimed for a session that had ended by then.
+    missed: Option<Generation>,
     pub(super) task: Option<JoinHandle<Result<Generation, String>>>,
 }
 
@@ -53,6 +55,7 @@ impl Claiming {
             not_before: now,
             turns: (false, false),
             session: None,
+            missed: None,
             task: None,
         }
     }
@@ -108,7 +111,7 @@ impl Driver {
         let now = self.shared.clock.monotonic();
         let older = self.claiming.waiting.replace(session);
         match older {
-            Some(older) => self.end_session(older, EndReason::Superseded),
+            Some(older) => self.give_way(older),
             None => {
                 let since = now.saturating_duration_since(self.origin);
                 let delay = self.damper.wanted(since);
@@ -121,9 +124,36 @@ impl Driver {
             }
         }
         if let Some(claiming) = self.claiming.session {
-            self.end_session(claiming, EndReason::Superseded);
+            self.give_way(claiming);
         }
         self.seen = true;
+    }
+
+    /// A newer tunnel is there. One that has not served ends; one that serves, and claims again, does so until the newer one's claim is back.
+    fn give_way(&mut self, older: SessionId) {
+        let served = |tunnel: &Tunnel| tunnel.generation.is_some();
+        if !self.tunnels.get(&older).is_some_and(served) {
+            self.end_session(older, EndReason::Superseded);
+        }
+    }
+
+    /// Once no claim is under way: what becomes of one that came after its session. Nothing is recorded for long under an older generation than the
+    /// newest (the signer refuses it), so a tunnel that serves under one claims again, in its turn, as a tunnel that has just come up does.
+    pub(super) fn missed_claim(&mut self) {
+        if self.claiming.is_under_way() {
+            return;
+        }
+        if let Some(generation) = self.claiming.missed.take() {
+            self.step(Event::Missed { generation });
+        }
+        let live = |session: &SessionId| {
+            let tunnel = self.tunnels.get(session);
+            tunnel.is_some_and(|tunnel| !tunnel.over)
+        };
+        if let Some(session) = self.table.outdated().filter(live) {
+            tracing::info!(%session, "claimed again: a later session of the camera was claimed, and has ended");
+            self.want_claim(session);
+        }
     }
 
     /// Damped while another address serves: two devices have one key.
@@ -223,6 +253,7 @@ impl Driver {
         match (result, live) {
             (Ok(generation), Some(tunnel)) => {
                 tunnel.generation = Some(generation);
+                self.claiming.missed = None;
                 self.lan_backoff.reset();
                 self.step(Event::Up {
                     generation,
@@ -231,15 +262,17 @@ impl Driver {
                 self.hung_up = None;
             }
             // It ended meanwhile; where a newer one waits, its claim supersedes this one.
-            (Ok(generation), None) if self.claiming.waiting.is_none() => {
-                self.step(Event::Missed { generation });
-            }
-            (Ok(_), None) => {}
+            (Ok(generation), None) => self.claiming.missed = Some(generation),
             (Err(error), live) => {
-                if live.is_some() {
+                if let Some(tunnel) = live {
+                    let served = tunnel.generation;
                     tracing::error!(%session, %error, "the claim was lost");
                     self.shared.metrics.claims_lost.inc();
                     self.end_session(session, EndReason::ClaimLost);
+                    if let Some(generation) = served {
+                        // It had claimed again: the workloads wait for the camera, which calls anew.
+                        self.step(Event::Lost { generation });
+                    }
                 } else {
                     tracing::debug!(%session, %error, "a session that has ended was not claimed");
                 }
@@ -317,11 +350,11 @@ impl Driver {
 
     /// Ends a session by its kill switch; what the tunnel says of it from now on is old news.
     pub(super) fn end_session(&mut self, session: SessionId, reason: EndReason) {
+        if self.claiming.waiting == Some(session) {
+            self.claiming.waiting = None;
+        }
         if session.0 >= crate::FIRST_LAN_SESSION {
             self.tunnels.remove(&session);
-            if self.claiming.waiting == Some(session) {
-                self.claiming.waiting = None;
-            }
             return;
         }
         if let Some(tunnel) = self.tunnels.get_mut(&session) {

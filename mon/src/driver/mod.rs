@@ -223,6 +223,7 @@ impl Driver {
     fn turn(&mut self) {
         let mail = self.mailbox.take();
         self.read(mail);
+        self.missed_claim();
         self.timers_due();
         self.conversations_due();
         self.claim_if_due();

@@ -17,6 +17,7 @@ pub(super) const S1: SessionId = SessionId(1);
 pub(super) const S2: SessionId = SessionId(2);
 pub(super) const G1: Generation = Generation(1);
 pub(super) const G2: Generation = Generation(2);
+pub(super) const G3: Generation = Generation(3);
 pub(super) const I1: moorline_core::InstanceId = instance(1, 0);
 
 /// The yard with its tunnel up and its workloads started.
@@ -121,6 +122,97 @@ async fn a_tunnel_that_ends_before_its_claim_is_back_starts_nothing() {
     world.up(1, "yard").await;
     world.ended(1, TunnelEnd::Lost).await;
     world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::Release(G1)]);
+}
+
+/// The yard is served, and a second tunnel was claimed that had ended by then; the next claim is held back.
+async fn missed_while_it_serves() -> World {
+    let world = running().await;
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(2, "yard").await;
+    world.ended(2, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::GrantOne);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [], "the first one serves on");
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_serves_claims_again_when_the_claim_of_a_newer_one_was_missed() {
+    let world = missed_while_it_serves().await;
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(S1, G3), Done::Rebind(I1, G3)]
+    );
+    world.pass(120).await;
+    assert_eq!(world.fakes.take(), [], "once");
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(31).await;
+    let mut done = world.fakes.take();
+    done.sort_by_key(|done| format!("{done:?}"));
+    assert_eq!(done, [Done::Drain(I1), Done::Release(G3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_cannot_claim_again_ends_and_its_workloads_wait_for_the_camera() {
+    let world = missed_while_it_serves().await;
+    world.fakes.claims(ClaimMode::Refuse);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), [Done::End(S1, EndReason::ClaimLost)]);
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Grace { .. }
+    ));
+    world.ended(1, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::Grant);
+    world.pass(5).await;
+    assert_eq!(world.fakes.take(), [], "it tries no further");
+    world.up(3, "yard").await;
+    world.pass(6).await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(SessionId(3), G3), Done::Rebind(I1, G3)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_newer_tunnel_takes_over_from_one_that_claims_again_when_its_own_claim_is_back() {
+    let world = missed_while_it_serves().await;
+    world.up(3, "yard").await;
+    assert_eq!(world.fakes.take(), [], "the first one serves until then");
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(S1, G3), Done::Rebind(I1, G3)]
+    );
+    world.pass(6).await;
+    let (third, fourth) = (SessionId(3), Generation(4));
+    assert_eq!(
+        world.fakes.take(),
+        [
+            Done::Serve(third, fourth),
+            Done::End(S1, EndReason::Superseded),
+            Done::Rebind(I1, fourth)
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_missed_is_given_back_when_the_tunnel_behind_it_is_not_claimed_either() {
+    let world = World::new([record("yard")]);
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(1, "yard").await;
+    world.up(2, "yard").await;
+    assert_eq!(world.fakes.take(), [Done::End(S1, EndReason::Superseded)]);
+    world.ended(1, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::GrantOne);
+    world.settle().await;
+    world.ended(2, TunnelEnd::Lost).await;
+    world.fakes.claims(ClaimMode::Refuse);
     world.settle().await;
     assert_eq!(world.fakes.take(), [Done::Release(G1)]);
 }
@@ -379,8 +471,8 @@ async fn revoking_one_key_of_a_camera_leaves_the_session_of_its_other_key() {
     world.settle().await;
     assert_eq!(
         world.fakes.take(),
-        [Done::Release(G2)],
-        "its claim comes back too late to serve"
+        [Done::Serve(S1, G3), Done::Rebind(I1, G3)],
+        "its claim comes back too late to serve, and the first one's takes its place"
     );
     let mut without_first = both;
     without_first.keys.remove(0);

@@ -61,11 +61,11 @@ impl Model {
         self.read = done.len();
         let serving = self.served.last().map(|(session, _)| *session);
         let live = self.served.iter().map(|(session, _)| *session);
-        let live: Vec<_> = live
+        let live: BTreeSet<_> = live
             .filter(|session| !self.over.contains(session))
             .collect();
         assert!(
-            live.is_empty() || live == serving.into_iter().collect::<Vec<_>>(),
+            live.is_empty() || live == serving.into_iter().collect::<BTreeSet<_>>(),
             "P1: {live:?}"
         );
     }
@@ -75,8 +75,9 @@ impl Model {
             Done::Serve(session, generation) => {
                 assert!(!self.over.contains(session), "{session} is over");
                 if let Some((older, before)) = self.served.last() {
+                    // The same one, if it has claimed again.
                     assert!(
-                        generation > before && session > older,
+                        generation > before && session >= older,
                         "an older tunnel is served"
                     );
                 }

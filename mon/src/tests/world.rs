@@ -92,6 +92,8 @@ pub(crate) enum Done {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClaimMode {
     Grant,
+    /// One, and holds the next.
+    GrantOne,
     Hold,
     Refuse,
 }
@@ -185,6 +187,9 @@ impl Claims for Fakes {
             .unwrap();
         if mode == ClaimMode::Refuse {
             return Err(PortError::new("claim the camera", "the disk is full").into());
+        }
+        if mode == ClaimMode::GrantOne {
+            self.claims(ClaimMode::Hold);
         }
         let mut generations = self.generations.lock().unwrap();
         let generation = generations.entry(camera.clone()).or_default();

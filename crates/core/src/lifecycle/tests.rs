@@ -118,17 +118,53 @@ fn a_claim_for_which_nothing_runs_here_is_given_back_and_starts_nothing() {
     let given_back = [Action::GiveBack { generation: G2 }];
     assert_eq!(step(&mut Lifecycle::new(GRACE), missed), given_back);
     let released = [Action::Release { generation: G2 }];
-    assert_eq!(
-        step(&mut running(), missed),
-        released,
-        "an older tunnel serves"
-    );
     let mut draining = running();
     step(&mut draining, Event::HungUp { generation: G1 });
     assert_eq!(step(&mut draining, missed), released, "it drains here");
     let mut disabled = Lifecycle::new(GRACE);
     step(&mut disabled, Event::Disabled);
     assert_eq!(step(&mut disabled, missed), released);
+}
+
+#[test]
+fn a_tunnel_that_serves_while_a_newer_claim_is_missed_claims_again_and_goes_on() {
+    let mut camera = running();
+    assert_eq!(camera.outdated(), None);
+    assert_eq!(step(&mut camera, Event::Missed { generation: G2 }), []);
+    assert_eq!(camera.outdated(), Some(S1));
+    let third = Generation(3);
+    assert_eq!(
+        step(&mut camera, up(third, S1)),
+        [
+            Action::Serve {
+                session: S1,
+                generation: third
+            },
+            Action::Rebind {
+                instance: I1,
+                generation: third
+            }
+        ]
+    );
+    assert_eq!(camera.outdated(), None);
+}
+
+#[test]
+fn a_tunnel_that_ends_before_it_has_claimed_again_gives_the_missed_claim_back() {
+    let mut camera = running();
+    step(&mut camera, Event::Missed { generation: G2 });
+    assert_eq!(
+        step(&mut camera, Event::Lost { generation: G1 }),
+        [Action::StartGrace { generation: G1 }]
+    );
+    assert_eq!(camera.outdated(), None, "nothing serves");
+    assert_eq!(
+        step(&mut camera, Event::GraceOver { generation: G1 }),
+        [
+            Action::Release { generation: G2 },
+            Action::Drain { instance: I1 }
+        ]
+    );
 }
 
 #[test]

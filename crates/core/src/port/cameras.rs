@@ -241,7 +241,8 @@ pub trait UsedClasses: Send + Sync {
 /// Who may serve a camera: a compare-and-swap per tunnel, persisted, strictly increasing.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Takes the next generation of a camera for a session. Deadline: 5 s. Not idempotent: each call gives a newer one.
+    /// Takes the next generation of a camera for a session. Deadline: 5 s. Not idempotent: each call gives a newer one. A session that was claimed
+    /// before takes nothing from another process that was given the camera since.
     ///
     /// # Errors
     /// [`ClaimError`]; the session is to be ended then.

@@ -14,6 +14,8 @@ use super::KubeClaims;
 pub(crate) struct Facts {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) since: Timestamp,
+    /// It has been claimed: it serves, or did.
+    pub(crate) claimed: bool,
 }
 
 /// The sessions that live and have a forward: as many as the tunnel has.
@@ -27,6 +29,15 @@ impl Book {
 
     pub(crate) fn facts(&self, session: SessionId) -> Option<Facts> {
         self.with(|sessions| sessions.get(&session).cloned())
+    }
+
+    /// A claim of this session was won.
+    pub(super) fn claimed(&self, session: SessionId) {
+        self.with(|sessions| {
+            if let Some(facts) = sessions.get_mut(&session) {
+                facts.claimed = true;
+            }
+        });
     }
 }
 
@@ -54,6 +65,7 @@ impl TunnelEvents for SessionEvents {
         let facts = Facts {
             peer: up.peer,
             since: Timestamp::from_millis(self.claims.0.writer.clock().wall_ms()),
+            claimed: false,
         };
         let book = self.claims.book();
         book.with(|sessions| sessions.insert(session, facts));

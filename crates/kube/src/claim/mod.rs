@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moorline_base::CancellationToken;
+use moorline_base::clock::timeout;
 use moorline_base::rate::{Limiter, TokenBucket};
+use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{ClaimError, Claims, PortError, Sessions, TunnelEvents};
 use moorline_core::{CameraId, Generation, SessionId, TenantId};
 
@@ -30,6 +32,7 @@ use crate::status::{Note, StatusWriter};
 use rule::{Intent, Verdict, judge};
 
 const OPERATION: &str = "claim a camera";
+const CROWDED: &str = "others write this camera all the time";
 /// All of a claim, its turn in the buckets included: the port says 5 s.
 const DEADLINE: Duration = Duration::from_millis(4_800);
 /// One write: what is left is for reading what became of it.
@@ -153,7 +156,10 @@ impl KubeClaims {
         let until = clock.monotonic() + DEADLINE;
         self.turn(&camera, until).await?;
         let lane = self.0.writer.lane(&camera);
-        let _turn = lane.turn.lock().await;
+        let left = until.saturating_duration_since(clock.monotonic());
+        let Ok(_turn) = timeout(&*clock, left, lane.turn.lock()).await else {
+            return Err(PortError::new(OPERATION, CROWDED).into());
+        };
         let outcome = self.compare_and_swap(&camera, session, until).await?;
         let owned = self.0.writer.owned();
         let own = match outcome {
@@ -166,6 +172,7 @@ impl KubeClaims {
             }
         };
         let generation = own.generation;
+        self.0.book.claimed(session);
         owned.put(&camera, own);
         Ok(generation)
     }
@@ -194,9 +201,15 @@ impl KubeClaims {
             wanted: Generation::default(),
         };
         let lives = || self.0.book.facts(session).is_some();
+        let newer = || PortError::new(OPERATION, "a newer connection of this camera has it");
         loop {
             if !lives() {
                 return Err(over().into());
+            }
+            // It has served, and claims again: whoever was claimed elsewhere meanwhile is the newer connection.
+            let mon = known.session().and_then(|session| session.mon.as_deref());
+            if facts.claimed && mon.is_some_and(|mon| mon != intent.mon) {
+                return Err(newer().into());
             }
             intent.read = known.generation();
             intent.wanted = intent.read.max(writer.cache().greatest(camera)).next();
@@ -253,18 +266,8 @@ impl KubeClaims {
             match judge(&intent, found.session().filter(|_| same), lives()) {
                 Verdict::Taken => return Ok(Outcome::Taken(own(false))),
                 Verdict::Again if clock.monotonic() < until => known = served(Some(found))?,
-                Verdict::Again => {
-                    return Err(
-                        PortError::new(OPERATION, "others write this camera all the time").into(),
-                    );
-                }
-                Verdict::Lost => {
-                    return Err(PortError::new(
-                        OPERATION,
-                        "a newer connection of this camera has it",
-                    )
-                    .into());
-                }
+                Verdict::Again => return Err(PortError::new(OPERATION, CROWDED).into()),
+                Verdict::Lost => return Err(newer().into()),
             }
         }
     }
@@ -329,7 +332,7 @@ impl Claims for KubeClaims {
         tokio::spawn(async move {
             // Held here, and not only given back: then the monitor orders what becomes of its pods.
             let before = this.0.writer.owned().get(&id);
-            let held = before.is_some_and(|own| own.waits.is_none());
+            let held = before.as_ref().is_some_and(|own| own.waits.is_none());
             let result = this.run(id.clone(), session).await;
             if let Err(Ok(generation)) = tell.send(result) {
                 tracing::warn!(camera = %id, %generation, "a claim came after its session had gone and is given back");
@@ -339,6 +342,11 @@ impl Claims for KubeClaims {
                 };
                 if let Err(error) = given {
                     tracing::warn!(camera = %id, %generation, %error, "a claim was not given back");
+                }
+                // What it serves is of an older generation now, and nobody here knows of the newer one: the camera calls anew.
+                let serving = before.and_then(|own| own.session);
+                if let Some(older) = serving.filter(|older| *older != session) {
+                    this.0.sessions.end(older, EndReason::ClaimLost);
                 }
             }
         });

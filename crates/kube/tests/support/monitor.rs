@@ -103,6 +103,7 @@ impl Monitor {
             sessions_of: HashMap::new(),
             waiting: None,
             claiming: None,
+            missed: None,
         };
         tokio::spawn(driver.run(mails));
         tokio::spawn(kill(
@@ -176,12 +177,15 @@ struct Driver {
     sessions_of: HashMap<SessionId, Option<Generation>>,
     waiting: Option<SessionId>,
     claiming: Option<SessionId>,
+    /// Claimed for a session that had ended by then.
+    missed: Option<Generation>,
 }
 
 impl Driver {
     async fn run(mut self, mut mails: mpsc::UnboundedReceiver<Mail>) {
         while let Some(mail) = mails.recv().await {
             self.hear(mail);
+            self.missed_claim();
             self.claim();
         }
     }
@@ -192,10 +196,11 @@ impl Driver {
                 self.camera = Some(camera);
                 self.sessions_of.insert(session, None);
                 let older = [self.waiting.replace(session), self.claiming];
-                older
-                    .into_iter()
-                    .flatten()
-                    .for_each(|older| self.end(older));
+                for older in older.into_iter().flatten() {
+                    if self.generation(older).is_none() {
+                        self.end(older);
+                    }
+                }
             }
             Mail::Ended(session) => {
                 self.waiting = self.waiting.filter(|waiting| *waiting != session);
@@ -209,16 +214,20 @@ impl Driver {
                 match (generation, live) {
                     (Some(generation), Some(own)) => {
                         *own = Some(generation);
+                        self.missed = None;
                         self.step(Event::Up {
                             generation,
                             session,
                         });
                     }
-                    (Some(generation), None) if self.waiting.is_none() => {
-                        self.step(Event::Missed { generation });
+                    (Some(generation), None) => self.missed = Some(generation),
+                    (None, _) => {
+                        let served = self.generation(session);
+                        self.end(session);
+                        if let Some(generation) = served {
+                            self.step(Event::Lost { generation });
+                        }
                     }
-                    (Some(_), None) => {}
-                    (None, _) => self.end(session),
                 }
             }
             Mail::Table(event) => self.step(event),
@@ -230,6 +239,23 @@ impl Driver {
                 self.table = Lifecycle::new(self.grace);
             }
         }
+    }
+
+    /// What a session was claimed under, if it is not over.
+    fn generation(&self, session: SessionId) -> Option<Generation> {
+        self.sessions_of.get(&session).copied().flatten()
+    }
+
+    /// Once no claim is under way: what becomes of one that came after its session.
+    fn missed_claim(&mut self) {
+        if self.waiting.is_some() || self.claiming.is_some() {
+            return;
+        }
+        if let Some(generation) = self.missed.take() {
+            self.step(Event::Missed { generation });
+        }
+        let outdated = self.table.outdated();
+        self.waiting = outdated.filter(|session| self.sessions_of.contains_key(session));
     }
 
     fn claim(&mut self) {

@@ -164,7 +164,11 @@ async fn a_store_that_refuses_and_a_dead_relay_are_conditions_and_events_that_sa
     assert_eq!(ready(), "StoreRefuses");
     archives(10, None, true).await;
     assert_eq!(ready(), "Recording");
-    said(Role::Relay, &relay, LinkEvent::Disconnected);
+    said(
+        Role::Relay,
+        &relay,
+        LinkEvent::Disconnected { connection: 1 },
+    );
     archives(6, None, false).await;
     assert_eq!(ready(), "RelaySilent");
     assert_eq!(api.writes().len(), 3, "{:#?}", api.writes());

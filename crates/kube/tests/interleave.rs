@@ -280,7 +280,12 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     } else {
                         Role::Archiver
                     };
-                    pods.said(&yard(), role, &PodUid(uid(pod)), LinkEvent::Connected);
+                    pods.said(
+                        &yard(),
+                        role,
+                        &PodUid(uid(pod)),
+                        LinkEvent::Connected { connection: 1 },
+                    );
                 }
                 for pod in told.draining() {
                     drained.lock().unwrap().insert(pod.0.clone());

@@ -262,6 +262,32 @@ async fn another_image_replaces_both_pods_without_losing_the_spool() {
     );
 }
 
+/// The old connection's end and the new one's beginning are told by two tasks.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_connects_again_is_connected_in_whatever_order_that_is_told() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    let instance = replica.start(generation);
+    both(&api).await;
+    api.put(CLASSES, class("b"));
+    let two = |api: &Api| pods(api, "archiver").len() == 2 && pods(api, "relay").len() == 2;
+    api.until("the successors", two).await;
+    for role in [Role::Relay, Role::Archiver] {
+        let all = pods(&api, role.as_str());
+        let new = all.iter().find(|pod| image(pod) == "b").unwrap();
+        replica.connects(&yard(), role, new);
+        replica.had_been_cut_off(&yard(), role, new);
+    }
+    api.until("the old relay's end", |api| pods(api, "relay").len() == 1)
+        .await;
+    let (relay, _) = both(&api).await;
+    assert_eq!(image(&relay), "b");
+    replica.had_been_cut_off(&yard(), Role::Relay, &relay);
+    let away = WorkloadEvent::Away { role: Role::Relay };
+    assert!(!replica.told.heard(instance, &away));
+}
+
 /// A box of one small node: there is no place for a successor beside what runs.
 #[tokio::test(start_paused = true)]
 async fn where_successors_find_no_place_the_pods_are_replaced_in_place_after_a_while() {

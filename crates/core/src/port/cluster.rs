@@ -212,10 +212,16 @@ pub trait WorkloadLinks: Send + Sync {
 /// What a workload pod says over its control connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// Its connection stands.
-    Connected,
+    /// Its connection stands. May be said again.
+    Connected {
+        /// Which of its connections: a later one has a greater number.
+        connection: u64,
+    },
     /// Its connection is gone; the workload goes on and redials.
-    Disconnected,
+    Disconnected {
+        /// Which one. It may have a successor already, whose `Connected` was said before.
+        connection: u64,
+    },
     /// A report.
     Report(WorkloadReport),
     /// It has nothing left to do after an order to drain: its pod may be deleted.

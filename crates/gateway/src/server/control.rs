@@ -49,12 +49,10 @@ pub(super) async fn serve(
     let head = opening(shared, 101, &upgrade);
     let metrics = &shared.parts.metrics;
     let link = shared.parts.links.connect(&camera, &pod);
+    let (connection, replaced) = (link.id, link.replaced.clone());
     metrics.links.inc();
-    shared
-        .parts
-        .events
-        .said(&camera, role, &pod, LinkEvent::Connected);
-    let replaced = link.replaced.clone();
+    let events = &shared.parts.events;
+    events.said(&camera, role, &pod, LinkEvent::Connected { connection });
     let mut talk = Talk {
         shared,
         camera: &camera,
@@ -69,10 +67,7 @@ pub(super) async fn serve(
     metrics.links.dec();
     // The connection that took its place stands.
     if !replaced.is_cancelled() {
-        shared
-            .parts
-            .events
-            .said(&camera, role, &pod, LinkEvent::Disconnected);
+        events.said(&camera, role, &pod, LinkEvent::Disconnected { connection });
     }
     closed(shared, reason);
     tracing::info!(role = role.as_str(), %pod, reason, "a control connection ended");
@@ -208,7 +203,9 @@ impl Talk<'_> {
         out.extend(line(&ToPod::Beat));
         if !self.link.serves() {
             // Whoever looks after the camera from now on was not there when it connected.
-            let (events, connected) = (&self.shared.parts.events, LinkEvent::Connected);
+            let connection = self.link.id;
+            let connected = LinkEvent::Connected { connection };
+            let events = &self.shared.parts.events;
             events.said(self.camera, self.role, self.pod, connected);
         } else if let Some(key) = self.key {
             // One that stands by is not to be read yet.

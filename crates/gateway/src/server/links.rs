@@ -73,7 +73,8 @@ pub(super) struct Link {
     links: Links,
     camera: CameraId,
     pod: PodUid,
-    id: u64,
+    /// Later connections have greater ones.
+    pub(super) id: u64,
     told: Told,
     changed: watch::Receiver<u64>,
     /// Cancelled when the pod has connected again.

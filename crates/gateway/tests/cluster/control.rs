@@ -1,5 +1,6 @@
 //! Control connections: what workloads are told and say, over breaks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use moorline_base::CancellationToken;
@@ -171,8 +172,32 @@ async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) 
     soon(what, moving).await
 }
 
-fn count(events: &[LinkEvent], wanted: &LinkEvent) -> usize {
-    events.iter().filter(|event| *event == wanted).count()
+/// A connection begins.
+fn begins(event: &LinkEvent) -> bool {
+    matches!(event, LinkEvent::Connected { .. })
+}
+
+/// A connection has ended.
+fn ends(event: &LinkEvent) -> bool {
+    matches!(event, LinkEvent::Disconnected { .. })
+}
+
+/// The numbers of the connections that have begun.
+fn begun(events: &[LinkEvent]) -> BTreeSet<u64> {
+    let number = |event: &LinkEvent| match event {
+        LinkEvent::Connected { connection } => Some(*connection),
+        _ => None,
+    };
+    events.iter().filter_map(number).collect()
+}
+
+/// The numbers of the connections that have ended.
+fn ended(events: &[LinkEvent]) -> BTreeSet<u64> {
+    let number = |event: &LinkEvent| match event {
+        LinkEvent::Disconnected { connection } => Some(*connection),
+        _ => None,
+    };
+    events.iter().filter_map(number).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,9 +208,7 @@ async fn a_workload_is_told_its_spec_and_orders_and_its_reports_arrive() {
     let mut archiver = start(&world, replica.address);
     replica
         .said
-        .until("a connection", |events| {
-            events.contains(&LinkEvent::Connected)
-        })
+        .until("a connection", |events| events.iter().any(begins))
         .await;
     assign(&replica, spec(7));
     let told = soon("the spec", archiver.link.spec()).await.unwrap();
@@ -239,9 +262,7 @@ async fn a_workload_is_told_its_spec_and_orders_and_its_reports_arrive() {
     );
     replica
         .said
-        .until("the end", |events| {
-            events.contains(&LinkEvent::Disconnected)
-        })
+        .until("the end", |events| events.iter().any(ends))
         .await;
 }
 
@@ -258,9 +279,9 @@ async fn through_a_line(world: &World, replica: &Replica) -> (Line, Pod) {
 /// Cuts it, and waits until the replica has noticed.
 async fn broken(line: &Line, replica: &Replica) {
     line.cut();
-    let noticed = replica.said.until("a break", |events| {
-        events.contains(&LinkEvent::Disconnected)
-    });
+    let noticed = replica
+        .said
+        .until("a break", |events| events.iter().any(ends));
     noticed.await;
 }
 
@@ -275,6 +296,9 @@ async fn what_was_noted_while_the_way_was_broken_is_told_and_not_known_before() 
         "another replica has that tunnel"
     );
     broken(&line, &replica).await;
+    let first = ended(&replica.said.all());
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(begun(&replica.said.all()).is_superset(&first));
     let gap = OpenGap {
         since: Timestamp::from_millis(5_000),
         cause: Cause::TunnelDown,
@@ -288,6 +312,11 @@ async fn what_was_noted_while_the_way_was_broken_is_told_and_not_known_before() 
         assert_eq!(order, Some(WorkloadOrder::Cause { gap }));
     }
     assert!(archiver.control.has_heard(Generation(7)));
+    let newer = begun(&replica.said.all());
+    assert!(
+        newer.last() > first.last(),
+        "{newer:?}: a later one has a greater number"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -295,8 +324,7 @@ async fn a_drain_is_neither_lost_nor_doubled_when_the_connection_breaks_in_it() 
     let world = World::new();
     let replica = world.replica(&[]).await;
     let (line, mut archiver) = through_a_line(&world, &replica).await;
-    let connected =
-        |times| move |events: &[LinkEvent]| count(events, &LinkEvent::Connected) >= times;
+    let connected = |times| move |events: &[LinkEvent]| begun(events).len() >= times;
     // Broken before the order: it waits.
     broken(&line, &replica).await;
     replica.links.order(&camera(YARD), spec(7).instance, DRAIN);
@@ -325,13 +353,7 @@ async fn a_drain_is_neither_lost_nor_doubled_when_the_connection_breaks_in_it() 
     line.cut();
     assert!(passing(&world, "drained is heard", saying).await.unwrap());
     line.cut();
-    let again = replica
-        .said
-        .all()
-        .iter()
-        .filter(|event| **event == LinkEvent::Connected)
-        .count()
-        + 1;
+    let again = begun(&replica.said.all()).len() + 1;
     passing(
         &world,
         "one more connection",
@@ -339,7 +361,9 @@ async fn a_drain_is_neither_lost_nor_doubled_when_the_connection_breaks_in_it() 
     )
     .await;
     assert!(passing(&world, "drained is heard again", archiver.link.drained()).await);
-    assert_eq!(count(&replica.said.all(), &LinkEvent::Drained), 1);
+    let said = replica.said.all();
+    let drained = said.iter().filter(|event| **event == LinkEvent::Drained);
+    assert_eq!(drained.count(), 1);
     tokio::select! {
         biased;
         order = archiver.control.order() => panic!("no further order, but {order:?}"),
@@ -366,9 +390,7 @@ async fn a_workload_follows_its_camera_to_another_replica() {
     );
     first
         .said
-        .until("the end at the first", |events| {
-            events.contains(&LinkEvent::Disconnected)
-        })
+        .until("the end at the first", |events| events.iter().any(ends))
         .await;
     let order = passing(&world, "the news of the second", archiver.control.order()).await;
     assert_eq!(
@@ -378,7 +400,7 @@ async fn a_workload_follows_its_camera_to_another_replica() {
         }),
         "the workload goes on"
     );
-    assert_eq!(second.said.all().first(), Some(&LinkEvent::Connected));
+    assert!(second.said.all().first().is_some_and(begins));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -408,9 +430,7 @@ async fn an_instance_that_is_over_is_closed() {
     replica.links.forget(&camera(YARD), spec(7).instance);
     replica
         .said
-        .until("the end", |events| {
-            events.contains(&LinkEvent::Disconnected)
-        })
+        .until("the end", |events| events.iter().any(ends))
         .await;
 }
 

@@ -423,15 +423,14 @@ impl LinkEvents for Pods {
                 });
                 slot.wake.notify_one();
             }
-            LinkEvent::Connected | LinkEvent::Disconnected => {
+            LinkEvent::Connected { connection } | LinkEvent::Disconnected { connection } => {
                 let now = self.clock().monotonic();
-                let stands = event == LinkEvent::Connected;
+                let stands = matches!(event, LinkEvent::Connected { .. });
                 let told = slot.with(|state| {
+                    if !state.connections.heard(pod, connection, stands) {
+                        return None;
+                    }
                     state.health.connected(pod, stands, now);
-                    match stands {
-                        true => state.connected.insert(pod.clone()),
-                        false => state.connected.remove(pod),
-                    };
                     let set = state.set_of(pod).filter(|set| set.leaving.is_none())?;
                     let (role, _) = set.pods.get(pod)?;
                     Some((set.instance?, *role))

@@ -111,7 +111,7 @@ impl Pods {
             (
                 state.progress(now, patience),
                 used.unwrap_or_default(),
-                state.connected.clone(),
+                state.connections.standing(),
                 state.replacing.is_some(),
             )
         });
@@ -159,7 +159,7 @@ impl Pods {
                 state.spare_after = None;
             }
             state
-                .connected
+                .connections
                 .retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
         });
         self.leave(slot, &known, &own, &decided);

@@ -28,6 +28,34 @@ pub(super) struct Set {
     pub(super) leaving: Option<Instant>,
 }
 
+/// The newest control connection of each pod: its number, and whether it stands. What is heard of an older one means nothing: the end of one may be
+/// told behind the beginning of the next.
+#[derive(Debug, Default)]
+pub(super) struct Connections(BTreeMap<PodUid, (u64, bool)>);
+
+impl Connections {
+    /// A pod's connection stands, or has ended. `false`: a newer one is known.
+    pub(super) fn heard(&mut self, pod: &PodUid, number: u64, stands: bool) -> bool {
+        let newest = self.0.entry(pod.clone()).or_insert((number, stands));
+        let counts = number >= newest.0;
+        if counts {
+            *newest = (number, stands);
+        }
+        counts
+    }
+
+    /// The pods whose connection stands.
+    pub(super) fn standing(&self) -> BTreeSet<PodUid> {
+        let standing = self.0.iter().filter(|(_, (_, stands))| *stands);
+        standing.map(|(pod, _)| pod.clone()).collect()
+    }
+
+    /// Forgets the pods that are gone.
+    pub(super) fn retain(&mut self, exists: impl Fn(&PodUid) -> bool) {
+        self.0.retain(|pod, _| exists(pod));
+    }
+}
+
 /// One camera's pods.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -41,8 +69,8 @@ pub(super) struct State {
     pub(super) replacing: Option<OwnedSemaphorePermit>,
     /// Its pods are to be replaced, and others' are first.
     pub(super) queued: bool,
-    /// Pods whose control connection stands.
-    pub(super) connected: BTreeSet<PodUid>,
+    /// Their control connections.
+    pub(super) connections: Connections,
     /// The quota had no room for the last pod that was to be made.
     pub(super) over_quota: bool,
     /// Until when no successor is made.

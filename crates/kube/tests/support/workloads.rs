@@ -149,7 +149,15 @@ impl Replica {
     /// The pod's control connection stands.
     pub(crate) fn connects(&self, id: &CameraId, role: Role, pod: &Value) {
         let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
-        self.pods.said(id, role, &uid, LinkEvent::Connected);
+        self.pods
+            .said(id, role, &uid, LinkEvent::Connected { connection: 2 });
+    }
+
+    /// The end of its connection before that one is told, late.
+    pub(crate) fn had_been_cut_off(&self, id: &CameraId, role: Role, pod: &Value) {
+        let uid = PodUid(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+        self.pods
+            .said(id, role, &uid, LinkEvent::Disconnected { connection: 1 });
     }
 
     pub(crate) fn said_drained(&self, pod: &Value) {

@@ -575,6 +575,10 @@ pub enum Alert {
 /// `moorline audit`
 #[derive(Debug, Args)]
 pub struct Audit {
+    /// Which cluster, if any.
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub on: crate::cluster::choice::OnFrontDoor,
     /// From when on: 2026-11-20T21:10, 21:10, or 2h for two hours ago. Without it: all that is kept.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,

@@ -125,6 +125,11 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             command::user::on_cluster(command, format).await?;
         }
         #[cfg(feature = "kube")]
+        Command::Audit(wanted) if wanted.on.which.is_chosen() => {
+            let _ = logging::init("warn", Format::Auto);
+            command::audit::on_cluster(wanted, format).await?;
+        }
+        #[cfg(feature = "kube")]
         Command::Attach => {
             let data = global.data.clone();
             tokio::task::spawn_blocking(move || client::attach(&data)).await??;

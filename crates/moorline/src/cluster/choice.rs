@@ -124,8 +124,19 @@ impl OnCluster {
 }
 
 /// The tenant of the context's namespace.
-pub fn of_context(chosen: &Chosen) -> Option<TenantId> {
+fn of_context(chosen: &Chosen) -> Option<TenantId> {
     moorline_kube::names::tenant(&chosen.namespace)
+}
+
+/// The tenant of the context's namespace, where a command names none and needs one.
+///
+/// # Errors
+/// It is no tenant's namespace.
+pub fn needed_of_context(chosen: &Chosen) -> anyhow::Result<TenantId> {
+    of_context(chosen).ok_or_else(|| {
+        let what = "a cluster has many tenants, and none is named";
+        Hinted::new(what, "add --tenant TENANT").into()
+    })
 }
 
 /// The camera's whole name: with the tenant, if it was typed without one.

@@ -1,9 +1,10 @@
-//! The people of a cluster: a front door's API, spoken over `kubectl exec` with the socket that its own commands use.
+//! The people of a cluster, and what they did: a front door's API, spoken over `kubectl exec` with the socket that its own commands use.
 //!
 //! ```text
-//! moorline user … --cluster ─ HTTP over pipes ─▶ kubectl exec ─ API server, kubelet ─▶ moorline attach ─▶ the front door's Unix socket
+//! moorline user … --cluster  ┐
+//! moorline audit … --cluster ┴ HTTP over pipes ─▶ kubectl exec ─ API server, kubelet ─▶ moorline attach ─▶ the front door's Unix socket
 //! ```
-//! So whoever may enter the front door's pod administers people, and nobody else: no port, no login and no key of its own. Texts, JSON and errors are
+//! So whoever may enter the front door's pod administers people and reads the audit, and nobody else: no port, no login and no key of its own. Texts, JSON and errors are
 //! made by the same code as against `moorline serve`; a password travels in the body, never among arguments, which an audit log would keep.
 //! Alternative: `exec` of the Kubernetes client that is linked in already, which would bring a second WebSocket stack; kubectl is on the desk
 //! of whoever installed a cluster.
@@ -24,7 +25,7 @@ use tokio::process::Command;
 
 use super::choice::OnFrontDoor;
 
-/// Answers about people are lists of some hundreds of them.
+/// Answers are lists of some hundreds of people, or of a thousand entries of the audit.
 const LARGEST_ANSWER: usize = 16 << 20;
 
 /// A front door of a cluster.
@@ -65,7 +66,7 @@ impl Door {
         let mut child = kubectl.spawn().map_err(|cause| {
             Hinted::new(
                 format!("cannot run kubectl: {cause}"),
-                "the people of a cluster are reached by kubectl exec: put kubectl where PATH finds it",
+                "the front door of a cluster is reached by kubectl exec: put kubectl where PATH finds it",
             )
         })?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -120,7 +121,7 @@ impl Door {
             format!("it takes the right to create pods/exec in the namespace {namespace}")
         } else if line.contains("unrecognized subcommand") {
             format!(
-                "the front door is older than this program: kubectl -n {namespace} exec {} -- moorline user … is typed there",
+                "the front door is older than this program: kubectl -n {namespace} exec {} -- moorline … is typed there",
                 self.deployment()
             )
         } else {

@@ -12,7 +12,7 @@ use crate::output::{self, Table};
 /// Entries of one answer; where there are so many, older ones are left out.
 const MOST: usize = 1_000;
 
-/// Tells who did what, newest first.
+/// Tells who did what, newest first, in the tenant that is named, else in that of the camera.
 ///
 /// # Errors
 /// A time or a camera's name cannot be read, or the server refuses.
@@ -26,16 +26,38 @@ pub async fn run(client: &Client, wanted: &args::Audit, format: Output) -> anyho
         query.push(format!("from={}", segment(&range.from.to_string())));
         query.push(format!("to={}", segment(&range.to.to_string())));
     }
-    if let Some(camera) = &wanted.camera {
-        let camera: CameraId = camera.parse()?;
+    let camera = wanted.camera.as_deref().map(str::parse::<CameraId>);
+    let camera = camera.transpose()?;
+    if let Some(camera) = &camera {
         query.push(format!("camera={}", camera.name()));
     }
     if let Some(user) = &wanted.user {
         query.push(format!("user={}", segment(user)));
     }
-    let path = format!("/tenants/{}/audit?{}", wanted.of.tenant(), query.join("&"));
+    let tenant = match (&wanted.of.tenant, &camera) {
+        (None, Some(camera)) => camera.tenant().clone(),
+        _ => wanted.of.tenant(),
+    };
+    let path = format!("/tenants/{tenant}/audit?{}", query.join("&"));
     let entries: Vec<AuditView> = client.get(&path).await?;
     output::print(format, &entries, || table(&entries, &zone))
+}
+
+/// Asks a front door of a cluster.
+///
+/// # Errors
+/// No tenant is known, no front door is reached, or as [`run`].
+#[cfg(feature = "kube")]
+pub async fn on_cluster(mut wanted: args::Audit, format: Output) -> anyhow::Result<()> {
+    use crate::cluster::choice::needed_of_context;
+    use crate::cluster::people::Door;
+    let chosen = wanted.on.which.connect().await?;
+    let names_tenant = |camera: &String| camera.contains('/');
+    if wanted.of.tenant.is_none() && !wanted.camera.as_ref().is_some_and(names_tenant) {
+        wanted.of.tenant = Some(needed_of_context(&chosen)?);
+    }
+    let client = Client::FrontDoor(Box::new(Door::new(wanted.on.clone())));
+    run(&client, &wanted, format).await
 }
 
 fn table(entries: &[AuditView], zone: &str) -> String {

@@ -1,8 +1,6 @@
 //! `moorline user …`
 
 use hyper::Method;
-#[cfg(feature = "kube")]
-use moorline_base::error::Hinted;
 use moorline_core::user::Role;
 use moorline_web::api::{Credentials, PasswordSet, UserAdd, UserView};
 use serde_json::json;
@@ -95,7 +93,7 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
 /// No tenant is known, no front door is reached, or it refuses.
 #[cfg(feature = "kube")]
 pub async fn on_cluster(command: args::UserCommand, format: Output) -> anyhow::Result<()> {
-    use crate::cluster::choice::of_context;
+    use crate::cluster::choice::needed_of_context;
     use crate::cluster::people::Door;
     let args::UserCommand { on, mut command } = command;
     let chosen = on.which.connect().await?;
@@ -106,13 +104,7 @@ pub async fn on_cluster(command: args::UserCommand, format: Output) -> anyhow::R
         | User::Passwd { of, .. } => of,
     };
     if of.tenant.is_none() {
-        let Some(tenant) = of_context(&chosen) else {
-            anyhow::bail!(Hinted::new(
-                "a cluster has many tenants, and none is named",
-                "add --tenant TENANT"
-            ));
-        };
-        of.tenant = Some(tenant);
+        of.tenant = Some(needed_of_context(&chosen)?);
     }
     let client = Client::FrontDoor(Box::new(Door::new(on)));
     run(&client, command, format).await

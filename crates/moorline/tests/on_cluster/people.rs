@@ -1,10 +1,10 @@
-//! `moorline user` against a cluster: a front door is a `moorline serve` here, and kubectl a script that starts what would be started in its pod.
+//! `moorline user` and `moorline audit` against a cluster: a front door is a `moorline serve` here, and kubectl a script that starts what would be started in its pod.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -72,6 +72,15 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
     (ended.code, lines.map(clean).collect())
 }
 
+/// The entries of an audit without when it was.
+fn done(mut audit: Value) -> Vec<Value> {
+    let entries = audit.as_array_mut().unwrap();
+    for entry in entries.iter_mut() {
+        assert!(entry.as_object_mut().unwrap().remove("at").is_some());
+    }
+    std::mem::take(entries)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_of_a_cluster_are_told_as_those_of_serve() {
     let (behind, beside) = (place(), place());
@@ -101,6 +110,9 @@ async fn people_of_a_cluster_are_told_as_those_of_serve() {
         &["user", "rm", "bert"],
         &["user", "rm", "admin"],
         &["user", "list"],
+        &["audit", "--user", "nobody"],
+        &["audit", "--camera", "No Yard"],
+        &["audit", "--from", "nonsense"],
     ];
     for words in typed.iter().copied() {
         let named = [words, &["--tenant", "home"][..]].concat();
@@ -119,6 +131,22 @@ async fn people_of_a_cluster_are_told_as_those_of_serve() {
         listed.contains("anna") && !listed.contains("bert"),
         "{listed}"
     );
+    let audit = ["audit", "--output", "json"];
+    let named = [&audit[..], &["--tenant", "home"]].concat();
+    let of_cluster = on_cluster(behind.path(), &programs, &named).await;
+    let of_serve = run(beside.path(), &[&audit[..], &["--data", "data"]].concat()).await;
+    let (of_cluster, of_serve) = (done(of_cluster.json()), done(of_serve.json()));
+    assert_eq!(of_cluster, of_serve);
+    let anna = json!({"actor": "operator", "event": "user_change", "subject": "anna"});
+    assert!(of_cluster.contains(&anna), "{of_cluster:?}");
+    for words in [
+        &["audit", "--context", "owner"][..],
+        &["audit", "--camera", "home/yard"],
+    ] {
+        let told = on_cluster(behind.path(), &programs, words).await.well();
+        assert!(told.starts_with("WHEN"), "{told}");
+    }
+
     // The tenant of the context's namespace, as for cameras.
     let words = ["user", "list", "--context", "owner", "--output", "json"];
     let listed = on_cluster(behind.path(), &programs, &words).await.json();
@@ -181,11 +209,11 @@ async fn a_front_door_that_is_not_reached_is_told_with_its_cure() {
         told.contains("cannot run kubectl") && told.contains("where PATH finds it"),
         "{told}"
     );
-    let told = on_cluster(place.path(), &none, &["user", "list"])
-        .await
-        .refused();
-    assert!(
-        told.contains("none is named\nhint: add --tenant TENANT"),
-        "{told}"
-    );
+    for words in [&["user", "list"][..], &["audit"]] {
+        let told = on_cluster(place.path(), &none, words).await.refused();
+        assert!(
+            told.contains("none is named\nhint: add --tenant TENANT"),
+            "{told}"
+        );
+    }
 }

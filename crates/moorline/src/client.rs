@@ -1,5 +1,6 @@
 //! The command line as a client: it speaks the HTTP API to the running server over its Unix socket. Without a running server it takes the
-//! data directory's lock and answers its own requests with the same parts. A cluster's cameras it answers for itself, a cluster's people and its audit by a front door.
+//! data directory's lock and answers its own requests with the same parts. A cluster's cameras it answers for itself, of its
+//! people and its audit a front door is asked.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -4,8 +4,9 @@
 //! moorline user … --cluster  ┐
 //! moorline audit … --cluster ┴ HTTP over pipes ─▶ kubectl exec ─ API server, kubelet ─▶ moorline attach ─▶ the front door's Unix socket
 //! ```
-//! So whoever may enter the front door's pod administers people and reads the audit, and nobody else: no port, no login and no key of its own. Texts, JSON and errors are
-//! made by the same code as against `moorline serve`; a password travels in the body, never among arguments, which an audit log would keep.
+//! So whoever may enter the front door's pod administers people and reads the audit, and nobody else: no port, no login and no key of its own.
+//! Texts, JSON and errors are made by the same code as against `moorline serve`; a password travels in the body, never among arguments, which an
+//! audit log would keep.
 //! Alternative: `exec` of the Kubernetes client that is linked in already, which would bring a second WebSocket stack; kubectl is on the desk
 //! of whoever installed a cluster.
 

@@ -77,6 +77,29 @@ async fn a_relay_that_is_replaced_keeps_its_viewers() {
     assert_eq!(world.door_connections(), 1, "nobody had to connect again");
 }
 
+/// What is made of another image serves beside its successor until the Camera names that one.
+#[tokio::test]
+async fn viewers_go_over_to_a_successor_while_the_old_relay_still_serves() {
+    let mut world = World::new().await;
+    let first = world.relay("acme/yard", ACME).await;
+    let mut anna = world.watch("yard", "anna").await;
+    anna.picture().await;
+    let before = anna.numbering();
+    let second = world.relay("acme/yard", ACME).await;
+    eventually("the successor alone is read", SOON, async || {
+        let over = world.camera_plays(&second) > 0 && world.relay_readers(&first) == 0;
+        over.then_some(())
+    })
+    .await;
+    world.end(first).await;
+    for _ in 0..20 {
+        assert_eq!(anna.picture().await, ACME);
+    }
+    assert_eq!(anna.numbering().ssrc, before.ssrc, "the same stream");
+    assert_eq!(anna.numbering().lost, 0, "sequence numbers go on by one");
+    assert_eq!(world.door_connections(), 1, "nobody had to connect again");
+}
+
 #[tokio::test]
 async fn a_browsers_live_pictures_go_on_when_the_relay_is_replaced() {
     let mut world = World::new().await;

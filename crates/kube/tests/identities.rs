@@ -12,9 +12,9 @@ use base64::Engine as _;
 use moorline_core::Masked;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{Audience, Caller, Identities as _, IdentityError, PodUid};
-use moorline_kube::{FrontDoorAccount, KubeIdentities, PodCache};
+use moorline_kube::{KubeIdentities, PodCache};
 use serde_json::{Value, json};
-use support::{Api, CAMERAS, Mon, camera, server, within};
+use support::{Api, CAMERAS, Mon, camera, identities, reviews, server, within};
 
 const PODS: &str = "/api/v1/pods";
 const TOKENS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -59,17 +59,7 @@ async fn world() -> World {
     let freshness = mon.directory.freshness().clone();
     tokio::spawn(async move { watch.run(client, &freshness, cancel).await });
     within("the first list of pods", pods.listed()).await;
-    let front_door = FrontDoorAccount {
-        namespace: "moorline-system".into(),
-        name: "moorline-frontdoor".into(),
-    };
-    let identities = KubeIdentities::new(
-        api.client(),
-        mon.directory.cache().clone(),
-        pods,
-        front_door,
-        clock,
-    );
+    let identities = identities(&api, &mon, pods, clock);
     World {
         api,
         mon,
@@ -86,11 +76,7 @@ impl World {
     }
 
     fn reviews(&self) -> usize {
-        self.api
-            .requests()
-            .iter()
-            .filter(|asked| asked.contains("tokenreviews"))
-            .count()
+        reviews(&self.api)
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use http::Method;
 use moorline_core::port::{Audience, Claims as _, Identities as _, IdentityError};
 use moorline_core::{CameraId, Masked};
-use moorline_kube::{FrontDoorAccount, KubeIdentities, PodCache};
-use support::{CAMERAS, Fault, Mon, camera, condition, server, within};
+use moorline_kube::PodCache;
+use support::{CAMERAS, Fault, Mon, camera, condition, identities, reviews, server, within};
 
 /// As many cameras as one replica claims at once.
 const CAMERAS_LOST: u64 = 100;
@@ -69,17 +69,7 @@ async fn tunnels_that_are_lost_together_are_written_a_few_at_a_time_and_hold_up_
 async fn tokens_that_come_together_are_asked_about_a_few_at_a_time_and_none_waits_for_ever() {
     let (api, clock) = server();
     let mon = Mon::new(&api, &clock, 0).await;
-    let front_door = FrontDoorAccount {
-        namespace: "moorline-system".into(),
-        name: "moorline-frontdoor".into(),
-    };
-    let identities = KubeIdentities::new(
-        api.client(),
-        mon.directory.cache().clone(),
-        PodCache::default(),
-        front_door,
-        clock,
-    );
+    let identities = identities(&api, &mon, PodCache::default(), clock);
     api.trap(Method::POST, "tokenreviews", 100, Fault::Swallowed);
     let asking: Vec<_> = (0..100)
         .map(|number| {
@@ -88,14 +78,7 @@ async fn tokens_that_come_together_are_asked_about_a_few_at_a_time_and_none_wait
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let reviews = || {
-        let asked = api.requests();
-        asked
-            .iter()
-            .filter(|asked| asked.contains("tokenreviews"))
-            .count()
-    };
-    assert_eq!(reviews(), REVIEWS);
+    assert_eq!(reviews(&api), REVIEWS);
     for asked in asking {
         let answer = within("an answer", asked).await.unwrap();
         assert!(matches!(answer, Err(IdentityError::Unavailable(_))));

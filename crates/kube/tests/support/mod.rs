@@ -18,7 +18,8 @@ use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{CameraDirectory as _, Sessions, TunnelEnd, TunnelEvents, TunnelUp};
 use moorline_core::{CameraId, SessionId};
 use moorline_kube::{
-    Gone, KubeAdmin, KubeClaims, KubeDirectory, KubeHolders, Owned, Replica, StatusWriter,
+    FrontDoorAccount, Gone, KubeAdmin, KubeClaims, KubeDirectory, KubeHolders, KubeIdentities,
+    Owned, PodCache, Replica, StatusWriter,
 };
 use serde_json::{Value, json};
 
@@ -146,6 +147,28 @@ impl Drop for Mon {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Who shows a token, by what that replica's watches and these pods say.
+pub(crate) fn identities(
+    api: &Api,
+    mon: &Mon,
+    pods: PodCache,
+    clock: SharedClock,
+) -> KubeIdentities {
+    let front_door = FrontDoorAccount {
+        namespace: "moorline-system".into(),
+        name: "moorline-frontdoor".into(),
+    };
+    let cache = mon.directory.cache().clone();
+    KubeIdentities::new(api.client(), cache, pods, front_door, clock)
+}
+
+/// How often the server was asked about a token.
+pub(crate) fn reviews(api: &Api) -> usize {
+    let asked = api.requests();
+    let reviews = asked.iter().filter(|asked| asked.contains("tokenreviews"));
+    reviews.count()
 }
 
 /// Waits at most 30 s of tokio's time.

@@ -336,6 +336,52 @@ async fn a_recorder_that_is_killed_leaves_nothing_open_and_the_next_one_goes_on(
     archive.shutdown(Duration::from_secs(5)).await;
 }
 
+/// What a relay's ring still held comes late and at once. The pictures of the present date it, also where nobody came to seal it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_segment_that_began_with_late_pictures_is_dated_by_those_that_came_in_time() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        segment: Duration::from_secs(3600),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings.clone()).await;
+    let camera = FakeCamera::new(Film::default());
+    camera.stalled.store(true, Ordering::Relaxed);
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let running = common::start(&archive, relays, common::spec());
+    common::eventually("two seconds are held back", || {
+        let last = camera.last_sent.load(Ordering::Relaxed);
+        camera.first_sent().is_some_and(|first| last >= first + 100)
+    })
+    .await;
+    let came = common::now();
+    camera.stalled.store(false, Ordering::Relaxed);
+    common::eventually("pictures of the present are synced", || {
+        let part = common::files(spool.path(), ".part").pop();
+        let bytes = part.and_then(|part| std::fs::read(part).ok());
+        bytes.is_some_and(|bytes| moorline_fmp4::recover(&bytes).fragments.len() >= 30)
+    })
+    .await;
+
+    let crashed = tempfile::tempdir().unwrap();
+    copy(spool.path(), crashed.path());
+    running.cancel.cancel();
+    let _ = running.task.await;
+    let recovered = FakeStore::new(Mood::Takes);
+    let after = common::open(crashed.path(), &recovered, settings).await;
+    for (store, how) in [(&store, "cancelled"), (&recovered, "killed")] {
+        common::eventually("it is stored", || store.segments().len() == 1).await;
+        let (key, bytes) = store.segments().remove(0);
+        let late = came.since(key.start);
+        assert!(late >= Duration::from_secs(1), "{how}: {late:?}");
+        let inside = moorline_fmp4::recover(&bytes).start_wall().unwrap();
+        assert_eq!(inside.unix_millis(), key.start.as_millis(), "{how}");
+    }
+    archive.shutdown(Duration::from_secs(5)).await;
+    after.shutdown(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_in_the_spool_keeps_nothing_else_from_being_stored() {
     let spool = tempfile::tempdir().unwrap();

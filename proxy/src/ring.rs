@@ -277,6 +277,14 @@ impl Ring {
             .copied()
     }
 
+    /// Where the first key frame from a position on begins, among what readers see.
+    pub(crate) fn first_key_from(&self, from: Position) -> Option<Position> {
+        self.keys
+            .iter()
+            .find(|key| **key >= from && key.chunk < self.next)
+            .copied()
+    }
+
     /// The chunk of that index.
     pub(crate) fn fetch(&self, index: u64) -> Fetch {
         let first = self.next - self.chunks.len() as u64;

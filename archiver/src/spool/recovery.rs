@@ -15,7 +15,7 @@ use moorline_core::segment::{InitHash, ObjectKey, SegmentKey};
 use moorline_fmp4::{RESERVED, Recovery, Seal, Seekable, Stop, recover_from};
 
 use super::layout::{PartName, SEALED, parse_sealed};
-use super::writer::{publish, seal_file};
+use super::writer::{estimate, publish, seal_file};
 
 /// What the name of a file that was set aside ends with.
 const DAMAGED: &str = "damaged";
@@ -146,7 +146,7 @@ fn recover_part(spool: &Path, name: &PartName, path: &Path) -> io::Result<Option
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let last_write = written(&file)?;
     let recovery = recover_from(&mut Seekable(&file))?;
-    let (Some(head), Some(wall)) = (&recovery.head, recovery.start_wall()) else {
+    let (Some(head), Some(first)) = (&recovery.head, recovery.fragments.first()) else {
         if is_unfinished(&file, &recovery)? {
             std::fs::remove_file(path)?;
             return Ok(None);
@@ -157,15 +157,21 @@ fn recover_part(spool: &Path, name: &PartName, path: &Path) -> io::Result<Option
         return Ok(None);
     };
     file.set_len(recovery.whole_len)?;
+    let anchor = estimate(name.sequence, &recovery.fragments);
     let seal = Seal {
         fragments: &recovery.fragments,
+        anchor,
         ..Seal::default()
     };
     seal_file(&file, head, &seal)?;
+    let timescale = head.init().reference().timescale;
+    let start = anchor.map_or(first.wall.unix_micros(), |anchor| {
+        anchor.at(first.media_time, timescale)
+    });
     let most = Duration::from_millis(99_999_999);
     let key = ObjectKey::Segment(SegmentKey {
         place: name.place.clone(),
-        start: Timestamp::from_millis(wall.unix_millis()),
+        start: Timestamp::from_millis(start.div_euclid(1_000)),
         duration: Duration::from_millis(recovery.duration().min(most).as_millis() as u64),
         generation: name.generation,
         take: name.take,

@@ -169,7 +169,8 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if let Some(body) = self.body.take() {
+        if let Some(mut body) = self.body.take() {
+            body.anchor = estimate(body.name.sequence, &body.fragments);
             let spool = Arc::clone(&self.spool);
             Disk::submit(move || body.seal_or_keep(&spool));
         }
@@ -323,6 +324,17 @@ impl Body {
         let path = publish(spool.path(), &self.path, &ObjectKey::Segment(key.clone()))?;
         Ok(Some((key, path)))
     }
+}
+
+/// What dates a segment that its recorder did not come to seal. In the first of a take each fragment is dated by what was known when it was
+/// written, and its last one knows most: what a relay's ring still held comes late, before the pictures of the present. Any other segment is
+/// dated by its first fragment: `None`.
+pub(super) fn estimate(sequence: u32, fragments: &[FragmentEntry]) -> Option<Anchor> {
+    let last = fragments.last().filter(|_| sequence == 0)?;
+    Some(Anchor {
+        unix_micros: last.wall.unix_micros(),
+        media_time: last.media_time,
+    })
 }
 
 /// Patches the head and syncs: the bytes do not change any more.

@@ -200,12 +200,19 @@ impl Feed {
         Ok(filled)
     }
 
-    /// The reader fell behind: it goes on with the last key frame, or waits for the next. Sound follows it.
+    /// The reader fell behind: a viewer goes on with the last key frame, the archiver with the oldest that is kept; without one they wait for
+    /// the next. Sound follows it.
     fn jump(&mut self, outbox: &mut Outbox) {
         self.jumps += 1;
         self.open = false;
+        let (archiver, from) = (self.archiver, self.cursor);
         self.cursor = self.source.look(|inner| {
-            inner.ring.last_key().unwrap_or(Position {
+            let key = if archiver {
+                inner.ring.first_key_from(from)
+            } else {
+                inner.ring.last_key()
+            };
+            key.unwrap_or(Position {
                 chunk: inner.ring.next_index(),
                 frame: 0,
             })

@@ -2,7 +2,8 @@
 //!
 //! A viewer begins with the last key frame: its pictures up to now get stamps 1 ms apart, the last its own, so that a pacing player
 //! shows the present at once; sound before the present is left out. Where no key frame is kept, it waits for the next. The archiver
-//! gets unmodified stamps, and nothing that an archiver has read before.
+//! gets unmodified stamps, and begins with the oldest key frame that is kept and that no archiver has read: what it missed while it was
+//! away or slow, and nothing twice.
 
 use moorline_rtsp::server::{PlayInfo, SetUpTrack};
 use std::time::Duration;
@@ -56,17 +57,18 @@ pub(super) fn begin(
         chunk: inner.ring.next_index(),
         frame: 0,
     };
-    let key = inner
-        .ring
-        .last_key()
-        .filter(|_| layout.has_video && has_key_track);
+    let key = match wanted {
+        Wanted::Unread => inner.ring.first_key_from(inner.archived),
+        Wanted::Group | Wanted::NextKey => inner.ring.last_key(),
+    };
+    let key = key.filter(|_| layout.has_video && has_key_track);
     match (wanted, key) {
-        (Wanted::Unread, Some(key)) if key >= inner.archived => Beginning {
+        (Wanted::Unread, Some(key)) => Beginning {
             cursor: key,
             replay: None,
             waiting: false,
         },
-        (Wanted::Unread, _) => Beginning {
+        (Wanted::Unread, None) => Beginning {
             cursor: present,
             replay: None,
             waiting: false,

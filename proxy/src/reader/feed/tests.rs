@@ -1,4 +1,5 @@
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use moorline_base::SystemClock;
@@ -71,16 +72,20 @@ pub(in crate::reader) fn picture(publisher: &Publisher, number: u32) {
 }
 
 pub(in crate::reader) fn feed(source: &Arc<Source>, rtp: u8) -> Feed {
+    reader(source, rtp, Wanted::Group)
+}
+
+fn reader(source: &Arc<Source>, rtp: u8, wanted: Wanted) -> Feed {
     let layout = source.ready().expect("it plays");
     let track = SetUpTrack {
         track: 0,
         rtp,
         rtcp: rtp + 1,
     };
-    Feed::new(source, &layout, &[track], Wanted::Group).0
+    Feed::new(source, &layout, &[track], wanted).0
 }
 
-/// What a reader gets: channel and marks.
+/// What a reader gets of media: channel and marks.
 fn seen(mut bytes: BytesMut) -> Vec<(u8, Marks)> {
     let mut demux = StrictDemux::new(65_535);
     let mut marker = TrackMarker::new(Codec::H264);
@@ -89,6 +94,10 @@ fn seen(mut bytes: BytesMut) -> Vec<(u8, Marks)> {
         let Item::Frame(channel, packet) = item else {
             panic!("no message");
         };
+        let is_report = !channel.is_multiple_of(2);
+        if is_report {
+            continue;
+        }
         all.push((channel, marker.mark(&packet).expect("RTP")));
     }
     assert!(bytes.is_empty(), "nothing is cut");
@@ -144,6 +153,72 @@ fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame() {
         GROUP as usize,
         "from the last key frame to the present"
     );
+}
+
+/// All that is there for this reader, picture by picture.
+fn read_on(feed: &mut Feed) -> Vec<Vec<Marks>> {
+    let mut outbox = Outbox::default();
+    let mut got = BytesMut::new();
+    while feed.fill(&mut outbox).unwrap() {
+        drain(&mut outbox, &mut got);
+    }
+    drain(&mut outbox, &mut got);
+    let marks: Vec<Marks> = seen(got).into_iter().map(|(_, marks)| marks).collect();
+    marks
+        .chunk_by(|a, b| a.timestamp == b.timestamp)
+        .map(<[Marks]>::to_vec)
+        .collect()
+}
+
+/// Room for 22 pictures that no machine is too slow for.
+fn four_groups() -> RingLimits {
+    RingLimits {
+        pinned_bytes: 250_000,
+        history_bytes: 900_000,
+        history_time: Duration::from_secs(3600),
+        ..RingLimits::default()
+    }
+}
+
+#[track_caller]
+fn assert_whole(pictures: &[Vec<Marks>]) {
+    let mut packets = pictures.iter().map(Vec::len);
+    assert!(packets.all(|packets| packets == PACKETS as usize));
+    let mut within = pictures.iter().flatten().skip(1);
+    assert!(within.all(|marks| marks.gap == 0), "nothing is left out");
+}
+
+#[test]
+fn an_archiver_that_comes_back_begins_with_the_first_key_frame_that_it_has_not_read() {
+    let (source, publisher) = playing(four_groups());
+    let mut first = reader(&source, 0, Wanted::Unread);
+    for number in 0..8 {
+        picture(&publisher, number);
+    }
+    assert_eq!(read_on(&mut first).len(), 8);
+    drop(first);
+    for number in 8..24 {
+        picture(&publisher, number);
+    }
+    let mut second = reader(&source, 0, Wanted::Unread);
+    let pictures = read_on(&mut second);
+    assert!(pictures[0][0].idr);
+    assert_eq!(pictures.len(), 14, "from the eleventh on, and none twice");
+    assert_whole(&pictures);
+}
+
+#[test]
+fn an_archiver_that_falls_behind_goes_on_with_the_oldest_key_frame_that_is_kept() {
+    let (source, publisher) = playing(four_groups());
+    let mut archiver = reader(&source, 0, Wanted::Unread);
+    for number in 0..60 {
+        picture(&publisher, number);
+    }
+    let pictures = read_on(&mut archiver);
+    assert_eq!(archiver.jumps, 1);
+    assert!(pictures[0][0].idr);
+    assert_eq!(pictures.len(), 4 * GROUP as usize, "all whole groups");
+    assert_whole(&pictures);
 }
 
 fn drain(outbox: &mut Outbox, into: &mut BytesMut) {

@@ -2,6 +2,7 @@
 
 import { call, cameraPath, serverNow } from "./api.js";
 import { addresses, copyText } from "./address.js";
+import { Clip } from "./clip.js";
 import { h, iconButton } from "./dom.js";
 import { duration, Zone } from "./format.js";
 import { foundPath, isTight, keptWords, linkWords, list, notes, notices, pill, safeWords, silenceWords, streamWords, troubleWords } from "./facts.js";
@@ -31,6 +32,7 @@ class View {
     this.pills = h("span", { class: "pills" });
     this.stage = new Stage(this.zone, path, { moved: (ms, isLive) => this.#moved(ms, isLive), chose: (ms) => this.#go(ms), link: () => this.#copyLink() });
     this.timeline = new Timeline(this.zone, { play: (ms) => this.#go(ms) });
+    this.clip = new Clip(this.zone, path, (length) => (this.stage.isLive ? null : this.stage.wall()) ?? serverNow() - length);
     this.facts = h("div", {});
     this.gaps = h("div", { class: "gaps" });
     this.dayName = h("span", { class: "day-name" });
@@ -44,7 +46,7 @@ class View {
           h("section", { class: "day", "aria-label": "Recordings" },
             h("div", { class: "day-head" }, h("div", { class: "picker" }, this.previous, this.date, this.next), this.dayName),
             this.timeline.element, this.gaps)),
-        h("div", { class: "right" }, h("section", { class: "panel" }, this.facts), this.#clip(), addresses(camera, me))));
+        h("div", { class: "right" }, h("section", { class: "panel" }, this.facts), this.clip.element, addresses(camera, me))));
   }
 
   async start(at) {
@@ -59,6 +61,7 @@ class View {
     this.stops?.forEach((stop) => stop());
     this.stage.stop();
     this.timeline.stop();
+    this.clip.stop();
   }
 
   async #refresh() {
@@ -164,27 +167,5 @@ class View {
   async #copyLink() {
     const link = location.origin + this.#address(this.stage.wall() ?? serverNow());
     this.stage.announce(await copyText(link) ? "The link to this moment is copied" : link);
-  }
-
-  /** Saves a stretch as one file. */
-  #clip() {
-    const minutes = h("select", { "aria-label": "Length" }, [[1, "1 minute"], [5, "5 minutes"], [15, "15 minutes"], [60, "1 hour"]].map(([value, name]) => h("option", { value }, name)));
-    const save = () => {
-      const from = this.stage.isLive ? serverNow() - minutes.value * 60e3 : this.stage.wall();
-      const to = from + minutes.value * 60e3;
-      const [change] = this.timeline.changes(from, to);
-      if (change !== undefined) {
-        this.stage.announce(`The picture format changes at ${this.zone.time(change)}: save a clip up to there, and one from there on`);
-        return;
-      }
-      const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString() });
-      const link = h("a", { href: `/api/v1${this.path}/export?${query}`, download: true });
-      document.body.append(link);
-      link.click();
-      link.remove();
-    };
-    return h("section", { class: "panel" }, h("h2", {}, "Save a clip"),
-      h("div", { class: "clip" }, minutes, h("button", { type: "button", onclick: save }, "Download MP4")),
-      h("p", { class: "small" }, "From the picture shown on; from live, the time just past. Nothing is re-encoded."));
   }
 }

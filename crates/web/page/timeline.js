@@ -88,12 +88,6 @@ export class Timeline {
     return this.rows.filter((row) => row.kind === "gap" || row.kind === "unexplained");
   }
 
-  /** Where another tier begins between two instants: one file does not hold both. */
-  changes(from, to) {
-    const shown = this.rows.filter((row) => row.kind === "recorded" && row.from < to && row.to > from);
-    return shown.filter((row, at) => at > 0 && row.tier !== shown[at - 1].tier).map((row) => row.from);
-  }
-
   /** Lets go of everything. */
   stop() {
     this.sizes.disconnect();

@@ -635,6 +635,27 @@ impl UnreadView {
     pub const TRAILER: &str = "x-unread";
 }
 
+/// How an export that was named by `?receipt=` goes on (`GET …/exports/{receipt}`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportView {
+    /// Where it is.
+    pub state: ExportState,
+    /// What it left out, since it cannot be read: known when it has ended.
+    pub unread: Vec<UnreadView>,
+}
+
+/// Where an export is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportState {
+    /// The file is being sent.
+    Running,
+    /// All of it was sent.
+    Ended,
+    /// It was refused, or ended early: the file is not whole.
+    Broken,
+}
+
 /// What `segments verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VerifyView {

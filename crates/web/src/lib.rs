@@ -12,6 +12,7 @@ mod guest;
 mod page;
 pub mod password;
 pub mod problem;
+mod receipts;
 pub mod route;
 mod seats;
 pub mod serve;

@@ -44,6 +44,7 @@ const FILES: &[(&str, &str, &str)] = &[
     file!("signin.js", SCRIPT),
     file!("cameras.js", SCRIPT),
     file!("camera.js", SCRIPT),
+    file!("clip.js", SCRIPT),
     file!("claim.js", SCRIPT),
     file!("stage.js", SCRIPT),
     file!("timeline.js", SCRIPT),

@@ -232,9 +232,16 @@ pub fn routes() -> Vec<Route> {
         route(
             "GET",
             "/tenants/{tenant}/cameras/{camera}/export",
-            "One MP4 of ?from=&to= (at most 25 hours, in one picture format), of one ?tier= or the best",
+            "One MP4 of ?from=&to= (at most 25 hours, in one picture format), of one ?tier= or the best; ?receipt= names it",
             AtLeast(Viewer),
             get(export::export),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/exports/{receipt}",
+            "Whether the export of that ?receipt= runs, ended or broke off, and what it left out since it cannot be read",
+            AtLeast(Viewer),
+            get(export::receipt),
         ),
         route(
             "POST",

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 
 use crate::access::Access;
 use crate::problem::Problem;
+use crate::receipts::Receipts;
 
 /// The places of one server. Clones are the same.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub(crate) struct House {
     pub(crate) segments: Seats,
     /// A verify asks the store without pause, and nobody waits for its end: two are enough for anybody.
     pub(crate) verifies: Seats,
+    /// How exports ended.
+    pub(crate) receipts: Receipts,
 }
 
 impl House {
@@ -29,6 +32,7 @@ impl House {
             exports: Seats::new("exports run", 4, 16),
             segments: Seats::new("segments are fetched", 16, 128),
             verifies: Seats::new("verifies run", 1, 2),
+            receipts: Receipts::default(),
         }
     }
 }

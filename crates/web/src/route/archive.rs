@@ -27,6 +27,8 @@ pub(super) struct Stretch {
     pub(super) tier: Option<Tier>,
     #[serde(default)]
     pub(super) full: bool,
+    #[serde(default)]
+    pub(super) receipt: Option<String>,
 }
 
 impl Stretch {

@@ -19,11 +19,12 @@ use moorline_core::{TimeRange, Timestamp};
 
 use super::archive::{Stretch, camera, unexplained};
 use crate::access::Access;
-use crate::api::{UnreadView, VerifyFinding, VerifyView};
+use crate::api::{ExportView, UnreadView, VerifyFinding, VerifyView};
 use crate::bounds;
 use crate::extract::Asked;
 use crate::guest::Guest;
 use crate::problem::Problem;
+use crate::receipts::Receipt;
 use crate::seats::{House, Seat};
 use crate::site::Site;
 
@@ -50,6 +51,11 @@ pub(super) async fn export(
     let range = stretch.range()?;
     bounds::check(range, bounds::EXPORT, "an export")?;
     let range = TimeRange::new(range.from.max(access.shown_from(camera.created)), range.to);
+    // First, so that a refusal is known under it too.
+    let receipt = match &stretch.receipt {
+        Some(receipt) => Some(house.receipts.begin(&access, &camera.id, receipt)?),
+        None => None,
+    };
     let seat = house.exports.sit(&access)?;
     let guest = Guest::new(&site, &access, &headers);
     let export = site
@@ -72,6 +78,7 @@ pub(super) async fn export(
     let under_way = Some(UnderWay {
         export,
         guest,
+        receipt,
         _seat: seat,
     });
     let body = StreamBody::new(stream::unfold(under_way, piece));
@@ -92,6 +99,7 @@ pub(super) async fn export(
 struct UnderWay {
     export: Box<dyn Export>,
     guest: Guest,
+    receipt: Option<Receipt>,
     _seat: Seat,
 }
 
@@ -105,10 +113,14 @@ async fn piece(under_way: Option<UnderWay>) -> Option<(Piece, Option<UnderWay>)>
     }
     match next {
         Ok(Some(bytes)) => Some((Ok(Frame::data(bytes)), Some(under_way))),
-        Ok(None) => Some((
-            Ok(Frame::trailers(unread(under_way.export.unread())?)),
-            None,
-        )),
+        Ok(None) => {
+            let told = told(under_way.export.unread());
+            let trailers = trailers(&told);
+            if let Some(receipt) = under_way.receipt.take() {
+                receipt.end(told);
+            }
+            Some((Ok(Frame::trailers(trailers?)), None))
+        }
         Err(error) => {
             tracing::warn!(%error, "export ended early");
             Some((Err(std::io::Error::other(error.to_string())), None))
@@ -116,8 +128,8 @@ async fn piece(under_way: Option<UnderWay>) -> Option<(Piece, Option<UnderWay>)>
     }
 }
 
-/// Tells what an export left out; `None`: nothing.
-fn unread(unread: &[Unread]) -> Option<HeaderMap> {
+/// What an export left out, as it is told.
+fn told(unread: &[Unread]) -> Vec<UnreadView> {
     for Unread { range, key, why } in unread {
         tracing::warn!(from = %range.from, to = %range.to, key, why, "an export left out what cannot be read");
     }
@@ -137,12 +149,29 @@ fn unread(unread: &[Unread]) -> Option<HeaderMap> {
         last.to = end.range.to;
         last.why = format!("{} objects cannot be read", rest + 1);
     }
+    told
+}
+
+/// What stands behind the file; `None`: nothing was left out.
+fn trailers(told: &[UnreadView]) -> Option<HeaderMap> {
     if told.is_empty() {
         return None;
     }
-    let text = serde_json::to_string(&told).ok()?;
+    let text = serde_json::to_string(told).ok()?;
     let value = HeaderValue::from_str(&text).ok()?;
     Some(HeaderMap::from_iter([(UNREAD, value)]))
+}
+
+/// `GET …/exports/{receipt}`
+pub(super) async fn receipt(
+    State(site): State<Site>,
+    access: Access,
+    Extension(house): Extension<House>,
+    Path((tenant, name, receipt)): Path<(String, String, String)>,
+) -> Result<Json<ExportView>, Problem> {
+    let camera = camera(&site, &access, &tenant, &name, Role::Viewer)?;
+    let found = house.receipts.find(&access, &camera.id, &receipt);
+    found.map(Json).ok_or_else(|| Problem::unknown("export"))
 }
 
 /// Breaks the answer off: a client must not take it for whole.
@@ -270,9 +299,9 @@ mod tests {
             key: "k".repeat(230),
             why: "Größe ".repeat(100),
         };
-        assert_eq!(unread(&[]), None);
+        assert_eq!(trailers(&told(&[])), None);
         let many: Vec<Unread> = (0..1_500).map(one).collect();
-        let trailers = unread(&many).unwrap();
+        let trailers = trailers(&told(&many)).unwrap();
         let text = trailers.get(&UNREAD).unwrap().to_str().unwrap();
         assert!(text.len() < 14 * 1024, "{}", text.len());
         let told: Vec<UnreadView> = serde_json::from_str(text).unwrap();

@@ -29,6 +29,7 @@ fn path(route: &Route, tenant: &str, camera: &str, login: &str) -> String {
         .replace("{login}", login)
         .replace("{fingerprint}", "SHA256%3Aabc")
         .replace("{id}", "1")
+        .replace("{receipt}", "6e1f")
         .replace("{target}", "mipsel")
         .replace("{version}", "0.2.0")
         .replace("{key}", THEIR_SEGMENT);

@@ -430,6 +430,49 @@ async fn the_address_is_copied_with_its_password() {
 }
 
 #[tokio::test]
+async fn a_clip_that_is_saved_says_what_is_not_in_it() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "vera").await;
+    let folder = moorline_testkit::temp_dir().unwrap();
+    let allow = json!({"behavior": "allow", "downloadPath": folder.path()});
+    browser
+        .devtools("Browser.setDownloadBehavior", allow)
+        .await
+        .unwrap();
+    browser.resize(320, 844).await.unwrap();
+    *house.archive.unread.lock().unwrap() = vec![moorline_core::port::Unread {
+        range: moorline_core::TimeRange::new(house.before(330), house.before(325)),
+        key: "v1/one.mp4".to_owned(),
+        why: "bytes are spoiled".to_owned(),
+    }];
+    // A minute of which the last third is a gap.
+    let start = house.before(350);
+    open(&browser, &house, &format!("{DOOR}&t={start}")).await;
+    let at = start.as_millis();
+    shows(&browser, at - 200, at + 30_000).await;
+    browser.click(".clip button").await.unwrap();
+    for words in [
+        "since it was not recorded",
+        "Moorline or its recorder was restarted",
+        "since it cannot be read",
+        "(5 s): bytes are spoiled",
+    ] {
+        let script =
+            format!("return document.querySelector('.clip-told').textContent.includes('{words}');");
+        browser.wait_for_script(&script, SOON).await.unwrap();
+    }
+    fits(&browser, 320).await;
+    quiet(&browser).await;
+
+    // Where nothing was recorded there is nothing to save.
+    open(&browser, &house, "?camera=home/yard").await;
+    browser.click(".clip button").await.unwrap();
+    let script =
+        "return document.querySelector('.clip-told').textContent === 'Nothing was recorded there';";
+    browser.wait_for_script(script, SOON).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
     let house = scene::house().await;
     let browser = Browser::start().await.unwrap();

@@ -310,6 +310,59 @@ async fn what_an_export_leaves_out_is_told_behind_it() {
     assert_eq!(told, expected);
 }
 
+/// A browser that saves a file shows neither what stands behind it nor why there is none.
+#[tokio::test]
+async fn how_an_export_ended_is_told_to_who_named_it_and_to_nobody_else() {
+    let house = scene::house().await;
+    let (from, to) = (ago(1500), ago(1490));
+    let door = "/tenants/home/cameras/front-door";
+    let path = format!("{door}/export?from={from}&to={to}&receipt=one");
+    let asked = format!("{door}/exports/one");
+    problem(&send(&house, "GET", &asked, None).await, 404, None);
+
+    let range = TimeRange::new(ago(1495), ago(1493));
+    *house.archive.unread.lock().unwrap() = vec![Unread {
+        range,
+        key: "v1/one.mp4".to_owned(),
+        why: "it is gone".to_owned(),
+    }];
+    house.archive.held.send_replace(true);
+    let mut waiting = house.archive.waiting.subscribe();
+    let meanwhile = async {
+        waiting.wait_for(|count| *count == 1).await.unwrap();
+        let running = send(&house, "GET", &asked, None).await.json();
+        house.archive.held.send_replace(false);
+        running
+    };
+    let (_, running) = tokio::join!(send(&house, "GET", &path, None), meanwhile);
+    assert_eq!(running, json!({"state": "running", "unread": []}));
+    let ended = send(&house, "GET", &asked, None).await.json();
+    let unread = json!([{
+        "from": range.from, "to": range.to, "key": "v1/one.mp4", "why": "it is gone",
+    }]);
+    assert_eq!(ended, json!({"state": "ended", "unread": unread}));
+
+    let vera = house.sign_in("vera").await;
+    let ask = house.ask("GET", &format!("/api/v1{asked}"));
+    problem(&house.send(ask.with_cookie(&vera)).await, 404, None);
+    let other = "/tenants/home/cameras/yard/exports/one";
+    problem(&send(&house, "GET", other, None).await, 404, None);
+
+    let yard = "/tenants/home/cameras/yard";
+    let nothing = format!("{yard}/export?from={from}&to={to}&receipt=two");
+    assert!(
+        !send(&house, "GET", &nothing, None)
+            .await
+            .status
+            .is_success()
+    );
+    let refused = send(&house, "GET", &format!("{yard}/exports/two"), None).await;
+    assert_eq!(refused.json()["state"], "broken");
+    let wrong = format!("{door}/export?from={from}&to={to}&receipt=a_b");
+    let wrong = send(&house, "GET", &wrong, None).await;
+    problem(&wrong, 422, Some("receipt"));
+}
+
 #[tokio::test]
 async fn a_stretch_that_is_too_long_is_refused_with_where_to_cut_it() {
     let house = scene::house().await;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
 use moorline_core::camera::{Enabled, Record};
-use moorline_core::port::{Memory, Statuses as _, TunnelEnd};
+use moorline_core::port::{Memory, Statuses as _, TunnelEnd, TunnelEvents as _};
 use moorline_core::status::{
     ArchiveReport, ArchiveState, CameraStatus, LinkStatus, OpenGap, RelayState, Waits,
 };
-use moorline_core::{Camera, Cause, Timestamp};
+use moorline_core::{Camera, Cause, SessionId, Timestamp};
 
-use super::world::{START, World, instance, record};
+use super::world::{START, World, camera, instance, record, tunnel};
 use crate::Settings;
 use crate::alarms::Alarms;
 use crate::board::Entry;
@@ -263,6 +263,47 @@ fn a_camera_that_flaps_for_hours_is_told_at_most_once_per_half_hour() {
         words.windows(2).all(|pair| pair[0] != pair[1]),
         "in turn: {words:?}"
     );
+}
+
+/// The whole monitor, with claims, graces and notices: an uplink that drops the tunnel for seconds and for minutes, each time behind another
+/// address, and that is back now and then before anybody knows that it was gone.
+#[tokio::test(start_paused = true)]
+async fn no_storm_when_a_camera_flaps_for_hours_behind_changing_addresses() {
+    let world = World::new([record("yard")]);
+    let yard = camera("yard");
+    let mut session = 0;
+    // 80 tunnels in a little less than three hours.
+    for _ in 0..16 {
+        for (up, away) in [(10, 2), (10, 0), (10, 2), (10, 0), (300, 300)] {
+            session += 1;
+            let mut comes = tunnel(SessionId(session), &yard);
+            let address = format!("198.51.{}.1:4000", session % 250);
+            comes.peer = Some(address.parse().unwrap());
+            assert!(world.monitor.up(comes));
+            for _ in 0..up / 10 {
+                world.pass(10).await;
+                let specs = world.fakes.specs.lock().unwrap().clone();
+                if let Some(newest) = specs.last().map(|spec| spec.instance) {
+                    world.relay("yard", newest, RelayState::Playing).await;
+                    world.archive("yard", newest, world.now()).await;
+                }
+            }
+            if away > 0 {
+                world.ended(session, TunnelEnd::Lost).await;
+                world.pass(away).await;
+            }
+        }
+    }
+    let alarms = world.fakes.alarms.lock().unwrap().clone();
+    let words: Vec<String> = alarms.iter().map(short).collect();
+    let count = |kind: &str| words.iter().filter(|word| word.starts_with(kind)).count();
+    let (stopped, resumed) = (count("stopped"), count("resumed"));
+    let (notices, two_places) = (count("Notice"), count("KeyInTwoPlaces"));
+    // One of each in half an hour, and one of each kind of notice in an hour; but somebody is told.
+    assert!((3..=6).contains(&stopped), "{words:?}");
+    assert!((3..=6).contains(&resumed), "{words:?}");
+    assert!((1..=3).contains(&notices) && two_places <= 3, "{words:?}");
+    assert_eq!(stopped + resumed + notices + two_places, words.len());
 }
 
 #[test]

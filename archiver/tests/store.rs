@@ -170,7 +170,8 @@ async fn objects_that_always_fail_hold_up_no_other() {
     archive.shutdown(BUDGET).await;
 }
 
-/// A disk that lost a sector of a segment.
+/// A disk that lost a sector of a segment: the kernel's own `EIO`, which whoever reads a process's memory at address 0 gets, without
+/// privileges.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_file_that_cannot_be_read_holds_up_no_other() {
     let spool = tempfile::tempdir().unwrap();
@@ -186,7 +187,9 @@ async fn a_spool_file_that_cannot_be_read_holds_up_no_other() {
     .await;
     let unreadable = common::files(&sealed, ".mp4")[4].clone();
     std::fs::rename(&unreadable, spool.path().join("aside")).unwrap();
-    std::fs::create_dir(&unreadable).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &unreadable).unwrap();
+    let error = std::fs::read(&unreadable).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(5), "EIO: {error}");
     let name = unreadable
         .file_name()
         .unwrap()

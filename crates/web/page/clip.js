@@ -50,12 +50,14 @@ export class Clip {
       this.#say(note("warn", `The picture format changes at ${this.zone.time(change.from)}: save a clip up to there, and one from there on`));
       return;
     }
+    if (!this.element.isConnected) return;
     const missing = rows.filter((row) => row.kind !== "recorded").map((row) => ({ ...row, words: rowWords(row) }));
     this.#send(query, this.#left("Not in the file, since it was not recorded:", missing));
   }
 
   /** Lets the browser save the file, and says how that ended: what cannot be read is known at its end only. */
   #send(query, gaps) {
+    this.stop();
     const receipt = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const link = h("a", { href: `/api/v1${this.path}/export?${query}&receipt=${receipt}`, download: true });
     document.body.append(link);

@@ -42,7 +42,9 @@ pub mod resource;
 mod status;
 mod statuses;
 mod tenant;
+mod usage;
 mod wake;
+mod witness;
 
 pub use admin::KubeAdmin;
 pub use cache::{Cache, DuplicateKey, Known};
@@ -72,3 +74,5 @@ pub use tenant::{
     CLASSES, KubeTenants, MAX_RETENTION_DAYS, TenantAdminError, TenantChange, TenantSettings,
     Tenants, ready as tenant_ready,
 };
+pub use usage::memory_of;
+pub use witness::{Sight, Witness};

@@ -13,6 +13,8 @@ mod config_role;
 mod people;
 
 pub use agents::{AgentRelease, CameraEnroll, CameraMove, CameraRefer};
+#[cfg(all(feature = "bench", feature = "kube"))]
+pub use bench::ClusterBench;
 #[cfg(feature = "bench")]
 pub use bench::{Bench, BenchOptions, RelayPart, SshPart};
 pub use config_role::ConfigRole;

@@ -1,7 +1,7 @@
 //! `moorline bench`: numbers of this machine, the real peer in the same run where one exists.
 //!
-//! **Owns** the load and the measuring; the server that is measured is `moorline serve` in a process of its own, and cameras and viewers run in
-//! this one. **Does not own** correctness: that is the tests'. Everything that a bench starts ends with it, also when it
+//! **Owns** the load and the measuring; the server that is measured is `moorline serve` in a process of its own, for `bench cluster` an
+//! installation that is there already, and cameras and viewers run in this process. **Does not own** correctness: that is the tests'. Everything that a bench starts ends with it, also when it
 //! is killed (`leash`), and every wait has a deadline.
 #![allow(
     clippy::disallowed_methods,
@@ -11,6 +11,8 @@
 mod against;
 mod alone;
 mod archive;
+#[cfg(feature = "kube")]
+mod cluster;
 mod leash;
 mod machine;
 mod place;
@@ -53,26 +55,39 @@ pub async fn run(global: &Global, bench: Bench) -> anyhow::Result<bool> {
             alone::serve(&keys).await.map(|()| true)
         }
         Bench::Ssh { options, only } => {
-            let work = async |setting: &Setting, report: &mut Report| {
-                ssh::run(&only, setting, report).await
-            };
-            observed("ssh", global, &options, Vec::new(), work).await
+            let setting = Setting::of(&options, Vec::new());
+            let work = async |report: &mut Report| ssh::run(&only, &setting, report).await;
+            observed("ssh", global, work).await
         }
         Bench::Relay { options, only } => {
-            let work = async |setting: &Setting, report: &mut Report| {
-                relay::run(&only, setting, report).await
-            };
-            observed("relay", global, &options, Vec::new(), work).await
+            let setting = Setting::of(&options, Vec::new());
+            let work = async |report: &mut Report| relay::run(&only, &setting, report).await;
+            observed("relay", global, work).await
         }
         Bench::Archive {
             options,
             cameras,
             only_recording,
         } => {
-            let work = async |setting: &Setting, report: &mut Report| {
-                archive::run(only_recording, setting, report).await
-            };
-            observed("archive", global, &options, cameras, work).await
+            let setting = Setting::of(&options, cameras);
+            let work =
+                async |report: &mut Report| archive::run(only_recording, &setting, report).await;
+            observed("archive", global, work).await
+        }
+        #[cfg(feature = "kube")]
+        Bench::Cluster(asked) => {
+            let work = async |report: &mut Report| cluster::run(&asked, report).await;
+            observed("cluster", global, work).await
+        }
+    }
+}
+
+impl Setting {
+    fn of(options: &BenchOptions, cameras: Vec<usize>) -> Self {
+        Self {
+            scratch: options.scratch.clone().unwrap_or_else(std::env::temp_dir),
+            seconds: options.seconds.clamp(1, 600),
+            cameras,
         }
     }
 }
@@ -86,19 +101,12 @@ fn prepare() {
 async fn observed(
     name: &'static str,
     global: &Global,
-    options: &BenchOptions,
-    cameras: Vec<usize>,
-    work: impl AsyncFnOnce(&Setting, &mut Report) -> anyhow::Result<()>,
+    work: impl AsyncFnOnce(&mut Report) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     prepare();
-    let setting = Setting {
-        scratch: options.scratch.clone().unwrap_or_else(std::env::temp_dir),
-        seconds: options.seconds.clamp(1, 600),
-        cameras,
-    };
     let mut report = Report::new(name);
     let observation = Observation::begin();
-    let result = work(&setting, &mut report).await;
+    let result = work(&mut report).await;
     report.machine = Some(observation.end());
     report.print(global.output)?;
     result.map(|()| report.is_met())

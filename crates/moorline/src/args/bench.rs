@@ -3,6 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+#[cfg(feature = "kube")]
+use moorline_base::config::HumanDuration;
+#[cfg(feature = "kube")]
+use moorline_core::TenantId;
+
+#[cfg(feature = "kube")]
+use crate::cluster::args::duration;
+#[cfg(feature = "kube")]
+use crate::cluster::choice::Which;
 
 /// `moorline bench`
 #[derive(Debug, Clone, Subcommand)]
@@ -37,6 +46,15 @@ pub enum Bench {
         #[arg(long)]
         only_recording: bool,
     },
+    /// An installation on Kubernetes that is there already: what a camera waits for, and what it costs. Half a minute and more for each camera.
+    ///
+    /// Simulated cameras call the installation's SSH service from this machine, one after another: each connects, loses its network for a moment, is
+    /// taken over and hangs up. They belong to a tenant that the bench makes and removes, also when it is interrupted; their recordings go after a day.
+    /// It takes the rights of the operator, who makes tenants. Takeover is measured where --ssh names two replicas or more.
+    ///
+    /// Where this machine reaches both replicas: moorline bench cluster --tenant bench --ssh 192.0.2.11:2222 --ssh 192.0.2.12:2222
+    #[cfg(feature = "kube")]
+    Cluster(Box<ClusterBench>),
     /// A process of `bench ssh`: the SSH server with readers that count.
     #[command(hide = true)]
     Alone {
@@ -54,6 +72,33 @@ pub enum Bench {
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
     },
+}
+
+/// `moorline bench cluster`
+#[cfg(feature = "kube")]
+#[derive(Debug, Clone, Args)]
+pub struct ClusterBench {
+    /// Which cluster; without any of these the one that kubectl would take.
+    #[command(flatten)]
+    pub which: Which,
+    /// A tenant that does not exist yet: it is made, and removed at the end with its cameras.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: TenantId,
+    /// Number of cameras, one after another.
+    #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3000))]
+    pub cameras: u32,
+    /// Where cameras call; default: where the installation says. Given for each replica of mon, every call goes to the next one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub ssh: Vec<String>,
+    /// Seconds that a camera films after each step, 3 to 600: what is written meanwhile counts for the step.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(3..=600))]
+    pub seconds: u64,
+    /// How long each step may take.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "120s")]
+    pub patience: HumanDuration,
+    /// Namespace of the installation: there the metrics server is asked for mon's memory.
+    #[arg(long, value_name = "NAMESPACE", default_value = "moorline-system")]
+    pub namespace: String,
 }
 
 /// A part of `moorline bench relay`.

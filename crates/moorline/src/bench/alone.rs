@@ -13,14 +13,13 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use moorline_base::CancellationToken;
 use moorline_base::clock::SystemClock;
-use moorline_base::files::{Access as FileAccess, write_atomic};
-use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, RecordBy, Source};
+use moorline_base::files::{Access, write_atomic};
+use moorline_core::camera::{CameraSet, Record};
 use moorline_core::id::ForwardName;
 use moorline_core::port::{
     CameraDirectory, ControlLines, Landings as _, Sessions as _, TunnelEnd, TunnelEvents, TunnelUp,
 };
-use moorline_core::segment::Retention;
-use moorline_core::{Camera, CameraId, Generation, PublicKey, SessionId, Timestamp};
+use moorline_core::{Camera, CameraId, Generation, PublicKey, SessionId};
 use moorline_simcam::{Key, KnownHosts, TunnelConfig};
 use moorline_testkit::child::Child;
 use moorline_tunnel::keyfile::HostKeys;
@@ -31,7 +30,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 
 use super::leash::leashed;
-use super::place::name;
+use super::place::{self, name};
 use crate::output;
 
 /// What a landing's reader asks for at once, as the relay does.
@@ -107,29 +106,7 @@ pub async fn serve(keys: &Path) -> anyhow::Result<()> {
 }
 
 fn camera((number, key): (usize, PublicKey)) -> anyhow::Result<Camera> {
-    Ok(Camera {
-        id: name(number).parse()?,
-        title: String::new(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
-        keys: vec![CameraKey {
-            key,
-            added: Timestamp::default(),
-            comment: String::new(),
-        }],
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
-        sub: None,
-        record: Record::Off,
-        retention: Retention::Days(1),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
-    })
+    Ok(place::camera(name(number).parse()?, key, Record::Off))
 }
 
 /// Cameras that never change.
@@ -224,7 +201,7 @@ impl Alone {
             .tempdir_in(scratch)?;
         let file: PathBuf = dir.path().join("keys");
         let lines: String = keys.iter().map(|key| key.public_line() + "\n").collect();
-        write_atomic(&file, lines.as_bytes(), FileAccess::Private)?;
+        write_atomic(&file, lines.as_bytes(), Access::Private)?;
         let mut command = leashed(&std::env::current_exe()?)?;
         command.args(["bench", "alone", "--keys"]).arg(&file);
         let child = Child::spawn("moorline bench alone", command)?;

@@ -41,7 +41,11 @@ fn size(text: &str) -> Result<ByteSize, String> {
         .map_err(|error: moorline_base::config::Complaint| error.to_string())
 }
 
-pub(super) fn duration(text: &str) -> Result<HumanDuration, String> {
+/// A duration as people write it.
+///
+/// # Errors
+/// What would be right.
+pub fn duration(text: &str) -> Result<HumanDuration, String> {
     text.parse()
         .map_err(|error: moorline_base::config::Complaint| error.to_string())
 }

@@ -330,7 +330,11 @@ fn list(tenants: &[View], on: &OnCluster) -> String {
     table.render()
 }
 
-fn told<T>(result: Result<T, TenantAdminError>) -> anyhow::Result<T> {
+/// An answer about tenants, with what to do where it is a refusal.
+///
+/// # Errors
+/// The refusal.
+pub fn told<T>(result: Result<T, TenantAdminError>) -> anyhow::Result<T> {
     let hint = match &result {
         Err(TenantAdminError::Exists(_)) => {
             "choose another name, or change that tenant: moorline tenant set"

@@ -8,6 +8,8 @@
 #[path = "../../../kube/tests/support/api.rs"]
 #[allow(dead_code, reason = "each test program uses what it needs")]
 mod api;
+#[cfg(feature = "bench")]
+mod bench;
 mod cluster;
 mod erase;
 mod people;

@@ -94,14 +94,20 @@ pub(crate) fn run(cases: &[Case], conditions: &Conditions, report: &mut Report) 
         }
         drop(done);
         for (finished, (case, outcome, took)) in results.iter().enumerate() {
-            let (verdict, peers) =
-                outcome.unwrap_or_else(|error| (Verdict::Failed(format!("{error:#}")), Vec::new()));
-            for peer in &peers {
+            let outcome =
+                outcome.unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")).into());
+            for peer in &outcome.peers {
                 report.met(peer);
+            }
+            // Of a failure everything is shown.
+            if outcome.verdict == Verdict::Passed {
+                for line in &outcome.measured {
+                    println!("    MEASURED {line}");
+                }
             }
             report.add(
                 &format!("{} {}", case.program.name, case.test),
-                verdict,
+                outcome.verdict,
                 took,
             );
             if let Some((open, all, total)) = left.get_mut(case.program.name.as_str()) {
@@ -122,17 +128,37 @@ pub(crate) fn run(cases: &[Case], conditions: &Conditions, report: &mut Report) 
 }
 
 /// Runs one test, in the long tier also if it is marked for it.
-fn judge(case: &Case, conditions: &Conditions) -> Result<(Verdict, Vec<String>)> {
+fn judge(case: &Case, conditions: &Conditions) -> Result<Outcome> {
     let limits = conditions.limits;
     let first = execute(case, &[], limits.test, conditions)?;
     let Some(reason) = first.ignored_because() else {
-        return Ok(first.verdict());
+        return Ok(first.outcome());
     };
     match limits.long {
         Some(long) if reason.starts_with("long") => {
-            Ok(execute(case, &["--ignored"], long, conditions)?.verdict())
+            Ok(execute(case, &["--ignored"], long, conditions)?.outcome())
         }
-        _ => Ok((Verdict::Skipped(reason), Vec::new())),
+        _ => Ok(Verdict::Skipped(reason).into()),
+    }
+}
+
+/// What a test's output comes to.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    verdict: Verdict,
+    /// The peers that it met.
+    peers: Vec<String>,
+    /// What it measured: nothing is asserted of it.
+    measured: Vec<String>,
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            peers: Vec::new(),
+            measured: Vec::new(),
+        }
     }
 }
 
@@ -216,7 +242,7 @@ impl Ended {
         Some(rest.trim_start_matches(", ").to_owned())
     }
 
-    fn verdict(self) -> (Verdict, Vec<String>) {
+    fn outcome(self) -> Outcome {
         let after = |prefix: &'static str| {
             move |line: &str| {
                 line.find(prefix)
@@ -224,22 +250,26 @@ impl Ended {
                     .map(str::to_owned)
             }
         };
-        let peers = self.output.lines().filter_map(after("PEER ")).collect();
-        if let Some(limit) = self.overdue {
-            return (
-                Verdict::Failed(format!("{}\nkilled after {limit:?}", self.output)),
-                peers,
-            );
+        let lines = || self.output.lines();
+        let peers = lines().filter_map(after("PEER ")).collect();
+        let measured = lines().filter_map(after("MEASURED ")).collect();
+        let skipped = lines().find_map(after("SKIPPED "));
+        let verdict = if let Some(limit) = self.overdue {
+            Verdict::Failed(format!("{}\nkilled after {limit:?}", self.output))
+        } else if !self.succeeded {
+            Verdict::Failed(self.output)
+        } else {
+            let reason = skipped.map(|line| {
+                line.split_once(": ")
+                    .map_or(line.clone(), |(_, reason)| reason.to_owned())
+            });
+            reason.map_or(Verdict::Passed, Verdict::Skipped)
+        };
+        Outcome {
+            verdict,
+            peers,
+            measured,
         }
-        if !self.succeeded {
-            return (Verdict::Failed(self.output), peers);
-        }
-        let skipped = self.output.lines().find_map(after("SKIPPED "));
-        let reason = skipped.map(|line| {
-            line.split_once(": ")
-                .map_or(line.clone(), |(_, reason)| reason.to_owned())
-        });
-        (reason.map_or(Verdict::Passed, Verdict::Skipped), peers)
     }
 }
 
@@ -258,21 +288,29 @@ mod tests {
     #[test]
     fn verdicts_are_read_from_what_a_test_prints() {
         assert_eq!(
-            ended(true, "test a ... ok").verdict(),
-            (Verdict::Passed, vec![])
+            ended(true, "test a ... ok").outcome(),
+            Outcome::from(Verdict::Passed)
         );
         let skipped =
             "test a ... PEER ffmpeg 5.1.9\nSKIPPED a::b: live555 cannot be had here: no mirror\nok";
         assert_eq!(
-            ended(true, skipped).verdict(),
-            (
-                Verdict::Skipped("live555 cannot be had here: no mirror".to_owned()),
-                vec!["ffmpeg 5.1.9".to_owned()]
-            )
+            ended(true, skipped).outcome(),
+            Outcome {
+                verdict: Verdict::Skipped("live555 cannot be had here: no mirror".to_owned()),
+                peers: vec!["ffmpeg 5.1.9".to_owned()],
+                measured: vec![],
+            }
         );
         assert_eq!(
-            ended(false, "boom").verdict().0,
-            Verdict::Failed("boom".to_owned())
+            ended(true, "MEASURED boot to tunnel: 6.3 s\ntest a ... ok").outcome(),
+            Outcome {
+                measured: vec!["boot to tunnel: 6.3 s".to_owned()],
+                ..Outcome::from(Verdict::Passed)
+            }
+        );
+        assert_eq!(
+            ended(false, "boom").outcome(),
+            Outcome::from(Verdict::Failed("boom".to_owned()))
         );
         let ignored = ended(
             true,

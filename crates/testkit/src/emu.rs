@@ -136,6 +136,16 @@ impl Wall {
     /// # Errors
     /// As [`Wall::power_on`].
     pub async fn power_on_with(&self, options: &[&str]) -> Result<Camera, Error> {
+        let camera = self.plug_in(options).await?;
+        camera.until_booted().await?;
+        Ok(camera)
+    }
+
+    /// The same without waiting for its boot: QEMU's process runs. [`Camera::until_booted`] comes before the first order.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub async fn plug_in(&self, options: &[&str]) -> Result<Camera, Error> {
         let failed = |source| Error::io("start the emulated camera", source);
         let mut card = self.card();
         if !card.exists() {
@@ -166,15 +176,13 @@ impl Wall {
             })?
             .map_err(failed)?;
         let (from, to) = stream.into_split();
-        let camera = Camera {
+        Ok(Camera {
             qemu,
             orders: Mutex::new(Orders {
                 from: BufReader::new(from),
                 to,
             }),
-        };
-        camera.until_booted().await?;
-        Ok(camera)
+        })
     }
 }
 

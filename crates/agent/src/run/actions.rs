@@ -40,6 +40,10 @@ impl Driver {
             Action::Part(offset, data) => self.upgrade(upgrade::Event::Part(offset, data)),
             Action::Greet if self.places.trial => trial::passed(),
             Action::Greet => {
+                // Not at the start: the first call after a boot does not wait for it.
+                if self.report.fixed.dbclient.is_none() {
+                    self.report.fixed.dbclient = system::dbclient_version();
+                }
                 let facts = self.facts();
                 self.report.upgrade = self.upgrade.offset();
                 let lines = self.report.greet(&facts, self.moments.now());

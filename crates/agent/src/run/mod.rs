@@ -21,7 +21,7 @@ use crate::machine::{Action, Event, Fixed, Link, Machine, State};
 use crate::mailbox::{Empty, Receiver, Sender, mailbox};
 use crate::moment::Moments;
 use crate::probe::{FALLBACK, Search};
-use crate::relay::{Relay, Streamer};
+use crate::relay::{Relay, Streamer, spawn};
 use crate::report::{Facts, Report};
 use crate::settings::Settings;
 use crate::system::{self, Watchdog};
@@ -243,7 +243,6 @@ impl Driver {
         // Who says what it was built for is offered upgrades: not one that would refuse them all.
         let takes = places.upgrades() && !keys.is_empty();
         report.fixed.target = stamp::own().filter(|_| takes).map(|stamp| stamp.target);
-        report.fixed.dbclient = system::dbclient_version();
         let machine = Machine::new(fixed, settings, None, key, system::random());
         let upgrade = Upgrade::new(keys, stamp::own(), places.patience);
         Ok(Driver {
@@ -287,8 +286,17 @@ impl Driver {
                 self.relay_port
             ),
         );
-        if let Some(key) = system::fingerprint(&self.places.key()) {
-            console(Level::Info, format_args!("{key}"));
+        if self.machine.state() != State::Key {
+            // Beside the call: a program takes a tenth of a second on a slow camera, and this one only tells.
+            let path = self.places.key();
+            let telling = spawn("key", move || {
+                if let Some(key) = system::fingerprint(&path) {
+                    console(Level::Info, format_args!("{key}"));
+                }
+            });
+            if let Err(error) = telling {
+                console(Level::Warn, format_args!("no thread: {error}"));
+            }
         }
         self.recover();
         if self.machine.settings().watchdog == Some(true) {

@@ -182,6 +182,23 @@ async fn a_check_tells_why_an_enrolment_does_not_come_about() {
     assert!(failed(&text, "tcp").contains(&closed.to_string()), "{text}");
 }
 
+/// A slow camera takes a tenth of a second for each program that it starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_call_does_not_wait_for_the_version_of_dbclient() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    let started = camera.path("started").display().to_string();
+    let script = format!("echo \"$1\" >>'{started}'; PATH=${{PATH#*:}}; exec dbclient \"$@\"");
+    camera.program("dbclient", &script);
+    let _agent = camera.start();
+    server.up(0).await;
+    let started = camera.file_says("started", "-V").await;
+    assert!(!started.starts_with("-V"), "{started}");
+    let status = server.line("STATUS ").await;
+    assert!(status.contains(" dbclient=20"), "{status}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_console_is_told_is_kept_where_init_scripts_throw_it_away() {
     let mut camera = Camera::new();

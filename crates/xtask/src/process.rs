@@ -3,7 +3,9 @@
 use std::{
     io::BufReader,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -81,6 +83,38 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs it to its end and gives what it said, however it ended. What has not ended within `limit` is killed with everything it started.
+pub(crate) fn within(limit: Duration, command: &mut Command) -> Result<Output> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", describe(command)))?;
+    let pid = child.id();
+    let (ended, guard) = mpsc::channel::<()>();
+    let (output, overdue) = std::thread::scope(|scope| {
+        let guardian = scope.spawn(move || {
+            let overdue = guard.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+            if overdue {
+                kill_family(pid);
+            }
+            overdue
+        });
+        let output = child.wait_with_output();
+        drop(ended);
+        (output, guardian.join().unwrap_or(false))
+    });
+    let output = output.with_context(|| format!("cannot wait for {}", describe(command)))?;
+    if overdue {
+        bail!(
+            "{} hung: it had not ended after {limit:?} and was killed; until then it said: {}{}",
+            describe(command),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(output)
+}
+
 /// The command as one would type it.
 pub(crate) fn describe(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
@@ -138,4 +172,35 @@ fn parents() -> Vec<(u32, u32)> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter_map(|pid| Some((pid, parent_of(pid)?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).stdin(Stdio::null());
+        command
+    }
+
+    #[test]
+    fn what_hangs_is_killed_with_its_children_and_named() {
+        // The child holds the output, too: were it left alone, its end would be waited for.
+        let hangs = within(
+            Duration::from_millis(300),
+            &mut shell("echo begun; sleep 1000 & wait"),
+        );
+        let error = hangs.err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains("sleep 1000"), "{error}");
+        assert!(error.contains("hung"), "{error}");
+    }
+
+    #[test]
+    fn what_ends_in_time_is_told_as_it_ended() {
+        let ended = within(Duration::from_secs(60), &mut shell("echo said; exit 3"));
+        let ended = ended.map(|output| (output.status.code(), output.stdout));
+        assert_eq!(ended.ok(), Some((Some(3), b"said\n".to_vec())));
+    }
 }

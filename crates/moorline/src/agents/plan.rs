@@ -1,8 +1,9 @@
 //! Which cameras get a release next. Pure.
 //!
 //! A release has as many places as its stage gives: one, a share of the cameras of its target, all. A camera keeps its place from the first offer
-//! on, also while its trial runs and it is away; so a stage never touches more cameras than it says. The first roll-back that a camera with a place
-//! reports stops all; one of a camera that was offered nothing is a word without a trial behind it, and whoever holds one key can say it.
+//! on, also while its trial runs and it is away; so a stage never touches more cameras than it says. The first roll-back from this very version that a
+//! camera with a place reports stops all. Agents go on saying what failed on them last: another version stops nothing, nor does this one where it
+//! was said before the first offer. One of a camera that was offered nothing is a word without a trial behind it, and whoever holds one key can say it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -358,14 +359,49 @@ mod tests {
         assert!(!progress.begun.contains(&seen(1).camera));
     }
 
+    /// An agent goes on saying what failed on it last, until something else does.
     #[test]
     fn another_version_s_roll_back_is_none_of_this_one() {
         let (mut progress, mut tries) = (at(Stage::All), Tries::default());
-        let all = vec![Seen {
+        let mut all = vec![Seen {
             rolled_back: Some(Version(0, 1, 9)),
             ..seen(1)
         }];
         assert_eq!(step(&mut progress, &mut tries, &all).offer.len(), 1);
+        // It has a place now, and says it again: in the session in which it was offered, and in the next one.
+        for offered in [Some(NEW), None] {
+            all[0].offered = offered;
+            let decision = step(&mut progress, &mut tries, &all);
+            assert_eq!((decision.rolled_back, decision.changed), (None, false));
+        }
+        assert_eq!(progress.stopped, None);
+        assert!(progress.begun.contains(&all[0].camera) && progress.failed.is_empty());
+        // This one failed on it, too.
+        all[0].rolled_back = Some(NEW);
+        let decision = step(&mut progress, &mut tries, &all);
+        assert_eq!(decision.rolled_back, Some(all[0].camera.clone()));
+    }
+
+    /// The release was tried on it before, by hand or for another server, and nobody else is to go without because of that.
+    #[test]
+    fn a_word_from_before_the_roll_out_stops_it_at_no_stage() {
+        let (mut progress, mut tries) = (at(Stage::Off), Tries::default());
+        let all = [
+            Seen {
+                rolled_back: Some(NEW),
+                ..seen(1)
+            },
+            seen(2),
+        ];
+        for (stage, offered) in [(Stage::Off, vec![]), (Stage::One, vec![seen(2).camera])] {
+            progress.stage = stage;
+            let decision = step(&mut progress, &mut tries, &all);
+            assert_eq!((decision.rolled_back, decision.offer), (None, offered));
+        }
+        progress.stage = Stage::All;
+        step(&mut progress, &mut tries, &all);
+        assert_eq!(progress.stopped, None);
+        assert_eq!(progress.begun, BTreeSet::from([seen(2).camera]));
     }
 
     #[test]

@@ -274,6 +274,35 @@ fn a_camera_that_is_enrolled_gets_no_token_that_it_would_not_use() {
 }
 
 #[test]
+fn a_token_is_brought_only_where_an_agent_would_use_it() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    let enroll = camera.path("enroll");
+    write(&enroll, "host cctv.example.com\n", 0o600);
+    let enroll = ["--enroll", enroll.to_str().unwrap()];
+    let before = tree(&camera.file(""));
+    let shell = [&["--sh"], &enroll[..]].concat();
+    for (options, code, told) in [
+        (&shell[..], 2, "moorline camera add"),
+        (&enroll[..], 1, "has no agent"),
+    ] {
+        let refused = camera.install(options);
+        assert_eq!(refused.status.code(), Some(code), "{}", text(&refused));
+        assert!(text(&refused).contains(told), "{}", text(&refused));
+        assert_eq!(tree(&camera.file("")), before);
+    }
+    let shell = camera.install(&["--sh"]);
+    assert!(shell.status.success(), "{}", text(&shell));
+    assert!(camera.file("usr/bin/moorline-sh").exists());
+    // One that is there already, by an image perhaps.
+    write(&camera.file("usr/bin/moorline-agent"), "#!/bin/sh\n", 0o755);
+    let brought = camera.install(&enroll);
+    assert!(brought.status.success(), "{}", text(&brought));
+    assert!(camera.file("etc/moorline/enroll").exists());
+}
+
+#[test]
 fn room_is_looked_for_where_the_files_go() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;

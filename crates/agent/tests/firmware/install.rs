@@ -366,11 +366,43 @@ fn thingino_s_backup_keeps_whose_camera_it_is_and_no_agent() {
     assert_eq!(std::fs::read_to_string(&list).unwrap(), "/etc/shadow\n");
 }
 
-/// Majestic's own tool, which writes a line for each setting, and none to send a signal to.
+/// The running camera's own file, which is not below the directory that is installed into.
+const RUNNING: &str = "running.yaml";
+/// Who was sent a signal.
+const SIGNALLED: &str = "signalled";
+
+/// Majestic's own tool, which writes a line for each setting: into the running camera's file unless another one is named.
 fn has_majestic(camera: &Camera) {
-    let file = camera.file("etc/majestic.yaml").display().to_string();
-    camera.program("cli", &format!("echo \"$2 $3\" >>{file}"));
-    camera.program("killall", "exit 0");
+    let at = |name: &str| camera.path(name).display().to_string();
+    let cli = format!(
+        "file={}; if [ \"$1\" = -i ]; then file=$2; shift 2; fi; echo \"$2 $3\" >>\"$file\"",
+        at(RUNNING)
+    );
+    camera.program("cli", &cli);
+    camera.program("killall", &format!("echo \"$@\" >>{}", at(SIGNALLED)));
+}
+
+#[test]
+fn tune_changes_nothing_outside_of_the_directory_that_is_named() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    has_majestic(&camera);
+    let tuned = camera.install(&["--tune"]);
+    assert!(tuned.status.success(), "{}", text(&tuned));
+    let live = std::fs::read_to_string(camera.file("etc/majestic.yaml")).unwrap();
+    for line in [
+        ".video0.gopSize 2\n",
+        ".video0.bitrate 1500\n",
+        ".audio.codec alaw\n",
+    ] {
+        assert!(live.contains(line), "{live}");
+    }
+    assert!(!camera.path(RUNNING).exists(), "the running camera's file");
+    assert!(
+        !camera.path(SIGNALLED).exists(),
+        "the running camera's streamer"
+    );
 }
 
 #[test]

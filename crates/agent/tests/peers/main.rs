@@ -8,6 +8,7 @@ mod agent;
 mod clock;
 mod endpoints;
 mod ends;
+mod harm;
 mod kernel;
 mod malice;
 mod names;

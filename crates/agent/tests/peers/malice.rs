@@ -1,4 +1,4 @@
-//! Servers that mean harm (S6, S7): what they say is refused by name, changes nothing, and fills nothing.
+//! Servers that mean harm (S6, S7, S8): what they say is refused by name, changes nothing, and fills nothing.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use moorline_testkit::eventually;
 use moorline_tunnel::keyfile::public_key_of_dropbear;
 
 use crate::agent::{Camera, children, status};
+use crate::harm;
 use crate::openssh::OpenSsh;
 use crate::server::{SOON, Seen, Server, yard, yard_without_forwards};
 
@@ -29,57 +30,8 @@ async fn a_line_that_would_lead_beyond_the_camera_is_named_and_changes_nothing()
     let agent = camera.start();
     let session = server.up(0).await;
     server.opened(0).await;
-    let (pins, run) = (server.pins(), camera.path("run-by-a-shell"));
-    let mut lines: Vec<(String, &str)> = Vec::new();
-    let run = format!("$(touch${{IFS}}{})", run.display());
-    for host in [
-        "-oProxyCommand=x",
-        "a,b",
-        &run,
-        "`id`",
-        "a;b",
-        "a|b",
-        "a/b",
-        "a@b",
-        "a'b",
-        "a\\b",
-        "a%b",
-        "a*",
-    ] {
-        lines.push((format!("REFER home/yard {host} 22 {pins}"), "REFER.host"));
-        let config = format!("CONFIG endpoint.0 home/yard {host} 22 {pins}");
-        lines.push((config, "CONFIG.endpoint-host"));
-        lines.push((format!("CONFIG source {host}:554"), "CONFIG.source"));
-    }
-    for (line, bad) in [
-        (
-            format!("REFER -oProxyCommand=x 127.0.0.1 22 {pins}"),
-            "REFER.user",
-        ),
-        (format!("REFER Root 127.0.0.1 22 {pins}"), "REFER.user"),
-        (format!("REFER home/yard 127.0.0.1 0 {pins}"), "REFER.port"),
-        (
-            format!("REFER home/yard 127.0.0.1 65536 {pins}"),
-            "REFER.port",
-        ),
-        ("REFER home/yard 127.0.0.1 22 *".to_owned(), "REFER.key"),
-        (
-            format!("REFER home/yard 127.0.0.1 22 {pins} 604801"),
-            "REFER.ttl",
-        ),
-        // S7: loopback only, and there a port of the owner's list only.
-        ("CONFIG source 192.168.1.1:554".to_owned(), "CONFIG.source"),
-        ("CONFIG source localhost:554".to_owned(), "CONFIG.source"),
-        ("CONFIG source 127.0.0.1:22".to_owned(), "CONFIG.source"),
-        ("CONFIG source 0.0.0.0:554".to_owned(), "CONFIG.source"),
-        ("CONFIG restart /bin/sh".to_owned(), "CONFIG.key"),
-        ("CONFIG login admin:admin".to_owned(), "CONFIG.key"),
-        ("CONFIG watchdog /dev/sda".to_owned(), "CONFIG.watchdog"),
-        ("CONFIG reboot-after 60".to_owned(), "CONFIG.reboot-after"),
-        ("CONFIG queue 2000001".to_owned(), "CONFIG.queue"),
-    ] {
-        lines.push((line, bad));
-    }
+    let touched = camera.path("run-by-a-shell").display().to_string();
+    let lines = harm::lines(&server.pins(), &touched);
     for (nth, (line, bad)) in lines.iter().enumerate() {
         server.say(session, line);
         server.say(session, &format!("PING {nth}"));

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use moorline_core::PublicKey;
 use moorline_testkit::child::Child;
 use moorline_testkit::refusing::Refusing;
+use moorline_testkit::tempfile::TempDir;
 use moorline_testkit::{eventually, peer, temp_dir};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::server::SOON;
+/// The deadline of its start.
+const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct OpenSsh {
     pub(crate) address: SocketAddr,
@@ -21,7 +24,7 @@ pub(crate) struct OpenSsh {
     pub(crate) pin: String,
     _child: Child,
     _held: Refusing,
-    _home: tempfile::TempDir,
+    _home: TempDir,
 }
 
 fn write(path: &Path, text: &str, mode: u32) {

@@ -8,7 +8,7 @@ use crate::agent_release::said;
 use crate::support::{exported, listening, quick};
 
 /// What the agent may hold, in KiB (docs/design/agent.md).
-const MOST: u64 = 3 * 1024;
+pub(super) const MOST: u64 = 3 * 1024;
 /// What the streamer films, in bits a second, and what the uplink passes, in bytes: less than half of it.
 const FILMED: u64 = 2_000_000;
 const PASSED: u64 = 95_000;

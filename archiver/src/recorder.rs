@@ -275,8 +275,10 @@ impl Recorder {
         let now = self.clock.monotonic();
         let latency = now.saturating_duration_since(received).min(MOST_LATENCY);
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        // The wall is told in whole milliseconds. So is how long ago it came, or it would be dated before it did.
+        let ago = i64::try_from(latency.as_millis()).unwrap_or(i64::MAX);
         Arrival {
-            wall: self.clock.wall_ms() * 1_000 - micros(latency),
+            wall: (self.clock.wall_ms() - ago) * 1_000,
             monotonic: micros(now.saturating_duration_since(began)) - micros(latency),
         }
     }
@@ -309,13 +311,15 @@ impl Recorder {
         let now = self.clock.monotonic();
         let quiet = now.saturating_duration_since(last_picture);
         let account = &mut self.parts.account;
-        if quiet >= SILENT {
-            if quiet >= SEALED && take.is_open() {
-                take.finish(account).await?;
-            }
-            self.wait_for_media();
+        if quiet >= SEALED && take.is_open() {
+            take.finish(account).await?;
         } else if quiet >= QUIET {
+            // Also where the last look was long ago: what is gathered is not to wait until the segment is sealed.
             take.flush(None, account).await?;
+            self.synced = take.synced().or(self.synced);
+        }
+        if quiet >= SILENT {
+            self.wait_for_media();
         }
         if !take.is_open()
             && !take.is_full()

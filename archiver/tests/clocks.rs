@@ -40,14 +40,14 @@ async fn steps(begin: &str) -> Vec<TimeRange> {
         store.segments().len() >= before + 2
     })
     .await;
-    running.drain(Duration::from_secs(10)).await;
+    running.drain(Duration::from_secs(30)).await;
     let late = starved.so_far();
 
     let segments = store.segments();
     let mut takes: Vec<_> = segments.iter().map(|(key, _)| key.take).collect();
     takes.dedup();
     assert_eq!(takes.len(), 2, "one take on each side");
-    let gaps = store.stretches();
+    let gaps = store.losses();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::ClockStep);
     // The step, and what was filmed until the camera was asked again; or less, where that one begins with pictures that are stored already.
@@ -64,7 +64,9 @@ async fn steps(begin: &str) -> Vec<TimeRange> {
         "{gaps:?}: {apart} ms, {missing} pictures"
     );
     archive.shutdown(Duration::from_secs(5)).await;
-    store.gaps().iter().map(|gap| gap.range()).collect()
+    let mut markers = store.gaps();
+    markers.retain(|marker| marker.start >= gaps[0].start);
+    markers.iter().map(|marker| marker.range()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +77,8 @@ async fn a_wall_clock_that_steps_ends_the_take() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_across_midnight_is_cut_there() {
-    let markers = steps("2026-12-31T23:59:40Z").await;
+    // The clock steps by half a minute within the twenty-nine seconds until then.
+    let markers = steps("2026-12-31T23:59:31Z").await;
     let midnight = "2027-01-01T00:00:00Z".parse().unwrap();
     assert!(
         matches!(markers[..], [before, after] if before.to == midnight && after.from == midnight),
@@ -107,7 +110,7 @@ async fn goes_back(by: Duration) {
         store.segments().len() >= before + 2
     })
     .await;
-    running.drain(Duration::from_secs(10)).await;
+    running.drain(Duration::from_secs(30)).await;
     let late = u64::try_from(starved.so_far().as_millis()).unwrap();
     archive.shutdown(Duration::from_secs(5)).await;
 
@@ -176,7 +179,7 @@ async fn a_clock_that_was_set_back_hides_no_gap_and_nothing_is_durable_in_the_fu
         right.count()
     };
     common::eventually("two segments of the right time", || later() >= 2).await;
-    let last = running.drain(Duration::from_secs(10)).await.unwrap();
+    let last = running.drain(Duration::from_secs(30)).await.unwrap();
     // A stream's time is anchored to the wall within a fraction of a second.
     let now = right() + Duration::from_secs(1);
     assert!(last.durable_until.unwrap() <= now, "{last:?}");
@@ -186,7 +189,7 @@ async fn a_clock_that_was_set_back_hides_no_gap_and_nothing_is_durable_in_the_fu
     clock.step(5_000);
     let again = common::start(&archive, relays, common::spec());
     common::eventually("recording again", || later() > before).await;
-    again.drain(Duration::from_secs(10)).await;
+    again.drain(Duration::from_secs(30)).await;
     let gaps = store.gaps();
     let explained = gaps.iter().find(|gap| {
         gap.range().to >= stopped + Duration::from_secs(4) && gap.start < stopped + HOUR

@@ -148,7 +148,7 @@ async fn a_torn_tail_is_cut_and_the_time_since_has_its_causes() {
         takes.len() == 2
     })
     .await;
-    running.drain(Duration::from_secs(10)).await;
+    running.drain(Duration::from_secs(30)).await;
 
     let segments = store.segments();
     assert_eq!(
@@ -227,7 +227,7 @@ async fn a_gap_before_a_segment_that_a_crash_tore_keeps_its_cause() {
         ..common::settings()
     };
     let archive = common::open(spool.path(), &store, settings.clone()).await;
-    // before the camera: its pictures are dated by when it filmed them, not by when they were asked for
+    // Before the camera: its pictures are dated by when it filmed them, and none before it came.
     let began = common::now();
     let camera = FakeCamera::new(Film::default());
     let relays = Arc::new(OneCamera(Arc::clone(&camera)));
@@ -282,11 +282,11 @@ async fn a_gap_before_a_segment_that_a_crash_tore_keeps_its_cause() {
     running
         .until("recording", |report| report.synced_until > Some(died))
         .await;
-    let report = running.drain(Duration::from_secs(10)).await.unwrap();
+    let report = running.drain(Duration::from_secs(30)).await.unwrap();
     let first = stored.segments()[0].0.start;
     assert!(first >= began);
     common::assert_explained(&stored, first, report.durable_until.unwrap());
-    let gaps = stored.stretches();
+    let gaps = stored.losses();
     assert_eq!(gaps[0].cause, Cause::Operator, "{gaps:?}");
     assert!(gaps[0].duration > Duration::from_secs(1), "{gaps:?}");
     archive.shutdown(Duration::from_secs(5)).await;
@@ -322,7 +322,7 @@ async fn a_recorder_that_is_killed_leaves_nothing_open_and_the_next_one_goes_on(
             .until("recording", |report| report.synced_until.is_some())
             .await;
         running.cancel.cancel();
-        tokio::time::timeout(Duration::from_secs(20), running.task)
+        tokio::time::timeout(Duration::from_secs(60), running.task)
             .await
             .unwrap()
             .unwrap()

@@ -90,9 +90,10 @@ async fn record(
     };
     let running = common::start(&archive, Arc::new(relay), common::spec());
     common::eventually("two segments are stored", || store.segments().len() >= 2).await;
-    let report = running.drain(Duration::from_secs(5)).await.unwrap();
+    let report = running.drain(Duration::from_secs(30)).await.unwrap();
     archive.shutdown(Duration::from_secs(1)).await;
-    assert_eq!(store.gaps(), []);
+    // GStreamer may take its time to begin.
+    assert_eq!(store.losses(), []);
     let mut paths = Vec::new();
     for (key, bytes) in store.segments() {
         let path = folder.join(format!("{:03}.mp4", key.sequence));

@@ -17,7 +17,7 @@ use moorline_core::segment::Tier;
 use moorline_core::status::ArchiveState;
 use moorline_testkit::Starved;
 
-const BUDGET: Duration = Duration::from_secs(10);
+const BUDGET: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_picture_survives_twenty_cuts_once_and_in_order() {
@@ -25,7 +25,7 @@ async fn every_picture_survives_twenty_cuts_once_and_in_order() {
     let store = FakeStore::new(Mood::Takes);
     let archive = common::open(spool.path(), &store, common::settings()).await;
     let camera = FakeCamera::new(Film::default());
-    let running = common::start(
+    let mut running = common::start(
         &archive,
         Arc::new(OneCamera(Arc::clone(&camera))),
         common::spec(),
@@ -36,6 +36,13 @@ async fn every_picture_survives_twenty_cuts_once_and_in_order() {
     .await;
     let starved = Starved::begin();
     common::eventually("and one more", || store.segments().len() > 20).await;
+    // Pictures that come while the disk is slow to sync are under way for longer.
+    running
+        .until("synced without a delay", |report| {
+            let synced = report.synced_until;
+            synced.is_some_and(|synced| common::now().since(synced) < Duration::from_millis(80))
+        })
+        .await;
     let last = running.drain(BUDGET).await.unwrap();
     let sent = camera.last_sent.load(Ordering::Relaxed);
     let late = u64::try_from(starved.so_far().as_millis()).unwrap();
@@ -62,7 +69,7 @@ async fn every_picture_survives_twenty_cuts_once_and_in_order() {
         .map(|n| (segments[0].0.take, n))
         .collect();
     assert_eq!(takes, expected);
-    assert_eq!(store.gaps(), [], "nothing is missing");
+    assert_eq!(store.losses(), [], "nothing is missing");
     assert_eq!(
         last.durable_until,
         segments.last().map(|(key, _)| key.range().to)
@@ -155,10 +162,10 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
         })
         .await;
     running.cause(None).await;
-    common::eventually("a gap is stored", || !store.gaps().is_empty()).await;
+    common::eventually("a gap is stored", || !store.losses().is_empty()).await;
     let report = running.drain(BUDGET).await.unwrap();
 
-    let gaps = store.stretches();
+    let gaps = store.losses();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::CameraSilent);
     assert!(gaps[0].duration >= Duration::from_secs(4));
@@ -191,7 +198,7 @@ async fn a_tunnel_that_stalls_costs_no_picture() {
     let frames = store.frames();
     let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
     assert_eq!(frames, expected);
-    assert_eq!(store.gaps(), []);
+    assert_eq!(store.losses(), []);
     let segments = store.segments();
     assert!(
         segments
@@ -382,7 +389,7 @@ async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
         .await;
         camera.skip.store(skipped, Ordering::Relaxed);
     }
-    common::eventually("a gap is stored", || !store.gaps().is_empty()).await;
+    common::eventually("a gap is stored", || !store.losses().is_empty()).await;
     running.drain(BUDGET).await;
 
     let segments = store.segments();
@@ -400,7 +407,7 @@ async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
         matches!(&holes[..], [(cause, 380..=520)] if cause == "overrun"),
         "four tenths of a second: {holes:?}"
     );
-    let gaps = store.stretches();
+    let gaps = store.losses();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::Overrun);
 }
@@ -436,7 +443,7 @@ async fn packets_that_are_lost_are_noted_in_the_segment() {
         (holes[0].packets, holes[0].cause.as_str()),
         (3, "packet_loss")
     );
-    assert_eq!(store.gaps(), []);
+    assert_eq!(store.losses(), []);
     assert!(!store.frames().contains(&lost));
 }
 
@@ -465,6 +472,7 @@ async fn a_camera_that_sends_no_second_key_frame_is_cut_without_one_and_loses_no
     let frames = store.frames();
     let expected: Vec<u64> = (frames[0]..frames[0] + frames.len() as u64).collect();
     assert_eq!(frames, expected);
-    assert_eq!(store.gaps(), []);
+    // Its first key frame may be four seconds away when it is asked.
+    assert_eq!(store.losses(), []);
     archive.shutdown(Duration::ZERO).await;
 }

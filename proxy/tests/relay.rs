@@ -19,11 +19,11 @@ use stage::{Fault, PATIENCE, Script, Stage, id, record};
 
 const ANN: Option<(&str, &str)> = Some(("ann", "stream-secret"));
 
-/// Rooms so small that a reader who stops for a second has fallen behind.
+/// Rooms so small that a reader who stops for two seconds has fallen behind: one that the machine keeps waiting for a moment has not.
 fn narrow() -> (RelayConfig, DoorConfig) {
     let relay = RelayConfig {
         ring: RingLimits {
-            history_time: Duration::from_millis(300),
+            history_time: Duration::from_millis(1_500),
             ..RingLimits::default()
         },
         ..RelayConfig::default()
@@ -67,10 +67,10 @@ async fn a_stalled_viewer_costs_others_nothing_and_goes_on_with_a_key_frame() {
     let before = pictures(&mut other, 5).await;
     let starved = Starved::begin();
     stalled.read(false);
-    let during = pictures(&mut other, 60).await;
+    let during = pictures(&mut other, 80).await;
     let numbers: Vec<u64> = during.iter().map(frame).collect();
     let first = frame(&before[4]) + 1;
-    let whole: Vec<u64> = (first..first + 60).collect();
+    let whole: Vec<u64> = (first..first + 80).collect();
     assert_eq!(numbers, whole, "the other viewer misses no picture");
     let gaps = during.windows(2).map(|pair| pair[1].at - pair[0].at);
     let longest = gaps.max().unwrap();
@@ -100,7 +100,7 @@ async fn a_stalled_viewer_costs_others_nothing_and_goes_on_with_a_key_frame() {
 #[tokio::test]
 async fn a_viewer_without_progress_is_closed() {
     let (mut relay, door) = narrow();
-    relay.stalled_after = Duration::from_millis(700);
+    relay.stalled_after = Duration::from_secs(4);
     let stage = Stage::with(vec![record("yard")], relay, door, None).await;
     stage
         .yard
@@ -143,7 +143,7 @@ async fn a_flap_keeps_connection_ssrc_sequence_and_clock() {
     let up = Instant::now();
     let mut after = viewer.picture().await;
     // What was on its way for longer than it was waited for.
-    while frame(&after) == frame(&last) + 1 {
+    while frame(&after) > frame(&last) {
         last = after;
         after = viewer.picture().await;
     }
@@ -245,7 +245,7 @@ async fn a_viewer_begins_with_the_group_that_runs_and_at_the_present() {
     let stage = Stage::new(vec![record("yard")]).await;
     stage
         .yard
-        .up("yard", Script::generated(1, 20, 100, 1_000_000));
+        .up("yard", Script::generated(1, 20, 180, 1_000_000));
     let _relay = stage.relay("yard");
     let mut first = Viewer::open(stage.address, "yard", ANN).await;
     let seen = pictures(&mut first, 30).await;
@@ -330,7 +330,10 @@ async fn a_camera_that_loses_bytes_costs_pictures_and_never_a_viewer() {
     let mut running = stage.relay("yard");
     let mut viewer = Viewer::open(stage.address, "yard", ANN).await;
     let seen: Vec<u64> = pictures(&mut viewer, 30).await.iter().map(frame).collect();
-    let whole: Vec<u64> = (0..15).chain(30..45).collect();
+    // It begins with the group that runs, on a machine that takes its time a later one.
+    let begun = seen[0];
+    assert!(begun.is_multiple_of(30), "{begun}");
+    let whole: Vec<u64> = (begun..begun + 15).chain(begun + 30..begun + 45).collect();
     assert_eq!(
         seen, whole,
         "a hurt key frame costs its group, and nothing is shown broken"

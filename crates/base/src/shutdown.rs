@@ -527,7 +527,7 @@ mod tests {
             (Signal::TERM, Stop::Abort),
         ] {
             kill_process(getpid(), signal).expect("may signal itself");
-            let heard = tokio::time::timeout(10 * SECOND, signals.next()).await;
+            let heard = tokio::time::timeout(60 * SECOND, signals.next()).await;
             assert_eq!(heard, Ok(stop), "{signal:?}");
         }
 
@@ -543,7 +543,7 @@ mod tests {
         let running = tokio::spawn(async move { drain.run_with(&mut signals).await });
         started.await.expect("the drain began");
         kill_process(getpid(), Signal::TERM).expect("may signal itself");
-        let report = tokio::time::timeout(10 * SECOND, running).await;
+        let report = tokio::time::timeout(60 * SECOND, running).await;
         let report = report.expect("in time").expect("no panic");
         assert_eq!(report.phases[0].left, ["stuck"]);
     }

@@ -11,15 +11,17 @@ use rustix::process::getpid;
 
 use crate::child::descendants;
 
-/// For how long the threads of this process, and of all that it started, were ready to run and had no processor.
+/// For how long the threads of this process, and of all that it started, were ready to run and had no processor; and for how long whoever it
+/// was on this machine waited for a disk, or another machine of the same host had our processors.
 ///
 /// A bound in real time that a test asserts is about the product, not about what else the machine has to do: the test gives this on top
 /// (`took < BOUND + starved.so_far()`). On a machine with nothing else to do it is next to nothing, and the bound stands as it is. So it does
-/// where the kernel does not tell, and for time that was spent waiting for a disk.
+/// where the kernel does not tell.
 #[derive(Debug)]
 pub struct Starved {
     began: Instant,
     before: BTreeMap<PathBuf, Duration>,
+    machine_before: Duration,
 }
 
 impl Starved {
@@ -29,18 +31,44 @@ impl Starved {
         Self {
             began: Instant::now(),
             before: waits(),
+            machine_before: machine_waits(),
         }
     }
 
     /// The sum since the beginning, but no more than has passed: threads wait side by side. What a process that has ended waited is forgotten.
     #[must_use]
     pub fn so_far(&self) -> Duration {
+        let machine = machine_waits().saturating_sub(self.machine_before);
+        (self.threads() + machine).min(self.began.elapsed())
+    }
+
+    fn threads(&self) -> Duration {
         let more = waits().into_iter().map(|(thread, waited)| {
             let before = self.before.get(&thread).copied();
             waited.saturating_sub(before.unwrap_or_default())
         });
-        more.sum::<Duration>().min(self.began.elapsed())
+        more.sum()
     }
+}
+
+/// What the machine tells of all that runs on it.
+fn machine_waits() -> Duration {
+    disk().unwrap_or_default() + stolen().unwrap_or_default()
+}
+
+/// `total` of `some`: the time in which anybody waited for a disk, in microseconds (Linux, Documentation/accounting/psi).
+fn disk() -> Option<Duration> {
+    let told = fs::read_to_string("/proc/pressure/io").ok()?;
+    let some = told.lines().find(|line| line.starts_with("some "))?;
+    let (_, total) = some.rsplit_once("total=")?;
+    Some(Duration::from_micros(total.parse().ok()?))
+}
+
+/// The eighth number of the first line of `stat`: what the host gave to others, in hundredths of a second (proc_stat(5)).
+fn stolen() -> Option<Duration> {
+    let told = fs::read_to_string("/proc/stat").ok()?;
+    let ticks = told.lines().next()?.split_whitespace().nth(8)?;
+    Some(Duration::from_millis(10 * ticks.parse::<u64>().ok()?))
 }
 
 /// By thread: how long it has waited for a processor since it began.
@@ -91,7 +119,7 @@ mod tests {
                     }
                 });
             }
-            while starved.so_far().is_zero() && starved.began.elapsed() < deadline {
+            while starved.threads().is_zero() && starved.began.elapsed() < deadline {
                 std::hint::spin_loop();
             }
             over.store(true, Ordering::Relaxed);

@@ -4,6 +4,7 @@
     reason = "tests may look at the real clock"
 )]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use moorline_core::alarm::{Alarm, AlarmCamera, AlarmCause, AlarmKind, NoticeKind
 use moorline_core::port::Notifier;
 use moorline_notify::{Config, Heartbeat, Outlets, Security};
 use moorline_testkit::http::{Answer, Receiver};
+use moorline_testkit::refusing::Refusing;
 use moorline_testkit::smtp::SmtpSink;
 use tokio::sync::Notify;
 
@@ -40,8 +42,12 @@ fn stopped(title: &str) -> Alarm {
 }
 
 fn hook(receiver: &Receiver) -> Config {
+    hook_at(receiver.address())
+}
+
+fn hook_at(address: SocketAddr) -> Config {
     Config {
-        webhook: receiver.url("/hook?token=s3cret"),
+        webhook: format!("http://{address}/hook?token=s3cret"),
         webhook_http: true,
         webhook_private: vec!["127.0.0.0/8".into()],
         ..Config::default()
@@ -423,10 +429,8 @@ impl Clock for Announcing {
 
 #[tokio::test]
 async fn nobody_there_is_told_without_the_url() {
-    let closed = {
-        let receiver = Receiver::start().await.unwrap();
-        hook(&receiver)
-    };
+    let refusing = Refusing::new().unwrap();
+    let closed = hook_at(refusing.address());
     let clock = SimulatedClock::new(0);
     let outlets = Outlets::new(&closed, Arc::new(clock.clone())).unwrap();
     assert!(!format!("{outlets:?}").contains("s3cret"));
@@ -521,10 +525,10 @@ async fn without_tls_nothing_is_said() {
             smtp_security: security,
             ..mail(&sink)
         };
-        // Real time: it must fail by itself, not by a deadline.
+        // Real time: it must fail by itself, and for good. After a deadline it would be tried for ten minutes.
         let outlets = outlets(&config);
         let telling = tokio::spawn(async move { outlets.tell(&stopped("Gate")).await });
-        let ended = tokio::time::timeout(Duration::from_secs(10), telling).await;
+        let ended = tokio::time::timeout(SOON, telling).await;
         assert!(
             sink.mails().is_empty(),
             "{security:?}: a mail went out in clear text"

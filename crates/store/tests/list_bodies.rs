@@ -88,7 +88,7 @@ async fn look(store: &S3Store, after: &str) {
     // The same answer to every request: it must come to an end all the same.
     let (camera, classes) = (camera(), [Retention::Days(30)]);
     let looked = store.last_end(&camera, &classes, Tier::Full);
-    let _ = tokio::time::timeout(Duration::from_secs(20), looked)
+    let _ = tokio::time::timeout(Duration::from_secs(60), looked)
         .await
         .expect("it goes on for ever");
 }

@@ -19,10 +19,11 @@ use md5::{Digest as _, Md5};
 use moorline_core::port::{PutRequest, PutSigner as _, SignedPut};
 use moorline_core::segment::{ObjectKey, Retention, Tier};
 use moorline_store::s3::{TenantPuts, TenantStore};
+use moorline_testkit::refusing::Refusing;
 use moorline_testkit::s3::S3Server;
 
-fn puts(server: &S3Server) -> TenantPuts {
-    let store = s3(server.endpoint());
+fn puts(endpoint: String) -> TenantPuts {
+    let store = s3(endpoint);
     TenantPuts::new(Arc::new(move |tenant| {
         (tenant.as_str() == "home").then(|| TenantStore {
             store: store.clone(),
@@ -76,7 +77,7 @@ fn in_tenant(key: &ObjectKey, tenant: &str) -> String {
 #[tokio::test]
 async fn a_signed_put_stores_that_object_under_the_storage_id_and_its_digest_is_told() {
     let server = S3Server::start().await.unwrap();
-    let puts = puts(&server);
+    let puts = puts(server.endpoint());
     let key = segment("r030", "2026/11/20/211005.250", 7, 1, "full");
     let content = media(4000);
     assert_eq!(puts.digest(&key).await.unwrap(), None);
@@ -122,7 +123,7 @@ async fn a_signed_put_stores_that_object_under_the_storage_id_and_its_digest_is_
 #[tokio::test]
 async fn nothing_of_a_signed_put_can_be_changed() {
     let server = S3Server::start().await.unwrap();
-    let puts = puts(&server);
+    let puts = puts(server.endpoint());
     let key = segment("r030", "2026/11/20/211005.250", 7, 1, "full");
     let (content, other) = (media(4000), media(4001));
     let signed = puts.sign_put(&request(&key, &content)).await.unwrap();
@@ -190,12 +191,11 @@ async fn nothing_of_a_signed_put_can_be_changed() {
 
 #[tokio::test]
 async fn a_tenant_without_a_store_and_a_store_that_is_away_are_told() {
-    let server = S3Server::start().await.unwrap();
-    let puts = puts(&server);
+    let refusing = Refusing::new().unwrap();
+    let puts = puts(format!("http://{}", refusing.address()));
     let key = segment("r030", "2026/11/20/211005.250", 7, 1, "full");
     let foreign: ObjectKey = in_tenant(&key, "acme").parse().unwrap();
     let error = puts.sign_put(&request(&foreign, b"x")).await.unwrap_err();
     assert_eq!(error.to_string(), "sign a put: tenant acme has no store");
-    drop(server);
     assert!(puts.digest(&key).await.is_err());
 }

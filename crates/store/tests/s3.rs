@@ -17,6 +17,7 @@ use moorline_core::port::{SegmentSink as _, SegmentStore as _, StoreError};
 use moorline_core::segment::Retention;
 use moorline_store::S3Store;
 use moorline_store::s3::{Digest, Problem, Verify};
+use moorline_testkit::refusing::Refusing;
 use moorline_testkit::s3::S3Server;
 use moorline_testkit::s3fault::{S3Fault, S3FaultProxy};
 
@@ -158,7 +159,7 @@ async fn a_stalled_store_is_left_at_the_deadline() {
         };
         tokio::join!(put, time).0
     };
-    let error = tokio::time::timeout(Duration::from_secs(20), put)
+    let error = tokio::time::timeout(Duration::from_secs(60), put)
         .await
         .expect("bounded")
         .unwrap_err();
@@ -197,10 +198,8 @@ async fn a_wrong_key_and_a_wrong_bucket_are_refused_and_a_dead_port_is_away() {
     config.bucket = "elsewhere".to_owned();
     let wrong_bucket = S3Store::new(config, SystemClock::shared()).unwrap();
     is_refused(wrong_bucket.list("v1/", "").await);
-    let dead = {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        s3(format!("http://{}", socket.local_addr().unwrap()))
-    };
+    let refusing = Refusing::new().unwrap();
+    let dead = s3(format!("http://{}", refusing.address()));
     let away = dead.list("v1/", "").await;
     assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
 }

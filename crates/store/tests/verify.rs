@@ -435,7 +435,7 @@ async fn the_sweeper_deletes_what_expired_and_leaves_spool_and_strangers_alone()
         clock.sleepers(1).await;
         cancel.cancel();
     };
-    tokio::time::timeout(Duration::from_secs(20), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         tokio::join!(by_age.run(&cancel), ended)
     })
     .await

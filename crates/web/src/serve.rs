@@ -294,9 +294,10 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Duration = Duration::from_millis(100);
+    /// A head that was sent at once is read within it on a busy machine too.
+    const SHORT: Duration = Duration::from_millis(500);
     const LONG: Duration = Duration::from_secs(3600);
-    const PATIENT: Duration = Duration::from_secs(20);
+    const PATIENT: Duration = Duration::from_secs(60);
 
     const NONE: Deadlines = Deadlines {
         step: LONG,

@@ -847,7 +847,7 @@ async fn p2_a_thousand_cameras_that_reconnect_at_once_are_all_up_and_none_is_cro
                 seen = world.monitor.changed(seen).await;
             }
         };
-        let limit = Duration::from_secs(30);
+        let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, all_up).await.expect("all up");
     }
     let done = world.fakes.take();

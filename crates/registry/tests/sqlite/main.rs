@@ -19,6 +19,7 @@ use moorline_core::port::{
 };
 use moorline_core::{SessionId, Timestamp};
 use moorline_registry::{OpenError, Registry};
+use moorline_testkit::Starved;
 
 /// The registry keeps a record as it was given.
 const EVERYTHING: cameras::Keeps = cameras::Keeps {
@@ -565,7 +566,7 @@ async fn a_thousand_cameras_claim_within_a_second_or_two() {
         book.claim(name, SessionId(0)).await.unwrap();
     }
     let apart = begin.elapsed();
-    let begin = std::time::Instant::now();
+    let (starved, begin) = (Starved::begin(), std::time::Instant::now());
     let claims = names
         .iter()
         .enumerate()
@@ -575,6 +576,6 @@ async fn a_thousand_cameras_claim_within_a_second_or_two() {
     }
     let took = begin.elapsed();
     // A disk that other tests keep busy is slow for both.
-    let most = std::time::Duration::from_secs(2).max(10 * apart);
+    let most = std::time::Duration::from_secs(2).max(10 * apart) + starved.so_far();
     assert!(took < most, "{took:?}, twenty apart {apart:?}");
 }

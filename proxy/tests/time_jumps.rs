@@ -145,7 +145,8 @@ async fn a_sequence_that_jumps_ends_nothing_and_is_a_hole_for_everybody() {
     // The archiver gets every picture, and numbers that retina takes.
     let mut before = archiver.picture().await;
     let until = frame(&before) + 3 * u64::from(GOP);
-    let mut holes = 0;
+    // It may be the first one already.
+    let mut holes = u16::from(before.first.gap > 0);
     while frame(&before) < until {
         let next = archiver.picture().await;
         assert_eq!(frame(&next), frame(&before) + 1, "no picture is missing");

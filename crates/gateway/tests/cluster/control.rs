@@ -18,7 +18,7 @@ use moorline_gateway::{ControlLink, ControlSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::fakes::{camera, pod, soon};
+use crate::fakes::{camera, pod, soon, within};
 use crate::world::{Replica, World, told};
 
 const YARD: &str = "acme/yard";
@@ -169,7 +169,8 @@ async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) 
             }
         }
     };
-    soon(what, moving).await
+    // Some thousand steps, each of which may take a while on a loaded machine.
+    within(Duration::from_secs(90), what, moving).await
 }
 
 /// A connection begins.

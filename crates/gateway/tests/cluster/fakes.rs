@@ -18,10 +18,15 @@ use tokio::sync::{mpsc, watch};
 
 /// What a test waits for comes within this, on any machine; a test that fails waits no longer.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    within(Duration::from_secs(30), what, future).await
+}
+
+/// The same for what takes longer.
+pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     let patience = std::env::var("MOORLINE_TEST_PATIENCE")
         .ok()
         .and_then(|text| text.parse().ok());
-    let limit = Duration::from_secs(30) * patience.unwrap_or(1);
+    let limit = limit * patience.unwrap_or(1);
     match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what} did not happen within {limit:?}"),

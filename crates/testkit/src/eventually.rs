@@ -77,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn returns_the_first_value_that_appears() {
         let mut polls = 0;
-        let seen = eventually("third poll", Duration::from_secs(5), || {
+        let seen = eventually("third poll", Duration::from_secs(30), || {
             polls += 1;
             let now = polls;
             async move { (now == 3).then_some(now) }

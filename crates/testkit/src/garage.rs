@@ -144,7 +144,7 @@ mod tests {
             return;
         };
         let path = format!("/{}?list-type=2", Garage::BUCKET);
-        let soon = Duration::from_secs(5);
+        let soon = Duration::from_secs(30);
         let (status, body) = call("garage", garage.address(), Method::GET, &path, None, soon)
             .await
             .unwrap();

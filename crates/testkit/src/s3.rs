@@ -127,7 +127,7 @@ mod tests {
             Method::GET,
             &path,
             None,
-            Duration::from_secs(5),
+            Duration::from_secs(30),
         )
         .await
         .unwrap();

@@ -4,6 +4,12 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,64 +17,66 @@ use rustix::process::getpid;
 
 use crate::child::descendants;
 
-/// For how long the threads of this process, and of all that it started, were ready to run and had no processor; and for how long whoever it
-/// was on this machine waited for a disk, or another machine of the same host had our processors.
+/// How long a thread sleeps that does nothing but look how long that took.
+const NAP: Duration = Duration::from_millis(50);
+
+/// For how long the threads of this process, and of all that it started, were ready to run and had no processor; and for how long the machine
+/// as a whole stood still, which the kernel of a virtual one does not notice.
 ///
 /// A bound in real time that a test asserts is about the product, not about what else the machine has to do: the test gives this on top
 /// (`took < BOUND + starved.so_far()`). On a machine with nothing else to do it is next to nothing, and the bound stands as it is. So it does
-/// where the kernel does not tell.
+/// for time that was spent waiting for a disk.
 #[derive(Debug)]
 pub struct Starved {
     began: Instant,
     before: BTreeMap<PathBuf, Duration>,
-    machine_before: Duration,
+    /// In milliseconds.
+    stood: Arc<AtomicU64>,
+    /// The thread that looks ends with it.
+    _looking: SyncSender<()>,
 }
 
 impl Starved {
     /// Counts from now on.
     #[must_use]
     pub fn begin() -> Self {
+        let stood = Arc::new(AtomicU64::new(0));
+        let (looking, ended) = sync_channel(0);
+        let sum = Arc::clone(&stood);
+        thread::spawn(move || look(&sum, &ended));
         Self {
             began: Instant::now(),
             before: waits(),
-            machine_before: machine_waits(),
+            stood,
+            _looking: looking,
         }
     }
 
     /// The sum since the beginning, but no more than has passed: threads wait side by side. What a process that has ended waited is forgotten.
     #[must_use]
     pub fn so_far(&self) -> Duration {
-        let machine = machine_waits().saturating_sub(self.machine_before);
-        (self.threads() + machine).min(self.began.elapsed())
-    }
-
-    fn threads(&self) -> Duration {
         let more = waits().into_iter().map(|(thread, waited)| {
             let before = self.before.get(&thread).copied();
             waited.saturating_sub(before.unwrap_or_default())
         });
-        more.sum()
+        let stood = Duration::from_millis(self.stood.load(Ordering::Relaxed));
+        (more.sum::<Duration>() + stood).min(self.began.elapsed())
     }
 }
 
-/// What the machine tells of all that runs on it.
-fn machine_waits() -> Duration {
-    disk().unwrap_or_default() + stolen().unwrap_or_default()
-}
-
-/// `total` of `some`: the time in which anybody waited for a disk, in microseconds (Linux, Documentation/accounting/psi).
-fn disk() -> Option<Duration> {
-    let told = fs::read_to_string("/proc/pressure/io").ok()?;
-    let some = told.lines().find(|line| line.starts_with("some "))?;
-    let (_, total) = some.rsplit_once("total=")?;
-    Some(Duration::from_micros(total.parse().ok()?))
-}
-
-/// The eighth number of the first line of `stat`: what the host gave to others, in hundredths of a second (proc_stat(5)).
-fn stolen() -> Option<Duration> {
-    let told = fs::read_to_string("/proc/stat").ok()?;
-    let ticks = told.lines().next()?.split_whitespace().nth(8)?;
-    Some(Duration::from_millis(10 * ticks.parse::<u64>().ok()?))
+/// Adds up by how much naps were longer than asked. What a timer is late by on any machine does not count.
+fn look(stood: &AtomicU64, ended: &Receiver<()>) {
+    loop {
+        let asleep = Instant::now();
+        if ended.recv_timeout(NAP) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        let late = asleep.elapsed().saturating_sub(NAP);
+        if late > NAP {
+            let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            stood.fetch_add(late, Ordering::Relaxed);
+        }
+    }
 }
 
 /// By thread: how long it has waited for a processor since it began.
@@ -99,7 +107,7 @@ fn waited(thread: &Path) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
 
@@ -109,9 +117,9 @@ mod tests {
         if starved.before.is_empty() {
             return crate::skip("this kernel does not tell who waits for a processor");
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         let (over, deadline) = (AtomicBool::new(false), Duration::from_secs(30));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..=processors {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
@@ -119,7 +127,7 @@ mod tests {
                     }
                 });
             }
-            while starved.threads().is_zero() && starved.began.elapsed() < deadline {
+            while starved.so_far().is_zero() && starved.began.elapsed() < deadline {
                 std::hint::spin_loop();
             }
             over.store(true, Ordering::Relaxed);

@@ -12,7 +12,9 @@ use moorline_testkit::{
     child::{Child, Signal, run},
     eventually,
     netns::Netns,
-    patience, temp_dir,
+    patience,
+    refusing::Refusing,
+    temp_dir,
     tempfile::TempDir,
 };
 use serde_json::Value;
@@ -52,6 +54,15 @@ impl Default for Setup {
             network: None,
         }
     }
+}
+
+/// An address that is nobody else's as long as this program runs: a server that ends and starts again on its ports finds them free.
+fn held() -> String {
+    static HELD: Mutex<Vec<Refusing>> = Mutex::new(Vec::new());
+    let port = Refusing::new().unwrap();
+    let address = port.address().to_string();
+    HELD.lock().unwrap().push(port);
+    address
 }
 
 /// A running server with a directory of its own. Dropping it kills it; when the test fails its log is shown.
@@ -108,9 +119,14 @@ impl Moorline {
         let mut command = placed(program, place.path());
         command.args(["serve", "--public-host", public_host]);
         for door in ["ssh", "rtsp", "https", "admin"] {
-            let address = ports.and_then(|ports| ports[door].as_str());
-            command.arg(format!("--listen-{door}"));
-            command.arg(address.unwrap_or("127.0.0.1:0"));
+            let former = ports.and_then(|ports| ports[door].as_str());
+            let address = match (former, network) {
+                (Some(former), _) => former.to_owned(),
+                // Its loopback is another one, and nobody else's.
+                (None, Some(_)) => "127.0.0.1:0".to_owned(),
+                (None, None) => held(),
+            };
+            command.arg(format!("--listen-{door}")).arg(address);
         }
         let child = Child::spawn("moorline serve", command).unwrap();
         let ready = child

@@ -129,7 +129,7 @@ async fn an_enrolment_has_no_forward_no_second_channel_and_one_try() {
 async fn who_proves_a_key_and_says_nothing_is_gone_with_the_grace() {
     let (rig, _) = rig(TunnelConfig {
         // Longer than a handshake of unoptimised code takes on a loaded machine.
-        login_grace: Duration::from_secs(8),
+        login_grace: Duration::from_secs(15),
         ..config()
     })
     .await;

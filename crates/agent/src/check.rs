@@ -326,7 +326,14 @@ fn clock(chain: &Chain, say: Say<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use moorline_testkit::refusing::Refusing;
+
     use super::*;
+
+    /// Nobody listens there, and nobody else is given it meanwhile.
+    static FREE: LazyLock<Refusing> = LazyLock::new(|| Refusing::new().unwrap());
 
     fn walked(chain: &Chain) -> Vec<(DiagStep, bool, String)> {
         let mut steps = Vec::new();
@@ -335,11 +342,7 @@ mod tests {
     }
 
     fn chain() -> Chain {
-        // Bound and dropped: nobody listens there.
-        let free = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = FREE.address();
         Chain {
             endpoint: Ok(("127.0.0.1".into(), free.port())),
             session: Session::Down(Reason::Connect),

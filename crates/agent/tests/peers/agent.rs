@@ -41,7 +41,7 @@ impl Camera {
         };
         let mut config = SourceConfig::generated(7, shape);
         // What is due after a stall of this process of some seconds comes at once, and is not the client's fault.
-        config.queue = 16 << 20;
+        config.queue = 64 << 20;
         let source = Source::new(config, SystemClock::shared());
         let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let streamer = listener.local_addr().unwrap();

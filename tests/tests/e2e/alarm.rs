@@ -11,7 +11,7 @@ async fn told() -> (Moorline, Receiver, SmtpSink) {
     );
     // Longer than a busy machine takes to store a segment: that is no stop.
     let alert = format!(
-        "[alert]\nafter = \"8s\"\nwebhook = \"{}\"\nwebhook_private = [\"127.0.0.0/8\"]\nwebhook_http = true\n\
+        "[alert]\nafter = \"15s\"\nwebhook = \"{}\"\nwebhook_private = [\"127.0.0.0/8\"]\nwebhook_http = true\n\
          email_to = [\"owner@example.com\"]\nemail_from = \"moorline@example.com\"\nsmtp = \"{}\"\nsmtp_security = \"none\"\n\
          [tunnel]\ngrace = \"1s\"\n",
         hook.url("/hook"),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use moorline_simcam::{Source, Tunnel};
 use moorline_testkit::fault::{Fault, FaultProxy};
-use moorline_testkit::patience;
+use moorline_testkit::{Starved, patience};
 
 use crate::faults_device::{Device, small};
 use crate::faults_rig::{SHORT, Server};
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(63);
 
 /// Waits until the link of a camera is lost, and tells how long that took.
 async fn lost(server: &Server, name: &str, since: Instant) -> Duration {
-    let waited = tokio::time::timeout(patience(MINUTE), async {
+    let waited = tokio::time::timeout(patience(MINUTE * 2), async {
         let mut every = tokio::time::interval(Duration::from_millis(200));
         loop {
             every.tick().await;
@@ -49,9 +49,11 @@ async fn a_session_in_a_black_hole_is_lost_within_a_minute_whatever_its_client()
         server.moves_on(name).await;
     }
     network.set(Fault::BlackHole).await;
-    let since = Instant::now();
+    let (since, starved) = (Instant::now(), Starved::begin());
     let (agent, bare) = tokio::join!(lost(&server, "agent", since), lost(&server, "bare", since));
+    let bound = patience(MINUTE) + starved.so_far();
     println!("lost after {agent:?} with an agent, {bare:?} without");
+    assert!(agent < bound && bare < bound, "not within {bound:?}");
     network.set(Fault::None).await;
     network.cut();
     for (name, number) in [("agent", 2), ("bare", 3)] {

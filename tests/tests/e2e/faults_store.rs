@@ -130,9 +130,9 @@ async fn a_store_that_refuses_is_told_with_its_reason() {
 #[tokio::test]
 async fn a_store_that_stalls_holds_nothing_else_up() {
     let rig = rig().await;
-    let stall = S3Fault::Stall(Duration::from_secs(12));
+    let stall = S3Fault::Stall(Duration::from_secs(20));
     rig.proxy.forget();
-    rig.proxy.add(Some(Method::PUT), "", stall, Some(4));
+    rig.proxy.add(Some(Method::PUT), "", stall, Some(2));
     eventually("no put stalls", SOON, || async {
         (rig.proxy.count(&Method::PUT, "") > 0).then_some(())
     })

@@ -48,7 +48,7 @@ async fn a_stalled_viewer_is_closed_and_the_other_misses_no_picture() {
         },
     );
     // And room for what the camera films while the machine keeps it waiting.
-    film.queue = 4 << 20;
+    film.queue = 16 << 20;
     let yard = server.device("yard", film, &[]).await;
     server.moves_on("yard").await;
     let password = server.first_user("stream_password");

@@ -157,7 +157,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(usage.space(), Some(room), "what was found last");
         stop.cancel();
-        let ended = clock::timeout(&clock::SystemClock, Duration::from_secs(5), watching);
+        let ended = clock::timeout(&clock::SystemClock, Duration::from_secs(30), watching);
         ended.await.expect("it ends").expect("and does not panic");
     }
 }

@@ -97,7 +97,7 @@ pub(crate) async fn serve(place: &Path, more: &[&str], environment: &[(&str, &st
         .envs(environment.iter().copied())
         .current_dir(place);
     let server = Child::spawn("moorline serve", command).unwrap();
-    let ready = server.wait_for_line("\"page\"", Duration::from_secs(30));
+    let ready = server.wait_for_line("\"page\"", Duration::from_secs(60));
     ready.await.unwrap();
     server
 }

@@ -163,7 +163,7 @@ async fn people_of_a_cluster_are_told_as_those_of_serve() {
         deployment/moorline-frontdoor -- moorline attach";
     assert_eq!(told.lines().next(), Some(first));
     for running in [front_door, server] {
-        running.end(Duration::from_secs(30)).await.unwrap();
+        running.end(Duration::from_secs(60)).await.unwrap();
     }
 }
 

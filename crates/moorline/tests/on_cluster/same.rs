@@ -166,7 +166,7 @@ async fn a_command_prints_against_a_cluster_what_it_prints_against_serve() {
         Some(true),
         "it drains; then its finalizer goes"
     );
-    server.end(Duration::from_secs(30)).await.unwrap();
+    server.end(Duration::from_secs(60)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -70,19 +70,18 @@ impl Key {
     /// [`KeyError::Unknown`] for other algorithms than ed25519 and ecdsa.
     pub fn to_dropbear(&self) -> Result<Vec<u8>, KeyError> {
         match self.0.key_data() {
-            KeypairData::Ed25519(pair) => {
-                let mut file = Vec::new();
-                for field in [ED25519, &pair.to_bytes()] {
-                    file.extend((field.len() as u32).to_be_bytes());
-                    file.extend_from_slice(field);
-                }
-                Ok(file)
-            }
-            // Dropbear writes ecdsa as OpenSSH's agent does.
+            KeypairData::Ed25519(pair) => Ok(joined(&[ED25519, &pair.to_bytes()])),
+            // Dropbear writes ecdsa as OpenSSH's agent does, but for the zeros that the library writes before a scalar.
             pair @ KeypairData::Ecdsa(_) => {
                 let mut file = Vec::new();
                 pair.encode(&mut file).map_err(|_| KeyError::Unknown)?;
-                Ok(file)
+                let [algorithm, curve, point, scalar] = ecdsa(&file).ok_or(KeyError::Unknown)?;
+                let digits = digits(scalar);
+                // An integer whose first bit is set would be negative.
+                let negative = digits.first().is_some_and(|byte| byte & 0x80 != 0);
+                let sign: &[u8] = if negative { &[0] } else { &[] };
+                let scalar = [sign, digits].concat();
+                Ok(joined(&[algorithm, curve, point, &scalar]))
             }
             _ => Err(KeyError::Unknown),
         }
@@ -102,6 +101,8 @@ impl Key {
 }
 
 const ED25519: &[u8] = b"ssh-ed25519";
+/// Of a scalar of P-256, in bytes.
+const SCALAR: usize = 32;
 
 fn parse_dropbear(file: &[u8]) -> Option<PrivateKey> {
     let mut rest = file;
@@ -110,9 +111,44 @@ fn parse_dropbear(file: &[u8]) -> Option<PrivateKey> {
         let pair = Ed25519Keypair::from_bytes(pair).ok()?;
         return rest.is_empty().then(|| PrivateKey::from(pair));
     }
-    let mut reader = file;
+    // One key in 256 has a scalar that begins with zeros. The file leaves them out, the library wants them.
+    let [algorithm, curve, point, scalar] = ecdsa(file)?;
+    let digits = digits(scalar);
+    let mut whole = [0_u8; SCALAR];
+    let zeros = SCALAR.checked_sub(digits.len())?;
+    whole.get_mut(zeros..)?.copy_from_slice(digits);
+    let file = joined(&[algorithm, curve, point, &whole]);
+    let mut reader = file.as_slice();
     let data = KeypairData::decode(&mut reader).ok()?;
     PrivateKey::new(data, "").ok().filter(|_| reader.is_empty())
+}
+
+/// The fields of an ecdsa key: algorithm, curve, point and scalar.
+fn ecdsa(file: &[u8]) -> Option<[&[u8]; 4]> {
+    let mut rest = file;
+    let fields = [
+        take(&mut rest)?,
+        take(&mut rest)?,
+        take(&mut rest)?,
+        take(&mut rest)?,
+    ];
+    rest.is_empty().then_some(fields)
+}
+
+/// An integer without the zeros that it begins with.
+fn digits(integer: &[u8]) -> &[u8] {
+    let zeros = integer.iter().take_while(|byte| **byte == 0).count();
+    integer.get(zeros..).unwrap_or_default()
+}
+
+/// Fields behind their lengths.
+fn joined(fields: &[&[u8]]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for field in fields {
+        file.extend((field.len() as u32).to_be_bytes());
+        file.extend_from_slice(field);
+    }
+    file
 }
 
 fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -200,6 +236,19 @@ mod tests {
                 key.public_line()
             );
         }
+    }
+
+    #[test]
+    fn a_scalar_that_begins_with_zeros_is_read_and_written_back() {
+        // The scalar 1, whose point is the generator of P-256 (SEC 2, section 2.4.2).
+        let point = b"\x04\
+            \x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
+            \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96\
+            \x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
+            \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5";
+        let file = joined(&[b"ecdsa-sha2-nistp256", b"nistp256", point, &[1]]);
+        let key = Key::from_dropbear(&file).unwrap();
+        assert_eq!(key.to_dropbear().unwrap(), file);
     }
 
     #[test]

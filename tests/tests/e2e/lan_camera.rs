@@ -99,7 +99,7 @@ async fn cameras_of_the_own_network_that_are_unreachable_are_shown_told_and_cure
     let (listener, address) = network.0.listen().await.unwrap();
     let hook = Receiver::on(listener, address);
     let sections = format!(
-        "[alert]\nafter = \"15s\"\nwebhook = \"{}\"\nwebhook_private = [\"127.0.0.0/8\"]\nwebhook_http = true\n",
+        "[alert]\nafter = \"12s\"\nwebhook = \"{}\"\nwebhook_private = [\"127.0.0.0/8\"]\nwebhook_http = true\n",
         hook.url("/hook"),
     );
     let moorline = Moorline::with(Setup {

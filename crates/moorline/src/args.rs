@@ -234,7 +234,7 @@ pub struct Listen {
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen_admin: Option<SocketAddr>,
     /// Host name or address in every printed command and URL.
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = crate::serve::place::host_argument)]
     pub public_host: Option<String>,
 }
 

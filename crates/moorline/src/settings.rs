@@ -8,6 +8,8 @@ use moorline_base::config::{
 };
 use moorline_base::{Secret, config_choice, config_root, config_section};
 
+use crate::serve::place;
+
 config_section! {
     /// Where the server listens, and what the outside calls it.
     pub struct Server in "server" {
@@ -534,6 +536,14 @@ fn check_listen(server: &Server, errors: &mut ConfigErrors) {
             );
         }
     }
+    let host = &server.public_host;
+    if !host.is_empty() && !place::is_host(host) {
+        errors.add(
+            "server.public_host",
+            format!("{host:?}"),
+            Complaint::new("neither a host name nor an address", place::HOST_EXPECTED),
+        );
+    }
 }
 
 #[cfg(test)]
@@ -576,6 +586,32 @@ mod tests {
         assert_eq!(read.next().unwrap().0, "LESSOPEN");
         let log = ("MOORLINE_SERVER__LOG".to_owned(), "debug".to_owned());
         assert_eq!(read.collect::<Vec<_>>(), [log]);
+    }
+
+    #[test]
+    fn a_public_host_is_a_name_or_an_address_alone() {
+        let told = |host: &str| {
+            let mut settings = Settings::default();
+            settings.server.public_host = host.to_owned();
+            let mut errors = ConfigErrors::new();
+            check(&settings, &mut errors);
+            errors
+        };
+        for host in ["", "box", "cctv.example.com", "192.168.1.5", "2001:db8::1"] {
+            assert_eq!(told(host).problems(), [], "{host}");
+            assert_eq!(place::host_argument(host), Ok(host.to_owned()));
+        }
+        for host in [
+            "https://cctv.example.com/",
+            "cctv.example.com:8443",
+            "[2001:db8::1]",
+            "anna@cctv.example.com",
+        ] {
+            let told = told(host).to_string();
+            assert!(told.contains("server.public_host = "), "{told}");
+            assert!(told.contains("cctv.example.com"), "{told}");
+            assert_eq!(place::host_argument(host), Err(place::HOST_EXPECTED));
+        }
     }
 
     #[test]

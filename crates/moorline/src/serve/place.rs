@@ -1,6 +1,6 @@
 //! What the outside calls this server: the host name and ports in every printed command and URL.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
 
@@ -68,6 +68,27 @@ fn own_address() -> Option<IpAddr> {
         .ok()
         .map(|address| address.ip())
         .filter(|ip| !ip.is_unspecified())
+}
+
+/// What a public host looks like, for whoever wrote another thing.
+pub const HOST_EXPECTED: &str = "write a name or an address alone, such as cctv.example.com: it stands in URLs and SSH commands";
+
+/// Whether a text can stand for this server in a URL and in an SSH command: no scheme, port or path around it.
+pub fn is_host(text: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+    text.parse::<Ipv6Addr>().is_ok() || (!text.is_empty() && text.chars().all(plain))
+}
+
+/// The value of `--public-host`. Empty: it is guessed, as in the configuration.
+///
+/// # Errors
+/// It is neither a name nor an address.
+pub fn host_argument(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || is_host(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(HOST_EXPECTED)
+    }
 }
 
 /// A host for a URL: IPv6 in brackets.

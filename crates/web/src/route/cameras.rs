@@ -9,9 +9,9 @@ use moorline_core::camera::{
 use moorline_core::network::listed;
 use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
 use moorline_core::segment::Tier;
-use moorline_core::status::{ArchiveState, CameraStatus, RelayState};
+use moorline_core::status::{ArchiveState, CameraStatus, LinkStatus, RelayState};
 use moorline_core::user::Role;
-use moorline_core::{CameraId, PublicKey, TenantId};
+use moorline_core::{CameraId, Cause, PublicKey, TenantId};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -404,6 +404,7 @@ fn shown(site: &Site, camera: &Camera, disk_days: Option<u32>) -> CameraView {
         bytes_per_day,
         disk_days,
         notes: called_from_elsewhere(site, camera)
+            .or_else(|| does_not_call(camera, status.as_ref()))
             .into_iter()
             .chain(notes(camera, status.as_ref()))
             .collect(),
@@ -457,6 +458,19 @@ fn called_from_elsewhere(site: &Site, camera: &Camera) -> Option<String> {
         refused.last,
         camera.id.typed()
     ))
+}
+
+/// Where to look when there is no tunnel: whether it was refused stands elsewhere, under the key that it offered.
+fn does_not_call(camera: &Camera, status: Option<&CameraStatus>) -> Option<String> {
+    let status = status?;
+    let gap = status.open_gap()?;
+    let is_away = matches!(camera.access, Reach::Tunnel { .. })
+        && camera.streampoint.is_none()
+        && status.link == LinkStatus::Absent
+        && gap.cause == Cause::TunnelDown;
+    is_away.then(|| {
+        "no tunnel: see whether the camera has power and network, and runs its tunnel; if it calls and is refused, moorline camera pending says why".to_owned()
+    })
 }
 
 /// What is wrong, and what to do about it.

@@ -154,6 +154,7 @@ async fn somebody_signs_in_and_sees_the_cameras() {
         "No pictures since",
         "2 h 30 min",
         "the camera cannot be reached",
+        "moorline camera pending",
         "no picture at the moment",
     ] {
         assert!(gate.contains(words), "{words:?} in {gate}");

@@ -133,6 +133,9 @@ impl RtspFault {
             Self::NotRtsp => {
                 "what listens at the forwarded port does not speak RTSP: check the port at the end of -R"
             }
+            Self::Unauthorized if camera.main.login.is_some() => {
+                "the camera does not take the login that is set: give the right one, moorline camera set CAMERA --login USER (the password is asked for)"
+            }
             Self::Unauthorized => {
                 "set the camera's own login: moorline camera set CAMERA --login USER (the password is asked for)"
             }

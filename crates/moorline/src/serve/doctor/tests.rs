@@ -6,8 +6,9 @@ use super::*;
 use crate::settings::Alert;
 use moorline_base::files::DiskSpace;
 use moorline_core::Cause;
+use moorline_core::Masked;
 use moorline_core::alarm::Untold;
-use moorline_core::camera::{Enabled, RecordBy, Source};
+use moorline_core::camera::{Enabled, Login, RecordBy, Source};
 use moorline_core::segment::Retention;
 use moorline_core::status::{LinkStatus, OpenGap, RelayReport, RtspFault};
 
@@ -110,6 +111,16 @@ fn cameras_that_are_not_recorded_are_a_problem_with_its_cause() {
         "not recorded: auth: the camera's RTSP server refused the stream (unauthorized), 1m 0s; yard: the camera could not be reached, 1m 0s"
     );
     assert!(found.hint.unwrap().contains("camera set auth --login"));
+    let mut mistyped = camera("auth");
+    mistyped.main.login = Some(Login {
+        user: "admin".to_owned(),
+        password: Masked::new("wrong".to_owned()),
+    });
+    let hint = look(&[mistyped]).unwrap().hint.unwrap();
+    assert!(
+        hint.contains("does not take the login that is set"),
+        "{hint}"
+    );
     let many: Vec<Camera> = (0..20).map(|n| camera(&format!("c{n}"))).collect();
     assert!(look(&many).unwrap().finding.ends_with("; and 12 more"));
 }

@@ -328,7 +328,17 @@ fn told(problem: Problem, path: &str, cameras: &[Named]) -> anyhow::Error {
             format!("there is no camera {name:?}"),
             Some(like(&name, cameras)),
         ),
-        Some((what, name)) => (format!("there is no {what} {name:?}"), None),
+        Some((what, name)) => {
+            let hint = if what == "user" {
+                "moorline user list shows all"
+            } else {
+                "moorline segments list CAMERA --output json shows the keys"
+            };
+            (
+                format!("there is no {what} {name:?}"),
+                Some(hint.to_owned()),
+            )
+        }
         None => match (problem.kind.as_str(), after("cameras"), after("keys")) {
             ("unknown_key", Some(camera), Some(key)) => (
                 format!("camera {camera} has no key {key}"),
@@ -453,6 +463,7 @@ mod tests {
             "/tenants/home/users/bob",
         );
         assert_eq!(user.0, "there is no user \"bob\"");
+        assert_eq!(user.1, "moorline user list shows all");
         let recording = asked(
             "unknown",
             "there is no such recording",

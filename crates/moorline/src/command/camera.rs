@@ -429,5 +429,6 @@ fn pending(strangers: &[StrangerView]) -> String {
         text.push_str(block.render().trim_start());
         text.push('\n');
     }
-    text + "Add one: moorline camera add NAME --pending FINGERPRINT\n"
+    text + "Add one: moorline camera add NAME --pending FINGERPRINT\n\
+            One of a camera that is there already: moorline camera key add CAMERA FINGERPRINT\n"
 }

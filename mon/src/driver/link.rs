@@ -76,7 +76,8 @@ impl Driver {
     /// A session's first forward was granted.
     pub(super) fn tunnel_up(&mut self, up: TunnelUp) {
         let session = up.session;
-        tracing::info!(%session, peer = ?up.peer, client = %Untrusted::new(&up.client), "tunnel");
+        let peer = up.peer.map(tracing::field::display);
+        tracing::info!(%session, peer, client = %Untrusted::new(&up.client), "tunnel");
         let lan = session.0 >= crate::FIRST_LAN_SESSION;
         self.tunnels.insert(
             session,

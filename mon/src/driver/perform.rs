@@ -136,7 +136,8 @@ impl Driver {
             .unwrap_or_default();
         let news = self.appearances.seen(peer.map(|peer| peer.ip()), &client);
         let shown = Untrusted::new(&client);
-        tracing::info!(%session, ?peer, client = %shown, "camera up");
+        let from = peer.map(tracing::field::display);
+        tracing::info!(%session, peer = from, client = %shown, "camera up");
         if news.network {
             self.notice(NoticeKind::NewNetwork, peer, client.clone());
         }

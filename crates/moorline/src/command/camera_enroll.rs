@@ -198,7 +198,7 @@ fn told(written: &Written) -> String {
          moorline camera unenroll {} takes it back.\n\n\
          Its owner finds it here, once it has called:\n\n{link}",
         written.file.display(),
-        token.expires,
+        moments::local(token.expires, &moments::machine_zone()),
         written.host,
         token.id
     )
@@ -218,6 +218,7 @@ fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
     if tokens.is_empty() {
         return "no enrolment tokens\nhint: moorline camera enroll NAME makes one".to_owned();
     }
+    let zone = moments::machine_zone();
     let mut table = Table::new(&["ID", "MAKES", "MADE", "LEFT", "STATE", "COMMENT"]);
     for token in tokens {
         let makes = match (&token.camera, &token.prefix) {
@@ -231,7 +232,7 @@ fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
         } else if token.left == 0 {
             "spent".to_owned()
         } else {
-            format!("until {}", token.expires)
+            format!("until {}", moments::local(token.expires, &zone))
         };
         table.row([
             token.id.to_string(),
@@ -254,7 +255,7 @@ fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
             reuse.times,
             if reuse.times == 1 { "time" } else { "times" },
             reuse.from,
-            reuse.at,
+            moments::local(reuse.at, &zone),
             reuse.key,
         );
     }

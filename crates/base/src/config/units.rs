@@ -88,10 +88,12 @@ impl FromStr for HumanDuration {
             let letters = after.find(|c: char| !c.is_ascii_alphabetic());
             let (unit, after) = after.split_at(letters.unwrap_or(after.len()));
             if unit.is_empty() {
-                return Err(Complaint::new(
-                    "a duration needs a unit",
-                    format!("write \"{number}s\""),
-                ));
+                let hint = if after.is_empty() {
+                    format!("write \"{number}s\"")
+                } else {
+                    "write it in one word, such as \"90s\" or \"2m\"".to_owned()
+                };
+                return Err(Complaint::new("a duration needs a unit", hint));
             }
             let Some((_, millis)) = DURATIONS.iter().find(|(name, _)| *name == unit) else {
                 return Err(Complaint::new(
@@ -286,6 +288,7 @@ mod tests {
             refused::<HumanDuration>("60"),
             ("a duration needs a unit".into(), "write \"60s\"".into())
         );
+        assert!(refused::<HumanDuration>("1 minute").1.contains("one word"));
         assert_eq!(refused::<ByteSize>("2").0, "a size needs a unit");
     }
 

@@ -255,6 +255,16 @@ pub struct Demo {
     pub leave_after: Option<String>,
 }
 
+const ADD_EXAMPLES: &str = "Examples:
+  moorline camera add yard --title \"Back yard\" --timezone Europe/Berlin
+  moorline camera add gate --pending SHA256:…   # a stranger whose fingerprint you compared
+  moorline camera add hall --rtsp rtsp://192.168.1.5/stream --login admin";
+
+const EXPORT_EXAMPLES: &str = "Examples:
+  moorline segments export yard --from 21:10 --to 21:20 -f clip.mp4
+  moorline segments export yard --from \"2026-11-20 21:10\" --to \"2026-11-20 21:20\" -f clip.mp4
+  moorline segments export yard --from 10m -f clip.mp4   # the last ten minutes";
+
 /// `moorline camera`
 #[derive(Debug, Args)]
 pub struct CameraCommand {
@@ -274,6 +284,7 @@ pub enum Camera {
     ///
     /// Without --key, --pending or --rtsp a key pair is made, and the private key is written in Dropbear's format into a file that
     /// you copy to the camera.
+    #[command(after_help = ADD_EXAMPLES)]
     Add(Box<CameraAdd>),
     /// Add many cameras from a CSV file, all or none; every wrong row is told with its line.
     ///
@@ -367,7 +378,7 @@ pub struct CameraFields {
     /// Where it hangs: cameras of one site that fail together make one alarm.
     #[arg(long)]
     pub site: Option<String>,
-    /// IANA time zone in which its days are shown, such as Europe/Berlin; default: this machine's.
+    /// IANA time zone in which its days are shown, such as Europe/Berlin; a new camera has this machine's.
     #[arg(long, value_name = "ZONE")]
     pub timezone: Option<String>,
     /// A camera in your own network, without a tunnel: rtsp://192.168.1.5/stream
@@ -516,7 +527,7 @@ pub enum Segments {
     List {
         /// The camera.
         camera: String,
-        /// The stretch; default: the last 24 hours.
+        /// Its beginning: an age such as 2h, 21:10, "2026-11-20 21:10", or 2026-11-20T21:10:05Z.
         #[arg(long, default_value = "24h")]
         from: String,
         /// Its end; default: now.
@@ -534,11 +545,12 @@ pub enum Segments {
         #[command(flatten)]
         target: Target,
     },
-    /// Make one MP4 of a stretch, without re-encoding.
+    /// Make one MP4 of a stretch of at most 25 hours, without re-encoding.
+    #[command(after_help = EXPORT_EXAMPLES)]
     Export {
         /// The camera.
         camera: String,
-        /// The stretch, at most 25 hours.
+        /// The stretch.
         #[command(flatten)]
         stretch: Stretch,
         /// Recordings of one stream alone, main or sub; default: the best at each instant.
@@ -552,7 +564,7 @@ pub enum Segments {
     Verify {
         /// The camera; default: all.
         camera: Option<String>,
-        /// The stretch; default: everything kept.
+        /// Its beginning, as in `segments list`; default: everything kept.
         #[arg(long)]
         from: Option<String>,
         /// Its end; default: now.

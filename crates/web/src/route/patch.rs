@@ -138,11 +138,13 @@ fn checked_path(field: &str, path: String) -> Result<Option<String>, Problem> {
 /// `rtsp://host[:port][/path]` of a camera in our own network.
 fn lan(url: &str) -> Result<(Access, Option<String>), Problem> {
     let wrong = |expected: &str| {
-        Problem::invalid(
-            "rtsp",
-            url.split('@').next_back().unwrap_or_default(),
-            expected,
-        )
+        // Without the login, which may be a password.
+        let shown = match url.rsplit_once('@') {
+            Some((_, rest)) if url.starts_with("rtsp://") => format!("rtsp://{rest}"),
+            Some((_, rest)) => rest.to_owned(),
+            None => url.to_owned(),
+        };
+        Problem::invalid("rtsp", &shown, expected)
     };
     let rest = url
         .strip_prefix("rtsp://")

@@ -120,10 +120,15 @@ async fn say(client: &Client, camera: &str, line: &str) -> anyhow::Result<()> {
     match ServerLine::parse(line.as_bytes()) {
         Ok(ServerLine::Config(_)) => {}
         Ok(_) => bail!("that is no setting"),
-        Err(error) => bail!(Hinted::new(
-            format!("{error} is not right"),
-            "docs/reference/moorline-1.md has the settings and their limits"
-        )),
+        Err(error) => {
+            let field = error.to_string();
+            let hint = if field == "CONFIG.endpoint-key" {
+                "it is the third word of the other server's known_hosts lines, which moorline camera add prints there"
+            } else {
+                "docs/reference/moorline-1.md has the settings and their limits"
+            };
+            bail!(Hinted::new(format!("{field} is not right"), hint));
+        }
     }
     tell(client, camera, line).await
 }

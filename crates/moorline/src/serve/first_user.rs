@@ -37,7 +37,7 @@ pub async fn ensure(registry: &Registry, data: &Path) -> anyhow::Result<Option<P
     let text = format!(
         "{known}stream_password = {}\n\n\
          # The first is for the web page, the second for players. Delete this file once you know them;\n\
-         # moorline user passwd {LOGIN} makes new ones.\n",
+         # moorline user passwd {LOGIN} makes another password, with --stream another one for players.\n",
         stream.reveal(),
     );
     super::write_private(&file, &text)?;

@@ -24,7 +24,7 @@ export class Clip {
     this.element = h("section", { class: "panel" }, h("h2", {}, "Save a clip"),
       h("div", { class: "clip" }, this.minutes, h("button", { type: "button", onclick: save }, "Download MP4")),
       this.told,
-      h("p", { class: "small" }, "From the picture shown on; from live, the time just past. Nothing is re-encoded."));
+      h("p", { class: "small" }, "Begins at the picture shown; while live, it is the time just past. Nothing is re-encoded."));
   }
 
   /** Asks no more. */

@@ -72,7 +72,8 @@ export function notes(camera) {
 
 /** How long recordings are kept, and how long the disk holds. */
 export function keptWords({ retention, disk_days: days, bytes_per_day: daily }) {
-  const kept = retention === "keep" ? "Kept for ever" : `Kept for ${Number(String(retention).replace(/\D/g, ""))} days`;
+  const number = Number(String(retention).replace(/\D/g, ""));
+  const kept = retention === "keep" ? "For ever" : `${number} ${number === 1 ? "day" : "days"}`;
   const rate = daily ? `${bytes(daily)} a day` : null;
   const holds = typeof days === "number" ? `at this rate the disk holds ${days} ${days === 1 ? "day" : "days"} of all cameras` : null;
   return [kept, rate, holds].filter(Boolean).join(" · ");

@@ -132,14 +132,16 @@ class View {
 
   #gapList() {
     const gaps = this.timeline.gaps();
-    const key = JSON.stringify(gaps.map((gap) => [gap.from, gap.open ? 0 : gap.to, gap.cause]));
+    const isEmpty = this.timeline.isEmpty();
+    const key = JSON.stringify([isEmpty, gaps.map((gap) => [gap.from, gap.open ? 0 : gap.to, gap.cause])]);
     if (key === this.shownGaps) return;
     this.shownGaps = key;
     const open = this.gaps.querySelector("details")?.open ?? false;
     const items = gaps.slice(-MOST_GAPS).map((gap) => h("li", {},
       h("button", { type: "button", class: "quiet", onclick: () => this.#go(Math.max(this.range.from, gap.from - 5000)) }, `${this.zone.time(gap.from)} to ${gap.open ? "now" : this.zone.time(gap.to)}`),
       ` ${gap.open ? "" : `(${duration(gap.to - gap.from)}) `}${rowWords(gap)}`));
-    const summary = gaps.length === 0 ? "No gaps on this day" : `${gaps.length} ${gaps.length === 1 ? "gap" : "gaps"} on this day`;
+    const none = isEmpty ? "Nothing was recorded on this day" : "No gaps on this day";
+    const summary = gaps.length === 0 ? none : `${gaps.length} ${gaps.length === 1 ? "gap" : "gaps"} on this day`;
     this.gaps.replaceChildren(gaps.length === 0 ? h("p", { class: "small" }, summary) : h("details", { open }, h("summary", {}, summary), h("ul", {}, items)));
   }
 

@@ -8,10 +8,10 @@ import { KINDS, kindOf, rowWords } from "./words.js";
 const ZOOMS = [["Day", Infinity], ["6 h", 6 * 3600e3], ["1 h", 3600e3], ["10 min", 600e3]];
 /** Distances of two ticks, in milliseconds. */
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360].map((minutes) => minutes * 60e3);
-/** CSS pixels that a tick's label needs. */
+/** CSS pixels from one tick to the next, at least. */
 const TICK_WIDTH = 74;
-/** Behind this part of the bar, in percent, a label would be cut off. */
-const LAST_TICK = 95;
+/** CSS pixels that a tick's label takes: nearer to the end of the bar it would be cut off. */
+const LABEL_WIDTH = 43;
 /** A recording that began less than this ago is not to be seen on a bar of a whole day. */
 const YOUNG = 40 * 60e3;
 /** What was taken less than this ago is still on its way to the disk. */
@@ -83,6 +83,11 @@ export class Timeline {
     if (!this.busy) this.#value(this.cursor);
   }
 
+  /** Whether nothing is known of the day: the camera was not there yet. */
+  isEmpty() {
+    return this.rows.length === 0;
+  }
+
   /** The stretches without media. */
   gaps() {
     return this.rows.filter((row) => row.kind === "gap" || row.kind === "unexplained");
@@ -139,7 +144,8 @@ export class Timeline {
     const room = Math.max(2, Math.floor(this.bar.clientWidth / TICK_WIDTH));
     const step = STEPS.find((step) => (this.end - this.begin) / step <= room) ?? STEPS.at(-1);
     const labels = [];
-    for (let at = this.from + Math.ceil((this.begin - this.from) / step) * step; at <= this.end && (at - this.begin) * scale < LAST_TICK; at += step) {
+    const last = 100 - (100 * LABEL_WIDTH) / Math.max(this.bar.clientWidth, TICK_WIDTH);
+    for (let at = this.from + Math.ceil((this.begin - this.from) / step) * step; at <= this.end && (at - this.begin) * scale < last; at += step) {
       const label = h("span", {}, this.zone.minute(at));
       label.style.left = `${(at - this.begin) * scale}%`;
       labels.push(label);

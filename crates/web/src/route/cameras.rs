@@ -14,6 +14,7 @@ use moorline_core::user::Role;
 use moorline_core::{CameraId, Cause, PublicKey, TenantId};
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::archive::known;
 use super::patch;
@@ -25,6 +26,8 @@ use crate::site::Site;
 
 /// How often a change is decided anew because another one came between.
 const TRIES: usize = 16;
+/// A camera calls within this, if all is well.
+const SOON: Duration = Duration::from_secs(60);
 
 /// `GET /cameras`
 pub(super) async fn all(State(site): State<Site>, access: Access) -> Json<Vec<CameraView>> {
@@ -404,7 +407,7 @@ fn shown(site: &Site, camera: &Camera, disk_days: Option<u32>) -> CameraView {
         bytes_per_day,
         disk_days,
         notes: called_from_elsewhere(site, camera)
-            .or_else(|| does_not_call(camera, status.as_ref()))
+            .or_else(|| does_not_call(site, camera, status.as_ref()))
             .into_iter()
             .chain(notes(camera, status.as_ref()))
             .collect(),
@@ -460,11 +463,13 @@ fn called_from_elsewhere(site: &Site, camera: &Camera) -> Option<String> {
     ))
 }
 
-/// Where to look when there is no tunnel: whether it was refused stands elsewhere, under the key that it offered.
-fn does_not_call(camera: &Camera, status: Option<&CameraStatus>) -> Option<String> {
+/// Where to look when there is no tunnel: whether it was refused stands elsewhere, under the key that it offered. Nothing in its first moments: it
+/// was just added, or is about to come back.
+fn does_not_call(site: &Site, camera: &Camera, status: Option<&CameraStatus>) -> Option<String> {
     let status = status?;
     let gap = status.open_gap()?;
-    let is_away = matches!(camera.access, Reach::Tunnel { .. })
+    let is_away = site.now().since(gap.since) >= SOON
+        && matches!(camera.access, Reach::Tunnel { .. })
         && camera.streampoint.is_none()
         && status.link == LinkStatus::Absent
         && gap.cause == Cause::TunnelDown;

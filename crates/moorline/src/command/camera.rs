@@ -202,7 +202,7 @@ fn changed(camera: &CameraView, fields: &CameraFields) -> String {
     let mut text = format!("camera {} changed", camera.id);
     let typed = camera.id.trim_start_matches("home/");
     let before = match fields.record {
-        Some(args::Record::Main) => Some("sub"),
+        Some(args::Record::Main) => camera.sub.as_ref().map(|_| "sub"),
         Some(args::Record::Sub) => Some("main"),
         Some(args::Record::Off | args::Record::Auto) | None => None,
     };

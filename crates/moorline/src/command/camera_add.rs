@@ -290,7 +290,10 @@ fn text(added: &Added, typed_on: &str) -> String {
             command(ssh, KEY_ON_CAMERA),
         ));
     }
-    text.push_str(&format!("\nWatch it:  {}\n", added.rtsp_url));
+    text.push_str(&format!(
+        "\nWatch it:  {}   (with a user's login and stream password: moorline user add makes one)\n",
+        added.rtsp_url
+    ));
     text.push_str(&format!(
         "See it:    moorline camera show {}{typed_on}\n",
         added.id.typed()

@@ -115,21 +115,26 @@ impl Email {
 }
 
 fn mailbox(field: &'static str, text: &str) -> Result<Mailbox, ConfigError> {
-    let expected = "use an address such as anna@example.com, or Anna <anna@example.com>";
+    let expected = if text.is_empty() && field == "email_from" {
+        "mail needs a sender: use an address such as moorline@example.com"
+    } else {
+        "use an address such as anna@example.com, or Anna <anna@example.com>"
+    };
     text.parse()
         .map_err(|_| ConfigError::new(field, text, expected))
 }
 
 /// Host and port. An IPv6 address stands in brackets.
 fn server(config: &Config) -> Result<(String, u16), ConfigError> {
-    let wrong = || {
-        ConfigError::new(
-            "smtp",
-            &config.smtp,
-            "use host or host:port, such as mail.example.com:587",
-        )
-    };
     let text = config.smtp.trim();
+    let wrong = || {
+        let expected = if text.is_empty() {
+            "mail needs a server: use host or host:port, such as mail.example.com:587"
+        } else {
+            "use host or host:port, such as mail.example.com:587"
+        };
+        ConfigError::new("smtp", &config.smtp, expected)
+    };
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
         _ => {

@@ -42,6 +42,9 @@ pub struct Added {
     host_guessed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<String>,
+    /// It calls already: it was refused until now.
+    #[serde(skip)]
+    calls: bool,
     rtsp_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<Estimate>,
@@ -154,7 +157,8 @@ pub async fn add(
     let server: ServerView = client.get("/server").await?;
     let cameras: Vec<CameraView> = client.get("/cameras").await?;
     let others = others(&cameras, &id);
-    let added = answer(id, view, server, others, written, is_lan);
+    let mut added = answer(id, view, server, others, written, is_lan);
+    added.calls = add.pending.is_some();
     output::print(format, &added, || text(&added, client.typed()))?;
     if let Some(guess) = guess(&added) {
         output::say(&guess);
@@ -238,6 +242,7 @@ fn answer(
         .map_or(KEY_ON_CAMERA.to_owned(), |path| path.display().to_string());
     Added {
         command: ssh.as_ref().map(|ssh| command(ssh, &key)),
+        calls: false,
         host_guessed: server.public_host_guessed && !is_lan,
         known_hosts: if is_lan {
             Vec::new()
@@ -276,7 +281,11 @@ fn text(added: &Added, typed_on: &str) -> String {
                 key.display(),
             ));
         }
-        text.push_str("\nOn the camera:\n");
+        text.push_str(if added.calls {
+            "\nIts next call is let in. If it does not call by itself, on the camera:\n"
+        } else {
+            "\nOn the camera:\n"
+        });
         text.push_str(&format!(
             "\n  {}. Pin this server (one line per kind of host key):\n       mkdir -p ~/.ssh\n",
             number()
@@ -380,6 +389,7 @@ mod tests {
             known_hosts: vec!["cctv.example.com ssh-ed25519 AAAA".to_owned()],
             host_guessed: false,
             command: None,
+            calls: false,
             rtsp_url: String::new(),
             recording: None,
             notes: Vec::new(),
@@ -399,6 +409,11 @@ mod tests {
             !given.contains("Here:") && given.contains("1. Pin this server"),
             "{given}"
         );
+        let knocked = Added {
+            calls: true,
+            ..added(None)
+        };
+        assert!(text(&knocked, "").contains("next call is let in"));
     }
 
     #[test]

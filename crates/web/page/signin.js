@@ -28,6 +28,6 @@ export function signIn(done, reason = null) {
   const element = h("div", { class: "sign-in" },
     h("h1", { tabindex: "-1" }, "Sign in"),
     h("form", { onsubmit: submit }, said, h("label", {}, "User", login), h("label", {}, "Password", password), button),
-    h("p", { class: "small" }, "Your operator made your account with ", h("code", {}, "moorline user add"), "."));
+    h("p", { class: "small" }, "Your operator made your account with ", h("code", {}, "moorline user add"), "; ", h("code", {}, "moorline user passwd"), " makes a new password."));
   return { title: "Sign in", element, focus: () => login.focus(), stop: () => {} };
 }

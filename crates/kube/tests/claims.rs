@@ -333,7 +333,13 @@ async fn what_serves_while_a_newer_claim_is_given_back_unheard_ends_so_that_the_
         }
     };
     within("the end of the first session", ended).await;
-    assert_eq!(left.ended.all(), [(first, EndReason::ClaimLost)]);
+    // By who gives the claim back, or before by the fence, which sees it in the resource.
+    let ended = left.ended.all();
+    assert!(
+        ended.iter().all(|(session, reason)| *session == first
+            && matches!(reason, EndReason::ClaimLost | EndReason::Superseded)),
+        "{ended:?}"
+    );
     assert_eq!(session(&api, "acme", "yard")["generation"], 2);
 }
 

@@ -16,6 +16,7 @@ const BOOT: Duration = Duration::from_secs(180);
 
 /// Gives it power, and tells how long it takes until the server says that its tunnel is up: from the start of QEMU's process, and from the kernel's
 /// first line, which is printed before the kernel has read `quiet`. The server is asked every 10 ms.
+#[expect(clippy::print_stdout, reason = "what is measured")]
 async fn tunnel_after_boot(
     server: &Moorline,
     wall: &Wall,

@@ -106,7 +106,8 @@ class View {
     const to = this.zone.dayStart(Zone.shift(shown, 1));
     this.range = { from, to };
     this.dayName.textContent = this.zone.dayName((from + to) / 2);
-    this.timeline.setDay(from, to, this.stage.wall() ?? Math.min(serverNow(), from + 12 * 3600e3));
+    // Today's keyboard begins and zoom looks at what is live, also before its first picture is there.
+    this.timeline.setDay(from, to, this.stage.wall() ?? (shown === today ? serverNow() : from + 12 * 3600e3));
     await this.#coverage(true);
   }
 

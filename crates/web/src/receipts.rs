@@ -14,6 +14,8 @@ use crate::problem::Problem;
 
 /// The oldest goes first: 16 exports run at most, and how one ended is asked for within seconds. Each holds some 10 KiB at most.
 const MOST: usize = 256;
+/// Of one user, whose oldest goes before anybody else's: four exports run at most, and refused ones have receipts too.
+const PER_USER: usize = 16;
 /// Characters of a receipt.
 const LONGEST: usize = 40;
 
@@ -25,23 +27,61 @@ struct Name {
     receipt: String,
 }
 
+/// What is known of one export.
+#[derive(Debug)]
+struct Kept {
+    name: Name,
+    /// Which export of that name: a browser may ask for the same file twice.
+    number: u64,
+    view: ExportView,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    next: u64,
+    /// By age.
+    kept: VecDeque<Kept>,
+}
+
 /// All that is known. Clones are the same book.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Receipts {
-    kept: Arc<Mutex<VecDeque<(Name, ExportView)>>>,
-}
+pub(crate) struct Receipts(Arc<Mutex<Book>>);
 
 /// An export that is asked for or runs. Dropped before it is told to have ended, it was refused or broke off.
 #[derive(Debug)]
 pub(crate) struct Receipt {
     receipts: Receipts,
-    name: Name,
+    number: u64,
     has_ended: bool,
 }
 
+impl Book {
+    fn begin(&mut self, name: Name) -> u64 {
+        self.next += 1;
+        self.kept.retain(|kept| kept.name != name);
+        let of_user = |kept: &Kept| kept.name.login == name.login;
+        if self.kept.iter().filter(|kept| of_user(kept)).count() >= PER_USER {
+            if let Some(oldest) = self.kept.iter().position(of_user) {
+                self.kept.remove(oldest);
+            }
+        } else if self.kept.len() >= MOST {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Kept {
+            name,
+            number: self.next,
+            view: ExportView {
+                state: ExportState::Running,
+                unread: Vec::new(),
+            },
+        });
+        self.next
+    }
+}
+
 impl Receipts {
-    fn with<T>(&self, change: impl FnOnce(&mut VecDeque<(Name, ExportView)>) -> T) -> T {
-        change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An export begins.
@@ -60,20 +100,9 @@ impl Receipts {
             return Err(Problem::invalid("receipt", receipt, expected));
         }
         let name = name(access, camera, receipt);
-        let begun = ExportView {
-            state: ExportState::Running,
-            unread: Vec::new(),
-        };
-        self.with(|kept| {
-            kept.retain(|(other, _)| *other != name);
-            kept.push_back((name.clone(), begun));
-            if kept.len() > MOST {
-                kept.pop_front();
-            }
-        });
         Ok(Receipt {
             receipts: self.clone(),
-            name,
+            number: self.with(|book| book.begin(name)),
             has_ended: false,
         })
     }
@@ -86,9 +115,9 @@ impl Receipts {
         receipt: &str,
     ) -> Option<ExportView> {
         let name = name(access, camera, receipt);
-        self.with(|kept| {
-            let found = kept.iter().find(|(other, _)| *other == name);
-            found.map(|(_, view)| view.clone())
+        self.with(|book| {
+            let found = book.kept.iter().find(|kept| kept.name == name);
+            found.map(|kept| kept.view.clone())
         })
     }
 }
@@ -109,9 +138,10 @@ impl Receipt {
     }
 
     fn tell(&self, state: ExportState, unread: Vec<UnreadView>) {
-        self.receipts.with(|kept| {
-            if let Some((_, view)) = kept.iter_mut().find(|(other, _)| *other == self.name) {
-                *view = ExportView { state, unread };
+        self.receipts.with(|book| {
+            let mut all = book.kept.iter_mut();
+            if let Some(kept) = all.find(|kept| kept.number == self.number) {
+                kept.view = ExportView { state, unread };
             }
         });
     }
@@ -127,19 +157,66 @@ impl Drop for Receipt {
 
 #[cfg(test)]
 mod tests {
+    use moorline_core::user::{Role, User};
+    use moorline_core::{TenantId, Timestamp};
+
     use super::*;
+
+    fn user(login: &str) -> Access {
+        Access::User(User {
+            login: login.parse().unwrap(),
+            tenant: TenantId::home(),
+            role: Role::Viewer,
+            created: Timestamp::default(),
+        })
+    }
+
+    fn camera() -> CameraId {
+        "home/yard".parse().unwrap()
+    }
 
     #[test]
     fn what_nobody_asks_for_any_more_is_forgotten() {
-        let (receipts, camera) = (Receipts::default(), "home/yard".parse().unwrap());
-        let find = |number: usize| receipts.find(&Access::Local, &camera, &number.to_string());
-        let begin = |number: usize| receipts.begin(&Access::Local, &camera, &number.to_string());
-        let first = begin(0).unwrap();
-        for number in 1..=MOST {
-            begin(number).unwrap().end(Vec::new());
+        let (receipts, camera) = (Receipts::default(), camera());
+        let names: Vec<String> = (0..=MOST).map(|number| format!("u{number}")).collect();
+        let find = |login: &str| receipts.find(&user(login), &camera, "one");
+        let begin = |login: &str| receipts.begin(&user(login), &camera, "one").unwrap();
+        let first = begin(&names[0]);
+        for login in &names[1..] {
+            begin(login).end(Vec::new());
         }
         first.end(Vec::new());
-        assert_eq!(find(0), None);
-        assert_eq!(find(MOST).map(|view| view.state), Some(ExportState::Ended));
+        assert_eq!(find(&names[0]), None);
+        let last = find(&names[MOST]).map(|view| view.state);
+        assert_eq!(last, Some(ExportState::Ended));
+        assert_eq!(receipts.with(|book| book.kept.len()), MOST);
+    }
+
+    /// P9.
+    #[test]
+    fn who_asks_without_end_makes_the_server_forget_nobody_elses() {
+        let (receipts, camera) = (Receipts::default(), camera());
+        let vera = receipts.begin(&user("vera"), &camera, "one").unwrap();
+        for number in 0..2 * MOST {
+            let number = number.to_string();
+            drop(receipts.begin(&user("mallory"), &camera, &number).unwrap());
+        }
+        let running = receipts.find(&user("vera"), &camera, "one");
+        assert_eq!(running.map(|view| view.state), Some(ExportState::Running));
+        vera.end(Vec::new());
+        assert_eq!(receipts.with(|book| book.kept.len()), PER_USER + 1);
+    }
+
+    #[test]
+    fn a_file_that_is_asked_for_again_is_told_as_its_newer_answer_goes() {
+        let (receipts, camera) = (Receipts::default(), camera());
+        let vera = user("vera");
+        let state = || receipts.find(&vera, &camera, "one").map(|view| view.state);
+        let older = receipts.begin(&vera, &camera, "one").unwrap();
+        let newer = receipts.begin(&vera, &camera, "one").unwrap();
+        drop(older);
+        assert_eq!(state(), Some(ExportState::Running));
+        newer.end(Vec::new());
+        assert_eq!(state(), Some(ExportState::Ended));
     }
 }

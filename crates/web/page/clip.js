@@ -27,18 +27,22 @@ export class Clip {
       h("p", { class: "small" }, "Begins at the picture shown; while live, it is the time just past. Nothing is re-encoded."));
   }
 
-  /** Asks no more. */
+  /** Asks no more, and tells no answer that is still under way. */
   stop() {
+    this.asked = null;
     this.stopLooking?.();
   }
 
   async #save() {
     this.stop();
     this.#say();
+    const asked = {};
+    this.asked = asked;
     const length = this.minutes.value * 60e3;
     const from = this.begins(length);
     const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(from + length).toISOString() });
     const coverage = await call("GET", `${this.path}/coverage?${query}`);
+    if (this.asked !== asked) return;
     const rows = coverage.rows.map((row) => ({ ...row, from: Date.parse(row.from), to: Date.parse(row.to) }));
     const recorded = rows.filter((row) => row.kind === "recorded");
     if (recorded.length === 0) {
@@ -50,14 +54,13 @@ export class Clip {
       this.#say(note("warn", `The picture format changes at ${this.zone.time(change.from)}: save a clip up to there, and one from there on`));
       return;
     }
-    if (!this.element.isConnected) return;
     const missing = rows.filter((row) => row.kind !== "recorded").map((row) => ({ ...row, words: rowWords(row) }));
     this.#send(query, this.#left("Not in the file, since it was not recorded:", missing));
   }
 
   /** Lets the browser save the file, and says how that ended: what cannot be read is known at its end only. */
   #send(query, gaps) {
-    this.stop();
+    const asked = this.asked;
     const receipt = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const link = h("a", { href: `/api/v1${this.path}/export?${query}&receipt=${receipt}`, download: true });
     document.body.append(link);
@@ -70,13 +73,14 @@ export class Clip {
       try {
         found = await call("GET", `${this.path}/exports/${receipt}`);
       } catch (error) {
+        if (this.asked !== asked) return;
         unknown += error.status === 404 ? 1 : 0;
         if (unknown < GIVE_UP) return;
         this.stop();
         this.#say(gaps, h("p", { class: "small" }, "Whether all of it could be read is not known here"));
         return;
       }
-      if (found.state === "running") return;
+      if (this.asked !== asked || found.state === "running") return;
       this.stop();
       this.#say(gaps, this.#ended(found, gaps === null));
     }, LOOK);

@@ -94,6 +94,10 @@ impl Strangers for Absent {
     }
 
     fn forget(&self, _: &PublicKey) {}
+
+    fn are_shown(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]

@@ -165,4 +165,9 @@ pub trait Strangers: Send + Sync {
 
     /// Forgets a key, since it was added.
     fn forget(&self, key: &PublicKey);
+
+    /// Whether `camera pending` shows them: in a cluster each replica knows its own, and says so in its log alone.
+    fn are_shown(&self) -> bool {
+        true
+    }
 }

@@ -473,8 +473,12 @@ fn does_not_call(site: &Site, camera: &Camera, status: Option<&CameraStatus>) ->
         && camera.streampoint.is_none()
         && status.link == LinkStatus::Absent
         && gap.cause == Cause::TunnelDown;
+    let teller = match site.strangers.are_shown() {
+        true => "moorline camera pending",
+        false => "the log of moorline mon",
+    };
     is_away.then(|| {
-        "no tunnel: see whether the camera has power and network, and runs its tunnel; if it calls and is refused, moorline camera pending says why".to_owned()
+        format!("no tunnel: see whether the camera has power and network, and runs its tunnel; if it calls and is refused, {teller} says why")
     })
 }
 

@@ -64,14 +64,17 @@ impl Starved {
     }
 }
 
-/// Adds up by how much naps were longer than asked. What a timer is late by on any machine does not count.
+/// Adds up by how much naps were longer than asked. What a timer is late by on any machine does not count, nor does what this thread itself waited
+/// for a processor: that is in the sum of all threads.
 fn look(stood: &AtomicU64, ended: &Receiver<()>) {
+    let waited_so_far = || waited(Path::new("/proc/thread-self")).unwrap_or_default();
     loop {
-        let asleep = Instant::now();
+        let (asleep, before) = (Instant::now(), waited_so_far());
         if ended.recv_timeout(NAP) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        let late = asleep.elapsed().saturating_sub(NAP);
+        let counted = waited_so_far().saturating_sub(before);
+        let late = asleep.elapsed().saturating_sub(NAP + counted);
         if late > NAP {
             let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             stood.fetch_add(late, Ordering::Relaxed);

@@ -192,9 +192,12 @@ pub enum Refusal {
     /// No camera has this key.
     #[error("unknown key")]
     UnknownKey,
-    /// The key is a camera's, the name another's; or no camera's, where names are required.
+    /// The key is a camera's, the name another's.
     #[error("the key belongs to another camera")]
     OtherCamera,
+    /// The key is a camera's, the name none's, where names are required.
+    #[error("the key belongs to a camera and the name to none")]
+    UnknownName,
     /// The name is no camera's, and the key is that of several.
     #[error("the key belongs to several cameras and the name to none")]
     Ambiguous,
@@ -220,6 +223,7 @@ impl Refusal {
         match self {
             Self::UnknownKey => "unknown_key",
             Self::OtherCamera => "other_camera",
+            Self::UnknownName => "unknown_name",
             Self::Ambiguous => "ambiguous",
             Self::Disabled(_) => "disabled",
             Self::Stolen(_) => "stolen",
@@ -328,7 +332,7 @@ impl CameraSet {
         from: IpAddr,
     ) -> Result<Arc<Camera>, Refusal> {
         if self.named(name).is_none() && !self.having(key).is_empty() {
-            return Err(Refusal::OtherCamera);
+            return Err(Refusal::UnknownName);
         }
         self.login(name, key, from)
     }
@@ -427,10 +431,10 @@ mod tests {
                 .map(|camera| camera.id.to_string())
         };
         for name in ["acme/yard", "yard", "root", "../../etc", ""] {
-            assert_eq!(login(name, 1), Err(Refusal::OtherCamera), "{name:?}");
+            assert_eq!(login(name, 1), Err(Refusal::UnknownName), "{name:?}");
             assert_eq!(
                 login(name, 2),
-                Err(Refusal::OtherCamera),
+                Err(Refusal::UnknownName),
                 "{name:?}: nor is a neighbour told that its camera was stolen"
             );
             assert_eq!(login(name, 9), Err(Refusal::UnknownKey), "{name:?}");

@@ -23,9 +23,10 @@ struct Request {
 
 type Reasons = Family<Reason, Counter>;
 
-const LOGINS_REFUSED: [&str; 7] = [
+const LOGINS_REFUSED: [&str; 8] = [
     "unknown_key",
     "other_camera",
+    "unknown_name",
     "ambiguous",
     "disabled",
     "stolen",

@@ -127,7 +127,7 @@ async fn where_names_are_required_a_neighbour_with_the_same_public_key_gets_no_t
     for name in ["acme/yard", "root"] {
         let mut client = rig.dbclient(&key, name, &TUNNEL, &[]);
         assert_eq!(client.wait(SOON).await.unwrap().code(), Some(1), "{name}");
-        assert_eq!(rig.tunnel.pending()[0].reason, "other_camera");
+        assert_eq!(rig.tunnel.pending()[0].reason, "unknown_name");
     }
     let yard = camera("acme/yard", &[key.public()]);
     rig.directory.set(vec![mirror, yard]);

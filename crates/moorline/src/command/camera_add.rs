@@ -300,7 +300,7 @@ fn text(added: &Added, typed_on: &str) -> String {
         ));
     }
     text.push_str(&format!(
-        "\nWatch it:  {}   (with a user's login and stream password: moorline user add makes one)\n",
+        "\nWatch it:  {}   (with a user's login and stream password: moorline user add{typed_on} makes one)\n",
         added.rtsp_url
     ));
     text.push_str(&format!(

@@ -117,7 +117,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         #[cfg(feature = "kube")]
         Command::Camera(command) if command.on.which.is_chosen() => {
             let _ = logging::init("warn", Format::Auto);
-            command::camera::on_cluster(command, format).await?;
+            return command::camera::on_cluster(command, format).await;
         }
         #[cfg(feature = "kube")]
         Command::User(command) if command.on.which.is_chosen() => {
@@ -210,9 +210,7 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
     let _ = logging::init("warn", Format::Auto);
     let client = Client::connect(&global.data, global.config.as_deref()).await?;
     let result = match command {
-        Command::Camera(command) => command::camera::run(&client, command.command, format)
-            .await
-            .map(|()| true),
+        Command::Camera(command) => command::camera::run(&client, command.command, format).await,
         Command::AgentRelease(command) => command::agent_release::run(&client, command, format)
             .await
             .map(|()| true),

@@ -18,11 +18,11 @@ use crate::command::{
 use crate::moments;
 use crate::output::{self, Table};
 
-/// Runs a camera command.
+/// Runs a camera command. Returns whether nothing is wrong, of which `diagnose` alone tells.
 ///
 /// # Errors
 /// What the server refuses, in words.
-pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Result<()> {
+pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Result<bool> {
     match command {
         Camera::Add(add) => camera_add::add(client, *add, format).await,
         Camera::Import(import) => camera_import::import(client, &import, format).await,
@@ -37,7 +37,9 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let camera: CameraView = client.get(&camera_path(&name.camera)?).await?;
             output::print(format, &camera, || camera_text::show(&camera))
         }
-        Camera::Diagnose(name) => camera_diagnose::run(client, &name.camera, format).await,
+        Camera::Diagnose(name) => {
+            return camera_diagnose::run(client, &name.camera, format).await;
+        }
         Camera::Move(asked) => camera_agent::send_to(client, &asked, format).await,
         Camera::Refer(asked) => camera_refer::run(client, &asked, format).await,
         Camera::Rekey(name) => camera_agent::rekey(client, &name.camera, format).await,
@@ -94,6 +96,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         Camera::Enrolments => camera_enroll::list(client, format).await,
         Camera::Unenroll { id } => camera_enroll::revoke(client, id, format).await,
     }
+    .map(|()| true)
 }
 
 /// Runs a camera command on a cluster.
@@ -101,7 +104,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
 /// # Errors
 /// What the cluster refuses, in words.
 #[cfg(feature = "kube")]
-pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow::Result<()> {
+pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow::Result<bool> {
     use crate::cluster::api::ClusterApi;
     use crate::cluster::choice::whole;
     let args::CameraCommand { on, mut command } = command;

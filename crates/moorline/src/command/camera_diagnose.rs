@@ -29,11 +29,11 @@ struct Link {
     text: String,
 }
 
-/// Walks the chain.
+/// Walks the chain. Returns whether every link of it holds.
 ///
 /// # Errors
 /// There is no such camera, or the server fails.
-pub async fn run(client: &Client, camera: &str, format: Output) -> anyhow::Result<()> {
+pub async fn run(client: &Client, camera: &str, format: Output) -> anyhow::Result<bool> {
     let path = camera_path(camera)?;
     let before: CameraView = client.get(&path).await?;
     let mut links = server(&before);
@@ -49,7 +49,8 @@ pub async fn run(client: &Client, camera: &str, format: Output) -> anyhow::Resul
             .await?;
         links.extend(agent(client, &path, &before).await?);
     }
-    output::print(format, &links, || text(&links, &before, has_agent))
+    output::print(format, &links, || text(&links, &before, has_agent))?;
+    Ok(links.iter().all(|link| link.ok))
 }
 
 /// What the server sees.

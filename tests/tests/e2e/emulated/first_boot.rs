@@ -134,8 +134,7 @@ async fn a_healthy_camera_finds_nothing_wrong_with_itself() {
     let camera = recorded(&server, &wall, "roof").await;
     let checked = camera.order("moorline-agent check --report").await.unwrap();
     assert!(!checked.contains("FAIL"), "{checked}");
-    let links = server.cli(&["camera", "diagnose", "roof"]).await;
-    let links = links.as_array().unwrap();
+    let links = server.diagnose("roof").await;
     let failed: Vec<_> = links.iter().filter(|link| link["ok"] == false).collect();
     assert!(failed.is_empty() && links.len() > 10, "{failed:?}");
     let view = server

@@ -218,6 +218,16 @@ impl Moorline {
         }
     }
 
+    /// The links of the chain to a camera, whose exit status says whether one of them is broken.
+    pub(crate) async fn diagnose(&self, camera: &str) -> Vec<Value> {
+        let output = self.try_cli(&["camera", "diagnose", camera]).await;
+        let links: Vec<Value> = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("camera diagnose {camera}: {error}: {output:?}"));
+        let sound = links.iter().all(|link| link["ok"] == true);
+        assert_eq!(output.status.code(), Some(i32::from(!sound)), "{links:?}");
+        links
+    }
+
     /// Asks the API through the socket of the command line: cheap enough to poll.
     pub(crate) async fn get(&self, path: &str) -> Value {
         let mut stream = UnixStream::connect(self.data().join("moorline.sock"))

@@ -602,7 +602,7 @@ pub struct Audit {
     /// What was done to this camera, or by it.
     #[arg(long, value_name = "CAMERA")]
     pub camera: Option<String>,
-    /// What this user did, or what was done to them; `operator` is the command line of this machine.
+    /// What this user did, or what was done to them; "command line" is whoever had the server's own socket.
     #[arg(long, value_name = "LOGIN")]
     pub user: Option<String>,
     /// Whose tenant.

@@ -37,14 +37,21 @@ const FLOODS: [(AuditEvent, i64); 3] = [
 /// The longest actor or subject, in characters.
 const TEXT: usize = 256;
 
-const EVENTS: [AuditEvent; 11] = [
+const EVENTS: [AuditEvent; 18] = [
     AuditEvent::SignIn,
     AuditEvent::SignInFailed,
     AuditEvent::View,
     AuditEvent::Export,
     AuditEvent::KeyChange,
+    AuditEvent::UserAdd,
+    AuditEvent::UserPassword,
+    AuditEvent::UserStreamPassword,
+    AuditEvent::UserRemove,
     AuditEvent::UserChange,
+    AuditEvent::CameraAdd,
     AuditEvent::CameraChange,
+    AuditEvent::CameraHangUp,
+    AuditEvent::CameraRemove,
     AuditEvent::Erase,
     AuditEvent::Takeover,
     AuditEvent::Enrolment,
@@ -59,8 +66,15 @@ fn name(event: AuditEvent) -> &'static str {
         AuditEvent::View => "view",
         AuditEvent::Export => "export",
         AuditEvent::KeyChange => "key_change",
+        AuditEvent::UserAdd => "user_add",
+        AuditEvent::UserPassword => "user_password",
+        AuditEvent::UserStreamPassword => "user_stream_password",
+        AuditEvent::UserRemove => "user_remove",
         AuditEvent::UserChange => "user_change",
+        AuditEvent::CameraAdd => "camera_add",
         AuditEvent::CameraChange => "camera_change",
+        AuditEvent::CameraHangUp => "camera_hang_up",
+        AuditEvent::CameraRemove => "camera_remove",
         AuditEvent::Erase => "erase",
         AuditEvent::Takeover => "takeover",
         AuditEvent::Enrolment => "enrolment",

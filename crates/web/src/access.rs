@@ -32,10 +32,10 @@ pub enum Access {
 }
 
 impl Access {
-    /// The name in the audit.
+    /// The name in the audit. The blank keeps it apart from all logins.
     pub fn actor(&self) -> String {
         match self {
-            Self::Local => "operator".to_owned(),
+            Self::Local => "command line".to_owned(),
             Self::User(user) => user.login.to_string(),
         }
     }

@@ -691,7 +691,7 @@ pub struct VerifyFinding {
 pub struct AuditView {
     /// When.
     pub at: Timestamp,
-    /// Who: a login, `camera …`, or `operator` for the local socket.
+    /// Who: a login, `camera …`, or `command line` for the machine's own socket (`operator` in entries of versions before).
     pub actor: String,
     /// What.
     pub event: AuditEvent,

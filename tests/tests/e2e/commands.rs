@@ -92,6 +92,27 @@ async fn people_are_listed_and_get_new_passwords() {
     let stream = moorline.cli(&["user", "passwd", "vera", "--stream"]).await;
     assert_ne!(stream["stream_password"], added["stream_password"]);
     assert!(stream["stream_password"].is_string(), "{stream}");
+
+    moorline.cli(&["user", "rm", "vera"]).await;
+    let audit = moorline.cli(&["audit", "--user", "vera"]).await;
+    let entries = audit.as_array().unwrap().iter();
+    let done: Vec<_> = entries
+        .map(|entry| {
+            let word = |field: &str| entry[field].as_str().unwrap();
+            (word("actor"), word("event"))
+        })
+        .collect();
+    let newest_first = [
+        "user_remove",
+        "user_stream_password",
+        "user_password",
+        "user_add",
+    ];
+    assert_eq!(
+        done,
+        newest_first.map(|event| ("command line", event)),
+        "{audit:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

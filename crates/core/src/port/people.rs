@@ -129,7 +129,8 @@ pub trait WebSessions: Send + Sync {
 pub struct AuditEntry {
     /// When.
     pub at: Timestamp,
-    /// Who: a login name, `camera …`, or `operator` for the local socket.
+    /// Who: a login name, `camera …`, or `command line` for the machine's own socket, which no login is called since none has a blank.
+    /// Versions before wrote `operator` for it.
     pub actor: String,
     /// What.
     pub event: AuditEvent,
@@ -151,10 +152,24 @@ pub enum AuditEvent {
     Export,
     /// A key of a camera was added or revoked.
     KeyChange,
-    /// A user was added, changed or removed.
+    /// A user was added.
+    UserAdd,
+    /// A user got another password for the page.
+    UserPassword,
+    /// A user got another password for players.
+    UserStreamPassword,
+    /// A user was removed.
+    UserRemove,
+    /// A user was added, changed or removed, as versions before wrote it.
     UserChange,
-    /// A camera was added, changed, disabled or removed.
+    /// A camera was added.
+    CameraAdd,
+    /// A camera was changed, enabled or disabled; versions before wrote it of all four.
     CameraChange,
+    /// Somebody ended a camera's tunnel.
+    CameraHangUp,
+    /// A camera was removed; its recordings stay unless they are erased, which is an entry of its own.
+    CameraRemove,
     /// Recordings were erased.
     Erase,
     /// A tunnel superseded another that served.

@@ -137,7 +137,7 @@ async fn people_of_a_cluster_are_told_as_those_of_serve() {
     let of_serve = run(beside.path(), &[&audit[..], &["--data", "data"]].concat()).await;
     let (of_cluster, of_serve) = (done(of_cluster.json()), done(of_serve.json()));
     assert_eq!(of_cluster, of_serve);
-    let anna = json!({"actor": "operator", "event": "user_change", "subject": "anna"});
+    let anna = json!({"actor": "command line", "event": "user_add", "subject": "anna"});
     assert!(of_cluster.contains(&anna), "{of_cluster:?}");
     for words in [
         &["audit", "--context", "owner"][..],

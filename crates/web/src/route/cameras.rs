@@ -79,7 +79,7 @@ pub(super) async fn add(
     for key in keys {
         site.strangers.forget(&key.key);
     }
-    audit(&site, &access, AuditEvent::CameraChange, &id);
+    audit(&site, &access, AuditEvent::CameraAdd, &id);
     Ok((StatusCode::CREATED, Json(current(&site, &id)?)))
 }
 
@@ -200,7 +200,7 @@ pub(super) async fn remove(
     let removed = site.admin.remove(&id).await;
     let was_there = removed.is_ok();
     match removed {
-        Ok(()) => audit(&site, &access, AuditEvent::CameraChange, &id),
+        Ok(()) => audit(&site, &access, AuditEvent::CameraRemove, &id),
         // It may have been removed by a try whose erasing failed.
         Err(CameraAdminError::Unknown(_)) if removal.erase => {}
         Err(error) => return Err(error.into()),
@@ -247,7 +247,7 @@ pub(super) async fn hang_up(
         ));
     }
     site.statuses.hang_up(&id);
-    audit(&site, &access, AuditEvent::CameraChange, &id);
+    audit(&site, &access, AuditEvent::CameraHangUp, &id);
     Ok(StatusCode::NO_CONTENT)
 }
 

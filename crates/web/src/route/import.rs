@@ -79,6 +79,6 @@ fn done(site: &Site, access: &Access, added: &[Camera]) {
         for key in &camera.keys {
             site.strangers.forget(&key.key);
         }
-        audit(site, access, AuditEvent::CameraChange, &camera.id);
+        audit(site, access, AuditEvent::CameraAdd, &camera.id);
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn add(
         .users
         .add(login.clone(), tenant, request.role, Masked::new(password))
         .await?;
-    audit(&site, &access, &login);
+    audit(&site, &access, AuditEvent::UserAdd, &login);
     let stream_password = Some(stream.reveal().clone());
     Ok((
         StatusCode::CREATED,
@@ -75,7 +75,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let login = known(&site, &access, &tenant, &login)?;
     site.users.remove(&login).await?;
-    audit(&site, &access, &login);
+    audit(&site, &access, AuditEvent::UserRemove, &login);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn password(
     site.users
         .set_password(&login, Masked::new(password))
         .await?;
-    audit(&site, &access, &login);
+    audit(&site, &access, AuditEvent::UserPassword, &login);
     Ok(Json(Credentials {
         login,
         password: made,
@@ -112,7 +112,7 @@ pub(super) async fn stream_password(
 ) -> Result<Json<Credentials>, Problem> {
     let login = known(&site, &access, &tenant, &login)?;
     let made = site.users.rotate_stream_password(&login).await?;
-    audit(&site, &access, &login);
+    audit(&site, &access, AuditEvent::UserStreamPassword, &login);
     Ok(Json(Credentials {
         login,
         password: None,
@@ -171,12 +171,12 @@ fn known(site: &Site, access: &Access, tenant: &str, login: &str) -> Result<Logi
         .ok_or_else(|| Problem::unknown("user"))
 }
 
-fn audit(site: &Site, access: &Access, login: &LoginName) {
+fn audit(site: &Site, access: &Access, event: AuditEvent, login: &LoginName) {
     let subject = login.to_string();
     site.audit.write(AuditEntry {
         at: site.now(),
         actor: access.actor(),
-        event: AuditEvent::UserChange,
+        event,
         subject,
     });
 }

@@ -289,6 +289,38 @@ async fn an_export_is_a_file_and_is_audited() {
 }
 
 #[tokio::test]
+async fn what_was_done_to_a_camera_is_told_apart_in_the_audit() {
+    let house = scene::house().await;
+    let cameras = "/tenants/home/cameras";
+    let yard = format!("{cameras}/yard");
+    let new = r#"{"name": "new", "rtsp": "rtsp://192.0.2.1/"}"#;
+    for (method, path, body) in [
+        ("POST", cameras, Some(new)),
+        ("PATCH", &*yard, Some(r#"{"new_title": "Yard"}"#)),
+        ("POST", &*format!("{yard}/hang-up"), None),
+        ("DELETE", &*yard, None),
+    ] {
+        let answer = send(&house, method, path, body).await;
+        assert!(answer.status.is_success(), "{method} {path}: {answer:?}");
+    }
+    let entries = house.audit.0.lock().unwrap();
+    let done: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.subject.starts_with("home/"))
+        .map(|entry| (entry.event, entry.subject.as_str()))
+        .collect();
+    assert_eq!(
+        done,
+        [
+            (AuditEvent::CameraAdd, "home/new"),
+            (AuditEvent::CameraChange, "home/yard"),
+            (AuditEvent::CameraHangUp, "home/yard"),
+            (AuditEvent::CameraRemove, "home/yard"),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_an_export_leaves_out_is_told_behind_it() {
     let house = scene::house().await;
     let (from, to) = (ago(1500), ago(1490));

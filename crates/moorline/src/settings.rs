@@ -484,6 +484,7 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
         );
     }
     check_listen(&settings.server, errors);
+    check_certificate(&settings.server, errors);
     if let Err(error) = crate::serve::notifier::check(&settings.alert) {
         errors.add(
             &format!("alert.{}", error.field),
@@ -491,6 +492,23 @@ fn check(settings: &Settings, errors: &mut ConfigErrors) {
             Complaint::new("cannot work", error.expected),
         );
     }
+}
+
+/// What the files hold is read by whoever uses them: a role of a cluster that has no door has none of them.
+fn check_certificate(server: &Server, errors: &mut ConfigErrors) {
+    let (field, value) = match (server.tls_certificate.as_str(), server.tls_key.as_str()) {
+        (certificate, "") if !certificate.is_empty() => ("server.tls_certificate", certificate),
+        ("", key) if !key.is_empty() => ("server.tls_key", key),
+        _ => return,
+    };
+    errors.add(
+        field,
+        format!("{value:?}"),
+        Complaint::new(
+            "server.tls_certificate and server.tls_key belong together",
+            "set both, or none for a self-signed certificate",
+        ),
+    );
 }
 
 fn check_uplink(uplink: &Uplink, errors: &mut ConfigErrors) {
@@ -611,6 +629,31 @@ mod tests {
             assert!(told.contains("server.public_host = "), "{told}");
             assert!(told.contains("cctv.example.com"), "{told}");
             assert_eq!(place::host_argument(host), Err(place::HOST_EXPECTED));
+        }
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let told = |certificate: &str, key: &str| {
+            let mut settings = Settings::default();
+            settings.server.tls_certificate = certificate.to_owned();
+            settings.server.tls_key = key.to_owned();
+            let mut errors = ConfigErrors::new();
+            check(&settings, &mut errors);
+            errors
+        };
+        for (certificate, key) in [("", ""), ("a.pem", "b.pem")] {
+            assert_eq!(told(certificate, key).problems(), []);
+        }
+        for (certificate, key, field) in [
+            ("a.pem", "", "server.tls_certificate = \"a.pem\""),
+            ("", "b.pem", "server.tls_key = \"b.pem\""),
+        ] {
+            let told = told(certificate, key).to_string();
+            assert!(
+                told.contains(field) && told.contains("belong together"),
+                "{told}"
+            );
         }
     }
 

@@ -61,6 +61,23 @@ async fn a_value_that_cannot_work_is_told_with_its_range() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_serve_could_not_use_is_refused_by_the_check_too() {
+    let lone = check("[server]\ntls_certificate = \"cert.pem\"\n").await;
+    assert!(
+        lone.contains("moorline.toml:2: server.tls_certificate = \"cert.pem\"")
+            && lone.contains("hint: set both"),
+        "{lone}"
+    );
+    let nowhere =
+        "[server]\ntls_certificate = \"/nowhere/cert.pem\"\ntls_key = \"/nowhere/key.pem\"\n";
+    let told = check(nowhere).await;
+    assert!(
+        told.contains("cannot read the certificate /nowhere/cert.pem"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn a_port_in_use_leaves_no_directory_in_the_way_of_a_restore() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

@@ -13,6 +13,7 @@ use crate::backup;
 use crate::client::Client;
 use crate::command::secret;
 use crate::output::{self, Table};
+use crate::serve::tls;
 use crate::settings;
 
 /// `moorline alert test`. Returns whether every channel worked.
@@ -90,6 +91,7 @@ pub fn config(
                 let hint = "name the server's directory with --data or MOORLINE_DATA, or the file with --config";
                 anyhow::bail!(Hinted::new(what, hint));
             }
+            tls::given(&loaded.server)?;
             output::print(format, &json!({"ok": true, "file": file}), || match &file {
                 Some(file) => format!("{} is in order", file.display()),
                 None => format!(

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
 use moorline_core::Timestamp;
 use rustls::ServerConfig;
@@ -23,30 +22,50 @@ const KEY: &str = "tls-key.pem";
 /// The TLS side of both listeners. Reading again gives new connections the new certificate.
 ///
 /// # Errors
-/// A file is missing, is no PEM, or key and certificate do not belong together; each names the file.
+/// As [`given`] and [`own`].
 pub fn load(server: &Server, data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
-    let (certificate, key) = match (server.tls_certificate.as_str(), server.tls_key.as_str()) {
-        ("", "") => {
-            let (certificate, key) = (data.join(CERTIFICATE), data.join(KEY));
-            if !certificate.exists() || !key.exists() {
-                make(&certificate, &key, public_host)?;
-            }
-            (certificate, key)
-        }
-        ("", _) | (_, "") => bail!(Hinted::new(
-            "server.tls_certificate and server.tls_key belong together",
-            "set both, or none for a self-signed certificate",
-        )),
-        (certificate, key) => (certificate.into(), key.into()),
-    };
+    match given(server)? {
+        Some(given) => Ok(given),
+        None => own(data, public_host),
+    }
+}
+
+/// What the owner's files hold; `None` where none are set. That one is not set without the other is the settings' own check.
+///
+/// # Errors
+/// A file is missing, is no PEM, or key and certificate do not belong together; each names the file.
+pub fn given(server: &Server) -> anyhow::Result<Option<CertifiedKey>> {
+    if server.tls_certificate.is_empty() {
+        return Ok(None);
+    }
+    read(
+        Path::new(&server.tls_certificate),
+        Path::new(&server.tls_key),
+    )
+    .map(Some)
+}
+
+/// The self-signed one of the data directory, which is made if it is not there.
+///
+/// # Errors
+/// It cannot be made or read.
+pub fn own(data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
+    let (certificate, key) = (data.join(CERTIFICATE), data.join(KEY));
+    if !certificate.exists() || !key.exists() {
+        make(&certificate, &key, public_host)?;
+    }
+    read(&certificate, &key)
+}
+
+fn read(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
     let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain =
         chain.with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
     if chain.is_empty() {
         bail!("{} holds no certificate", certificate.display());
     }
-    let private = PrivateKeyDer::from_pem_file(&key)
+    let private = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("cannot read the key {}", key.display()))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certified = CertifiedKey::from_der(chain, private, &provider);

@@ -89,6 +89,8 @@ pub enum Command {
     /// Run the server: tunnels, relays, archive, web page.
     Serve(Listen),
     /// Run the server with two simulated cameras, to look around; Ctrl-C leaves nothing behind.
+    ///
+    /// All of it lies in a temporary directory with settings of its own: --data counts with --keep alone, and --config not at all.
     Demo(Demo),
     /// Add, list and change cameras.
     Camera(CameraCommand),

@@ -100,7 +100,7 @@ fn temporary_directory() -> anyhow::Result<tempfile::TempDir> {
 }
 
 /// Says that a directory holds a demo.
-const MARK: &str = "moorline-demo";
+pub const MARK: &str = "moorline-demo";
 /// The demo records also where little room is left: it takes some 2 MB a minute.
 const SETTINGS: &str = "[archive]\ndisk_free = \"64MiB\"\n";
 

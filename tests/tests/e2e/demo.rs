@@ -72,6 +72,20 @@ impl Demo {
         }
     }
 
+    /// It is not warned that its cameras come from where they are.
+    async fn is_not_behind_a_proxy(&self) {
+        let data = self.shown["server"]["data"].as_str().unwrap();
+        let mut doctor = Command::new(moorline_tests::moorline());
+        doctor.args(["--data", data, "--output", "json", "doctor"]);
+        let output = run("moorline", doctor, SOON).await.unwrap();
+        let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut checks = findings.as_array().unwrap().iter();
+        assert!(
+            checks.all(|finding| finding["check"] != "addresses"),
+            "{findings:#}"
+        );
+    }
+
     /// It has ended well: no process, no file.
     async fn leaves_nothing(mut self) {
         let pid = self.child.pid().unwrap();
@@ -122,6 +136,7 @@ async fn demo_plays_what_it_shows_and_control_c_leaves_nothing() {
     );
     demo.plays().await;
     demo.records().await;
+    demo.is_not_behind_a_proxy().await;
     demo.child.signal(Signal::INT);
     demo.leaves_nothing().await;
 }

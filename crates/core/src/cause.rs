@@ -87,7 +87,7 @@ impl Cause {
             Self::Disabled => "the camera or its recording was switched off",
             Self::NodeLost => "the machine and its disk were lost",
             Self::StoreLost => "the store lost it after acknowledging it",
-            Self::RtspError => "the camera's RTSP server refused the stream",
+            Self::RtspError => "the camera's RTSP server gave no stream",
             Self::CameraSilent => "the camera was connected but sent no pictures",
             Self::Overrun => "the recorder fell behind",
             Self::NoIdr => "the camera sent no key frame",

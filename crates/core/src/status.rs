@@ -117,6 +117,21 @@ impl RtspFault {
         }
     }
 
+    /// What a person reads of it.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::RefusedByCamera => "nothing listens there",
+            Self::NotRtsp => "what listens there does not speak RTSP",
+            Self::Unauthorized => "the camera's login is missing or wrong",
+            Self::NotFound => "there is no stream at its path",
+            Self::Status => "it answers with an error",
+            Self::NoMedia => "it offers no stream that can be read",
+            Self::Timeout => "it does not answer in time",
+            Self::FramingLost => "its stream is garbled",
+            Self::Closed => "it closes the connection",
+        }
+    }
+
     /// What to do about it, by the name to type in a command and the way on which the camera is reached.
     pub fn hint(self, camera: &Camera) -> String {
         let is_lan = matches!(camera.access, Access::Lan { .. });

@@ -8,7 +8,7 @@ export const CAUSES = {
   disabled: ["purpose", "the camera or its recording was switched off", "the camera or its recording is switched off"],
   node_lost: ["server", "the machine and its disk were lost", "the machine and its disk were lost"],
   store_lost: ["server", "the store lost it after acknowledging it", "the store lost it after acknowledging it"],
-  rtsp_error: ["camera", "the camera's RTSP server refused the stream", "the camera's RTSP server refuses the stream"],
+  rtsp_error: ["camera", "the camera's RTSP server gave no stream", "the camera's RTSP server gives no stream"],
   camera_silent: ["camera", "the camera was connected but sent no pictures", "the camera is connected but sends no pictures"],
   overrun: ["server", "the recorder fell behind", "the recorder fell behind"],
   no_idr: ["camera", "the camera sent no key frame", "the camera sends no key frame"],

@@ -3,8 +3,10 @@
 use moorline_core::alarm::NoticeKind;
 use moorline_core::camera::{Access, Enabled, Record, RecordBy};
 use moorline_core::network::listed;
+use moorline_core::status::RtspFault;
 use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_web::api::{CameraView, SourceView};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::moments;
@@ -227,16 +229,12 @@ pub(super) fn stream(status: &Value) -> String {
             .collect();
         let state = relay["state"]["state"].as_str().unwrap_or("-");
         if state != "playing" {
-            let fault = relay["state"]["fault"].as_str();
-            let words = std::iter::once(state)
-                .chain(fault)
-                .map(|word| word.replace('_', " "));
-            let words: Vec<String> = words.collect();
-            return format!(
-                "{}: {}",
-                relay["source"].as_str().unwrap_or("-"),
-                words.join(", ")
-            );
+            let fault = RtspFault::deserialize(&relay["state"]["fault"]);
+            let why = match fault {
+                Ok(fault) => format!("{} ({})", fault.explanation(), fault.as_str()),
+                Err(_) => state.replace('_', " "),
+            };
+            return format!("{}: {why}", relay["source"].as_str().unwrap_or("-"));
         }
         format!(
             "{} ({}, {})",
@@ -448,10 +446,13 @@ mod tests {
             "Yard",
             status("up", refused, Some("rtsp_error")),
         ));
-        assert!(text.contains("main: refused, unauthorized"), "{text}");
+        assert!(
+            text.contains("main: the camera's login is missing or wrong (unauthorized)"),
+            "{text}"
+        );
         assert!(text.contains("known paths are tried"), "{text}");
         assert!(
-            text.contains("refused the stream (rtsp_error), since"),
+            text.contains("gave no stream (rtsp_error), since"),
             "{text}"
         );
     }

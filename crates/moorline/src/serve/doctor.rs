@@ -369,7 +369,7 @@ fn unrecorded<'a>(
         });
         let mut why = gap.cause.explanation().to_owned();
         if let Some(fault) = fault {
-            why.push_str(&format!(" ({})", fault.as_str().replace('_', " ")));
+            why.push_str(&format!(" ({})", fault.explanation()));
         }
         let name = camera.id.typed();
         told.push(format!(

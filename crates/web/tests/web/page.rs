@@ -143,7 +143,7 @@ async fn somebody_signs_in_and_sees_the_cameras() {
     for words in [
         "Yard <b>& garden</b>",
         "No stream",
-        "refuses the stream",
+        "gives no stream",
         "set the camera's own login",
     ] {
         assert!(yard.contains(words), "{words:?} in {yard}");

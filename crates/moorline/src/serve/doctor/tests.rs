@@ -108,7 +108,7 @@ fn cameras_that_are_not_recorded_are_a_problem_with_its_cause() {
     assert_eq!(found.level, "problem");
     assert_eq!(
         found.finding,
-        "not recorded: auth: the camera's RTSP server refused the stream (unauthorized), 1m 0s; yard: the camera could not be reached, 1m 0s"
+        "not recorded: auth: the camera's RTSP server gave no stream (the camera's login is missing or wrong), 1m 0s; yard: the camera could not be reached, 1m 0s"
     );
     assert!(found.hint.unwrap().contains("camera set auth --login"));
     let mut mistyped = camera("auth");

@@ -13,7 +13,7 @@ use moorline_base::net::OpenFiles;
 use moorline_core::camera::{Access, Camera, Record};
 use moorline_core::port::CameraDirectory as _;
 use moorline_core::status::{CameraStatus, RelayState};
-use moorline_core::{CameraId, Timestamp};
+use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_notify::Heartbeat;
 use moorline_store::sweep::Doubt;
 use moorline_web::api::DoctorFinding;
@@ -83,7 +83,7 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     findings.extend(clock(operator.swept.doubt(), operator_now(operator)));
     findings.extend(store(operator).await);
     findings.extend(recordings(operator.daily.last(), operator_now(operator)));
-    findings.push(cameras(operator));
+    findings.extend(cameras(operator));
     findings
 }
 
@@ -319,14 +319,15 @@ fn recordings(last: Option<Looked>, now: Timestamp) -> Option<DoctorFinding> {
     Some(ok("recordings", format!("nothing missing, {looked}")))
 }
 
-fn cameras(operator: &Operator) -> DoctorFinding {
+fn cameras(operator: &Operator) -> Vec<DoctorFinding> {
     let set = operator.registry.cameras().snapshot();
     // Without a server no camera is recorded, which says nothing of the cameras.
     if operator.facts.running.is_some() {
         let now = operator_now(operator);
         let all = set.iter().map(AsRef::as_ref);
-        if let Some(finding) = unrecorded(all, |id| operator.statuses.get(id), now) {
-            return finding;
+        let found = unrecorded(all, |id| operator.statuses.get(id), now);
+        if !found.is_empty() {
+            return found;
         }
     }
     let keyless = set
@@ -334,28 +335,37 @@ fn cameras(operator: &Operator) -> DoctorFinding {
         .filter(|camera| camera.keys.is_empty() && matches!(camera.access, Access::Tunnel { .. }));
     let names: Vec<String> = keyless.map(|camera| camera.id.typed()).collect();
     let Some(first) = names.first() else {
-        return ok("cameras", format!("{} known", set.len()));
+        return vec![ok("cameras", format!("{} known", set.len()))];
     };
     let hint = format!("give each a key: moorline camera key add {first} KEY");
-    warning(
+    vec![warning(
         "cameras",
         format!(
             "without a key, so they cannot connect: {}",
             names.join(", ")
         ),
         hint,
-    )
+    )]
 }
 
-/// The cameras that are to be recorded and are not, each with its cause; the hint is for the first.
+/// Where to look for what is not the camera's RTSP server's doing, by the name of the first of several.
+fn where_to_look(cause: Cause) -> &'static str {
+    match cause {
+        Cause::TunnelDown | Cause::HungUp => {
+            "see whether it has power and network, and runs its tunnel: moorline camera diagnose CAMERA"
+        }
+        _ => "moorline camera show CAMERA",
+    }
+}
+
+/// The cameras that are to be recorded and are not, each with its cause; those with one cure are told together.
 fn unrecorded<'a>(
     cameras: impl Iterator<Item = &'a Camera>,
     status: impl Fn(&CameraId) -> Option<CameraStatus>,
     now: Timestamp,
-) -> Option<DoctorFinding> {
+) -> Vec<DoctorFinding> {
     let wanted = cameras.filter(|camera| camera.enabled.is_yes() && camera.record != Record::Off);
-    let mut told = Vec::new();
-    let mut hints = Vec::new();
+    let mut cures: Vec<(String, String, Vec<String>)> = Vec::new();
     for camera in wanted {
         let Some(status) = status(&camera.id) else {
             continue;
@@ -372,27 +382,40 @@ fn unrecorded<'a>(
             why.push_str(&format!(" ({})", fault.explanation()));
         }
         let name = camera.id.typed();
-        told.push(format!(
-            "{name}: {why}, {}",
-            output::duration(now.since(gap.since))
-        ));
-        let hint = status
+        let told = format!("{name}: {why}, {}", output::duration(now.since(gap.since)));
+        let of_relay = status
             .relays
             .iter()
             .find_map(|relay| relay.state.hint(camera));
-        hints.push(hint.unwrap_or_else(|| format!("moorline camera show {name}")));
+        let cure = of_relay.unwrap_or_else(|| where_to_look(gap.cause).to_owned());
+        match cures.iter_mut().find(|(known, ..)| *known == cure) {
+            Some((_, _, all)) => all.push(told),
+            None => cures.push((cure, name, vec![told])),
+        }
     }
+    let rest = cures.split_off(cures.len().min(NAMED));
+    let mut found: Vec<DoctorFinding> = cures
+        .into_iter()
+        .map(|(cure, first, told)| not_recorded(told, cure.replace("CAMERA", &first)))
+        .collect();
+    if !rest.is_empty() {
+        let told = rest.into_iter().flat_map(|(.., told)| told).collect();
+        found.push(not_recorded(told, "moorline camera list".to_owned()));
+    }
+    found
+}
+
+fn not_recorded(mut told: Vec<String>, cure: String) -> DoctorFinding {
     let more = told.len().saturating_sub(NAMED);
     told.truncate(NAMED);
     if more > 0 {
         told.push(format!("and {more} more"));
     }
-    let hint = hints.into_iter().next()?;
-    Some(problem(
+    problem(
         "cameras",
         format!("not recorded: {}", told.join("; ")),
-        hint,
-    ))
+        cure,
+    )
 }
 
 #[cfg(test)]

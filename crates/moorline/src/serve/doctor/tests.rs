@@ -5,7 +5,6 @@ use super::told::{Beat, look as look_at_alarms};
 use super::*;
 use crate::settings::Alert;
 use moorline_base::files::DiskSpace;
-use moorline_core::Cause;
 use moorline_core::Masked;
 use moorline_core::alarm::Untold;
 use moorline_core::camera::{Enabled, Login, RecordBy, Source};
@@ -88,7 +87,7 @@ fn status(id: &CameraId, cause: Option<Cause>) -> CameraStatus {
     }
 }
 
-fn look(cameras: &[Camera]) -> Option<DoctorFinding> {
+fn look(cameras: &[Camera]) -> Vec<DoctorFinding> {
     let cause = |id: &CameraId| match id.name() {
         "auth" => Some(Cause::RtspError),
         "well" => None,
@@ -103,26 +102,51 @@ fn cameras_that_are_not_recorded_are_a_problem_with_its_cause() {
     off.record = Record::Off;
     let mut disabled = camera("disabled");
     disabled.enabled = Enabled::Disabled;
-    assert_eq!(look(&[camera("well"), off.clone(), disabled.clone()]), None);
-    let found = look(&[camera("auth"), camera("well"), off, camera("yard")]).unwrap();
-    assert_eq!(found.level, "problem");
+    let well = look(&[camera("well"), off.clone(), disabled.clone()]);
+    assert_eq!(well, Vec::new());
+    let found = look(&[
+        camera("auth"),
+        camera("well"),
+        off,
+        camera("yard"),
+        camera("gate"),
+    ]);
+    let told: Vec<_> = found
+        .iter()
+        .map(|one| (one.level.as_str(), one.finding.as_str()))
+        .collect();
     assert_eq!(
-        found.finding,
-        "not recorded: auth: the camera's RTSP server gave no stream (the camera's login is missing or wrong), 1m 0s; yard: the camera could not be reached, 1m 0s"
+        told,
+        [
+            (
+                "problem",
+                "not recorded: auth: the camera's RTSP server gave no stream (the camera's login is missing or wrong), 1m 0s"
+            ),
+            (
+                "problem",
+                "not recorded: yard: the camera could not be reached, 1m 0s; gate: the camera could not be reached, 1m 0s"
+            ),
+        ]
     );
-    assert!(found.hint.unwrap().contains("camera set auth --login"));
+    let cure = |at: usize| found[at].hint.clone().unwrap();
+    assert!(cure(0).contains("camera set auth --login"), "{}", cure(0));
+    assert!(
+        cure(1).ends_with("moorline camera diagnose yard"),
+        "{}",
+        cure(1)
+    );
     let mut mistyped = camera("auth");
     mistyped.main.login = Some(Login {
         user: "admin".to_owned(),
         password: Masked::new("wrong".to_owned()),
     });
-    let hint = look(&[mistyped]).unwrap().hint.unwrap();
+    let hint = look(&[mistyped]).remove(0).hint.unwrap();
     assert!(
         hint.contains("does not take the login that is set"),
         "{hint}"
     );
     let many: Vec<Camera> = (0..20).map(|n| camera(&format!("c{n}"))).collect();
-    assert!(look(&many).unwrap().finding.ends_with("; and 12 more"));
+    assert!(look(&many)[0].finding.ends_with("; and 12 more"));
 }
 
 #[test]

@@ -47,9 +47,19 @@ async fn a_planned_rotation_is_taken_by_a_camera_that_was_told_while_it_was_conn
     })
     .await;
 
+    let rotate = ["rotate", "--from", stick.to_str().unwrap()];
+    let running = moorline
+        .try_cli(&[&["host-key"], &rotate[..]].concat())
+        .await;
+    let told = String::from_utf8_lossy(&running.stderr);
+    assert!(
+        told.contains("hint: stop the server first") && told.matches("hint:").count() == 1,
+        "{told}"
+    );
+
     let ports = moorline.ready().clone();
     let place = moorline.stop().await;
-    host_key(place.path(), &["rotate", "--from", stick.to_str().unwrap()]).await;
+    host_key(place.path(), &rotate).await;
     let again = Moorline::on(place, &ports).await;
     assert_ne!(again.ready()["known_hosts"], ports["known_hosts"]);
     again.until_recording("roof").await;

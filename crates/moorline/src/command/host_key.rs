@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::bail;
-use moorline_base::error::{Hinted, WithHint as _};
-use moorline_base::files::DataDir;
+use moorline_base::error::Hinted;
+use moorline_base::files::{DataDir, LockError};
 use moorline_core::PublicKey;
 use moorline_tunnel::keyfile::{HostKeys, next};
 use serde::Serialize;
@@ -50,7 +50,7 @@ pub fn run(asked: &HostKey, data: &Path, format: Output) -> anyhow::Result<()> {
              From now on cameras with an agent pin them while they are connected, and files of camera enroll hold them.\n\n"
         }
         HostKey::Rotate { from } => {
-            let _lock = DataDir::open(data).hint(|| "stop the server first")?;
+            let _lock = DataDir::open(data).map_err(stop_first)?;
             next::rotate(data, from)
                 .map_err(|error| Hinted::new(error.to_string(), hint(&error)))?;
             "the next host keys are in force from the server's next start on.\n\
@@ -73,6 +73,15 @@ pub fn run(asked: &HostKey, data: &Path, format: Output) -> anyhow::Result<()> {
         next: next.iter().map(shown).collect(),
     };
     output::print(format, &answer, || told(done, &answer))
+}
+
+/// Another directory, which is the cure elsewhere, has other keys.
+fn stop_first(error: LockError) -> anyhow::Error {
+    if matches!(error, LockError::Held { .. }) {
+        let hint = "stop the server first: it takes the keys at its next start";
+        return Hinted::new(error.to_string(), hint).into();
+    }
+    error.into()
 }
 
 fn shown(key: &PublicKey) -> Shown {

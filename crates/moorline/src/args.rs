@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use moorline_base::error::Hinted;
 
 mod agents;
@@ -39,6 +40,24 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The same refusal without the environment: its usage would name options that come from there as if they had been typed.
+pub fn as_typed(error: clap::Error) -> clap::Error {
+    // Help does tell of the environment.
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return error;
+    }
+    let global = ["data", "config"];
+    let bare = global.into_iter().fold(Cli::command(), |command, name| {
+        command.mut_arg(name, |option| option.env(None::<&'static str>))
+    });
+    bare.try_get_matches().err().unwrap_or(error)
 }
 
 /// What all commands take.

@@ -24,6 +24,20 @@ async fn says_its_version() {
 }
 
 #[tokio::test]
+async fn an_option_of_the_environment_is_not_told_as_if_it_had_been_typed() {
+    let mut command = Command::new(moorline_tests::moorline());
+    command
+        .env("MOORLINE_DATA", "/srv/moorline")
+        .args(["camera", "add"]);
+    let output = run("moorline", command, Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("Usage: moorline camera add <NAME>"), "{told}");
+}
+
+#[tokio::test]
 async fn a_usage_error_is_2_and_goes_to_standard_error() {
     let output = moorline(&["no-such-command"]).await;
     assert_eq!(output.status.code(), Some(2));

@@ -2,7 +2,7 @@
 
 import { call, serverNow } from "./api.js";
 import { h, say } from "./dom.js";
-import { Zone } from "./format.js";
+import { trouble, Zone } from "./format.js";
 import { drawPoster } from "./poster.js";
 import { repeat } from "./repeat.js";
 
@@ -68,7 +68,7 @@ class Card {
       this.body.replaceChildren(h("p", {}, h("a", { "data-link": true, href: `/?camera=${encodeURIComponent(this.id)}` }, camera.title), " is yours."));
       say(`${camera.title} is yours`);
     } catch (problem) {
-      this.said.textContent = problem.hint ? `${problem.message}: ${problem.hint}` : problem.message;
+      this.said.textContent = trouble(problem);
       this.said.hidden = false;
     } finally {
       this.button.disabled = false;

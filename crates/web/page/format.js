@@ -16,6 +16,12 @@ export function duration(ms) {
   return parts.join(" ") || "0 s";
 }
 
+/** What is wrong and what to do about it, as a sentence that stands alone: the API's texts begin in lower case, to follow others. */
+export function trouble({ message, hint }) {
+  const text = hint ? `${message}: ${hint}` : message;
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** `1.9 Mbit/s`. */
 export function bitrate(bits) {
   return bits >= 1e6 ? `${(bits / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bits / 1e3)} kbit/s`;

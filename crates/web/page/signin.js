@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { h } from "./dom.js";
+import { trouble } from "./format.js";
 
 /** The form. `done()` is called once somebody has signed in; `reason` says why they have to. */
 export function signIn(done, reason = null) {
@@ -17,7 +18,7 @@ export function signIn(done, reason = null) {
       await call("POST", "/session", { login: login.value.trim(), password: password.value });
       await done();
     } catch (problem) {
-      said.textContent = problem.hint ? `${problem.message}: ${problem.hint}` : problem.message;
+      said.textContent = trouble(problem);
       said.hidden = false;
       password.value = "";
       password.focus();

@@ -121,7 +121,7 @@ async fn somebody_signs_in_and_sees_the_cameras() {
     browser.wait_for("[role=alert]", SOON).await.unwrap();
     assert_eq!(
         browser.text("[role=alert]").await.unwrap(),
-        "login or password is wrong"
+        "Login or password is wrong"
     );
     sign_in(&browser, "anna", PASSWORD).await;
     browser.wait_for(".card", SOON).await.unwrap();

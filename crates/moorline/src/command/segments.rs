@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::{Method, Response};
 use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::error::Hinted;
+use moorline_core::port::RecordingsError;
 use moorline_core::segment::Tier;
 use moorline_core::{CameraId, Cause, Timestamp};
 use moorline_web::api::{CameraView, SegmentView, UnreadView, VerifyFinding, VerifyView};
@@ -64,7 +65,8 @@ pub async fn run(client: &Client, command: Segments, format: Output) -> anyhow::
             // The export first: what it refuses is told before anything else is asked.
             let response = client
                 .stream(Method::GET, &format!("{path}/export?{}", stretch.query()))
-                .await?;
+                .await
+                .map_err(|error| stretch.named_in(error, &camera))?;
             let rows = stretch.rows(client, &camera).await?;
             let saved = save(response, file, "exporting").await?;
             let gaps: Vec<&SegmentView> =
@@ -131,6 +133,20 @@ impl Stretch {
         let first = self.from + bounds::EXPORT;
         let hint = format!("export up to {first} (--to {first}), and then from there on",);
         bail!(Hinted::new(title, hint));
+    }
+
+    /// Names the stretch in the refusal that calls it *that* one: what was typed may be a time without a date.
+    fn named_in(&self, error: anyhow::Error, camera: &str) -> anyhow::Error {
+        if error.to_string() != RecordingsError::Nothing.to_string() {
+            return error;
+        }
+        let title = format!(
+            "nothing was recorded of {camera} from {} to {}",
+            moments::local(self.from, &self.zone),
+            moments::local(self.to, &self.zone)
+        );
+        let hint = format!("moorline segments list {camera} --from 7d shows what is recorded");
+        Hinted::new(title, hint).into()
     }
 
     /// What the archive holds of it.
@@ -477,6 +493,26 @@ mod tests {
             tier,
             key: None,
         }
+    }
+
+    #[test]
+    fn a_stretch_in_which_nothing_was_recorded_is_named() {
+        let stretch = Stretch {
+            from: "2026-11-20T20:10:00Z".parse().unwrap(),
+            to: "2026-11-20T20:20:00Z".parse().unwrap(),
+            zone: "Europe/Berlin".to_owned(),
+            source: None,
+        };
+        let refused = Hinted::new(RecordingsError::Nothing.to_string(), "look");
+        assert_eq!(
+            stretch.named_in(refused.into(), "yard").to_string(),
+            "nothing was recorded of yard from 2026-11-20 21:10:00 CET to 2026-11-20 21:20:00 CET"
+        );
+        let other = anyhow::anyhow!("the server went away");
+        assert_eq!(
+            stretch.named_in(other, "yard").to_string(),
+            "the server went away"
+        );
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::client::{Client, camera_path};
 use crate::command::camera_text::{self, said};
+use crate::moments;
 use crate::output::{self, Table};
 
 /// Each of the agent's eleven steps ends within 10 s; most within one.
@@ -62,10 +63,10 @@ fn server(camera: &CameraView) -> Vec<Link> {
         text,
     };
     let state = camera.status["link"]["state"].as_str().unwrap_or("absent");
-    let since = camera.status["link_since"].as_str();
-    let told = match since {
-        Some(since) if state != "up" => format!("{state} since {since}"),
-        _ => state.to_owned(),
+    let since = &camera.status["link_since"];
+    let told = match since.is_string() && state != "up" {
+        true => format!("{state} since {}", camera_text::at(camera, since)),
+        false => state.to_owned(),
     };
     let trouble = camera_text::trouble(camera);
     let sound = trouble == "-";
@@ -103,9 +104,9 @@ fn refused(camera: &CameraView, stranger: &StrangerView) -> Option<Link> {
         step: "login".to_owned(),
         ok: false,
         text: format!(
-            "refused at {}, {} times, from {}: {} (name {}, key {}): {cure}",
-            stranger.last,
-            stranger.tries,
+            "refused at {}, {}, from {}: {} (name {}, key {}): {cure}",
+            moments::local(stranger.last, &camera.timezone),
+            output::count(stranger.tries, "time"),
             stranger.peer,
             stranger.reason,
             stranger.name,
@@ -180,7 +181,7 @@ mod tests {
 
     fn camera() -> CameraView {
         let view = json!({
-            "id": "home/yard", "title": "yard", "site": null, "timezone": "UTC", "created": "2026-11-20T20:00:00Z",
+            "id": "home/yard", "title": "yard", "site": null, "timezone": "Europe/Berlin", "created": "2026-11-20T20:00:00Z",
             "keys": [{"fingerprint": "SHA256:own", "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f", "added": "2026-11-20T20:00:00Z", "comment": ""}],
             "access": {"kind": "tunnel", "forwards": []}, "main": {"path": null, "user": null, "allow_basic": false}, "sub": null,
             "record": "main", "record_by": "owner", "tier": "full", "retention": "r014", "enabled": "yes", "bytes_per_day": null, "disk_days": null,
@@ -202,7 +203,10 @@ mod tests {
     #[test]
     fn a_camera_that_is_away_and_calls_in_vain_is_told_with_the_reason() {
         let camera = camera();
-        assert_eq!(server(&camera)[0].text, "absent since 2026-11-20T21:00:00Z");
+        assert_eq!(
+            server(&camera)[0].text,
+            "absent since 2026-11-20 22:00:00 CET"
+        );
         for (name, fingerprint, cure) in [
             ("home/yard", "SHA256:new", "camera key add"),
             ("yard", "SHA256:new", "camera key add"),
@@ -210,7 +214,12 @@ mod tests {
         ] {
             let link = refused(&camera, &stranger(name, fingerprint)).expect(name);
             assert!(
-                !link.ok && link.text.contains("unknown key") && link.text.contains(cure),
+                !link.ok
+                    && link
+                        .text
+                        .starts_with("refused at 2026-11-20 22:05:00 CET, 7 times, from")
+                    && link.text.contains("unknown key")
+                    && link.text.contains(cure),
                 "{}",
                 link.text
             );

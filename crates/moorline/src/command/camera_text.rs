@@ -186,7 +186,8 @@ fn told(camera: &CameraView, notice: &Value) -> String {
     text
 }
 
-fn at(camera: &CameraView, value: &Value) -> String {
+/// An instant of its status in its zone.
+pub(super) fn at(camera: &CameraView, value: &Value) -> String {
     instant(value).map_or_else(
         || "-".to_owned(),
         |instant| moments::local(instant, &camera.timezone),

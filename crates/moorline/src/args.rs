@@ -312,26 +312,40 @@ pub enum Camera {
     /// The first line names the columns, in any order: name, and as camera add takes them title, site, timezone, key (a public key, a file with
     /// it, or the fingerprint of a pending one), rtsp, path, sub_path, login, password_file, allow_basic, record, keep, forward, allow_from.
     /// An empty cell is left out. Each camera needs a key or rtsp.
+    ///
+    /// Not on a cluster.
     Import(CameraImport),
     /// All cameras and what they do.
     List,
     /// One camera: how it is set, what it does, what to do about what is wrong.
     Show(CameraName),
     /// Walk the chain to a camera, link by link, and say which one is broken: what the server sees, then what its agent finds.
+    ///
+    /// Not on a cluster.
     Diagnose(CameraName),
     /// Send a connected camera to another server: from now on its agent calls there first, and here only when it cannot.
     ///
     /// The camera's key must be known there: `camera key` on this server shows it.
+    ///
+    /// Not on a cluster.
     Move(CameraMove),
     /// Send a camera's stream to another server, while its agent goes on reporting here (REFER); --here takes it back.
     ///
     /// The camera's key must be known there. For good, and without this server, use `camera move`.
+    ///
+    /// Not on a cluster.
     Refer(CameraRefer),
     /// Let a connected camera's agent make another key and call with it; revoke the old one when it has.
+    ///
+    /// Not on a cluster.
     Rekey(CameraName),
     /// Let a connected camera's agent reboot it: when its sensor or its streamer hangs. In the first minute after its start it does not.
+    ///
+    /// Not on a cluster.
     Reboot(CameraName),
     /// Set a connected camera's agent: queue BYTES, watchdog on|off, source 127.0.0.1:PORT, reboot-after SECONDS, endpoint.N - (no server in place N any more).
+    ///
+    /// Not on a cluster.
     Agent {
         /// The camera.
         camera: String,
@@ -353,6 +367,8 @@ pub enum Camera {
     /// Let a disabled camera in again.
     Enable(CameraName),
     /// End a camera's tunnel; it may come back.
+    ///
+    /// Not on a cluster.
     HangUp(CameraName),
     /// Remove a camera; its recordings stay.
     Rm {
@@ -369,14 +385,22 @@ pub enum Camera {
     #[command(subcommand)]
     Key(CameraKey),
     /// Who knocked and was refused: add one by its fingerprint with `camera add NAME --pending SHA256:…`.
+    ///
+    /// Not on a cluster.
     Pending,
     /// Write the file by which a camera with moorline-agent enrols itself; the file goes onto its SD card.
     ///
     /// With --batch the file makes that many cameras, NAME-1, NAME-2, …; one card image serves them all.
+    ///
+    /// Not on a cluster.
     Enroll(Box<CameraEnroll>),
     /// Enrolment tokens, what they made and what is left of them.
+    ///
+    /// Not on a cluster.
     Enrolments,
     /// Take an enrolment token back; the cameras that it made stay.
+    ///
+    /// Not on a cluster.
     Unenroll {
         /// The token's number, as `camera enrolments` shows it.
         id: i64,

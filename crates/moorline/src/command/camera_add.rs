@@ -319,7 +319,7 @@ fn text(added: &Added, typed_on: &str) -> String {
                 ),
             });
         text.push_str(&format!(
-            "Records:   {} a day at {rate} Mbit/s{days}\n",
+            "Records:   {} a day at an assumed {rate} Mbit/s, measured once it sends{days}\n",
             output::bytes(estimate.bytes_per_day)
         ));
     }

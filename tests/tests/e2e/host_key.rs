@@ -49,7 +49,7 @@ async fn a_planned_rotation_is_taken_by_a_camera_that_was_told_while_it_was_conn
 
     let rotate = ["rotate", "--from", stick.to_str().unwrap()];
     let running = moorline
-        .try_cli(&[&["host-key"], &rotate[..]].concat())
+        .try_cli(&[&["host-key"][..], &rotate].concat())
         .await;
     let told = String::from_utf8_lossy(&running.stderr);
     assert!(

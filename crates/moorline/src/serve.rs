@@ -47,7 +47,6 @@ use moorline_proxy::{Candidate, Candidates, DoorConfig, ProxyMetrics, RelayConfi
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_web::Place;
-use rustls::sign::CertifiedKey;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -163,17 +162,13 @@ impl Home {
         settings: &Settings,
         listen: &Listen,
         wanted: &Addresses,
-        given: Option<CertifiedKey>,
     ) -> anyhow::Result<Self> {
         let parts = Parts::open(data, settings).await?;
         let data = std::path::absolute(parts.data.path())?;
         let keys = HostKeys::load_or_create(&data)
             .hint(|| "restore it from a backup: moorline restore")?;
         let (host, host_guessed) = place::public_host(listen, &settings.server, wanted.ssh);
-        let certificate = match given {
-            Some(given) => given,
-            None => tls::own(&data, &host)?,
-        };
+        let certificate = tls::load(&settings.server, &data, &host)?;
         Ok(Self {
             parts,
             data,
@@ -223,11 +218,9 @@ impl Server {
     pub async fn start(global: &Global, listen: &Listen, log: LogHandle) -> anyhow::Result<Self> {
         let settings = Arc::new(settings::load(&global.data, global.config.as_deref())?);
         let wanted = Addresses::of(listen, &settings.server)?;
-        // As the ports: before anything is made.
-        let given = tls::given(&settings.server)?;
         let open_files = net::raise_open_files();
         let doors = Doors::open(&wanted).map_err(|error| told_first(&global.data, error))?;
-        let home = Home::open(&global.data, &settings, listen, &wanted, given).await?;
+        let home = Home::open(&global.data, &settings, listen, &wanted).await?;
         let socket = open_socket(&home.data)?;
         let listened = doors.listened()?;
 

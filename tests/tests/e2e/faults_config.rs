@@ -70,7 +70,12 @@ async fn a_certificate_that_serve_could_not_use_is_refused_by_the_check_too() {
     );
     let nowhere =
         "[server]\ntls_certificate = \"/nowhere/cert.pem\"\ntls_key = \"/nowhere/key.pem\"\n";
-    let told = check(nowhere).await;
+    let place = moorline_testkit::temp_dir().unwrap();
+    let file = place.path().join("moorline.toml");
+    std::fs::write(&file, nowhere).unwrap();
+    let output = command(place.path(), Some(&file), &["config", "check"]).await;
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(
         told.contains("cannot read the certificate /nowhere/cert.pem"),
         "{told}"

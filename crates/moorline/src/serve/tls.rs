@@ -22,7 +22,7 @@ const KEY: &str = "tls-key.pem";
 /// The TLS side of both listeners. Reading again gives new connections the new certificate.
 ///
 /// # Errors
-/// As [`given`] and [`own`].
+/// As [`given`], or the one of the data directory cannot be made or read.
 pub fn load(server: &Server, data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
     match given(server)? {
         Some(given) => Ok(given),
@@ -46,10 +46,7 @@ pub fn given(server: &Server) -> anyhow::Result<Option<CertifiedKey>> {
 }
 
 /// The self-signed one of the data directory, which is made if it is not there.
-///
-/// # Errors
-/// It cannot be made or read.
-pub fn own(data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
+fn own(data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
     let (certificate, key) = (data.join(CERTIFICATE), data.join(KEY));
     if !certificate.exists() || !key.exists() {
         make(&certificate, &key, public_host)?;

@@ -1,6 +1,7 @@
 //! The bounded list of refused keys (`camera pending`).
 //!
-//! Owns: [`Strangers`] of this server. Keys are unproven: they were refused when they were offered, before any signature.
+//! Owns: [`Strangers`] of this server. Keys are unproven: they were refused when they were offered, before any signature. Only the key of a
+//! camera that was stolen, or that calls from elsewhere, was proved first: its refusal is an alarm.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -27,6 +27,18 @@ impl CameraHandler {
         Some(Enrolling::new(key, Arc::clone(with)))
     }
 
+    /// Whether a key that is only offered may go on to its signature (S1). A key that would be refused with an alarm may: a public key is no
+    /// secret, and only who has its other half is to make a camera look stolen, or gone elsewhere (S4).
+    pub(super) fn may_sign(&self, user: &str, key: &ssh_key::PublicKey) -> bool {
+        let own = key.to_bytes().ok();
+        let own = own.and_then(|blob| PublicKey::from_blob(&blob).ok());
+        let alarms = own.is_some_and(|key| {
+            let decided = self.decide(user, &key);
+            matches!(decided, Err(Refusal::Stolen(_) | Refusal::Elsewhere { .. }))
+        });
+        alarms || self.login(user, key).is_some()
+    }
+
     /// Decides a key and a name from memory (S1). A refusal is counted and listed.
     pub(super) fn login(
         &self,

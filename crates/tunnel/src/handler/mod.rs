@@ -119,8 +119,8 @@ impl Handler for CameraHandler {
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Error> {
         // Without this, russh verifies the signature of any stranger.
-        let accepted = self.enrols(user, offer.public_key).is_some()
-            || self.login(user, offer.public_key).is_some();
+        let accepted =
+            self.enrols(user, offer.public_key).is_some() || self.may_sign(user, offer.public_key);
         Ok(if accepted {
             Auth::Accept
         } else {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use moorline_core::port::ByteStream;
 use moorline_testkit::patience;
 use moorline_tunnel::keyfile::PrivateKey;
-use russh::Channel;
 use russh::client::{self, ChannelOpenHandle, Handle, Msg};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, SendError, Signer};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -37,6 +38,53 @@ impl client::Handler for Opened {
         let _ = self.0.try_send((channel, reply));
         Ok(())
     }
+}
+
+/// Who knows a public key, and not its other half.
+struct PublicHalf;
+
+#[derive(Debug)]
+enum Unsigned {
+    Asked,
+    Gone,
+}
+
+impl From<SendError> for Unsigned {
+    fn from(_: SendError) -> Self {
+        Unsigned::Gone
+    }
+}
+
+impl Signer for PublicHalf {
+    type Error = Unsigned;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        _: Option<HashAlg>,
+        _: Vec<u8>,
+    ) -> Result<Vec<u8>, Unsigned> {
+        Err(Unsigned::Asked)
+    }
+}
+
+/// Offers the public half of a key alone. Whether the server asks for a signature by the other.
+pub(crate) async fn offer_public(rig: &Rig, key: &PrivateKey, user: &str) -> bool {
+    let socket = TcpStream::connect(rig.address).await.unwrap();
+    let (sender, _opened) = mpsc::channel(1);
+    let config = Arc::new(client::Config::default());
+    let mut handle = client::connect_stream(config, socket, Opened(sender))
+        .await
+        .unwrap();
+    let text = key.to_openssh().unwrap();
+    let key = russh::keys::decode_secret_key(text.expose(), None).unwrap();
+    let public = key.public_key().clone();
+    let mut signer = PublicHalf;
+    let offering = handle.authenticate_publickey_with(user, public, None, &mut signer);
+    let result = tokio::time::timeout(patience(SOON), offering)
+        .await
+        .expect("an answer in time");
+    matches!(result, Err(Unsigned::Asked))
 }
 
 /// A logged-in client whose TCP connection can be cut.

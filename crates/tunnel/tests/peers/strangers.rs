@@ -11,6 +11,7 @@ use moorline_tunnel::keyfile::PrivateKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::client::offer_public;
 use crate::support::{Rig, SOON, Seen, assert_echo, camera, config, echo_server};
 
 fn ed25519() -> PrivateKey {
@@ -112,6 +113,25 @@ async fn name_and_key_must_agree_and_the_camera_be_enabled() {
             .then_some(())
     })
     .await;
+}
+
+/// S4: a public key is no secret.
+#[tokio::test]
+async fn who_has_only_a_cameras_public_key_does_not_make_it_look_stolen_or_gone_elsewhere() {
+    let (lost, yard, gate) = (ed25519(), ed25519(), ed25519());
+    let mut stolen = camera("lost", &[lost.public()]);
+    stolen.enabled = Enabled::Stolen;
+    let mut elsewhere = camera("yard", &[yard.public()]);
+    elsewhere.allow_from = vec!["192.0.2.0/24".parse().unwrap()];
+    let rig = Rig::new(config(), vec![stolen, elsewhere]).await;
+    for (key, name) in [(&lost, "lost"), (&yard, "yard")] {
+        assert!(offer_public(&rig, key, name).await, "{name} may prove it");
+    }
+    assert!(!offer_public(&rig, &gate, "gate").await, "nobody's key");
+    let pending = rig.tunnel.pending();
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    assert_eq!(pending[0].reason, "unknown_key");
+    assert!(rig.all().is_empty(), "{:?}", rig.all());
 }
 
 /// S1: two tenants may have one key. A camera whose own name is not there (any more, or yet) is nobody else's.

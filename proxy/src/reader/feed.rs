@@ -20,6 +20,9 @@ use crate::source::{Layout, Source, Stage};
 const QUEUED: usize = 64 * 1024;
 /// More is fetched while a picture is half sent, since only whole pictures may be dropped (P6); but no more than this.
 const PICTURE: usize = 2 << 20;
+/// And no more slices than the ring keeps chunks (and one chunk's), whatever their bytes: each costs some dozen bytes of its own, so a picture of
+/// packets of 13 bytes would hold several times [`PICTURE`]. One of 2 MiB in packets of 1,400 bytes are 3,000.
+const SLICES: usize = 8_192;
 
 /// Why there is nothing more to fetch, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,15 +139,21 @@ impl Feed {
     }
 
     /// Whether there is a use in fetching while so much is queued.
-    pub(super) fn wants(&self, queued: usize) -> bool {
-        queued == 0 || (self.open && queued < PICTURE)
+    pub(super) fn wants(&self, outbox: &Outbox) -> bool {
+        outbox.bytes() == 0 || (self.open && outbox.bytes() < PICTURE && outbox.slices() < SLICES)
+    }
+
+    /// Whether the outbox takes another chunk.
+    fn has_room(&self, outbox: &Outbox) -> bool {
+        let bytes = if self.open { PICTURE } else { QUEUED };
+        outbox.bytes() < bytes && outbox.slices() < SLICES
     }
 
     /// Fetches what is there, as far as the outbox has room. `true` if media was queued.
     pub(super) fn fill(&mut self, outbox: &mut Outbox) -> Result<bool, Over> {
         let mut filled = false;
         self.behind = true;
-        while outbox.bytes() < QUEUED || (self.open && outbox.bytes() < PICTURE) {
+        while self.has_room(outbox) {
             let (fetch, epoch, layout, stage, jumped) = self.source.look(|inner| {
                 let layout = inner.layout.as_ref().map(|layout| layout.id);
                 let fetch = inner.ring.fetch(self.cursor.chunk);

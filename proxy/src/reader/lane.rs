@@ -130,8 +130,8 @@ impl State {
 
     /// Fetches media, if there is a use in it.
     fn fill(&mut self, now: Duration, metrics: &ProxyMetrics) {
-        let queued = self.outbox.bytes();
-        let Some(feed) = self.feed.as_mut().filter(|feed| feed.wants(queued)) else {
+        let outbox = &self.outbox;
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.wants(outbox)) else {
             return;
         };
         let jumps = feed.jumps;
@@ -176,7 +176,7 @@ impl State {
         if !self.outbox.is_done() {
             // The task waits for the socket, and goes on from there.
             feed.behind = true;
-            return feed.wants(self.outbox.bytes());
+            return feed.wants(&self.outbox);
         }
         self.note_progress(now);
         self.fill(now, metrics);

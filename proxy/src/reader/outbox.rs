@@ -32,6 +32,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// How many pieces the bytes are in.
+    pub(super) fn slices(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Everything is written and flushed.
     pub(super) fn is_done(&self) -> bool {
         self.queue.is_empty() && !self.unflushed

@@ -85,6 +85,34 @@ fn reader(source: &Arc<Source>, rtp: u8, wanted: Wanted) -> Feed {
     Feed::new(source, &layout, &[track], wanted).0
 }
 
+/// One of the packets of a picture without end: a byte of media.
+fn tiny(publisher: &Publisher, number: u32) {
+    let sequence = (PACKETS + number) as u16;
+    let mut bytes = vec![0x80, 96];
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend(3600u32.to_be_bytes());
+    bytes.extend(9u32.to_be_bytes());
+    bytes.push(0x41);
+    let marks = Marks {
+        sequence,
+        timestamp: 3600,
+        ssrc: 9,
+        au_start: number == 0,
+        au_end: false,
+        idr: false,
+        parameter_sets: false,
+        disposable: false,
+        damaged: false,
+        gap: 0,
+        jumped: false,
+    };
+    publisher.publish(&mut vec![ClientEvent::Packet {
+        track: 0,
+        packet: Bytes::from(bytes),
+        marks,
+    }]);
+}
+
 /// What a reader gets of media: channel and marks.
 fn seen(mut bytes: BytesMut) -> Vec<(u8, Marks)> {
     let mut demux = StrictDemux::new(65_535);
@@ -118,7 +146,7 @@ fn a_stalled_reader_holds_little_and_gets_whole_pictures_and_a_key_frame() {
     let mut most = 0;
     for number in 0..60 {
         picture(&publisher, number);
-        if feed.wants(outbox.bytes()) {
+        if feed.wants(&outbox) {
             feed.fill(&mut outbox).unwrap();
         }
         most = most.max(outbox.bytes());
@@ -219,6 +247,27 @@ fn an_archiver_that_falls_behind_goes_on_with_the_oldest_key_frame_that_is_kept(
     assert!(pictures[0][0].idr);
     assert_eq!(pictures.len(), 4 * GROUP as usize, "all whole groups");
     assert_whole(&pictures);
+}
+
+/// P5.
+#[test]
+fn a_stalled_reader_of_tiny_packets_holds_few_slices() {
+    let (source, publisher) = playing(RingLimits::default());
+    picture(&publisher, 0);
+    // Two slices of each packet: the reader's own header, and the rest.
+    let mut feed = feed(&source, 10);
+    let mut outbox = Outbox::default();
+    for number in 0..30_000 {
+        tiny(&publisher, number);
+        feed.fill(&mut outbox).unwrap();
+    }
+    let slices = outbox.slices();
+    assert!((SLICES..SLICES * 5 / 4).contains(&slices), "{slices}");
+    assert!(outbox.bytes() < PICTURE / 4, "{}", outbox.bytes());
+    assert!(
+        !feed.wants(&outbox),
+        "nobody calls it until some is written"
+    );
 }
 
 fn drain(outbox: &mut Outbox, into: &mut BytesMut) {

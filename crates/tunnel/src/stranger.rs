@@ -3,6 +3,7 @@
 //! Owns: [`Strangers`] of this server. Keys are unproven: they were refused when they were offered, before any signature. Only the key of a
 //! camera that was stolen, or that calls from elsewhere, was proved first: its refusal is an alarm.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,8 @@ use moorline_base::rate::Prefix;
 use moorline_core::port::{Stranger, Strangers};
 use moorline_core::{PublicKey, Timestamp};
 
-/// How many keys are remembered; the least recently seen leaves first.
+/// How many keys are remembered. When full, the least recently seen of the network (/24, /48) with most keys leaves first (S9): keys are invented for
+/// nothing, and who invents them pushes out its own.
 const MOST: usize = 256;
 
 /// How much of a foreign name or version line is kept, in characters.
@@ -41,10 +43,7 @@ impl StrangerList {
         let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();
         self.with(|strangers| {
             if strangers.len() >= MOST && !strangers.contains_key(&offer.key) {
-                let oldest = strangers.values().min_by_key(|stranger| stranger.last);
-                if let Some(key) = oldest.map(|stranger| stranger.key.clone()) {
-                    strangers.remove(&key);
-                }
+                make_room(strangers);
             }
             let network = Prefix::narrow(offer.peer.ip());
             let known = strangers.get(&offer.key);
@@ -74,6 +73,22 @@ impl StrangerList {
             stranger.reason = offer.reason;
             again
         })
+    }
+}
+
+/// Forgets the least recently seen key of the network with most keys.
+fn make_room(strangers: &mut HashMap<PublicKey, Stranger>) {
+    let network = |stranger: &Stranger| Prefix::wide(stranger.peer.ip());
+    let mut counts: HashMap<Prefix, usize> = HashMap::new();
+    for stranger in strangers.values() {
+        *counts.entry(network(stranger)).or_default() += 1;
+    }
+    let leaves = strangers.values().max_by_key(|stranger| {
+        let count = counts.get(&network(stranger)).copied();
+        (count, Reverse(stranger.last))
+    });
+    if let Some(key) = leaves.map(|stranger| stranger.key.clone()) {
+        strangers.remove(&key);
     }
 }
 
@@ -168,5 +183,24 @@ mod tests {
         assert_eq!(pending.len(), MOST);
         assert!(pending.iter().any(|stranger| stranger.key == key(0)));
         assert!(!pending.iter().any(|stranger| stranger.key == key(1)));
+    }
+
+    /// S9.
+    #[test]
+    fn keys_that_one_network_invents_push_out_its_own_alone() {
+        for network in ["203.0.113.7:1", "[2001:db8:1:2::7]:1"] {
+            let list = StrangerList::default();
+            refuse_from(&list, "192.0.2.7:40000", 0, "yard", 0);
+            for seed in 1..1000 {
+                refuse_from(&list, network, seed, "x", i64::from(seed));
+            }
+            refuse_from(&list, "192.0.2.9:40000", 1000, "gate", 1000);
+            let pending = list.pending();
+            assert_eq!(pending.len(), MOST);
+            for (seed, is_kept) in [(0, true), (1, false), (999, true), (1000, true)] {
+                let found = pending.iter().any(|stranger| stranger.key == key(seed));
+                assert_eq!(found, is_kept, "{seed} beside {network}");
+            }
+        }
     }
 }

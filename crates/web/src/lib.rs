@@ -29,10 +29,11 @@ const LARGEST_BODY: usize = 64 << 10;
 
 /// Everything that this package serves.
 pub fn router(site: Site) -> Router {
+    let house = seats::House::new(site.operations.shared());
     let api = route::router()
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(axum::Extension(seats::House::new()));
+        .layer(axum::Extension(house));
     Router::new()
         .nest("/api/v1", api)
         .merge(page::router())

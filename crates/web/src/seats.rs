@@ -1,10 +1,11 @@
-//! How much of the archive may be read at once: each stream reads the store and holds fragments, so nobody may open them without end. Live
-//! streams are bounded by their relays.
+//! How much of the archive may be read at once: each stream reads the store and holds fragments, so nobody may open them without end, and where
+//! several tenants share a front door, none may take the places of all others (P9). Live streams are bounded by their relays.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
+use moorline_core::TenantId;
 
 use crate::access::Access;
 use crate::problem::Problem;
@@ -26,12 +27,20 @@ pub(crate) struct House {
 }
 
 impl House {
-    pub(crate) fn new() -> Self {
+    /// `shared`: by several tenants, of whom one has at most half of the places.
+    pub(crate) fn new(shared: bool) -> Self {
+        let seats = |what, per_user, in_all: usize| Seats {
+            what,
+            per_user,
+            per_tenant: if shared { in_all.div_ceil(2) } else { in_all },
+            in_all,
+            taken: Arc::default(),
+        };
         Self {
-            playbacks: Seats::new("recordings are played", 16, usize::MAX),
-            exports: Seats::new("exports run", 4, 16),
-            segments: Seats::new("segments are fetched", 16, 128),
-            verifies: Seats::new("verifies run", 1, 2),
+            playbacks: seats("recordings are played", 16, usize::MAX),
+            exports: seats("exports run", 4, 16),
+            segments: seats("segments are fetched", 16, 128),
+            verifies: seats("verifies run", 1, 2),
             receipts: Receipts::default(),
         }
     }
@@ -42,55 +51,54 @@ impl House {
 pub(crate) struct Seats {
     what: &'static str,
     per_user: usize,
+    per_tenant: usize,
     in_all: usize,
-    taken: Arc<Mutex<HashMap<String, usize>>>,
+    taken: Arc<Mutex<HashMap<Sitter, usize>>>,
 }
+
+/// Who has places: a user of a tenant, or the machine's operator.
+type Sitter = Option<(TenantId, String)>;
 
 /// A place; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Seats,
-    login: String,
+    sitter: Sitter,
 }
 
 impl Seats {
-    fn new(what: &'static str, per_user: usize, in_all: usize) -> Self {
-        Self {
-            what,
-            per_user,
-            in_all,
-            taken: Arc::default(),
-        }
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, usize>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Sitter, usize>) -> T) -> T {
         change(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes a place. The machine's operator is bound by the places in all alone.
     ///
     /// # Errors
-    /// 429: the user has as many as one may have, or all are taken.
+    /// 429: the user, or the user's tenant, has as many as one may have, or all are taken.
     pub(crate) fn sit(&self, access: &Access) -> Result<Seat, Problem> {
-        // No login is empty.
-        let (login, most) = match access {
-            Access::Local => (String::new(), self.in_all),
-            Access::User(user) => (user.login.to_string(), self.per_user),
+        let sitter = match access {
+            Access::Local => None,
+            Access::User(user) => Some((user.tenant.clone(), user.login.to_string())),
         };
         self.with(|taken| {
             if taken.values().sum::<usize>() >= self.in_all {
                 return Err(self.too_many("in all", self.in_all));
             }
-            let count = taken.get(&login).copied().unwrap_or(0);
-            if count >= most {
-                return Err(self.too_many("for one user", most));
+            let count = taken.get(&sitter).copied().unwrap_or(0);
+            if let Some((tenant, _)) = &sitter {
+                if count >= self.per_user {
+                    return Err(self.too_many("for one user", self.per_user));
+                }
+                if seats_of(taken, tenant) >= self.per_tenant {
+                    return Err(self.too_many("for one tenant", self.per_tenant));
+                }
             }
-            taken.insert(login.clone(), count + 1);
+            taken.insert(sitter.clone(), count + 1);
             Ok(())
         })?;
         Ok(Seat {
             seats: self.clone(),
-            login,
+            sitter,
         })
     }
 
@@ -101,13 +109,22 @@ impl Seats {
     }
 }
 
+/// How many places the users of a tenant have.
+fn seats_of(taken: &HashMap<Sitter, usize>, tenant: &TenantId) -> usize {
+    let own = taken.iter().filter(|(sitter, _)| {
+        let of = sitter.as_ref().map(|(tenant, _)| tenant);
+        of == Some(tenant)
+    });
+    own.map(|(_, count)| count).sum()
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.with(|taken| {
-            if let Some(count) = taken.get_mut(&self.login) {
+            if let Some(count) = taken.get_mut(&self.sitter) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
-                    taken.remove(&self.login);
+                    taken.remove(&self.sitter);
                 }
             }
         });
@@ -116,15 +133,19 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use moorline_core::Timestamp;
     use moorline_core::user::{Role, User};
-    use moorline_core::{TenantId, Timestamp};
 
     use super::*;
 
     fn user(login: &str) -> Access {
+        user_of("home", login)
+    }
+
+    fn user_of(tenant: &str, login: &str) -> Access {
         Access::User(User {
             login: login.parse().unwrap(),
-            tenant: TenantId::home(),
+            tenant: tenant.parse().unwrap(),
             role: Role::Viewer,
             created: Timestamp::default(),
         })
@@ -132,7 +153,7 @@ mod tests {
 
     #[test]
     fn one_user_is_bounded_and_no_other_is() {
-        let seats = House::new().playbacks;
+        let seats = House::new(false).playbacks;
         let taken: Vec<_> = (0..16).map(|_| seats.sit(&user("vera"))).collect();
         assert!(taken.iter().all(Result::is_ok));
         assert!(seats.sit(&user("vera")).is_err());
@@ -145,7 +166,7 @@ mod tests {
 
     #[test]
     fn all_together_are_bounded_too() {
-        let seats = House::new().exports;
+        let seats = House::new(false).exports;
         let names = ["vera", "anna", "olga", "nina"];
         let mut taken: Vec<_> = names
             .iter()
@@ -160,5 +181,31 @@ mod tests {
         }
         taken.pop();
         assert!(seats.sit(&Access::Local).is_ok());
+    }
+    /// P9.
+    #[test]
+    fn one_tenant_of_a_shared_front_door_leaves_half_of_the_places_to_others() {
+        let house = House::new(true);
+        let own = ["vera", "anna"].map(|name| user_of("acme", name));
+        let mut taken = Vec::new();
+        for user in own.iter().flat_map(|user| [user; 4]) {
+            taken.push(house.exports.sit(user).unwrap());
+        }
+        let problem = house.exports.sit(&user_of("acme", "olga")).unwrap_err();
+        let problem = format!("{problem:?}");
+        assert!(
+            problem.contains("at most 8 exports run at once for one tenant"),
+            "{problem}"
+        );
+        assert!(house.exports.sit(&user_of("other", "nina")).is_ok());
+        assert!(house.exports.sit(&Access::Local).is_ok());
+        drop(taken);
+        assert!(house.exports.sit(&user_of("acme", "olga")).is_ok());
+
+        let verify = house.verifies.sit(&own[0]).unwrap();
+        assert!(house.verifies.sit(&own[1]).is_err());
+        assert!(house.verifies.sit(&user_of("other", "nina")).is_ok());
+        drop(verify);
+        assert!(house.verifies.sit(&own[1]).is_ok());
     }
 }

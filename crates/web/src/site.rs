@@ -83,6 +83,11 @@ pub trait Operations: Send + Sync {
     /// The disk with recordings, if they lie on one.
     fn disk(&self) -> Option<DiskView>;
 
+    /// Whether several tenants share this server: then one has at most half of its places (P9).
+    fn shared(&self) -> bool {
+        false
+    }
+
     /// Whether nobody set the host name that everybody is told.
     fn host_guessed(&self) -> bool {
         false

@@ -47,6 +47,10 @@ impl Operations for FrontOperator {
         None
     }
 
+    fn shared(&self) -> bool {
+        true
+    }
+
     fn expired_before(&self, camera: &Camera) -> Timestamp {
         let now = Timestamp::from_millis(self.clock.wall_ms());
         expired_by_age([camera.retention], now)

@@ -12,6 +12,9 @@ use crate::problem::Problem;
 /// The port of RTSP (RFC 2326).
 const RTSP_PORT: u16 = 554;
 
+/// What Basic is allowed with.
+const LOGIN_ANEW: &str = "give the camera's login and password with it (--login): Basic shows the stored one to whoever calls as the camera";
+
 /// What `patch` asks to change in `camera`.
 ///
 /// # Errors
@@ -33,6 +36,9 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
     };
     let mut main = camera.main.clone();
     let mut sub = camera.sub.clone();
+    let had_login = std::iter::once(&main)
+        .chain(&sub)
+        .any(|source| source.login.is_some());
     if let Some(names) = patch.forwards {
         let title = "a camera in your own network has no tunnel, and so no forwards: remove it, and add it without --rtsp";
         if patch.rtsp.is_some() || matches!(camera.access, Access::Lan { .. }) {
@@ -65,6 +71,8 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
             ..sub.unwrap_or(main.clone())
         });
     }
+    let given = patch.password.as_deref();
+    let given = given.is_some_and(|password| !password.is_empty());
     let login = match (patch.user, patch.password) {
         (Some(user), _) if user.is_empty() => Some(None),
         (Some(user), password) => Some(Some(Login {
@@ -77,6 +85,11 @@ pub(super) fn change(camera: &Camera, patch: CameraPatch) -> Result<CameraChange
     for source in std::iter::once(&mut main).chain(sub.as_mut()) {
         if let Some(login) = &login {
             source.login.clone_from(login);
+        }
+        let allows = patch.allow_basic == Some(true) && !source.allow_basic;
+        // Nor may Basic, which shows it to whoever calls as the camera, draw it out: with a key that was added a moment ago, say (S23).
+        if allows && source.login.is_some() && had_login && !given {
+            return Err(Problem::invalid("allow_basic", "true", LOGIN_ANEW));
         }
         source.allow_basic = patch.allow_basic.unwrap_or(source.allow_basic);
     }
@@ -238,6 +251,37 @@ mod tests {
             moved("rtsp://192.168.1.5/x").main.unwrap().login,
             camera.main.login
         );
+    }
+
+    /// S23.
+    #[test]
+    fn basic_does_not_draw_out_a_stored_password() {
+        let camera = hall();
+        let allowed = |camera: &Camera, user: Option<&str>, password: Option<&str>| {
+            let patch = CameraPatch {
+                allow_basic: Some(true),
+                user: user.map(str::to_owned),
+                password: password.map(str::to_owned),
+                ..CameraPatch::default()
+            };
+            change(camera, patch).map(|change| change.main.map(|main| main.allow_basic))
+        };
+        let told = format!("{:?}", allowed(&camera, None, None).unwrap_err());
+        assert!(told.contains("--login"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+        for password in [None, Some("")] {
+            assert!(allowed(&camera, Some("admin"), password).is_err());
+        }
+        let anew = allowed(&camera, Some("admin"), Some("hunter2"));
+        assert_eq!(anew.unwrap(), Some(true));
+        assert_eq!(allowed(&camera, Some(""), None).unwrap(), Some(true));
+
+        let mut allows = hall();
+        allows.main.allow_basic = true;
+        assert_eq!(allowed(&allows, None, None).unwrap(), None, "as it is");
+        let mut without = hall();
+        without.main.login = None;
+        assert_eq!(allowed(&without, None, None).unwrap(), Some(true));
     }
 
     #[test]

@@ -128,8 +128,16 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Whose audit an entry belongs to: the tenant of the camera or user that it is about, else of who did it, else the operator's.
+    /// Whose audit an entry belongs to: the tenant of the camera or user that it is about, else of who did it, else the operator's. What a stranger
+    /// typed as a login belongs to a tenant only if it is one of its users, whatever else it names.
     fn tenant_of(&self, entry: &AuditEntry) -> TenantId {
+        let user = |login: &str| {
+            let person = self.people.get(login);
+            person.map(|person| person.user.tenant.clone())
+        };
+        if entry.event == AuditEvent::SignInFailed {
+            return user(&entry.actor).unwrap_or_else(TenantId::home);
+        }
         let of = |text: &str| {
             let camera = |word: &str| {
                 word.contains('/')
@@ -138,11 +146,7 @@ impl AuditLog {
             };
             let mut words = text.split_whitespace();
             let named = words.find_map(|word| camera(word).map(|camera| camera.tenant().clone()));
-            named.or_else(|| {
-                self.people
-                    .get(text)
-                    .map(|person| person.user.tenant.clone())
-            })
+            named.or_else(|| user(text))
         };
         of(&entry.subject)
             .or_else(|| of(&entry.actor))

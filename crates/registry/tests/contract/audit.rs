@@ -92,15 +92,18 @@ pub(crate) async fn a_tenant_sees_its_own(audit: &dyn Audit, users: &dyn Users) 
     audit.write(entry(1, "operator", AuditEvent::View, "shop/door"));
     audit.write(entry(2, "nora", AuditEvent::SignIn, ""));
     audit.write(entry(3, "camera shop/door", AuditEvent::Takeover, ""));
+    // Whatever a stranger types as a login: no camera's name brings it into its tenant's audit.
+    audit.write(entry(4, "shop/door", AuditEvent::SignInFailed, "192.0.2.7"));
     audit.write(entry(
-        4,
+        5,
         "stranger\x1b[2J",
         AuditEvent::SignInFailed,
         &"x".repeat(10_000),
     ));
+    audit.write(entry(6, "nora", AuditEvent::SignInFailed, "192.0.2.7"));
     let read = all_of(audit, &shop, 10).await;
     let times: Vec<_> = read.iter().map(|entry| entry.at.as_millis()).collect();
-    assert_eq!(times, [3, 2, 1]);
+    assert_eq!(times, [6, 3, 2, 1]);
     let home = all_of(audit, &TenantId::home(), 1).await;
     assert_eq!(
         (home[0].event, home[0].subject.len()),

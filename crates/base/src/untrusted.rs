@@ -88,14 +88,20 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Neither a control character nor one that moves, hides or reverses what stands beside it; nor the escape's own backslash.
-fn harmless(character: char) -> bool {
+/// Neither a control character nor one that moves, hides or reverses what stands beside it.
+#[must_use]
+pub fn shows_itself(character: char) -> bool {
     let hidden = matches!(
         character,
         '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
     );
-    !character.is_control() && !hidden && character != '\\'
+    !character.is_control() && !hidden
+}
+
+/// What is shown as it is: not the escape's own backslash.
+fn harmless(character: char) -> bool {
+    shows_itself(character) && character != '\\'
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moorline_base::Untrusted;
+use moorline_base::untrusted::shows_itself;
 use serde::Serialize;
 
 use crate::args::Output;
@@ -20,7 +21,7 @@ pub fn print(
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     let mut shown = match output {
-        Output::Json => serde_json::to_string_pretty(value)?,
+        Output::Json => visible(&serde_json::to_string_pretty(value)?),
         Output::Text => text(),
     };
     if !shown.is_empty() && !shown.ends_with('\n') {
@@ -34,9 +35,25 @@ pub fn print(
 /// # Errors
 /// What standard output says.
 pub fn print_line(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut line = serde_json::to_string(value)?;
+    let mut line = visible(&serde_json::to_string(value)?);
     line.push('\n');
     write_all(line.as_bytes())
+}
+
+/// JSON in which nothing clears a terminal or turns text around (rule S33): a stranger's words are in it as they came. Whatever could stands inside a
+/// text, where its escape means the same.
+fn visible(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character == '\n' || shows_itself(character) {
+            shown.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            let _ = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    shown
 }
 
 /// `--data DIR ` for a command that is printed, where whoever types it needs it. `data` is absolute.
@@ -276,6 +293,19 @@ mod tests {
             text.starts_with("CAMERA       STATE\nyard         up\n"),
             "{text}"
         );
+    }
+
+    /// S33.
+    #[test]
+    fn json_says_a_strangers_words_without_a_character_that_a_terminal_obeys() {
+        let client = "SSH-2.0-x\u{7f}\u{9b}2J\u{202e}\u{e0041}\u{1b}[2J Süd \\";
+        let told = serde_json::json!({ "client": client, "peer": "192.0.2.7" });
+        let text = visible(&serde_json::to_string_pretty(&told).unwrap());
+        let obeyed = text.chars().find(|&one| one != '\n' && !shows_itself(one));
+        assert_eq!(obeyed, None, "{text:?}");
+        assert!(text.contains("Süd") && text.lines().count() == 4, "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, told, "programs read the same");
     }
 
     #[test]

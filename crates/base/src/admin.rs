@@ -5,6 +5,8 @@
 //!
 //! How [`serve`] ends: its token is cancelled; open requests get 5 s.
 
+mod answer;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +22,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::answer::Answering;
 use crate::clock::{SharedClock, timeout};
 use crate::net::Acceptor;
 
@@ -39,6 +43,9 @@ const CONNECTIONS: usize = 32;
 
 /// How long a connection may take to send its request, the first as any later one.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long it may take to read an answer: three times what Prometheus waits for a whole scrape by default.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The named checks behind `/readyz`. Clones are the same set. Without any check the process is ready.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +161,8 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 /// Serves until `cancel` is cancelled; open requests get 5 s then. At most 32 connections at once, further ones wait in the kernel's
-/// backlog; one that sends no complete request within 10 s is closed, so that the slow cannot keep the others out.
+/// backlog; one that sends no complete request within 10 s, or does not read the answer within 30 s, is closed, so that the slow cannot keep the
+/// others out.
 ///
 /// The router may be any: the binary adds nothing that writes (S34).
 pub async fn serve(
@@ -175,7 +183,7 @@ pub async fn serve(
         let (Ok(place), Some((stream, _))) = (place, acceptor.next().await) else {
             break;
         };
-        let serving = connection(stream, router.clone(), cancel.clone());
+        let serving = connection(stream, router.clone(), clock.clone(), cancel.clone());
         connections.spawn(async move {
             let _place = place;
             serving.await;
@@ -190,7 +198,13 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken) {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    router: Router,
+    clock: SharedClock,
+    cancel: CancellationToken,
+) {
+    let stream = Answering::new(stream, clock, ANSWER_DEADLINE);
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -387,6 +401,32 @@ mod tests {
         let before = SystemClock.monotonic();
         assert_eq!(server.ask("GET /healthz").await.0, 200);
         assert!(SystemClock.monotonic() - before < 2 * REQUEST_DEADLINE);
+    }
+
+    /// P9.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_read_the_answer_leaves_its_place() {
+        for reads in [false, true] {
+            let (mut peer, ours) = tokio::io::duplex(1024);
+            let router = Router::new().route("/", get(|| async { "x".repeat(64 << 10) }));
+            let (clock, cancel) = (SystemClock::shared(), CancellationToken::new());
+            let serving = tokio::spawn(connection(ours, router, clock, cancel));
+            let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            peer.write_all(request).await.expect("sent");
+            let before = SystemClock.monotonic();
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            for _ in 0..ANSWER_DEADLINE.as_secs() * 2 {
+                second.tick().await;
+                if reads {
+                    let _ = peer.read(&mut [0; 1]).await;
+                }
+                if serving.is_finished() {
+                    break;
+                }
+            }
+            assert!(serving.is_finished(), "reads a byte a second: {reads}");
+            assert!(SystemClock.monotonic() - before >= ANSWER_DEADLINE);
+        }
     }
 
     #[test]

@@ -164,6 +164,28 @@ fn program(camera: &Camera, bytes: usize) -> PathBuf {
     path
 }
 
+/// S33.
+#[test]
+fn a_cameras_words_do_not_reach_the_terminal_raw() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    // The escape itself, and the one that echo would make.
+    camera.program("uname", r"printf 'mips\033[2J\\033[31m\302\233\n'");
+    camera.program(
+        "mkdir",
+        r#"printf '\033]0;mine\007\n' >&2; exec /bin/mkdir "$@""#,
+    );
+    let agent = program(&camera, 1000);
+    let done = camera.install(&["--agent", agent.to_str().unwrap()]);
+    let said = text(&done);
+    assert!(done.status.success(), "{said}");
+    assert!(said.contains(": mips[2J033[31m unknown firmware"), "{said}");
+    assert!(said.contains("]0;mine"), "{said}");
+    let obeyed = said.chars().find(|one| one.is_control() && *one != '\n');
+    assert_eq!(obeyed, None, "{said:?}");
+}
+
 #[test]
 fn options_count_behind_the_camera_too() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {

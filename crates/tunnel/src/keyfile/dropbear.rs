@@ -11,12 +11,12 @@ use moorline_core::PublicKey;
 use super::KeyError;
 
 const ED25519: &[u8] = b"ssh-ed25519";
-const ECDSA_P256: &[u8] = b"ecdsa-sha2-nistp256";
+pub(super) const ECDSA_P256: &[u8] = b"ecdsa-sha2-nistp256";
 
 /// The longest field of a file: a foreign one may say anything.
-const FIELD: usize = 256;
+const FIELD: usize = 1024;
 
-fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);
@@ -44,7 +44,7 @@ pub(super) fn ecdsa_p256(blob: &[u8], scalar: &[u8]) -> Secret<Vec<u8>> {
     Secret::new(file)
 }
 
-fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = u32::from_be_bytes(*length) as usize;
     let (field, rest) = (length <= FIELD).then(|| rest.split_at_checked(length))??;

@@ -6,6 +6,7 @@
 mod dropbear;
 mod host;
 pub mod next;
+mod openssh;
 
 pub use dropbear::public_key_of_dropbear;
 pub use host::{HostKeyError, HostKeys};
@@ -63,8 +64,10 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Unknown`].
     pub fn from_openssh(text: &Secret<String>) -> Result<Self, KeyError> {
-        let key = SshKey::from_openssh(text.expose().as_str()).map_err(|_| KeyError::Unknown)?;
-        Self::of(key)
+        let text = text.expose().as_str();
+        let key = SshKey::from_openssh(text).ok();
+        let key = key.or_else(|| openssh::ecdsa_p256(text));
+        Self::of(key.ok_or(KeyError::Unknown)?)
     }
 
     fn of(key: SshKey) -> Result<Self, KeyError> {

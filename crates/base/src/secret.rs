@@ -1,7 +1,7 @@
 //! Secrets that do not print (P10, S25).
 //!
 //! Owns: a wrapper that shows [`MASKED`] wherever a value may be printed or serialized, wipes its memory when dropped and compares in
-//! constant time; and the reading of secrets from files (`*_FILE` settings). Does not own: encryption at rest.
+//! constant time; the reading of secrets from files (`*_FILE` settings); and that a crash leaves no image of them. Does not own: encryption at rest.
 
 use std::fmt::{self, Debug, Display};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,19 @@ impl<T: Zeroize> Secret<T> {
     pub const fn expose(&self) -> &T {
         &self.0
     }
+}
+
+/// Lets a crash leave no image of this process' memory, which has keys and passwords in it (S25). The hard limit stays: whoever looks for a fault
+/// allows it again with `prlimit`. Call it at start.
+pub fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let none = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Core).maximum,
+    };
+    // Less than before is always granted.
+    let _ = setrlimit(Resource::Core, none);
 }
 
 impl<T: Zeroize> Drop for Secret<T> {

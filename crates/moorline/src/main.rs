@@ -47,6 +47,7 @@ use serve::Server;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    moorline_base::secret::leave_no_core();
     let cli = Cli::try_parse().unwrap_or_else(|error| args::as_typed(error).exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -12,10 +12,15 @@ use crate::faults_rig::{SHORT, SOON, command, said, serve};
 
 /// The same command by a shell that takes no permission away from new files.
 fn generous(command: &Command) -> Command {
+    by_shell("umask 0", command)
+}
+
+/// The same command by a shell that does something first.
+fn by_shell(first: &str, command: &Command) -> Command {
     let command = command.as_std();
     let mut shell = Command::new("/bin/sh");
     shell
-        .args(["-c", "umask 0; exec \"$@\"", "sh"])
+        .args(["-c", &format!("{first}; exec \"$@\""), "sh"])
         .arg(command.get_program())
         .args(command.get_args());
     shell
@@ -123,6 +128,33 @@ async fn the_data_directory_is_0700_and_every_file_with_a_secret_0600() {
     assert!(open.is_empty(), "others may read {open:?}");
     let output = command(&data, Some(&config), &["config", "show"]).await;
     assert!(output.status.success());
+}
+
+/// S25: keys and passwords are in its memory.
+#[tokio::test]
+async fn a_server_that_crashes_leaves_no_image_of_its_memory() {
+    let place = moorline_testkit::temp_dir().unwrap();
+    let (data, config) = (
+        place.path().join("data"),
+        place.path().join("moorline.toml"),
+    );
+    std::fs::write(&config, SHORT).unwrap();
+    // As large as the machine lets it be.
+    let wanted = by_shell("ulimit -S -c \"$(ulimit -H -c)\"", &serve(&data, &config));
+    let server = Child::spawn("moorline serve", wanted).unwrap();
+    server
+        .wait_for_after(0, "the ready line", SOON, |line| {
+            line.starts_with("{\"ssh\"").then_some(())
+        })
+        .await
+        .unwrap();
+    let pid = server.pid().unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let image = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"));
+    let soft = image.unwrap().split_whitespace().next();
+    assert_eq!(soft, Some("0"), "{limits}");
 }
 
 async fn run_generously(data: &Path, config: &Path, asked: &[&str]) -> std::process::Output {

@@ -182,6 +182,7 @@ mod tests {
         taken.pop();
         assert!(seats.sit(&Access::Local).is_ok());
     }
+
     /// P9.
     #[test]
     fn one_tenant_of_a_shared_front_door_leaves_half_of_the_places_to_others() {

@@ -180,7 +180,7 @@ fn a_cameras_words_do_not_reach_the_terminal_raw() {
     let done = camera.install(&["--agent", agent.to_str().unwrap()]);
     let said = text(&done);
     assert!(done.status.success(), "{said}");
-    assert!(said.contains(": mips[2J033[31m unknown firmware"), "{said}");
+    assert!(said.contains(": mips[2J033[31m openipc"), "{said}");
     assert!(said.contains("]0;mine"), "{said}");
     let obeyed = said.chars().find(|one| one.is_control() && *one != '\n');
     assert_eq!(obeyed, None, "{said:?}");

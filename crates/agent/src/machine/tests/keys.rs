@@ -1,5 +1,7 @@
 //! Which of the camera's keys, a server's pins and its addresses has its turn.
 
+use moorline_control::ServerLine;
+
 use super::*;
 use crate::settings::Trust;
 
@@ -159,4 +161,26 @@ fn each_address_of_a_server_has_its_turn_when_there_was_no_connection_or_no_hell
     world.ends(Link::Endpoint, Reason::Auth);
     world.called();
     assert_eq!(world.endpoint.as_ref().unwrap().address, 2, "it answered");
+}
+
+#[test]
+fn a_pin_is_kept_while_it_holds_and_another_has_its_turn_when_it_was_refused() {
+    let mut two = settings();
+    two.enrolled[0].keys = [KEY, OTHER].map(|key| HostKey::new(key).unwrap()).to_vec();
+    two.endpoints.clear();
+    let mut world = World::new(two, None);
+    let pin = |world: &mut World| {
+        world.called();
+        world.endpoint.as_ref().unwrap().pins[0].to_string()
+    };
+    for reason in [Reason::Connect, Reason::Exit, Reason::Connect] {
+        assert_eq!(pin(&mut world), KEY, "before {reason}");
+        world.ends(Link::Endpoint, reason);
+    }
+    assert_eq!(pin(&mut world), KEY);
+    world.ends(Link::Endpoint, Reason::HostKey);
+    for _ in 0..3 {
+        assert_eq!(pin(&mut world), OTHER);
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
 }

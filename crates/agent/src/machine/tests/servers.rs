@@ -87,3 +87,143 @@ fn an_owner_s_endpoint_at_a_private_address_opens_private_networks_from_the_star
         assert_eq!(world.endpoint.unwrap().private, private, "{host}");
     }
 }
+
+#[test]
+fn two_refusals_of_the_main_endpoint_lead_to_the_backup_within_five_seconds_of_the_second() {
+    for seed in 0..200 {
+        let mut world = World::new(settings(), None);
+        world.machine.dice = Dice::new(seed);
+        assert_eq!(world.called(), ("a.example.com".into(), 2222));
+        let start = world.now;
+        world.ends(Link::Endpoint, Reason::Connect);
+        assert_eq!(world.called().0, "a.example.com");
+        world.ends(Link::Endpoint, Reason::Connect);
+        let second = world.now;
+        assert_eq!(world.called(), ("b.example.com".into(), 443));
+        assert!(
+            world.now - second <= s(5),
+            "{:?} after the second failure",
+            world.now - second
+        );
+        assert!(world.now - start <= s(15), "{:?} in all", world.now - start);
+    }
+}
+
+#[test]
+fn all_endpoints_have_their_turn_and_the_enrolling_one_is_among_them() {
+    let mut world = World::new(settings(), None);
+    let mut hosts = Vec::new();
+    for _ in 0..8 {
+        hosts.push(world.called().0);
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    let hosts: Vec<&str> = hosts
+        .iter()
+        .map(|host| host.split('.').next().unwrap())
+        .collect();
+    assert_eq!(hosts, ["a", "a", "b", "b", "own", "own", "a", "a"]);
+}
+
+#[test]
+fn a_session_that_held_a_minute_begins_anew_with_the_main_endpoint_and_a_short_wait() {
+    let mut world = World::new(settings(), None);
+    for _ in 0..2 {
+        world.called();
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    assert_eq!(world.called().0, "b.example.com");
+    world.hears("MOORLINE/1 both home/yard");
+    for n in 1..=4 {
+        world.pass(s(15));
+        world.hears(&format!("PING {n}"));
+    }
+    world.ends(Link::Endpoint, Reason::Exit);
+    let lost = world.now;
+    assert_eq!(world.called().0, "a.example.com");
+    assert!(world.now - lost <= s(1));
+}
+
+#[test]
+fn where_only_443_gets_out_a_lost_session_is_called_again_there_at_once() {
+    let text = format!(
+        "ENROLLED home/yard\nREFER home/yard own.example.com 2222 {KEY}\nREFER home/yard own.example.com 443 {KEY}\n"
+    );
+    let mut world = World::new(Settings::parse(&text).0, None);
+    assert_eq!(world.called().1, 2222);
+    world.ends(Link::Endpoint, Reason::Connect);
+    assert_eq!(world.called().1, 443);
+    assert_eq!(world.machine.last_end(), Some(Reason::Connect));
+    world.hears("MOORLINE/1 both home/yard");
+    assert_eq!(world.machine.last_end(), None);
+    // Its host keys are going to be replaced: the list begins with another entry now.
+    world.hears(&format!(
+        "CONFIG endpoint.15 home/yard own.example.com 2222 {KEY},{OTHER}"
+    ));
+    for n in 1..=4 {
+        world.pass(s(15));
+        world.hears(&format!("PING {n}"));
+    }
+    world.ends(Link::Endpoint, Reason::Exit);
+    assert_eq!(world.called(), ("own.example.com".into(), 443));
+    assert_eq!(world.machine.server().map(|server| server.port), Some(443));
+    // It is not clung to: the others have their turn when it fails.
+    for _ in 0..2 {
+        world.called();
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    assert_eq!(world.called().1, 2222);
+}
+
+#[test]
+fn a_bad_endpoint_set_by_the_server_does_not_strand_the_camera() {
+    let mut world = World::up("both");
+    for place in 0..16 {
+        world.hears(&format!(
+            "CONFIG endpoint.{place} home/yard nowhere.example.com 1 {OTHER}"
+        ));
+    }
+    world.ends(Link::Endpoint, Reason::Exit);
+    let mut turns = 0;
+    while world.called().0 != "own.example.com" {
+        world.ends(Link::Endpoint, Reason::Connect);
+        turns += 1;
+        assert!(turns < 40, "the enrolling endpoint is gone");
+    }
+}
+
+#[test]
+fn addresses_of_servers_may_be_private_only_if_the_enrolling_endpoint_s_is() {
+    let mut world = World::new(settings(), None);
+    world.called();
+    assert!(
+        !world.endpoint.as_ref().unwrap().private,
+        "the server named it"
+    );
+    for _ in 0..4 {
+        world.called();
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    assert_eq!(world.called().0, "own.example.com");
+    let dial = world.endpoint.clone().unwrap();
+    assert!(dial.private, "the owner named it");
+    // A poisoned name alone opens nothing: the pin must hold.
+    world.step(Event::Private {
+        serial: dial.serial,
+        private: true,
+    });
+    assert!(!world.machine.may_be_private());
+    world.hears("MOORLINE/1 endpoint home/yard");
+    let refer = format!("REFER home/yard 10.0.0.9 2222 {KEY}");
+    world.hears(&refer);
+    assert!(world.streampoint.as_ref().unwrap().private);
+    // Nor does one that leads to the owner's server through somebody's machine, for longer than it does.
+    assert!(!world.machine.settings().private, "not kept");
+    world.ends(Link::Endpoint, Reason::Exit);
+    while world.called().0 != "own.example.com" {
+        world.ends(Link::Endpoint, Reason::Connect);
+    }
+    world.hears("MOORLINE/1 endpoint home/yard");
+    world.ends(Link::Streampoint, Reason::Exit);
+    world.hears(&refer);
+    assert!(!world.streampoint.as_ref().unwrap().private);
+}

@@ -1,4 +1,6 @@
-//! How often a server's words reach the flash, and what a reboot says.
+//! What a server's words do: which settings are kept, how often they reach the flash, what a reboot says.
+
+use moorline_control::{AgentLine, Setting};
 
 use super::*;
 
@@ -128,4 +130,95 @@ fn after_a_trial_that_failed_what_it_was_told_is_in_force() {
     told.set(Setting::Queue(99_999));
     world.step(Event::Resume(Box::new(told)));
     assert_eq!(world.machine.settings().queue, Some(99_999));
+}
+
+#[test]
+fn settings_are_kept_and_a_source_beyond_the_owner_s_list_is_refused_and_reported() {
+    let mut world = World::up("both");
+    world.hears("CONFIG queue 1000000");
+    let [Action::Keep(kept), Action::Apply(Setting::Queue(1_000_000))] = &world.done[..] else {
+        panic!("{:?}", world.done)
+    };
+    assert_eq!(kept.queue, Some(1_000_000));
+    world.done.clear();
+    world.hears("CONFIG queue 1000000");
+    assert_eq!(world.done, [], "nothing changed: flash is not written");
+    for line in [
+        "CONFIG source 192.168.1.1:554",
+        "CONFIG source 127.0.0.1:22",
+        "CONFIG source router.lan:554",
+        "CONFIG queue 9999999",
+        "REFER home/yard -oProxyCommand=x 22 x",
+    ] {
+        world.hears(line);
+    }
+    let bad: Vec<String> = world
+        .done
+        .iter()
+        .map(|action| match action {
+            Action::Bad(field) => field.to_string(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        bad,
+        [
+            "CONFIG.source",
+            "CONFIG.source",
+            "CONFIG.source",
+            "CONFIG.queue",
+            "REFER.host"
+        ]
+    );
+    assert_eq!(world.machine.settings().source, None);
+    world.done.clear();
+    world.hears("CONFIG source 127.0.0.1:8554");
+    assert_eq!(world.done.len(), 2);
+}
+
+#[test]
+fn a_server_in_a_loop_cannot_keep_a_camera_down_and_no_network_reboots_nothing() {
+    let mut world = World::up("both");
+    world.now = s(59);
+    world.hears("REBOOT");
+    assert_eq!(world.done, []);
+    world.now = s(200);
+    world.hears("REBOOT");
+    assert_eq!(world.done, [Action::Reboot]);
+
+    let mut world = World::new(settings(), None);
+    for _ in 0..2_000 {
+        world.called();
+        world.pass(s(20));
+        world.done.retain(|action| *action == Action::Reboot);
+        assert_eq!(world.done, [], "after {:?} without a server", world.now);
+    }
+    let mut owner_s = settings();
+    owner_s.set(Setting::RebootAfter(86_400));
+    let mut world = World::new(owner_s, None);
+    world.pass(s(86_200));
+    assert!(!world.done.contains(&Action::Reboot));
+    world.pass(s(200));
+    assert_eq!(world.done, [Action::Reboot]);
+}
+
+#[test]
+fn a_diagnosis_is_walked_once_a_minute_at_most() {
+    let mut world = World::up("both");
+    world.hears("DIAG");
+    world.hears("DIAG");
+    world.pass(s(30));
+    world.hears("DIAG");
+    assert_eq!(world.done, [Action::Diagnose]);
+    world.hears("PING 1");
+    world.pass(s(30));
+    world.hears("DIAG");
+    assert_eq!(
+        world
+            .done
+            .iter()
+            .filter(|action| **action == Action::Diagnose)
+            .count(),
+        2
+    );
 }

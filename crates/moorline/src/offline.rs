@@ -50,6 +50,7 @@ impl Offline {
         let sources = Sources {
             statuses: Arc::new(Remembered::load(&parts).await?),
             relays: Arc::new(Absent),
+            landings: None,
             strangers: Arc::new(Absent),
             shelf: Arc::new(Shelf::open(data)),
         };

@@ -231,6 +231,7 @@ impl Server {
         let sources = Sources {
             statuses: Arc::clone(&engine.monitor) as _,
             relays: Arc::clone(&engine.relays),
+            landings: Some(Arc::new(engine.tunnel.clone())),
             strangers: Arc::new(engine.tunnel.clone()),
             shelf: Arc::clone(&shelf),
         };

@@ -37,7 +37,7 @@ const FLOODS: [(AuditEvent, i64); 3] = [
 /// The longest actor or subject, in characters.
 const TEXT: usize = 256;
 
-const EVENTS: [AuditEvent; 18] = [
+const EVENTS: [AuditEvent; 19] = [
     AuditEvent::SignIn,
     AuditEvent::SignInFailed,
     AuditEvent::View,
@@ -56,6 +56,7 @@ const EVENTS: [AuditEvent; 18] = [
     AuditEvent::Takeover,
     AuditEvent::Enrolment,
     AuditEvent::Backup,
+    AuditEvent::ReachIn,
 ];
 
 /// The name in the table and in the log.
@@ -79,6 +80,7 @@ fn name(event: AuditEvent) -> &'static str {
         AuditEvent::Takeover => "takeover",
         AuditEvent::Enrolment => "enrolment",
         AuditEvent::Backup => "backup",
+        AuditEvent::ReachIn => "reach_in",
     }
 }
 

@@ -17,6 +17,7 @@ pub mod route;
 mod seats;
 pub mod serve;
 pub mod site;
+mod visits;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -10,6 +10,7 @@ mod import;
 mod live;
 mod operations;
 mod patch;
+mod reach_in;
 mod rekey;
 mod session;
 mod stock;
@@ -17,6 +18,7 @@ mod streampoint;
 mod users;
 
 pub use export::verified;
+pub use reach_in::PROTOCOL as REACH_IN;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -214,6 +216,13 @@ pub fn routes() -> Vec<Route> {
             "Recorded pictures over a WebSocket, from ?from= on",
             AtLeast(Viewer),
             get(live::play),
+        ),
+        route(
+            "GET",
+            "/tenants/{tenant}/cameras/{camera}/reach-in",
+            "A stream to the camera's own web server, by an upgrade to moorline-stream",
+            Local,
+            get(reach_in::reach_in),
         ),
         route(
             "GET",

@@ -1,5 +1,6 @@
 //! How much of the archive may be read at once: each stream reads the store and holds fragments, so nobody may open them without end, and where
-//! several tenants share a front door, none may take the places of all others (P9). Live streams are bounded by their relays.
+//! several tenants share a front door, none may take the places of all others (P9). Live streams are bounded by their relays. And how many
+//! streams to cameras' own pages there may be.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use moorline_core::TenantId;
 use crate::access::Access;
 use crate::problem::Problem;
 use crate::receipts::Receipts;
+use crate::visits::Visits;
 
 /// The places of one server. Clones are the same.
 #[derive(Debug, Clone)]
@@ -22,8 +24,12 @@ pub(crate) struct House {
     pub(crate) segments: Seats,
     /// A verify asks the store without pause, and nobody waits for its end: two are enough for anybody.
     pub(crate) verifies: Seats,
+    /// Streams to cameras' own pages: a browser opens six to one page. Each holds a channel of the tunnel by which the camera is recorded.
+    pub(crate) reach_ins: Seats,
     /// How exports ended.
     pub(crate) receipts: Receipts,
+    /// Who looked at cameras' own pages a moment ago.
+    pub(crate) visits: Visits,
 }
 
 impl House {
@@ -41,7 +47,9 @@ impl House {
             exports: seats("exports run", 4, 16),
             segments: seats("segments are fetched", 16, 128),
             verifies: seats("verifies run", 1, 2),
+            reach_ins: seats("streams to cameras' own pages are open", 8, 8),
             receipts: Receipts::default(),
+            visits: Visits::default(),
         }
     }
 }

@@ -9,8 +9,8 @@ use moorline_base::clock::SharedClock;
 use moorline_core::CameraId;
 use moorline_core::camera::Camera;
 use moorline_core::port::{
-    Audit, CameraAdmin, CameraDirectory, EnrollTokens, Recordings, Relays, SegmentStore, Statuses,
-    Strangers, Users, WebSessions,
+    Audit, CameraAdmin, CameraDirectory, EnrollTokens, Landings, Recordings, Relays, SegmentStore,
+    Statuses, Strangers, Users, WebSessions,
 };
 use moorline_core::segment::{Retention, Tier};
 use moorline_core::{TimeRange, Timestamp};
@@ -37,6 +37,8 @@ pub struct Site {
     pub statuses: Arc<dyn Statuses>,
     /// Live streams.
     pub relays: Arc<dyn Relays>,
+    /// Byte streams to cameras, where this process holds their tunnels.
+    pub landings: Option<Arc<dyn Landings>>,
     /// The archive.
     pub recordings: Arc<dyn Recordings>,
     /// Stored objects, for `segments get` and erasing.

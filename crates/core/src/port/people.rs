@@ -178,6 +178,8 @@ pub enum AuditEvent {
     Enrolment,
     /// The state was backed up.
     Backup,
+    /// Somebody looked at a camera's own page, or fetched a picture from it.
+    ReachIn,
 }
 
 /// Which entries of a tenant are asked for; without anything all of them.

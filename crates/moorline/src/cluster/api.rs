@@ -88,6 +88,7 @@ impl ClusterApi {
             sessions: Arc::new(Absent),
             audit: Arc::new(Absent),
             relays: Arc::new(Absent),
+            landings: None,
             recordings: Arc::new(Absent),
             store: Arc::new(Absent),
             strangers: Arc::new(Absent),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use moorline_base::logging::LogHandle;
-use moorline_core::port::{Notifier, Relays, Statuses, Strangers};
+use moorline_core::port::{Landings, Notifier, Relays, Statuses, Strangers};
 use moorline_core::segment::Retention;
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_web::api::Ports;
@@ -22,6 +22,8 @@ pub struct Sources {
     pub statuses: Arc<dyn Statuses>,
     /// Live streams.
     pub relays: Arc<dyn Relays>,
+    /// Byte streams to cameras.
+    pub landings: Option<Arc<dyn Landings>>,
     /// Refused strangers.
     pub strangers: Arc<dyn Strangers>,
     /// Releases of the on-camera agent.
@@ -90,6 +92,7 @@ pub fn site(
         audit: parts.registry.audit(),
         statuses: sources.statuses,
         relays: sources.relays,
+        landings: sources.landings,
         recordings: Arc::clone(&parts.reader) as _,
         store: Arc::clone(&parts.store.read),
         strangers: sources.strangers,

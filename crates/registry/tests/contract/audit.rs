@@ -89,7 +89,7 @@ pub(crate) async fn a_tenant_sees_its_own(audit: &dyn Audit, users: &dyn Users) 
         )
         .await
         .unwrap();
-    audit.write(entry(1, "operator", AuditEvent::View, "shop/door"));
+    audit.write(entry(1, "operator", AuditEvent::ReachIn, "shop/door"));
     audit.write(entry(2, "nora", AuditEvent::SignIn, ""));
     audit.write(entry(3, "camera shop/door", AuditEvent::Takeover, ""));
     // Whatever a stranger types as a login: no camera's name brings it into its tenant's audit.

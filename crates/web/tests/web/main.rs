@@ -9,5 +9,6 @@ mod bodies;
 mod import;
 mod page;
 mod pictures;
+mod reach_in;
 mod requests;
 mod support;

@@ -148,6 +148,7 @@ impl Inside {
             audit: Arc::clone(&self.people.audit),
             statuses: self.statuses,
             relays: Arc::new(relays),
+            landings: None,
             recordings: Arc::new(recordings),
             store: self.store,
             strangers: Arc::new(Absent),

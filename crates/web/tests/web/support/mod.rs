@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod cameras;
 pub(crate) mod client;
 pub(crate) mod film;
+pub(crate) mod landings;
 pub(crate) mod people;
 pub(crate) mod relay;
 pub(crate) mod scene;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::archive::{FakeArchive, FakeStore};
 use super::cameras::{FakeCameras, FakeTokens, Nobody};
 use super::film::Film;
+use super::landings::FakeLandings;
 use super::people::{FakeAudit, FakePeople, FakeSessions};
 use super::relay::FakeRelays;
 use super::scene;
@@ -38,6 +39,7 @@ pub(crate) struct House {
     pub(crate) people: Arc<FakePeople>,
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) relays: Arc<FakeRelays>,
+    pub(crate) landings: Arc<FakeLandings>,
     pub(crate) archive: Arc<FakeArchive>,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) operations: Arc<FakeOperations>,
@@ -57,6 +59,7 @@ impl House {
         let people = Arc::new(FakePeople::default());
         let audit = Arc::new(FakeAudit::default());
         let relays = Arc::new(FakeRelays::new(Arc::clone(&film)));
+        let landings = Arc::new(FakeLandings::default());
         let archive = Arc::new(FakeArchive::new(film));
         let store = Arc::new(FakeStore::default());
         let operations = Arc::new(FakeOperations::default());
@@ -71,6 +74,7 @@ impl House {
             audit: Arc::clone(&audit) as _,
             statuses: Arc::clone(&cameras) as _,
             relays: Arc::clone(&relays) as _,
+            landings: Some(Arc::clone(&landings) as _),
             recordings: Arc::clone(&archive) as _,
             store: Arc::clone(&store) as _,
             strangers: Arc::new(Nobody),
@@ -111,6 +115,7 @@ impl House {
             people,
             audit,
             relays,
+            landings,
             archive,
             store,
             operations,

@@ -12,6 +12,7 @@ mod agents;
 mod bench;
 mod config_role;
 mod people;
+mod reach_in;
 
 pub use agents::{AgentRelease, CameraEnroll, CameraMove, CameraRefer};
 #[cfg(all(feature = "bench", feature = "kube"))]
@@ -20,6 +21,7 @@ pub use bench::ClusterBench;
 pub use bench::{Bench, BenchOptions, RelayPart, SshPart};
 pub use config_role::ConfigRole;
 pub use people::{OfTenant, Role, User, UserCommand};
+pub use reach_in::{CameraSnapshot, CameraWeb};
 
 /// IP cameras behind NAT: tunnel in, watch, record, browse.
 ///
@@ -370,6 +372,13 @@ pub enum Camera {
     ///
     /// Not on a cluster.
     HangUp(CameraName),
+    /// Look at a camera's own page: open a port of this machine's loopback that leads to the camera's web server, until Ctrl-C.
+    ///
+    /// Both sides have to allow it: here `camera set CAMERA --forward http`, and on the camera `http 80` in its local.conf, or a
+    /// second -R of its dbclient. Whoever is on this machine meanwhile can use the port; from another machine go by ssh -L.
+    Web(CameraWeb),
+    /// Fetch one JPEG picture from a camera's own web server, by the way of `camera web`; at most 1 MiB.
+    Snapshot(CameraSnapshot),
     /// Remove a camera; its recordings stay.
     Rm {
         /// The camera.
@@ -405,6 +414,13 @@ pub enum Camera {
         /// The token's number, as `camera enrolments` shows it.
         id: i64,
     },
+}
+
+impl Camera {
+    /// Whether only a running server can do it: it holds the tunnels.
+    pub fn needs_a_server(&self) -> bool {
+        matches!(self, Self::Web(_) | Self::Snapshot(_))
+    }
 }
 
 /// A camera by name.

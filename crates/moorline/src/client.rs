@@ -10,11 +10,13 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use moorline_base::error::Hinted;
 use moorline_base::files::LockError;
 use moorline_web::api::{Problem, RowProblem};
+use moorline_web::route::REACH_IN;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -242,18 +244,45 @@ impl Client {
             Self::FrontDoor(door) => tokio::time::timeout(DEADLINE, door.ask(request)).await,
         };
         let response = answered.context("the server did not answer in time")??;
-        if response.status().is_success() {
-            return Ok(response);
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.refusal(response, path).await),
         }
+    }
+
+    /// A stream to the web server of a camera, by the path of [`reach_in_path`]. Only the running server has one.
+    ///
+    /// # Errors
+    /// As [`Client::json`]; nothing else than a server on this machine was asked for it.
+    pub async fn reach_in(&self, path: &str) -> anyhow::Result<Upgraded> {
+        let Self::Server(socket) = self else {
+            bail!("only a server on this machine leads to its cameras");
+        };
+        let request = Request::builder()
+            .uri(format!("/api/v1{path}"))
+            .header("host", "localhost")
+            .header("connection", "upgrade")
+            .header("upgrade", REACH_IN)
+            .body(Full::default())?;
+        let answered = tokio::time::timeout(DEADLINE, over_socket(socket, request)).await;
+        let response = answered.context("the server did not answer in time")??;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => Ok(hyper::upgrade::on(response).await?),
+            _ => Err(self.refusal(response, path).await),
+        }
+    }
+
+    /// What a server refuses, in words.
+    async fn refusal(&self, response: Response<Body>, path: &str) -> anyhow::Error {
         match problem(response).await {
             Ok(problem) => {
                 let known = match is_unknown(&problem, "camera") && path != CAMERAS {
                     true => Box::pin(self.get::<Vec<Named>>(CAMERAS)).await.ok(),
                     false => None,
                 };
-                Err(told(problem, path, &known.unwrap_or_default()))
+                told(problem, path, &known.unwrap_or_default())
             }
-            Err(error) => Err(error),
+            Err(error) => error,
         }
     }
 
@@ -274,7 +303,7 @@ async fn over_socket(
         .context("the server went away")?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(sender.send_request(request).await?.map(Body::new))
 }
 
@@ -413,6 +442,14 @@ fn plain(segment: &str) -> String {
 pub fn camera_path(camera: &str) -> anyhow::Result<String> {
     let id: moorline_core::CameraId = camera.parse()?;
     Ok(format!("/tenants/{}/cameras/{}", id.tenant(), id.name()))
+}
+
+/// The path by which a camera's own web server is reached.
+///
+/// # Errors
+/// It is not a name.
+pub fn reach_in_path(camera: &str) -> anyhow::Result<String> {
+    Ok(format!("{}/reach-in", camera_path(camera)?))
 }
 
 #[cfg(test)]

@@ -209,7 +209,12 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
     let format = global.output;
     // A command that answers itself logs only what is wrong.
     let _ = logging::init("warn", Format::Auto);
-    let client = Client::connect(&global.data, global.config.as_deref()).await?;
+    let client = match &command {
+        Command::Camera(asked) if asked.command.needs_a_server() => {
+            Client::running(&global.data).await?
+        }
+        _ => Client::connect(&global.data, global.config.as_deref()).await?,
+    };
     let result = match command {
         Command::Camera(command) => command::camera::run(&client, command.command, format).await,
         Command::AgentRelease(command) => command::agent_release::run(&client, command, format)

@@ -13,7 +13,7 @@ use crate::args::{self, Camera, CameraFields, CameraKey, Output};
 use crate::client::{Client, camera_path, segment};
 use crate::command::{
     camera_add, camera_agent, camera_diagnose, camera_enroll, camera_import, camera_refer,
-    camera_text, confirmed, secret,
+    camera_snapshot, camera_text, camera_web, confirmed, secret,
 };
 use crate::moments;
 use crate::output::{self, Table};
@@ -86,6 +86,8 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
                 format!("tunnel of {} ended", name.camera)
             })
         }
+        Camera::Web(asked) => camera_web::run(client, &asked, format).await,
+        Camera::Snapshot(asked) => camera_snapshot::run(client, &asked, format).await,
         Camera::Rm { camera, erase, yes } => remove(client, &camera, erase, yes, format).await,
         Camera::Key(key) => keys(client, key, format).await,
         Camera::Pending => {
@@ -139,6 +141,10 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         Camera::Reboot(_) => only_serve("reboot", "its own page or power reboots the camera")?,
         Camera::Refer(_) => only_serve("refer", "set endpoints in the camera's local.conf")?,
         Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
+        Camera::Web(_) | Camera::Snapshot(_) => only_serve(
+            "web",
+            "open the camera's own address in a browser of its network",
+        )?,
         Camera::Import(_) => only_serve(
             "import",
             "add each with camera add, or apply Camera resources with kubectl",
@@ -184,6 +190,8 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
         Camera::Enroll(enroll) => Some(&mut enroll.name),
         Camera::Move(asked) => Some(&mut asked.camera),
         Camera::Refer(asked) => Some(&mut asked.camera),
+        Camera::Web(asked) => Some(&mut asked.camera),
+        Camera::Snapshot(asked) => Some(&mut asked.camera),
         Camera::Agent { camera, .. } => Some(camera),
         Camera::Set(set) => Some(&mut set.camera),
         Camera::Disable { camera, .. }

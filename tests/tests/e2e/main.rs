@@ -46,6 +46,7 @@ mod losses;
 mod many_readers;
 mod other_cameras;
 mod players;
+mod reach_in;
 mod refer;
 mod refused_requests;
 mod restart;

@@ -13,10 +13,6 @@ const RULES: u32 = 36;
 
 /// Rules of security that no test of these numbers tries yet, each with what stands in for one.
 const UNTRIED: &[(u32, &str)] = &[
-    (
-        14,
-        "no picture is served: a poster is a key frame that the browser decodes",
-    ),
     (16, "people have no ssh and no sftp"),
     (27, "no object of the store is an index yet"),
     (28, "nothing is signed for a day yet"),

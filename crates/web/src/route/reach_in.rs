@@ -217,6 +217,8 @@ where
     let back = pass(from_them, to_us, &moved);
     let quiet = async { while timeout(clock, IDLE, moved.notified()).await.is_ok() {} };
     tokio::select! {
+        // In this order, so that what has just moved begins the wait anew.
+        biased;
         _ = try_join(there, back) => {}
         () = quiet => {}
     }

@@ -466,8 +466,8 @@ pub struct CameraFields {
     /// How long to keep recordings, such as 14d; 0d keeps them until somebody deletes them.
     #[arg(long, value_name = "DAYS")]
     pub keep: Option<String>,
-    /// Names of the second and further forwards that it asks for, such as http.
-    #[arg(long, value_name = "NAME")]
+    /// Names of the second and further forwards that it asks for, such as http, or none.
+    #[arg(long, value_name = "NAME|none")]
     pub forward: Vec<String>,
     /// Take its tunnel from these networks alone, such as 192.0.2.0/24, or from any; counts from its next login on. Not on a cluster.
     #[arg(long, value_name = "CIDR,…|any", value_delimiter = ',')]

@@ -130,7 +130,7 @@ async fn a_cameras_own_page_is_seen_where_both_sides_allow_it() {
 
     let mut browser = open_page(port).await;
     moorline
-        .cli(&["camera", "set", "gate", "--forward", "telnet"])
+        .cli(&["camera", "set", "gate", "--forward", "none"])
         .await;
     let mut more = [0; 1];
     let read = timeout(patience(SOON), browser.read(&mut more)).await;

@@ -269,9 +269,22 @@ pub fn patch(fields: &CameraFields, is_new: bool) -> anyhow::Result<CameraPatch>
         record: fields.record.map(recorded),
         keep_days: fields.keep.as_deref().map(keep_days).transpose()?,
         enabled: None,
-        forwards: (!fields.forward.is_empty()).then(|| fields.forward.clone()),
+        forwards: forwards(&fields.forward)?,
         allow_from: allowed(&fields.allow_from)?,
     })
+}
+
+/// The further forwards as the API has them: an empty list for none.
+fn forwards(names: &[String]) -> anyhow::Result<Option<Vec<String>>> {
+    match names {
+        [] => Ok(None),
+        [none] if none == "none" => Ok(Some(Vec::new())),
+        names if names.iter().any(|one| one == "none") => bail!(Hinted::new(
+            "--forward: none stands alone",
+            "name forwards, such as --forward http, or write none"
+        )),
+        names => Ok(Some(names.to_vec())),
+    }
 }
 
 /// The networks as the API has them: none for any.

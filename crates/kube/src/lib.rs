@@ -42,8 +42,10 @@ pub mod resource;
 mod status;
 mod statuses;
 mod tenant;
+#[cfg(any(test, feature = "witness"))]
 mod usage;
 mod wake;
+#[cfg(any(test, feature = "witness"))]
 mod witness;
 
 pub use admin::KubeAdmin;
@@ -74,5 +76,7 @@ pub use tenant::{
     CLASSES, KubeTenants, MAX_RETENTION_DAYS, TenantAdminError, TenantChange, TenantSettings,
     Tenants, ready as tenant_ready,
 };
+#[cfg(any(test, feature = "witness"))]
 pub use usage::memory_of;
+#[cfg(any(test, feature = "witness"))]
 pub use witness::{Sight, Witness};

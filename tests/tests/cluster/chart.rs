@@ -261,14 +261,17 @@ async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
 
     helm.run(&["lint", "--strict", "charts/moorline-crds"])
         .await;
-    for (name, values) in [
+    let ours = [
         ("as-tested", lab_values(cluster)),
         ("everything", everything(cluster)),
         ("nothing", nothing(cluster)),
         ("without-a-sweeper", without_a_sweeper(cluster)),
         ("one-machine", one_machine(cluster)),
-    ] {
-        let file = helm.values(name, &values);
+    ]
+    .map(|(name, values)| (name, helm.values(name, &values)));
+    let overlays = ["single-node", "digitalocean"]
+        .map(|name| (name, format!("deploy/k8s/{name}/values.yaml")));
+    for (name, file) in ours.into_iter().chain(overlays) {
         let with = [
             "charts/moorline",
             "--namespace",

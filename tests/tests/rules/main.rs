@@ -16,5 +16,7 @@ mod placed;
 mod powers;
 mod promises;
 mod rbac;
+mod reach;
 mod rendered;
 mod sources;
+mod values;

@@ -41,6 +41,9 @@ pub(crate) fn misplaced(objects: &[Value], release: &str) -> Vec<String> {
             "Deployment" | "StatefulSet" => {
                 let told = placement(object, release);
                 wrong.extend(told.into_iter().map(|told| format!("{name}: {told}")));
+                if SPREAD.contains(&part(object)) && !goes_one_by_one(object, objects) {
+                    wrong.push(format!("{name}: a drain may take all replicas at once"));
+                }
             }
             _ => {}
         }
@@ -70,7 +73,6 @@ fn placement(workload: &Value, release: &str) -> Vec<String> {
         &workload["spec"]["selector"]["matchLabels"],
     );
     let (labels, spec) = (&template["metadata"]["labels"], &template["spec"]);
-    let part = text(&labels["app.kubernetes.io/component"]);
     if spec["priorityClassName"] != format!("{release}-parts") {
         wrong.push(format!("priority {}", spec["priorityClassName"]));
     }
@@ -83,7 +85,7 @@ fn placement(workload: &Value, release: &str) -> Vec<String> {
     let spread = &spec["topologySpreadConstraints"][0];
     let apart = spread["topologyKey"] == "kubernetes.io/hostname"
         && spread["labelSelector"]["matchLabels"] == *selector;
-    if SPREAD.contains(&part) && !apart {
+    if SPREAD.contains(&part(workload)) && !apart {
         wrong.push("all replicas may lie on one node".to_owned());
     }
     let tolerations = spec["tolerations"].as_array();
@@ -99,6 +101,21 @@ fn placement(workload: &Value, release: &str) -> Vec<String> {
         wrong.push("a lost node keeps it for five minutes, or it leaves one too soon".to_owned());
     }
     wrong
+}
+
+/// Whether drained nodes take one of its pods at a time.
+fn goes_one_by_one(workload: &Value, objects: &[Value]) -> bool {
+    objects.iter().any(|object| {
+        object["kind"] == "PodDisruptionBudget"
+            && object["metadata"]["namespace"] == workload["metadata"]["namespace"]
+            && object["spec"]["selector"] == workload["spec"]["selector"]
+            && object["spec"]["maxUnavailable"] == 1
+    })
+}
+
+/// Which part of the installation a workload is.
+fn part(workload: &Value) -> &str {
+    text(&workload["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"])
 }
 
 fn name(object: &Value) -> &str {

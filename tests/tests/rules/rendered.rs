@@ -55,6 +55,7 @@ fn what_is_in_the_wrong_place_is_told() {
     let signer = at("Deployment", "moorline-signer");
     let workloads = at("PriorityClass", "moorline-workloads");
     let account = at("ServiceAccount", "moorline-mon");
+    let budget = at("PodDisruptionBudget", "moorline-signer");
     for (object, path, value, told) in [
         (
             signer,
@@ -88,6 +89,12 @@ fn what_is_in_the_wrong_place_is_told() {
         ),
         (workloads, "/value", json!(300_000), "priorities"),
         (account, "/metadata/namespace", json!(null), "namespace"),
+        (
+            budget,
+            "/spec/maxUnavailable",
+            json!(2),
+            "all replicas at once",
+        ),
     ] {
         let mut objects = whole.clone();
         *objects[object].pointer_mut(path).unwrap() = value;

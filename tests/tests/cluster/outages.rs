@@ -231,3 +231,70 @@ async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
     );
     moorline.until_ready().await;
 }
+
+/// The node of the replica that holds their tunnels stands still. A camera that calls another replica goes on with its pods; one that does not call is
+/// drained once the Lease of its replica and its grace are over.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a Lease runs out, and what was connected to the lost node finds another way"]
+async fn a_lost_node_of_mon_costs_its_cameras_their_tunnels_and_no_pod() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("mon-lost").await;
+    let [first, second] = moorline.pair().await;
+    let (stays, goes) = if first.node == "n1" {
+        (&first, &second)
+    } else {
+        (&second, &first)
+    };
+    assert_eq!((&*stays.node, &*goes.node), ("n1", "n2"));
+    let (yard, gate) = (
+        tenant.camera("yard", 142).await,
+        tenant.camera("gate", 143).await,
+    );
+    let cordon = moorline.cordon("n2").await;
+    let _yard = yard.call(&moorline, goes);
+    let _gate = gate.call(&moorline, goes);
+    for camera in [&yard, &gate] {
+        tenant.until_recorded(camera).await;
+        tenant.until_stored(camera).await;
+    }
+    let pods = tenant.pair(&yard).await;
+    assert!(pods.iter().all(|pod| pod.node == "n1"), "{pods:?}");
+
+    let since = now_us();
+    let lab = moorline.cluster().lab().unwrap();
+    let lost = lab.node(2).lose(Loss::Freeze).await.unwrap();
+    let _again = yard.call(&moorline, stays);
+    tenant.until_held(&yard, 2, &stays.name).await;
+    let archive = eventually("recordings of the newer session", SOON * 3, || async {
+        let archive = tenant.archive(&yard);
+        let goes_on = archive.goes_on_after(since + 10_000_000) && archive.uncovered().is_none();
+        goes_on.then_some(archive)
+    })
+    .await;
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    println!(
+        "missing: {:?}, causes {:?}",
+        longest_silence(&pictures, since),
+        archive.causes()
+    );
+    eventually("the end of the other's pods", SOON * 3, || async {
+        tenant.pods(&gate).await.is_empty().then_some(())
+    })
+    .await;
+    let seen = tenant.until_gone(&gate).await;
+    assert_eq!(seen["status"]["session"]["generation"], 1, "{seen:#}");
+    let archive = tenant.archive(&gate);
+    archive.assert_covered();
+    archive.pictures(&moorline.bucket, gate.number).await;
+
+    lost.heal().await.unwrap();
+    cordon.now();
+    moorline.until_ready().await;
+    let known = ["tunnel_down", "restart", "camera_silent"];
+    tenant.goes_on(&yard, now_us(), &known).await;
+    tenant.until_held(&yard, 2, &stays.name).await;
+    assert_eq!(tenant.pair(&yard).await, pods, "no pod was touched");
+    moorline.spread().await;
+}

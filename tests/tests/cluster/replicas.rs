@@ -38,6 +38,36 @@ async fn another_replica_takes_over_from_a_stopped_dbclient() {
     assert_eq!(tenant.pair(&yard).await, pods, "a takeover touches no pod");
 }
 
+/// Each of two connections of one camera is claimed for at another replica in the same moment: one of them stays, whichever it is, and pods are made once.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_that_are_called_at_once_one_has_the_camera() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("at-once").await;
+    let [first, second] = moorline.pair().await;
+    for (name, number) in [("yard", 52), ("gate", 53)] {
+        let camera = tenant.camera(name, number).await;
+        let mut one = camera.call(&moorline, &first);
+        let mut other = camera.call(&moorline, &second);
+        let first_ended = tokio::select! {
+            ended = one.child.wait(SOON) => ended.map(|_| true),
+            ended = other.child.wait(SOON) => ended.map(|_| false),
+        };
+        let holder = if first_ended.unwrap() {
+            &second
+        } else {
+            &first
+        };
+        let seen = tenant.until_recorded(&camera).await;
+        let session = &seen["status"]["session"];
+        assert_eq!(session["mon"], holder.name.as_str(), "{session:#}");
+        assert!(session["generation"].as_u64() <= Some(2), "{session:#}");
+        tenant.goes_on(&camera, now_us(), &["tunnel_down"]).await;
+        tenant.pair(&camera).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_dies_leaves_its_cameras_to_the_other() {
     let Some(moorline) = Moorline::installed().await else {

@@ -48,6 +48,15 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Boundary,
+        Self::Closed,
+        Self::ClockStep,
+        Self::Parted,
+        Self::Stopped,
+        Self::Failed,
+    ];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Boundary => "boundary",

@@ -6,6 +6,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::error::Ended;
+use crate::uploader::REASONS;
+
 type Label = [(&'static str, &'static str); 1];
 
 /// Counters; clones are the same.
@@ -87,6 +90,20 @@ impl Metrics {
             "Sealed objects that the store has not acknowledged",
             self.spool_objects.clone(),
         );
+        self.begin_at_zero();
+    }
+
+    /// A counter that exists from the start shows its first increase.
+    fn begin_at_zero(&self) {
+        for reason in REASONS {
+            drop(self.upload_failures.get_or_create(&[("reason", reason)]));
+        }
+        for cause in Cause::ALL.map(Cause::as_str) {
+            drop(self.gaps.get_or_create(&[("cause", cause)]));
+        }
+        for reason in Ended::ALL.map(Ended::as_str) {
+            drop(self.takes.get_or_create(&[("reason", reason)]));
+        }
     }
 
     pub(crate) fn synced(&self, bytes: u64) {
@@ -123,5 +140,25 @@ impl Metrics {
 
     pub(crate) fn hole(&self) {
         self.holes.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start() {
+        let mut registry = Registry::with_prefix("moorline");
+        Metrics::default().register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "moorline_archive_upload_failures_total{reason=\"refused\"} 0\n",
+            "moorline_archive_gaps_written_total{cause=\"tunnel_down\"} 0\n",
+            "moorline_archive_takes_ended_total{reason=\"boundary\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
     }
 }

@@ -241,6 +241,16 @@ async fn sleep_until(clock: &dyn moorline_base::Clock, at: Option<Instant>) {
     }
 }
 
+/// All that [`reason`] says.
+pub(crate) const REASONS: [&str; 6] = [
+    "missing",
+    "full",
+    "refused",
+    "digest",
+    "unavailable",
+    "unreadable",
+];
+
 fn reason(error: &Failed) -> &'static str {
     match error {
         Failed::Store(StoreError::Missing(_)) => "missing",

@@ -43,6 +43,18 @@ pub(crate) fn word(kind: &AlarmKind) -> &'static str {
     }
 }
 
+/// All that [`word`] says.
+pub(crate) const WORDS: [&str; 8] = [
+    "recording_stopped",
+    "recording_resumed",
+    "told_late",
+    "recordings_damaged",
+    "key_in_two_places",
+    "agent_rolled_back",
+    "notice",
+    "test",
+];
+
 /// What each channel has still to tell.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {

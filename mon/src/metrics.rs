@@ -18,11 +18,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::alarm_task::Deliveries;
+use crate::alarm_task::{Deliveries, WORDS};
 use crate::board::{Board, Entry};
 
 type Label = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
+
+/// As the notifier calls its channels.
+const CHANNELS: [&str; 2] = ["email", "webhook"];
+/// How a message ends on a channel.
+const RESULTS: [&str; 2] = ["sent", "failed"];
 
 /// Counters.
 #[derive(Debug, Default)]
@@ -86,7 +91,28 @@ impl Metrics {
             "Lines of cameras dropped because their mailbox was full",
             metrics.lines_dropped.clone(),
         );
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// A counter that exists from the start shows its first increase.
+    fn begin_at_zero(&self) {
+        for cause in Cause::ALL.map(Cause::as_str) {
+            drop(self.gap_seconds.get_or_create(&[("cause", cause)]));
+        }
+        for kind in WORDS {
+            drop(self.alarms.get_or_create(&[("kind", kind)]));
+        }
+        for (channel, result) in CHANNELS
+            .into_iter()
+            .flat_map(|one| RESULTS.map(|end| (one, end)))
+        {
+            let labels = [("channel", channel), ("result", result)];
+            drop(self.told.get_or_create(&labels));
+        }
+        for role in [Role::Relay, Role::Archiver].map(Role::as_str) {
+            drop(self.restarts.get_or_create(&[("role", role)]));
+        }
     }
 
     /// Time of a camera has passed without media.
@@ -232,4 +258,25 @@ fn each<V: EncodeGaugeValue>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start() {
+        let mut registry = Registry::with_prefix("moorline");
+        let _ = Metrics::register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "moorline_gap_seconds_total{cause=\"spool_full\"} 0.0\n",
+            "moorline_alarms_total{kind=\"recording_stopped\"} 0\n",
+            "moorline_alarm_deliveries_total{channel=\"email\",result=\"failed\"} 0\n",
+            "moorline_workload_restarts_total{role=\"archiver\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
 }

@@ -1,10 +1,32 @@
 //! What relays and front door count. Every label is from a closed set; no text of a peer becomes one.
 
+use moorline_core::status::RtspFault;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::source::ReaderKind;
+
+/// Why readers end, as [`crate::reader::End`] says.
+const ENDS: [&str; 13] = [
+    "boundary",
+    "broken",
+    "clock_step",
+    "dismissed",
+    "garbage",
+    "idle",
+    "layout_changed",
+    "login_timeout",
+    "peer_closed",
+    "relay_ended",
+    "stalled",
+    "too_many_connections",
+    "too_many_failures",
+];
+/// What the front door refuses readers with whom it knows.
+const REFUSALS: [u16; 4] = [404, 415, 453, 503];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
@@ -114,6 +136,47 @@ impl ProxyMetrics {
             "Requests of authenticated readers that were refused, by status",
             metrics.refusals.clone(),
         );
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// A counter that exists from the start shows its first increase.
+    fn begin_at_zero(&self) {
+        for fault in RtspFault::ALL {
+            let reason = fault.as_str();
+            drop(self.upstream_faults.get_or_create(&Reason { reason }));
+        }
+        for kind in ReaderKind::ALL.map(ReaderKind::as_str) {
+            drop(self.readers.get_or_create(&Kind { kind }));
+            drop(self.reader_jumps.get_or_create(&Kind { kind }));
+        }
+        for reason in ENDS {
+            drop(self.readers_closed.get_or_create(&Reason { reason }));
+        }
+        for status in REFUSALS {
+            drop(self.refusals.get_or_create(&Status { status }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_from_the_start() {
+        let mut registry = Registry::with_prefix("moorline");
+        let _ = ProxyMetrics::register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "moorline_relay_upstream_faults_total{reason=\"not_rtsp\"} 0\n",
+            "moorline_relay_readers{kind=\"archiver\"} 0\n",
+            "moorline_relay_reader_jumps_total{kind=\"browser\"} 0\n",
+            "moorline_relay_readers_closed_total{reason=\"stalled\"} 0\n",
+            "moorline_rtsp_refusals_total{status=\"453\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
     }
 }

@@ -102,6 +102,19 @@ pub enum RtspFault {
 }
 
 impl RtspFault {
+    /// Every fault.
+    pub const ALL: [Self; 9] = [
+        Self::RefusedByCamera,
+        Self::NotRtsp,
+        Self::Unauthorized,
+        Self::NotFound,
+        Self::Status,
+        Self::NoMedia,
+        Self::Timeout,
+        Self::FramingLost,
+        Self::Closed,
+    ];
+
     /// The text in metrics, logs and the API.
     pub fn as_str(self) -> &'static str {
         match self {

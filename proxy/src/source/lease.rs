@@ -19,6 +19,8 @@ pub(crate) enum ReaderKind {
 }
 
 impl ReaderKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Archiver, Self::Viewer, Self::Browser];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Archiver => "archiver",

@@ -1,7 +1,7 @@
 //! What can be wrong with a camera, switched on and off while it runs.
 //!
-//! A [`Fault`] lasts until it is switched off; an [`Event`] happens once to every connection that is open. Sources: the quirks and faults of
-//! cameras that `docs/design/docs/design/relay.md` lists.
+//! A [`Fault`] lasts until it is switched off; an [`Event`] happens once to every connection that is open. All of them were seen on cameras;
+//! `docs/design/relay.md` says how the relay bears the worst.
 
 use std::fmt;
 use std::str::FromStr;

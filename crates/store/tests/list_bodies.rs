@@ -1,5 +1,5 @@
 //! What answers to LIST may be anything (rules S17, S32): no body makes the store panic, hang, or believe what it did not ask for.
-//! `fuzz/fuzz_targets/list_bodies.rs` does the same with libFuzzer.
+//! No fuzz target does it: the SDK that reads them needs a runtime.
 #![cfg(feature = "s3")]
 #![allow(
     clippy::disallowed_methods,

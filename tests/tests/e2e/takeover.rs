@@ -1,10 +1,14 @@
-//! Flaps: a tunnel that hangs is taken over, one that died comes back; who watches goes on watching.
+//! Flaps: a tunnel that hangs is taken over, one that died comes back; who watches goes on watching. And one that hung up is gone at once.
 
 use std::time::{Duration, Instant};
 
-use moorline_testkit::{child::Signal, eventually};
+use moorline_simcam::{HangUp, TunnelState};
+use moorline_testkit::{child::Signal, eventually, patience};
+use tokio::time::timeout;
 
-use crate::support::{Dbclient, Moorline, Player, SOON, assert_in_order, ffmpeg, listening, quick};
+use crate::support::{
+    Dbclient, Moorline, Player, SOON, assert_in_order, ffmpeg, listening, quick, simulated,
+};
 
 /// Longer than what is only a hole in a recording (1 s).
 const A_GAP: Duration = Duration::from_millis(2500);
@@ -147,5 +151,32 @@ async fn the_operator_hangs_up_and_the_camera_returns() {
     let gap = view["status"]["gaps"].as_array().unwrap().last().unwrap();
     assert_eq!(gap[0]["cause"], "operator", "{view:#}");
     let _second = Dbclient::start(&added, address);
+    moorline.until_recording("yard").await;
+}
+
+/// The signal HUP and `BYE` end tunnel, relay and recorder at once, where a loss would wait for the camera.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_hangs_up_is_drained_without_grace_and_may_come_back() {
+    let moorline = Moorline::with_short_segments().await;
+    let camera = simulated(&moorline, "yard", 1).await;
+    let tunnel = camera.tunnel().unwrap();
+    for how in [HangUp::Signal, HangUp::Bye] {
+        moorline.until_recording("yard").await;
+        tunnel.hang_up(how).await;
+        let view = moorline
+            .until("yard", "drained", |view| {
+                let status = &view["status"];
+                status["link"]["state"] == "absent" && status["relays"] == serde_json::json!([])
+            })
+            .await;
+        let gap = view["status"]["gaps"].as_array().unwrap().last().unwrap();
+        assert_eq!(gap[0]["cause"], "hung_up", "{how:?}: {view:#}");
+        // It calls only once it knows itself that it is away.
+        let mut state = tunnel.state();
+        let away = state.wait_for(|state| *state == TunnelState::Away);
+        let away = timeout(patience(SOON), away).await;
+        drop(away.expect("it hears that its session has ended").unwrap());
+        tunnel.call();
+    }
     moorline.until_recording("yard").await;
 }

@@ -457,4 +457,17 @@ mod tests {
             "{text}"
         );
     }
+
+    #[test]
+    fn what_a_camera_takes_a_day_and_how_long_the_disk_holds_is_shown_once_it_is_measured() {
+        let mut yard = camera("home/yard", "Yard", status("up", playing(), None));
+        let text = show(&yard);
+        assert!(text.contains("main, kept 14 days"), "{text}");
+        assert!(!text.contains("per day"), "nothing is measured yet: {text}");
+        (yard.bytes_per_day, yard.disk_days) = (Some(20_520_000_000), Some(9));
+        let text = show(&yard);
+        let told = "20.5 GB; the disk holds about 9 days of all cameras";
+        let line = text.lines().find(|line| line.starts_with("per day"));
+        assert!(line.is_some_and(|line| line.ends_with(told)), "{text}");
+    }
 }

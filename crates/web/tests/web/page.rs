@@ -159,6 +159,9 @@ async fn somebody_signs_in_and_sees_the_cameras() {
     ] {
         assert!(gate.contains(words), "{words:?} in {gate}");
     }
+    let room = "Recordings use 189 GB of the 400 GB that they may; the disk has 211 GB free.";
+    let all = browser.text(".wide").await.unwrap();
+    assert!(all.contains(room), "{all}");
     assert!(!browser.has(&card("shop")).await.unwrap());
     assert!(
         !browser.has(".cards b").await.unwrap(),
@@ -232,6 +235,15 @@ async fn live_pictures_move_stay_near_now_and_come_back() {
     browser.wait_for_script(near, SOON).await.unwrap();
     assert_eq!(browser.text(".badge").await.unwrap(), "Live");
     quiet(&browser).await;
+
+    // How long it is kept, and whether the disk is large enough for that.
+    let facts = browser.text(".facts").await.unwrap();
+    assert!(facts.contains("14 days · 20.2 GB a day"), "{facts}");
+    assert!(
+        facts.contains("the disk holds 6 days of all cameras"),
+        "{facts}"
+    );
+    assert!(browser.has(".facts .tight").await.unwrap(), "{facts}");
 
     // A picture that was left behind is caught up with.
     browser

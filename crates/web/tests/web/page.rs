@@ -270,6 +270,40 @@ async fn live_pictures_move_stay_near_now_and_come_back() {
     );
 }
 
+/// What iPhones have in the place of a `MediaSource`, which no browser that runs here has: it is set on the video itself, and only where nothing can
+/// be sent on to a television.
+const MANAGED: &str = r"
+    globalThis.ManagedMediaSource = class extends MediaSource {};
+    const own = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'srcObject');
+    Object.defineProperty(HTMLMediaElement.prototype, 'srcObject', {
+        configurable: true,
+        get() { return own.get.call(this); },
+        set(source) {
+            if (!(source instanceof ManagedMediaSource)) { own.set.call(this, source); return; }
+            if (!this.disableRemotePlayback) throw new Error('it would never open');
+            this.src = URL.createObjectURL(source);
+            this.dataset.managed = true;
+        },
+    });";
+
+#[tokio::test]
+async fn pictures_move_where_the_browser_has_only_a_managed_media_source() {
+    let house = scene::house().await;
+    let browser = Browser::start().await.unwrap();
+    let script = json!({ "source": MANAGED });
+    browser
+        .devtools("Page.addScriptToEvaluateOnNewDocument", script)
+        .await
+        .unwrap();
+    browser.open(&house.url()).await.unwrap();
+    sign_in(&browser, "vera", PASSWORD).await;
+    browser.wait_for(".card", SOON).await.unwrap();
+    open(&browser, &house, DOOR).await;
+    moving(&browser).await;
+    assert!(browser.has("video[data-managed]").await.unwrap());
+    quiet(&browser).await;
+}
+
 #[tokio::test]
 async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     let house = scene::house().await;

@@ -419,7 +419,7 @@ pub fn camera_count(site: &moorline_web::Site) -> usize {
     site.cameras.snapshot().len()
 }
 
-/// The metrics reference page: what every part registers. The parts are opened in a directory that is thrown away.
+/// The metrics reference page: what every part of a server registers. The parts are opened in a directory that is thrown away.
 ///
 /// # Errors
 /// They cannot be opened.

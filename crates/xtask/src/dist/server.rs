@@ -45,6 +45,8 @@ fn tarball(directory: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<Vec<u8>> {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(*mode);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         tar.append_data(
             &mut header,
@@ -72,13 +74,21 @@ mod tests {
                 .flatten()
                 .map(|entry| {
                     let path = entry.path().map(|path| path.display().to_string());
-                    (path.unwrap_or_default(), entry.header().mode().unwrap_or(0))
+                    let header = entry.header();
+                    let owner = header.uid().ok().zip(header.gid().ok());
+                    (
+                        path.unwrap_or_default(),
+                        header.mode().unwrap_or(0),
+                        owner,
+                        header.mtime().ok(),
+                    )
                 })
                 .collect::<Vec<_>>()
         });
+        let of_root = |path: &str, mode| (path.to_owned(), mode, Some((0, 0)), Some(0));
         let expected = vec![
-            ("moorline-1/moorline".to_owned(), 0o755),
-            ("moorline-1/README.md".to_owned(), 0o644),
+            of_root("moorline-1/moorline", 0o755),
+            of_root("moorline-1/README.md", 0o644),
         ];
         assert_eq!(entries.unwrap_or_default(), expected);
     }
@@ -88,5 +98,25 @@ mod tests {
         for (_, file) in FILES {
             assert!(root().join(file).is_file(), "{file}");
         }
+    }
+
+    #[test]
+    fn the_service_has_no_power_and_two_lines_that_wait_give_it_low_ports() {
+        let unit = fs::read_to_string(root().join("deploy/systemd/moorline.service"));
+        let unit = unit.unwrap_or_default();
+        // Of several, an empty one takes away what stands before it: the last one decides.
+        let bound = |unit: &str| {
+            let mut lines = unit.lines().rev();
+            let last = lines.find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
+            last.map(str::to_owned)
+        };
+        assert_eq!(bound(&unit).as_deref(), Some(""));
+        let uncommented = unit
+            .replace("#Ambient", "Ambient")
+            .replace("#Capability", "Capability");
+        let low_ports = "CAP_NET_BIND_SERVICE";
+        assert_eq!(bound(&uncommented).as_deref(), Some(low_ports));
+        let ambient = format!("AmbientCapabilities={low_ports}");
+        assert!(uncommented.lines().any(|line| line == ambient));
     }
 }

@@ -14,6 +14,9 @@ use crate::{SHELLS, firmware, text, write};
 /// A session is called within some seconds, and a script ends within a few.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How long it waits for a hello, and for a PING, where a test cannot wait as long as a camera does.
+const SHORT: [(&str, &str); 2] = [("sleep 20\n", "sleep 1\n"), ("sleep 45\n", "sleep 1\n")];
+
 /// A camera's programs and files in a directory.
 struct Bench {
     home: TempDir,
@@ -159,16 +162,29 @@ async fn a_client_that_takes_no_answer_is_left_and_called_again() {
     let flood = "echo 'MOORLINE/1 both home/yard'; seq 20000 | sed 's/^/PING /'; exec sleep 600";
     for shell in SHELLS {
         let bench = Bench::new(flood);
-        let client = bench.client(
-            shell,
-            &[("sleep 20\n", "sleep 1\n"), ("sleep 45\n", "sleep 1\n")],
-        );
+        let client = bench.client(shell, &SHORT);
         let calls = bench.called(2).await;
         assert!(
             !alive(calls[0]),
             "{shell:?}: the first one was left running"
         );
         drop(client);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_a_hello_or_without_pings_is_left_and_called_again() {
+    for said in [":", "echo 'MOORLINE/1 both home/yard'"] {
+        for shell in SHELLS {
+            let bench = Bench::new(&format!("{said}; exec sleep 600"));
+            let client = bench.client(shell, &SHORT);
+            let calls = bench.called(2).await;
+            assert!(
+                !alive(calls[0]),
+                "{shell:?}: the first one was left running behind {said}"
+            );
+            drop(client);
+        }
     }
 }
 

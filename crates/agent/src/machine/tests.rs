@@ -8,6 +8,7 @@ use super::*;
 use crate::enroll::Enroll;
 
 mod enrolling;
+mod forwards;
 mod keys;
 mod referral;
 mod servers;
@@ -59,7 +60,12 @@ const fn s(seconds: u64) -> Duration {
 
 impl World {
     fn new(settings: Settings, enroll: Option<Enroll>) -> Self {
-        let machine = Machine::new(fixed(), settings, enroll, true, 7);
+        Self::of(fixed(), settings, enroll)
+    }
+
+    /// That of another camera.
+    fn of(fixed: Fixed, settings: Settings, enroll: Option<Enroll>) -> Self {
+        let machine = Machine::new(fixed, settings, enroll, true, 7);
         let mut world = World {
             machine,
             now: s(100),

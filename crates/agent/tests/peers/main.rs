@@ -13,6 +13,7 @@ mod kernel;
 mod malice;
 mod names;
 mod openssh;
+mod page;
 mod reader;
 mod rekey;
 mod releases;

@@ -10,8 +10,8 @@ use moorline_base::{CancellationToken, SystemClock};
 use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{
-    ByteStream, CameraDirectory, ControlLines, ControlWriter, Landings, Sessions, TunnelEnd,
-    TunnelEvents, TunnelUp,
+    ByteStream, CameraDirectory, ControlLines, ControlWriter, LandingError, Landings, Sessions,
+    TunnelEnd, TunnelEvents, TunnelUp,
 };
 use moorline_core::segment::Retention;
 use moorline_core::{Camera, CameraId, CameraSet, Generation, PublicKey, SessionId, Timestamp};
@@ -313,8 +313,13 @@ impl Server {
     }
 
     pub(crate) async fn landing(&self) -> ByteStream {
-        let (camera, forward) = ("yard".parse().unwrap(), "rtsp".parse().unwrap());
+        self.behind("rtsp").await.unwrap()
+    }
+
+    /// A stream to what lies behind one of the camera's forwards.
+    pub(crate) async fn behind(&self, forward: &str) -> Result<ByteStream, LandingError> {
+        let (camera, forward) = ("yard".parse().unwrap(), forward.parse().unwrap());
         let connecting = self.tunnel.connect(&camera, &forward, Generation(0));
-        connecting.await.unwrap().0
+        Ok(connecting.await?.0)
     }
 }

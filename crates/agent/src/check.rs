@@ -278,13 +278,15 @@ fn uplink(chain: &Chain, say: Say<'_>) {
         dropped,
         waiting,
         seconds,
+        ..
     } = seen;
     if *pictures == 0 {
         let what = format!("nobody took pictures in the last {seconds} s: not measured");
         return say(DiagStep::Uplink, true, what);
     }
+    let rate = seen.rate();
     let mut what = format!(
-        "{dropped} of {pictures} pictures dropped in the last {seconds} s, {waiting} bytes wait"
+        "{dropped} of {pictures} pictures dropped in the last {seconds} s, {rate} kbit/s went out, {waiting} bytes wait"
     );
     if seen.is_slow() {
         what.push_str(": lower the bitrate");
@@ -420,10 +422,15 @@ mod tests {
                 dropped: 7,
                 waiting: 1_000,
                 seconds: 90,
+                sent: 11_250_000,
             }),
             ..chain()
         };
-        assert!(fails(&full, DiagStep::Uplink).contains("lower the bitrate"));
+        let told = fails(&full, DiagStep::Uplink);
+        assert!(
+            told.contains("1000 kbit/s") && told.contains("lower the bitrate"),
+            "{told}"
+        );
         let well = Chain {
             uplink: Some(Uplink {
                 pictures: 100,

@@ -180,5 +180,7 @@ fn write(relay: &Relay, serial: u32, tunnel: &TcpStream) {
             let _ = tunnel.shutdown(Shutdown::Both);
             return;
         }
+        let sent = u32::try_from(bytes.len()).unwrap_or_default();
+        relay.counters().sent.fetch_add(sent, Ordering::Relaxed);
     }
 }

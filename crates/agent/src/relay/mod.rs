@@ -43,6 +43,8 @@ pub struct Counters {
     pub pictures_dropped: AtomicU32,
     /// Connections on which framing was lost, or whose queue overflowed.
     pub faults: AtomicU32,
+    /// Bytes that went out, to dbclient.
+    pub sent: AtomicU32,
 }
 
 /// Where the streamer is, and with which login.

@@ -368,12 +368,14 @@ impl Driver {
     }
 
     fn look_at_uplink(&mut self) {
+        use std::sync::atomic::Ordering;
         let facts = self.facts();
         let (pictures, dropped) = (facts.pictures, facts.pictures_dropped);
+        let sent = self.relay.counters().sent.load(Ordering::Relaxed);
         let waiting = self.relay.waiting();
         self.uplink = self
             .recent
-            .look(self.moments.now(), pictures, dropped, waiting);
+            .look(self.moments.now(), pictures, dropped, sent, waiting);
     }
 
     fn look_for_enroll(&mut self) {

@@ -110,6 +110,7 @@ fn a_server_that_reads_nothing_never_stalls_the_streamer_and_then_gets_whole_pic
     assert!(dropped > 100, "nothing was dropped of 56 MB: {dropped}");
     drop(camera);
     let (mut cutter, mut pictures) = (Cutter::default(), Vec::<(u32, u32)>::new());
+    let mut heard = 0;
     let mut room = vec![0; 65_536];
     server
         .set_read_timeout(Some(Duration::from_secs(30)))
@@ -119,6 +120,7 @@ fn a_server_that_reads_nothing_never_stalls_the_streamer_and_then_gets_whole_pic
         if count == 0 {
             break;
         }
+        heard += count;
         cutter.push(&room[..count], |piece| {
             let Piece::Frame { bytes, .. } = piece else {
                 panic!("framing was lost")
@@ -145,6 +147,9 @@ fn a_server_that_reads_nothing_never_stalls_the_streamer_and_then_gets_whole_pic
         pictures.len() + relay.counters().pictures_dropped.load(Ordering::Relaxed) as usize,
         2_000
     );
+    // The answers of RTSP went before.
+    let sent = relay.counters().sent.load(Ordering::Relaxed) as usize;
+    assert!((heard..heard + 1_000).contains(&sent), "{sent} of {heard}");
 }
 
 #[test]

@@ -74,6 +74,14 @@ fn an_agent_over_its_budget_fails_the_build() {
 }
 
 #[test]
+fn buildroot_s_package_has_the_version_of_the_agent() {
+    let package = firmware("package/moorline-agent/moorline-agent.mk");
+    let package = std::fs::read_to_string(package).unwrap();
+    let version = format!("MOORLINE_AGENT_VERSION = {}", env!("CARGO_PKG_VERSION"));
+    assert!(package.lines().any(|line| line == version), "{version}");
+}
+
+#[test]
 fn the_init_scripts_follow_buildroot_s_rules() {
     // Buildroot's check-package: the name of the program and of its pid file, functions for each verb, a usage; the tree's file is not executable.
     for name in [

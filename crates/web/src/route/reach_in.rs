@@ -56,7 +56,8 @@ pub(super) async fn reach_in(
 ) -> Result<Response, Problem> {
     access.local()?;
     let id = access.camera(&tenant, &name, Role::Admin)?;
-    may_be_reached(&known(&site, &id)?)?;
+    let camera = known(&site, &id)?;
+    may_be_reached(&camera)?;
     if !asks_for_a_stream(request.headers()) {
         let title = "a camera's own page comes over a stream";
         let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "no_stream", title);

@@ -339,9 +339,16 @@ impl World {
     fn counted(&self, word: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        let named = |line: &&str| {
+            line.split(['{', ' '])
+                .next()
+                .unwrap_or_default()
+                .contains(word)
+        };
         let line = text
             .lines()
-            .find(|line| line.contains(word) && !line.starts_with('#'));
+            .filter(|line| !line.starts_with('#'))
+            .find(named);
         let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
         value.unwrap_or_else(|| panic!("{word} is not counted in\n{text}"))
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use hyper::Method;
 use moorline_base::CancellationToken;
-use moorline_base::clock::SystemClock;
+use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, DataDir, write_atomic};
@@ -39,8 +39,9 @@ struct Shown {
 /// Runs the demo until a signal comes.
 ///
 /// # Errors
-/// The server does not start, or a camera cannot be simulated.
+/// The server does not start, a camera cannot be simulated, or standard output takes nothing.
 pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
+    let leave_after = demo.leave_after.as_deref().map(duration).transpose()?;
     let log = logging::init("warn", Format::Auto)?;
     let mut signals = Signals::install()?;
     let temporary = if demo.keep {
@@ -61,28 +62,22 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
     let Some(server) = crate::started(&global, &listen, log, &mut signals).await? else {
         return Ok(());
     };
-    let cameras = start_cameras(&server, demo.dbclient).await;
     let broken = server.broken();
-    let result = match cameras {
-        Ok(cameras) => {
-            show(&server, &global, &cameras, demo.keep)?;
-            wait(&mut signals, demo.leave_after.as_deref(), &broken).await?;
-            output::say("leaving");
-            Ok(cameras)
-        }
-        Err(error) => Err(error),
+    let mut cameras = Vec::new();
+    // Whatever fails in it, what was started is stopped below.
+    let shown = async {
+        start_cameras(&server, demo.dbclient, &mut cameras).await?;
+        show(&server, &global, &cameras, demo.keep)?;
+        wait(&mut signals, leave_after, &broken).await;
+        output::say("leaving");
+        anyhow::Ok(())
     };
+    let result = shown.await;
     // The server first: cameras that went before it would be told as faults.
     let stopped = server.stop(&mut signals).await;
-    let result = match result {
-        Ok(cameras) => {
-            for camera in cameras {
-                camera.camera.stop().await;
-            }
-            Ok(())
-        }
-        Err(error) => Err(error),
-    };
+    for camera in cameras {
+        camera.camera.stop().await;
+    }
     drop(temporary);
     result.and(stopped)?;
     anyhow::ensure!(
@@ -90,6 +85,11 @@ pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
         "a part of the server ended although nobody asked it to; its log names it"
     );
     Ok(())
+}
+
+fn duration(text: &str) -> anyhow::Result<HumanDuration> {
+    text.parse()
+        .map_err(|_| anyhow::anyhow!("--leave-after {text:?}: write it like 30s"))
 }
 
 fn temporary_directory() -> anyhow::Result<tempfile::TempDir> {
@@ -137,26 +137,23 @@ fn on_loopback(listen: &Listen) -> Listen {
 /// Until a signal comes, the time is over, or a part of the server has ended.
 async fn wait(
     signals: &mut Signals,
-    leave_after: Option<&str>,
+    leave_after: Option<HumanDuration>,
     broken: &CancellationToken,
-) -> anyhow::Result<()> {
-    let Some(text) = leave_after else {
-        tokio::select! {
-            _ = signals.next() => {}
-            () = broken.cancelled() => {}
+) {
+    let over = async {
+        match leave_after {
+            Some(after) => {
+                let until = SystemClock.monotonic() + after.get();
+                SystemClock.sleep_until(until).await;
+            }
+            None => std::future::pending().await,
         }
-        return Ok(());
     };
-    let after: HumanDuration = text
-        .parse()
-        .map_err(|_| anyhow::anyhow!("--leave-after {text:?}: write it like 30s"))?;
-    let until = moorline_base::clock::Clock::monotonic(&SystemClock) + after.get();
     tokio::select! {
         _ = signals.next() => {}
         () = broken.cancelled() => {}
-        () = moorline_base::clock::Clock::sleep_until(&SystemClock, until) => {}
+        () = over => {}
     }
-    Ok(())
 }
 
 fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> anyhow::Result<()> {
@@ -219,9 +216,13 @@ fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> 
     output::write_all(text.as_bytes())
 }
 
-async fn start_cameras(server: &Server, dbclient: bool) -> anyhow::Result<Vec<Simulated>> {
+/// Puts them into `cameras`, where those that run are found also if one does not.
+async fn start_cameras(
+    server: &Server,
+    dbclient: bool,
+    cameras: &mut Vec<Simulated>,
+) -> anyhow::Result<()> {
     let client = Client::Server(server.ready.socket.clone());
-    let mut cameras = Vec::new();
     for (index, (name, title)) in [("camera-1", "Front door"), ("camera-2", "Yard")]
         .into_iter()
         .enumerate()
@@ -231,7 +232,7 @@ async fn start_cameras(server: &Server, dbclient: bool) -> anyhow::Result<Vec<Si
         let real = dbclient && index == 1;
         cameras.push(simulate(name, index as u32 + 1, &server.ready, &key, real).await?);
     }
-    Ok(cameras)
+    Ok(())
 }
 
 async fn register(

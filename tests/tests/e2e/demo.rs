@@ -155,3 +155,27 @@ async fn demo_with_the_real_dbclient_leaves_by_itself() {
     player.pictures(10).await;
     demo.leaves_nothing().await;
 }
+
+#[tokio::test]
+async fn demo_that_cannot_tell_its_passwords_says_so_and_stops_what_it_started() {
+    let place = temp_dir().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .current_dir(place.path())
+        .args(["-c", "exec \"$0\" --data data demo --keep >/dev/full"])
+        .arg(moorline_tests::moorline());
+    let output = run("moorline demo", command, 2 * STARTED).await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("No space left"), "{told}");
+    // A server that has stopped takes its socket with it.
+    let data = fs::read_dir(place.path().join("data")).unwrap();
+    let left: Vec<_> = data.map(|entry| entry.unwrap().path()).collect();
+    let sockets = left.iter().filter(|path| is_socket(path));
+    assert_eq!(sockets.count(), 0, "{left:?}");
+}
+
+fn is_socket(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    fs::metadata(path).unwrap().file_type().is_socket()
+}

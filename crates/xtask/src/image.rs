@@ -4,8 +4,8 @@
 //! verify by the system's certificates, and there is no system: so the image brings Mozilla's, from a crate that `Cargo.lock` pins.
 //! An own authority is mounted and named by `SSL_CERT_FILE`.
 //!
-//! **Static**: musl, if rustup has or gets that target and `musl-gcc` is there; else glibc linked statically. Both ask DNS as
-//! `/etc/resolv.conf` says. **Reproducible**: no path of the machine stands in the binary; `--twice` proves it.
+//! **Static**: musl, if rustup has or gets that target and `musl-gcc` is there; else glibc linked statically, but not in what `dist` releases.
+//! Both ask DNS as `/etc/resolv.conf` says. **Reproducible**: no path of the machine stands in the binary; `--twice` proves it.
 //!
 //! The fast tier of the cluster tests has an image of its own, which takes seconds: [`quick`].
 
@@ -44,14 +44,11 @@ pub(crate) struct Made {
 
 /// Builds the binary and writes the image into `<target>/image`.
 pub(crate) fn run(name: Option<&str>, twice: bool) -> Result<Made> {
-    let version = env!("CARGO_PKG_VERSION");
-    let reference = format!("{}:{version}", name.unwrap_or("localhost/moorline"));
     let target = Target::choose();
-    let directory = target_directory()?;
-    let made = make(&target, &directory, &reference, &directory.join("image"))?;
+    let made = once(&target, name)?;
     if twice {
-        let fresh = directory.join("image-again");
-        let again = make(&target, &fresh, &reference, &fresh)?;
+        let fresh = target_directory()?.join("image-again");
+        let again = make(&target, &fresh, &made.reference, &fresh)?;
         std::fs::remove_dir_all(&fresh)?;
         if again.digest != made.digest {
             bail!(
@@ -63,6 +60,14 @@ pub(crate) fn run(name: Option<&str>, twice: bool) -> Result<Made> {
         println!("built again from nothing: the same digest");
     }
     Ok(made)
+}
+
+/// The same, linked as `target` says.
+pub(crate) fn once(target: &Target, name: Option<&str>) -> Result<Made> {
+    let version = env!("CARGO_PKG_VERSION");
+    let reference = format!("{}:{version}", name.unwrap_or("localhost/moorline"));
+    let directory = target_directory()?;
+    make(target, &directory, &reference, &directory.join("image"))
 }
 
 fn make(target: &Target, build: &Path, reference: &str, out: &Path) -> Result<Made> {
@@ -163,26 +168,37 @@ fn architecture() -> &'static str {
 }
 
 /// How the binary is linked.
-struct Target {
+#[derive(Debug)]
+pub(crate) struct Target {
     /// As OCI names it.
     architecture: &'static str,
     triple: String,
 }
 
 impl Target {
+    /// Against musl, or against glibc where musl cannot be had.
     fn choose() -> Self {
-        let rust = std::env::consts::ARCH;
-        let musl = format!("{rust}-unknown-linux-musl");
-        let triple = match musl_is_there(&musl) {
-            Ok(()) => musl,
-            Err(error) => {
-                println!("no {musl}: {error:#}; glibc is linked statically instead");
-                format!("{rust}-unknown-linux-gnu")
-            }
-        };
+        Self::musl().unwrap_or_else(|error| {
+            println!("{error:#}; glibc is linked statically instead");
+            Self::of("gnu")
+        })
+    }
+
+    /// Against musl.
+    ///
+    /// # Errors
+    ///
+    /// `musl-gcc` is missing, or rustup has not the target and cannot add it.
+    pub(crate) fn musl() -> Result<Self> {
+        let target = Self::of("musl");
+        musl_is_there(&target.triple).with_context(|| format!("no {}", target.triple))?;
+        Ok(target)
+    }
+
+    fn of(library: &str) -> Self {
         Self {
             architecture: architecture(),
-            triple,
+            triple: format!("{}-unknown-linux-{library}", std::env::consts::ARCH),
         }
     }
 

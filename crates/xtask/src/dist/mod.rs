@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what is released: the agent for every camera, static and small, and with `--server` the server for this machine.
+//! `cargo xtask dist`: what is released: the agent for every camera, static and small, and with `--server` or `--server-only` the server for this machine.
 //!
 //! No camera's target has a prebuilt standard library that fits, so std is built from source for each: by Debian's compiler for browsers
 //! (`rustc-web`), since there compiler and source always match; its version moves with the browsers, nothing here pins it. The C library is
@@ -49,11 +49,21 @@ pub(crate) struct Options {
     /// Also the server for this machine, as a tarball with a unit for systemd; takes as long as `cargo xtask image`
     #[arg(long)]
     server: bool,
+    /// The same without the agents, whose compilers it does not need
+    #[arg(long, conflicts_with_all = ["target", "server"])]
+    server_only: bool,
 }
 
 /// Builds what `options` name into `<target>/dist`, and sums all that lies there.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let targets = chosen(&options.target)?;
+    let targets = if options.server_only {
+        Vec::new()
+    } else {
+        chosen(&options.target)?
+    };
+    // Asked before anything is built: the agents take minutes.
+    let server = (options.server || options.server_only).then(server::linked);
+    let server = server.transpose()?;
     let out = target_directory()?.join("dist");
     fs::create_dir_all(&out)?;
     for target in targets {
@@ -63,8 +73,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::copy(&binary, out.join(&name))?;
         println!("{name}: {} bytes", bytes.len());
     }
-    if options.server {
-        server::run(&out)?;
+    if let Some(server) = server {
+        server::run(&server, &out)?;
     }
     sums(&out)
 }

@@ -2,9 +2,13 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
-use crate::{image, process::root};
+use crate::{
+    image::{self, Target},
+    process::root,
+    setup,
+};
 
 /// What goes into it beside the binary: its place in the tarball, its file here.
 const FILES: &[(&str, &str)] = &[
@@ -15,9 +19,25 @@ const FILES: &[(&str, &str)] = &[
     ("CHANGELOG.md", "CHANGELOG.md"),
 ];
 
+/// Against musl or not at all: a glibc that is linked statically loads parts of the machine's own to look names up, and that is another one elsewhere.
+///
+/// # Errors
+/// musl cannot be had.
+pub(super) fn linked() -> Result<Target> {
+    setup::install(&["musl-tools"])?;
+    Target::musl().map_err(|error| refused(&error))
+}
+
+fn refused(error: &Error) -> Error {
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    anyhow!(
+        "the server is released linked against musl alone: {error:#}\nhint: rustup target add {triple}, where the Internet can be reached; `cargo xtask image` does without it"
+    )
+}
+
 /// Builds the server and writes `moorline-<version>-<architecture>.tar.gz`.
-pub(super) fn run(out: &Path) -> Result<()> {
-    let made = image::run(None, false)?;
+pub(super) fn run(target: &Target, out: &Path) -> Result<()> {
+    let made = image::once(target, None)?;
     let version = env!("CARGO_PKG_VERSION");
     let name = format!("moorline-{version}-{}", std::env::consts::ARCH);
     let mut files = vec![("moorline", 0o755, fs::read(&made.binary)?)];
@@ -60,6 +80,17 @@ fn tarball(directory: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_cannot_be_linked_against_musl_is_refused_with_the_cure() {
+        let error = refused(&anyhow!("could not download").context("rustup"));
+        let told = error.to_string();
+        assert!(
+            told.contains("musl alone: rustup: could not download"),
+            "{told}"
+        );
+        assert!(told.contains("\nhint: rustup target add "), "{told}");
+    }
 
     #[test]
     fn everything_lies_in_one_directory_and_the_binary_can_be_run() {

@@ -1,4 +1,4 @@
-//! A bench leaves nothing behind, however it ends. Built with the feature alone: `cargo test -p moorline --features bench --test bench`.
+//! A bench leaves nothing behind, however it ends. Built with the feature alone: by `cargo xtask test --long`, or `cargo test -p moorline --features bench --test bench`.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests look at the real clock and at processes"

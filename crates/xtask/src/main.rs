@@ -16,6 +16,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+mod bench;
 mod checks;
 mod cluster;
 mod debian;
@@ -92,7 +93,7 @@ enum Task {
 
 #[derive(Args)]
 struct TestOptions {
-    /// The long tier: also tests marked `#[ignore = "long: …"]`, cargo-deny and a minute of each fuzz target
+    /// The long tier: also tests marked `#[ignore = "long: …"]`, those of `moorline bench`, cargo-deny and a minute of each fuzz target
     #[arg(long)]
     long: bool,
     /// Only the cluster tests, on the lab, or on a cluster of your own; with --long those of the long tier too

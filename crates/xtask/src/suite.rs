@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use cargo_metadata::{Artifact, MetadataCommand, PackageId};
 
 use crate::{
-    TestOptions, checks, cluster, emu,
+    TestOptions, bench, checks, cluster, emu,
     process::{cargo, compile, root},
     report::Report,
     runner::{self, Case, Conditions, Limits},
@@ -84,6 +84,9 @@ fn here(options: &TestOptions, report: &mut Report) -> Result<()> {
             .collect(),
     };
     runner::run(&cases, &conditions, report);
+    if whole && options.long {
+        bench::run(&conditions, report)?;
+    }
     Ok(())
 }
 

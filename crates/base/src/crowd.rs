@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
+use crate::counted::Counted;
 use crate::rate::Prefix;
 
 /// The connections of a listener. Clones are the same.
@@ -35,7 +36,7 @@ struct Present {
     entries: BTreeMap<u64, Entry>,
     prefixes: HashMap<Prefix, Count>,
     /// How many connections each user has.
-    users: HashMap<String, usize>,
+    users: Counted<String>,
 }
 
 #[derive(Debug)]
@@ -220,33 +221,23 @@ impl Present {
         if entry.user.as_deref() == Some(user) {
             return true;
         }
-        let here = self.users.entry(user.to_owned()).or_default();
-        if *here >= most.max(1) {
+        let user = user.to_owned();
+        if self.users.of(&user) >= most.max(1) {
             return false;
         }
-        *here += 1;
-        let before = entry.user.replace(user.to_owned());
-        self.forget(before);
+        self.users.add(user.clone());
+        if let Some(before) = entry.user.replace(user) {
+            self.users.remove(&before);
+        }
         self.welcome(id);
         true
     }
 
-    /// A user has one connection less.
-    fn forget(&mut self, user: Option<String>) {
-        let Some(user) = user else {
-            return;
-        };
-        if let Some(here) = self.users.get_mut(&user) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                self.users.remove(&user);
-            }
-        }
-    }
-
     fn remove(&mut self, id: u64) -> Option<Entry> {
-        let mut entry = self.entries.remove(&id)?;
-        self.forget(entry.user.take());
+        let entry = self.entries.remove(&id)?;
+        if let Some(user) = &entry.user {
+            self.users.remove(user);
+        }
         for prefix in &entry.prefixes {
             if let Some(count) = self.prefixes.get_mut(prefix) {
                 count.all = count.all.saturating_sub(1);

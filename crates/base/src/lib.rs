@@ -2,8 +2,8 @@
 //!
 //! Owns: time ([`clock`]), back-off ([`backoff`]), supervised tasks ([`supervise`]), signals and the ordered stop ([`shutdown`]),
 //! configuration ([`config`]), secrets that do not print ([`secret`]), foreign text that does not harm a terminal ([`untrusted`]),
-//! logging ([`logging`]), the admin HTTP server ([`admin`]), sockets ([`net`]), files ([`files`]), token buckets ([`rate`]) and
-//! the way an error is told to a person ([`error`]).
+//! logging ([`logging`]), the admin HTTP server ([`admin`]), sockets ([`net`]), files ([`files`]), token buckets ([`rate`]),
+//! counts by key ([`counted`]) and the way an error is told to a person ([`error`]).
 //!
 //! Does not own: anything that knows what a camera is. It reads neither the environment nor the command line: the binary hands
 //! both in.
@@ -24,6 +24,7 @@ pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod counted;
 pub mod crowd;
 pub mod error;
 pub mod files;
@@ -37,6 +38,7 @@ pub mod untrusted;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, SharedClock, SimulatedClock, SystemClock};
+pub use counted::Counted;
 pub use error::{Hinted, WithHint};
 pub use secret::Secret;
 pub use shutdown::{Drain, Phase};

@@ -4,7 +4,6 @@
 //! invented logins all the time, which no throttle holds back, keeps nobody else out. An unknown login costs the same as a known one: it is hashed
 //! too, and never matches.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
+use moorline_base::Counted;
 use moorline_base::clock::{SharedClock, timeout};
 use moorline_base::rate::Prefix;
 use moorline_core::Masked;
@@ -41,7 +41,7 @@ pub(crate) struct Passwords {
 }
 
 /// How many wait or run, by network; `None`: changes of passwords.
-type Asking = HashMap<Option<Prefix>, usize>;
+type Asking = Counted<Option<Prefix>>;
 
 /// A place in the pool.
 pub(crate) struct Place {
@@ -58,12 +58,7 @@ struct Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = asking.get_mut(&self.network) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                asking.remove(&self.network);
-            }
-        }
+        asking.remove(&self.network);
     }
 }
 
@@ -112,11 +107,10 @@ impl Passwords {
 
     fn asks(&self, network: Option<Prefix>) -> Result<Asked, UsersError> {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = asking.entry(network).or_default();
-        if *count >= PER_NETWORK {
+        if asking.of(&network) >= PER_NETWORK {
             return Err(UsersError::Busy);
         }
-        *count += 1;
+        asking.add(network);
         Ok(Asked {
             asking: Arc::clone(&self.asking),
             network,

@@ -2,10 +2,10 @@
 //! several tenants share a front door, none may take the places of all others (P9). Live streams are bounded by their relays. And how many
 //! streams to cameras' own pages there may be.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
+use moorline_base::Counted;
 use moorline_core::TenantId;
 
 use crate::access::Access;
@@ -61,7 +61,7 @@ pub(crate) struct Seats {
     per_user: usize,
     per_tenant: usize,
     in_all: usize,
-    taken: Arc<Mutex<HashMap<Sitter, usize>>>,
+    taken: Arc<Mutex<Counted<Sitter>>>,
 }
 
 /// Who has places: a user of a tenant, or the machine's operator.
@@ -75,7 +75,7 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Sitter, usize>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Counted<Sitter>) -> T) -> T {
         change(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -89,19 +89,20 @@ impl Seats {
             Access::User(user) => Some((user.tenant.clone(), user.login.to_string())),
         };
         self.with(|taken| {
-            if taken.values().sum::<usize>() >= self.in_all {
+            if taken.of_all(|_| true) >= self.in_all {
                 return Err(self.too_many("in all", self.in_all));
             }
-            let count = taken.get(&sitter).copied().unwrap_or(0);
             if let Some((tenant, _)) = &sitter {
-                if count >= self.per_user {
+                if taken.of(&sitter) >= self.per_user {
                     return Err(self.too_many("for one user", self.per_user));
                 }
-                if seats_of(taken, tenant) >= self.per_tenant {
+                let is_theirs =
+                    |sitter: &Sitter| sitter.as_ref().is_some_and(|(of, _)| of == tenant);
+                if taken.of_all(is_theirs) >= self.per_tenant {
                     return Err(self.too_many("for one tenant", self.per_tenant));
                 }
             }
-            taken.insert(sitter.clone(), count + 1);
+            taken.add(sitter.clone());
             Ok(())
         })?;
         Ok(Seat {
@@ -117,25 +118,9 @@ impl Seats {
     }
 }
 
-/// How many places the users of a tenant have.
-fn seats_of(taken: &HashMap<Sitter, usize>, tenant: &TenantId) -> usize {
-    let own = taken.iter().filter(|(sitter, _)| {
-        let of = sitter.as_ref().map(|(tenant, _)| tenant);
-        of == Some(tenant)
-    });
-    own.map(|(_, count)| count).sum()
-}
-
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.with(|taken| {
-            if let Some(count) = taken.get_mut(&self.sitter) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    taken.remove(&self.sitter);
-                }
-            }
-        });
+        self.seats.with(|taken| taken.remove(&self.sitter));
     }
 }
 

@@ -147,7 +147,7 @@ async fn bytes_go_both_ways_and_the_visit_is_audited_once() {
         .filter(|entry| entry.event == AuditEvent::ReachIn)
         .map(|entry| (entry.actor.as_str(), entry.subject.as_str()))
         .collect();
-    assert_eq!(visits, [("operator", "home/yard")]);
+    assert_eq!(visits, [("command line", "home/yard")]);
 }
 
 /// S14.

@@ -125,7 +125,7 @@ async fn a_cameras_own_page_is_seen_where_both_sides_allow_it() {
 
     snapshots(&moorline).await;
     let entries = moorline.cli(&["audit", "--camera", "gate"]).await;
-    let reached = |entry: &Value| entry["event"] == "reach_in" && entry["actor"] == "operator";
+    let reached = |entry: &Value| entry["event"] == "reach_in" && entry["actor"] == "command line";
     assert!(entries.as_array().unwrap().iter().any(reached), "{entries}");
 
     let mut browser = open_page(port).await;

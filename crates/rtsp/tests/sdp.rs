@@ -104,6 +104,19 @@ fn line_ends_static_types_and_lines_that_say_nothing() {
     );
 }
 
+/// Found by fuzzing: it was printed as `m=audio 0  1`, of which a reader takes the format for the protocol.
+#[test]
+fn a_medium_whose_protocol_is_no_word_is_left_out() {
+    let sdp = "v=0\r\nm=audio 0 : 1\r\na=control:a\r\nm=audio 0 RTP/AVP 0\r\na=control:b\r\n";
+    let sdp = Sdp::parse(sdp.as_bytes()).unwrap();
+    let controls: Vec<_> = sdp
+        .media
+        .iter()
+        .map(|media| media.control.as_deref())
+        .collect();
+    assert_eq!(controls, [Some("b")]);
+}
+
 #[test]
 fn limits() {
     let tracks = |n: usize| "m=video 0 RTP/AVP 96\r\n".repeat(n);

@@ -212,7 +212,7 @@ fn parse_media(value: &str) -> Option<Media> {
         .filter(|pt| *pt < 128)
         .take(32)
         .collect();
-    if kind.is_empty() || payload_types.is_empty() {
+    if kind.is_empty() || protocol.is_empty() || payload_types.is_empty() {
         return None;
     }
     Some(Media {

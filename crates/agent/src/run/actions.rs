@@ -96,6 +96,7 @@ impl Driver {
         });
         if let Err(error) = made {
             super::console(Level::Error, format_args!("no thread: {error}"));
+            self.turn_machine(Event::Key(false));
         }
     }
 

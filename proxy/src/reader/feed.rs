@@ -140,7 +140,7 @@ impl Feed {
 
     /// Whether there is a use in fetching while so much is queued.
     pub(super) fn wants(&self, outbox: &Outbox) -> bool {
-        outbox.bytes() == 0 || (self.open && outbox.bytes() < PICTURE && outbox.slices() < SLICES)
+        outbox.bytes() == 0 || (self.open && self.has_room(outbox))
     }
 
     /// Whether the outbox takes another chunk.

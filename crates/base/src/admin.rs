@@ -5,8 +5,6 @@
 //!
 //! How [`serve`] ends: its token is cancelled; open requests get 5 s.
 
-mod answer;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +26,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::answer::Answering;
 use crate::clock::{SharedClock, timeout};
+use crate::impatient::{Impatient, Patience};
 use crate::net::Acceptor;
 
 /// The content type of OpenMetrics text.
@@ -204,7 +202,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     clock: SharedClock,
     cancel: CancellationToken,
 ) {
-    let stream = Answering::new(stream, clock, ANSWER_DEADLINE);
+    let stream = Impatient::new(stream, clock, Patience::Answer(ANSWER_DEADLINE));
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

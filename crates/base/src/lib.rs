@@ -2,8 +2,9 @@
 //!
 //! Owns: time ([`clock`]), back-off ([`backoff`]), supervised tasks ([`supervise`]), signals and the ordered stop ([`shutdown`]),
 //! configuration ([`config`]), secrets that do not print ([`secret`]), foreign text that does not harm a terminal ([`untrusted`]),
-//! logging ([`logging`]), the admin HTTP server ([`admin`]), sockets ([`net`]), files ([`files`]), token buckets ([`rate`]),
-//! counts by key ([`counted`]) and the way an error is told to a person ([`error`]).
+//! logging ([`logging`]), the admin HTTP server ([`admin`]), sockets ([`net`]), connections whose peer has to read in time
+//! ([`impatient`]), files ([`files`]), token buckets ([`rate`]), counts by key ([`counted`]) and the way an error is told to a person
+//! ([`error`]).
 //!
 //! Does not own: anything that knows what a camera is. It reads neither the environment nor the command line: the binary hands
 //! both in.
@@ -28,6 +29,7 @@ pub mod counted;
 pub mod crowd;
 pub mod error;
 pub mod files;
+pub mod impatient;
 pub mod logging;
 pub mod net;
 pub mod rate;

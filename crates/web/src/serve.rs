@@ -5,8 +5,6 @@
 //!
 //! How the tasks end: at cancellation they take no new connection; each connection gets 3 s for its request and closes.
 
-mod steady;
-
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +19,7 @@ use futures::stream::StreamExt as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use moorline_base::clock::{SharedClock, SystemClock, sleep, timeout};
 use moorline_base::crowd::{Crowd, Place};
+use moorline_base::impatient::{Impatient, Patience};
 use moorline_base::net::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -30,7 +29,6 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use crate::access::Local;
-use steady::Steady;
 
 /// Connections at once.
 const CONNECTIONS: usize = 4096;
@@ -214,12 +212,8 @@ where
 {
     let (clock, deadlines) = (guest.clock.clone(), guest.deadlines);
     let dismissed = guest.from.dismissed();
-    let steady = Steady::new(
-        stream,
-        clock.clone(),
-        deadlines.stalled,
-        guest.from.place.clone(),
-    );
+    let patience = Patience::Step(deadlines.stalled);
+    let stream = Impatient::new(stream, clock.clone(), patience).keeping(guest.from.place.clone());
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
         let (asked, clock, router) = (Arc::clone(&asked), clock.clone(), guest.router.clone());
@@ -241,7 +235,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(deadlines.step)
         .max_buf_size(64 << 10);
-    let served = builder.serve_connection(TokioIo::new(steady), service);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served.with_upgrades());
     let last = tokio::select! {
         _ = served.as_mut() => return,

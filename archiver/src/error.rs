@@ -30,41 +30,21 @@ pub(crate) enum TakeError {
     Disk(#[from] io::Error),
 }
 
-/// How a take ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The relay marked a boundary (APP `MOOR`).
-    Boundary,
-    /// The connection ended.
-    Closed,
-    /// Our clock stepped.
-    ClockStep,
-    /// The camera's did: RTP time jumped, or parted from monotonic time (S31).
-    Parted,
-    /// An order: drain, or the token.
-    Stopped,
-    /// An error; it is in the log.
-    Failed,
-}
-
-impl Ended {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Boundary,
-        Self::Closed,
-        Self::ClockStep,
-        Self::Parted,
-        Self::Stopped,
-        Self::Failed,
-    ];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Boundary => "boundary",
-            Self::Closed => "closed",
-            Self::ClockStep => "clock_step",
-            Self::Parted => "rtp_time_parted",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
+moorline_core::words! {
+    /// How a take ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Ended {
+        /// The relay marked a boundary (APP `MOOR`).
+        Boundary = "boundary",
+        /// The connection ended.
+        Closed = "closed",
+        /// Our clock stepped.
+        ClockStep = "clock_step",
+        /// The camera's did: RTP time jumped, or parted from monotonic time (S31).
+        Parted = "rtp_time_parted",
+        /// An order: drain, or the token.
+        Stopped = "stopped",
+        /// An error; it is in the log.
+        Failed = "failed",
     }
 }

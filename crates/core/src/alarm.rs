@@ -84,51 +84,29 @@ pub struct Notice {
     pub client: String,
 }
 
-/// What is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NoticeKind {
-    /// The camera connects from a network that is none of those that it last came from.
-    NewNetwork,
-    /// Its SSH client has another version.
-    NewClient,
-    /// The key of a camera that was reported stolen was offered, and refused.
-    StolenKey,
-    /// The key connects from two places again and again; told as [`AlarmKind::KeyInTwoPlaces`], which has both.
-    KeyInTwoPlaces,
-    /// The uplink could not carry the main stream: the sub-stream is recorded.
-    MovedToSub,
-    /// The main stream is recorded again.
-    MovedToMain,
-    /// A second key used the enrolment token that made the camera, and was refused (rule S3).
-    SpentToken,
+crate::words! {
+    /// What is new.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum NoticeKind {
+        /// The camera connects from a network that is none of those that it last came from.
+        NewNetwork = "new_network",
+        /// Its SSH client has another version.
+        NewClient = "new_client",
+        /// The key of a camera that was reported stolen was offered, and refused.
+        StolenKey = "stolen_key",
+        /// The key connects from two places again and again; told as [`AlarmKind::KeyInTwoPlaces`], which has both.
+        KeyInTwoPlaces = "key_in_two_places",
+        /// The uplink could not carry the main stream: the sub-stream is recorded.
+        MovedToSub = "moved_to_sub",
+        /// The main stream is recorded again.
+        MovedToMain = "moved_to_main",
+        /// A second key used the enrolment token that made the camera, and was refused (rule S3).
+        SpentToken = "spent_token",
+    }
 }
 
 impl NoticeKind {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::NewNetwork,
-        Self::NewClient,
-        Self::StolenKey,
-        Self::KeyInTwoPlaces,
-        Self::MovedToSub,
-        Self::MovedToMain,
-        Self::SpentToken,
-    ];
-
-    /// The text in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NewNetwork => "new_network",
-            Self::NewClient => "new_client",
-            Self::StolenKey => "stolen_key",
-            Self::KeyInTwoPlaces => "key_in_two_places",
-            Self::MovedToSub => "moved_to_sub",
-            Self::MovedToMain => "moved_to_main",
-            Self::SpentToken => "spent_token",
-        }
-    }
-
     /// What a person reads.
     pub fn explanation(self) -> &'static str {
         match self {

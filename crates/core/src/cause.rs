@@ -5,79 +5,43 @@ use std::str::FromStr;
 
 use crate::id::text_serde;
 
-/// The cause of a gap. The monitor decides it, the archiver writes it; the text is part of stored object keys and never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
-    /// No tunnel: the relay sees no landing.
-    TunnelDown,
-    /// Between a hang-up and the next start, by design.
-    HungUp,
-    /// Between an order of the operator (the tunnel ended, or settings that start the stream anew) and the next media: neither the camera's
-    /// doing nor the server's.
-    Operator,
-    /// Camera or recording switched off.
-    Disabled,
-    /// Node and spool disk vanished.
-    NodeLost,
-    /// The store acknowledged it and no longer has it; found by `segments verify`.
-    StoreLost,
-    /// A landing, but no PLAY: refused, unauthorised, not RTSP.
-    RtspError,
-    /// PLAY, but no media for 5 s.
-    CameraSilent,
-    /// The archiver fell behind the relay's ring and was moved to the next key frame.
-    Overrun,
-    /// Media, but no key frame to begin at.
-    NoIdr,
-    /// The archiver was restarted.
-    Restart,
-    /// The spool's bound was reached.
-    SpoolFull,
-    /// A tail that recovery cut.
-    CrashRecovered,
-    /// The wall clock stepped by more than 1 s, or RTP and monotonic time parted by more than 5 s (rule S31).
-    ClockStep,
+crate::words! {
+    /// The cause of a gap. The monitor decides it, the archiver writes it; the text is part of stored object keys and never changes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Cause {
+        /// No tunnel: the relay sees no landing.
+        TunnelDown = "tunnel_down",
+        /// Between a hang-up and the next start, by design.
+        HungUp = "hung_up",
+        /// Between an order of the operator (the tunnel ended, or settings that start the stream anew) and the next media: neither the camera's
+        /// doing nor the server's.
+        Operator = "operator",
+        /// Camera or recording switched off.
+        Disabled = "disabled",
+        /// Node and spool disk vanished.
+        NodeLost = "node_lost",
+        /// The store acknowledged it and no longer has it; found by `segments verify`.
+        StoreLost = "store_lost",
+        /// A landing, but no PLAY: refused, unauthorised, not RTSP.
+        RtspError = "rtsp_error",
+        /// PLAY, but no media for 5 s.
+        CameraSilent = "camera_silent",
+        /// The archiver fell behind the relay's ring and was moved to the next key frame.
+        Overrun = "overrun",
+        /// Media, but no key frame to begin at.
+        NoIdr = "no_idr",
+        /// The archiver was restarted.
+        Restart = "restart",
+        /// The spool's bound was reached.
+        SpoolFull = "spool_full",
+        /// A tail that recovery cut.
+        CrashRecovered = "crash_recovered",
+        /// The wall clock stepped by more than 1 s, or RTP and monotonic time parted by more than 5 s (rule S31).
+        ClockStep = "clock_step",
+    }
 }
 
 impl Cause {
-    /// Every cause, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
-        Self::TunnelDown,
-        Self::HungUp,
-        Self::Operator,
-        Self::Disabled,
-        Self::NodeLost,
-        Self::StoreLost,
-        Self::RtspError,
-        Self::CameraSilent,
-        Self::Overrun,
-        Self::NoIdr,
-        Self::Restart,
-        Self::SpoolFull,
-        Self::CrashRecovered,
-        Self::ClockStep,
-    ];
-
-    /// The text in keys, metrics and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TunnelDown => "tunnel_down",
-            Self::HungUp => "hung_up",
-            Self::Operator => "operator",
-            Self::Disabled => "disabled",
-            Self::NodeLost => "node_lost",
-            Self::StoreLost => "store_lost",
-            Self::RtspError => "rtsp_error",
-            Self::CameraSilent => "camera_silent",
-            Self::Overrun => "overrun",
-            Self::NoIdr => "no_idr",
-            Self::Restart => "restart",
-            Self::SpoolFull => "spool_full",
-            Self::CrashRecovered => "crash_recovered",
-            Self::ClockStep => "clock_step",
-        }
-    }
-
     /// What a person reads on the page and in an alarm.
     pub fn explanation(self) -> &'static str {
         match self {

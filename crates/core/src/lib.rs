@@ -23,6 +23,7 @@ pub mod streampoint;
 pub mod time;
 pub mod uplink;
 pub mod user;
+mod words;
 
 pub use camera::{Camera, CameraSet};
 pub use cause::Cause;

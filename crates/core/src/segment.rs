@@ -56,33 +56,23 @@ impl FromStr for Retention {
 
 text_serde!(Retention);
 
-/// Which quality a recording has; ordered from the best on.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Tier {
-    /// As the camera sent it.
-    Full,
-    /// The camera's sub-stream, or downsampled.
-    Low,
-    /// Key frames only.
-    Idr,
+crate::words! {
+    /// Which quality a recording has; ordered from the best on.
+    #[derive(
+        Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    )]
+    #[serde(rename_all = "lowercase")]
+    pub enum Tier {
+        /// As the camera sent it.
+        Full = "full",
+        /// The camera's sub-stream, or downsampled.
+        Low = "low",
+        /// Key frames only.
+        Idr = "idr",
+    }
 }
 
 impl Tier {
-    /// All, from the best on.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Low, Self::Idr];
-
-    /// `full`, `low` or `idr`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Low => "low",
-            Self::Idr => "idr",
-        }
-    }
-
     /// The tier into which a camera's stream is recorded.
     pub fn of_source(source: SourceName) -> Self {
         match source {

@@ -77,59 +77,33 @@ impl RelayState {
     }
 }
 
-/// Why a camera's RTSP server does not give its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RtspFault {
-    /// Nothing listens behind the tunnel, or it closed at once.
-    RefusedByCamera,
-    /// What listens does not speak RTSP.
-    NotRtsp,
-    /// 401 or 403, with the login we have or without one.
-    Unauthorized,
-    /// 404: no stream at that path, nor at a known one.
-    NotFound,
-    /// Another status from the camera.
-    Status,
-    /// An SDP without a stream that can be read.
-    NoMedia,
-    /// No answer in time.
-    Timeout,
-    /// Interleaved framing was lost and did not come back.
-    FramingLost,
-    /// The connection ended.
-    Closed,
+crate::words! {
+    /// Why a camera's RTSP server does not give its stream.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum RtspFault {
+        /// Nothing listens behind the tunnel, or it closed at once.
+        RefusedByCamera = "refused_by_camera",
+        /// What listens does not speak RTSP.
+        NotRtsp = "not_rtsp",
+        /// 401 or 403, with the login we have or without one.
+        Unauthorized = "unauthorized",
+        /// 404: no stream at that path, nor at a known one.
+        NotFound = "not_found",
+        /// Another status from the camera.
+        Status = "status",
+        /// An SDP without a stream that can be read.
+        NoMedia = "no_media",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// Interleaved framing was lost and did not come back.
+        FramingLost = "framing_lost",
+        /// The connection ended.
+        Closed = "closed",
+    }
 }
 
 impl RtspFault {
-    /// Every fault.
-    pub const ALL: [Self; 9] = [
-        Self::RefusedByCamera,
-        Self::NotRtsp,
-        Self::Unauthorized,
-        Self::NotFound,
-        Self::Status,
-        Self::NoMedia,
-        Self::Timeout,
-        Self::FramingLost,
-        Self::Closed,
-    ];
-
-    /// The text in metrics, logs and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RefusedByCamera => "refused_by_camera",
-            Self::NotRtsp => "not_rtsp",
-            Self::Unauthorized => "unauthorized",
-            Self::NotFound => "not_found",
-            Self::Status => "status",
-            Self::NoMedia => "no_media",
-            Self::Timeout => "timeout",
-            Self::FramingLost => "framing_lost",
-            Self::Closed => "closed",
-        }
-    }
-
     /// What a person reads of it.
     pub fn explanation(self) -> &'static str {
         match self {

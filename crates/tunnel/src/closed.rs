@@ -3,90 +3,48 @@
 use moorline_core::lifecycle::EndReason;
 use russh::Error;
 
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Closed {
-    /// The peer closed the connection, or the network did.
-    ByPeer,
-    /// The peer sent `SSH_MSG_DISCONNECT`.
-    Disconnected,
-    /// The peer was silent for too long.
-    Silent,
-    /// The peer took nothing that we wrote.
-    WriteTimeout,
-    /// The peer broke the protocol, or we have no algorithm in common.
-    Protocol,
-    /// No proven key within the login grace.
-    LoginGrace,
-    /// Made room for another stranger (S9).
-    CrowdedOut,
-    /// A newer tunnel of the camera serves.
-    Superseded,
-    /// HUP, or the monitor's channel was closed, or the monitor heard BYE.
-    HungUp,
-    /// The camera was disabled.
-    Disabled,
-    /// The camera was removed, or its key was.
-    Removed,
-    /// The claim failed.
-    ClaimLost,
-    /// Too many sessions of the camera that do not serve.
-    TooManyIdle,
-    /// The monitor's mailbox is full.
-    MonitorBusy,
-    /// It is a camera now, and calls again as one; or it could not be decided whether it is.
-    Enrolled,
-    /// Its token was not accepted.
-    EnrolmentRefused,
-    /// The server stops.
-    Shutdown,
+moorline_core::words! {
+    /// Why a session ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub(crate) enum Closed {
+        /// The peer closed the connection, or the network did.
+        ByPeer = "peer_closed",
+        /// The peer sent `SSH_MSG_DISCONNECT`.
+        Disconnected = "disconnected",
+        /// The peer was silent for too long.
+        Silent = "silent",
+        /// The peer took nothing that we wrote.
+        WriteTimeout = "write_timeout",
+        /// The peer broke the protocol, or we have no algorithm in common.
+        Protocol = "protocol",
+        /// No proven key within the login grace.
+        LoginGrace = "login_grace",
+        /// Made room for another stranger (S9).
+        CrowdedOut = "crowded_out",
+        /// A newer tunnel of the camera serves.
+        Superseded = "superseded",
+        /// HUP, or the monitor's channel was closed, or the monitor heard BYE.
+        HungUp = "hung_up",
+        /// The camera was disabled.
+        Disabled = "disabled",
+        /// The camera was removed, or its key was.
+        Removed = "removed",
+        /// The claim failed.
+        ClaimLost = "claim_lost",
+        /// Too many sessions of the camera that do not serve.
+        TooManyIdle = "too_many_idle",
+        /// The monitor's mailbox is full.
+        MonitorBusy = "monitor_busy",
+        /// It is a camera now, and calls again as one; or it could not be decided whether it is.
+        Enrolled = "enrolled",
+        /// Its token was not accepted.
+        EnrolmentRefused = "enrolment_refused",
+        /// The server stops.
+        Shutdown = "shutdown",
+    }
 }
 
 impl Closed {
-    /// All of them.
-    pub(crate) const ALL: [Closed; 17] = [
-        Closed::ByPeer,
-        Closed::Disconnected,
-        Closed::Silent,
-        Closed::WriteTimeout,
-        Closed::Protocol,
-        Closed::LoginGrace,
-        Closed::CrowdedOut,
-        Closed::Superseded,
-        Closed::HungUp,
-        Closed::Disabled,
-        Closed::Removed,
-        Closed::ClaimLost,
-        Closed::TooManyIdle,
-        Closed::MonitorBusy,
-        Closed::Enrolled,
-        Closed::EnrolmentRefused,
-        Closed::Shutdown,
-    ];
-
-    /// The word.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Closed::ByPeer => "peer_closed",
-            Closed::Disconnected => "disconnected",
-            Closed::Silent => "silent",
-            Closed::WriteTimeout => "write_timeout",
-            Closed::Protocol => "protocol",
-            Closed::LoginGrace => "login_grace",
-            Closed::CrowdedOut => "crowded_out",
-            Closed::Superseded => "superseded",
-            Closed::HungUp => "hung_up",
-            Closed::Disabled => "disabled",
-            Closed::Removed => "removed",
-            Closed::ClaimLost => "claim_lost",
-            Closed::TooManyIdle => "too_many_idle",
-            Closed::MonitorBusy => "monitor_busy",
-            Closed::Enrolled => "enrolled",
-            Closed::EnrolmentRefused => "enrolment_refused",
-            Closed::Shutdown => "shutdown",
-        }
-    }
-
     /// From what the session's future said, where we did not end it ourselves.
     pub(crate) fn of(result: &Result<(), Error>) -> Self {
         match result {

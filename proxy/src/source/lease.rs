@@ -7,26 +7,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::Source;
 use crate::metrics::Kind;
 
-/// Who wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReaderKind {
-    /// The archiver.
-    Archiver,
-    /// A viewer over RTSP.
-    Viewer,
-    /// A browser.
-    Browser,
-}
-
-impl ReaderKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Archiver, Self::Viewer, Self::Browser];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Archiver => "archiver",
-            Self::Viewer => "viewer",
-            Self::Browser => "browser",
-        }
+moorline_core::words! {
+    /// Who wants it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum ReaderKind {
+        /// The archiver.
+        Archiver = "archiver",
+        /// A viewer over RTSP.
+        Viewer = "viewer",
+        /// A browser.
+        Browser = "browser",
     }
 }
 

@@ -7,26 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::reader::{End, Refusal};
 use crate::source::ReaderKind;
-
-/// Why readers end, as [`crate::reader::End`] says.
-const ENDS: [&str; 13] = [
-    "boundary",
-    "broken",
-    "clock_step",
-    "dismissed",
-    "garbage",
-    "idle",
-    "layout_changed",
-    "login_timeout",
-    "peer_closed",
-    "relay_ended",
-    "stalled",
-    "too_many_connections",
-    "too_many_failures",
-];
-/// What the front door refuses readers with whom it knows.
-const REFUSALS: [u16; 4] = [404, 415, 453, 503];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
@@ -39,8 +21,8 @@ pub(crate) struct Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Status {
-    pub(crate) status: u16,
+struct Status {
+    status: &'static str,
 }
 
 /// Counters and gauges of relays and front door. Clones are the same metrics.
@@ -59,7 +41,7 @@ pub struct ProxyMetrics {
     pub(crate) strangers: Gauge,
     pub(crate) strangers_evicted: Counter,
     pub(crate) logins_failed: Counter,
-    pub(crate) refusals: Family<Status, Counter>,
+    refusals: Family<Status, Counter>,
 }
 
 impl ProxyMetrics {
@@ -150,12 +132,18 @@ impl ProxyMetrics {
             drop(self.readers.get_or_create(&Kind { kind }));
             drop(self.reader_jumps.get_or_create(&Kind { kind }));
         }
-        for reason in ENDS {
+        for reason in End::ALL.map(End::as_str) {
             drop(self.readers_closed.get_or_create(&Reason { reason }));
         }
-        for status in REFUSALS {
+        for status in Refusal::ALL.map(Refusal::as_str) {
             drop(self.refusals.get_or_create(&Status { status }));
         }
+    }
+
+    /// A reader whom the front door knows was refused.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        let status = refusal.as_str();
+        self.refusals.get_or_create(&Status { status }).inc();
     }
 }
 

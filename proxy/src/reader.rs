@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use moorline_base::SharedClock;
 use moorline_core::{CameraId, SourceName};
+use moorline_rtsp::server::ServerEnd;
 
 use crate::config::RelayConfig;
 use crate::door::Visitor;
@@ -32,6 +33,7 @@ use crate::metrics::ProxyMetrics;
 use crate::source::Source;
 
 pub(crate) use connection::serve;
+pub(crate) use describe::Refusal;
 
 /// What every reader's task needs.
 #[derive(Clone)]
@@ -56,38 +58,48 @@ pub(crate) enum Desk {
     Public(Box<Visitor>),
 }
 
-/// Why a reader's connection ended: a closed list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// As the RTSP session says.
-    Session(&'static str),
-    /// The socket failed.
-    Broken,
-    /// No progress for 10 s (P5).
-    Stalled,
-    /// The relay ended.
-    RelayEnded,
-    /// The archiver's take is over.
-    Boundary,
-    /// The same: the camera's clock jumped.
-    ClockStep,
-    /// The camera's stream has changed in a way that the reader cannot follow.
-    LayoutChanged,
-    /// The user is gone or has another stream password (S15), the place was needed, or the door closes.
-    Dismissed,
+moorline_core::words! {
+    /// Why a reader's connection ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum End {
+        /// The peer closed.
+        PeerClosed = "peer_closed",
+        /// What came is no RTSP.
+        Garbage = "garbage",
+        /// Nobody authenticated in time.
+        LoginTimeout = "login_timeout",
+        /// Too many wrong passwords.
+        TooManyFailures = "too_many_failures",
+        /// The user has too many connections already.
+        TooManyConnections = "too_many_connections",
+        /// Media was sent, and no sign of life came.
+        Idle = "idle",
+        /// The socket failed.
+        Broken = "broken",
+        /// No progress for 10 s (P5).
+        Stalled = "stalled",
+        /// The relay ended.
+        RelayEnded = "relay_ended",
+        /// The archiver's take is over.
+        Boundary = "boundary",
+        /// The same: the camera's clock jumped.
+        ClockStep = "clock_step",
+        /// The camera's stream has changed in a way that the reader cannot follow.
+        LayoutChanged = "layout_changed",
+        /// The user is gone or has another stream password (S15), the place was needed, or the door closes.
+        Dismissed = "dismissed",
+    }
 }
 
-impl End {
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Self::Session(reason) => reason,
-            Self::Broken => "broken",
-            Self::Stalled => "stalled",
-            Self::RelayEnded => "relay_ended",
-            Self::Boundary => "boundary",
-            Self::ClockStep => "clock_step",
-            Self::LayoutChanged => "layout_changed",
-            Self::Dismissed => "dismissed",
+impl From<ServerEnd> for End {
+    fn from(end: ServerEnd) -> Self {
+        match end {
+            ServerEnd::PeerClosed => Self::PeerClosed,
+            ServerEnd::Garbage(_) => Self::Garbage,
+            ServerEnd::LoginTimeout => Self::LoginTimeout,
+            ServerEnd::TooManyFailures => Self::TooManyFailures,
+            ServerEnd::TooManyConnections => Self::TooManyConnections,
+            ServerEnd::Idle => Self::Idle,
         }
     }
 }

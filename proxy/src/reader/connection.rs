@@ -10,12 +10,12 @@ use moorline_core::port::ByteStream;
 use moorline_rtsp::server::{ServerEvent, ServerSession, SetUpTrack};
 use tokio::io::{AsyncReadExt as _, ReadHalf};
 
-use super::describe::{Described, Describing, Refused, describe};
+use super::describe::{Described, Describing, Refusal, Refused, describe};
 use super::feed::{Feed, Over};
 use super::lane::Lane;
 use super::{Desk, End, Environment};
 use crate::alarm::Alarm;
-use crate::metrics::{Reason, Status};
+use crate::metrics::Reason;
 use crate::source::Following;
 
 /// Sender reports to viewers (RFC 3550 §6.2 wants them at least this often).
@@ -268,7 +268,7 @@ impl Connection {
                 ServerEvent::Rtcp { .. } => {}
                 ServerEvent::Closed(end) => {
                     self.stop_media();
-                    self.ends(End::Session(end.reason()));
+                    self.ends(end.into());
                 }
             }
         }
@@ -291,11 +291,7 @@ impl Connection {
             !crowded
         });
         if crowded {
-            self.environment
-                .metrics
-                .refusals
-                .get_or_create(&Status { status: 503 })
-                .inc();
+            self.environment.metrics.refused(Refusal::Unavailable);
             tracing::warn!(
                 user = %Untrusted::new(login), reason = "too_many_connections",
                 "a user has as many connections open as are allowed"
@@ -314,13 +310,12 @@ impl Connection {
                 }
             }
             Err(refused) => {
-                let status = refused.status;
-                self.environment
-                    .metrics
-                    .refusals
-                    .get_or_create(&Status { status })
-                    .inc();
-                self.session.reject(status, refused.retry_after);
+                let Refused {
+                    refusal,
+                    retry_after,
+                } = refused;
+                self.environment.metrics.refused(refusal);
+                self.session.reject(refusal.status(), retry_after);
             }
         }
     }
@@ -359,7 +354,7 @@ impl Connection {
     }
 
     fn finish(&mut self, end: End) {
-        let reason = end.reason();
+        let reason = end.as_str();
         self.environment
             .metrics
             .readers_closed

@@ -26,10 +26,37 @@ pub(super) struct Described {
     _seat: Option<Seat>,
 }
 
-/// Why a reader gets none: the status, and after how many seconds another try makes sense.
+moorline_core::words! {
+    /// Why a reader that is known gets no stream; the word is the status.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Refusal {
+        /// No such camera or stream, or none of its user.
+        Unknown = "404",
+        /// Not in the codec that it is in.
+        NotPlayable = "415",
+        /// Too many readers.
+        TooMany = "453",
+        /// Not now, or the user has too many connections.
+        Unavailable = "503",
+    }
+}
+
+impl Refusal {
+    /// As the answer has it.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Self::Unknown => 404,
+            Self::NotPlayable => 415,
+            Self::TooMany => 453,
+            Self::Unavailable => 503,
+        }
+    }
+}
+
+/// A refusal, and after how many seconds another try makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
-    pub(super) status: u16,
+    pub(super) refusal: Refusal,
     pub(super) retry_after: Option<u32>,
 }
 
@@ -38,14 +65,16 @@ pub(super) type Describing = Pin<Box<dyn Future<Output = Result<Described, Refus
 
 impl From<RelayError> for Refused {
     fn from(error: RelayError) -> Self {
-        let (status, retry_after) = match error {
-            RelayError::Unknown => (404, None),
-            RelayError::TooMany => (453, None),
-            RelayError::Away | RelayError::Ended | RelayError::Stalled => (503, Some(5)),
-            RelayError::NotPlayable(_) => (415, None),
+        let (refusal, retry_after) = match error {
+            RelayError::Unknown => (Refusal::Unknown, None),
+            RelayError::TooMany => (Refusal::TooMany, None),
+            RelayError::Away | RelayError::Ended | RelayError::Stalled => {
+                (Refusal::Unavailable, Some(5))
+            }
+            RelayError::NotPlayable(_) => (Refusal::NotPlayable, None),
         };
         Self {
-            status,
+            refusal,
             retry_after,
         }
     }
@@ -175,6 +204,13 @@ impl Described {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_counted_by_its_status() {
+        for refusal in Refusal::ALL {
+            assert_eq!(refusal.as_str(), refusal.status().to_string());
+        }
+    }
 
     #[test]
     fn paths_name_camera_and_source() {

@@ -150,18 +150,3 @@ pub enum ServerEnd {
     #[error("no sign of life from the reader")]
     Idle,
 }
-
-impl ServerEnd {
-    /// A label from a closed set.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::PeerClosed => "peer_closed",
-            Self::Garbage(_) => "garbage",
-            Self::LoginTimeout => "login_timeout",
-            Self::TooManyFailures => "too_many_failures",
-            Self::TooManyConnections => "too_many_connections",
-            Self::Idle => "idle",
-        }
-    }
-}

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::error::Ended;
-use crate::uploader::REASONS;
+use crate::uploader::Reason;
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -95,7 +95,7 @@ impl Metrics {
 
     /// A counter that exists from the start shows its first increase.
     fn begin_at_zero(&self) {
-        for reason in REASONS {
+        for reason in Reason::ALL.map(Reason::as_str) {
             drop(self.upload_failures.get_or_create(&[("reason", reason)]));
         }
         for cause in Cause::ALL.map(Cause::as_str) {
@@ -120,9 +120,9 @@ impl Metrics {
         self.uploaded_bytes.inc_by(bytes);
     }
 
-    pub(crate) fn upload_failed(&self, reason: &'static str) {
+    pub(crate) fn upload_failed(&self, reason: Reason) {
         self.upload_failures
-            .get_or_create(&[("reason", reason)])
+            .get_or_create(&[("reason", reason.as_str())])
             .inc();
     }
 

@@ -177,7 +177,8 @@ impl Uploader {
             spool.tell();
             return;
         };
-        spool.metrics.upload_failed(reason(&error));
+        let reason = Reason::from(&error);
+        spool.metrics.upload_failed(reason);
         let item = spool.stock(|stock| {
             let item = stock.item(done.id)?;
             Some((item.path.clone(), item.key.place().camera.clone()))
@@ -189,7 +190,7 @@ impl Uploader {
         {
             tracing::error!(
                 camera,
-                reason = "missing",
+                reason = reason.as_str(),
                 "an object of the spool was removed by another hand"
             );
             let spool = Arc::clone(spool);
@@ -216,7 +217,7 @@ impl Uploader {
             }
         };
         let put_off = put_off.map(|pause| now + pause);
-        tracing::warn!(camera, reason = reason(&error), %error, "upload failed");
+        tracing::warn!(camera, reason = reason.as_str(), %error, "upload failed");
         spool.stock(|stock| stock.put_back(done.id, put_off));
         spool.set_store_error(Some(error.to_string()));
         spool.tell();
@@ -241,24 +242,35 @@ async fn sleep_until(clock: &dyn moorline_base::Clock, at: Option<Instant>) {
     }
 }
 
-/// All that [`reason`] says.
-pub(crate) const REASONS: [&str; 6] = [
-    "missing",
-    "full",
-    "refused",
-    "digest",
-    "unavailable",
-    "unreadable",
-];
+moorline_core::words! {
+    /// Why an upload failed, as it is counted and logged.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Reason {
+        /// The file is gone.
+        Missing = "missing",
+        /// The store has no room.
+        Full = "full",
+        /// The store does not take it.
+        Refused = "refused",
+        /// What the store got is not what was sent.
+        Digest = "digest",
+        /// The store does not answer.
+        Unavailable = "unavailable",
+        /// The spool does not give the file.
+        Unreadable = "unreadable",
+    }
+}
 
-fn reason(error: &Failed) -> &'static str {
-    match error {
-        Failed::Store(StoreError::Missing(_)) => "missing",
-        Failed::Store(StoreError::Full(_)) => "full",
-        Failed::Store(StoreError::Refused(_)) => "refused",
-        Failed::Store(StoreError::Digest(_)) => "digest",
-        Failed::Store(StoreError::Unavailable(_)) => "unavailable",
-        Failed::Unreadable(_) => "unreadable",
+impl From<&Failed> for Reason {
+    fn from(error: &Failed) -> Self {
+        match error {
+            Failed::Store(StoreError::Missing(_)) => Self::Missing,
+            Failed::Store(StoreError::Full(_)) => Self::Full,
+            Failed::Store(StoreError::Refused(_)) => Self::Refused,
+            Failed::Store(StoreError::Digest(_)) => Self::Digest,
+            Failed::Store(StoreError::Unavailable(_)) => Self::Unavailable,
+            Failed::Unreadable(_) => Self::Unreadable,
+        }
     }
 }
 

@@ -29,31 +29,51 @@ const TELL_DEADLINE: Duration = Duration::from_secs(11 * 60);
 /// wrong URL) is asked no more than six times an hour.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
 
-/// The word of an alarm in metrics and logs.
-pub(crate) fn word(kind: &AlarmKind) -> &'static str {
-    match kind {
-        AlarmKind::RecordingStopped { .. } => "recording_stopped",
-        AlarmKind::RecordingResumed { .. } => "recording_resumed",
-        AlarmKind::ToldLate { .. } => "told_late",
-        AlarmKind::RecordingsDamaged { .. } => "recordings_damaged",
-        AlarmKind::KeyInTwoPlaces { .. } => "key_in_two_places",
-        AlarmKind::AgentRolledBack { .. } => "agent_rolled_back",
-        AlarmKind::Notice { .. } => "notice",
-        AlarmKind::Test => "test",
+moorline_core::words! {
+    /// An [`AlarmKind`] as it is counted and logged.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Word {
+        RecordingStopped = "recording_stopped",
+        RecordingResumed = "recording_resumed",
+        ToldLate = "told_late",
+        RecordingsDamaged = "recordings_damaged",
+        KeyInTwoPlaces = "key_in_two_places",
+        AgentRolledBack = "agent_rolled_back",
+        Notice = "notice",
+        Test = "test",
     }
 }
 
-/// All that [`word`] says.
-pub(crate) const WORDS: [&str; 8] = [
-    "recording_stopped",
-    "recording_resumed",
-    "told_late",
-    "recordings_damaged",
-    "key_in_two_places",
-    "agent_rolled_back",
-    "notice",
-    "test",
-];
+impl From<&AlarmKind> for Word {
+    fn from(kind: &AlarmKind) -> Self {
+        match kind {
+            AlarmKind::RecordingStopped { .. } => Self::RecordingStopped,
+            AlarmKind::RecordingResumed { .. } => Self::RecordingResumed,
+            AlarmKind::ToldLate { .. } => Self::ToldLate,
+            AlarmKind::RecordingsDamaged { .. } => Self::RecordingsDamaged,
+            AlarmKind::KeyInTwoPlaces { .. } => Self::KeyInTwoPlaces,
+            AlarmKind::AgentRolledBack { .. } => Self::AgentRolledBack,
+            AlarmKind::Notice { .. } => Self::Notice,
+            AlarmKind::Test => Self::Test,
+        }
+    }
+}
+
+/// The word of an alarm in logs.
+pub(crate) fn word(kind: &AlarmKind) -> &'static str {
+    Word::from(kind).as_str()
+}
+
+moorline_core::words! {
+    /// How a message ends on a channel, as it is counted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Delivery {
+        /// Somebody got it.
+        Sent = "sent",
+        /// Nobody did.
+        Failed = "failed",
+    }
+}
 
 /// What each channel has still to tell.
 #[derive(Debug, Default)]
@@ -162,7 +182,7 @@ enum End {
 
 /// Hands a message to every channel; never waits.
 pub(crate) fn queue(shared: &Shared, alarm: Alarm) {
-    shared.metrics.alarm(word(&alarm.kind));
+    shared.metrics.alarm(Word::from(&alarm.kind));
     shared.deliveries.with(|channels| {
         for channel in channels {
             if let Some(given_up) = channel.outbox.push(alarm.clone()) {
@@ -312,12 +332,12 @@ async fn tell_one(shared: &Shared, ports: &Ports, channel: &'static str, alarm: 
     for result in results {
         match result {
             Ok(channel) => {
-                shared.metrics.told(channel, "sent");
+                shared.metrics.told(channel, Delivery::Sent);
                 tracing::info!(alarm = kind, channel, "told");
                 told = true;
             }
             Err(error) => {
-                shared.metrics.told(error.channel, "failed");
+                shared.metrics.told(error.channel, Delivery::Failed);
                 let why = Untrusted::new(&error.why).to_string();
                 tracing::error!(alarm = kind, channel = error.channel, %why, "not told");
                 failed.get_or_insert(why);

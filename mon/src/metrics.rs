@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use moorline_base::SharedClock;
 use moorline_core::lifecycle::Role;
+use moorline_core::port::AlarmChannel;
 use moorline_core::status::LinkStatus;
 use moorline_core::{Cause, Timestamp};
 use prometheus_client::collector::Collector;
@@ -18,16 +19,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::alarm_task::{Deliveries, WORDS};
+use crate::alarm_task::{Deliveries, Delivery, Word};
 use crate::board::{Board, Entry};
 
 type Label = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
-
-/// As the notifier calls its channels.
-const CHANNELS: [&str; 2] = ["email", "webhook"];
-/// How a message ends on a channel.
-const RESULTS: [&str; 2] = ["sent", "failed"];
 
 /// Counters.
 #[derive(Debug, Default)]
@@ -100,17 +96,16 @@ impl Metrics {
         for cause in Cause::ALL.map(Cause::as_str) {
             drop(self.gap_seconds.get_or_create(&[("cause", cause)]));
         }
-        for kind in WORDS {
+        for kind in Word::ALL.map(Word::as_str) {
             drop(self.alarms.get_or_create(&[("kind", kind)]));
         }
-        for (channel, result) in CHANNELS
-            .into_iter()
-            .flat_map(|one| RESULTS.map(|end| (one, end)))
-        {
-            let labels = [("channel", channel), ("result", result)];
-            drop(self.told.get_or_create(&labels));
+        for channel in AlarmChannel::ALL.map(AlarmChannel::as_str) {
+            for result in Delivery::ALL.map(Delivery::as_str) {
+                let labels = [("channel", channel), ("result", result)];
+                drop(self.told.get_or_create(&labels));
+            }
         }
-        for role in [Role::Relay, Role::Archiver].map(Role::as_str) {
+        for role in Role::ALL.map(Role::as_str) {
             drop(self.restarts.get_or_create(&[("role", role)]));
         }
     }
@@ -124,13 +119,14 @@ impl Metrics {
     }
 
     /// A message was made.
-    pub(crate) fn alarm(&self, kind: &'static str) {
-        self.alarms.get_or_create(&[("kind", kind)]).inc();
+    pub(crate) fn alarm(&self, kind: Word) {
+        let label = [("kind", kind.as_str())];
+        self.alarms.get_or_create(&label).inc();
     }
 
     /// A channel has done with a message.
-    pub(crate) fn told(&self, channel: &'static str, result: &'static str) {
-        let labels = [("channel", channel), ("result", result)];
+    pub(crate) fn told(&self, channel: &'static str, result: Delivery) {
+        let labels = [("channel", channel), ("result", result.as_str())];
         self.told.get_or_create(&labels).inc();
     }
 

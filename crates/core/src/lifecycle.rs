@@ -47,22 +47,14 @@ pub enum Link {
     },
 }
 
-/// Which workload of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads the camera once, serves N readers.
-    Relay,
-    /// Records.
-    Archiver,
-}
-
-impl Role {
-    /// `relay` or `archiver`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Relay => "relay",
-            Self::Archiver => "archiver",
-        }
+crate::words! {
+    /// Which workload of an instance.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Role {
+        /// Reads the camera once, serves N readers.
+        Relay = "relay",
+        /// Records.
+        Archiver = "archiver",
     }
 }
 

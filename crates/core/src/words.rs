@@ -32,6 +32,11 @@ macro_rules! words {
 
 #[cfg(test)]
 mod tests {
+    use crate::alarm::NoticeKind;
+    use crate::port::AuditEvent;
+    use crate::segment::Tier;
+    use crate::status::RtspFault;
+
     words! {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum Light {
@@ -45,5 +50,23 @@ mod tests {
     fn every_variant_is_listed_with_its_word() {
         assert_eq!(Light::ALL, [Light::Green, Light::Red]);
         assert_eq!(Light::ALL.map(Light::as_str), ["green", "red"]);
+    }
+
+    /// Two texts of one thing: what the API writes by serde, and what keys and metrics have.
+    #[test]
+    fn serde_writes_the_word() {
+        fn same<T: Copy + serde::Serialize, const N: usize>(
+            all: [T; N],
+            word: fn(T) -> &'static str,
+        ) {
+            for one in all {
+                let text = serde_json::to_value(one).expect("a text");
+                assert_eq!(text, word(one));
+            }
+        }
+        same(NoticeKind::ALL, NoticeKind::as_str);
+        same(AuditEvent::ALL, AuditEvent::as_str);
+        same(Tier::ALL, Tier::as_str);
+        same(RtspFault::ALL, RtspFault::as_str);
     }
 }

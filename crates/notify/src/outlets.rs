@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use moorline_base::SharedClock;
 use moorline_core::alarm::{Alarm, AlarmKind};
-use moorline_core::port::{Notifier, NotifyError};
+use moorline_core::port::{AlarmChannel, Notifier, NotifyError};
 
 use crate::config::{Config, ConfigError};
 use crate::email::Email;
@@ -15,8 +15,8 @@ use crate::message::Message;
 use crate::retry::{LIMIT, retry};
 use crate::webhook::Webhook;
 
-const WEBHOOK: &str = "webhook";
-const EMAIL: &str = "email";
+const WEBHOOK: &str = AlarmChannel::Webhook.as_str();
+const EMAIL: &str = AlarmChannel::Email.as_str();
 
 /// The configured channels. Each works by itself: a mail server that is away delays no webhook.
 #[derive(Debug, Clone)]

@@ -37,53 +37,6 @@ const FLOODS: [(AuditEvent, i64); 3] = [
 /// The longest actor or subject, in characters.
 const TEXT: usize = 256;
 
-const EVENTS: [AuditEvent; 19] = [
-    AuditEvent::SignIn,
-    AuditEvent::SignInFailed,
-    AuditEvent::View,
-    AuditEvent::Export,
-    AuditEvent::KeyChange,
-    AuditEvent::UserAdd,
-    AuditEvent::UserPassword,
-    AuditEvent::UserStreamPassword,
-    AuditEvent::UserRemove,
-    AuditEvent::UserChange,
-    AuditEvent::CameraAdd,
-    AuditEvent::CameraChange,
-    AuditEvent::CameraHangUp,
-    AuditEvent::CameraRemove,
-    AuditEvent::Erase,
-    AuditEvent::Takeover,
-    AuditEvent::Enrolment,
-    AuditEvent::Backup,
-    AuditEvent::ReachIn,
-];
-
-/// The name in the table and in the log.
-fn name(event: AuditEvent) -> &'static str {
-    match event {
-        AuditEvent::SignIn => "sign_in",
-        AuditEvent::SignInFailed => "sign_in_failed",
-        AuditEvent::View => "view",
-        AuditEvent::Export => "export",
-        AuditEvent::KeyChange => "key_change",
-        AuditEvent::UserAdd => "user_add",
-        AuditEvent::UserPassword => "user_password",
-        AuditEvent::UserStreamPassword => "user_stream_password",
-        AuditEvent::UserRemove => "user_remove",
-        AuditEvent::UserChange => "user_change",
-        AuditEvent::CameraAdd => "camera_add",
-        AuditEvent::CameraChange => "camera_change",
-        AuditEvent::CameraHangUp => "camera_hang_up",
-        AuditEvent::CameraRemove => "camera_remove",
-        AuditEvent::Erase => "erase",
-        AuditEvent::Takeover => "takeover",
-        AuditEvent::Enrolment => "enrolment",
-        AuditEvent::Backup => "backup",
-        AuditEvent::ReachIn => "reach_in",
-    }
-}
-
 #[derive(Debug)]
 enum Job {
     Entry(TenantId, AuditEntry),
@@ -122,7 +75,7 @@ impl AuditLog {
         for (event, kept) in FLOODS {
             let bounds = AuditBounds {
                 all: KEPT,
-                flood: (name(event), kept),
+                flood: (event.as_str(), kept),
             };
             let pruned = self.store.prune_audit(bounds).await;
             pruned.map_err(failed("prune the audit"))?;
@@ -165,7 +118,7 @@ impl Audit for AuditLog {
             }
         }
         let (actor, subject) = (Untrusted::new(&entry.actor), Untrusted::new(&entry.subject));
-        tracing::info!(target: "audit", at = %entry.at, %actor, event = name(entry.event), %subject, "audit");
+        tracing::info!(target: "audit", at = %entry.at, %actor, event = entry.event.as_str(), %subject, "audit");
         let tenant = self.tenant_of(&entry);
         if self.jobs.try_send(Job::Entry(tenant, entry)).is_err() {
             let unwritten = self.unwritten.fetch_add(1, Ordering::Relaxed) + 1;
@@ -201,7 +154,8 @@ impl Audit for AuditLog {
 
 /// `None`: an event that a later version knows.
 fn entry_of(row: AuditRow) -> Option<AuditEntry> {
-    let event = EVENTS.into_iter().find(|known| name(*known) == row.event)?;
+    let mut known = AuditEvent::ALL.into_iter();
+    let event = known.find(|known| known.as_str() == row.event)?;
     Some(AuditEntry {
         at: Timestamp::from_millis(row.at),
         actor: row.actor,
@@ -215,7 +169,7 @@ fn row_of(tenant: &TenantId, entry: &AuditEntry) -> AuditRow {
         at: entry.at.as_millis(),
         tenant: tenant.to_string(),
         actor: entry.actor.clone(),
-        event: name(entry.event).to_owned(),
+        event: entry.event.as_str().to_owned(),
         subject: entry.subject.clone(),
     }
 }

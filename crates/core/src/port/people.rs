@@ -138,48 +138,50 @@ pub struct AuditEntry {
     pub subject: String,
 }
 
-/// What is audited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuditEvent {
-    /// Somebody signed in.
-    SignIn,
-    /// A sign-in failed.
-    SignInFailed,
-    /// Somebody looked at live pictures or recordings.
-    View,
-    /// Somebody exported a stretch.
-    Export,
-    /// A key of a camera was added or revoked.
-    KeyChange,
-    /// A user was added.
-    UserAdd,
-    /// A user got another password for the page.
-    UserPassword,
-    /// A user got another password for players.
-    UserStreamPassword,
-    /// A user was removed.
-    UserRemove,
-    /// A user was added, changed or removed, as versions before wrote it.
-    UserChange,
-    /// A camera was added.
-    CameraAdd,
-    /// A camera was changed, enabled or disabled; versions before wrote it of all four.
-    CameraChange,
-    /// Somebody ended a camera's tunnel.
-    CameraHangUp,
-    /// A camera was removed; its recordings stay unless they are erased, which is an entry of its own.
-    CameraRemove,
-    /// Recordings were erased.
-    Erase,
-    /// A tunnel superseded another that served.
-    Takeover,
-    /// An enrolment token was spent, or tried by a second key.
-    Enrolment,
-    /// The state was backed up.
-    Backup,
-    /// Somebody looked at a camera's own page, or fetched a picture from it.
-    ReachIn,
+crate::words! {
+    /// What is audited.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum AuditEvent {
+        /// Somebody signed in.
+        SignIn = "sign_in",
+        /// A sign-in failed.
+        SignInFailed = "sign_in_failed",
+        /// Somebody looked at live pictures or recordings.
+        View = "view",
+        /// Somebody exported a stretch.
+        Export = "export",
+        /// A key of a camera was added or revoked.
+        KeyChange = "key_change",
+        /// A user was added.
+        UserAdd = "user_add",
+        /// A user got another password for the page.
+        UserPassword = "user_password",
+        /// A user got another password for players.
+        UserStreamPassword = "user_stream_password",
+        /// A user was removed.
+        UserRemove = "user_remove",
+        /// A user was added, changed or removed, as versions before wrote it.
+        UserChange = "user_change",
+        /// A camera was added.
+        CameraAdd = "camera_add",
+        /// A camera was changed, enabled or disabled; versions before wrote it of all four.
+        CameraChange = "camera_change",
+        /// Somebody ended a camera's tunnel.
+        CameraHangUp = "camera_hang_up",
+        /// A camera was removed; its recordings stay unless they are erased, which is an entry of its own.
+        CameraRemove = "camera_remove",
+        /// Recordings were erased.
+        Erase = "erase",
+        /// A tunnel superseded another that served.
+        Takeover = "takeover",
+        /// An enrolment token was spent, or tried by a second key.
+        Enrolment = "enrolment",
+        /// The state was backed up.
+        Backup = "backup",
+        /// Somebody looked at a camera's own page, or fetched a picture from it.
+        ReachIn = "reach_in",
+    }
 }
 
 /// Which entries of a tenant are asked for; without anything all of them.

@@ -67,11 +67,22 @@ pub enum TellError {
     Away,
 }
 
+crate::words! {
+    /// A way on which people are told, as the notifier calls it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AlarmChannel {
+        /// A request to a URL.
+        Webhook = "webhook",
+        /// A mail to each address.
+        Email = "email",
+    }
+}
+
 /// Why a message did not get out, by channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{channel}: {why}")]
 pub struct NotifyError {
-    /// `webhook` or `email`.
+    /// The word of an [`AlarmChannel`].
     pub channel: &'static str,
     /// Why, in words; no secrets.
     pub why: String,

@@ -65,7 +65,8 @@ pub(super) async fn serve(
     let reason = talk.run(stream, head, cancel).await;
     drop(talk);
     metrics.links.dec();
-    // The connection that took its place stands.
+    // The connection that took its place stands, though its `Connected` may be about to be said: its number is not known until then, and the
+    // pod would be told to be away for a moment.
     if !replaced.is_cancelled() {
         events.said(&camera, role, &pod, LinkEvent::Disconnected { connection });
     }

@@ -91,13 +91,7 @@ async fn goes_back(by: Duration) {
     let starved = Starved::begin();
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, camera, running) = common::recording(spool.path(), &store).await;
     common::eventually("two segments are stored", || store.segments().len() >= 2).await;
     let ticks = by.as_micros() as u64 * 9 / 100;
     camera.back.store(ticks, Ordering::Relaxed);

@@ -23,13 +23,7 @@ const BUDGET: Duration = Duration::from_secs(30);
 async fn every_picture_survives_twenty_cuts_once_and_in_order() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, camera, mut running) = common::recording(spool.path(), &store).await;
     common::eventually("twenty segments are stored", || {
         store.segments().len() >= 20
     })
@@ -131,13 +125,7 @@ async fn a_boundary_begins_a_new_take_at_once() {
 async fn silence_is_a_gap_with_the_monitors_cause() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, camera, mut running) = common::recording(spool.path(), &store).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     camera.filming.store(false, Ordering::Relaxed);
     let silent = running
@@ -177,10 +165,7 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
 async fn a_tunnel_that_stalls_costs_no_picture() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
-    let mut running = common::start(&archive, relays, common::spec());
+    let (archive, camera, mut running) = common::recording(spool.path(), &store).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     camera.stalled.store(true, Ordering::Relaxed);
     running
@@ -212,13 +197,7 @@ async fn a_tunnel_that_stalls_costs_no_picture() {
 async fn what_is_synced_can_be_read_before_it_is_stored() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     let id = common::camera().id.clone();
     common::eventually("two sealed and one open", || {
         let (segments, _) = archive.of(&id, Tier::Full);
@@ -376,10 +355,7 @@ async fn hours_without_a_camera_are_stored_while_it_is_away() {
 async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
-    let running = common::start(&archive, relays, common::spec());
+    let (archive, camera, running) = common::recording(spool.path(), &store).await;
     running.cause(None).await;
     for skipped in [20, 90] {
         let stored = store.segments().len();
@@ -416,13 +392,7 @@ async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
 async fn packets_that_are_lost_are_noted_in_the_segment() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, camera, running) = common::recording(spool.path(), &store).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     camera.lose.store(true, Ordering::Relaxed);
     let lost = || camera.lost.load(Ordering::Relaxed);

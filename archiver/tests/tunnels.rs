@@ -30,9 +30,7 @@ fn generations(store: &FakeStore) -> Vec<u64> {
 async fn a_take_that_goes_on_is_named_by_the_newer_tunnel_from_the_next_segment_on() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, running) = common::recording(spool.path(), &store).await;
     common::eventually("two segments", || store.segments().len() >= 2).await;
     let order = WorkloadOrder::Rebind {
         generation: Generation(8),

@@ -25,6 +25,8 @@ use moorline_testkit::{Starved, patience};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use self::camera::{FakeCamera, Film, OneCamera};
+
 /// Patience for everything that has to happen: a busy machine takes its time.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -457,6 +459,18 @@ pub(crate) fn start(archive: &Archive, relays: Arc<dyn Relays>, spec: WorkloadSp
         cancel,
         task: tokio::spawn(work),
     }
+}
+
+/// A recorder at work, and its camera.
+pub(crate) async fn recording(
+    spool: &Path,
+    store: &Arc<FakeStore>,
+) -> (Archive, Arc<FakeCamera>, Running) {
+    let archive = open(spool, store, settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let running = start(&archive, relays, spec());
+    (archive, camera, running)
 }
 
 pub(crate) fn gap(since: Timestamp, cause: Cause) -> OpenGap {

@@ -17,13 +17,7 @@ use crate::common::{self, FakeStore, Mood};
 async fn a_store_that_hangs_does_not_hold_up_a_drain_and_the_next_start_uploads_the_rest() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Stalls);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, running) = common::recording(spool.path(), &store).await;
     common::eventually("five segments wait", || {
         common::files(&spool.path().join(".sealed"), ".mp4").len() >= 5
     })
@@ -53,13 +47,7 @@ async fn a_store_that_hangs_does_not_hold_up_a_drain_and_the_next_start_uploads_
 async fn recording_goes_on_while_the_store_refuses_and_nothing_is_lost() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Refuses);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     running
         .until("told", |report| {
             report.store_error.as_deref() == Some("the store refused: access denied")
@@ -183,9 +171,7 @@ async fn objects_that_always_fail_hold_up_no_other() {
 async fn a_spool_file_that_cannot_be_read_holds_up_no_other() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Stalls);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     let sealed = spool.path().join(".sealed");
     // the first four are read and being put
     common::eventually("six segments wait", || {
@@ -230,13 +216,7 @@ async fn a_spool_file_that_cannot_be_read_holds_up_no_other() {
 async fn an_object_that_the_store_garbles_is_never_durable() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::WrongDigest);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     running
         .until("told", |report| {
             report
@@ -268,9 +248,7 @@ async fn an_object_that_the_store_garbles_is_never_durable() {
 async fn an_adapter_that_panics_does_not_end_the_uploads() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Panics);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     running
         .until("told", |report| {
             report

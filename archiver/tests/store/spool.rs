@@ -79,9 +79,7 @@ async fn an_open_segment_that_another_hand_removed_is_a_gap_and_holds_nothing_up
 async fn a_drain_waits_for_a_segment_that_cannot_be_sealed_yet() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     let sealed = spool.path().join(".sealed");
     common::eventually("all that was sealed is stored", || {
         !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
@@ -113,9 +111,7 @@ async fn a_drain_waits_for_a_segment_that_cannot_be_sealed_yet() {
 async fn a_shutdown_waits_for_a_segment_that_cannot_be_sealed_yet() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
     let sealed = spool.path().join(".sealed");
     common::eventually("all that was sealed is stored", || {
         !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
@@ -149,9 +145,7 @@ fn assert_all_stored(end: Option<Timestamp>, synced: Option<Timestamp>) {
 async fn what_waits_of_a_camera_can_be_erased() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);
-    let archive = common::open(spool.path(), &store, common::settings()).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, running) = common::recording(spool.path(), &store).await;
     let sealed = spool.path().join(".sealed");
     common::eventually("two segments wait", || {
         common::files(&sealed, ".mp4").len() >= 2

@@ -70,6 +70,16 @@ async fn one_camera() -> (Stage, stage::Running) {
     (stage, relay)
 }
 
+/// The same behind a door with TLS, and a client that trusts it.
+async fn behind_tls(config: RelayConfig) -> (Stage, stage::Running, TlsConnector) {
+    let (acceptor, connector) = tls();
+    let cameras = vec![record("yard")];
+    let stage = Stage::with(cameras, config, DoorConfig::default(), Some(acceptor)).await;
+    stage.yard.up("yard", Script::clip(1));
+    let relay = stage.relay("yard");
+    (stage, relay, connector)
+}
+
 /// S12.
 #[tokio::test]
 async fn only_the_stream_password_of_a_user_of_the_tenant_opens() {
@@ -112,17 +122,7 @@ async fn only_the_stream_password_of_a_user_of_the_tenant_opens() {
 
 #[tokio::test]
 async fn options_need_no_login_and_basic_is_for_tls_alone() {
-    let (acceptor, connector) = tls();
-    let relay = RelayConfig::default();
-    let stage = Stage::with(
-        vec![record("yard")],
-        relay,
-        DoorConfig::default(),
-        Some(acceptor),
-    )
-    .await;
-    stage.yard.up("yard", Script::clip(1));
-    let _relay = stage.relay("yard");
+    let (stage, _relay, connector) = behind_tls(RelayConfig::default()).await;
     let mut plain = TcpStream::connect(stage.address).await.unwrap();
     let answer = ask(&mut plain, &request("OPTIONS", stage.address, "yard", "")).await;
     assert!(
@@ -167,17 +167,7 @@ async fn options_need_no_login_and_basic_is_for_tls_alone() {
 
 #[tokio::test]
 async fn udp_is_refused_and_the_connection_goes_on() {
-    let (acceptor, connector) = tls();
-    let relay = RelayConfig::default();
-    let stage = Stage::with(
-        vec![record("yard")],
-        relay,
-        DoorConfig::default(),
-        Some(acceptor),
-    )
-    .await;
-    stage.yard.up("yard", Script::clip(1));
-    let _relay = stage.relay("yard");
+    let (stage, _relay, connector) = behind_tls(RelayConfig::default()).await;
     let socket = TcpStream::connect(stage.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let mut secure = connector.connect(name, socket).await.unwrap();
@@ -227,16 +217,7 @@ async fn too_many_readers_get_453() {
         readers_per_user: 2,
         ..RelayConfig::default()
     };
-    let (acceptor, connector) = tls();
-    let stage = Stage::with(
-        vec![record("yard")],
-        relay,
-        DoorConfig::default(),
-        Some(acceptor),
-    )
-    .await;
-    stage.yard.up("yard", Script::clip(1));
-    let _relay = stage.relay("yard");
+    let (stage, _relay, connector) = behind_tls(relay).await;
     let mut first = Viewer::open(stage.address, "yard", ANN).await;
     let mut second = Viewer::open(stage.address, "yard", ANN).await;
     first.plays().await;

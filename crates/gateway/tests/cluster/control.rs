@@ -18,8 +18,8 @@ use moorline_gateway::{ControlLink, ControlSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::fakes::{camera, pod, soon, within};
-use crate::world::{Replica, World, told};
+use crate::fakes::{camera, pod, soon};
+use crate::world::{Replica, World, passing, told};
 
 const YARD: &str = "acme/yard";
 const DRAIN: WorkloadOrder = WorkloadOrder::Drain {
@@ -152,25 +152,6 @@ fn assign(replica: &Replica, spec: WorkloadSpec) {
     replica
         .links
         .assign(spec, &[(Role::Archiver, pod("archiver-1"))]);
-}
-
-/// Moves time in small steps until this has happened. It sleeps between them: a loaded machine then has less time pass, while one that
-/// spun would move its deadlines past what other threads do.
-async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let moving = async {
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut future => return value,
-                () = tokio::time::sleep(Duration::from_millis(1)) => {
-                    world.clock.advance(Duration::from_millis(5));
-                }
-            }
-        }
-    };
-    // Some thousand steps, each of which may take a while on a loaded machine.
-    within(Duration::from_secs(90), what, moving).await
 }
 
 /// A connection begins.

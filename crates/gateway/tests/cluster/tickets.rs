@@ -20,9 +20,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::fakes::{camera, pod, soon, within};
+use crate::fakes::{camera, pod, soon};
 use crate::signer::{SIGNER, Signing, signer};
-use crate::world::{NOW, World, told};
+use crate::world::{NOW, World, passing, told};
 
 const YARD: &str = "acme/yard";
 
@@ -159,25 +159,6 @@ fn ann() -> ReaderRole {
     ReaderRole::Viewer {
         login: "ann".to_owned(),
     }
-}
-
-/// Lets time pass in small steps until this is done. It sleeps between them: a loaded machine then has less time pass, while one that
-/// spun would move its deadlines past what other threads do.
-async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let moving = async {
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut future => return value,
-                () = tokio::time::sleep(Duration::from_millis(1)) => {
-                    world.clock.advance(Duration::from_millis(5));
-                }
-            }
-        }
-    };
-    // Some thousand steps, each of which may take a while on a loaded machine.
-    within(Duration::from_secs(90), what, moving).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

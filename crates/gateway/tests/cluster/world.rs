@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moorline_base::{CancellationToken, SharedClock, SimulatedClock};
 use moorline_gateway::{
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 
-use crate::fakes::{Cameras, Pods, Relays, Said, Tunnels, soon};
+use crate::fakes::{Cameras, Pods, Relays, Said, Tunnels, soon, within};
 
 pub(crate) const SERVICE: &str = "moorline-mon.moorline-system.svc";
 
@@ -314,4 +315,23 @@ impl rustls::client::danger::ServerCertVerifier for AnyKey {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Lets time pass in small steps until this is done. It sleeps between them: a loaded machine then has less time pass, while one that
+/// spun would move its deadlines past what other threads do.
+pub(crate) async fn passing<T>(world: &World, what: &str, future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let moving = async {
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut future => return value,
+                () = tokio::time::sleep(Duration::from_millis(1)) => {
+                    world.clock.advance(Duration::from_millis(5));
+                }
+            }
+        }
+    };
+    // Some thousand steps, each of which may take a while on a loaded machine.
+    within(Duration::from_secs(90), what, moving).await
 }

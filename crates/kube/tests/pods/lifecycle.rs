@@ -6,10 +6,28 @@ use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, PutPolicy as _, RelayPlaces as _, WorkloadOrder,
     Workloads as _,
 };
-use serde_json::json;
+use moorline_core::{Generation, InstanceId};
+use serde_json::{Value, json};
 
 use crate::support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
-use crate::support::{CAMERAS, condition, session};
+use crate::support::{Api, CAMERAS, condition, session};
+
+/// The camera is connected, and its pods are there; the last is its archiver.
+async fn connected() -> (Api, Replica, Generation, InstanceId, Value) {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let generation = replica.claim(1).await;
+    let instance = replica.start(generation);
+    let (_, archiver) = both(&api).await;
+    (api, replica, generation, instance, archiver)
+}
+
+/// The claim is given back, and the instance told to end.
+async fn hangs_up(replica: &Replica, generation: Generation, instance: InstanceId) {
+    let released = replica.mon.claims.release(&yard(), generation).await;
+    released.unwrap();
+    replica.drain(instance);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
@@ -53,8 +71,7 @@ async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
     assert_eq!(api.list(PODS), before, "a flap touches no pod");
 
     api.forget_requests();
-    replica.mon.claims.release(&yard(), second).await.unwrap();
-    replica.drain(instance);
+    hangs_up(&replica, second, instance).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     replica.pods.kill(&yard(), instance);
     tokio::time::sleep(Duration::from_secs(3_600)).await;
@@ -90,18 +107,8 @@ async fn what_a_4k_camera_records_in_an_hour_may_be_put_and_as_much_again_from_i
 
 #[tokio::test(start_paused = true)]
 async fn an_archiver_whose_store_never_comes_back_is_given_up_after_the_classs_patience() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let generation = replica.claim(1).await;
-    let instance = replica.start(generation);
-    both(&api).await;
-    replica
-        .mon
-        .claims
-        .release(&yard(), generation)
-        .await
-        .unwrap();
-    replica.drain(instance);
+    let (api, replica, generation, instance, _) = connected().await;
+    hangs_up(&replica, generation, instance).await;
     tokio::time::sleep(Duration::from_secs(23 * 3_600)).await;
     assert_eq!(pods(&api, "archiver").len(), 1);
     tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
@@ -111,20 +118,14 @@ async fn an_archiver_whose_store_never_comes_back_is_given_up_after_the_classs_p
 /// A class with a wrong image, a full cluster: whoever hangs up, or removes the camera, does not wait for a day.
 #[tokio::test(start_paused = true)]
 async fn pods_that_never_ran_are_not_waited_for() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let generation = replica.claim(1).await;
-    let instance = replica.start(generation);
-    let (_, archiver) = both(&api).await;
+    let (api, replica, generation, instance, archiver) = connected().await;
     let name = archiver["metadata"]["name"].as_str().unwrap();
     let waits = json!({"name": "archiver", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff"}}});
     let status = json!({"status": {"phase": "Pending", "containerStatuses": [waits]}});
     api.patch(PODS, "t-acme", name, &status);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let released = replica.mon.claims.release(&yard(), generation).await;
-    released.unwrap();
-    replica.drain(instance);
+    hangs_up(&replica, generation, instance).await;
     api.until("the end of the session", |api| {
         session(api, "acme", "yard")["mon"].is_null()
     })
@@ -135,13 +136,8 @@ async fn pods_that_never_ran_are_not_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_camera_that_is_back_while_draining_gets_new_pods_and_the_old_archiver_drains_on() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let first = replica.claim(1).await;
-    let old = replica.start(first);
-    let (_, draining) = both(&api).await;
-    replica.mon.claims.release(&yard(), first).await.unwrap();
-    replica.drain(old);
+    let (api, replica, first, old, draining) = connected().await;
+    hangs_up(&replica, first, old).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let second = replica.claim(2).await;
     let new = replica.start(second);
@@ -161,24 +157,14 @@ async fn a_camera_that_is_back_while_draining_gets_new_pods_and_the_old_archiver
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_camera_goes_when_its_archiver_has_drained() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let generation = replica.claim(1).await;
-    let instance = replica.start(generation);
-    let (_, archiver) = both(&api).await;
+    let (api, replica, generation, instance, archiver) = connected().await;
     use moorline_core::port::CameraAdmin as _;
     replica.mon.admin.remove(&yard()).await.unwrap();
     assert!(
         replica.mon.directory.snapshot().get(&yard()).is_none(),
         "it may not connect any more"
     );
-    replica
-        .mon
-        .claims
-        .release(&yard(), generation)
-        .await
-        .unwrap();
-    replica.drain(instance);
+    hangs_up(&replica, generation, instance).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(api.get(CAMERAS, "t-acme", "yard").is_some());
     replica.said_drained(&archiver);

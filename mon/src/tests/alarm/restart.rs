@@ -13,6 +13,33 @@ use super::short;
 use crate::Settings;
 use crate::tests::world::{START, World, instance, record};
 
+/// It stops, and starts anew so many seconds after its beginning; with what it remembered of the yard.
+async fn restarted(world: World, after: u64) -> (World, Memory) {
+    let (_, fakes) = world.stop().await;
+    let memories = fakes.memories.lock().unwrap().clone();
+    let remembered = memories[&record("yard").id].clone();
+    let later = START + Duration::from_secs(after);
+    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    (world, remembered)
+}
+
+/// What was told, in short.
+fn told(world: &World) -> Vec<String> {
+    let alarms = world.fakes.alarms.lock().unwrap();
+    alarms.iter().map(short).collect()
+}
+
+/// The yard is recorded for some minutes.
+async fn records(world: &World) {
+    for _ in 0..15 {
+        world
+            .relay("yard", instance(1, 0), RelayState::Playing)
+            .await;
+        world.archive("yard", instance(1, 0), world.now()).await;
+        world.pass(10).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_nobody_could_be_told_is_told_after_the_start_with_a_channel() {
     let world = World::new([record("yard")]);
@@ -21,17 +48,10 @@ async fn what_nobody_could_be_told_is_told_after_the_start_with_a_channel() {
     world.archive("yard", instance(1, 0), world.now()).await;
     world.ended(1, TunnelEnd::Lost).await;
     world.pass(300).await;
-    let (_, fakes) = world.stop().await;
-    let memories = fakes.memories.lock().unwrap().clone();
-    assert_eq!(memories[&record("yard").id].alarmed_since, None);
-    let later = START + Duration::from_secs(360);
-    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    let (world, remembered) = restarted(world, 360).await;
+    assert_eq!(remembered.alarmed_since, None);
     world.pass(300).await;
-    let alarms = world.fakes.alarms.lock().unwrap().clone();
-    assert_eq!(
-        alarms.iter().map(short).collect::<Vec<_>>(),
-        ["stopped yard"]
-    );
+    assert_eq!(told(&world), ["stopped yard"]);
 }
 
 /// Its stream was faulty from the first day, so that nothing of it was ever stored; it was connected all the same.
@@ -45,9 +65,8 @@ async fn a_camera_of_which_nothing_was_ever_durable_is_missed_after_a_restart_to
     let cameras = [record("yard"), record("new")];
     let world = World::starting_at(START, Settings::default(), cameras, memories);
     world.pass(300).await;
-    let alarms = world.fakes.alarms.lock().unwrap().clone();
     assert_eq!(
-        alarms.iter().map(short).collect::<Vec<_>>(),
+        told(&world),
         ["stopped yard"],
         "the new one is still being put up"
     );
@@ -79,11 +98,8 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
     );
     assert_eq!(alarms.len(), 1);
 
-    let (_, fakes) = world.stop().await;
-    let memories = fakes.memories.lock().unwrap().clone();
-    assert_eq!(memories[&record("yard").id].alarmed_since, Some(START));
-    let later = START + Duration::from_secs(300);
-    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    let (world, remembered) = restarted(world, 300).await;
+    assert_eq!(remembered.alarmed_since, Some(START));
     world.pass(400).await;
     assert_eq!(
         world.fakes.alarms.lock().unwrap().len(),
@@ -91,16 +107,8 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
         "not told again"
     );
     world.up(1, "yard").await;
-    for _ in 0..15 {
-        world.relay("yard", first, RelayState::Playing).await;
-        world.archive("yard", first, world.now()).await;
-        world.pass(10).await;
-    }
-    let alarms = world.fakes.alarms.lock().unwrap().clone();
-    assert_eq!(
-        alarms.iter().map(short).collect::<Vec<_>>(),
-        ["resumed yard"]
-    );
+    records(&world).await;
+    assert_eq!(told(&world), ["resumed yard"]);
     let stored = world.fakes.memories.lock().unwrap()[&record("yard").id].clone();
     assert_eq!(stored.alarmed_since, None);
 }
@@ -140,25 +148,17 @@ async fn a_camera_that_went_away_at_another_process_is_told_of_here() {
 /// The camera comes back to another replica than the one that told of it.
 #[tokio::test(start_paused = true)]
 async fn what_another_process_told_of_is_cleared_here_and_not_told_again() {
-    let first = instance(1, 0);
     let world = World::new([record("yard")]);
     world.fakes.elsewhere.store(true, Ordering::SeqCst);
-    let told = Some(world.now());
-    let gone = away(world.now(), told);
+    let gone = away(world.now(), Some(world.now()));
     world.fakes.remembered(&record("yard").id, gone);
     world.pass(600).await;
     world.fakes.elsewhere.store(false, Ordering::SeqCst);
     world.pass(300).await;
     assert!(world.fakes.alarms.lock().unwrap().is_empty(), "told twice");
     world.up(1, "yard").await;
-    for _ in 0..15 {
-        world.relay("yard", first, RelayState::Playing).await;
-        world.archive("yard", first, world.now()).await;
-        world.pass(10).await;
-    }
-    let alarms = world.fakes.alarms.lock().unwrap().clone();
-    let words: Vec<_> = alarms.iter().map(short).collect();
-    assert_eq!(words, ["resumed yard"]);
+    records(&world).await;
+    assert_eq!(told(&world), ["resumed yard"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,14 +169,7 @@ async fn an_alarm_that_did_not_get_out_before_a_restart_is_told_after_it() {
     world.archive("yard", instance(1, 0), world.now()).await;
     world.ended(1, TunnelEnd::Lost).await;
     world.pass(900).await;
-    let (_, fakes) = world.stop().await;
-    let memories = fakes.memories.lock().unwrap().clone();
-    let later = START + Duration::from_secs(1_000);
-    let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
+    let (world, _) = restarted(world, 1_000).await;
     world.pass(300).await;
-    let alarms = world.fakes.alarms.lock().unwrap().clone();
-    assert_eq!(
-        alarms.iter().map(short).collect::<Vec<_>>(),
-        ["stopped yard"]
-    );
+    assert_eq!(told(&world), ["stopped yard"]);
 }

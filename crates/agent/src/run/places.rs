@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorline_control::HostKey;
+use moorline_control::{HostKey, Level};
 
+use super::console;
 use crate::enroll::Enroll;
 use crate::local::Local;
 use crate::machine::Link;
-use crate::settings::Trust;
+use crate::settings::{Settings, Trust};
 use crate::{files, system};
 
 /// Where SD cards are mounted: thingino and OpenIPC, openmiko, Xiaomi-Dafang-Hacks.
@@ -274,6 +275,36 @@ impl Places {
             Link::Endpoint => "endpoint",
             Link::Streampoint => "streampoint",
         })
+    }
+}
+
+impl Places {
+    /// What the server set, over which the owner's word stands.
+    pub(crate) fn settings(&self, local: &Local) -> std::io::Result<Settings> {
+        let text = files::read(&self.settings_file())?.unwrap_or_default();
+        let (mut settings, wrong) = Settings::parse(&text);
+        if wrong > 0 {
+            console(
+                Level::Warn,
+                format_args!("agent.conf: {wrong} lines are not known and left out"),
+            );
+        }
+        if let Some(camera) = &local.camera {
+            settings.camera = Some(camera.clone());
+        }
+        if !local.endpoints.is_empty() {
+            settings.enrolled.clone_from(&local.endpoints);
+        }
+        Ok(settings)
+    }
+
+    /// What the owner says.
+    pub(crate) fn local(&self) -> std::io::Result<(Local, Vec<crate::Wrong>)> {
+        if let Some(lan) = self.lan() {
+            return Ok((lan.local.clone(), Vec::new()));
+        }
+        let text = files::read(&self.local_file())?.unwrap_or_default();
+        Ok(Local::parse(&text))
     }
 }
 

@@ -246,6 +246,20 @@ impl Server {
         );
     }
 
+    /// What was synced until that instant can be exported, and no number is missing in it.
+    pub(crate) async fn stored_until(&self, name: &str, synced: &str) {
+        let stored = self.exported(name).await;
+        let frames: Vec<u64> = stored.iter().map(|stamp| stamp.frame).collect();
+        assert_eq!(missing(&frames), Vec::<u64>::new());
+        let last = stored.last().unwrap().sent_us / 1000;
+        let last = moorline_core::Timestamp::from_millis(i64::try_from(last).unwrap());
+        let until: moorline_core::Timestamp = synced.parse().unwrap();
+        assert!(
+            last + Duration::from_secs(1) >= until,
+            "{last}: what was synced until {until} is not stored"
+        );
+    }
+
     /// The causes of the gaps since the first recorded picture, and `unexplained`.
     pub(crate) async fn gaps(&self, name: &str) -> Vec<String> {
         let rows = self.cli(&["segments", "list", name, "--from", "1h"]).await;

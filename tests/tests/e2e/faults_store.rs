@@ -10,7 +10,7 @@ use moorline_testkit::{
 };
 use serde_json::Value;
 
-use crate::faults_device::{Device, missing};
+use crate::faults_device::Device;
 use crate::faults_rig::{SOON, Server, notes};
 
 fn bucket(endpoint: &str, secret: &str) -> String {
@@ -193,15 +193,6 @@ async fn a_wrong_secret_is_told_and_what_waited_is_stored_after_the_right_one() 
         (stored && recorded.count() > 0).then_some(())
     })
     .await;
-    let stored = server.exported("yard").await;
-    let frames: Vec<u64> = stored.iter().map(|stamp| stamp.frame).collect();
-    assert_eq!(missing(&frames), Vec::<u64>::new());
-    let last = stored.last().unwrap().sent_us / 1000;
-    let last = moorline_core::Timestamp::from_millis(i64::try_from(last).unwrap());
-    let until: moorline_core::Timestamp = synced.parse().unwrap();
-    assert!(
-        last + Duration::from_secs(1) >= until,
-        "{last}: what was synced until {until} is not stored"
-    );
+    server.stored_until("yard", &synced).await;
     server.stop().await;
 }

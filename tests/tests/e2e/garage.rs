@@ -1,12 +1,10 @@
 //! A whole recording to Garage, the S3 server that people run at home: recorded, browsed, exported, verified; the server away and back; a
 //! wrong key.
 
-use std::time::Duration;
-
 use moorline_testkit::{eventually, garage::Garage, or_skip};
 use serde_json::Value;
 
-use crate::faults_device::{missing, small};
+use crate::faults_device::small;
 use crate::faults_rig::{SOON, Server, notes};
 use crate::faults_store::{recorded_to, refusal, stands_still};
 
@@ -94,15 +92,6 @@ async fn what_waited_for_the_right_key_of_garage_is_stored_with_it() {
 
     let server = Server::start_in(&data, &bucket(&garage, Garage::SECRET_KEY)).await;
     all_stored(&server).await;
-    let stored = server.exported("yard").await;
-    let frames: Vec<u64> = stored.iter().map(|stamp| stamp.frame).collect();
-    assert_eq!(missing(&frames), Vec::<u64>::new());
-    let last = stored.last().unwrap().sent_us / 1000;
-    let last = moorline_core::Timestamp::from_millis(i64::try_from(last).unwrap());
-    let until: moorline_core::Timestamp = synced.parse().unwrap();
-    assert!(
-        last + Duration::from_secs(1) >= until,
-        "{last}: what was synced until {until} is not stored"
-    );
+    server.stored_until("yard", &synced).await;
     server.stop().await;
 }

@@ -10,5 +10,6 @@ mod import;
 mod page;
 mod pictures;
 mod reach_in;
+mod recordings;
 mod requests;
 mod support;

@@ -48,6 +48,8 @@ const PACKAGES: &[&str] = &[
     "openssl",
     "shellcheck",
     "debian-archive-keyring",
+    // The SD card of an emulated camera.
+    "mtools",
 ];
 
 /// What the long tier builds from crates.io: the program, its crate, its version (the newest, if none is pinned).

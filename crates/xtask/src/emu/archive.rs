@@ -131,4 +131,55 @@ mod tests {
         assert!(text.contains("#!/bin/sh\0\0\0"), "{text}");
         assert_eq!(bytes.len() % 4, 0);
     }
+
+    #[test]
+    fn a_tree_keeps_its_names_modes_and_links_and_belongs_to_root() {
+        let place = std::env::temp_dir().join(format!("moorline-archive-{}", std::process::id()));
+        fs::create_dir_all(place.join("bin")).unwrap();
+        fs::write(place.join("bin/agent"), "program").unwrap();
+        fs::set_permissions(place.join("bin/agent"), fs::Permissions::from_mode(0o750)).unwrap();
+        fs::write(place.join("id"), "key").unwrap();
+        fs::set_permissions(place.join("id"), fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink("bin/agent", place.join("init")).unwrap();
+        let mut archive = Archive::default();
+        archive.tree(&place).unwrap();
+        let bytes = archive.finish().unwrap();
+        fs::remove_dir_all(&place).unwrap();
+
+        // Mode, owner and group of each, its name and its content: fields of eight digits behind the magic.
+        let mut seen = Vec::new();
+        let mut rest = bytes.as_slice();
+        loop {
+            let field = |nth: usize| {
+                let digits = &rest[6 + 8 * nth..14 + 8 * nth];
+                u32::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap()
+            };
+            let (size, named) = (field(6) as usize, field(11) as usize);
+            let name = String::from_utf8_lossy(&rest[110..109 + named]).into_owned();
+            let begins = (110 + named).next_multiple_of(4);
+            let content = String::from_utf8_lossy(&rest[begins..begins + size]).into_owned();
+            if name == "TRAILER!!!" {
+                break;
+            }
+            seen.push((name, field(1), (field(2), field(3)), content));
+            rest = &rest[(begins + size).next_multiple_of(4)..];
+        }
+        let modes: Vec<_> = seen
+            .iter()
+            .map(|entry| (entry.0.as_str(), entry.1))
+            .collect();
+        assert_eq!(modes[0].0, "bin");
+        assert_eq!(modes[0].1 & 0o170_000, DIRECTORY);
+        assert_eq!(
+            modes[1..],
+            [
+                ("bin/agent", FILE | 0o750),
+                ("id", FILE | 0o600),
+                ("init", LINK | 0o777)
+            ]
+        );
+        assert!(seen.iter().all(|entry| entry.2 == (0, 0)), "{seen:?}");
+        let contents: Vec<_> = seen.iter().map(|entry| entry.3.as_str()).collect();
+        assert_eq!(contents, ["", "program", "key", "bin/agent"]);
+    }
 }

@@ -66,16 +66,27 @@ pub(crate) fn board() -> Result<PathBuf> {
 
 /// Starts one on this terminal.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(file) = &options.enroll {
+        // Before the board is made, which takes minutes the first time.
+        fs::metadata(file).with_context(|| format!("--enroll {}", file.display()))?;
+    }
     let board = board()?;
-    let forgotten = target_directory()?.join("emu-by-hand");
     let place = match &options.keep {
         Some(place) => place.clone(),
         None => {
+            let forgotten = target_directory()?.join("emu-by-hand");
             let _ = fs::remove_dir_all(&forgotten);
             forgotten
         }
     };
-    fs::create_dir_all(&place)?;
+    hang_up(&place, options.enroll.as_deref())?;
+    println!("{}", GREETING.trim());
+    succeed(&mut camera(&board, &place, options))
+}
+
+/// Flash and card of a camera, new where there are none: erased, and empty but for the file that enrols it.
+fn hang_up(place: &Path, enroll: Option<&Path>) -> Result<()> {
+    fs::create_dir_all(place)?;
     let (flash, card) = (place.join("flash"), place.join("card"));
     if !flash.exists() {
         fs::write(&flash, vec![0xFF; FLASH])?;
@@ -85,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         output(mtools("mformat", &card).args(["-f", "1440", "::"]))?;
         output(mtools("mmd", &card).arg("::/moorline"))?;
     }
-    if let Some(file) = &options.enroll {
+    if let Some(file) = enroll {
         output(
             mtools("mcopy", &card)
                 .arg("-o")
@@ -94,18 +105,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         )
         .with_context(|| format!("cannot put {} onto the card", file.display()))?;
     }
-    println!("{}", GREETING.trim());
+    Ok(())
+}
+
+/// Gives it power: its console is this terminal.
+fn camera(board: &Path, place: &Path, options: &Options) -> Command {
     let boot = format!(
         "local.source={} local.main={}",
         options.source, options.path
     );
     let mut camera = Command::new(root().join("firmware/emu/camera"));
     camera
-        .args([&board, &flash, &card])
+        .args([board, &place.join("flash"), &place.join("card")])
         .args(["-serial", "stdio", "-serial", "null"])
         .env("MOORLINE_EMU_BOOT", boot)
         .stdin(Stdio::inherit());
-    succeed(&mut camera)
+    camera
 }
 
 fn mtools(program: &str, card: &Path) -> Command {
@@ -124,3 +139,111 @@ A streamer and a server for it, and a file for its card (--enroll enroll), on th
 
 In the camera: `moorline-agent check`, `cat /run/moorline/state`, `ls /etc/moorline`.
 ";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{Cli, Task};
+
+    fn typed(words: &[&str]) -> Options {
+        let line = ["xtask", "emu"].into_iter().chain(words.iter().copied());
+        let Task::Emu(options) = Cli::try_parse_from(line).unwrap().task else {
+            panic!("another task");
+        };
+        options
+    }
+
+    /// A directory that nobody else uses, removed at the end.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("moorline-emu-{}-{name}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn on_card(&self, name: &str) -> String {
+            let file = format!("::/moorline/{name}");
+            output(mtools("mtype", &self.0.join("card")).arg(file)).unwrap()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_camera_by_hand_has_its_console_here_and_its_streamer_where_it_was_said() {
+        let (board, place) = (Path::new("/board"), Path::new("/place"));
+        let told = |words: &[&str]| {
+            let command = camera(board, place, &typed(words));
+            let program = command.get_program().to_owned();
+            assert!(Path::new(&program).is_file(), "{program:?}");
+            let arguments: Vec<_> = command
+                .get_args()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect();
+            assert_eq!(
+                arguments.join(" "),
+                "/board /place/flash /place/card -serial stdio -serial null"
+            );
+            let boot = command
+                .get_envs()
+                .find(|(name, _)| *name == "MOORLINE_EMU_BOOT");
+            let boot = boot.and_then(|(_, words)| words).unwrap();
+            boot.to_string_lossy().into_owned()
+        };
+        assert_eq!(told(&[]), "local.source=10.0.2.2:8555 local.main=/main");
+        assert_eq!(
+            told(&["--source", "10.0.2.2:554", "--path", "/ch0"]),
+            "local.source=10.0.2.2:554 local.main=/ch0"
+        );
+    }
+
+    #[test]
+    fn a_new_camera_has_an_erased_flash_and_a_card_with_nothing_but_its_file() {
+        let place = Place::new("new");
+        let file = place.0.join("given");
+        fs::create_dir_all(&place.0).unwrap();
+        fs::write(&file, "host 10.0.2.2\n").unwrap();
+        hang_up(&place.0, Some(&file)).unwrap();
+        let flash = fs::read(place.0.join("flash")).unwrap();
+        assert_eq!(flash.len(), FLASH);
+        assert!(flash.iter().all(|byte| *byte == 0xFF), "not erased");
+        let size = fs::metadata(place.0.join("card")).unwrap().len();
+        assert_eq!(size, CARD);
+        assert_eq!(place.on_card("enroll"), "host 10.0.2.2\n");
+        let all = output(mtools("mdir", &place.0.join("card")).args(["-b", "::/moorline"]));
+        assert_eq!(all.unwrap().trim(), "::/moorline/enroll");
+    }
+
+    #[test]
+    fn what_was_kept_is_the_same_camera_again() {
+        let place = Place::new("kept");
+        hang_up(&place.0, None).unwrap();
+        fs::write(place.0.join("flash"), "its key").unwrap();
+        let file = place.0.join("given");
+        for token in ["first", "second"] {
+            fs::write(&file, token).unwrap();
+            hang_up(&place.0, Some(&file)).unwrap();
+            assert_eq!(place.on_card("enroll"), token);
+        }
+        hang_up(&place.0, None).unwrap();
+        assert_eq!(fs::read(place.0.join("flash")).unwrap(), b"its key");
+        assert_eq!(place.on_card("enroll"), "second");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_before_anything_is_made() {
+        let error = run(&typed(&["--enroll", "/nonexistent/enroll"])).err();
+        let error = error.map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(
+            error.starts_with("--enroll /nonexistent/enroll: "),
+            "{error}"
+        );
+    }
+}

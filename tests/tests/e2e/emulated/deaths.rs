@@ -1,6 +1,7 @@
 //! Cameras that hang, networks that die, servers that are gone: lost, and back; hung up only when it is said.
 
 use moorline_testkit::child::Signal;
+use moorline_testkit::emu::Camera;
 
 use super::{causes, generation, recorded, server, until, until_recording, wall, wall_with};
 use crate::support::{listening, quick};
@@ -27,6 +28,15 @@ async fn a_camera_whose_network_dies_is_lost_and_is_back_within_its_grace() {
     assert!(!causes(&view).contains(&"hung_up".to_owned()), "{view:#}");
 }
 
+/// What the kernel says of its watchdog: an `active` one reboots the camera when nobody feeds it.
+const WATCHDOG: &str = "/sys/class/watchdog/watchdog0/state";
+
+/// Waits until somebody has to feed the watchdog.
+async fn until_armed(camera: &Camera) {
+    let line = format!("until grep -qx active {WATCHDOG}; do sleep 1; done");
+    camera.order(&line).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_agent_is_ended_by_the_watchdog_and_the_camera_comes_back() {
     let (_source, streamer) = listening(quick(7));
@@ -40,9 +50,7 @@ async fn a_stuck_agent_is_ended_by_the_watchdog_and_the_camera_comes_back() {
     server
         .cli(&["camera", "agent", "roof", "watchdog", "on"])
         .await;
-    let held =
-        "until ls -l /proc/$(pidof moorline-agent)/fd | grep -q /dev/watchdog; do sleep 1; done";
-    camera.order(held).await.unwrap();
+    until_armed(&camera).await;
     let before = generation(&server.camera("roof").await);
     camera
         .order("kill -STOP $(pidof moorline-agent)")
@@ -54,13 +62,7 @@ async fn a_stuck_agent_is_ended_by_the_watchdog_and_the_camera_comes_back() {
     })
     .await;
     // It is kept over the reboot.
-    camera.order(held).await.unwrap();
-    // An agent that ends in order takes the watchdog with it: nothing reboots, init starts it again.
-    camera
-        .order("touch /tmp/since; moorline-agent restart")
-        .await
-        .unwrap();
-    camera.order("sleep 20; test -e /tmp/since").await.unwrap();
+    until_armed(&camera).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +89,10 @@ async fn the_init_script_hangs_up_when_it_stops_and_says_nothing_when_it_restart
     assert!(!causes(&view).contains(&"hung_up".to_owned()), "{view:#}");
     until_recording(&server, &camera, "roof").await;
 
+    server
+        .cli(&["camera", "agent", "roof", "watchdog", "on"])
+        .await;
+    until_armed(&camera).await;
     camera
         .order("/etc/init.d/S60moorline-agent stop")
         .await
@@ -104,6 +110,9 @@ async fn the_init_script_hangs_up_when_it_stops_and_says_nothing_when_it_restart
         .order("! pidof moorline-agent dbclient")
         .await
         .unwrap();
+    // Nobody feeds it any more, and nobody has to: a camera that was switched off on purpose is not rebooted.
+    let state = camera.order(&format!("cat {WATCHDOG}")).await.unwrap();
+    assert_eq!(state, "inactive\n");
 
     camera
         .order("/etc/init.d/S60moorline-agent start")

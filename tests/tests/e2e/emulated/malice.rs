@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use moorline_core::PublicKey;
+use moorline_testkit::emu::{Camera, HOST};
 use moorline_testkit::{eventually, temp_dir};
 
 use super::memory::MOST;
@@ -22,13 +23,13 @@ const RELEASE_KEY: &str = "ed25519 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 const TOUCHED: &str = "/tmp/run-by-a-shell";
 /// Bytes of a line that has no end for long: more than the agent may hold.
 const LINE: u64 = 4_000_000;
-/// `PING`s that stand behind the long line, and behind the flood.
+/// `PING`s that stand behind the long line, behind the flood, and behind the last line of all.
 const AFTER_LINE: u64 = 1_000_001;
 const AFTER_FLOOD: u64 = 1_000_002;
+const AT_LAST: u64 = 1_000_003;
 
-/// What the server says: the hello; each of `lines` with a PING, and the next one when its PONG has come; a part of an upgrade that was refused; one
-/// long line; then, without reading, more lines than anybody keeps answers to. `heard` is what it has read.
-fn script(lines: &Path, heard: &Path) -> String {
+/// What such a server says: the hello; then each of `lines` with a PING, and the next one when its PONG has come. `heard` is what it has read.
+fn line_by_line(role: &str, lines: &Path, heard: &Path) -> String {
     format!(
         r#"until_pong() {{
 	while IFS= read -r answer; do
@@ -37,26 +38,70 @@ fn script(lines: &Path, heard: &Path) -> String {
 	done
 	exit 1
 }}
-echo 'MOORLINE/1 both home/yard'
+echo 'MOORLINE/1 {role} home/yard'
 n=0
 while IFS= read -r line <&3; do
 	printf '%s\nPING %s\n' "$line" "$n"
 	until_pong "$n"
 	n=$((n + 1))
 done 3<'{lines}'
-echo 'PART 0 Zm9v'
+"#,
+        heard = heard.display(),
+        lines = lines.display(),
+    )
+}
+
+/// What follows from one that wants to fill something: a part of an upgrade that was refused; one long line; then, without reading, more lines than
+/// anybody keeps answers to.
+fn flood() -> String {
+    format!(
+        r"echo 'PART 0 Zm9v'
 head -c {LINE} /dev/zero | tr '\0' X
 printf '\nPING {AFTER_LINE}\n'
 until_pong {AFTER_LINE}
 yes 'CONFIG source 10.0.0.1:1
 PING 18446744073709551615' | head -n 4000
 yes DIAG | head -n 1000
-while echo 'PING {AFTER_FLOOD}'; do sleep 1; done &
-exec cat >>'{heard}'"#,
-        heard = heard.display(),
-        lines = lines.display(),
+"
     )
 }
+
+/// The end of each: the same PING for ever.
+fn pings(n: u64, heard: &Path) -> String {
+    format!(
+        "while echo 'PING {n}'; do sleep 1; done &\nexec cat >>'{}'",
+        heard.display()
+    )
+}
+
+/// The camera's public key, once it has made one.
+async fn key_of(camera: &Camera) -> PublicKey {
+    let key = "until test -e /etc/moorline/id; do sleep 1; done; \
+               dropbearkey -y -f /etc/moorline/id | grep ^ssh-ed25519 | cut -d ' ' -f 1,2";
+    let key = camera.order(key).await.unwrap();
+    key.trim().parse().unwrap()
+}
+
+/// Has it call this server, by its owner's own file: more than that nobody can be trusted. Gives what its directory held before.
+async fn calls(camera: &Camera, server: &OpenSsh) -> String {
+    let (port, pin) = (server.address.port(), &server.pin);
+    let endpoint = format!("endpoint {} {HOST} {port} {pin}", server.user);
+    for (line, file) in [
+        ("camera home/yard", "local.conf"),
+        (endpoint.as_str(), "local.conf"),
+        (RELEASE_KEY, "release-keys"),
+    ] {
+        let put = format!("echo '{line}' >>/etc/moorline/{file}");
+        camera.order(&put).await.unwrap();
+    }
+    let before = camera.order(ALL).await.unwrap();
+    let restart = "touch /tmp/since; moorline-agent restart";
+    camera.order(restart).await.unwrap();
+    before
+}
+
+/// All that outlives a reboot.
+const ALL: &str = "sha256sum /etc/moorline/*";
 
 /// Waits until the server has heard a line, and gives all that it has heard.
 async fn heard_by_then(heard: &Path, line: &str) -> String {
@@ -72,38 +117,16 @@ async fn a_server_that_means_harm_changes_nothing_fills_nothing_and_is_outlived(
     let (_source, streamer) = listening(quick(7));
     let Some(wall) = wall(streamer) else { return };
     let camera = wall.power_on().await.unwrap();
-    let key = "until test -e /etc/moorline/id; do sleep 1; done; \
-               dropbearkey -y -f /etc/moorline/id | grep ^ssh-ed25519 | cut -d ' ' -f 1,2";
-    let key = camera.order(key).await.unwrap();
-    let key: PublicKey = key.trim().parse().unwrap();
+    let key = key_of(&camera).await;
 
     let place = temp_dir().unwrap();
     let (said, heard) = (place.path().join("said"), place.path().join("heard"));
-    let server = OpenSsh::start(&key, &script(&said, &heard)).await;
+    let script = line_by_line("both", &said, &heard) + &flood() + &pings(AFTER_FLOOD, &heard);
+    let server = OpenSsh::start(&key, &script).await;
     let lines = harm::lines(&server.pin, TOUCHED);
     let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
     std::fs::write(&said, text).unwrap();
-
-    // Its owner's own file names the server: more than that nobody can be trusted.
-    let endpoint = format!(
-        "endpoint {} {} {} {}",
-        server.user,
-        moorline_testkit::emu::HOST,
-        server.address.port(),
-        server.pin
-    );
-    for (line, file) in [
-        ("camera home/yard", "local.conf"),
-        (endpoint.as_str(), "local.conf"),
-        (RELEASE_KEY, "release-keys"),
-    ] {
-        let put = format!("echo '{line}' >>/etc/moorline/{file}");
-        camera.order(&put).await.unwrap();
-    }
-    let all = "sha256sum /etc/moorline/*";
-    let before = camera.order(all).await.unwrap();
-    let restart = "touch /tmp/since; moorline-agent restart";
-    camera.order(restart).await.unwrap();
+    let before = calls(&camera, &server).await;
 
     heard_by_then(&heard, "PONG 0").await;
     let agent = "pidof moorline-agent";
@@ -126,5 +149,84 @@ async fn a_server_that_means_harm_changes_nothing_fills_nothing_and_is_outlived(
     let text = std::fs::read_to_string(&heard).unwrap();
     let first = text.lines().filter(|line| *line == "PONG 0").count();
     assert_eq!(first, 1, "it called anew: {}", camera.machine().tail());
-    assert_eq!(camera.order(all).await.unwrap(), before);
+    assert_eq!(camera.order(ALL).await.unwrap(), before);
+}
+
+/// S6: whatever it calls itself, and though each of these lines is one that the camera's endpoint may say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_reached_by_refer_is_answered_its_pings_and_nothing_else() {
+    let (_source, streamer) = listening(quick(7));
+    let Some(wall) = wall(streamer) else { return };
+    let camera = wall.power_on().await.unwrap();
+    let key = key_of(&camera).await;
+
+    let place = temp_dir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let (said, there) = (at("said"), at("there"));
+    let script = line_by_line("both", &said, &there) + &pings(AT_LAST, &there);
+    let streampoint = OpenSsh::start(&key, &script).await;
+    // Where it would have the camera go: whoever called would be in its queue.
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let target = |port: u16| {
+        let (user, pin) = (&streampoint.user, &streampoint.pin);
+        format!("{user} {HOST} {port} {pin}")
+    };
+    let on = target(elsewhere.local_addr().unwrap().port());
+    // A day in 2036, after any on which this is run.
+    let lines = format!(
+        "REFER {on}\nCONFIG endpoint.0 {on}\nCONFIG queue 4096\nCONFIG watchdog on\nTIME 2100000000\nENROLLED home/other\n\
+         REKEY\nDIAG\nREBOOT\nCONFIG source 127.0.0.1:8554\n"
+    );
+    std::fs::write(&said, lines).unwrap();
+
+    let (refer, here) = (at("refer"), at("here"));
+    let port = streampoint.address.port();
+    std::fs::write(&refer, format!("REFER {}\n", target(port))).unwrap();
+    let script = format!(
+        "echo 'MOORLINE/1 endpoint home/yard'\ncat '{}'\n{}",
+        refer.display(),
+        pings(AT_LAST, &here)
+    );
+    let endpoint = OpenSsh::start(&key, &script).await;
+    let before = calls(&camera, &endpoint).await;
+
+    heard_by_then(&here, &format!("UPSTATE up {HOST} {port}")).await;
+    let agent = camera.order("pidof moorline-agent").await.unwrap();
+    // Not at once, and not later either: each hears of it more than once after the last line.
+    let last = format!("PONG {AT_LAST}");
+    heard_by_then(&there, &last).await;
+    for heard in [&there, &here] {
+        let text = std::fs::read_to_string(heard).unwrap();
+        let count = |text: &str| text.lines().filter(|line| *line == last).count();
+        let so_far = count(&text);
+        eventually("three more PONGs", LATER, async || {
+            let text = std::fs::read_to_string(heard).ok()?;
+            (count(&text) >= so_far + 3).then_some(())
+        })
+        .await;
+    }
+    let text = std::fs::read_to_string(&there).unwrap();
+    let other: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with("PONG "))
+        .collect();
+    assert!(other.is_empty(), "told to a streampoint: {other:?}");
+    let called = elsewhere.accept().map(|(_, from)| from);
+    let nobody = called
+        .as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(nobody, "the streampoint sent it on: {called:?}");
+    // The same agent on the same camera, with one session here and one there.
+    let lives = "test -e /tmp/since && pidof moorline-agent";
+    assert_eq!(camera.order(lives).await.unwrap(), agent);
+    let sessions = camera.order("pidof dbclient | wc -w").await.unwrap();
+    assert_eq!(sessions.trim(), "2", "{}", camera.machine().tail());
+    let clock = camera.order("date +%s").await.unwrap();
+    let clock: u64 = clock.trim().parse().unwrap();
+    assert!(clock < 2_100_000_000, "it set the camera's clock");
+    let fed = "ls -l /proc/$(pidof moorline-agent)/fd";
+    let open = camera.order(fed).await.unwrap();
+    assert!(!open.contains("/dev/watchdog"), "{open}");
+    assert_eq!(camera.order(ALL).await.unwrap(), before);
 }

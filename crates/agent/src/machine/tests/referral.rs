@@ -57,6 +57,13 @@ fn of_a_server_reached_by_refer_only_hello_and_ping_count() {
         format!("CONFIG endpoint.0 home/yard evil.example.com 1 {OTHER}"),
         format!("REFER home/yard evil.example.com 1 {OTHER}"),
         "ENROLLED home/other".to_owned(),
+        "REKEY".to_owned(),
+        format!("REKEYED {KEY}"),
+        format!(
+            "UPGRADE mipsel-unknown-linux-musl 99.0.0 1000 {0}== {0}==",
+            "A".repeat(86)
+        ),
+        "PART 0 Zm9v".to_owned(),
         "PING x".to_owned(),
     ] {
         world.line(Link::Streampoint, &line);

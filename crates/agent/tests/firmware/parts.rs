@@ -241,3 +241,66 @@ fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
     let described = std::fs::read_to_string(firmware("external.desc")).unwrap();
     assert!(described.starts_with("name: MOORLINE\n"), "{described}");
 }
+
+/// What of Buildroot's make our package calls; then its own commands, in the order in which Buildroot runs them.
+const BUILDROOT: &str = r#"
+qstrip = $(strip $(subst ",,$(1)))
+pkgdir = $(dir $(lastword $(MAKEFILE_LIST)))
+INSTALL = install
+define generic-package
+MOORLINE_AGENT_PKGDIR = $(pkgdir)
+endef
+include $(BR2_EXTERNAL_MOORLINE_PATH)/external.mk
+.PHONY: image menuconfig
+image:
+	$(MOORLINE_AGENT_INSTALL_TARGET_CMDS)
+	$(MOORLINE_AGENT_INSTALL_INIT_SYSV)
+	@echo "$(MOORLINE_AGENT_SITE_METHOD) $(MOORLINE_AGENT_DEPENDENCIES) $(wildcard $(MOORLINE_AGENT_SITE)Config.in)"
+menuconfig:
+"#;
+
+#[test]
+fn buildroot_s_package_puts_the_agent_and_its_init_script_into_an_image() {
+    let home = temp_dir().unwrap();
+    let (makefile, target) = (home.path().join("Makefile"), home.path().join("target"));
+    write(&makefile, BUILDROOT, 0o644);
+    let image = |settings: &[&str]| {
+        let mut make = Command::new("make");
+        make.arg("--no-print-directory").arg("-f").arg(&makefile);
+        make.arg(format!("TARGET_DIR={}", target.display()));
+        let tree = firmware("").canonicalize().unwrap();
+        make.arg(format!("BR2_EXTERNAL_MOORLINE_PATH={}", tree.display()));
+        // Not those of a make that runs these tests.
+        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+        make.arg("BR2_PACKAGE_MOORLINE_AGENT=y").args(settings);
+        make.output().unwrap()
+    };
+    // As Kconfig writes texts: in quotes.
+    let binary = format!("BR2_PACKAGE_MOORLINE_AGENT_BINARY=\"{AGENT}\"");
+    let made = image(&[&binary, "BR_BUILDING=y"]);
+    assert!(made.status.success(), "{}", text(&made));
+    let said = text(&made);
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("local dropbear /"), "{said}");
+    assert!(
+        last.ends_with("/package/moorline-agent/Config.in"),
+        "{said}"
+    );
+    let agent = target.join("usr/bin/moorline-agent");
+    assert_eq!(mode(&agent), 0o755);
+    assert!(std::fs::read(&agent).unwrap() == std::fs::read(AGENT).unwrap());
+    assert_eq!(mode(&target.join("etc/moorline")), 0o700);
+    assert_eq!(mode(&target.join("etc/init.d/S60moorline-agent")), 0o755);
+
+    // Whoever has not said where it lies is told so when they build, and not while they choose.
+    let none = "BR2_PACKAGE_MOORLINE_AGENT_BINARY=\"\"";
+    let refused = image(&[none, "BR_BUILDING=y"]);
+    assert!(!refused.status.success());
+    let said = text(&refused);
+    assert!(
+        said.contains("Set BR2_PACKAGE_MOORLINE_AGENT_BINARY to the path"),
+        "{said}"
+    );
+    let choosing = image(&[none, "menuconfig"]);
+    assert!(choosing.status.success(), "{}", text(&choosing));
+}

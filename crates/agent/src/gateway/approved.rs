@@ -45,6 +45,12 @@ pub fn approved(text: &str) -> (Vec<Approved>, Vec<Wrong>) {
                 Some((label(name)?, address))
             });
             let (name, address) = parts.ok_or(what)?;
+            if let SocketAddr::V6(address) = address
+                && address.ip().is_unicast_link_local()
+            {
+                // It is one only together with the number of an interface, which another boot may give to another one.
+                return Err(format!("lan: {name}: a link-local address leads nowhere by itself: give the camera another one"));
+            }
             if all.iter().any(|known| known.name == name) {
                 return Err(format!("lan: {name} is there already"));
             }
@@ -170,16 +176,21 @@ mod tests {
             lan b 192.168.1.1:554\n\
             lan.a restart /bin/sh\n\
             lan.a http 80\n\
-            lan.a login hunter2\n";
+            lan.a login hunter2\n\
+            lan c [fe80::1]:554\n\
+            lan d [fe80::1%2]:554\n";
         let (all, wrong) = approved(text);
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].address.to_string(), "192.168.1.1:554");
         let lines: Vec<usize> = wrong.iter().map(|wrong| wrong.line).collect();
-        assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13]);
+        assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15]);
         let told: Vec<_> = wrong.iter().map(|wrong| wrong.what.as_str()).collect();
         assert_eq!(told[6], "lan.shed: no line `lan shed <address>:<port>`");
         assert_eq!(told[11], "lan.a login: user:password");
         assert!(!told.iter().any(|told| told.contains("hunter2")));
+        for told in &told[12..] {
+            assert!(told.contains("link-local"), "{told}");
+        }
         let many: String = (0..40)
             .map(|n| format!("lan c{n} 192.168.1.{n}:554\n"))
             .collect();

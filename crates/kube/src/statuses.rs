@@ -148,7 +148,7 @@ impl Statuses for KubeStatuses {
         tracing::warn!(%camera, "only the holder of a tunnel can end it");
     }
 
-    fn can_hang_up(&self) -> bool {
+    fn holds_tunnels(&self) -> bool {
         false
     }
 }

@@ -102,6 +102,10 @@ impl Strangers for Absent {
 
 #[async_trait]
 impl EnrollTokens for Absent {
+    fn are_kept(&self) -> bool {
+        false
+    }
+
     async fn issue(&self, _: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
         Err(elsewhere().into())
     }

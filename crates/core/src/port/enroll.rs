@@ -197,6 +197,11 @@ pub struct Stocked {
 /// Making, listing and revoking tokens, and the cameras that batches made. Deadline: 5 s.
 #[async_trait]
 pub trait EnrollTokens: Send + Sync {
+    /// Whether tokens are kept here. Where they are not, on a cluster, every other verb fails.
+    fn are_kept(&self) -> bool {
+        true
+    }
+
     /// Makes a token of at least 128 bits. It is given once: only its hash is stored.
     ///
     /// # Errors

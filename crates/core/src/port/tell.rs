@@ -28,8 +28,9 @@ pub trait Statuses: Send + Sync {
     /// The operator hangs up on a camera: the session ends and its workloads drain. Idempotent.
     fn hang_up(&self, camera: &CameraId);
 
-    /// Whether [`Statuses::hang_up`] does it: not where another process holds the tunnels.
-    fn can_hang_up(&self) -> bool {
+    /// Whether this process holds the tunnels. Where another one does, [`Statuses::hang_up`], [`Statuses::tell_agent`] and
+    /// [`Statuses::diagnose`] reach no camera.
+    fn holds_tunnels(&self) -> bool {
         true
     }
 

@@ -109,6 +109,9 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
 pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow::Result<bool> {
     use crate::cluster::api::ClusterApi;
     use crate::cluster::choice::whole;
+    const BY_KEY: &str =
+        "add the camera with its key: dropbearkey -y -f /etc/moorline/id on it shows it";
+    const AT_HOME: &str = "open the camera's own address in a browser of its network";
     let args::CameraCommand { on, mut command } = command;
     let only_serve = |what: &str, hint: &str| -> anyhow::Result<()> {
         bail!(Hinted::new(
@@ -127,13 +130,14 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
             "pending",
             "the log of the mon pods tells who was refused and why",
         )?,
-        Camera::Enroll(_) | Camera::Enrolments | Camera::Unenroll { .. } => only_serve(
-            "enroll",
-            "add the camera with its key: dropbearkey -y -f /etc/moorline/id on it shows it",
+        Camera::Enroll(_) => only_serve("enroll", BY_KEY)?,
+        Camera::Enrolments => only_serve("enrolments", BY_KEY)?,
+        Camera::Unenroll { .. } => only_serve("unenroll", BY_KEY)?,
+        Camera::Move(_) => only_serve("move", "set endpoints in the camera's local.conf")?,
+        Camera::Agent { .. } => only_serve(
+            "agent",
+            "source and endpoints stand in the camera's local.conf, the rest as lines such as CONFIG watchdog on in its agent.conf; start its agent anew then",
         )?,
-        Camera::Move(_) | Camera::Agent { .. } => {
-            only_serve("move", "set endpoints in the camera's local.conf")?;
-        }
         Camera::Rekey(_) => only_serve(
             "rekey",
             "add another key with camera key add, and put its private half onto the camera",
@@ -141,10 +145,8 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         Camera::Reboot(_) => only_serve("reboot", "its own page or power reboots the camera")?,
         Camera::Refer(_) => only_serve("refer", "set endpoints in the camera's local.conf")?,
         Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
-        Camera::Web(_) | Camera::Snapshot(_) => only_serve(
-            "web",
-            "open the camera's own address in a browser of its network",
-        )?,
+        Camera::Web(_) => only_serve("web", AT_HOME)?,
+        Camera::Snapshot(_) => only_serve("snapshot", AT_HOME)?,
         Camera::Import(_) => only_serve(
             "import",
             "add each with camera add, or apply Camera resources with kubectl",

@@ -14,4 +14,5 @@ mod cluster;
 mod erase;
 mod people;
 mod same;
+mod serve_alone;
 mod tenants;

@@ -231,6 +231,18 @@ async fn erase(site: &Site, access: &Access, id: CameraId) -> Result<u64, Proble
     erased.map_err(|problem| problem.hint("what was erased stays erased: erase the camera again"))
 }
 
+/// Nothing is said to a camera whose tunnel another process holds.
+///
+/// # Errors
+/// That, and what is done instead.
+pub(super) fn reached(site: &Site, instead: &'static str) -> Result<(), Problem> {
+    if site.statuses.holds_tunnels() {
+        return Ok(());
+    }
+    let title = "another part of the cluster holds the tunnel, and it alone reaches the camera";
+    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title).hint(instead))
+}
+
 /// `POST …/hang-up`
 pub(super) async fn hang_up(
     State(site): State<Site>,
@@ -239,13 +251,10 @@ pub(super) async fn hang_up(
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
     known(&site, &id)?;
-    if !site.statuses.can_hang_up() {
-        let title = "another part of the cluster holds the tunnel, and it alone can end it";
-        let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title);
-        return Err(problem.hint(
-            "disable the camera: its tunnel ends, and it is not let in until it is enabled again",
-        ));
-    }
+    reached(
+        &site,
+        "disable the camera: its tunnel ends, and it is not let in until it is enabled again",
+    )?;
     site.statuses.hang_up(&id);
     audit(&site, &access, AuditEvent::CameraHangUp, &id);
     Ok(StatusCode::NO_CONTENT)
@@ -261,6 +270,10 @@ pub(super) async fn tell_agent(
     let id = access.camera(&tenant, &camera, Role::Admin)?;
     let Sent(request) = request?;
     known(&site, &id)?;
+    reached(
+        &site,
+        "source and endpoints stand in the camera's local.conf, the rest as lines such as CONFIG watchdog on in its agent.conf; start its agent anew then",
+    )?;
     match site.statuses.tell_agent(&id, &request.line) {
         Ok(()) => {
             audit(&site, &access, AuditEvent::CameraChange, &id);
@@ -286,6 +299,10 @@ pub(super) async fn diagnose(
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
     known(&site, &id)?;
+    reached(
+        &site,
+        "moorline-agent check on the camera walks the chain and says which link is broken",
+    )?;
     site.statuses.diagnose(&id);
     Ok(StatusCode::ACCEPTED)
 }

@@ -19,6 +19,21 @@ const DAY: u64 = 86_400;
 /// The longest: a pallet of cameras in a warehouse.
 const LONGEST: u64 = 366 * DAY;
 
+/// Where no tokens are kept a camera is let in by its key alone.
+///
+/// # Errors
+/// That, and what is done instead.
+pub(super) fn kept(site: &Site) -> Result<(), Problem> {
+    if site.tokens.are_kept() {
+        return Ok(());
+    }
+    let title = "a cluster enrols no cameras by a file yet";
+    Err(
+        Problem::new(StatusCode::NOT_IMPLEMENTED, "one_server_only", title)
+            .hint("add the camera with its key: dropbearkey -y -f /etc/moorline/id on it shows it"),
+    )
+}
+
 /// `GET /tenants/{tenant}/enrolments`
 pub(super) async fn list(
     State(site): State<Site>,
@@ -26,6 +41,7 @@ pub(super) async fn list(
     Path(tenant): Path<String>,
 ) -> Result<Json<Vec<EnrolmentView>>, Problem> {
     let tenant = access.tenant(&tenant, Role::Operator)?;
+    kept(&site)?;
     let now = site.now();
     let tokens = site.tokens.list(&tenant).await?;
     Ok(Json(
@@ -41,6 +57,7 @@ pub(super) async fn add(
     request: Result<Sent<EnrolmentAdd>, Problem>,
 ) -> Result<(StatusCode, Json<EnrolmentMade>), Problem> {
     let tenant = access.tenant(&tenant, Role::Operator)?;
+    kept(&site)?;
     let Sent(request) = request?;
     let makes = match (&request.camera, &request.prefix) {
         (Some(name), None) => {
@@ -156,6 +173,7 @@ pub(super) async fn revoke(
     Path((tenant, id)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let tenant = access.tenant(&tenant, Role::Operator)?;
+    kept(&site)?;
     let number = id
         .parse()
         .map_err(|_| Problem::invalid("id", &id, "a token's number"))?;

@@ -14,7 +14,7 @@ use moorline_core::user::Role;
 use moorline_core::{CameraId, PublicKey};
 
 use super::archive::known;
-use super::cameras::view;
+use super::cameras::{reached, view};
 use crate::access::Access;
 use crate::api::CameraView;
 use crate::problem::Problem;
@@ -31,6 +31,10 @@ pub(super) async fn rekey(
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Admin)?;
     let camera = known(&site, &id)?;
+    reached(
+        &site,
+        "add another key to the camera here, and put its private half onto the camera",
+    )?;
     let before = said(&site, &id);
     tell(&site, &id, "REKEY")?;
     let made = timeout(&*site.clock, MADE_WITHIN, new_key(&site, &id, before)).await;

@@ -8,6 +8,7 @@ use moorline_core::user::Role;
 
 use super::archive::known;
 use super::cameras::view;
+use super::enrolments::kept;
 use crate::access::Access;
 use crate::api::{CameraView, ClaimAsked, StockView};
 use crate::extract::Sent;
@@ -24,6 +25,7 @@ pub(super) async fn list(
     Path(tenant): Path<String>,
 ) -> Result<Json<Vec<StockView>>, Problem> {
     let tenant = access.tenant(&tenant, Role::Operator)?;
+    kept(&site)?;
     let stock = site.tokens.stock(&tenant).await?.into_iter();
     let cameras = site.cameras.snapshot();
     let views = stock.filter_map(|stocked| {
@@ -47,6 +49,7 @@ pub(super) async fn claim(
     request: Result<Sent<ClaimAsked>, Problem>,
 ) -> Result<Json<CameraView>, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
+    kept(&site)?;
     let Sent(request) = request?;
     let camera = known(&site, &id)?;
     let change = CameraChange {

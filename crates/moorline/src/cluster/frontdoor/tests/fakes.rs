@@ -137,7 +137,7 @@ impl Statuses for Cameras {
         panic!("nobody can hang up here");
     }
 
-    fn can_hang_up(&self) -> bool {
+    fn holds_tunnels(&self) -> bool {
         false
     }
 }

@@ -280,13 +280,50 @@ async fn people_are_administered_over_the_local_socket() {
         .ask_locally("DELETE", "/tenants/shop/users/carla", "")
         .await;
     assert_eq!(removed.0, StatusCode::NO_CONTENT, "{}", removed.1);
-    let hung_up = "/tenants/acme/cameras/yard/hang-up";
-    let hung_up = world.ask_locally("POST", hung_up, "{}").await;
-    assert_eq!(hung_up.0, StatusCode::NOT_IMPLEMENTED, "{}", hung_up.1);
     let doctor = world.ask_locally("GET", "/doctor", "").await;
     assert_eq!(doctor.0, StatusCode::OK, "{}", doctor.1);
     let backup = world.ask_locally("GET", "/backup", "").await;
     assert_eq!(backup.0, StatusCode::NOT_IMPLEMENTED, "{}", backup.1);
+}
+
+/// Whatever needs the tunnel, or is kept by `moorline serve` alone, says so and what is done instead: it neither fails as if something were broken
+/// nor pretends to have done it.
+#[tokio::test]
+async fn what_a_cluster_does_not_do_is_refused_with_what_is_done_instead() {
+    let mut world = World::new().await;
+    world.relay("acme/yard", ACME).await;
+    let yard = |what: &str| format!("/tenants/acme/cameras/yard/{what}");
+    let own = |what: &str| format!("/tenants/acme/{what}");
+    let releases = "/agent-releases";
+    for (method, path, body) in [
+        ("POST", yard("hang-up"), "{}"),
+        ("POST", yard("agent"), r#"{"line": "REBOOT"}"#),
+        ("POST", yard("rekey"), "{}"),
+        ("POST", yard("diagnose"), "{}"),
+        ("POST", yard("claim"), r#"{"title": "Yard"}"#),
+        ("GET", own("stock"), ""),
+        ("GET", own("enrolments"), ""),
+        ("POST", own("enrolments"), r#"{"camera": "roof"}"#),
+        ("DELETE", own("enrolments/1"), ""),
+        ("GET", releases.to_owned(), ""),
+        ("POST", releases.to_owned(), r#"{"release": "AAAA"}"#),
+        (
+            "PUT",
+            format!("{releases}/mipsel/0.2.0/roll-out"),
+            r#"{"to": "one"}"#,
+        ),
+    ] {
+        let (status, told) = world.ask_locally(method, &path, body).await;
+        assert_eq!(
+            status,
+            StatusCode::NOT_IMPLEMENTED,
+            "{method} {path}: {told}"
+        );
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert!(told["hint"].is_string(), "{method} {path}: {told}");
+        let title = told["title"].as_str().unwrap();
+        assert!(title.contains("cluster"), "{method} {path}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,94 @@
+//! What `moorline serve` alone does: on a cluster the command says so, and what is done instead, before it asks anybody.
+
+use std::path::Path;
+
+use crate::cluster::run;
+
+const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+
+/// As they are typed.
+const TYPED: &[&[&str]] = &[
+    &["camera", "enroll", "yard"],
+    &["camera", "enrolments"],
+    &["camera", "unenroll", "1"],
+    &["camera", "pending"],
+    &[
+        "camera",
+        "move",
+        "yard",
+        "--to",
+        "b.example.com",
+        "--key",
+        KEY,
+    ],
+    &[
+        "camera",
+        "refer",
+        "yard",
+        "--to",
+        "b.example.com",
+        "--key",
+        KEY,
+    ],
+    &["camera", "refer", "yard", "--here"],
+    &["camera", "agent", "yard", "watchdog", "on"],
+    &["camera", "rekey", "yard"],
+    &["camera", "reboot", "yard"],
+    &["camera", "hang-up", "yard"],
+    &["camera", "import", "cameras.csv"],
+    &["camera", "set", "yard", "--allow-from", "192.0.2.0/24"],
+    &["camera", "diagnose", "yard"],
+    &["camera", "web", "yard"],
+    &["camera", "snapshot", "yard", "-f", "yard.jpg"],
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cluster_does_not_do_is_refused_with_what_is_done_instead() {
+    let place = tempfile::tempdir().unwrap();
+    for words in TYPED {
+        let all = [*words, &["--cluster"][..]].concat();
+        let err = run(place.path(), &all).await.refused();
+        let (told, hint) = err.split_once("hint: ").unwrap_or_default();
+        let named = match words[1] {
+            "set" => "--allow-from ".to_owned(),
+            name => format!("camera {name} "),
+        };
+        let says = told.contains(&named) && told.contains("on a cluster");
+        assert!(says, "{words:?}: {err}");
+        assert!(!hint.trim().is_empty(), "{words:?}: {err}");
+    }
+}
+
+/// The guide's table is what people look at before they choose a cluster.
+#[test]
+fn the_guide_lists_no_command_that_a_cluster_would_take() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/camera.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let table = guide
+        .split("\n## With a server on Kubernetes\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next())
+        .unwrap();
+    let cells = table.lines().filter_map(|row| row.split('|').nth(1));
+    let mut listed = Vec::new();
+    for cell in cells {
+        let typed = cell.split('`').skip(1).step_by(2);
+        listed.extend(typed.filter_map(|words| words.strip_prefix("camera ")?.split(' ').next()));
+    }
+    assert!(listed.contains(&"enroll"), "{listed:?}");
+    for name in &listed {
+        assert!(
+            TYPED.iter().any(|words| words[1] == *name),
+            "camera {name} is listed, and not refused by a test"
+        );
+    }
+    let left_out: Vec<_> = TYPED
+        .iter()
+        .map(|words| words[1])
+        .filter(|name| !["enrolments", "unenroll"].contains(name) && !listed.contains(name))
+        .collect();
+    assert!(
+        left_out.is_empty(),
+        "refused, and not in the guide: {left_out:?}"
+    );
+}

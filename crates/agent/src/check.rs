@@ -328,6 +328,8 @@ fn clock(chain: &Chain, say: Say<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
     use std::sync::LazyLock;
 
     use moorline_testkit::refusing::Refusing;
@@ -364,17 +366,20 @@ mod tests {
         assert!(steps.iter().all(|(.., text)| text.len() < 1_000));
     }
 
+    /// What is said of a link that is broken.
+    #[track_caller]
+    fn fails(chain: &Chain, broken: DiagStep) -> String {
+        let steps = walked(chain);
+        let step = steps
+            .into_iter()
+            .find(|(step, ..)| *step == broken)
+            .unwrap();
+        assert!(!step.1, "{broken} was told to hold");
+        step.2
+    }
+
     #[test]
     fn each_broken_link_is_named() {
-        let fails = |chain: &Chain, broken: DiagStep| {
-            let steps = walked(chain);
-            let step = steps
-                .into_iter()
-                .find(|(step, ..)| *step == broken)
-                .unwrap();
-            assert!(!step.1, "{broken} was told to hold");
-            step.2
-        };
         assert!(fails(&chain(), DiagStep::Tcp).contains("is the server up"));
         assert!(fails(&chain(), DiagStep::Rtsp).contains("is the streamer running"));
         let with = |session| Chain { session, ..chain() };
@@ -445,5 +450,67 @@ mod tests {
                 .iter()
                 .any(|(step, ok, _)| *step == DiagStep::Uplink && *ok)
         );
+    }
+
+    /// A streamer with one path, whose sensor hangs: it plays, and nothing comes.
+    fn without_sensor(path: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Ends with the process of the tests.
+        std::thread::spawn(move || {
+            for mut socket in listener.incoming().flatten() {
+                let mut room = [0; 2048];
+                while let Ok(count @ 1..) = socket.read(&mut room) {
+                    let request = String::from_utf8_lossy(&room[..count]).into_owned();
+                    let mut words = request.split(' ');
+                    let (method, url) = (words.next().unwrap(), words.next().unwrap());
+                    let cseq = request
+                        .lines()
+                        .find(|line| line.starts_with("CSeq"))
+                        .unwrap();
+                    let sdp = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+                    let (status, rest) = match method {
+                        "DESCRIBE" if !url.ends_with(path) => ("404 Not Found", String::new()),
+                        "DESCRIBE" => {
+                            let length = sdp.len();
+                            ("200 OK", format!("Content-Length: {length}\r\n\r\n{sdp}"))
+                        }
+                        _ => ("200 OK", "Session: 1\r\n\r\n".to_owned()),
+                    };
+                    let end = if rest.is_empty() { "\r\n" } else { "" };
+                    let answer = format!("RTSP/1.0 {status}\r\n{cseq}\r\n{rest}{end}");
+                    if socket.write_all(answer.as_bytes()).is_err() || method == "PLAY" {
+                        break;
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_streamer_whose_sensor_hangs_is_told_apart_from_one_that_lacks_the_path() {
+        let streamer = without_sensor("/ch0");
+        for (main, why) in [
+            (
+                Some("/ch0"),
+                "/ch0 plays, and nothing comes: is the sensor up?",
+            ),
+            (Some("/ch1"), "/ch1: no video is described"),
+            (
+                None,
+                "no known path is answered: write main and login into local.conf",
+            ),
+        ] {
+            let chain = Chain {
+                streamer,
+                main: main.map(str::to_owned),
+                ..chain()
+            };
+            assert_eq!(fails(&chain, DiagStep::Pictures), why);
+            let steps = walked(&chain);
+            let rtsp = steps.iter().find(|(step, ..)| *step == DiagStep::Rtsp);
+            assert!(rtsp.unwrap().1, "it answers: {steps:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod endpoints;
 mod ends;
 mod harm;
 mod kernel;
+mod links;
 mod malice;
 mod names;
 mod openssh;

@@ -104,13 +104,20 @@ fn scripts() -> Result<Vec<std::path::PathBuf>> {
             let path = entry?.path();
             if path.is_dir() {
                 open.push(path);
-            } else if std::fs::read(&path)?.starts_with(b"#!/bin/sh") {
+            } else if is_script(&std::fs::read(&path)?) {
                 found.push(path);
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Whether a shell reads it: the system's own, or busybox, which an initramfs names before there is another one.
+fn is_script(bytes: &[u8]) -> bool {
+    [&b"#!/bin/sh"[..], b"#!/bin/busybox sh"]
+        .iter()
+        .any(|begins| bytes.starts_with(begins))
 }
 
 /// Generated files are what would be generated. Needs the binary, so it comes after the build.
@@ -197,4 +204,27 @@ pub(crate) fn dependencies(report: &mut Report) {
             .args(["--offline", "check", "bans", "licenses", "sources"]);
         succeed(&mut command)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_that_runs_on_a_camera_is_looked_at() {
+        let found = scripts().unwrap();
+        for name in [
+            "emu/camera",
+            "emu/rootfs/init",
+            "gateway/moorline-gateway.init",
+            "install",
+            "overlay",
+            "package/moorline-agent/S60moorline-agent",
+            "sh/S60moorline-sh",
+            "sh/moorline-sh",
+        ] {
+            let path = root().join("firmware").join(name);
+            assert!(found.contains(&path), "{name} is not among {found:?}");
+        }
+    }
 }

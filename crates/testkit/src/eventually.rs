@@ -1,9 +1,12 @@
-//! Waiting for something that nobody announces: poll until a deadline, with a setting for slow machines.
+//! Waiting with a deadline, and a setting for slow machines: for something that nobody announces by polling, and for what is noted.
 
 use std::{
+    fmt::Debug,
     sync::OnceLock,
     time::{Duration, Instant},
 };
+
+use tokio::sync::watch;
 
 /// How long one poll waits before the next. Short, since most conditions come true within a few of them.
 const POLL: Duration = Duration::from_millis(10);
@@ -41,6 +44,40 @@ where
     let caller = std::panic::Location::caller();
     let what = what.to_owned();
     poll_until(what, caller, patience(deadline), condition)
+}
+
+/// Waits until `pick` finds what it looks for in what was noted, past or future.
+///
+/// # Panics
+/// When `deadline` (stretched by [`patience`]) passes first, or nobody notes any more; the message names the caller, `what` and all that was
+/// noted.
+#[track_caller]
+pub fn told<S, T, P>(
+    mut noted: watch::Receiver<Vec<S>>,
+    what: &str,
+    deadline: Duration,
+    pick: P,
+) -> impl Future<Output = T> + use<S, T, P>
+where
+    S: Debug,
+    P: Fn(&[S]) -> Option<T>,
+{
+    let caller = std::panic::Location::caller();
+    let what = what.to_owned();
+    async move {
+        let waiting = async {
+            loop {
+                if let Some(value) = pick(&noted.borrow_and_update()) {
+                    return value;
+                }
+                noted.changed().await.expect("somebody notes");
+            }
+        };
+        match tokio::time::timeout(patience(deadline), waiting).await {
+            Ok(value) => value,
+            Err(_) => panic!("{caller}: not told: {what}; told: {:#?}", *noted.borrow()),
+        }
+    }
 }
 
 async fn poll_until<T, F, Fut>(
@@ -84,6 +121,26 @@ mod tests {
         })
         .await;
         assert_eq!(seen, 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_noted_before_and_what_comes_later_are_found() {
+        let notes = watch::Sender::new(vec![1]);
+        let deadline = Duration::from_secs(30);
+        let find = |wanted: i32| move |noted: &[i32]| noted.contains(&wanted).then_some(wanted);
+        assert_eq!(told(notes.subscribe(), "one", deadline, find(1)).await, 1);
+        let later = told(notes.subscribe(), "two", deadline, find(2));
+        notes.send_modify(|noted| noted.push(2));
+        assert_eq!(later.await, 2);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "not told: the moon; told: [")]
+    async fn says_what_was_told_instead() {
+        let notes = watch::Sender::new(vec!["the sun"]);
+        let deadline = Duration::from_millis(30);
+        let nothing = |_: &[&str]| None::<()>;
+        told(notes.subscribe(), "the moon", deadline, nothing).await;
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use moorline_core::port::{
 use moorline_core::segment::Retention;
 use moorline_core::{Camera, CameraId, CameraSet, Generation, PublicKey, SessionId, Timestamp};
 use moorline_testkit::child::Child;
+use moorline_testkit::eventually::told;
 use moorline_testkit::{patience, peer};
 use moorline_tunnel::keyfile::{HostKeys, PrivateKey};
 use moorline_tunnel::{Monitor, Tunnel, TunnelConfig, TunnelMetrics};
@@ -333,22 +334,7 @@ impl Rig {
         what: &str,
         pick: P,
     ) -> impl Future<Output = T> + use<T, P> {
-        let (mut seen, what) = (self.monitor.seen.subscribe(), what.to_owned());
-        let caller = std::panic::Location::caller();
-        async move {
-            let waiting = async {
-                loop {
-                    if let Some(value) = pick(&seen.borrow_and_update()) {
-                        return value;
-                    }
-                    seen.changed().await.unwrap();
-                }
-            };
-            match tokio::time::timeout(patience(SOON), waiting).await {
-                Ok(value) => value,
-                Err(_) => panic!("{caller}: not told: {what}; told: {:?}", *seen.borrow()),
-            }
-        }
+        told(self.monitor.seen.subscribe(), what, SOON, pick)
     }
 
     /// The n-th tunnel that came up, counted from 0.

@@ -1,7 +1,8 @@
 //! Moorline's words and the ports between its parts.
 //!
-//! Owns: identifiers, the camera record, object keys, coverage, the lifecycle table and the traits behind which every adapter stands
-//! ([`port`]). Does not own: any I/O, any runtime, any clock. Pure code takes instants as arguments; `base` owns the clock.
+//! Owns: identifiers, the camera record, object keys, coverage, the lifecycle table, closed lists of words ([`words!`]) and the traits behind
+//! which every adapter stands ([`port`]). Does not own: any I/O, any runtime, any clock. Pure code takes instants as arguments; `base` owns
+//! the clock.
 //!
 //! Reading order: [`id`], [`camera`], [`lifecycle`], [`segment`], [`coverage`], then [`port`].
 

@@ -44,7 +44,7 @@ impl Landings for Tunnel {
         inner.seats.tidy(camera);
         match &result {
             Ok(_) => inner.metrics.stream_opened(),
-            Err(error) => inner.metrics.stream_failed(reason(error)),
+            Err(error) => inner.metrics.stream_failed(error.into()),
         }
         result
     }
@@ -146,14 +146,5 @@ async fn open(
             Err(_) => Err(Failed::Port(LandingError::RefusedByCamera)),
         },
         () = session.kill.cancelled() => Err(Failed::Gone),
-    }
-}
-
-fn reason(error: &LandingError) -> &'static str {
-    match error {
-        LandingError::Away => "away",
-        LandingError::RefusedByCamera => "refused_by_camera",
-        LandingError::Superseded => "superseded",
-        LandingError::Unknown => "unknown",
     }
 }

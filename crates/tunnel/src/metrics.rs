@@ -3,6 +3,7 @@
 //! Every label is from a closed set; no text of a peer becomes one.
 
 use moorline_core::camera::Refusal;
+use moorline_core::port::LandingError;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::closed::Closed;
+use crate::queue::Bound;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -33,8 +35,6 @@ const LOGINS_REFUSED: [&str; 8] = [
     Refusal::ELSEWHERE,
     "key_algorithm",
 ];
-const ENROLMENTS: [&str; 4] = ["enrolled", "refused", "spent", "failed"];
-const STREAMS_FAILED: [&str; 4] = ["away", "refused_by_camera", "superseded", "unknown"];
 const REQUESTS_REFUSED: [&str; 17] = [
     "agent",
     "channel_too_many",
@@ -54,6 +54,43 @@ const REQUESTS_REFUSED: [&str; 17] = [
     "x11",
     "x11_channel",
 ];
+
+moorline_core::words! {
+    /// What became of an enrolment.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum EnrolmentEnd {
+        /// It is a camera now.
+        Enrolled = "enrolled",
+        /// Its token is not accepted, or cannot make that camera.
+        Refused = "refused",
+        /// Its token was used by another key.
+        Spent = "spent",
+        /// It could not be decided.
+        Failed = "failed",
+    }
+}
+
+moorline_core::words! {
+    /// A [`LandingError`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum StreamFailed {
+        Away = "away",
+        RefusedByCamera = "refused_by_camera",
+        Superseded = "superseded",
+        Unknown = "unknown",
+    }
+}
+
+impl From<&LandingError> for StreamFailed {
+    fn from(error: &LandingError) -> Self {
+        match error {
+            LandingError::Away => Self::Away,
+            LandingError::RefusedByCamera => Self::RefusedByCamera,
+            LandingError::Superseded => Self::Superseded,
+            LandingError::Unknown => Self::Unknown,
+        }
+    }
+}
 
 /// The counters and gauges of the SSH server. Clones are the same metrics.
 #[derive(Debug, Clone, Default)]
@@ -174,13 +211,16 @@ impl TunnelMetrics {
             (&self.not_admitted, &["held_off", "full", "stopping"][..]),
             (&self.logins_refused, &LOGINS_REFUSED),
             (&self.closed, &Closed::ALL.map(Closed::as_str)),
-            (&self.streams_failed, &STREAMS_FAILED),
             (
-                &self.channels_overflowed,
-                &["channel", "session", "tenant", "all"],
+                &self.streams_failed,
+                &StreamFailed::ALL.map(StreamFailed::as_str),
             ),
+            (&self.channels_overflowed, &Bound::ALL.map(Bound::as_str)),
             (&self.lines_dropped, &["too_long", "monitor_busy"]),
-            (&self.enrolments, &ENROLMENTS),
+            (
+                &self.enrolments,
+                &EnrolmentEnd::ALL.map(EnrolmentEnd::as_str),
+            ),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason { reason }));
@@ -222,17 +262,20 @@ impl TunnelMetrics {
         self.streams.inc();
     }
 
-    pub(crate) fn stream_failed(&self, reason: &'static str) {
+    pub(crate) fn stream_failed(&self, failed: StreamFailed) {
+        let reason = failed.as_str();
         self.streams_failed.get_or_create(&Reason { reason }).inc();
     }
 
-    pub(crate) fn overflowed(&self, reason: &'static str) {
+    pub(crate) fn overflowed(&self, bound: Bound) {
+        let reason = bound.as_str();
         self.channels_overflowed
             .get_or_create(&Reason { reason })
             .inc();
     }
 
-    pub(crate) fn enrolment(&self, reason: &'static str) {
+    pub(crate) fn enrolment(&self, end: EnrolmentEnd) {
+        let reason = end.as_str();
         self.enrolments.get_or_create(&Reason { reason }).inc();
     }
 

@@ -75,23 +75,14 @@ impl Sums {
     }
 }
 
-/// Which bound is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bound {
-    Channel,
-    Session,
-    Tenant,
-    All,
-}
-
-impl Bound {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Bound::Channel => "channel",
-            Bound::Session => "session",
-            Bound::Tenant => "tenant",
-            Bound::All => "all",
-        }
+moorline_core::words! {
+    /// Which bound is reached.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Bound {
+        Channel = "channel",
+        Session = "session",
+        Tenant = "tenant",
+        All = "all",
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::CameraHandler;
 use crate::closed::Closed;
 use crate::control::{self, Lines};
+use crate::metrics::EnrolmentEnd;
 use crate::server::Inner;
 use crate::session::Session;
 
@@ -169,26 +170,26 @@ impl Deciding {
                 if let Some(id) = Id::new(&camera.to_string()) {
                     let _ = talk.say.try_send(line(&ServerLine::Enrolled(id)));
                 }
-                ("enrolled", Closed::Enrolled)
+                (EnrolmentEnd::Enrolled, Closed::Enrolled)
             }
             Ok(Err(EnrollError::Spent { camera })) => {
                 tracing::warn!(%peer, %key, %model, ?camera, "an enrolment token was used by a second key: whoever has it should not");
                 if let Some(camera) = camera {
                     events.token_spent(&camera, peer, session.client());
                 }
-                ("spent", Closed::EnrolmentRefused)
+                (EnrolmentEnd::Spent, Closed::EnrolmentRefused)
             }
             Ok(Err(error @ (EnrollError::Refused(_) | EnrollError::Camera(_)))) => {
                 tracing::info!(%peer, %key, %model, %error, "enrolment refused");
-                ("refused", Closed::EnrolmentRefused)
+                (EnrolmentEnd::Refused, Closed::EnrolmentRefused)
             }
             Ok(Err(EnrollError::Port(error))) => {
                 tracing::warn!(%peer, %error, "enrolment failed");
-                ("failed", Closed::Enrolled)
+                (EnrolmentEnd::Failed, Closed::Enrolled)
             }
             Err(_) => {
                 tracing::warn!(%peer, "enrolment was not decided in time");
-                ("failed", Closed::Enrolled)
+                (EnrolmentEnd::Failed, Closed::Enrolled)
             }
         };
         inner.metrics.enrolment(outcome);

@@ -23,7 +23,7 @@ impl CameraHandler {
         };
         // Each turn empties the fullest channel under the bound, and another bound may be next: few turns are ever needed.
         for _ in 0..3 {
-            self.inner.metrics.overflowed(bound.as_str());
+            self.inner.metrics.overflowed(bound);
             let victim = match bound {
                 Bound::Channel => None,
                 bound => self.inner.registry.fullest(bound, &self.session),

@@ -73,3 +73,48 @@ pub fn secret(
             }),
     }
 }
+
+/// A secret that is chosen here: at the terminal it is asked for twice, since whoever mistypes it would find that out when it is needed.
+///
+/// # Errors
+/// As [`secret`]; or the two differ.
+pub fn new_secret(
+    file: Option<&Path>,
+    option: &str,
+    question: &str,
+) -> anyhow::Result<Zeroizing<String>> {
+    let chosen = secret(file, option, question)?;
+    if file.is_none() {
+        let again = secret(None, option, &format!("{question}, once more"))?;
+        alike(&chosen, &again)?;
+    }
+    Ok(chosen)
+}
+
+fn alike(chosen: &str, again: &str) -> anyhow::Result<()> {
+    if chosen != again {
+        anyhow::bail!(Hinted::new(
+            "the two are not the same",
+            "nothing was done: try again"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_in_a_new_secret_is_refused_and_what_a_file_says_is_not_asked_again() {
+        assert!(alike("correct horse", "correct horse").is_ok());
+        let error = alike("correct horse", "correct house").unwrap_err();
+        let told = error.to_string();
+        assert!(!told.contains("horse") && !told.contains("house"), "{told}");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passphrase");
+        std::fs::write(&file, "correct horse\nbattery\n").unwrap();
+        let read = new_secret(Some(&file), "--passphrase-file", "passphrase").unwrap();
+        assert_eq!(*read, "correct horse");
+    }
+}

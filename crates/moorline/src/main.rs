@@ -83,7 +83,13 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             let log = server_log(&global)?;
             let mut signals = Signals::install()?;
             if let Some(server) = started(&global, &listen, log, &mut signals).await? {
-                announce(&server, format)?;
+                if let Err(error) = announce(&server, format) {
+                    // Nobody would know where it is: what was started is stopped.
+                    if let Err(left) = server.stop(&mut signals).await {
+                        tracing::error!("{left:#}");
+                    }
+                    return Err(error);
+                }
                 server.run(signals).await?;
             }
         }
@@ -103,7 +109,11 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         #[cfg(feature = "kube")]
         Command::Keys(args::Keys::Init(keys)) => {
             let made = cluster::keys::init(&keys)?;
-            output::print(format, &made, || made.to_string())?;
+            match keys.is_to_standard_output() {
+                // The Secrets are there already, for whoever reads them from a pipe.
+                true => output::say(&made.to_string()),
+                false => output::print(format, &made, || made.to_string())?,
+            }
         }
         #[cfg(feature = "kube")]
         Command::Keys(args::Keys::Rotate(asked)) => {
@@ -146,9 +156,11 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         }
         Command::HostKey(asked) => command::host_key::run(&asked, &global.data, format)?,
         Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut text);
-            output::write_all(&text)?;
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut script);
+            let script = String::from_utf8(script)?;
+            let told = json!({"shell": shell.to_string(), "script": script});
+            output::print(format, &told, || script)?;
         }
         Command::Generate(args::Generate::Reference { out }) => generate::run(&out).await?,
         #[cfg(feature = "kube")]

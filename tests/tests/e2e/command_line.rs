@@ -44,3 +44,30 @@ async fn a_usage_error_is_2_and_goes_to_standard_error() {
     assert!(output.stdout.is_empty(), "a pipe would have got it");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-command"));
 }
+
+#[tokio::test]
+async fn completions_are_a_script_for_a_shell_and_a_document_for_a_program() {
+    let script = moorline(&["completions", "bash"]).await;
+    assert!(script.status.success(), "{script:?}");
+    let script = String::from_utf8(script.stdout).unwrap();
+    assert!(script.starts_with("_moorline()"), "{script}");
+    let document = moorline(&["completions", "bash", "--output", "json"]).await;
+    let document: serde_json::Value = serde_json::from_slice(&document.stdout).unwrap();
+    assert_eq!(document["shell"], "bash");
+    let same = document["script"].as_str().unwrap();
+    assert_eq!(same.trim_end(), script.trim_end());
+}
+
+/// S36: they go into a pipe, and nothing that is no Secret goes with them.
+#[tokio::test]
+async fn secrets_on_standard_output_are_all_that_stands_there() {
+    let output = moorline(&["keys", "init", "--out", "-"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let secrets = String::from_utf8(output.stdout).unwrap();
+    for document in secrets.split("\n---\n") {
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        assert_eq!(document["kind"], "Secret");
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("keep a copy"), "{told}");
+}

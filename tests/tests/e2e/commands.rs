@@ -122,10 +122,9 @@ async fn settings_are_shown_and_completions_are_printed() {
     let toml = shown["toml"].as_str().unwrap();
     assert!(toml.contains("segment = \"2s\""), "{toml}");
     for shell in ["bash", "zsh", "fish"] {
-        let output = moorline.try_cli(&["completions", shell]).await;
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("hang-up"), "{shell}");
+        let printed = moorline.cli(&["completions", shell]).await;
+        let script = printed["script"].as_str().unwrap();
+        assert!(script.contains("hang-up"), "{shell}");
     }
 }
 

@@ -1,6 +1,10 @@
 //! The first camera of a newcomer: added, tunnelled in by what `camera add` printed, watched, recorded, exported.
 
-use moorline_testkit::{child::run, eventually, peer};
+use moorline_testkit::{
+    child::{Child, run},
+    eventually, peer, temp_dir,
+};
+use tokio::process::Command;
 
 use crate::support::{
     Dbclient, Moorline, SOON, assert_in_order, exported, ffmpeg, listening, numbers, quick,
@@ -73,6 +77,46 @@ async fn what_camera_add_prints_leads_to_live_pictures_and_a_recording() {
     assert!(verified["read"].as_u64().unwrap() >= 1, "{verified}");
     assert_eq!(verified["findings"], serde_json::json!([]));
     moorline.stop().await;
+}
+
+/// Each line by a shell, in a home of its own. Only where the key lies, and where the camera's RTSP server listens, is another place here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_that_camera_add_prints_for_a_person_are_typed_as_they_stand() {
+    let moorline = Moorline::start().await;
+    let mut add = Command::new(moorline_tests::moorline());
+    add.current_dir(moorline.place())
+        .arg("--data")
+        .arg(moorline.data())
+        .args(["camera", "add", "yard", "--path", "/main"]);
+    let output = run("moorline camera add", add, SOON).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (here, camera) = printed.split_once("\nOn the camera:\n").unwrap();
+    assert!(
+        here.contains("yard.key root@CAMERA:/etc/moorline/id"),
+        "{printed}"
+    );
+    let lines: Vec<&str> = camera
+        .lines()
+        .filter_map(|line| line.strip_prefix("       "))
+        .collect();
+    let (tunnel, pins) = lines.split_last().unwrap();
+    assert_eq!(
+        pins.len(),
+        3,
+        "a folder and two kinds of host keys: {camera}"
+    );
+    let (_source, address) = listening(quick(7));
+    let key = moorline.place().join("yard.key");
+    let tunnel = tunnel
+        .replace("/etc/moorline/id", key.to_str().unwrap())
+        .replace("127.0.0.1:554", &address.to_string());
+    let home = temp_dir().unwrap();
+    let mut typed = Command::new("/bin/sh");
+    typed.env("HOME", home.path()).arg("-ec");
+    typed.arg(format!("{}\nexec {tunnel}", pins.join("\n")));
+    let _camera = Child::spawn("dbclient", typed).unwrap();
+    moorline.until_recording("yard").await;
 }
 
 async fn codec(file: &std::path::Path) -> String {

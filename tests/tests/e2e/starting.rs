@@ -54,3 +54,26 @@ async fn ends_a_start(signal: Signal) {
     assert!(log.contains("stopped before the start was done"), "{log}");
     Server::start_in(&data, "").await.stop().await;
 }
+
+/// Whoever started it could not know where it is. P8.
+#[tokio::test]
+async fn a_server_that_cannot_say_where_it_is_stops_and_says_why() {
+    let place = temp_dir().unwrap();
+    let data = place.path().join("data");
+    let config = data.with_extension("toml");
+    std::fs::write(&config, "").unwrap();
+    let wanted = serve(&data, &config);
+    let wanted = wanted.as_std();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "exec \"$0\" \"$@\" >/dev/full"])
+        .arg(wanted.get_program())
+        .args(wanted.get_args());
+    let output = run("moorline serve", shell, SOON).await.unwrap();
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("error: No space left"), "{told}");
+    // A server that has stopped takes its socket with it.
+    assert!(data.join("registry.sqlite").exists(), "{told}");
+    assert!(!data.join("moorline.sock").exists(), "{told}");
+}

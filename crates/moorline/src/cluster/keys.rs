@@ -32,6 +32,13 @@ pub struct KeysInit {
     pub release: String,
 }
 
+impl KeysInit {
+    /// Whether the Secrets go to standard output.
+    pub fn is_to_standard_output(&self) -> bool {
+        self.out == Path::new("-")
+    }
+}
+
 /// What was made.
 #[derive(Debug, Serialize)]
 pub struct Made {
@@ -109,7 +116,7 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
         one("people.key", people.as_str().to_owned()),
     ));
     let text = file::text(&secrets)?;
-    if args.out == Path::new("-") {
+    if args.is_to_standard_output() {
         crate::output::write_all(text.as_bytes())?;
     } else {
         write_atomic(&args.out, text.as_bytes(), Access::Private)

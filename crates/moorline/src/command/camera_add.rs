@@ -376,9 +376,8 @@ mod tests {
         assert_eq!(others(&cameras, &id), 7 + USUAL_BYTES_PER_DAY);
     }
 
-    #[test]
-    fn what_is_typed_here_does_not_stand_under_the_camera() {
-        let added = |private_key: Option<PathBuf>| Added {
+    fn added(private_key: Option<PathBuf>) -> Added {
+        Added {
             id: "yard".parse().unwrap(),
             private_key,
             ssh: Some(Ssh {
@@ -393,7 +392,44 @@ mod tests {
             rtsp_url: String::new(),
             recording: None,
             notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_it_takes_a_day_and_how_long_the_disk_holds_is_printed() {
+        let told = |bound: Option<u64>| {
+            let disk = bound.map(|bound| DiskView {
+                total: 0,
+                free: 0,
+                bound,
+                used: 0,
+            });
+            let recording = Estimate::of(Record::Main, disk, 0);
+            let text = text(
+                &Added {
+                    recording,
+                    ..added(None)
+                },
+                "",
+            );
+            let line = text.lines().find(|line| line.starts_with("Records:"));
+            line.unwrap().to_owned()
         };
+        let day = "Records:   21.6 GB a day at an assumed 2 Mbit/s, measured once it sends";
+        assert_eq!(told(None), day, "recordings go to a bucket");
+        assert_eq!(
+            told(Some(216_000_000_000)),
+            format!("{day}; the disk holds about 10 days of all cameras")
+        );
+        assert_eq!(
+            told(Some(20_000_000_000)),
+            format!("{day}; the disk holds less than a day of all cameras")
+        );
+        assert!(!text(&added(None), "").contains("Records:"), "record = off");
+    }
+
+    #[test]
+    fn what_is_typed_here_does_not_stand_under_the_camera() {
         let made = text(&added(Some("keys/yard.key".into())), "");
         let (here, camera) = made.split_once("On the camera:").unwrap();
         assert!(

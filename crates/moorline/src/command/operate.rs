@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::args::{Backup, Config, Output};
 use crate::backup;
 use crate::client::Client;
-use crate::command::secret;
+use crate::command::new_secret;
 use crate::output::{self, Table};
 use crate::serve::tls;
 use crate::settings;
@@ -115,7 +115,7 @@ pub fn config(
 /// The passphrase is too short, or the file cannot be written.
 pub async fn backup(client: &Client, args: &Backup, format: Output) -> anyhow::Result<()> {
     let file = args.file.path()?;
-    let passphrase = secret(
+    let passphrase = new_secret(
         args.passphrase_file.as_deref(),
         "--passphrase-file",
         "passphrase for the backup",

@@ -165,9 +165,11 @@ export class Timeline {
   }
 
   #words(ms) {
-    const row = this.rows.find((row) => ms >= row.from && ms < row.to);
+    const isNow = Math.abs(ms - this.now) < JUST;
+    // A gap that goes on has no end yet.
+    const row = this.rows.find((row) => ms >= row.from && (ms < row.to || (row.open && isNow)));
     const time = this.zone.time(ms);
-    if (!row && Math.abs(ms - this.now) < JUST) return `${time} now`;
+    if (!row && isNow) return `${time} now`;
     if (!row) return `${time} ${this.now && ms >= this.now ? "not yet" : "nothing was recorded"}`;
     const stretch = row.kind === "gap" ? ` (${this.zone.time(row.from)} to ${row.open ? "now" : this.zone.time(row.to)}, ${duration(row.to - row.from)})` : "";
     return `${time} ${rowWords(row)}${stretch}`;

@@ -2,6 +2,8 @@
 
 mod steps;
 
+use std::collections::BTreeSet;
+
 use moorline_core::Cause;
 use moorline_core::port::{CameraAdmin as _, Users as _};
 use moorline_testkit::chromium::{Browser, key};
@@ -211,6 +213,12 @@ async fn pictures_move_where_the_browser_has_only_a_managed_media_source() {
 async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     let house = scene::house().await;
     let browser = signed_in(&house, "vera").await;
+    // Who looks is two hours to the west of the camera, whose own clock counts.
+    let west = json!({ "timezoneId": scene::zone_at(11) });
+    browser
+        .devtools("Emulation.setTimezoneOverride", west)
+        .await
+        .unwrap();
     open(&browser, &house, DOOR).await;
     drawn(&browser).await;
     for kind in ["away", "camera", "server"] {
@@ -220,11 +228,13 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
         );
         assert!(browser.has(&format!(".legend .{kind}")).await.unwrap());
     }
+    each_kind_has_its_colour(&browser).await;
     browser.click(".zoom button:nth-of-type(4)").await.unwrap();
     // The window is an hour around now: a fifth of it is 18 minutes ago, which is recorded.
     let (x, y, instant) = point(&browser, 0.2).await;
     let told = browser.text(".told").await.unwrap();
     assert!(told.ends_with("recorded"), "{told}");
+    assert!(told.starts_with("12:") || told.starts_with("13:"), "{told}");
     mouse(&browser, "mousePressed", x, y).await;
     mouse(&browser, "mouseReleased", x, y).await;
     shows(&browser, instant - 200, instant + 6_000).await;
@@ -264,6 +274,37 @@ async fn a_click_into_the_day_plays_from_there_and_gaps_are_jumped_over() {
     browser.click(".go-live").await.unwrap();
     moving(&browser).await;
     assert_eq!(browser.text(".badge").await.unwrap(), "Live");
+}
+
+/// What a stretch is shows by its colour, which the legend has too.
+async fn each_kind_has_its_colour(browser: &Browser) {
+    let script = "const colour = (selector) => { const style = getComputedStyle(document.querySelector(selector)); return style.backgroundColor + style.backgroundImage; }; \
+        return ['recorded', 'open', 'away', 'camera', 'purpose', 'server', 'expired'].map((kind) => [colour(`.row.${kind}`), colour(`.swatch.${kind}`)]);";
+    let shown = browser.script(script).await.unwrap();
+    let shown = shown.as_array().unwrap();
+    let mut colours = BTreeSet::new();
+    for pair in shown {
+        assert_eq!(pair[0], pair[1], "the legend shows another");
+        colours.insert(pair[0].to_string());
+    }
+    assert_eq!(colours.len(), shown.len(), "two look the same: {shown:?}");
+}
+
+#[tokio::test]
+async fn a_gap_that_goes_on_is_drawn_and_told_up_to_now() {
+    let house = scene::house().await;
+    let browser = signed_in(&house, "vera").await;
+    for (camera, kind, words) in [
+        ("yard", "camera", "gives no stream ("),
+        ("gate", "away", "cannot be reached ("),
+    ] {
+        open(&browser, &house, &format!("?camera=home/{camera}")).await;
+        let script = format!(
+            "const told = document.querySelector('.bar').getAttribute('aria-valuetext') ?? ''; \
+             return Boolean(document.querySelector('.row.{kind}')) && told.includes('{words}') && told.includes(' to now, ');"
+        );
+        browser.wait_for_script(&script, SOON).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -26,11 +26,11 @@ pub(crate) fn id(text: &str) -> CameraId {
     text.parse().unwrap()
 }
 
-/// A zone in which it is about one in the afternoon, so that what happened an hour ago happened today.
-fn midday() -> String {
-    let hour = i64::from(now().time_of_day().hour);
+/// A zone in which it is this hour, 11 to 13.
+pub(crate) fn zone_at(hour: i64) -> String {
+    let utc = i64::from(now().time_of_day().hour);
     // The sign of these names is that of POSIX: west is positive.
-    format!("Etc/GMT{:+}", hour - 13)
+    format!("Etc/GMT{:+}", utc - hour)
 }
 
 /// Front door (live), yard (silent), gate (away), and a camera of somebody else.
@@ -43,7 +43,8 @@ pub(crate) async fn house() -> House {
         camera("acme/shop", "Their shop", 4, created),
     ];
     cameras[0].site = Some("Main street 5".to_owned());
-    cameras[0].timezone = midday();
+    // One in the afternoon, so that what happened an hour ago happened today.
+    cameras[0].timezone = zone_at(13);
     let house = House::open(cameras).await;
     house.relays.start(&id("front-door"));
     house.relays.start(&id("acme/shop"));

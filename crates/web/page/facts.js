@@ -75,7 +75,7 @@ export function keptWords({ retention, disk_days: days, bytes_per_day: daily }) 
   const number = Number(String(retention).replace(/\D/g, ""));
   const kept = retention === "keep" ? "For ever" : `${number} ${number === 1 ? "day" : "days"}`;
   const rate = daily ? `${bytes(daily)} a day` : null;
-  const holds = typeof days === "number" ? `at this rate the disk holds ${days} ${days === 1 ? "day" : "days"} of all cameras` : null;
+  const holds = typeof days === "number" ? `the disk holds ${days} ${days === 1 ? "day" : "days"} of all cameras` : null;
   return [kept, rate, holds].filter(Boolean).join(" · ");
 }
 

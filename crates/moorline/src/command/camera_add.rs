@@ -10,20 +10,18 @@ use moorline_core::camera::Record;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::{CameraId, PublicKey};
 use moorline_tunnel::keyfile::PrivateKey;
-use moorline_web::api::{self, CameraView, DiskView, ServerView, StrangerView};
+use moorline_web::api::{self, CameraView, DiskView, ServerView, StrangerView, USUAL_BITRATE};
 use serde::Serialize;
 
 use crate::args;
 use crate::client::{Client, segment};
-use crate::command::camera;
+use crate::command::{camera, camera_text};
 use crate::output;
 
 /// The port of RTSP servers on most cameras.
 const RTSP_PORT: u16 = 554;
-/// What most cameras send, for an estimate, in bits per second.
-const USUAL_BITRATE: u64 = 2_000_000;
-/// The same in bytes a day.
-const USUAL_BYTES_PER_DAY: u64 = USUAL_BITRATE / 8 * 86_400;
+/// What most cameras send, in bytes a day.
+pub(super) const USUAL_BYTES_PER_DAY: u64 = USUAL_BITRATE / 8 * 86_400;
 /// Where a camera keeps its key, in the printed lines.
 const KEY_ON_CAMERA: &str = "/etc/moorline/id";
 
@@ -309,15 +307,7 @@ fn text(added: &Added, typed_on: &str) -> String {
     ));
     if let Some(estimate) = &added.recording {
         let rate = estimate.assumed_bits_per_second / 1_000_000;
-        let days = estimate
-            .disk_days
-            .map_or_else(String::new, |days| match days {
-                0 => "; the disk holds less than a day of all cameras".to_owned(),
-                days => format!(
-                    "; the disk holds about {} of all cameras",
-                    output::count(days, "day")
-                ),
-            });
+        let days = camera_text::holds(estimate.disk_days);
         text.push_str(&format!(
             "Records:   {} a day at an assumed {rate} Mbit/s, measured once it sends{days}\n",
             output::bytes(estimate.bytes_per_day)

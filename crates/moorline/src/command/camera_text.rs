@@ -5,10 +5,11 @@ use moorline_core::camera::{Access, Enabled, Record, RecordBy};
 use moorline_core::network::listed;
 use moorline_core::status::RtspFault;
 use moorline_core::{CameraId, Cause, Timestamp};
-use moorline_web::api::{CameraView, SourceView};
+use moorline_web::api::{CameraView, SourceView, USUAL_BITRATE};
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use crate::command::camera_add::USUAL_BYTES_PER_DAY;
 use crate::moments;
 use crate::output::{self, TERMINAL, Table};
 
@@ -107,15 +108,7 @@ pub fn show(camera: &CameraView) -> String {
         ("stored until", at(camera, &camera.status["recorded_until"])),
         ("watch", camera.rtsp_url.clone()),
     ];
-    if let Some(bytes) = camera.bytes_per_day {
-        let days = camera.disk_days.map_or_else(String::new, |days| {
-            format!(
-                "; the disk holds about {} of all cameras",
-                output::count(u64::from(days), "day")
-            )
-        });
-        lines.push(("per day", format!("{}{days}", output::bytes(bytes))));
-    }
+    lines.extend(per_day(camera).map(|told| ("per day", told)));
     for key in &camera.keys {
         lines.push(("key", format!("{} {}", key.fingerprint, key.comment)));
     }
@@ -131,6 +124,33 @@ pub fn show(camera: &CameraView) -> String {
         table.row([name.to_owned(), value]);
     }
     table.render().trim_start().to_owned()
+}
+
+/// What recording it takes, and how long the disk holds; nothing of a camera that is not recorded.
+fn per_day(camera: &CameraView) -> Option<String> {
+    camera.record.source()?;
+    let bytes = match camera.bytes_per_day {
+        Some(bytes) => output::bytes(bytes),
+        None => format!(
+            "{} at an assumed {} Mbit/s, measured while it sends",
+            output::bytes(USUAL_BYTES_PER_DAY),
+            USUAL_BITRATE / 1_000_000
+        ),
+    };
+    let days = camera.disk_days.map(u64::from);
+    Some(format!("{bytes}{}", holds(days)))
+}
+
+/// How many days of all cameras the disk holds, behind something else; nothing where that is not known.
+pub(super) fn holds(days: Option<u64>) -> String {
+    match days {
+        None => String::new(),
+        Some(0) => "; the disk holds less than a day of all cameras".to_owned(),
+        Some(days) => format!(
+            "; the disk holds about {} of all cameras",
+            output::count(days, "day")
+        ),
+    }
 }
 
 /// What the camera says of itself, key and value.
@@ -459,15 +479,23 @@ mod tests {
     }
 
     #[test]
-    fn what_a_camera_takes_a_day_and_how_long_the_disk_holds_is_shown_once_it_is_measured() {
+    fn what_a_camera_takes_a_day_and_how_long_the_disk_holds_is_shown() {
         let mut yard = camera("home/yard", "Yard", status("up", playing(), None));
-        let text = show(&yard);
-        assert!(text.contains("main, kept 14 days"), "{text}");
-        assert!(!text.contains("per day"), "nothing is measured yet: {text}");
+        let told = |yard: &CameraView| {
+            let text = show(yard);
+            assert!(text.contains(", kept 14 days"), "{text}");
+            let line = text.lines().find_map(|line| line.strip_prefix("per day"));
+            line.map(|line| line.trim().to_owned())
+        };
+        let assumed = "21.6 GB at an assumed 2 Mbit/s, measured while it sends";
+        assert_eq!(told(&yard).as_deref(), Some(assumed));
+        yard.disk_days = Some(0);
+        let tight = format!("{assumed}; the disk holds less than a day of all cameras");
+        assert_eq!(told(&yard), Some(tight));
         (yard.bytes_per_day, yard.disk_days) = (Some(20_520_000_000), Some(9));
-        let text = show(&yard);
-        let told = "20.5 GB; the disk holds about 9 days of all cameras";
-        let line = text.lines().find(|line| line.starts_with("per day"));
-        assert!(line.is_some_and(|line| line.ends_with(told)), "{text}");
+        let measured = "20.5 GB; the disk holds about 9 days of all cameras";
+        assert_eq!(told(&yard).as_deref(), Some(measured));
+        yard.record = Record::Off;
+        assert_eq!(told(&yard), None);
     }
 }

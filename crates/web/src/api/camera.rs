@@ -8,6 +8,9 @@ use moorline_core::streampoint::Streampoint;
 use moorline_core::{PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// What most cameras send, in bits per second: for an estimate where nothing is measured.
+pub const USUAL_BITRATE: u64 = 2_000_000;
+
 /// One camera, as it is set and what it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameraView {
@@ -47,7 +50,7 @@ pub struct CameraView {
     pub enabled: Enabled,
     /// Recorded bytes per day at the present bitrate, once known.
     pub bytes_per_day: Option<u64>,
-    /// How many days the disk holds at the present bitrate of all cameras, once known.
+    /// How many days of all cameras the disk holds, once known: at their present bitrates, and at [`USUAL_BITRATE`] of those that are away.
     pub disk_days: Option<u32>,
     /// What it does (shape: [`CameraStatus`]).
     pub status: serde_json::Value,

@@ -19,7 +19,9 @@ use std::time::Duration;
 use super::archive::known;
 use super::patch;
 use crate::access::Access;
-use crate::api::{AgentTold, CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView};
+use crate::api::{
+    AgentTold, CameraAdd, CameraPatch, CameraView, KeyAdd, KeyView, SourceView, USUAL_BITRATE,
+};
 use crate::extract::{Asked, Sent};
 use crate::problem::Problem;
 use crate::site::Site;
@@ -448,13 +450,23 @@ fn recorded_rate(camera: &Camera, status: Option<&CameraStatus>) -> Option<u64> 
     (relay.bits_per_second > 0).then_some(relay.bits_per_second)
 }
 
-/// How many days of all cameras the disk holds at their present bitrates.
+/// The same of a camera that is away, too: whoever was recorded is recorded again. One that has never come takes no room.
+fn expected_rate(camera: &Camera, status: Option<&CameraStatus>) -> Option<u64> {
+    let comes_back = || {
+        let was_recorded = status?.recorded_until.is_some();
+        let is_wanted = camera.enabled.is_yes() && camera.record.source().is_some();
+        (was_recorded && is_wanted).then_some(USUAL_BITRATE)
+    };
+    recorded_rate(camera, status).or_else(comes_back)
+}
+
+/// How many days of all cameras the disk holds.
 fn disk_days(site: &Site) -> Option<u32> {
     let disk = site.operations.disk()?;
     let set = site.cameras.snapshot();
     let rates = set
         .iter()
-        .filter_map(|camera| recorded_rate(camera, site.statuses.get(&camera.id).as_ref()));
+        .filter_map(|camera| expected_rate(camera, site.statuses.get(&camera.id).as_ref()));
     let per_day = rates.sum::<u64>() / 8 * 86_400;
     disk.bound
         .checked_div(per_day)

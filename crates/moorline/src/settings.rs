@@ -352,6 +352,16 @@ pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
 mod tests {
     use super::*;
 
+    /// What the guide promises to whoever sets nothing.
+    #[test]
+    fn without_a_file_it_keeps_14_days_80_percent_of_the_disk_and_5_gib_free() {
+        let Settings { archive, alert, .. } = Settings::default();
+        assert_eq!((archive.keep_days, archive.disk_percent), (14, 80));
+        assert_eq!(archive.disk_free.bytes(), 5 << 30);
+        assert_eq!(archive.segment.get().as_secs(), 60);
+        assert_eq!(alert.after.get().as_secs(), 180);
+    }
+
     #[test]
     fn an_unknown_name_hides_nothing_else_that_is_wrong() {
         let dir = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use moorline_base::CancellationToken;
 use moorline_base::clock::SharedClock;
-use moorline_base::files::{Access, write_atomic};
+use moorline_base::files::{Access, DiskSpace, write_atomic};
 use moorline_base::logging::LogHandle;
 use moorline_core::alarm::{Alarm, AlarmKind};
 use moorline_core::camera::Camera;
@@ -36,7 +36,7 @@ use crate::agents::plan::Stage;
 use crate::agents::rollout;
 use crate::agents::shelf::{Held, Name, Shelf};
 use crate::backup;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// Every n-th segment is looked at by a verify that is not full.
 pub(crate) const SAMPLE: usize = 10;
@@ -89,18 +89,22 @@ impl Operator {
     }
 }
 
+/// What recordings may use at most: their share of the disk, and no more than leaves free what is to stay so. They have `used` already.
+fn bound(disk: DiskSpace, used: u64, archive: &settings::Archive) -> u64 {
+    let share = disk.total / 100 * u64::from(archive.disk_percent);
+    let room = used + disk.available.saturating_sub(archive.disk_free.bytes());
+    share.min(room)
+}
+
 #[async_trait]
 impl Operations for Operator {
     fn disk(&self) -> Option<DiskView> {
         let space = self.usage.space()?;
-        let archive = &self.settings.archive;
         let used = self.usage.bytes();
-        let share = space.total / 100 * u64::from(archive.disk_percent);
-        let room = used + space.available.saturating_sub(archive.disk_free.bytes());
         Some(DiskView {
             total: space.total,
             free: space.available,
-            bound: share.min(room),
+            bound: bound(space, used, &self.settings.archive),
             used,
         })
     }
@@ -400,5 +404,27 @@ fn told(camera: &CameraId, finding: &Finding) -> VerifyFinding {
         why,
         from: range.map(|range| range.from),
         to: range.map(|range| range.to),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_80_percent_of_the_disk_or_what_leaves_5_gib_free() {
+        const GIB: u64 = 1 << 30;
+        let archive = Settings::default().archive;
+        let shown = |available: u64, used: u64| {
+            let disk = DiskSpace {
+                total: 100 * GIB,
+                available: available * GIB,
+            };
+            bound(disk, used * GIB, &archive) / GIB
+        };
+        assert_eq!(shown(95, 0), 80);
+        assert_eq!(shown(40, 50), 80, "others have a tenth of the disk");
+        assert_eq!(shown(10, 50), 55, "others have nearly half of it");
+        assert_eq!(shown(5, 50), 50, "no room for more");
     }
 }

@@ -11,6 +11,7 @@ use common::camera::{Away, FakeCamera, Film, OneCamera};
 use common::{FakeStore, Mood, ShiftedClock, assert_explained};
 use moorline_archiver::Settings;
 use moorline_core::Cause;
+use moorline_core::camera::Camera;
 use moorline_core::coverage::Held;
 use moorline_core::port::OpenSegments;
 use moorline_core::segment::Tier;
@@ -72,14 +73,60 @@ async fn every_picture_survives_twenty_cuts_once_and_in_order() {
     for (key, bytes) in &segments {
         let info = moorline_fmp4::SegmentInfo::parse(bytes).unwrap();
         assert_eq!(info.head.init().hash().0, key.init.0);
-        assert!(
-            info.index
-                .unwrap()
-                .iter()
-                .any(|entry| entry.starts_with_sync)
-        );
+        let index = info.index.unwrap();
+        assert!(index[0].starts_with_sync, "it begins with a key frame");
         let start = info.anchor.unwrap().unix_micros / 1_000;
         assert_eq!(start, key.start.as_millis(), "prft and key agree");
+    }
+    archive.shutdown(BUDGET).await;
+}
+
+/// Marks stand still on the wall clock, each camera's at its own instant, so that not all upload at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_camera_is_cut_at_marks_of_its_own() {
+    const LENGTH: i64 = 1_000;
+    // Where the hashes of their names put them within a second.
+    const MARKS: [(&str, i64); 2] = [("yard", 597), ("hall", 263)];
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        segment: Duration::from_secs(1),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let running = MARKS.map(|(name, _)| {
+        let mut spec = common::spec();
+        spec.camera = Arc::new(Camera {
+            id: name.parse().unwrap(),
+            ..(*spec.camera).clone()
+        });
+        let camera = FakeCamera::new(Film::default());
+        common::start(&archive, Arc::new(OneCamera(camera)), spec)
+    });
+    // The first segment of a take is dated when it is sealed, so that the second begins where its mark was guessed.
+    let starts = |name: &str| -> Vec<i64> {
+        let segments = store.segments().into_iter();
+        segments
+            .filter(|(key, _)| key.place.camera.name() == name && key.sequence >= 2)
+            .map(|(key, _)| key.start.as_millis())
+            .collect()
+    };
+    common::eventually("three segments behind marks", || {
+        MARKS.iter().all(|(name, _)| starts(name).len() >= 3)
+    })
+    .await;
+    for one in running {
+        one.drain(BUDGET).await;
+    }
+    for (name, mark) in MARKS {
+        for start in starts(name) {
+            // A key frame comes every tenth of a second, and a clock is told in whole milliseconds.
+            let late = (start - mark + 20).rem_euclid(LENGTH) - 20;
+            assert!(
+                (-20..150).contains(&late),
+                "{name}: {start} is {late} ms behind its mark"
+            );
+        }
     }
     archive.shutdown(BUDGET).await;
 }

@@ -39,6 +39,7 @@ mod gateway;
 mod heartbeat;
 mod host_key;
 mod import;
+mod json;
 mod kill_nine;
 mod known_paths;
 mod lan_camera;

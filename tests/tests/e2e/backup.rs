@@ -37,6 +37,13 @@ async fn a_restored_server_is_the_same_to_its_cameras_and_users() {
         .cli(&["backup", "-f", file, "--passphrase-file", passphrase])
         .await;
     assert!(!warned(moorline.get("/doctor").await), "still no backup?");
+    // P10: not even the names of the files in it can be read.
+    let sealed = std::fs::read(file).unwrap();
+    assert!(sealed.starts_with(b"age-encryption.org/v1\n"));
+    for clear in ["registry.sqlite", "SQLite format 3", "PRIVATE KEY", "yard"] {
+        let is_there = |part: &[u8]| part == clear.as_bytes();
+        assert!(!sealed.windows(clear.len()).any(is_there), "{clear}");
+    }
 
     let ready = moorline.ready().clone();
     // The camera has its key still; nothing else of the first place is used.

@@ -1,14 +1,32 @@
-//! What the guide to clusters promises is what the sources say: reasons of conditions, metrics of alarms. That its commands parse is a test of the
-//! command line (`crates/moorline`), that its values render one of `cargo xtask generate`. And what is counted stands in the reference.
+//! What guides promise is what the sources say: faults of a camera; of clusters reasons of conditions, metrics of alarms. That the commands parse is a test of the
+//! command line (`crates/moorline`), that a cluster's values render one of `cargo xtask generate`. And what is counted stands in the reference.
 
 use std::fs;
 
+use moorline_core::status::RtspFault;
 use moorline_tests::repository;
 
 use crate::files::texts;
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Whoever reads a word in `camera show` finds what to do.
+#[test]
+fn every_fault_of_a_camera_has_a_row_in_the_guide() {
+    let guide = read("docs/guide/connect-a-camera.md");
+    let rows = guide.lines().filter_map(|line| line.strip_prefix("| "));
+    let words: Vec<&str> = rows
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|cell| cell.split(", "))
+        .collect();
+    let missing: Vec<&str> = RtspFault::ALL
+        .into_iter()
+        .map(RtspFault::as_str)
+        .filter(|fault| !words.contains(fault))
+        .collect();
+    assert_eq!(missing, [""; 0], "faults without a row");
 }
 
 #[test]

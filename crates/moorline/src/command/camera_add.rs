@@ -292,7 +292,7 @@ fn text(added: &Added, typed_on: &str) -> String {
             text.push_str(&format!("       echo '{line}' >> ~/.ssh/known_hosts\n"));
         }
         text.push_str(&format!(
-            "\n  {}. Open the tunnel (adapt 127.0.0.1:{RTSP_PORT} to the camera's RTSP server; put it into a boot script):\n       {}\n",
+            "\n  {}. Open the tunnel (adapt 127.0.0.1:{RTSP_PORT} to the camera's RTSP server; in a boot script set HOME as it is here, where the pins lie):\n       {}\n",
             number(),
             command(ssh, KEY_ON_CAMERA),
         ));

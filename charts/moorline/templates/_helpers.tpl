@@ -123,3 +123,32 @@ spec:
   from: {{- toYaml . | nindent 4 }}
 {{- end }}
 {{- end }}
+
+{{- /* The public Internet, as peers of a NetworkPolicy: what a call that somebody else aims may reach (rule S17), so not the inside of a cluster, its nodes
+and the metadata service of a cloud. */ -}}
+{{- define "moorline.public" -}}
+- ipBlock:
+    cidr: 0.0.0.0/0
+    except: [0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/3]
+- ipBlock: {cidr: "2000::/3"}
+{{- end }}
+
+{{- /* How the parts with a store key come to stores: the installation's bucket by the port of its endpoint, as archivers do, since its addresses are not
+known here and change. Tenants' own buckets where they may lie (rule S17), at any port. */ -}}
+{{- define "moorline.toStores" -}}
+{{- with .Values.networkPolicies.store }}
+{{- toYaml . }}
+{{- else }}
+{{- $endpoint := .Values.store.endpoint }}
+{{- $named := regexFind ":[0-9]+$" (urlParse $endpoint).host | trimPrefix ":" -}}
+- ports: [{protocol: TCP, port: {{ $named | default (ternary "80" "443" (hasPrefix "http://" $endpoint)) }}}]
+{{- end }}
+{{- if .Values.tenants.ownStores.enabled }}
+- ports: [{protocol: TCP}]
+  to:
+    {{- include "moorline.public" . | nindent 4 }}
+    {{- range .Values.tenants.ownStores.private }}
+    - ipBlock: {cidr: {{ contains "/" . | ternary . (printf "%s/%s" . (contains ":" . | ternary "128" "32")) | quote }}}
+    {{- end }}
+{{- end }}
+{{- end }}

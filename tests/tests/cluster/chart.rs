@@ -20,6 +20,12 @@ use crate::{
 
 /// A release that is rendered and never installed.
 const TRIAL: &str = "trial";
+
+/// A rule of a NetworkPolicy for what goes out to one place.
+fn out(network: &str, port: u16) -> Value {
+    json!({"to": [{"ipBlock": {"cidr": network}}], "ports": [{"protocol": "TCP", "port": port}]})
+}
+
 /// Everything switched on, each value another than the chart's own.
 fn everything(cluster: &Cluster) -> Value {
     let mut values = lab_values(cluster);
@@ -53,6 +59,10 @@ fn everything(cluster: &Cluster) -> Value {
                 "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}],
                 "ports": [{"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353}],
             }],
+            "apiServer": [out("10.0.0.1/32", 6443)],
+            "store": [out("10.0.0.2/32", 9000)],
+            "postgres": [out("10.0.0.3/32", 5432)],
+            "alarms": [out("10.0.0.4/32", 25)],
         },
         "admissionPolicies": {"enabled": true, "images": ["registry.example.com/ours"], "priorityClasses": ["cameras-first"]},
         "podMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
@@ -355,6 +365,7 @@ async fn a_value_that_is_wrong_is_named() {
         (json!({"cameras": {"relay": {"memory": "0Mi"}}}), "memory"),
         (json!({"people": {"store": "mysql"}}), "store"),
         (json!({"frontdoor": {"mayErase": "yes"}}), "mayErase"),
+        (json!({"networkPolicies": {"apiServer": []}}), "apiServer"),
         (
             json!({"frontdoor": {"replicas": 2}, "people": {"store": "sqlite", "sqlite": {"claim": "people"}}}),
             "frontdoor.replicas",
@@ -410,6 +421,86 @@ async fn what_only_cameras_pods_are_made_of_restarts_no_part() {
     assert_eq!(of(before, &parts), of(after, &parts));
     assert_eq!(of(before, &parts).len(), 5, "the parts were not found");
     assert_ne!(of(before, &["CameraClass"]), of(after, &["CameraClass"]));
+}
+
+/// Where the parts may go is what the values say. What the chart's own defaults let through is a rule of the repository.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_part_goes_out_to_what_the_values_name() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let helm = Helm::new(moorline.cluster());
+    let mut values = everything(moorline.cluster());
+    let (api_server, store, people, alarms) = (
+        out("10.0.0.1/32", 6443),
+        out("10.0.0.2/32", 9000),
+        out("10.0.0.3/32", 5432),
+        out("10.0.0.4/32", 25),
+    );
+    let egress = |rendered: &str, part: &str| {
+        let name = format!("{TRIAL}-{part}");
+        let is_it = |object: &&Value| {
+            object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == name.as_str()
+        };
+        let all = documents(rendered);
+        let policy = all.iter().find(is_it).unwrap_or_else(|| panic!("{name}"));
+        policy["spec"]["egress"].as_array().unwrap().clone()
+    };
+    let file = helm.values("named", &values);
+    let words = ["template", TRIAL, "charts/moorline", "--values", &file];
+    let rendered = helm.run(&words).await;
+    for (part, wanted) in [
+        ("mon", &[&api_server, &alarms][..]),
+        ("signer", &[&api_server, &store]),
+        ("frontdoor", &[&api_server, &store, &people]),
+        ("sweeper", &[&api_server, &store]),
+        ("tenants", &[&api_server]),
+        ("test", &[&api_server, &store]),
+    ] {
+        let rules = egress(&rendered, part);
+        for rule in [&api_server, &store, &people, &alarms] {
+            let there = rules.contains(rule);
+            assert_eq!(there, wanted.contains(&rule), "{part}: {rule}: {rules:#?}");
+        }
+    }
+
+    // Unnamed: the bucket by its port, alarms to what is public; without a Secret for alarms nowhere.
+    merge(
+        &mut values,
+        json!({
+            "store": {"endpoint": "http://s3.example.com:9001"},
+            "tenants": {"ownStores": {"private": ["10.9.0.0/16", "192.168.3.4"]}},
+            "networkPolicies": {"store": [], "alarms": []},
+        }),
+    );
+    let file = helm.values("unnamed", &values);
+    let words = ["template", TRIAL, "charts/moorline", "--values", &file];
+    let rendered = helm.run(&words).await;
+    let port = json!({"ports": [{"protocol": "TCP", "port": 9001}]});
+    let blocks = |rules: &[Value]| -> BTreeSet<String> {
+        let peers = rules
+            .iter()
+            .flat_map(|rule| rule["to"].as_array().into_iter().flatten());
+        let networks = peers.filter_map(|peer| peer["ipBlock"]["cidr"].as_str());
+        networks.map(str::to_owned).collect()
+    };
+    for part in ["signer", "frontdoor", "sweeper", "test"] {
+        let rules = egress(&rendered, part);
+        assert!(rules.contains(&port), "{part}: {rules:#?}");
+        let networks = blocks(&rules);
+        for network in ["0.0.0.0/0", "10.9.0.0/16", "192.168.3.4/32"] {
+            assert!(networks.contains(network), "{part}: {networks:?}");
+        }
+    }
+    let rules = egress(&rendered, "mon");
+    assert!(!rules.contains(&port), "{rules:#?}");
+    assert!(blocks(&rules).contains("0.0.0.0/0"), "{rules:#?}");
+    assert!(!blocks(&rules).contains("10.9.0.0/16"), "{rules:#?}");
+    merge(&mut values, json!({"alert": {"environmentSecret": ""}}));
+    let file = helm.values("silent", &values);
+    let words = ["template", TRIAL, "charts/moorline", "--values", &file];
+    let rules = egress(&helm.run(&words).await, "mon");
+    assert!(!blocks(&rules).contains("0.0.0.0/0"), "{rules:#?}");
 }
 
 /// The class that cameras have by default.

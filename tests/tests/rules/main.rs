@@ -10,6 +10,7 @@ mod deny;
 mod direction;
 mod files;
 mod guide;
+mod leave;
 mod links;
 mod manifests;
 mod placed;

@@ -1,5 +1,6 @@
 //! Who reaches which port of the installation's own pods, by its network policies. The cluster lab's network enforces none: a wrong label would show
-//! on somebody's cluster first. The policies of tenants' namespaces name these parts and ports too; what they say is a test of `crates/kube`.
+//! on somebody's cluster first. The policies of tenants' namespaces name these parts and ports too; what they say is a test of `crates/kube`. Where these
+//! pods may go themselves is [`leave`](crate::leave)'s.
 
 use std::fs;
 
@@ -12,14 +13,14 @@ use crate::powers::documents;
 const OPEN: [&str; 3] = ["frontdoor/https", "frontdoor/rtsp", "mon/ssh"];
 
 /// A pod that calls.
-struct Caller {
+pub(crate) struct Caller {
     /// The labels of its namespace.
-    namespace: Value,
-    labels: Value,
+    pub(crate) namespace: Value,
+    pub(crate) labels: Value,
 }
 
 impl Caller {
-    fn new(namespace: &str, labels: Value) -> Self {
+    pub(crate) fn new(namespace: &str, labels: Value) -> Self {
         let mut caller = Self {
             namespace: json!({"kubernetes.io/metadata.name": namespace}),
             labels,
@@ -31,7 +32,7 @@ impl Caller {
     }
 
     /// One of the installation's own.
-    fn part(component: &str) -> Self {
+    pub(crate) fn part(component: &str) -> Self {
         let labels = json!({
             "app.kubernetes.io/name": "moorline", "app.kubernetes.io/instance": "moorline", "app.kubernetes.io/component": component,
         });
@@ -39,20 +40,20 @@ impl Caller {
     }
 
     /// A camera's.
-    fn of_a_camera(namespace: &str, role: &str) -> Self {
+    pub(crate) fn of_a_camera(namespace: &str, role: &str) -> Self {
         Self::new(
             namespace,
             json!({"moorline.dev/role": role, "moorline.dev/camera": "yard"}),
         )
     }
 
-    fn is_of(&self, namespace: &str) -> bool {
+    pub(crate) fn is_of(&self, namespace: &str) -> bool {
         self.namespace["kubernetes.io/metadata.name"] == namespace
     }
 }
 
 /// Whether a label selector selects these labels.
-fn selects(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     let mut equal = selector["matchLabels"].as_object().into_iter().flatten();
     let mut expressions = list(&selector["matchExpressions"]).iter();
     equal.all(|(name, value)| labels[name] == *value)
@@ -82,7 +83,7 @@ fn admits(rule: &Value, namespace: &str, port: &str, caller: &Caller) -> bool {
 }
 
 /// What a caller reaches: `part/port`.
-fn reached(objects: &[Value], caller: &Caller) -> Vec<String> {
+pub(crate) fn reached(objects: &[Value], caller: &Caller) -> Vec<String> {
     let mut found = Vec::new();
     for workload in objects {
         let template = &workload["spec"]["template"];
@@ -110,7 +111,7 @@ fn reached(objects: &[Value], caller: &Caller) -> Vec<String> {
     found
 }
 
-fn overlay(name: &str) -> Vec<Value> {
+pub(crate) fn overlay(name: &str) -> Vec<Value> {
     let path = repository().join(format!("deploy/k8s/{name}/moorline.yaml"));
     documents(&fs::read_to_string(path).unwrap())
 }
@@ -194,10 +195,10 @@ fn a_policy_that_is_missing_and_a_wrong_label_show() {
     assert!(!told.contains(&"signer/signer".to_owned()), "{told:?}");
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

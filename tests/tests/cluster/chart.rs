@@ -3,19 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use moorline_testkit::{
-    child::run,
-    cluster::{Cluster, Namespace, SOON, Security},
-    temp_dir,
-    tempfile::TempDir,
-};
+use moorline_testkit::cluster::{Cluster, Namespace, Security};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::{
     placed::{OF_THE_CLUSTER, misplaced},
     powers::{documents, strange},
-    support::{Moorline, established, lab_values, merge, now_us},
+    support::{Helm, Moorline, established, lab_values, merge, now_us},
 };
 
 /// A release that is rendered and never installed.
@@ -111,49 +105,6 @@ fn one_machine(cluster: &Cluster) -> Value {
         }),
     );
     values
-}
-
-/// Helm, and files of values for it.
-struct Helm {
-    place: TempDir,
-    cluster: Cluster,
-}
-
-impl Helm {
-    fn new(cluster: &Cluster) -> Self {
-        Self {
-            place: temp_dir().unwrap(),
-            cluster: cluster.clone(),
-        }
-    }
-
-    fn values(&self, name: &str, values: &Value) -> String {
-        let path = self.place.path().join(format!("{name}.json"));
-        std::fs::write(&path, values.to_string()).unwrap();
-        path.display().to_string()
-    }
-
-    /// What it printed, or how it refused.
-    async fn try_run(&self, words: &[&str]) -> Result<String, String> {
-        let mut command = Command::new("helm");
-        command
-            .arg("--kubeconfig")
-            .arg(self.cluster.kubeconfig())
-            .args(words)
-            .current_dir(moorline_tests::repository());
-        let output = run("helm", command, SOON * 3).await.unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() {
-            Ok(text(&output.stdout))
-        } else {
-            Err(text(&output.stdout) + &text(&output.stderr))
-        }
-    }
-
-    async fn run(&self, words: &[&str]) -> String {
-        let answer = self.try_run(words).await;
-        answer.unwrap_or_else(|error| panic!("helm {words:?}: {error}"))
-    }
 }
 
 /// The Prometheus operator's kinds, which the lab has not: any object of these kinds is accepted.

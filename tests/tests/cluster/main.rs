@@ -17,6 +17,7 @@ mod chart;
 mod connect;
 mod definitions;
 mod erase;
+mod erasing;
 mod failures;
 mod front_door;
 mod image;

@@ -1,6 +1,6 @@
 //! What the themes share: an installation, tenants, cameras that call it, and the bucket that they record to.
 //!
-//! - [`Moorline`]: the charts, installed by helm; the first test of a run does it, the others find it;
+//! - [`Moorline`]: the charts, installed by helm; the first test of a run does it, the others find it. [`Helm`]: the program itself;
 //! - [`Tenant`]: one test's own, with a namespace; when the test fails it shows what an operator would see;
 //! - [`Camera`], [`Call`]: a simulated source behind the real `dbclient`;
 //! - `Moorline::front_door`, [`Person`], [`ffmpeg`]: people who watch, and what they watch with;
@@ -10,6 +10,7 @@ mod archive;
 mod bucket;
 mod camera;
 mod door;
+mod helm;
 mod inside;
 mod moorline;
 mod nodes;
@@ -31,6 +32,7 @@ pub(crate) use archive::{Archive, longest_silence};
 pub(crate) use bucket::Bucket;
 pub(crate) use camera::{Call, Camera};
 pub(crate) use door::{people, people_at};
+pub(crate) use helm::Helm;
 pub(crate) use http::Person;
 pub(crate) use inside::Inside;
 pub(crate) use moorline::{GRACE, Moorline, Replica, established, lab_values, store_key};

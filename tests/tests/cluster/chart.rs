@@ -317,6 +317,11 @@ async fn a_value_that_is_wrong_is_named() {
         (json!({"people": {"store": "mysql"}}), "store"),
         (json!({"frontdoor": {"mayErase": "yes"}}), "mayErase"),
         (json!({"networkPolicies": {"apiServer": []}}), "apiServer"),
+        // As `helm upgrade --reuse-values` from a chart that had none.
+        (
+            json!({"networkPolicies": {"apiServer": null}}),
+            "--reset-then-reuse-values",
+        ),
         (
             json!({"frontdoor": {"replicas": 2}, "people": {"store": "sqlite", "sqlite": {"claim": "people"}}}),
             "frontdoor.replicas",

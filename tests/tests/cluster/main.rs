@@ -30,6 +30,7 @@ mod outages;
 mod refused;
 mod replicas;
 mod restricted;
+mod rollback;
 mod rollout;
 mod scale;
 mod support;

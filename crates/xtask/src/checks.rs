@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
-    fuzz, generate, helm, image, lab,
+    alerts, fuzz, generate, helm, image, lab,
     process::{cargo, root, succeed, target_directory},
     report::{Report, Verdict},
     setup,
@@ -120,19 +120,20 @@ fn is_script(bytes: &[u8]) -> bool {
         .any(|begins| bytes.starts_with(begins))
 }
 
-/// Generated files are what would be generated. Needs the binary, so it comes after the build.
+/// Generated files are what would be generated, and alert rules fire when they should. Needs the binary, so it comes after the build.
 pub(crate) fn generated(report: &mut Report, binary: Option<&Path>) {
     check(report, "generated files", || generate::run(true, binary));
-    const MANIFESTS: &str = "manifests of deploy/k8s";
-    match helm::run(true) {
+    rendered(report, "manifests of deploy/k8s", helm::run(true));
+    rendered(report, "alert rules", alerts::run());
+}
+
+/// Takes down what came of a check that needs Helm, which not every machine can have.
+fn rendered(report: &mut Report, name: &str, outcome: Result<helm::Outcome>) {
+    match outcome {
         Ok(helm::Outcome::Skipped(reason)) => {
-            report.add(
-                MANIFESTS,
-                Verdict::Skipped(reason),
-                std::time::Duration::ZERO,
-            );
+            report.add(name, Verdict::Skipped(reason), std::time::Duration::ZERO);
         }
-        done => check(report, MANIFESTS, || done.map(|_| ())),
+        done => check(report, name, || done.map(|_| ())),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The namespace for which the manifests are rendered.
-const NAMESPACE: &str = "moorline-system";
+pub(crate) const NAMESPACE: &str = "moorline-system";
 /// The folder with a folder per overlay.
 const FOLDER: &str = "deploy/k8s";
 /// In an overlay: what is given to the chart, and what comes out.
@@ -127,7 +127,7 @@ fn template(helm: &Path, release: &str, chart: &str, values: Option<&Path>) -> R
 }
 
 /// Helm of the version that the lab has: the lab's own, the installed one, or built from Go's module proxy into the target directory, once.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let version = version()?;
     // What was built by `go install` knows only its minor version, so a mark beside it says the rest.
     if let Ok(cache) = lab::cache()

@@ -16,6 +16,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+mod alerts;
 mod bench;
 mod checks;
 mod cluster;

@@ -79,6 +79,27 @@ fn an_alarm_about_a_camera_goes_by_the_replica_that_knows_most() {
     assert!(seen >= 2, "the rules were not found");
 }
 
+/// That they do so is promtool's to say (`cargo xtask test`).
+#[test]
+fn every_alarm_is_explained_and_tried_with_series_that_fire_it() {
+    let rules = read("charts/moorline/templates/alertrules.yaml");
+    let (guide, cases) = (
+        read("docs/guide/kubernetes.md"),
+        read("tests/alerts/alerts.yaml"),
+    );
+    let names = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() >= 7, "the rules were not found: {names:?}");
+    for name in names {
+        let explained = guide.contains(&format!("| {name} |"));
+        assert!(explained, "{name} is not in docs/guide/kubernetes.md");
+        let fired = format!("ALERTS{{alertname=\"{name}\", alertstate=\"firing\"");
+        assert!(cases.contains(&fired), "{name}: nothing fires it");
+    }
+}
+
 #[test]
 fn alarms_go_by_metrics_that_there_are() {
     let rules = read("charts/moorline/templates/alertrules.yaml");

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,8 @@ use crate::{
     TestOptions,
     image::{self, Made},
     lab::{self, Lab},
+    oci,
+    process::target_directory,
     report::{Report, Verdict},
     runner::{self, Case, Conditions, Limits},
     suite::{self, Built},
@@ -100,8 +102,9 @@ fn on_the_lab(
     println!("    {:.0} s", start.elapsed().as_secs_f64());
     println!("==> image");
     let start = Instant::now();
-    let image = match image(built, options) {
-        Ok(image) => image,
+    let images = image(built, options).and_then(|image| Ok((next(&image)?, image)));
+    let ((next, next_file), image) = match images {
+        Ok(images) => images,
         Err(error) => {
             let verdict = Verdict::Failed(format!("{error:#}"));
             report.add("image of the cluster tests", verdict, Duration::ZERO);
@@ -135,6 +138,8 @@ fn on_the_lab(
     conditions.environment.extend([
         (setting.0, OsString::from(setting.1)),
         ("MOORLINE_CLUSTER_LAB", lab::scripts().into()),
+        ("MOORLINE_CLUSTER_NEXT_IMAGE", next.into()),
+        ("MOORLINE_CLUSTER_NEXT_IMAGE_FILE", next_file.into()),
         ("MOORLINE_BIN", image.binary.into()),
     ]);
     runner::run(cases, &conditions, report);
@@ -158,6 +163,19 @@ fn image(built: Built, options: &TestOptions) -> Result<Made> {
         return image::run(None, false);
     }
     image::quick::run(built.binary)
+}
+
+/// What an upgrade would bring: the same program under another name and digest, in a file of its own. The test of an upgrade puts it on the nodes.
+fn next(image: &Made) -> Result<(String, PathBuf)> {
+    let place = target_directory()?.join("image-next");
+    std::fs::create_dir_all(&place)?;
+    let (name, file) = (
+        format!("{}-next", image.reference),
+        place.join("moorline.tar"),
+    );
+    let label = ("org.opencontainers.image.version", "next");
+    oci::relabelled(&image.file, label, &name, &file)?;
+    Ok((name, file))
 }
 
 fn skip(cases: &[Case], reason: &str, report: &mut Report) {

@@ -83,7 +83,7 @@ impl Image {
     /// Gives the digest of its manifest, which is the one that a registry shows.
     pub(crate) fn write(&self, reference: &str, file: &Path) -> Result<String> {
         let layer = Blob::new(self.layer()?);
-        let config = Blob::json(&json!({
+        let config = json!({
             "architecture": self.architecture,
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
@@ -94,46 +94,8 @@ impl Image {
                 "User": self.user,
             },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)] },
-        }));
-        let manifest = Blob::json(&json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config.descriptor("config.v1+json"),
-            "layers": [layer.descriptor("layer.v1.tar")],
-        }));
-        let mut named = manifest.descriptor("manifest.v1+json");
-        let tag = reference.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-        named["platform"] = json!({ "architecture": self.architecture, "os": "linux" });
-        // The first is where containerd finds the name, the second is OCI's own.
-        named["annotations"] = json!({
-            "io.containerd.image.name": reference,
-            "org.opencontainers.image.ref.name": tag,
         });
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [named],
-        });
-
-        let mut layout = Builder::new(Vec::new());
-        add(
-            &mut layout,
-            "oci-layout",
-            &Entry::file(r#"{"imageLayoutVersion":"1.0.0"}"#),
-        )?;
-        add(&mut layout, "index.json", &Entry::file(index.to_string()))?;
-        let digest = format!("sha256:{}", manifest.digest);
-        for blob in [manifest, config, layer] {
-            let path = format!("blobs/sha256/{}", blob.digest);
-            add(&mut layout, &path, &Entry::file(blob.bytes))?;
-        }
-        let bytes = layout.into_inner()?;
-        let shown = file.display();
-        let mut out =
-            std::fs::File::create(file).with_context(|| format!("cannot write {shown}"))?;
-        out.write_all(&bytes)
-            .with_context(|| format!("cannot write {shown}"))?;
-        Ok(digest)
+        write(layer, &config, reference, file)
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
@@ -155,6 +117,84 @@ impl Image {
         }
         Ok(layer.into_inner()?)
     }
+}
+
+/// Writes the image of `file` under another name and with another label: the same files, and another digest, which is given.
+pub(crate) fn relabelled(
+    file: &Path,
+    label: (&str, &str),
+    reference: &str,
+    out: &Path,
+) -> Result<String> {
+    let shown = file.display();
+    let opened = std::fs::File::open(file).with_context(|| format!("cannot read {shown}"))?;
+    let mut entries = BTreeMap::new();
+    for entry in tar::Archive::new(opened).entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.display().to_string();
+        let mut bytes = Vec::new();
+        std::io::copy(&mut entry, &mut bytes)?;
+        entries.insert(path, bytes);
+    }
+    let mut take = |path: &str| {
+        entries
+            .remove(path)
+            .with_context(|| format!("{shown} has no {path}"))
+    };
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap_or_default();
+        format!("blobs/{}", digest.replace(':', "/"))
+    };
+    let index: Value = serde_json::from_slice(&take("index.json")?)?;
+    let manifest: Value = serde_json::from_slice(&take(&blob(&index["manifests"][0]))?)?;
+    let mut config: Value = serde_json::from_slice(&take(&blob(&manifest["config"]))?)?;
+    let layer = Blob::new(take(&blob(&manifest["layers"][0]))?);
+    config["config"]["Labels"][label.0] = label.1.into();
+    write(layer, &config, reference, out)
+}
+
+/// Writes a layout of one layer. Gives the digest of its manifest.
+fn write(layer: Blob, config: &Value, reference: &str, file: &Path) -> Result<String> {
+    let platform = json!({ "architecture": config["architecture"], "os": "linux" });
+    let config = Blob::json(config);
+    let manifest = Blob::json(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config.descriptor("config.v1+json"),
+        "layers": [layer.descriptor("layer.v1.tar")],
+    }));
+    let mut named = manifest.descriptor("manifest.v1+json");
+    let tag = reference.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    named["platform"] = platform;
+    // The first is where containerd finds the name, the second is OCI's own.
+    named["annotations"] = json!({
+        "io.containerd.image.name": reference,
+        "org.opencontainers.image.ref.name": tag,
+    });
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [named],
+    });
+
+    let mut layout = Builder::new(Vec::new());
+    add(
+        &mut layout,
+        "oci-layout",
+        &Entry::file(r#"{"imageLayoutVersion":"1.0.0"}"#),
+    )?;
+    add(&mut layout, "index.json", &Entry::file(index.to_string()))?;
+    let digest = format!("sha256:{}", manifest.digest);
+    for blob in [manifest, config, layer] {
+        let path = format!("blobs/sha256/{}", blob.digest);
+        add(&mut layout, &path, &Entry::file(blob.bytes))?;
+    }
+    let bytes = layout.into_inner()?;
+    let shown = file.display();
+    let mut out = std::fs::File::create(file).with_context(|| format!("cannot write {shown}"))?;
+    out.write_all(&bytes)
+        .with_context(|| format!("cannot write {shown}"))?;
+    Ok(digest)
 }
 
 /// Adds one entry with nothing in it that depends on when and by whom it was made.
@@ -272,6 +312,33 @@ mod tests {
             manifest["layers"][0]["digest"]
         );
         assert_eq!(config["config"]["User"], "65532:65532");
+    }
+
+    #[test]
+    fn another_label_is_another_image_of_the_same_files() {
+        let (first, second) = (Out::new("old"), Out::new("new"));
+        let old = image(&["usr/bin/moorline"])
+            .write("localhost/moorline:1", &first.0)
+            .unwrap();
+        let label = ("org.opencontainers.image.version", "2");
+        let new = relabelled(&first.0, label, "localhost/moorline:2", &second.0).unwrap();
+        assert_ne!(old, new);
+        let manifest = |out: &Out, digest: &str| -> Value {
+            let entries = out.entries();
+            let index: Value = serde_json::from_slice(&entries["index.json"]).unwrap();
+            assert_eq!(index["manifests"][0]["digest"], digest);
+            assert_eq!(index["manifests"][0]["platform"]["architecture"], "amd64");
+            let path = format!("blobs/{}", digest.replace(':', "/"));
+            serde_json::from_slice(&entries[&path]).unwrap()
+        };
+        let (old, new) = (manifest(&first, &old), manifest(&second, &new));
+        assert_eq!(old["layers"], new["layers"]);
+        assert_ne!(old["config"], new["config"]);
+        let digest = new["config"]["digest"].as_str().unwrap();
+        let entries = second.entries();
+        let path = format!("blobs/{}", digest.replace(':', "/"));
+        let config: Value = serde_json::from_slice(&entries[&path]).unwrap();
+        assert_eq!(config["config"]["Labels"][label.0], "2");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What changes under live cameras: the image and the settings of their pods, a spool that is full, parts of the system that die.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
-use moorline_testkit::cluster::SOON;
+use moorline_testkit::{cluster::SOON, or_skip};
 use serde_json::{Value, json};
 
-use crate::support::{Moorline, Pod, Tenant, assert_in_order, longest_silence, merge, now_us};
+use crate::support::{
+    Camera, Moorline, Pod, Tenant, assert_in_order, longest_silence, merge, now_us,
+};
 
 /// A class of one test's, with the settings that the others have and some of its own. It goes with this value.
 struct Class<'a> {
@@ -51,10 +55,28 @@ impl Drop for Class<'_> {
     }
 }
 
-/// As when another version of the image is installed: each camera gets new pods while it films.
+/// The images that the containers of a camera's pods really run: digests, whatever a pod calls them.
+async fn digests(tenant: &Tenant<'_>, camera: &Camera) -> BTreeSet<String> {
+    let label = format!("moorline.dev/camera={}", camera.name);
+    let list = tenant.space.get(&["pods", "-l", &label]).await.unwrap();
+    let pods = list["items"].as_array().into_iter().flatten();
+    let of = |pod: &Value| {
+        let id = pod["status"]["containerStatuses"][0]["imageID"].as_str()?;
+        Some(id.to_owned())
+    };
+    pods.filter_map(of).collect()
+}
+
+/// Another version of the image: each camera gets new pods while it films.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_rolls_through_live_cameras_and_costs_each_one_cut() {
     let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let Some(lab) = or_skip(moorline.cluster().lab()) else {
+        return;
+    };
+    let Some(next) = or_skip(lab.next_image().await) else {
         return;
     };
     let class = Class::new(&moorline, json!({})).await;
@@ -71,16 +93,17 @@ async fn an_upgrade_rolls_through_live_cameras_and_costs_each_one_cut() {
         cameras.push((camera, call));
     }
     let mut before = Vec::new();
+    let mut images = BTreeSet::new();
     for (camera, _) in &cameras {
         tenant.until_recorded(camera).await;
         tenant.until_stored(camera).await;
         before.push(tenant.pair(camera).await);
+        images.extend(digests(&tenant, camera).await);
     }
+    assert_eq!(images.len(), 1, "all run one image: {images:?}");
 
     let changed = now_us();
-    class
-        .set(json!({"relay": {"memory": "72Mi"}, "archiver": {"memory": "80Mi"}}))
-        .await;
+    class.set(json!({"image": next})).await;
     let replaced = cameras.iter().zip(&before).map(|((camera, _), before)| {
         moorline_testkit::eventually("both pods are new", SOON * 3, || async {
             let now = tenant.pods(camera).await;
@@ -91,6 +114,11 @@ async fn an_upgrade_rolls_through_live_cameras_and_costs_each_one_cut() {
     join_all(replaced).await;
     for (camera, _) in &cameras {
         tenant.until_recorded(camera).await;
+        let now = digests(&tenant, camera).await;
+        assert!(
+            now.len() == 1 && now.is_disjoint(&images),
+            "another image, before {images:?}: {now:?}"
+        );
         let archive = tenant.goes_on(camera, now_us(), &["restart"]).await;
         let pictures = archive.pictures(&moorline.bucket, camera.number).await;
         let missing = longest_silence(&pictures, changed);

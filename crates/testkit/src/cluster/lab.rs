@@ -122,6 +122,25 @@ impl Lab {
         Ok(fault)
     }
 
+    /// Puts another version of Moorline's image on both nodes: the same program under another name and digest. Gives the name.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where `cargo xtask test` did not make one; others when a node does not take it.
+    pub async fn next_image(&self) -> Result<String, Error> {
+        let told = |name: &str| {
+            std::env::var(name).map_err(|_| Error::Unavailable {
+                peer: "another version of the image",
+                reason: format!("{name} is not set: `cargo xtask test --cluster` makes one"),
+            })
+        };
+        let name = told("MOORLINE_CLUSTER_NEXT_IMAGE")?;
+        let file = PathBuf::from(told("MOORLINE_CLUSTER_NEXT_IMAGE_FILE")?);
+        for number in [1, 2] {
+            self.node(number).import(&file).await?;
+        }
+        Ok(name)
+    }
+
     /// Undoes whatever a former test left: parts answer, nodes run and are Ready.
     pub(super) async fn heal(&self, cluster: &Cluster) -> Result<(), Error> {
         let script = self.scripts.join("part.sh");

@@ -158,9 +158,15 @@ impl Moorline {
 
 /// The settings with which the charts are installed.
 pub(crate) fn lab_values(cluster: &Cluster) -> Value {
+    // Apart, since admission policies know the name, whatever its tag is. A digest belongs to the name.
+    let image = cluster.image();
+    let (name, tag) = match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') && !name.contains('@') => (name, tag),
+        _ => (image, ""),
+    };
     json!({
         "publicHost": "moorline.test",
-        "image": {"name": cluster.image(), "tag": "", "pullPolicy": cluster.pull_policy()},
+        "image": {"name": name, "tag": tag, "pullPolicy": cluster.pull_policy()},
         "mon": {"service": {"type": "ClusterIP"}},
         "store": {
             "endpoint": bucket::endpoint(), "region": S3Server::REGION, "bucket": S3Server::BUCKET,

@@ -1,6 +1,9 @@
 //! Pods that cannot run: the owner is told why, nothing is hammered, and it recovers by itself.
 
-use moorline_testkit::cluster::{SOON, condition};
+use moorline_testkit::{
+    cluster::{Cluster, SOON, condition},
+    or_skip,
+};
 use serde_json::{Value, json};
 
 use crate::support::Moorline;
@@ -112,6 +115,71 @@ async fn what_keeps_pods_from_running_is_told_and_a_class_put_right_heals_it() {
         (stand == 2).then_some(())
     })
     .await;
+    cluster
+        .kubectl(&["delete", "cameraclass", &class])
+        .await
+        .unwrap();
+}
+
+/// What a node may give to pods of its disk, in MiB: of the node that has least.
+async fn disk(cluster: &Cluster) -> u64 {
+    let nodes = cluster.json(&["get", "nodes", "-o", "json"]).await.unwrap();
+    let of = |node: &Value| {
+        let text = node["status"]["allocatable"]["ephemeral-storage"].as_str()?;
+        match text.strip_suffix("Ki") {
+            Some(kibibytes) => kibibytes.parse::<u64>().ok().map(|count| count >> 10),
+            None => text.parse::<u64>().ok().map(|bytes| bytes >> 20),
+        }
+    };
+    let least = nodes["items"].as_array().unwrap().iter().filter_map(of);
+    least.min().unwrap()
+}
+
+/// The spools of a node's archivers never sum up to more than its disk: who would be one too many waits for another node, and no pod is evicted.
+#[tokio::test(flavor = "multi_thread")]
+async fn spools_beyond_the_disks_of_all_nodes_wait_for_room() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let cluster = moorline.cluster();
+    if or_skip(cluster.lab()).is_none() {
+        return;
+    }
+    let class = format!("large-{:x}", crate::support::now_us());
+    // One fits on each of the two nodes.
+    let spool = format!("{}Mi", disk(cluster).await * 6 / 10);
+    let words = ["get", "cameraclass", "standard", "-o", "json"];
+    let mut spec = cluster.json(&words).await.unwrap()["spec"].clone();
+    spec["archiver"]["spool"] = spool.into();
+    let large = json!({
+        "apiVersion": "moorline.dev/v1alpha1", "kind": "CameraClass",
+        "metadata": {"name": class}, "spec": spec,
+    });
+    cluster.apply(&large).await.unwrap();
+    let tenant = moorline
+        .tenant_with("disk", json!({"classes": ["standard", class]}))
+        .await;
+    let [first, _] = moorline.pair().await;
+    let yard = tenant.camera_of(&class, "yard", 173, 300_000).await;
+    let gate = tenant.camera_of(&class, "gate", 174, 300_000).await;
+    let hall = tenant.camera_of(&class, "hall", 175, 300_000).await;
+    let _calls = [yard.call(&moorline, &first), gate.call(&moorline, &first)];
+    let mut nodes = Vec::new();
+    for camera in [&yard, &gate] {
+        tenant.until_recorded(camera).await;
+        let [_, archiver] = tenant.pair(camera).await;
+        nodes.push(archiver.node);
+    }
+    assert_ne!(nodes[0], nodes[1]);
+    let _third = hall.call(&moorline, &first);
+    let message = tenant.until_told(&hall, "Unschedulable").await;
+    for part in ["ephemeral-storage", "add a node"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // Where one goes, there is room.
+    let words = ["delete", "camera", "yard", "--wait=false"];
+    tenant.space.kubectl(&words).await.unwrap();
+    tenant.until_recorded(&hall).await;
     cluster
         .kubectl(&["delete", "cameraclass", &class])
         .await

@@ -51,7 +51,10 @@ pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
                 kubeconfig.display()
             );
             let kubeconfig = std::path::absolute(kubeconfig)?;
-            let conditions = conditions(&kubeconfig, image, options);
+            let mut conditions = conditions(&kubeconfig, image, options);
+            let binary = built.binary.iter();
+            let binary = binary.map(|binary| ("MOORLINE_BIN", binary.into()));
+            conditions.environment.extend(binary);
             runner::run(&cases, &conditions, report);
             Ok(())
         }

@@ -66,7 +66,7 @@ fn binding(space: &str, role: &str, subject: Value) -> Value {
 /// S21: the account that makes namespaces makes tenants', and nothing of the cluster's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tenants_account_is_kept_to_tenants_namespaces() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let tenant = moorline.tenant("kept").await;
@@ -351,7 +351,7 @@ const ATTEMPTS: &[Attempt] = &[
 /// S18, S21, S23: mon, which the Internet reaches, runs relays and archivers of ours and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn mon_runs_nothing_but_relays_and_archivers() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let tenant = moorline.tenant("workloads").await;
@@ -384,7 +384,7 @@ async fn mon_runs_nothing_but_relays_and_archivers() {
 /// S21: workloads that somebody makes there are no way around, and neither are a pod's other doors.
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_and_operators_make_and_enter_no_pods_of_cameras() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let tenant = moorline.tenant("doors").await;
@@ -449,7 +449,7 @@ async fn controllers_and_operators_make_and_enter_no_pods_of_cameras() {
 /// The front door, which the Internet reaches, changes cameras and destroys no recording; a tenant's bounds that were lowered hold for what changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let tenant = moorline.tenant("erasing").await;
@@ -520,7 +520,7 @@ async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
 /// S18: mon, which the Internet reaches, and the sweeper may patch Cameras, and of each the one finalizer that is theirs.
 #[tokio::test(flavor = "multi_thread")]
 async fn mon_and_the_sweeper_come_by_their_own_finalizer_of_a_camera() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let tenant = moorline.tenant("finalizers").await;
@@ -599,7 +599,7 @@ async fn mon_and_the_sweeper_come_by_their_own_finalizer_of_a_camera() {
 /// A tenant's people write their cameras' passwords, and store nothing else in Secrets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_people_write_passwords_alone() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let tenant = moorline.tenant("passwords").await;

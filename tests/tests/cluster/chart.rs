@@ -284,7 +284,7 @@ async fn whatever_is_switched_on_or_off_the_cluster_takes_what_is_rendered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_wrong_is_named() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let helm = Helm::new(moorline.cluster());
@@ -345,7 +345,7 @@ async fn a_value_that_is_wrong_is_named() {
 /// What shapes pods of cameras is in no part's settings, and the chart's version in none of its labels: neither ends a tunnel.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_cameras_pods_are_made_of_restarts_no_part() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let helm = Helm::new(moorline.cluster());
@@ -382,7 +382,7 @@ async fn what_only_cameras_pods_are_made_of_restarts_no_part() {
 /// Where the parts may go is what the values say. What the chart's own defaults let through is a rule of the repository.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_part_goes_out_to_what_the_values_name() {
-    let Some(moorline) = Moorline::installed().await else {
+    let Some(moorline) = Moorline::anywhere().await else {
         return;
     };
     let helm = Helm::new(moorline.cluster());

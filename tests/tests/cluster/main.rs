@@ -1,7 +1,8 @@
 //! The whole system on Kubernetes: `cargo xtask test --cluster`. One theme, one file.
 //!
 //! Every test begins with [`cluster`]. It runs alone, inside the lab, on nodes that are whole; what it makes lies in namespaces of its
-//! own. What touches nodes or the control plane asks for the lab (`or_skip(cluster.lab())`), so that it is skipped on somebody's own cluster.
+//! own. What touches nodes or the control plane asks for the lab (`or_skip(cluster.lab())`, `Moorline::installed()`), so that it is skipped on somebody's own
+//! cluster; what does not takes `Moorline::anywhere()`.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests may bind, write and look at the real clock"
@@ -14,6 +15,7 @@
 mod accounts;
 mod attacks;
 mod chart;
+mod checked;
 mod connect;
 mod definitions;
 mod erase;

@@ -6,6 +6,7 @@
     reason = "tests may read files and the environment"
 )]
 
+mod anywhere;
 mod deny;
 mod direction;
 mod files;

@@ -24,8 +24,7 @@ impl Cluster {
     /// A bucket. In the lab it is empty and ends with the value.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] on a cluster of the caller's own without `MOORLINE_CLUSTER_S3_ENDPOINT`, `…_BUCKET`, `…_REGION`,
-    /// `…_ACCESS_KEY` and `…_SECRET_KEY`.
+    /// [`Error::Unavailable`] on a cluster of the caller's own, as [`Store::named`].
     pub async fn store(&self) -> Result<Store, Error> {
         if let Ok(lab) = self.lab() {
             let server = S3Server::start_on(lab.host().into()).await?;
@@ -38,6 +37,16 @@ impl Cluster {
                 server: Some(server),
             });
         }
+        Store::named()
+    }
+}
+
+impl Store {
+    /// The bucket that the caller of `cargo xtask test --cluster --kubeconfig` named.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without `MOORLINE_CLUSTER_S3_ENDPOINT`, `…_BUCKET`, `…_REGION`, `…_ACCESS_KEY` and `…_SECRET_KEY`.
+    pub fn named() -> Result<Self, Error> {
         let setting = |name: &str| {
             let name = format!("MOORLINE_CLUSTER_S3_{name}");
             std::env::var(&name).map_err(|_| Error::Unavailable {
@@ -45,7 +54,7 @@ impl Cluster {
                 reason: format!("{name} is not set"),
             })
         };
-        Ok(Store {
+        Ok(Self {
             endpoint: setting("ENDPOINT")?,
             bucket: setting("BUCKET")?,
             region: setting("REGION")?,

@@ -44,6 +44,13 @@ impl Bucket {
         bucket
     }
 
+    /// An empty bucket at this machine's loopback, where no pod comes: of a run on a cluster that records to its caller's.
+    pub(super) async fn of_nobody() -> Self {
+        let server = S3Server::start().await.unwrap();
+        let before = FaultProxy::start(server.address()).await.unwrap();
+        Self { server, before }
+    }
+
     /// An empty bucket that no Service leads to.
     pub(crate) async fn apart(lab: &Lab) -> Self {
         let server = S3Server::start().await.unwrap();

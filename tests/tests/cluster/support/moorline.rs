@@ -4,8 +4,8 @@ use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
 use moorline_testkit::{
     child::run,
-    cluster::{Cluster, Namespace, SOON},
-    or_skip, temp_dir,
+    cluster::{Cluster, Namespace, SOON, Store},
+    or_skip, skip, temp_dir,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -17,7 +17,7 @@ use moorline_testkit::s3::S3Server;
 const SYSTEM: &str = "moorline-system";
 /// Its release.
 const RELEASE: &str = "moorline";
-/// Says that the installation was made, and which host keys cameras pin.
+/// Says that the installation was made, and which host keys cameras pin. The label of the namespace that these tests made.
 const MARK: &str = "moorline-test-installation";
 /// How long the pods of a lost camera wait for it, in this installation.
 pub(crate) const GRACE: Duration = Duration::from_secs(8);
@@ -50,11 +50,38 @@ impl Replica {
 }
 
 impl Moorline {
-    /// The installation, ready, in the lab. `None` where there is none and the test is skipped.
+    /// The installation, ready, in the lab, where cameras, bucket and players of a test are servers that pods reach. `None` where there is none and
+    /// the test is skipped.
     pub(crate) async fn installed() -> Option<Self> {
         let cluster = crate::cluster().await?;
-        let lab = or_skip(cluster.lab())?;
+        let Ok(lab) = cluster.lab() else {
+            skip(
+                "its cameras, bucket and players are servers of the cluster lab (docs/design/cluster-lab.md says what runs on a cluster of your own)",
+            );
+            return None;
+        };
         let bucket = Bucket::open(&cluster, lab).await;
+        Self::ready(cluster, bucket).await
+    }
+
+    /// The same on whichever cluster the run has, for tests that ask the API server alone, or let pods do the rest. Without the lab it records to the
+    /// bucket that the caller named, and [`Moorline::bucket`] is nobody's.
+    pub(crate) async fn anywhere() -> Option<Self> {
+        let cluster = crate::cluster().await?;
+        if cluster.lab().is_ok() {
+            return Self::installed().await;
+        }
+        or_skip(Store::named())?;
+        if is_somebodys(&cluster.namespace_of_others(SYSTEM)).await {
+            skip(
+                "moorline-system is there already, and not of these tests: they install Moorline themselves",
+            );
+            return None;
+        }
+        Self::ready(cluster, Bucket::of_nobody().await).await
+    }
+
+    async fn ready(cluster: Cluster, bucket: Bucket) -> Option<Self> {
         let system = cluster.namespace_of_others(SYSTEM);
         let mark = format!("configmap/{MARK}");
         let mut found = system.get(&[&mark]).await.unwrap();
@@ -164,13 +191,21 @@ pub(crate) fn lab_values(cluster: &Cluster) -> Value {
         Some((name, tag)) if !tag.contains('/') && !name.contains('@') => (name, tag),
         _ => (image, ""),
     };
+    let store = match cluster.lab() {
+        Ok(_) => json!({
+            "endpoint": bucket::endpoint(), "region": S3Server::REGION, "bucket": S3Server::BUCKET,
+        }),
+        // Without one no test comes so far.
+        Err(_) => {
+            let named = Store::named().unwrap();
+            json!({"endpoint": named.endpoint, "region": named.region, "bucket": named.bucket})
+        }
+    };
     json!({
         "publicHost": "moorline.test",
         "image": {"name": name, "tag": tag, "pullPolicy": cluster.pull_policy()},
         "mon": {"service": {"type": "ClusterIP"}},
-        "store": {
-            "endpoint": bucket::endpoint(), "region": S3Server::REGION, "bucket": S3Server::BUCKET,
-        },
+        "store": store,
         "sweeper": {"secret": "moorline-store-delete"},
         // Buckets of tenants' own are the test's too.
         "tenants": {"ownStores": {"private": ["10.0.0.0/8"], "http": true}},
@@ -197,19 +232,33 @@ pub(crate) async fn established(cluster: &Cluster, definition: &str) {
     cluster.kubectl(&words).await.unwrap();
 }
 
+/// Whether the installation's namespace is there and none of these tests made it.
+async fn is_somebodys(system: &Namespace) -> bool {
+    let object = format!("namespace/{SYSTEM}");
+    let found = system.get(&[&object]).await.unwrap();
+    !found.is_null() && found["metadata"]["labels"][MARK].is_null()
+}
+
 async fn install(cluster: &Cluster, system: &Namespace) {
+    let key = |name: &str| match cluster.lab() {
+        Ok(_) => store_key(name, SYSTEM),
+        Err(_) => {
+            let named = Store::named().unwrap();
+            key_of(name, SYSTEM, &named.access_key, &named.secret_key)
+        }
+    };
     cluster
         .apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
             {
                 "apiVersion": "v1", "kind": "Namespace",
                 "metadata": {
                     "name": SYSTEM,
-                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+                    "labels": {"pod-security.kubernetes.io/enforce": "restricted", MARK: "true"},
                 },
             },
-            store_key("moorline-store-put", SYSTEM),
-            store_key("moorline-store-get", SYSTEM),
-            store_key("moorline-store-delete", SYSTEM),
+            key("moorline-store-put"),
+            key("moorline-store-get"),
+            key("moorline-store-delete"),
             {
                 "apiVersion": "v1", "kind": "Secret",
                 "metadata": {"name": "moorline-postgres", "namespace": SYSTEM},
@@ -258,12 +307,16 @@ async fn install(cluster: &Cluster, system: &Namespace) {
         .unwrap();
 }
 
-/// The Secret with a key of a bucket.
+/// The Secret with a key of a test's own bucket.
 pub(crate) fn store_key(name: &str, namespace: &str) -> Value {
+    key_of(name, namespace, S3Server::ACCESS_KEY, S3Server::SECRET_KEY)
+}
+
+fn key_of(name: &str, namespace: &str, access: &str, secret: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace},
-        "stringData": {"access-key": S3Server::ACCESS_KEY, "secret-key": S3Server::SECRET_KEY},
+        "stringData": {"access-key": access, "secret-key": secret},
     })
 }
 

@@ -277,6 +277,71 @@ async fn an_outage_is_survived_from_memory() {
     registry.close().await.unwrap();
 }
 
+/// The password in the URL is renewed: the old one is refused from some moment on, and nobody is restarted.
+#[tokio::test]
+async fn a_password_that_was_renewed_is_used_once_it_works() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let server = Postgres::start_tls(ServerCertificate {
+        certificate: &certificate,
+        key: &key,
+    });
+    let Some(server) = or_skip(server.await) else {
+        return;
+    };
+    let place = Place::with(server);
+    let authority = place.directory.path().join("ca.crt");
+    std::fs::write(&authority, &certificate).unwrap();
+    let old = place.server.tcp_url("localhost").unwrap();
+    let new = old.replace(Postgres::PASSWORD, "renewed");
+    let config = PostgresConfig {
+        url: Secret::new(old),
+        tls: PostgresTls::Verify {
+            authority: Some(authority),
+        },
+        connections: 2,
+    };
+    let registry = PeopleRegistry::open(&config, &place.key(), SystemClock::shared())
+        .await
+        .unwrap();
+    users::add(&*registry.users(), "anna", Role::Admin).await;
+    let anna = users::login("anna");
+
+    let early = registry.change_url(Secret::new(new.clone())).await;
+    let early = early.unwrap_err().to_string();
+    assert!(early.contains("password authentication failed"), "{early}");
+    assert!(!early.contains("renewed"), "{early}");
+    let token = registry.sessions().open(&anna).await.unwrap();
+    let elsewhere = new.replace("/postgres", "/template1");
+    let elsewhere = registry.change_url(Secret::new(elsewhere)).await;
+    assert!(
+        matches!(elsewhere, Err(OpenError::PostgresUrl { .. })),
+        "connections to two databases: {elsewhere:?}"
+    );
+
+    // As a server that was restarted with the new password: whoever connects from now on needs it.
+    let renewed = format!("ALTER USER {} PASSWORD 'renewed'", Postgres::USER);
+    place.server.sql(&renewed).await.unwrap();
+    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moorline'";
+    place.server.sql(ended).await.unwrap();
+    let refused = registry.sessions().open(&anna).await.unwrap_err();
+    assert!(refused.to_string().contains("password"), "{refused}");
+    assert!(
+        registry.sessions().user(token.reveal()).is_some(),
+        "who is signed in stays so"
+    );
+    registry.change_url(Secret::new(new)).await.unwrap();
+    registry.sessions().open(&anna).await.unwrap();
+    place.server.sql("DELETE FROM users").await.unwrap();
+    eventually(
+        "it is followed again",
+        Duration::from_secs(40),
+        async || registry.users().get("anna").is_none().then_some(()),
+    )
+    .await;
+    registry.close().await.unwrap();
+}
+
 /// After an outage of hours the list of changes may have been cut: everything is read.
 #[tokio::test]
 async fn after_a_long_outage_everything_is_read() {

@@ -109,6 +109,7 @@ fn migrations() -> Vec<Migration> {
 /// The open books of people. They go on reading from memory after [`PeopleRegistry::close`], and their writes fail then.
 #[derive(Debug)]
 pub struct PeopleRegistry {
+    config: PostgresConfig,
     pool: PgPool,
     books: Books,
     follow: Arc<Follow>,
@@ -159,6 +160,7 @@ impl PeopleRegistry {
         let (following, stopped) = (Arc::clone(&follow), stop.clone());
         tasks.spawn(async move { following.run(stopped).await });
         Ok(Self {
+            config: config.clone(),
             pool,
             books,
             follow,
@@ -212,6 +214,32 @@ impl PeopleRegistry {
         self.follow.behind()
     }
 
+    /// New connections are made with this URL from now on, once one of them was made: for a password that was renewed. Those that are up stay for
+    /// their time, so it has to lead to the database that they are of.
+    ///
+    /// # Errors
+    /// [`OpenError`]: it cannot be used, and the one before stays in use.
+    pub async fn change_url(&self, url: Secret<String>) -> Result<(), OpenError> {
+        let wanted = PostgresConfig {
+            url,
+            ..self.config.clone()
+        };
+        let options = wanted.options()?;
+        if !same_database(&options, &self.pool.connect_options()) {
+            return Err(OpenError::PostgresUrl {
+                cause: "it leads to another database, which is read by front doors that begin anew",
+            });
+        }
+        let connected = timeout(&*self.clock, DEADLINE, options.connect()).await;
+        let late = |_| OpenError::postgres("connect to", &"no answer within 5s");
+        let failed = |error: sqlx::Error| OpenError::postgres("connect to", &error);
+        let connection = connected.map_err(late)?.map_err(failed)?;
+        self.pool.set_connect_options(options);
+        // It was only for this; whether it says goodbye makes no difference.
+        let _ = timeout(&*self.clock, DEADLINE, connection.close()).await;
+        Ok(())
+    }
+
     /// Finishes what waits (audit, sessions) and closes the connections, within 10 s.
     ///
     /// # Errors
@@ -234,6 +262,19 @@ impl Drop for PeopleRegistry {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Whether two URLs differ in who logs in at most.
+fn same_database(one: &PgConnectOptions, other: &PgConnectOptions) -> bool {
+    let place = |options: &PgConnectOptions| {
+        (
+            options.get_host().to_owned(),
+            options.get_port(),
+            options.get_socket().cloned(),
+            options.get_database().map(str::to_owned),
+        )
+    };
+    place(one) == place(other)
 }
 
 /// Brings the schema up to date, and sees that the key is that of the secrets in it.

@@ -5,7 +5,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use moorline_core::Masked;
-use moorline_core::port::{AuditEntry, AuditEvent, UsersError};
+use moorline_core::port::{AuditEntry, AuditEvent, PortError, UsersError};
 use moorline_core::user::User;
 
 use crate::access::{Access, COOKIE, token};
@@ -49,9 +49,11 @@ pub(super) async fn sign_in(
         }
     };
     if let Some(old) = token(&headers) {
-        site.sessions.close(old).await?;
+        let closed = site.sessions.close(old).await;
+        closed.map_err(|error| unopened(&error))?;
     }
-    let opened = site.sessions.open(&user.login).await?;
+    let opened = site.sessions.open(&user.login).await;
+    let opened = opened.map_err(|error| unopened(&error))?;
     audit(AuditEvent::SignIn, user.login.as_str());
     let cookie = format!(
         "{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={COOKIE_AGE}",
@@ -59,6 +61,17 @@ pub(super) async fn sign_in(
     );
     let cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
     Ok(([(header::SET_COOKIE, cookie)], Json(view(&user))))
+}
+
+/// Passwords are verified from memory, and a session has to be written: an outage of the database shows here first.
+fn unopened(error: &PortError) -> Problem {
+    tracing::warn!(%error, "somebody could not be signed in");
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "people_unavailable",
+        "nobody can be signed in at this moment, since the database of users does not take it",
+    )
+    .hint("who is signed in stays so, and streams go on; try again in a minute")
 }
 
 /// `DELETE /session`

@@ -2,6 +2,7 @@
 //! (rules S13 and S15).
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use hyper::StatusCode;
@@ -326,6 +327,33 @@ async fn the_session_cookie_is_locked_up_and_renewed_at_each_sign_in() {
         house.send(me(&second)).await.status,
         StatusCode::UNAUTHORIZED
     );
+}
+
+/// The database of a cluster's people is away.
+#[tokio::test]
+async fn who_cannot_be_signed_in_is_told_so_and_who_is_signed_in_stays_so() {
+    let house = scene::house().await;
+    let anna = house.sign_in("anna").await;
+    house.sessions.away.store(true, Ordering::Relaxed);
+    let sign_in = async |password: &str| {
+        let body = serde_json::json!({"login": "vera", "password": password});
+        let ask = house.ask("POST", "/api/v1/session").with_body(body);
+        house.send(ask).await
+    };
+    let refused = sign_in(PASSWORD).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    let problem = refused.json();
+    assert_eq!(problem["type"], "people_unavailable", "{problem}");
+    let title = problem["title"].as_str().unwrap();
+    assert!(title.contains("database of users"), "{problem}");
+    assert!(problem["hint"].is_string(), "{problem}");
+    assert!(!problem.to_string().contains("db-7"), "{problem}");
+    let wrong = sign_in("wrong").await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    let me = house.ask("GET", "/api/v1/me").with_cookie(&anna);
+    assert_eq!(house.send(me).await.status, StatusCode::OK);
+    house.sessions.away.store(false, Ordering::Relaxed);
+    house.sign_in("vera").await;
 }
 
 /// S13.

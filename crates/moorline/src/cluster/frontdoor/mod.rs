@@ -269,6 +269,16 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let stop = role.doors.token();
     role.doors
         .spawn("readings", async move { readings.run(stop).await });
+    if let Some(database) = people.database() {
+        let (data, config) = (global.data.clone(), global.config.clone());
+        let read = move || {
+            let settings = crate::settings::load(&data, config.as_deref());
+            settings.map(|settings| settings.postgres.url)
+        };
+        let (used, time) = (settings.postgres.url.clone(), Arc::clone(&clock));
+        let renewing = people::renew(database, used, read, time, role.doors.token());
+        role.doors.spawn("people's database", renewing);
+    }
     let watching = certificate.watch(clock, role.doors.token());
     role.doors.spawn("certificate", watching);
     let ended = role.run().await;

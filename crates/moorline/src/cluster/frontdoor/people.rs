@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use moorline_base::SharedClock;
+use moorline_base::clock::sleep;
 use moorline_base::error::Hinted;
 use moorline_base::files::DataDir;
+use moorline_base::{CancellationToken, Secret, SharedClock};
 use moorline_core::port::{Audit, Users, WebSessions};
 use moorline_registry::{OpenError, PeopleRegistry, PostgresConfig, PostgresTls, Registry};
 
@@ -15,6 +16,8 @@ use crate::settings::{PeopleStore, Settings, TlsMode};
 
 /// How long a start waits for a database that does not answer: the startup probe's patience, less some.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The kubelet needs a minute to exchange a mounted Secret; nobody waits for the last half of another.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// The people, opened.
 pub(super) struct People {
@@ -99,6 +102,42 @@ impl Kept {
         };
         if let Err(error) = closed {
             tracing::warn!(%error, "the people's database was not closed cleanly");
+        }
+    }
+}
+
+/// Reads the URL of the database again and again until `stop`: a password is renewed by a new Secret. What does not work is told once, and tried
+/// again, since the server may hear of the password later than we do; what was in use stays.
+pub(super) async fn renew(
+    database: Arc<PeopleRegistry>,
+    mut used: Secret<String>,
+    read: impl Fn() -> anyhow::Result<Secret<String>>,
+    clock: SharedClock,
+    stop: CancellationToken,
+) {
+    let mut told = String::new();
+    while !sleep(&*clock, EVERY, &stop).await.is_cancelled() {
+        let renewed = async {
+            let url = read()?;
+            if !url.matches(used.expose()) {
+                database.change_url(url.clone()).await.map_err(hinted)?;
+                tracing::info!("the people's database is spoken to with a new URL");
+            }
+            anyhow::Ok(url)
+        };
+        let renewed = renewed.await;
+        match renewed {
+            Ok(url) => {
+                used = url;
+                told.clear();
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                if told != why {
+                    tracing::error!(why, "the URL of the people's database was not exchanged");
+                    told = why;
+                }
+            }
         }
     }
 }

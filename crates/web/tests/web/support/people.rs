@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -134,6 +135,8 @@ impl Users for FakePeople {
 pub(crate) struct FakeSessions {
     people: Arc<FakePeople>,
     open: Mutex<(u64, BTreeMap<String, String>)>,
+    /// Where they are written is away.
+    pub(crate) away: AtomicBool,
 }
 
 impl FakeSessions {
@@ -141,6 +144,7 @@ impl FakeSessions {
         Self {
             people,
             open: Mutex::default(),
+            away: AtomicBool::default(),
         }
     }
 }
@@ -148,6 +152,12 @@ impl FakeSessions {
 #[async_trait]
 impl WebSessions for FakeSessions {
     async fn open(&self, login: &LoginName) -> Result<Masked<String>, PortError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(PortError::new(
+                "open a web session",
+                "db-7.internal: refused",
+            ));
+        }
         let mut open = self.open.lock().unwrap();
         open.0 += 1;
         let token = format!("token-{}", open.0);

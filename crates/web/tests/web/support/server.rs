@@ -37,6 +37,7 @@ pub(crate) struct House {
     pub(crate) cameras: Arc<FakeCameras>,
     pub(crate) tokens: Arc<FakeTokens>,
     pub(crate) people: Arc<FakePeople>,
+    pub(crate) sessions: Arc<FakeSessions>,
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) relays: Arc<FakeRelays>,
     pub(crate) landings: Arc<FakeLandings>,
@@ -57,6 +58,7 @@ impl House {
         let cameras = Arc::new(FakeCameras::new(cameras));
         let tokens = Arc::new(FakeTokens::default());
         let people = Arc::new(FakePeople::default());
+        let sessions = Arc::new(FakeSessions::new(Arc::clone(&people)));
         let audit = Arc::new(FakeAudit::default());
         let relays = Arc::new(FakeRelays::new(Arc::clone(&film)));
         let landings = Arc::new(FakeLandings::default());
@@ -70,7 +72,7 @@ impl House {
             admin: Arc::clone(&cameras) as _,
             tokens: Arc::clone(&tokens) as _,
             users: Arc::clone(&people) as _,
-            sessions: Arc::new(FakeSessions::new(Arc::clone(&people))),
+            sessions: Arc::clone(&sessions) as _,
             audit: Arc::clone(&audit) as _,
             statuses: Arc::clone(&cameras) as _,
             relays: Arc::clone(&relays) as _,
@@ -113,6 +115,7 @@ impl House {
             cameras,
             tokens,
             people,
+            sessions,
             audit,
             relays,
             landings,

@@ -190,6 +190,16 @@ impl Child {
         self.signal(Signal::CONT);
     }
 
+    /// Freezes it with all that it has started: no process of a server of many serves on.
+    pub fn freeze_family(&self) {
+        self.signal_family(Signal::STOP);
+    }
+
+    /// Lets them go on.
+    pub fn thaw_family(&self) {
+        self.signal_family(Signal::CONT);
+    }
+
     /// Waits for the end of the process, and for the lines that it said last.
     ///
     /// # Errors
@@ -238,6 +248,16 @@ impl Child {
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw)
+    }
+
+    fn signal_family(&self, signal: Signal) {
+        if let Some(pid) = self.raw_pid() {
+            // The parent first: one that stands still starts no more of them.
+            let _ = kill_process(pid, signal);
+            for pid in descendants(pid) {
+                let _ = kill_process(pid, signal);
+            }
+        }
     }
 
     fn kill_family(&self) {

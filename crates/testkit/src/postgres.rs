@@ -49,7 +49,7 @@ pub struct Postgres {
 /// A way to a server from elsewhere, which ends with its value.
 #[derive(Debug)]
 pub struct Reachable {
-    /// Where it is reached: as [`Postgres::USER`], without a password, and without TLS.
+    /// Where it is reached without TLS: as [`Postgres::USER`] without a password, as others as over the socket.
     pub address: SocketAddr,
     _serving: Task,
 }
@@ -68,6 +68,21 @@ impl Postgres {
     /// [`Error::Missing`] where it is not installed; when it does not start.
     pub async fn start() -> Result<Self, Error> {
         let mut server = Self::prepare().await?;
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// Starts it on a Unix socket over which everybody but [`Postgres::USER`] needs a password.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn start_guarded() -> Result<Self, Error> {
+        let mut server = Self::prepare().await?;
+        let rules = format!(
+            "local all {} trust\nlocal all all scram-sha-256\n",
+            Self::USER
+        );
+        server.write("data/pg_hba.conf", &rules)?;
         server.run().await?;
         Ok(server)
     }
@@ -239,6 +254,20 @@ impl Postgres {
         }
     }
 
+    /// Lets all its processes stand still: connections stay open, and nothing answers.
+    pub fn freeze(&self) {
+        if let Some(child) = &self.child {
+            child.freeze_family();
+        }
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        if let Some(child) = &self.child {
+            child.thaw_family();
+        }
+    }
+
     /// Starts it again where it was.
     ///
     /// # Errors
@@ -251,6 +280,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let Some(child) = &self.child else { return };
+        child.thaw_family();
         // It then removes its shared memory, which a killed one leaves behind. One that does not end in time is killed with its value.
         child.signal(Signal::QUIT);
         let begin = std::time::Instant::now();
@@ -317,6 +347,34 @@ fn program(name: &str) -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_frozen_one_answers_once_it_is_thawed() {
+        let server = Postgres::start().await.unwrap();
+        server.freeze();
+        let asked = server.sql("SELECT 1");
+        let answer = tokio::time::timeout(Duration::from_secs(1), asked).await;
+        assert!(answer.is_err(), "{answer:?}");
+        server.thaw();
+        assert_eq!(server.sql("SELECT 1").await.unwrap(), "1");
+    }
+
+    #[tokio::test]
+    async fn others_need_a_password_at_a_guarded_one() {
+        let server = Postgres::start_guarded().await.unwrap();
+        server
+            .sql("CREATE ROLE anna LOGIN PASSWORD 'first'")
+            .await
+            .unwrap();
+        let mut command = Command::new(program("psql").unwrap());
+        command
+            .args(["-X", "-w", "-U", "anna", "-d", Postgres::DATABASE, "-h"])
+            .arg(server.directory.path())
+            .args(["-c", "SELECT 1"]);
+        let refused = run("psql", command, START).await.unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("no password supplied"), "{said}");
+    }
 
     #[tokio::test]
     async fn starts_stops_and_keeps_what_it_stored() {

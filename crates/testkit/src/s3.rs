@@ -1,12 +1,22 @@
 //! An S3 server inside the test's process: s3s-fs over a temporary directory.
 //!
-//! It verifies signatures, digests and conditions; it has no lifecycle rules, versions, locks or fsync.
+//! It verifies signatures, digests and conditions; it has no lifecycle rules, versions, locks or fsync. Keys come and go while it runs.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use s3s::{
+    S3Result,
+    auth::{S3Auth, SecretKey},
+    s3_error,
+    service::S3ServiceBuilder,
+};
 use s3s_fs::FileSystem;
 
 use crate::{
@@ -23,11 +33,34 @@ pub const VERSION: &str = "0.14.1";
 pub struct S3Server {
     address: SocketAddr,
     directory: tempfile::TempDir,
+    keys: Keys,
     _serving: Task,
 }
 
+/// The keys that are good at this moment, each with its secret and how many requests came with it.
+#[derive(Debug, Clone, Default)]
+struct Keys(Arc<Mutex<HashMap<String, (SecretKey, u64)>>>);
+
+impl Keys {
+    fn good(&self) -> MutexGuard<'_, HashMap<String, (SecretKey, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let mut good = self.good();
+        let Some((secret, requests)) = good.get_mut(access_key) else {
+            return Err(s3_error!(InvalidAccessKeyId, "there is no such key"));
+        };
+        *requests += 1;
+        Ok(secret.clone())
+    }
+}
+
 impl S3Server {
-    /// The only access key.
+    /// The access key that is good from the start.
     pub const ACCESS_KEY: &str = "moorline-test";
     /// Its secret.
     pub const SECRET_KEY: &str = "moorline-test-secret";
@@ -57,7 +90,8 @@ impl S3Server {
             message: format!("{error:?}"),
         })?;
         let mut builder = S3ServiceBuilder::new(files);
-        builder.set_auth(SimpleAuth::from_single(Self::ACCESS_KEY, Self::SECRET_KEY));
+        let keys = Keys::default();
+        builder.set_auth(keys.clone());
         let service = builder.build();
         let (listener, address) = listen_on(address).await?;
         let serving = serve(listener, move |stream| {
@@ -69,11 +103,32 @@ impl S3Server {
             }
         });
         crate::peer::announce("s3s-fs", VERSION);
-        Ok(Self {
+        let server = Self {
             address,
             directory,
+            keys,
             _serving: serving,
-        })
+        };
+        server.allow(Self::ACCESS_KEY, Self::SECRET_KEY);
+        Ok(server)
+    }
+
+    /// From now on this key is good too.
+    pub fn allow(&self, access_key: &str, secret_key: &str) {
+        let secret = SecretKey::from(secret_key);
+        self.keys.good().insert(access_key.to_owned(), (secret, 0));
+    }
+
+    /// From now on what is signed with this key is refused, whenever it was signed.
+    pub fn revoke(&self, access_key: &str) {
+        self.keys.good().remove(access_key);
+    }
+
+    /// How many requests came with a key while it was good.
+    #[must_use]
+    pub fn requests_with(&self, access_key: &str) -> u64 {
+        let good = self.keys.good();
+        good.get(access_key).map_or(0, |(_, requests)| *requests)
     }
 
     /// Where it listens.
@@ -133,6 +188,20 @@ mod tests {
         .unwrap();
         assert_eq!(status.as_u16(), 403, "{}", String::from_utf8_lossy(&body));
         assert!(String::from_utf8_lossy(&body).contains("AccessDenied"));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_good_from_its_allowance_to_its_revocation() {
+        let server = S3Server::start().await.unwrap();
+        let is_good = async |key: &str| server.keys.get_secret_key(key).await.is_ok();
+        assert!(is_good(S3Server::ACCESS_KEY).await);
+        assert!(!is_good("new").await);
+        server.allow("new", "secret");
+        assert!(is_good("new").await);
+        assert_eq!(server.requests_with("new"), 1);
+        server.revoke(S3Server::ACCESS_KEY);
+        assert!(!is_good(S3Server::ACCESS_KEY).await);
+        assert!(is_good("new").await);
     }
 
     #[tokio::test]

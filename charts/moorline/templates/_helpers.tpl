@@ -85,10 +85,11 @@ topologySpreadConstraints:
       matchLabels: {{- include "moorline.selector" . | nindent 8 }}
 {{- end }}
 
+{{- /* A process that stands still hears no SIGTERM, so that the pod's own grace would only keep its place empty: mon's is minutes. */ -}}
 {{- define "moorline.probes" -}}
 startupProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 1, failureThreshold: 90}
 readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 3, failureThreshold: 2}
-livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, failureThreshold: 6}
+livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, failureThreshold: 6, terminationGracePeriodSeconds: 15}
 {{- end }}
 
 {{- /* A rollout when the settings change. */ -}}

@@ -80,17 +80,7 @@ async fn parts_that_stand_still_for_a_while_lose_nothing_that_was_recorded() {
     let [relay, archiver] = tenant.pair(&yard).await;
     tenant.until_stored(&yard).await;
 
-    let list = ["pods", "-l", "app.kubernetes.io/component=signer"];
-    let signers = moorline.system.get(&list).await.unwrap();
-    let mut stopped = Vec::new();
-    for signer in signers["items"].as_array().unwrap() {
-        let (node, uid) = (&signer["spec"]["nodeName"], &signer["metadata"]["uid"]);
-        stopped.push(
-            moorline
-                .stop(node.as_str().unwrap(), uid.as_str().unwrap())
-                .await,
-        );
-    }
+    let mut stopped = moorline.stop_all("signer").await;
     assert_eq!(stopped.len(), 2);
     let stored = tenant.archive(&yard).segments.len();
     yard.filmed(200).await;

@@ -29,6 +29,7 @@ mod lost;
 mod measured;
 mod node_loss;
 mod outages;
+mod people;
 mod refused;
 mod replicas;
 mod restricted;

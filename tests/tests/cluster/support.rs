@@ -31,11 +31,13 @@ use serde_json::Value;
 pub(crate) use archive::{Archive, longest_silence};
 pub(crate) use bucket::Bucket;
 pub(crate) use camera::{Call, Camera};
-pub(crate) use door::{people, people_at};
+pub(crate) use door::{Login, people, people_as, people_at, plays};
 pub(crate) use helm::Helm;
 pub(crate) use http::Person;
 pub(crate) use inside::Inside;
-pub(crate) use moorline::{GRACE, Moorline, Replica, established, lab_values, store_key};
+pub(crate) use moorline::{
+    GRACE, Moorline, Replica, established, lab_values, store_key, store_key_of,
+};
 pub(crate) use player::ffmpeg;
 pub(crate) use stamps::{assert_in_order, exported};
 pub(crate) use tenant::{Pod, Tenant};

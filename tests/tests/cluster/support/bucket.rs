@@ -32,7 +32,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Its name.
     pub(crate) const NAME: &str = S3Server::BUCKET;
-    /// The key that may everything, and its secret.
+    /// The key that may everything from the start, and its secret.
     pub(crate) const KEYS: (&str, &str) = (S3Server::ACCESS_KEY, S3Server::SECRET_KEY);
     /// Where it says that it lies.
     pub(crate) const REGION: &str = S3Server::REGION;
@@ -73,6 +73,21 @@ impl Bucket {
     /// Gives it back.
     pub(crate) async fn back(&self) {
         self.before.set(Fault::None).await;
+    }
+
+    /// From now on this key may everything too.
+    pub(crate) fn allow(&self, (key, secret): (&str, &str)) {
+        self.server.allow(key, secret);
+    }
+
+    /// From now on this key may nothing.
+    pub(crate) fn revoke(&self, (key, _): (&str, &str)) {
+        self.server.revoke(key);
+    }
+
+    /// Whether anybody came with this key.
+    pub(crate) fn is_used_with(&self, (key, _): (&str, &str)) -> bool {
+        self.server.requests_with(key) > 0
     }
 
     /// The keys of all objects, in order.

@@ -3,12 +3,14 @@
 use std::{net::SocketAddr, process::Stdio};
 
 use moorline_testkit::{
+    child::run,
     cluster::{Cluster, SOON},
+    peer,
     postgres::{Postgres, Reachable},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Moorline, Tenant, bucket};
+use super::{Moorline, Tenant, bucket, nodes::Undo};
 
 /// What runs them.
 pub(super) const DEPLOYMENT: &str = "deployment/moorline-frontdoor";
@@ -18,9 +20,13 @@ const PORT: u16 = 5432;
 
 /// Where the installation is told that the people are.
 pub(crate) fn people() -> String {
+    people_as(Postgres::USER)
+}
+
+/// The same with another login, and its password behind a colon.
+pub(crate) fn people_as(login: &str) -> String {
     format!(
-        "postgres://{}@{SERVICE}.{}.svc:{PORT}/{}",
-        Postgres::USER,
+        "postgres://{login}@{SERVICE}.{}.svc:{PORT}/{}",
         bucket::NAMESPACE,
         Postgres::DATABASE,
     )
@@ -36,7 +42,8 @@ pub(crate) struct FrontDoor<'a> {
     pub(crate) node_rtsp: SocketAddr,
     running: Running<'a>,
     _reach: Reachable,
-    _postgres: Postgres,
+    /// Where the people are.
+    pub(crate) postgres: Postgres,
 }
 
 /// Replicas are wanted as long as this lives.
@@ -62,7 +69,27 @@ pub(crate) async fn people_at(cluster: &Cluster, postgres: &Postgres) -> Reachab
 impl Moorline {
     /// Front doors over an empty database.
     pub(crate) async fn front_door(&self) -> FrontDoor<'_> {
-        let postgres = Postgres::start().await.unwrap();
+        self.front_door_over(Postgres::start().await.unwrap()).await
+    }
+
+    /// Tells the installation another URL of the people, as an operator does, until the returned value is dropped.
+    pub(crate) async fn tell_people(&self, url: &str) -> Undo {
+        let patch = |url: &str| json!({"stringData": {"url": url}}).to_string();
+        let words = ["patch", "secret", "moorline-postgres", "--type=merge", "-p"];
+        let usual = patch(&people());
+        let mut back = vec!["-n", self.system.name()];
+        back.extend(words);
+        back.push(&usual);
+        let undo = self.later(&back);
+        let told = patch(url);
+        let mut now = words.to_vec();
+        now.push(&told);
+        self.system.kubectl(&now).await.unwrap();
+        undo
+    }
+
+    /// Front doors over this database.
+    pub(crate) async fn front_door_over(&self, postgres: Postgres) -> FrontDoor<'_> {
         let reach = people_at(self.cluster(), &postgres).await;
         let (system, running) = (&self.system, Running(self));
         let two = ["scale", DEPLOYMENT, "--replicas=2"];
@@ -90,7 +117,7 @@ impl Moorline {
             node_rtsp: SocketAddr::new(host.parse().unwrap(), u16::try_from(port).unwrap()),
             running,
             _reach: reach,
-            _postgres: postgres,
+            postgres,
         }
     }
 }
@@ -161,6 +188,23 @@ impl Login {
             self.name, self.stream_password
         )
     }
+}
+
+/// Whether a player finds pictures behind a URL, soon.
+pub(crate) async fn plays(url: &str) -> bool {
+    let mut command = peer::FFPROBE.command().unwrap();
+    // In microseconds: a part that stands still takes connections.
+    command.args([
+        "-v",
+        "error",
+        "-rtsp_transport",
+        "tcp",
+        "-timeout",
+        "5000000",
+    ]);
+    command.args(["-show_entries", "stream=codec_name", "-of", "csv=p=0", url]);
+    let output = run("ffprobe", command, SOON).await.unwrap();
+    output.status.success() && String::from_utf8_lossy(&output.stdout).contains("h264")
 }
 
 impl Drop for Running<'_> {

@@ -33,7 +33,7 @@ pub(crate) struct Moorline {
     host_keys: Vec<String>,
 }
 
-/// A pod of `moorline mon`.
+/// A pod of a part of the installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replica {
     pub(crate) name: String,
@@ -145,11 +145,13 @@ impl Moorline {
 
     /// The pods of `moorline mon` that are not being deleted, by name.
     pub(crate) async fn replicas(&self) -> Vec<Replica> {
-        let list = self
-            .system
-            .get(&["pods", "-l", "app.kubernetes.io/component=mon"])
-            .await
-            .unwrap();
+        self.parts("mon").await
+    }
+
+    /// The same of another part: `signer`, `frontdoor`.
+    pub(crate) async fn parts(&self, part: &str) -> Vec<Replica> {
+        let label = format!("app.kubernetes.io/component={part}");
+        let list = self.system.get(&["pods", "-l", &label]).await.unwrap();
         let replica = |pod: &Value| {
             let text = |value: &Value| value.as_str().map(str::to_owned);
             let metadata = &pod["metadata"];
@@ -244,7 +246,7 @@ async fn install(cluster: &Cluster, system: &Namespace) {
         Ok(_) => store_key(name, SYSTEM),
         Err(_) => {
             let named = Store::named().unwrap();
-            key_of(name, SYSTEM, &named.access_key, &named.secret_key)
+            store_key_of(name, SYSTEM, (&named.access_key, &named.secret_key))
         }
     };
     cluster
@@ -309,14 +311,15 @@ async fn install(cluster: &Cluster, system: &Namespace) {
 
 /// The Secret with a key of a test's own bucket.
 pub(crate) fn store_key(name: &str, namespace: &str) -> Value {
-    key_of(name, namespace, S3Server::ACCESS_KEY, S3Server::SECRET_KEY)
+    store_key_of(name, namespace, Bucket::KEYS)
 }
 
-fn key_of(name: &str, namespace: &str, access: &str, secret: &str) -> Value {
+/// The same with another key, and its secret.
+pub(crate) fn store_key_of(name: &str, namespace: &str, (key, secret): (&str, &str)) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace},
-        "stringData": {"access-key": access, "secret-key": secret},
+        "stringData": {"access-key": key, "secret-key": secret},
     })
 }
 

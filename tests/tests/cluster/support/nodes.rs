@@ -22,6 +22,22 @@ impl Moorline {
         Undo(Some(heal.blocking(&["sh", "-c", &script])))
     }
 
+    /// The same of all pods of a part.
+    pub(crate) async fn stop_all(&self, part: &str) -> Vec<Undo> {
+        let mut stopped = Vec::new();
+        for pod in self.parts(part).await {
+            stopped.push(self.stop(&pod.node, &pod.uid).await);
+        }
+        assert!(!stopped.is_empty(), "no pod of {part}");
+        stopped
+    }
+
+    /// What a pod of ours finds in a file.
+    pub(crate) async fn file_of(&self, node: &str, pod: &str, file: &str) -> String {
+        let read = format!("cat $process/root{file}\nbreak");
+        self.at_process(node, pod, &read).await
+    }
+
     /// `/proc/<pid>/status` of the process of a pod of ours.
     pub(crate) async fn status_of(&self, node: &str, pod: &str) -> String {
         self.at_process(node, pod, "cat $process/status").await
@@ -80,7 +96,7 @@ END",
     }
 
     /// A command of the administrator's, for the end of a test or of a part of it.
-    fn later(&self, words: &[&str]) -> Undo {
+    pub(super) fn later(&self, words: &[&str]) -> Undo {
         let mut command = self.cluster().command().into_std();
         command.arg("--request-timeout=20s").args(words);
         command.stdin(Stdio::null()).stdout(Stdio::null());

@@ -29,6 +29,7 @@ mod lost;
 mod measured;
 mod node_loss;
 mod outages;
+mod parts;
 mod people;
 mod refused;
 mod replicas;

@@ -1,20 +1,24 @@
-//! The ticket key is renewed by `moorline keys rotate` under a camera that records: as the guide says, each step as soon as the last is seen to have
-//! arrived.
+//! Ticket key and authority are renewed by `moorline keys rotate` under a camera that records: as the guide says, each step as soon as the last is seen
+//! to have arrived.
 
-use moorline_testkit::{child::run, cluster::SOON, eventually, temp_dir};
+use moorline_testkit::{
+    child::{Signal, run},
+    cluster::SOON,
+    eventually, temp_dir,
+};
 use tokio::process::Command;
 
-use crate::support::{Inside, Moorline, now_us};
+use crate::support::{Inside, Moorline, assert_in_order, now_us};
 
 /// Makes the next step out of what is in force, and applies it.
-async fn renew(moorline: &Moorline) {
+async fn renew(moorline: &Moorline, what: &str) {
     let place = temp_dir().unwrap();
     let file = place.path().join("secrets.json");
     let secrets = moorline.system.get(&["secrets"]).await.unwrap();
     std::fs::write(&file, secrets.to_string()).unwrap();
     let mut rotate = Command::new(moorline_tests::moorline());
     rotate
-        .args(["keys", "rotate", "--only", "tickets", "--now", "--secrets"])
+        .args(["keys", "rotate", "--only", what, "--now", "--secrets"])
         .arg(&file);
     let output = run("moorline keys rotate", rotate, SOON).await.unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -62,17 +66,17 @@ async fn the_ticket_key_is_renewed_and_recording_goes_on() {
         tenant.name
     );
     let before = until(&moorline, &head, "one key", |keys| keys.len() == 1).await;
-    renew(&moorline).await;
+    renew(&moorline, "tickets").await;
     let both = until(&moorline, &head, "the new key behind the old one", |keys| {
         keys.len() == 2 && keys[0] == before[0]
     })
     .await;
-    renew(&moorline).await;
+    renew(&moorline, "tickets").await;
     until(&moorline, &head, "the old key behind the new one", |keys| {
         keys == [both[1].clone(), both[0].clone()]
     })
     .await;
-    renew(&moorline).await;
+    renew(&moorline, "tickets").await;
     until(&moorline, &head, "the new key alone", |keys| {
         keys == [both[1].clone()]
     })
@@ -89,4 +93,105 @@ async fn the_ticket_key_is_renewed_and_recording_goes_on() {
     })
     .await;
     tenant.until_goes_on(&yard, another).await;
+}
+
+/// Where somebody reads whom to trust, or what to show: node and pod, and the file there.
+struct Mounted<'a> {
+    node: &'a str,
+    pod: &'a str,
+    file: &'static str,
+}
+
+impl Mounted<'_> {
+    async fn text(&self, moorline: &Moorline) -> String {
+        moorline.file_of(self.node, self.pod, self.file).await
+    }
+}
+
+/// Waits until everybody has so many authorities: parts by their Secrets, cameras' pods by what `moorline tenants` writes into their namespace.
+async fn until_trusted(moorline: &Moorline, everybody: &[Mounted<'_>], authorities: usize) {
+    for mounted in everybody {
+        let what = format!("{authorities} in {} of {}", mounted.file, mounted.pod);
+        eventually(&what, SOON * 4, || async {
+            let text = mounted.text(moorline).await;
+            let found = text.matches("BEGIN CERTIFICATE").count();
+            (found == authorities).then_some(())
+        })
+        .await;
+    }
+}
+
+/// S24: authority and certificates of the inside. The connections that stand are not touched, and new ones are made with the new authority alone.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: three steps, and each goes by two kubelets"]
+async fn the_authority_is_renewed_and_recording_goes_on() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("authority").await;
+    let [first, second] = moorline.pair().await;
+    let yard = tenant.camera("yard", 282).await;
+    let mut call = yard.call(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+    tenant.until_stored(&yard).await;
+    let [relay, archiver] = tenant.pair(&yard).await;
+    let mut servers = moorline.replicas().await;
+    servers.extend(moorline.parts("signer").await);
+    let others = moorline.parts("tenants").await;
+    let mut trust = Vec::new();
+    for part in servers.iter().chain(&others) {
+        trust.push(Mounted {
+            node: &part.node,
+            pod: &part.uid,
+            file: "/etc/moorline/tls/ca.crt",
+        });
+    }
+    for pod in [&relay, &archiver] {
+        trust.push(Mounted {
+            node: &pod.node,
+            pod: &pod.uid,
+            file: "/etc/moorline/ca.crt",
+        });
+    }
+    until_trusted(&moorline, &trust, 1).await;
+    let mut shown = Vec::new();
+    for server in &servers {
+        let certificate = Mounted {
+            node: &server.node,
+            pod: &server.uid,
+            file: "/etc/moorline/tls/tls.crt",
+        };
+        let before = certificate.text(&moorline).await;
+        assert!(before.contains("BEGIN CERTIFICATE"), "{before:?}");
+        shown.push((certificate, before));
+    }
+
+    renew(&moorline, "authority").await;
+    until_trusted(&moorline, &trust, 2).await;
+    renew(&moorline, "authority").await;
+    for (certificate, before) in &shown {
+        eventually("another certificate", SOON * 4, || async {
+            let now = certificate.text(&moorline).await;
+            (now.contains("BEGIN CERTIFICATE") && now != *before).then_some(())
+        })
+        .await;
+    }
+    renew(&moorline, "authority").await;
+    until_trusted(&moorline, &trust, 1).await;
+    let archive = tenant.goes_on(&yard, now_us(), &[]).await;
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    assert_in_order(&pictures, yard.number);
+
+    // Everything is dialled anew: gateway and relay, then the replicas among each other.
+    moorline.signal(&relay.node, &relay.uid, "KILL").await;
+    tenant.until_restarted(&yard, &relay).await;
+    tenant.goes_on(&yard, now_us(), &["restart"]).await;
+    call.child.signal(Signal::KILL);
+    call.child.wait(SOON).await.unwrap();
+    let _call = yard.call(&moorline, &second);
+    tenant.until_held(&yard, 2, &second.name).await;
+    let known = ["restart", "tunnel_down"];
+    tenant.goes_on(&yard, now_us(), &known).await;
+    let now = tenant.pair(&yard).await.map(|pod| pod.uid);
+    assert_eq!(now, [relay.uid, archiver.uid], "no pod was touched");
 }

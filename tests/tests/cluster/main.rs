@@ -13,6 +13,7 @@
 )]
 
 mod accounts;
+mod api_away;
 mod attacks;
 mod chart;
 mod checked;
@@ -36,6 +37,7 @@ mod replicas;
 mod restricted;
 mod rollback;
 mod rollout;
+mod rotated;
 mod scale;
 mod support;
 mod tenants;

@@ -105,8 +105,8 @@ async fn a_killed_relay_is_read_again_under_the_same_pods() {
     assert_eq!((relay_now.uid, archiver_now), (relay.uid, archiver));
 }
 
-/// Tunnels and recordings do not need the API server; a camera that calls meanwhile is known from memory.
-async fn api_server_away(outage: Outage, pictures: u64, purpose: &str) {
+/// Tunnels and recordings do not need the API server, nor what it keeps its objects in; a camera that calls meanwhile is known from memory.
+async fn api_server_away(part: Part, outage: Outage, pictures: u64, purpose: &str) {
     let Some(moorline) = Moorline::installed().await else {
         return;
     };
@@ -123,7 +123,7 @@ async fn api_server_away(outage: Outage, pictures: u64, purpose: &str) {
     }
     let pods = [tenant.pair(&yard).await, tenant.pair(&gate).await];
     let lab = moorline.cluster().lab().unwrap();
-    let away = lab.lose(Part::ApiServer, outage).await.unwrap();
+    let away = lab.lose(part, outage).await.unwrap();
     // One of them redials. At the other replica it would be served too, but nobody could tell there whose token its relay shows
     // (docs/design/cluster.md, what is not built).
     call.child.signal(Signal::KILL);
@@ -156,13 +156,26 @@ async fn api_server_away(outage: Outage, pictures: u64, purpose: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recording_goes_on_while_the_api_server_is_away() {
-    api_server_away(Outage::Kill, 160, "api-away").await;
+    api_server_away(Part::ApiServer, Outage::Kill, 160, "api-away").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: the API server stands still for a minute"]
 async fn recording_goes_on_while_the_api_server_stands_still_for_a_minute() {
-    api_server_away(Outage::Freeze, 1_200, "api-stands").await;
+    api_server_away(Part::ApiServer, Outage::Freeze, 1_200, "api-stands").await;
+}
+
+/// The API server answers what it has in memory, and takes no write: half an outage.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: etcd stands still for a minute"]
+async fn recording_goes_on_while_etcd_stands_still_for_a_minute() {
+    api_server_away(Part::Etcd, Outage::Freeze, 1_200, "etcd-stands").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: the control plane needs its time after it"]
+async fn recording_goes_on_while_etcd_is_dead() {
+    api_server_away(Part::Etcd, Outage::Kill, 160, "etcd-dies").await;
 }
 
 /// A lost node's pods get successors elsewhere, and what the node comes back with harms nothing.

@@ -193,5 +193,9 @@ async fn the_authority_is_renewed_and_recording_goes_on() {
     let known = ["restart", "tunnel_down"];
     tenant.goes_on(&yard, now_us(), &known).await;
     let now = tenant.pair(&yard).await.map(|pod| pod.uid);
-    assert_eq!(now, [relay.uid, archiver.uid], "no pod was touched");
+    assert_eq!(
+        now,
+        [relay.uid.clone(), archiver.uid.clone()],
+        "no pod was touched"
+    );
 }

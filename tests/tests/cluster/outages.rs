@@ -14,29 +14,54 @@ use crate::support::{Moorline, assert_in_order, longest_silence, now_us};
 /// What may be missing after `kill -9` of an archiver: what was not yet synced, and what passed before its container ran again.
 const LOST_BY_A_KILL: Duration = Duration::from_secs(10);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_was_away_gets_everything_once_it_is_back() {
+/// What is recorded meanwhile waits in its spool.
+async fn store_away(still: bool, purpose: &str, number: u32) {
     let Some(moorline) = Moorline::installed().await else {
         return;
     };
-    let tenant = moorline.tenant("store-away").await;
+    let tenant = moorline.tenant(purpose).await;
     let [first, _] = moorline.pair().await;
-    let yard = tenant.camera("yard", 101).await;
+    let yard = tenant.camera("yard", number).await;
     let _call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
     tenant.until_stored(&yard).await;
-    moorline.bucket.away().await;
+    if still {
+        moorline.bucket.stands_still().await;
+    } else {
+        moorline.bucket.away().await;
+    }
     // Three segments' worth.
     yard.filmed(300).await;
     let returned = now_us();
     moorline.bucket.back().await;
-    let archive = tenant.until_goes_on(&yard, returned).await;
+    // What hung is given up after some forty seconds.
+    let archive = eventually(
+        "recordings that go on, without a hole",
+        SOON * 2,
+        || async {
+            let archive = tenant.archive(&yard);
+            let goes_on = archive.goes_on_after(returned) && archive.uncovered().is_none();
+            goes_on.then_some(archive)
+        },
+    )
+    .await;
     let pairs = archive.segments.windows(2);
     let is_whole = pairs.into_iter().all(|pair| pair[0].precedes(&pair[1]));
     assert!(is_whole, "{archive:#?}");
     assert_eq!(archive.causes(), Vec::<String>::new(), "{archive:#?}");
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     assert_in_order(&pictures, yard.number);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_away_gets_everything_once_it_is_back() {
+    store_away(false, "store-away", 101).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: uploads that hang are given up after their deadline"]
+async fn a_store_that_stood_still_gets_everything_once_it_answers_again() {
+    store_away(true, "store-stands", 102).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,16 +203,27 @@ async fn recording_goes_on_while_etcd_is_dead() {
     api_server_away(Part::Etcd, Outage::Kill, 160, "etcd-dies").await;
 }
 
-/// A lost node's pods get successors elsewhere, and what the node comes back with harms nothing.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a node is given up after three quarters of a minute"]
 async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
+    lost_node(Loss::Freeze, "node-lost", 141).await;
+}
+
+/// Its pods run on, and nobody hears them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a node is given up after three quarters of a minute"]
+async fn a_node_without_a_network_costs_its_cameras_a_gap_and_no_more() {
+    lost_node(Loss::Unplug, "node-unplugged", 145).await;
+}
+
+/// A lost node's pods get successors elsewhere, and what the node comes back with harms nothing.
+async fn lost_node(loss: Loss, purpose: &str, number: u32) {
     let Some(moorline) = Moorline::installed().await else {
         return;
     };
-    let tenant = moorline.tenant("node-lost").await;
+    let tenant = moorline.tenant(purpose).await;
     let [first, second] = moorline.pair().await;
-    let yard = tenant.camera("yard", 141).await;
+    let yard = tenant.camera("yard", number).await;
     // The tunnel is held on the node that stays; services are reached through it too. Both pods are on the other.
     let stays = if first.node == "n1" { &first } else { &second };
     assert_eq!(stays.node, "n1", "a replica on each node");
@@ -200,7 +236,7 @@ async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
     tenant.until_stored(&yard).await;
     let (cluster, lab) = (moorline.cluster(), moorline.cluster().lab().unwrap());
     let since = now_us();
-    let lost = lab.node(2).lose(Loss::Freeze).await.unwrap();
+    let lost = lab.node(2).lose(loss).await.unwrap();
     let unknown = |node: &Value| (condition(node, "Ready") == Some("Unknown")).then_some(());
     cluster
         .until(&["node", "n2"], "lost", SOON, unknown)
@@ -243,6 +279,56 @@ async fn a_lost_node_costs_its_cameras_a_gap_and_no_more() {
         "its return touches nothing"
     );
     moorline.until_ready().await;
+}
+
+/// Power is back after a moment: the same pods begin anew where they were, and upload what their volumes have.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a node boots"]
+async fn a_node_without_power_for_a_moment_keeps_what_was_on_its_disk() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("power").await;
+    let [first, second] = moorline.pair().await;
+    let stays = if first.node == "n1" { &first } else { &second };
+    assert_eq!(stays.node, "n1", "a replica on each node");
+    let yard = tenant.camera("yard", 144).await;
+    let cordon = moorline.cordon("n1").await;
+    let _call = yard.call(&moorline, stays);
+    tenant.until_recorded(&yard).await;
+    let pods = tenant.pair(&yard).await;
+    cordon.now();
+    assert!(pods.iter().all(|pod| pod.node == "n2"), "{pods:?}");
+    tenant.until_stored(&yard).await;
+    // From here on it is on the disk of the node alone.
+    moorline.bucket.away().await;
+    yard.filmed(160).await;
+    let lab = moorline.cluster().lab().unwrap();
+    let crashed = now_us();
+    let lost = lab.node(2).lose(Loss::Crash).await.unwrap();
+    lost.heal().await.unwrap();
+    moorline.bucket.back().await;
+    let back = now_us();
+    let archive = eventually("recordings by the same pods", SOON * 3, || async {
+        let archive = tenant.archive(&yard);
+        let goes_on = archive.goes_on_after(back) && archive.uncovered().is_none();
+        goes_on.then_some(archive)
+    })
+    .await;
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    let before = pictures.iter().rfind(|stamp| stamp.sent_us < crashed);
+    // P3, as with a process that is killed.
+    assert!(
+        before.unwrap().sent_us + 2_000_000 > crashed,
+        "{archive:#?}"
+    );
+    let missing = longest_silence(&pictures, crashed);
+    println!("missing: {missing:?}, causes {:?}", archive.causes());
+    assert!(missing < SOON * 2, "{missing:?} are missing: {archive:#?}");
+    let uids = tenant.pair(&yard).await.map(|pod| pod.uid);
+    assert_eq!(uids, pods.map(|pod| pod.uid), "in their places");
+    moorline.until_ready().await;
+    tenant.until_recorded(&yard).await;
 }
 
 /// The node of the replica that holds their tunnels stands still. A camera that calls another replica goes on with its pods; one that does not call is

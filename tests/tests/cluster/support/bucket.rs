@@ -70,6 +70,11 @@ impl Bucket {
         self.before.set(Fault::Refuse).await;
     }
 
+    /// Lets the store stand still: connections stay open, and nothing answers.
+    pub(crate) async fn stands_still(&self) {
+        self.before.set(Fault::BlackHole).await;
+    }
+
     /// Gives it back.
     pub(crate) async fn back(&self) {
         self.before.set(Fault::None).await;

@@ -22,8 +22,10 @@ use moorline_store::{S3Config, S3Store};
 use super::role::Role;
 use crate::settings::Cluster;
 
-/// A bucket that did not work is tried again after so long; one that works is looked at by nobody but its users.
+/// A bucket that did not work is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(30);
+/// One that works too, after so long: its key may be revoked where nobody here sees it.
+const LOOK: Duration = Duration::from_secs(600);
 /// How many buckets are tried at once.
 const AT_ONCE: usize = 8;
 
@@ -67,8 +69,10 @@ struct Own {
     version: String,
     /// One that worked.
     store: Option<S3Store>,
-    /// When one that did not work is tried again.
-    again: Option<Instant>,
+    /// Whether it worked when it was tried last.
+    works: bool,
+    /// When it is tried again.
+    again: Instant,
 }
 
 /// The key of the installation's bucket, as it is mounted.
@@ -296,9 +300,7 @@ impl Stores {
         let version = credential.map_or("", |credential| &credential.version);
         self.own(|own| {
             own.get(id).is_none_or(|own| {
-                own.wanted != *wanted
-                    || own.version != version
-                    || own.again.is_some_and(|again| again <= now)
+                own.wanted != *wanted || own.version != version || own.again <= now
             })
         })
     }
@@ -319,9 +321,10 @@ impl Stores {
             Ok((_, told)) => (true, "WorksBut", told.clone()),
             Err((reason, message)) => (false, *reason, message.clone()),
         };
-        let again = (!holds).then(|| self.0.clock.monotonic() + AGAIN);
-        self.own(|own| {
+        let again = self.0.clock.monotonic() + if holds { LOOK } else { AGAIN };
+        let worked = self.own(|own| {
             let before = own.remove(&id).filter(|before| before.wanted == wanted);
+            let worked = before.as_ref().is_some_and(|before| before.works);
             let store = match tried {
                 Ok((store, _)) => Some(store),
                 // Its old keys may still work; other buckets' do not.
@@ -331,13 +334,15 @@ impl Stores {
                 wanted,
                 version,
                 store,
+                works: holds,
                 again,
             };
             own.insert(id.clone(), now);
+            worked
         });
-        if holds {
+        if holds && !worked {
             tracing::info!(tenant = %id, "its own bucket works");
-        } else {
+        } else if !holds {
             tracing::warn!(tenant = %id, reason, message, "its own bucket does not work");
         }
         let Some((kind, tenants)) = self.0.keys.condition() else {

@@ -115,6 +115,46 @@ async fn a_tenant_records_to_its_own_bucket_once_its_keys_work_and_with_new_keys
         .await;
 }
 
+/// The Secret is as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_revoked_at_the_store_is_told_when_it_is_tried_again() {
+    let world = World::new(Keys::Put, PUT).await;
+    world.keep_stores().await;
+    let own = S3Server::start().await.unwrap();
+    let spec = json!({"store": {"bucket": S3Server::BUCKET, "endpoint": own.endpoint(), "secret": "acme"}});
+    world.api.put(TENANTS, tenant("acme", "k7q2w9d4", spec));
+    let key = (S3Server::ACCESS_KEY, S3Server::SECRET_KEY);
+    world.api.put(SECRETS, secret(PUT, "acme", key.0, key.1));
+    let until_ready = async |wanted: &str| {
+        let told = || {
+            let condition = world.condition("acme", "StoreReady");
+            condition.is_some_and(|[status, ..]| status == wanted)
+        };
+        world.until(wanted, told).await;
+    };
+    let is_time = async || {
+        world.stores.own(|own| {
+            let own = own.get_mut(&acme()).unwrap();
+            assert!(own.again > world.clock.monotonic() + AGAIN / 2);
+            own.again = world.clock.monotonic();
+        });
+        world.stores.pass().await;
+    };
+    until_ready("True").await;
+    own.revoke(key.0);
+    is_time().await;
+    until_ready("False").await;
+    let [_, reason, message] = world.condition("acme", "StoreReady").unwrap();
+    assert_eq!(reason, "StoreRefused", "{message}");
+    assert!(
+        world.stores.find(&acme()).is_some(),
+        "nothing is put elsewhere"
+    );
+    own.allow(key.0, key.1);
+    is_time().await;
+    until_ready("True").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_on_an_address_that_must_not_be_reached_is_not_dialled() {
     let world = World::new(Keys::Put, PUT).await;

@@ -33,6 +33,7 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use moorline_base::error::Hinted;
 use moorline_base::logging::{self, Format, LogHandle};
 use moorline_base::shutdown::Signals;
 use serde_json::json;
@@ -83,14 +84,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             let log = server_log(&global)?;
             let mut signals = Signals::install()?;
             if let Some(server) = started(&global, &listen, log, &mut signals).await? {
-                if let Err(error) = announce(&server, format) {
-                    // Nobody would know where it is: what was started is stopped.
-                    if let Err(left) = server.stop(&mut signals).await {
-                        tracing::error!("{left:#}");
-                    }
-                    return Err(error);
-                }
-                server.run(signals).await?;
+                announced(server, format, signals).await?;
             }
         }
         Command::Demo(demo) => demo::run(&global, demo).await?,
@@ -253,6 +247,23 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
 fn server_log(global: &Global) -> anyhow::Result<LogHandle> {
     let settings = settings::load(&global.data, global.config.as_deref())?;
     Ok(logging::init(&settings.server.log, Format::Auto)?)
+}
+
+/// Says that the server is ready and runs it. Where that cannot be said nobody learns where it listens: it ends, as orderly as by a signal, since
+/// cameras may have come.
+async fn announced(server: Server, format: Output, mut signals: Signals) -> anyhow::Result<()> {
+    let Err(error) = announce(&server, format) else {
+        return server.run(signals).await;
+    };
+    if let Err(undrained) = server.stop(&mut signals).await {
+        tracing::error!("{undrained:#}");
+    }
+    let what = format!("cannot say where the server listens on standard output: {error:#}");
+    Err(Hinted::new(
+        what,
+        "redirect it to something that can be written, or to /dev/null",
+    )
+    .into())
 }
 
 /// Says that the server is ready: one JSON line for programs, a few lines for people.

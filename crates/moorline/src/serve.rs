@@ -419,7 +419,7 @@ pub fn camera_count(site: &moorline_web::Site) -> usize {
     site.cameras.snapshot().len()
 }
 
-/// The metrics reference page: what every part of a server registers. The parts are opened in a directory that is thrown away.
+/// The metrics reference page: what every part of a server, and of a cluster, registers. The parts are opened in a directory that is thrown away.
 ///
 /// # Errors
 /// They cannot be opened.
@@ -438,7 +438,13 @@ pub async fn metrics_reference() -> anyhow::Result<String> {
     notifier::register(None, &mut metrics.registry);
     daily::register(parts.daily.clone(), &mut metrics.registry);
     #[cfg(feature = "kube")]
-    crate::cluster::api_server::register(moorline_kube::Pulse::default(), &mut metrics.registry);
+    {
+        let registry = &mut metrics.registry;
+        crate::cluster::api_server::register(moorline_kube::Pulse::default(), registry);
+        let _ = moorline_gateway::GatewayMetrics::register(registry);
+        let _ = moorline_gateway::SignerMetrics::register(registry);
+        let _ = moorline_gateway::TicketMetrics::register(registry);
+    }
     parts.close().await;
     Ok(admin::reference_markdown(&metrics.registry))
 }

@@ -2,10 +2,11 @@
 //!
 //! Owns: [`Deliveries`], what each channel has still to tell. Each channel has its own, since a message on a dead one is tried for 10 minutes
 //! and must delay nothing on the others. What did not get out is told again, as one message, and only what every channel has told is
-//! remembered as told beyond this process. Does not own: when somebody is told ([`crate::alarms`]), nor how (the port `Notifier`).
+//! remembered as told beyond this process. Channels may come and go while the process runs ([`crate::Monitor::set_alarms`]). Does not own: when somebody is told ([`crate::alarms`]), nor how (the port `Notifier`).
 //!
 //! How they end: [`watch`] when its token is cancelled, [`tell`] when the deliveries are closed and nothing is queued.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use moorline_base::clock::{sleep, timeout};
 use moorline_base::{CancellationToken, Untrusted};
 use moorline_core::alarm::{Alarm, AlarmKind, Untold};
 use moorline_core::{CameraId, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -80,6 +81,8 @@ moorline_core::words! {
 pub(crate) struct Deliveries {
     channels: Mutex<Vec<Channel>>,
     closed: CancellationToken,
+    /// They were opened anew since the table of the alarms looked.
+    reopened: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -110,15 +113,38 @@ impl Deliveries {
         })
     }
 
-    /// From now on these channels take messages.
-    pub(crate) fn open(&self, names: &[&'static str]) {
-        let channel = |name: &&'static str| Channel {
-            name,
-            outbox: Outbox::default(),
-            news: Arc::default(),
-            failing: None,
-        };
-        self.with(|channels| *channels = names.iter().map(channel).collect());
+    /// From now on these channels take messages. One that did before keeps what it has still to tell; what was under way on it is owed, and what
+    /// was wrong with it forgotten: it may lead elsewhere now. Returns what is given up for that, by channel.
+    pub(crate) fn open(&self, names: &[&'static str]) -> Vec<(&'static str, Alarm)> {
+        self.with(|channels| {
+            let mut before = std::mem::take(channels);
+            let mut given_up = Vec::new();
+            for &name in names {
+                let known = before.iter().position(|channel| channel.name == name);
+                let mut channel = match known {
+                    Some(at) => before.swap_remove(at),
+                    None => Channel {
+                        name,
+                        outbox: Outbox::default(),
+                        news: Arc::default(),
+                        failing: None,
+                    },
+                };
+                channel.failing = None;
+                given_up.extend(channel.outbox.ended(false).map(|alarm| (name, alarm)));
+                channels.push(channel);
+            }
+            given_up
+        })
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.with(|channels| channels.iter().map(|channel| channel.name).collect())
+    }
+
+    /// Whether any channel has still to tell something of the camera.
+    fn holds(&self, camera: &CameraId) -> bool {
+        self.with(|channels| channels.iter().any(|channel| channel.outbox.holds(camera)))
     }
 
     /// No further message comes: the channels' tasks end after what is queued.
@@ -213,6 +239,10 @@ pub(crate) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
         let now = shared.clock.monotonic().saturating_duration_since(origin);
         let mut entries = shared.board.all();
         entries.retain(|entry| entry.ours);
+        if shared.deliveries.reopened.swap(false, Ordering::AcqRel) {
+            let after = *shared.alarm_after.borrow();
+            table.set(after, &entries, |camera| shared.deliveries.holds(camera));
+        }
         let (messages, forgotten) = table.look(&entries, now, shared.now());
         remember(&shared, forgotten);
         for message in messages {
@@ -243,22 +273,48 @@ fn subjects(alarm: &Alarm) -> String {
     }
 }
 
-/// Tells on every channel that was opened.
-pub(crate) async fn tell(shared: Arc<Shared>, ports: Arc<Ports>) {
-    let mut tasks = JoinSet::new();
-    for channel in shared.deliveries.with(|channels| {
-        let names = channels.iter().map(|channel| channel.name);
-        names.collect::<Vec<_>>()
-    }) {
-        let telling = tell_by(Arc::clone(&shared), Arc::clone(&ports), channel);
-        tasks.spawn(telling.in_current_span());
+/// The channels that there are; none where nobody is reached.
+pub(crate) fn channels(ports: &Ports) -> Vec<&'static str> {
+    match ports.notifier.reaches_anybody() {
+        true => ports.notifier.channels(),
+        false => Vec::new(),
     }
+}
+
+/// Tells on every channel that was opened. Whenever the alarms are `set` anew, it asks which there are now and begins again with those: what is
+/// under way may go to an address that nobody means any more.
+pub(crate) async fn tell(
+    shared: Arc<Shared>,
+    ports: Arc<Ports>,
+    mut set: watch::Receiver<Duration>,
+) {
+    loop {
+        let mut tasks = JoinSet::new();
+        for channel in shared.deliveries.names() {
+            let telling = tell_by(Arc::clone(&shared), Arc::clone(&ports), channel);
+            tasks.spawn(telling.in_current_span());
+        }
+        tokio::select! {
+            () = over(&mut tasks, &shared.deliveries.closed) => return,
+            _ = set.changed() => {}
+        }
+        tasks.shutdown().await;
+        for (channel, alarm) in shared.deliveries.open(&channels(&ports)) {
+            lose(&shared, channel, &alarm);
+        }
+        shared.deliveries.reopened.store(true, Ordering::Release);
+    }
+}
+
+/// Until every channel has told what it can after the deliveries were closed; at once when its task panicked: what was not told is remembered,
+/// and told by the next start.
+async fn over(tasks: &mut JoinSet<()>, closed: &CancellationToken) {
     while let Some(done) = tasks.join_next().await {
         if done.is_err() {
-            // A panic: what was not told is remembered, and told by the next start.
             return;
         }
     }
+    closed.cancelled().await;
 }
 
 /// Tells one message after another on one channel, and what did not get out again.

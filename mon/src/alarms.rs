@@ -75,6 +75,28 @@ impl Alarms {
         }
     }
 
+    /// The operator has set the alarms anew. A camera that stands still and of which nobody was told, since there was nobody, is told of by the
+    /// next look; one that a channel still `holds` is not.
+    pub(crate) fn set(
+        &mut self,
+        alarm_after: Duration,
+        entries: &[Arc<Entry>],
+        holds: impl Fn(&CameraId) -> bool,
+    ) {
+        self.settings.alarm_after = alarm_after;
+        for entry in entries {
+            let id = &entry.camera.id;
+            if entry.alarmed_since.is_none()
+                && !holds(id)
+                && let Some(watched) = self.cameras.get_mut(id)
+            {
+                watched.told = None;
+                watched.last_stopped = None;
+                watched.pending = None;
+            }
+        }
+    }
+
     /// Looks at all cameras at `now` (monotonic, since any fixed instant; `wall` the same on the wall): messages to send, and the
     /// cameras of which nothing more is to be remembered.
     pub(crate) fn look(

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::SharedClock;
@@ -18,7 +19,7 @@ use moorline_core::port::{
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, InstanceId, SessionId, TenantId, Timestamp};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::alarm_task::Deliveries;
 use crate::board::Board;
@@ -57,6 +58,8 @@ pub struct Ports {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// [`Settings::alarm_after`], which may change. Each change has the notifier asked for its channels again.
+    pub(crate) alarm_after: watch::Sender<Duration>,
     pub(crate) clock: SharedClock,
     pub(crate) board: Arc<Board>,
     pub(crate) metrics: Metrics,
@@ -162,6 +165,7 @@ pub fn monitor(
     let board = Arc::<Board>::default();
     let deliveries = Arc::<Deliveries>::default();
     let shared = Arc::new(Shared {
+        alarm_after: watch::Sender::new(settings.alarm_after),
         settings,
         metrics: Metrics::register(registry),
         board: Arc::clone(&board),
@@ -180,6 +184,12 @@ pub fn monitor(
 }
 
 impl Monitor {
+    /// The alarms were set anew: from now on a camera that stands still for `after` is one, and the port `Notifier` is asked again for its channels.
+    /// What a channel that stays has still to tell it tells at once; of what stands still, and nobody could be told, a new one tells. Never waits.
+    pub fn set_alarms(&self, after: Duration) {
+        self.shared.alarm_after.send_replace(after);
+    }
+
     /// Has somebody told of what is not the monitor's to see: it goes the way of all alarms. Never waits.
     pub fn raise(&self, alarm: Alarm) {
         tracing::warn!(alarm = crate::alarm_task::word(&alarm.kind), "alarm");

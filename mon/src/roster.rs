@@ -80,10 +80,10 @@ impl Watch {
     pub async fn run(self, ports: Ports, cancel: CancellationToken) -> StopReport {
         let ports = Arc::new(ports);
         let deliveries = Arc::clone(&self.shared.deliveries);
-        // What nobody can be told is told by the first start that can: it is not remembered beyond this one.
-        if ports.notifier.reaches_anybody() {
-            deliveries.open(&ports.notifier.channels());
-        }
+        // Before the channels are asked for, so that no change of them is missed. What nobody can be told is told once there is a channel: it is not
+        // remembered beyond this start.
+        let set = self.shared.alarm_after.subscribe();
+        deliveries.open(&alarm_task::channels(&ports));
         let mut roster = Roster {
             memories: load(&self.shared, &ports).await,
             shared: Arc::clone(&self.shared),
@@ -93,14 +93,10 @@ impl Watch {
             ports: Arc::clone(&ports),
         };
         let watching = alarm_task::watch(Arc::clone(&self.shared), cancel.clone());
-        let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports));
+        let telling = alarm_task::tell(Arc::clone(&self.shared), Arc::clone(&ports), set);
         let living = live(Arc::clone(&self.shared), Arc::clone(&ports), cancel.clone());
         let watching = tokio::spawn(guarded(watching, &self.broken).in_current_span());
-        // Without a channel there is nothing to do, and it ends at once.
-        let telling = match ports.notifier.reaches_anybody() {
-            true => tokio::spawn(guarded(telling, &self.broken).in_current_span()),
-            false => tokio::spawn(telling.in_current_span()),
-        };
+        let telling = tokio::spawn(guarded(telling, &self.broken).in_current_span());
         let living = tokio::spawn(guarded(living, &self.broken).in_current_span());
         roster.run(&cancel).await;
         let report = roster.stop().await;

@@ -1,6 +1,8 @@
-//! Channels and addresses that are away: they hold up no other, and what they did not tell is told when they are back.
+//! Channels and addresses that are away: they hold up no other, and what they did not tell is told when they are back. And channels that are set
+//! while the process runs.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use moorline_core::alarm::AlarmKind;
 use moorline_core::port::{Statuses as _, TunnelEnd};
@@ -105,4 +107,68 @@ async fn an_outage_that_takes_the_channel_along_is_told_when_the_channel_is_back
     assert_eq!((untold[0].cameras, untold[0].failing_since), (0, None));
     records(3_600).await;
     assert_eq!(world.fakes.alarms.lock().unwrap().len(), 1, "once");
+}
+
+/// A world in which `yard` has recorded and is lost.
+async fn lost() -> World {
+    let world = World::new([record("yard")]);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.ended(1, TunnelEnd::Lost).await;
+    world
+}
+
+fn told(world: &World) -> Vec<String> {
+    world
+        .fakes
+        .alarms
+        .lock()
+        .unwrap()
+        .iter()
+        .map(short)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_set_later_tells_of_what_nobody_was_told() {
+    let world = lost().await;
+    world.fakes.no_channel.store(true, Ordering::SeqCst);
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(300).await;
+    assert_eq!(told(&world), [""; 0]);
+    assert_eq!(world.monitor.untold(), []);
+    world.fakes.no_channel.store(false, Ordering::SeqCst);
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(20).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+    assert_eq!(world.monitor.untold()[0].cameras, 0);
+    // Who was told is not told again, however often it is set.
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(3_600).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_set_right_tells_at_once_what_it_could_not() {
+    let world = lost().await;
+    world.fakes.away.store(true, Ordering::SeqCst);
+    world.pass(310).await;
+    assert_eq!(world.monitor.untold()[0].cameras, 1);
+    // By itself it would be tried again after 425 s.
+    world.fakes.away.store(false, Ordering::SeqCst);
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(20).await;
+    assert_eq!(told(&world), ["late: stopped yard resumed "]);
+    assert_eq!(world.monitor.untold()[0].cameras, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_recording_may_stand_still_can_be_changed() {
+    let world = lost().await;
+    world.monitor.set_alarms(Duration::from_secs(600));
+    world.pass(500).await;
+    assert_eq!(told(&world), [""; 0]);
+    world.monitor.set_alarms(Duration::from_secs(60));
+    world.pass(20).await;
+    assert_eq!(told(&world), ["stopped yard"]);
 }

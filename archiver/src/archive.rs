@@ -157,6 +157,11 @@ impl Archive {
         })
     }
 
+    /// Changes [`Settings::spool_bytes`] and [`Settings::min_free_bytes`] for what is recorded from now on.
+    pub fn set_bounds(&self, spool_bytes: u64, min_free_bytes: u64) {
+        self.inner.spool.set_bounds(spool_bytes, min_free_bytes);
+    }
+
     /// Registers the metrics `moorline_archive_*`.
     pub fn register(&self, registry: &mut Registry) {
         self.inner.spool.metrics.register(registry);

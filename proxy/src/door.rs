@@ -80,6 +80,11 @@ impl FrontDoor {
         }))
     }
 
+    /// Changes how many connections one user may hold, for whoever comes from now on.
+    pub fn set_connections_per_user(&self, connections: usize) {
+        self.0.guests.set(connections);
+    }
+
     /// Serves until `cancel` is cancelled. One listener carries RTSP and RTSPS.
     pub async fn run(&self, listener: TcpListener, cancel: CancellationToken) {
         let door = &self.0;

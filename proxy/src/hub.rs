@@ -104,6 +104,11 @@ impl Hub {
         }))
     }
 
+    /// Changes how many streams one user, and the readers of one source address, may read, for whoever comes from now on.
+    pub fn set_limits(&self, readers_per_user: usize, readers_per_address: usize) {
+        self.0.limits.set(readers_per_user, readers_per_address);
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut HashMap<CameraId, Entry>) -> T) -> T {
         change(&mut self.0.relays.lock().unwrap_or_else(PoisonError::into_inner))
     }

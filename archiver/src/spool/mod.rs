@@ -77,6 +77,7 @@ struct State {
     mending: Vec<Lane>,
     unwritten: VecDeque<GapKey>,
     store_error: Option<String>,
+    bounds: room::Bounds,
     room: room::Measured,
     /// Recorders by camera, and the cameras that are being erased.
     recorders: BTreeMap<CameraId, usize>,
@@ -138,7 +139,13 @@ impl Spool {
         let directory = DataDir::open_within(path)?;
         std::fs::create_dir_all(path.join(layout::SEALED)).map_err(failed)?;
         let found = recovery::scan(path).map_err(failed)?;
-        let mut state = State::default();
+        let mut state = State {
+            bounds: room::Bounds {
+                bytes: settings.spool_bytes,
+                free: settings.min_free_bytes,
+            },
+            ..State::default()
+        };
         for object in &found {
             let (key, path, bytes) = (object.key.clone(), object.path.clone(), object.bytes);
             state.stock.add(key, path, bytes);

@@ -14,6 +14,15 @@ use crate::settings::WhenFull;
 /// The file system is asked so often at most.
 const MEASURED_FOR: Duration = Duration::from_secs(1);
 
+/// Beyond them the oldest is given up, or nothing more is taken. They may change while the process runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Bounds {
+    /// Bytes that the spool may hold.
+    pub(super) bytes: u64,
+    /// Bytes of the file system that stay free.
+    pub(super) free: u64,
+}
+
 /// What the file system last said.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
@@ -22,15 +31,20 @@ pub(super) struct Measured {
 }
 
 impl Spool {
+    /// Changes the bounds. What is over them by that is given up with the next fragment, if at all.
+    pub(crate) fn set_bounds(&self, bytes: u64, free: u64) {
+        self.with(|state| state.bounds = Bounds { bytes, free });
+    }
+
     /// Makes room for so many bytes, by giving up the oldest if that is the setting. Blocks.
     ///
     /// # Errors
     /// `StorageFull` if there is none.
     pub(crate) fn make_room(self: &Arc<Self>, bytes: u64) -> io::Result<()> {
         loop {
-            let used = self.stock(|stock| stock.bytes());
-            let fits = used.saturating_add(bytes) <= self.settings.spool_bytes
-                && self.available()? >= self.settings.min_free_bytes.saturating_add(bytes);
+            let (bounds, used) = self.with(|state| (state.bounds, state.stock.bytes()));
+            let fits = used.saturating_add(bytes) <= bounds.bytes
+                && self.available()? >= bounds.free.saturating_add(bytes);
             if fits {
                 return Ok(());
             }

@@ -167,6 +167,38 @@ async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
     assert_eq!(causes, [Cause::SpoolFull]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_that_is_raised_lets_recording_go_on_without_a_restart() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let settings = Settings {
+        spool_bytes: 300_000,
+        when_full: WhenFull::StopNew,
+        ..common::settings()
+    };
+    let min_free = settings.min_free_bytes;
+    let archive = common::open(spool.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
+    let mut running = common::start(&archive, relays, common::spec());
+    running
+        .until("full", |report| report.state == ArchiveState::DiskFull)
+        .await;
+    archive.set_bounds(30_000_000, min_free);
+    running
+        .until("recording again", |report| {
+            report.state == ArchiveState::Recording
+        })
+        .await;
+    archive.set_bounds(30_000_000, u64::MAX / 2);
+    running
+        .until("too little would stay free", |report| {
+            report.state == ArchiveState::DiskFull
+        })
+        .await;
+    archive.shutdown(BUDGET).await;
+}
+
 /// A real ENOSPC needs a file system of its own: skipped where none may be mounted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_full_is_a_state_with_a_way_out() {

@@ -88,6 +88,14 @@ impl LogHandle {
     }
 }
 
+/// Whether a filter could be put in force.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn check(filter: &str) -> Result<(), LogError> {
+    parse(filter).map(drop)
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let wrong = |reason: String| LogError::Filter {
         filter: filter.to_owned(),

@@ -16,6 +16,7 @@ use crate::absent::Absent;
 use crate::agents::shelf::Shelf;
 use crate::args::Listen;
 use crate::serve::doctor::Facts;
+use crate::serve::in_force::InForce;
 use crate::serve::parts::Parts;
 use crate::serve::site::{self, Sources};
 use crate::serve::{notifier, place};
@@ -56,7 +57,8 @@ impl Offline {
         };
         let notifier = notifier::of(&settings.alert, &parts.clock)?;
         let place = site::place(&settings, host, addresses, &keys, &parts.store);
-        let site = site::site(&parts, sources, place, &settings, notifier, None, facts);
+        let settings = InForce::new(settings);
+        let site = site::site(&parts, sources, place, settings, notifier, None, facts);
         let router = local_router(moorline_web::router(site));
         Ok(Self { parts, router })
     }

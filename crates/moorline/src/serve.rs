@@ -16,6 +16,7 @@ pub mod doctor;
 mod engine;
 mod enrolment;
 pub mod first_user;
+pub mod in_force;
 pub(crate) mod metrics;
 pub mod notifier;
 pub mod operations;
@@ -32,7 +33,7 @@ mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -56,6 +57,7 @@ use crate::client::socket_path;
 use crate::settings::{self, Settings};
 use doctor::{Facts, Running};
 use engine::Engine;
+use in_force::InForce;
 use parts::Parts;
 use place::{Addresses, in_url};
 use reload::{BucketKey, Reload};
@@ -101,7 +103,7 @@ pub struct Server {
     pub site: moorline_web::Site,
     drain: Drain,
     parts: Parts,
-    reload: Reload,
+    reload: Arc<Reload>,
     /// Whether cameras and people can come, for `/readyz`.
     listening: admin::Check,
 }
@@ -187,7 +189,7 @@ impl Home {
             running: Some(Running {
                 open_files,
                 certificate: Arc::clone(&self.certificate),
-                heartbeat: engine.heartbeat.clone(),
+                heartbeats: engine.heartbeats.clone(),
                 peers: Arc::new(move || tunnel.peers()),
             }),
         }
@@ -245,12 +247,13 @@ impl Server {
         );
         let ssh_port = place.ports.ssh;
         let ready = home.ready(listened, &place, first_user);
+        let in_force = InForce::new(Arc::clone(&settings));
         let site = site::site(
             &home.parts,
             sources,
             place,
-            &settings,
-            Arc::clone(&engine.notifier),
+            in_force.clone(),
+            Arc::clone(&engine.channels) as _,
             Some(log.clone()),
             home.facts(open_files, &engine),
         );
@@ -266,8 +269,9 @@ impl Server {
             admin: admin_listener,
         } = doors;
         tasks.cameras_may_come(ssh, &engine);
-        tasks.people_may_come(rtsp, https, socket, &engine, &home.certificate)?;
-        tasks.keep_the_store(&engine);
+        let front_door = tasks.people_may_come(rtsp, https, socket, &engine, &home.certificate)?;
+        let sweeper = Arc::new(home.parts.sweeper(&settings));
+        tasks.keep_the_store(&engine, &sweeper);
         tasks.look_after_cameras(
             &engine,
             shelf,
@@ -280,6 +284,16 @@ impl Server {
                 place: (!home.host_guessed).then(|| (host.clone(), ssh_port)),
             },
         );
+        let running = reload::Running {
+            clock: Arc::clone(&home.parts.clock),
+            monitor: Arc::clone(&engine.monitor),
+            channels: Arc::clone(&engine.channels),
+            heartbeats: engine.heartbeats.clone(),
+            hub: engine.hub.clone(),
+            front_door,
+            sweeper,
+            archive: home.parts.archive.clone(),
+        };
         tasks.end_in_order(engine);
         tasks.tell_how_it_is(admin_listener, metrics, readiness);
         listening.ready();
@@ -291,27 +305,33 @@ impl Server {
             certificate: home.certificate,
             log,
             bucket_key: BucketKey::read(&settings)?,
-            in_force: settings,
+            in_force,
+            parts: running,
+            under_way: Mutex::default(),
         };
         Ok(Self {
             ready,
             site,
             drain,
             parts: home.parts,
-            reload,
+            reload: Arc::new(reload),
             listening,
         })
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains. A second signal aborts what still runs. SIGHUP reads certificate and log level again, and
-    /// tells which other settings have changed.
+    /// Runs until SIGTERM or SIGINT, then drains. A second signal aborts what still runs. SIGHUP reads settings and certificate again, and tells
+    /// which of those that changed wait for a restart.
     ///
     /// # Errors
     /// Something was not drained in time; everything was still closed. Or a part of it ended although nobody asked it to: it drains and ends then, so
     /// that whoever looks after it starts it again.
     pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
         let broken = self.broken();
-        let reload = || self.reload.run();
+        // On a thread of its own: a file may lie on a disk that hangs, and a signal to stop is heard all the same (P8).
+        let reload = || {
+            let reload = Arc::clone(&self.reload);
+            tokio::task::spawn_blocking(move || reload.run());
+        };
         self.drain.due(&mut signals, reload).await;
         self.stop(&mut signals).await?;
         anyhow::ensure!(
@@ -435,7 +455,7 @@ pub async fn metrics_reference() -> anyhow::Result<String> {
     let _ = moorline_tunnel::TunnelMetrics::register(&mut metrics.registry);
     let _ = ProxyMetrics::register(&mut metrics.registry);
     parts.archive.register(&mut metrics.registry);
-    notifier::register(None, &mut metrics.registry);
+    notifier::register(notifier::Heartbeats::new(None), &mut metrics.registry);
     daily::register(parts.daily.clone(), &mut metrics.registry);
     #[cfg(feature = "kube")]
     {

@@ -9,6 +9,7 @@ use moorline_base::config::{self, ByteSize, ConfigFile, HumanDuration, SecretUrl
 use moorline_base::{Secret, config_choice, config_root, config_section};
 
 use self::check::check;
+pub use self::check::checked;
 
 config_section! {
     /// Where the server listens, and what the outside calls it.

@@ -58,6 +58,12 @@ impl Site {
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.wall_ms())
     }
+
+    /// How long recordings of a new camera are kept, unless whoever adds it says otherwise.
+    pub fn retention(&self) -> Retention {
+        let now = self.operations.retention();
+        now.unwrap_or(self.place.retention)
+    }
 }
 
 /// Names and ports as the outside sees them.
@@ -75,7 +81,7 @@ pub struct Place {
     pub store: String,
     /// The program's version.
     pub version: &'static str,
-    /// The retention of a new camera.
+    /// The retention of a new camera, as it was at the start.
     pub retention: Retention,
 }
 
@@ -93,6 +99,11 @@ pub trait Operations: Send + Sync {
     /// Whether nobody set the host name that everybody is told.
     fn host_guessed(&self) -> bool {
         false
+    }
+
+    /// The retention of a new camera, where it may change while the process runs; else it stays [`Place::retention`].
+    fn retention(&self) -> Option<Retention> {
+        None
     }
 
     /// The public halves of the host keys that this server will have next, as base64 of their blobs; empty where none were made.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_base::CancellationToken;
@@ -51,15 +52,19 @@ struct Present {
 /// leaked costs no more than a user may).
 pub(crate) struct Guests {
     present: Mutex<Present>,
-    per_user: usize,
+    per_user: AtomicUsize,
 }
 
 impl Guests {
     pub(super) fn new(per_user: usize) -> Self {
         Self {
             present: Mutex::default(),
-            per_user: per_user.max(1),
+            per_user: per_user.max(1).into(),
         }
+    }
+
+    pub(super) fn set(&self, per_user: usize) {
+        self.per_user.store(per_user.max(1), Ordering::Relaxed);
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Present) -> T) -> T {
@@ -71,7 +76,7 @@ impl Guests {
         self.with(|present| {
             let login = guest.secret.user.login.as_str().to_owned();
             let count = present.logins.entry(login).or_default();
-            if *count >= self.per_user {
+            if *count >= self.per_user.load(Ordering::Relaxed) {
                 return None;
             }
             *count += 1;

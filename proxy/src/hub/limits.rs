@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moorline_core::CameraId;
@@ -22,8 +23,8 @@ struct Counts {
 pub(crate) struct Limits {
     counts: Mutex<Counts>,
     per_camera: usize,
-    per_user: usize,
-    per_address: usize,
+    per_user: AtomicUsize,
+    per_address: AtomicUsize,
 }
 
 /// A reader's place; given back when it is dropped.
@@ -40,9 +41,15 @@ impl Limits {
         Self {
             counts: Mutex::default(),
             per_camera: config.readers_per_camera,
-            per_user: config.readers_per_user,
-            per_address: config.readers_per_address,
+            per_user: config.readers_per_user.into(),
+            per_address: config.readers_per_address.into(),
         }
+    }
+
+    /// Changes the bounds for whoever comes from now on; who sits stays.
+    pub(crate) fn set(&self, per_user: usize, per_address: usize) {
+        self.per_user.store(per_user, Ordering::Relaxed);
+        self.per_address.store(per_address, Ordering::Relaxed);
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
@@ -57,11 +64,12 @@ impl Limits {
         address: Option<IpAddr>,
     ) -> Result<Seat, RelayError> {
         let address = address.map(|address| address.to_canonical());
+        let per_user = limits.per_user.load(Ordering::Relaxed);
+        let per_address = limits.per_address.load(Ordering::Relaxed);
         limits.with(|counts| {
             let full = at(&counts.cameras, camera) >= limits.per_camera
-                || counts.users.get(login).copied().unwrap_or(0) >= limits.per_user
-                || address
-                    .is_some_and(|address| at(&counts.addresses, &address) >= limits.per_address);
+                || counts.users.get(login).copied().unwrap_or(0) >= per_user
+                || address.is_some_and(|address| at(&counts.addresses, &address) >= per_address);
             if full {
                 return Err(RelayError::TooMany);
             }
@@ -129,5 +137,22 @@ mod tests {
         drop(first);
         assert!(Limits::sit(&limits, &camera, "ann", home).is_ok());
         assert!(limits.with(|counts| counts.addresses.is_empty()));
+    }
+
+    #[test]
+    fn bounds_that_change_hold_for_whoever_comes_next() {
+        let limits = Arc::new(Limits::new(&RelayConfig::default()));
+        let camera: CameraId = "yard".parse().unwrap();
+        limits.set(1, 10);
+        let first = Limits::sit(&limits, &camera, "ann", None).unwrap();
+        let second = Limits::sit(&limits, &camera, "ann", None).map(drop);
+        assert_eq!(second, Err(RelayError::TooMany));
+        limits.set(2, 10);
+        let second = Limits::sit(&limits, &camera, "ann", None).unwrap();
+        limits.set(1, 10);
+        drop(second);
+        assert!(Limits::sit(&limits, &camera, "ann", None).is_err());
+        drop(first);
+        assert!(Limits::sit(&limits, &camera, "ann", None).is_ok());
     }
 }

@@ -65,7 +65,7 @@ async fn the_owners_certificate_is_exchanged_while_a_player_and_a_browser_stay()
 
     put(second.path(), files.path());
     moorline.child().signal(Signal::HUP);
-    let reloaded = "reloaded certificate and log level";
+    let reloaded = "reloaded: ";
     let mark = moorline.child().mark();
     let told = moorline.child().wait_for_line(reloaded, SOON);
     told.await.unwrap_or_else(|error| panic!("{error}"));

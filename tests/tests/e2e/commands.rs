@@ -138,14 +138,18 @@ async fn the_log_level_changes_while_the_server_runs_and_a_reload_names_what_it_
 
     let file = moorline.place().join("moorline.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text + "keep_days = 3\n[server]\nlog = \"warn\"\n").unwrap();
+    std::fs::write(
+        &file,
+        text + "[tunnel]\ngrace = \"7s\"\n[server]\nlog = \"warn\"\n",
+    )
+    .unwrap();
     let child = moorline.child();
     child.signal(Signal::HUP);
     let told = child
         .wait_for_line("take effect at a restart", SOON)
         .await
         .unwrap();
-    assert!(told.contains("archive.keep_days"), "{told}");
+    assert!(told.contains("tunnel.grace"), "{told}");
     assert!(!told.contains("server.log"), "{told}");
 }
 
@@ -153,19 +157,19 @@ async fn the_log_level_changes_while_the_server_runs_and_a_reload_names_what_it_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_names_the_secrets_that_changed() {
     let place = moorline_testkit::temp_dir().unwrap();
-    let file = place.path().join("smtp-password");
+    let file = place.path().join("secret-key");
     let put = |secret: &str| {
         write_atomic(&file, secret.as_bytes(), Access::Private).unwrap();
     };
     put("hunter2\n");
     let mut moorline = Moorline::with(Setup {
-        sections: format!("[alert]\nsmtp_password_file = {file:?}\n"),
+        sections: format!("[s3]\nsecret_key_file = {file:?}\n"),
         ..Setup::default()
     })
     .await;
     let child = moorline.child();
     child.signal(Signal::HUP);
-    let unchanged = child.wait_for_line("files were read again", SOON).await;
+    let unchanged = child.wait_for_line("reloaded: ", SOON).await;
     unchanged.unwrap();
     let mark = child.mark();
     put("hunter3\n");
@@ -177,7 +181,7 @@ async fn a_reload_names_the_secrets_that_changed() {
         })
         .await
         .unwrap();
-    assert!(told.contains("alert.smtp_password"), "{told}");
+    assert!(told.contains("s3.secret_key"), "{told}");
     let log = moorline.stop_and_tell().await;
     assert_eq!(log.matches("take effect at a restart").count(), 1, "{log}");
     assert!(!log.contains("hunter"), "{log}");

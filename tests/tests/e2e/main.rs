@@ -50,6 +50,7 @@ mod players;
 mod reach_in;
 mod refer;
 mod refused_requests;
+mod reload;
 mod restart;
 mod retention;
 mod secret_files;

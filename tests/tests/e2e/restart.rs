@@ -150,7 +150,7 @@ async fn sighup_reloads_and_serves_on() {
     moorline.child().signal(Signal::HUP);
     moorline
         .child()
-        .wait_for_line("reloaded certificate and log level", SOON)
+        .wait_for_line("reloaded: ", SOON)
         .await
         .unwrap();
     let address = moorline.address("rtsp");

@@ -14,11 +14,11 @@ use moorline_core::camera::{Access, Camera, Record};
 use moorline_core::port::CameraDirectory as _;
 use moorline_core::status::{CameraStatus, RelayState};
 use moorline_core::{CameraId, Cause, Timestamp};
-use moorline_notify::Heartbeat;
 use moorline_store::sweep::Doubt;
 use moorline_web::api::DoctorFinding;
 
 use super::daily::Looked;
+use super::notifier::Heartbeats;
 use super::operations::Operator;
 use super::parts::Remark;
 use super::place;
@@ -47,7 +47,7 @@ pub struct Running {
     /// The certificate in force.
     pub certificate: Arc<Certificate>,
     /// The heartbeat, if there is one.
-    pub heartbeat: Option<Heartbeat>,
+    pub heartbeats: Heartbeats,
     /// Where each connected camera comes from.
     pub peers: Arc<dyn Fn() -> Vec<(CameraId, IpAddr)> + Send + Sync>,
 }
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Running")
             .field("open_files", &self.open_files)
-            .field("heartbeat", &self.heartbeat)
+            .field("heartbeats", &self.heartbeats)
             .finish_non_exhaustive()
     }
 }
@@ -74,7 +74,7 @@ pub async fn examine(operator: &Operator) -> Vec<DoctorFinding> {
     ];
     findings.extend(names(
         &operator.facts,
-        operator.settings.server.tls_certificate.is_empty(),
+        operator.settings.get().server.tls_certificate.is_empty(),
     ));
     findings.extend(machine::open_files(operator));
     findings.extend(machine::disks(operator).await);
@@ -153,7 +153,8 @@ fn backup_made(operator: &Operator) -> DoctorFinding {
 }
 
 fn certificate(operator: &Operator) -> DoctorFinding {
-    let file = &operator.settings.server.tls_certificate;
+    let settings = operator.settings.get();
+    let file = &settings.server.tls_certificate;
     let expires = match &operator.facts.running {
         Some(running) => running.certificate.expires(),
         None if file.is_empty() => None,

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::error::Hinted;
-use moorline_core::port::{Landings, Notifier, Relays, WorkloadEvents};
+use moorline_core::port::{Landings, Relays, WorkloadEvents};
 use moorline_mon::{Monitor, TaskWorkloads, Watch};
-use moorline_notify::Heartbeat;
 use moorline_proxy::{Hub, ProxyMetrics, relay_workload};
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{AnyLandings, LanLandings, Tunnel, TunnelMetrics};
 
 use super::metrics::Metrics;
+use super::notifier::{self, Channels, Heartbeats};
 use super::parts::Parts;
-use super::{daily, enrolment, notifier, relay_config, tunnel_config};
+use super::{daily, enrolment, relay_config, tunnel_config};
 use crate::settings::Settings;
 
 /// What a drained recorder gets beyond its own budget before it is killed.
@@ -30,8 +30,8 @@ pub(super) struct Engine {
     pub(super) hub: Hub,
     pub(super) relays: Arc<dyn Relays>,
     pub(super) workloads: TaskWorkloads,
-    pub(super) notifier: Arc<dyn Notifier>,
-    pub(super) heartbeat: Option<Heartbeat>,
+    pub(super) channels: Arc<Channels>,
+    pub(super) heartbeats: Heartbeats,
 }
 
 impl Engine {
@@ -62,9 +62,9 @@ impl Engine {
         let relays: Arc<dyn Relays> = Arc::new(hub.clone());
         let landings = landings(parts, &tunnel);
         let workloads = workloads(&hub, landings, parts, &relays, Arc::clone(&monitor) as _);
-        let notifier = notifier::of(&settings.alert, clock)?;
-        let heartbeat = notifier::heartbeat(&settings.alert, clock)?;
-        notifier::register(heartbeat.clone(), &mut metrics.registry);
+        let channels = Arc::new(Channels::new(&settings.alert, clock)?);
+        let heartbeats = Heartbeats::new(notifier::heartbeat(&settings.alert, clock)?);
+        notifier::register(heartbeats.clone(), &mut metrics.registry);
         daily::register(parts.daily.clone(), &mut metrics.registry);
         Ok(Self {
             monitor,
@@ -73,8 +73,8 @@ impl Engine {
             hub,
             relays,
             workloads,
-            notifier,
-            heartbeat,
+            channels,
+            heartbeats,
         })
     }
 }

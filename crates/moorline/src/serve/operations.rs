@@ -30,13 +30,15 @@ use moorline_web::problem::Problem;
 use super::classes::{self, SearchError};
 use super::daily::Daily;
 use super::doctor::{self, Facts};
+use super::in_force::InForce;
 use super::parts::Store;
+use super::site;
 use super::usage::Usage;
 use crate::agents::plan::Stage;
 use crate::agents::rollout;
 use crate::agents::shelf::{Held, Name, Shelf};
 use crate::backup;
-use crate::settings::{self, Settings};
+use crate::settings;
 
 /// Every n-th segment is looked at by a verify that is not full.
 pub(crate) const SAMPLE: usize = 10;
@@ -46,7 +48,7 @@ pub struct Operator {
     /// The data directory.
     pub data: PathBuf,
     /// The settings in force.
-    pub settings: Arc<Settings>,
+    pub settings: InForce,
     /// Time.
     pub clock: SharedClock,
     /// Cameras and users.
@@ -100,17 +102,23 @@ fn bound(disk: DiskSpace, used: u64, archive: &settings::Archive) -> u64 {
 impl Operations for Operator {
     fn disk(&self) -> Option<DiskView> {
         let space = self.usage.space()?;
+        let settings = self.settings.get();
+        let archive = &settings.archive;
         let used = self.usage.bytes();
         Some(DiskView {
             total: space.total,
             free: space.available,
-            bound: bound(space, used, &self.settings.archive),
+            bound: bound(space, used, archive),
             used,
         })
     }
 
     fn host_guessed(&self) -> bool {
         self.facts.host_guessed
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        Some(site::retention(&self.settings.get()))
     }
 
     fn next_host_keys(&self) -> Vec<String> {
@@ -414,7 +422,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_80_percent_of_the_disk_or_what_leaves_5_gib_free() {
         const GIB: u64 = 1 << 30;
-        let archive = Settings::default().archive;
+        let archive = settings::Settings::default().archive;
         let shown = |available: u64, used: u64| {
             let disk = DiskSpace {
                 total: 100 * GIB,

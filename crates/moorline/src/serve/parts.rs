@@ -368,17 +368,30 @@ fn bucket(_: &Settings, _: &SharedClock) -> anyhow::Result<Store> {
     ))
 }
 
+/// How many bytes the spool may hold, and how many stay free on its disk.
+///
+/// # Errors
+/// The disk cannot be looked at.
+pub(super) fn spool_bounds(settings: &Settings, data: &Path) -> std::io::Result<(u64, u64)> {
+    let bound = match settings.archive.spool.bytes() {
+        0 => {
+            let space = moorline_base::files::disk_space(data)?;
+            space.total / 100 * u64::from(settings.archive.disk_percent) / 2
+        }
+        bound => bound,
+    };
+    Ok((bound, settings.archive.disk_free.bytes() / 2))
+}
+
 fn archive_settings(
     settings: &Settings,
     data: &Path,
 ) -> anyhow::Result<moorline_archiver::Settings> {
-    let space = moorline_base::files::disk_space(data)?;
-    let half = space.total / 100 * u64::from(settings.archive.disk_percent) / 2;
-    let bound = settings.archive.spool.bytes();
+    let (spool_bytes, min_free_bytes) = spool_bounds(settings, data)?;
     Ok(moorline_archiver::Settings {
         segment: settings.archive.segment.get(),
-        spool_bytes: if bound == 0 { half } else { bound },
-        min_free_bytes: settings.archive.disk_free.bytes() / 2,
+        spool_bytes,
+        min_free_bytes,
         drain_budget: settings.archive.drain.get(),
         ..moorline_archiver::Settings::default()
     })

@@ -10,6 +10,7 @@ use moorline_web::api::Ports;
 use moorline_web::{Place, Site};
 
 use super::doctor::Facts;
+use super::in_force::InForce;
 use super::operations::Operator;
 use super::parts::{Parts, Store};
 use super::place::{Addresses, in_url, public_port};
@@ -50,10 +51,15 @@ pub fn place(
         public_host: in_url(&host),
         store: store.told.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        retention: match settings.archive.keep_days {
-            0 => Retention::Keep,
-            days => Retention::Days(days.min(999)),
-        },
+        retention: retention(settings),
+    }
+}
+
+/// How long recordings of a new camera are kept.
+pub fn retention(settings: &Settings) -> Retention {
+    match settings.archive.keep_days {
+        0 => Retention::Keep,
+        days => Retention::Days(days.min(999)),
     }
 }
 
@@ -62,14 +68,14 @@ pub fn site(
     parts: &Parts,
     sources: Sources,
     place: Place,
-    settings: &Arc<Settings>,
+    settings: InForce,
     notifier: Arc<dyn Notifier>,
     log: Option<LogHandle>,
     facts: Facts,
 ) -> Site {
     let operator = Operator {
         data: parts.data.path().to_owned(),
-        settings: Arc::clone(settings),
+        settings,
         clock: Arc::clone(&parts.clock),
         registry: Arc::clone(&parts.registry),
         store: parts.store.clone(),

@@ -10,6 +10,7 @@ use moorline_base::shutdown::{Drain, Phase};
 use moorline_base::supervise::{Next, Supervisor};
 use moorline_base::{Backoff, CancellationToken};
 use moorline_proxy::FrontDoor;
+use moorline_store::Sweeper;
 use moorline_web::Site;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -67,7 +68,7 @@ impl<'a> Tasks<'a> {
             .spawn_vital("ssh", async move { accepting.accept(ssh, mon, stop).await });
     }
 
-    /// Players, browsers, and the command line.
+    /// Players, browsers, and the command line. Gives the players' door.
     pub(super) fn people_may_come(
         &self,
         rtsp: TcpListener,
@@ -75,7 +76,7 @@ impl<'a> Tasks<'a> {
         socket: UnixListener,
         engine: &Engine,
         certificate: &Arc<tls::Certificate>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<FrontDoor> {
         let tls = |protocols: &[&[u8]]| {
             tls::config(Arc::clone(certificate) as _, protocols).map(TlsAcceptor::from)
         };
@@ -87,9 +88,9 @@ impl<'a> Tasks<'a> {
             door_config(self.settings.rtsp.streams_per_user as usize),
         );
         let router = moorline_web::router(self.site.clone());
-        let stop = self.doors.token();
+        let (door, stop) = (front_door.clone(), self.doors.token());
         self.doors
-            .spawn_vital("rtsp", async move { front_door.run(rtsp, stop).await });
+            .spawn_vital("rtsp", async move { door.run(rtsp, stop).await });
         let page = moorline_web::serve::https(
             https,
             tls(&[b"http/1.1"])?,
@@ -99,13 +100,13 @@ impl<'a> Tasks<'a> {
         self.doors.spawn_vital("https", page);
         let commands = moorline_web::serve::local(socket, router, self.doors.token());
         self.doors.spawn_vital("command line", commands);
-        Ok(())
+        Ok(front_door)
     }
 
     /// What makes room, measures and verifies, and what says that the server lives.
-    pub(super) fn keep_the_store(&self, engine: &Engine) {
+    pub(super) fn keep_the_store(&self, engine: &Engine, sweeper: &Arc<Sweeper>) {
         let (parts, clock) = (self.parts, &self.parts.clock);
-        let sweeper = Arc::new(parts.sweeper(self.settings));
+        let sweeper = Arc::clone(sweeper);
         self.again("retention", move |stop| {
             let sweeper = Arc::clone(&sweeper);
             async move { sweeper.run(&stop).await }
@@ -132,12 +133,8 @@ impl<'a> Tasks<'a> {
                 usage.clone().watch(store, Arc::clone(&time), stop)
             });
         }
-        if let Some(heartbeat) = engine.heartbeat.clone() {
-            self.again("heartbeat", move |stop| {
-                let heartbeat = heartbeat.clone();
-                async move { heartbeat.run(stop).await }
-            });
-        }
+        let heartbeats = engine.heartbeats.clone();
+        self.again("heartbeat", move |stop| heartbeats.clone().run(stop));
         self.look_at_the_store_daily(engine);
     }
 
@@ -179,7 +176,7 @@ impl<'a> Tasks<'a> {
             cameras: registry.cameras(),
             statuses: Arc::clone(&engine.monitor) as _,
             upgrades: Arc::clone(&engine.monitor) as _,
-            notifier: Arc::clone(&engine.notifier),
+            notifier: Arc::clone(&engine.channels) as _,
             clock: Arc::clone(clock),
         };
         self.again("roll-out", move |stop| rollout.clone().run(stop));
@@ -217,7 +214,7 @@ impl<'a> Tasks<'a> {
             workloads: Arc::new(engine.workloads),
             sessions: Arc::new(tunnel.clone()),
             control: Arc::new(tunnel.clone()),
-            notifier: engine.notifier,
+            notifier: engine.channels,
             audit: registry.audit(),
         };
         self.cameras.needs("alarms", watch.broken());

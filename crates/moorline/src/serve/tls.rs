@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
 use moorline_core::Timestamp;
 use rustls::ServerConfig;
@@ -38,11 +39,13 @@ pub fn given(server: &Server) -> anyhow::Result<Option<CertifiedKey>> {
     if server.tls_certificate.is_empty() {
         return Ok(None);
     }
-    read(
-        Path::new(&server.tls_certificate),
-        Path::new(&server.tls_key),
-    )
-    .map(Some)
+    let (certificate, key) = (&server.tls_certificate, &server.tls_key);
+    read(Path::new(certificate), Path::new(key))
+        .map(Some)
+        .map_err(|error| {
+            let hint = "server.tls_certificate names a PEM file with the chain, server.tls_key one with its private key; this user must be able to read both";
+            Hinted::new(format!("{error:#}"), hint).into()
+        })
 }
 
 /// The self-signed one of the data directory, which is made if it is not there.

@@ -1,9 +1,20 @@
 //! What has the right type and still cannot work: each field's bounds, and fields that belong together.
 
 use moorline_base::config::{ByteSize, Complaint, ConfigErrors, HumanDuration};
+use moorline_base::logging::{self, LogError};
 
 use super::{Server, Settings, StoreKind, Uplink};
 use crate::serve::place;
+
+/// Whether settings that were not read as they are can work together.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn checked(settings: &Settings) -> Result<(), ConfigErrors> {
+    let mut errors = ConfigErrors::new();
+    check(settings, &mut errors);
+    errors.or(())
+}
 
 /// What has the right type and still cannot work.
 pub(super) fn check(settings: &Settings, errors: &mut ConfigErrors) {
@@ -142,6 +153,7 @@ pub(super) fn check(settings: &Settings, errors: &mut ConfigErrors) {
     }
     check_listen(&settings.server, errors);
     check_certificate(&settings.server, errors);
+    check_log(&settings.server, errors);
     if let Err(error) = crate::serve::notifier::check(&settings.alert) {
         errors.add(
             &format!("alert.{}", error.field),
@@ -166,6 +178,18 @@ fn check_certificate(server: &Server, errors: &mut ConfigErrors) {
             "set both, or none for a self-signed certificate",
         ),
     );
+}
+
+fn check_log(server: &Server, errors: &mut ConfigErrors) {
+    if let Err(error) = logging::check(&server.log) {
+        let why = match &error {
+            LogError::Filter { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        let hint = error.hint().unwrap_or_default();
+        let value = format!("{:?}", server.log);
+        errors.add("server.log", value, Complaint::new(why, hint));
+    }
 }
 
 fn check_uplink(uplink: &Uplink, errors: &mut ConfigErrors) {
@@ -248,6 +272,26 @@ mod tests {
             assert!(told.contains("server.public_host = "), "{told}");
             assert!(told.contains("cctv.example.com"), "{told}");
             assert_eq!(place::host_argument(host), Err(place::HOST_EXPECTED));
+        }
+    }
+
+    #[test]
+    fn a_log_filter_that_silences_by_a_slip_is_told() {
+        let told = |log: &str| {
+            let mut settings = Settings::default();
+            settings.server.log = log.to_owned();
+            checked(&settings)
+        };
+        for log in ["warn", "info,moorline_tunnel=debug"] {
+            assert_eq!(told(log), Ok(()), "{log}");
+        }
+        for log in ["inof", "moorline=loud", ""] {
+            let told = told(log).unwrap_err().to_string();
+            let field = format!("server.log = {log:?}: ");
+            assert!(
+                told.contains(&field) && told.contains("write a level"),
+                "{told}"
+            );
         }
     }
 

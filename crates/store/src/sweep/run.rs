@@ -12,6 +12,7 @@ use moorline_base::{CancellationToken, SharedClock, clock};
 use moorline_core::Timestamp;
 use moorline_core::port::{Page, SegmentStore, StoreError};
 use moorline_core::segment::{ObjectKey, Retention, camera_prefix};
+use tokio::sync::Notify;
 
 use super::erase::{MOST_STUCK, Pace};
 use super::plan::{Object, Plan, Room, plan};
@@ -64,7 +65,9 @@ impl Disk for DirectoryStore {
 pub struct Sweeper {
     store: Arc<dyn SegmentStore>,
     disk: Option<Arc<dyn Disk>>,
-    policy: SweepPolicy,
+    policy: Mutex<SweepPolicy>,
+    /// The policy has changed: a sweep is due.
+    changed: Notify,
     state: SweepState,
     pace: Option<Pace>,
     trust: Mutex<Trust>,
@@ -74,7 +77,7 @@ pub struct Sweeper {
 impl std::fmt::Debug for Sweeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sweeper")
-            .field("policy", &self.policy)
+            .field("policy", &self.policy())
             .finish_non_exhaustive()
     }
 }
@@ -113,7 +116,8 @@ impl Sweeper {
         Self {
             store,
             disk,
-            policy,
+            policy: Mutex::new(policy),
+            changed: Notify::new(),
             state,
             pace: None,
             trust: Mutex::new(trust),
@@ -127,6 +131,20 @@ impl Sweeper {
         Self {
             pace: Some(pace),
             ..self
+        }
+    }
+
+    fn policy(&self) -> SweepPolicy {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes [`SweepPolicy::max_percent`] and [`SweepPolicy::min_free`]. A sweep comes at once.
+    pub fn set_room(&self, max_percent: u8, min_free: u64) {
+        let mut policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        if (policy.max_percent, policy.min_free) != (max_percent, min_free) {
+            policy.max_percent = max_percent;
+            policy.min_free = min_free;
+            self.changed.notify_one();
         }
     }
 
@@ -169,25 +187,25 @@ impl Sweeper {
 
     /// Waits for the next sweep: its time, or a disk that gets full before.
     async fn until_due(&self, in_vain: bool, cancel: &CancellationToken) -> Slept {
-        let due = self.clock.monotonic() + self.policy.every;
+        let due = self.clock.monotonic() + self.policy().every;
         let Some(disk) = &self.disk else {
             return clock::sleep_until(&*self.clock, due, cancel).await;
         };
         let pause = if in_vain { LOOK_IN_VAIN } else { LOOK };
         loop {
             let look = due.min(self.clock.monotonic() + pause);
-            if clock::sleep_until(&*self.clock, look, cancel)
-                .await
-                .is_cancelled()
-            {
-                return Slept::Cancelled;
+            tokio::select! {
+                slept = clock::sleep_until(&*self.clock, look, cancel) => if slept.is_cancelled() {
+                    return Slept::Cancelled;
+                },
+                () = self.changed.notified() => return Slept::Elapsed,
             }
             let space = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Slept::Cancelled,
                 space = disk.space() => space,
             };
-            let tight = space.is_ok_and(|space| self.policy.is_tight(space.available));
+            let tight = space.is_ok_and(|space| self.policy().is_tight(space.available));
             if tight || self.clock.monotonic() >= due {
                 return Slept::Elapsed;
             }
@@ -214,7 +232,7 @@ impl Sweeper {
                 }),
                 None => None,
             };
-            let plan = plan(&oldest, room, &self.policy, now);
+            let plan = plan(&oldest, room, &self.policy(), now);
             swept.short = plan.short;
             let before = stuck.len();
             self.carry_out(&plan, &mut swept, &mut stuck).await?;

@@ -150,6 +150,25 @@ async fn what_must_stay_free_stays_free_while_a_hundred_cameras_record() {
 }
 
 #[tokio::test]
+async fn room_that_is_asked_for_while_it_runs_is_made_at_once() {
+    let clock = SimulatedClock::new(start().as_millis());
+    let store = Arc::new(Store::default());
+    *store.others.lock().unwrap() = 30 * GIB;
+    for minute in 0..1024 {
+        store.put("r014", start() - minutes(3_000 - minute), GIB / 16);
+    }
+    let sweeper = sweeper(&store, SweepState::in_memory(), &clock);
+    for_seconds(&sweeper, &clock, 5, |second| {
+        if second == 2 {
+            assert_eq!(store.available(), 6 * GIB);
+            sweeper.set_room(80, 10 * GIB);
+        }
+    })
+    .await;
+    assert!(store.available() >= 10 * GIB);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_years_ahead_deletes_nothing_before_an_hour_has_passed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("swept.json");

@@ -122,7 +122,7 @@ pub(super) fn record(site: &Site, tenant: TenantId, request: CameraAdd) -> Resul
         main: Source::default(),
         sub: None,
         record: Record::Main,
-        retention: site.place.retention,
+        retention: site.retention(),
         enabled: Enabled::Yes,
         record_by: RecordBy::Auto,
         streampoint: None,

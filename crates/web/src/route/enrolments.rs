@@ -144,7 +144,7 @@ fn like(site: &Site, request: &EnrolmentAdd) -> Result<CameraLike, Problem> {
         return Err(Problem::invalid("timezone", &timezone, expected));
     }
     let retention = match request.keep_days {
-        None => site.place.retention,
+        None => site.retention(),
         Some(0) => Retention::Keep,
         Some(days @ 1..=999) => Retention::Days(days),
         Some(days) => {

@@ -44,7 +44,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// The disk with recordings, and the spool's where that is another one.
 pub(super) async fn disks(operator: &Operator) -> Vec<DoctorFinding> {
-    let free = operator.settings.archive.disk_free.bytes();
+    let free = operator.settings.get().archive.disk_free.bytes();
     let spool = operator.data.join("spool");
     let store = operator.store.directory.as_ref();
     // What lies in the place of a disk that is not mounted says nothing; the store's own line tells.

@@ -181,7 +181,7 @@ fn a_certificate_for_another_name_is_told() {
                 hard: 1024,
             },
             certificate: Arc::new(Certificate::new(made.clone())),
-            heartbeat: None,
+            heartbeats: Heartbeats::new(None),
             peers: Arc::new(Vec::new),
         }),
     };

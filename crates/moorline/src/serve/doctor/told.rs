@@ -31,11 +31,12 @@ impl From<&Heartbeat> for Beat {
 /// Everything about being told.
 pub(super) fn alarms(operator: &Operator) -> DoctorFinding {
     let running = operator.facts.running.as_ref();
-    let beat = running.and_then(|running| running.heartbeat.as_ref());
+    let beat = running.and_then(|running| running.heartbeats.now());
+    let settings = operator.settings.get();
     look(
-        &operator.settings.alert,
+        &settings.alert,
         &operator.statuses.untold(),
-        beat.map(Beat::from),
+        beat.as_ref().map(Beat::from),
         Timestamp::from_millis(operator.clock.wall_ms()),
     )
 }

@@ -15,6 +15,7 @@ use moorline_core::segment::{GapKey, ObjectKey, Place};
 use moorline_core::status::OpenGap;
 use moorline_core::{Cause, Generation, TimeRange, Timestamp};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::ledger::{Ledger, Own, Piece};
 use crate::spool::{Lane, Spool};
@@ -73,7 +74,7 @@ impl Account {
         let (sink, clock, of) = (Arc::clone(sink), Arc::clone(&spool.clock), place.clone());
         let known = spool.stock(|stock| stock.cursor(&lane));
         let asking = known.is_none().then(|| {
-            tokio::spawn(async move {
+            let asking = async move {
                 let classes = [of.retention];
                 let asked = sink.last_end(&of.camera, &classes, of.tier);
                 match timeout(&*clock, ASKING, asked).await {
@@ -87,7 +88,8 @@ impl Account {
                         None
                     }
                 }
-            })
+            };
+            tokio::spawn(asking.in_current_span())
         });
         Self {
             spool: Arc::clone(spool),

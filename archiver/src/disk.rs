@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tracing::Span;
 
 /// Writers at a time: 8 threads give most of what the disk can sync (measured).
 const WRITERS: usize = 8;
@@ -58,8 +59,10 @@ impl Disk {
     ) -> io::Result<T> {
         let places = Arc::clone(places);
         let permit = places.acquire_owned().await.map_err(io::Error::other)?;
+        // What it logs names the camera and the generation for which it works.
+        let span = Span::current();
         let work = move || {
-            let done = job();
+            let done = span.in_scope(job);
             drop(permit);
             done
         };
@@ -71,7 +74,10 @@ impl Disk {
     /// Starts a job that nobody waits for: what a destructor needs. Outside a runtime it runs at once.
     pub(crate) fn submit(job: impl FnOnce() + Send + 'static) {
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(job)),
+            Ok(runtime) => {
+                let span = Span::current();
+                drop(runtime.spawn_blocking(move || span.in_scope(job)));
+            }
             Err(_) => job(),
         }
     }

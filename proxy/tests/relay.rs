@@ -6,6 +6,7 @@
 
 mod stage;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use moorline_core::camera::Login;
@@ -296,6 +297,8 @@ async fn a_viewer_begins_with_the_group_that_runs_and_at_the_present() {
     let began = patient.picture().await;
     assert!(began.idr);
     assert!(sent(&began) > asked, "the next key frame, not the last");
+    let connects = stage.yard.connects.load(Ordering::Relaxed);
+    assert_eq!(connects, 1, "the camera is read once, however many watch");
 }
 
 #[tokio::test]
@@ -354,14 +357,8 @@ async fn a_camera_that_loses_bytes_costs_pictures_and_never_a_viewer() {
         .await
         .expect("it is counted")
         .unwrap();
-    assert_eq!(
-        stage
-            .yard
-            .connects
-            .load(std::sync::atomic::Ordering::Relaxed),
-        1,
-        "no reconnect"
-    );
+    let connects = stage.yard.connects.load(Ordering::Relaxed);
+    assert_eq!(connects, 1, "no reconnect");
 }
 
 #[tokio::test]

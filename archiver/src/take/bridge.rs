@@ -17,6 +17,7 @@ use moorline_core::port::ByteStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 use url::Url;
 
 /// A connection has so long to ask for the path.
@@ -55,7 +56,7 @@ impl Bridge {
         let path = format!("{:032x}", rand::random::<u128>());
         let url = Url::parse(&format!("rtsp://{address}/{path}")).map_err(io::Error::other)?;
         let clock = Arc::clone(clock);
-        let pump = tokio::spawn(async move {
+        let pumping = async move {
             let coming = timeout(&*clock, COMING, ours(&listener, &path, &clock)).await;
             drop(listener);
             match coming {
@@ -63,7 +64,8 @@ impl Bridge {
                 Ok(Err(error)) => tracing::debug!(%error, "the loopback pair failed"),
                 Err(_) => tracing::debug!("nobody came to the loopback pair"),
             }
-        });
+        };
+        let pump = tokio::spawn(pumping.in_current_span());
         Ok(Self { url, pump })
     }
 }

@@ -133,6 +133,11 @@ async fn the_log_level_changes_while_the_server_runs_and_a_reload_names_what_it_
     let mut moorline = Moorline::with_short_segments().await;
     let set = moorline.cli(&["log", "info,moorline=debug"]).await;
     assert_eq!(set["filter"], "info,moorline=debug");
+    // At that level alone a stranger who goes without a word is worth a line.
+    drop(TcpStream::connect(moorline.address("ssh")).await.unwrap());
+    let said = moorline.child();
+    let said = said.wait_for_line("connection ended without a login", SOON);
+    said.await.unwrap_or_else(|error| panic!("{error}"));
     let wrong = moorline.try_cli(&["log", "moorline=loud"]).await;
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
 
@@ -151,6 +156,31 @@ async fn the_log_level_changes_while_the_server_runs_and_a_reload_names_what_it_
         .unwrap();
     assert!(told.contains("tunnel.grace"), "{told}");
     assert!(!told.contains("server.log"), "{told}");
+}
+
+/// Whoever searches the log for a camera, or for one of its tunnels, finds what monitor, relay and recorder did for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_for_a_camera_is_logged_with_its_name_and_generation() {
+    let moorline = Moorline::start().await;
+    let camera = simulated(&moorline, "yard", 1).await;
+    moorline.until_recording("yard").await;
+    camera.stop().await;
+    let log = moorline.stop_and_tell().await;
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    for message in ["camera up", "the camera plays", "take ended"] {
+        let line = lines.iter().find(|line| line["message"] == message);
+        let line = line.unwrap_or_else(|| panic!("no {message:?} in {log}"));
+        let spans = line["spans"].as_array().unwrap();
+        let field = |name: &str| {
+            let found = spans.iter().find_map(|span| span.get(name));
+            found.map(|value| value.to_string().replace('"', ""))
+        };
+        assert_eq!(field("camera").as_deref(), Some("home/yard"), "{line}");
+        assert_eq!(field("generation").as_deref(), Some("1"), "{line}");
+    }
 }
 
 /// P10: a secret in a file of its own is compared, never shown.
@@ -187,7 +217,7 @@ async fn a_reload_names_the_secrets_that_changed() {
     assert!(!log.contains("hunter"), "{log}");
 }
 
-async fn asked(admin: SocketAddr, path: &str) -> String {
+pub(crate) async fn asked(admin: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(admin).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -101,12 +101,18 @@ fn deaf_store(deaf: &TcpListener, drain: &'static str) -> Setup {
 async fn a_second_signal_aborts_the_drain() {
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut moorline = Moorline::with(deaf_store(&deaf, "10m")).await;
+    let admin = moorline.address("admin");
     let _camera = simulated(&moorline, "yard", 1).await;
     moorline.until_recording("yard").await;
     let child = moorline.child();
     child.signal(Signal::TERM);
     child.wait_for_line("draining", SOON).await.unwrap();
     child.wait_for_line("close the doors", SOON).await.unwrap();
+    let ready = crate::commands::asked(admin, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let alive = crate::commands::asked(admin, "/healthz").await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    let child = moorline.child();
     child.signal(Signal::TERM);
     let status = child.wait(SOON).await.unwrap();
     assert_eq!(status.code(), Some(1), "{}", child.tail());

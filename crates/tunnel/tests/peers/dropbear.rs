@@ -41,6 +41,31 @@ async fn a_forward_of_port_0_is_told_its_port_and_a_fixed_one_is_echoed() {
     );
 }
 
+/// P2: it is a name within its session. No port is bound for it: one that is privileged or taken, or an address that is not ours, is as good as any.
+#[tokio::test]
+async fn p2_a_forward_of_any_address_and_port_is_granted() {
+    let (rig, key) = Rig::with_yard(config()).await;
+    let rtsp = echo_server("rtsp").await;
+    let taken = rtsp.port();
+    for (nth, asked) in [
+        format!("127.0.0.1:{taken}"),
+        "0.0.0.0:554".to_owned(),
+        "203.0.113.7:8554".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let target = format!("{asked}:127.0.0.1:{taken}");
+        let options = ["-N", "-o", "ExitOnForwardFailure=yes", "-R", &target];
+        let client = rig.dbclient(&key, "yard", &options, &[]);
+        let session = rig.up(nth).await;
+        let (mut stream, _) = rig.connect("yard").await.unwrap();
+        assert_echo(&mut stream, "rtsp").await;
+        client.signal(Signal::TERM);
+        assert_eq!(rig.ended(session).await, TunnelEnd::Lost, "{asked}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_forward_ends_a_client_that_asked_for_that() {
     let (rig, key) = Rig::with_yard(config()).await;

@@ -67,7 +67,9 @@ fn configuration() -> String {
         "# Configuration\n\nNo configuration is needed. Settings stand in `moorline.toml` in the data directory, or in the file that \
          `--config` names. Any field can also be given as an environment variable: `MOORLINE_SERVER__PUBLIC_HOST`. \
          `moorline config check` says everything that is wrong; `moorline config show` prints what is in force for `serve`, with `--role` \
-         for a role of a cluster.\n\n{}",
+         for a role of a cluster.\n\n`serve` takes on SIGHUP what has changed in `[alert]`, `[rtsp]`, `server.log`, `server.tls_certificate`, \
+         `server.tls_key`, `archive.keep_days`, `archive.disk_percent`, `archive.disk_free` and `archive.spool`, all of it or, where anything \
+         is wrong, nothing; every other change waits for a restart, and the log names it.\n\n{}",
         config::reference_markdown::<Settings>()
     )
 }

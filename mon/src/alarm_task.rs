@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Deliveries`], what each channel has still to tell. Each channel has its own, since a message on a dead one is tried for 10 minutes
 //! and must delay nothing on the others. What did not get out is told again, as one message, and only what every channel has told is
-//! remembered as told beyond this process. Channels may come and go while the process runs ([`crate::Monitor::set_alarms`]). Does not own: when somebody is told ([`crate::alarms`]), nor how (the port `Notifier`).
+//! remembered as told beyond this process. Channels may come and go while the process runs ([`crate::Monitor::set_alarms`]). Does not own: when
+//! somebody is told ([`crate::alarms`]), nor how (the port `Notifier`).
 //!
 //! How they end: [`watch`] when its token is cancelled, [`tell`] when the deliveries are closed and nothing is queued.
 
@@ -81,8 +82,8 @@ moorline_core::words! {
 pub(crate) struct Deliveries {
     channels: Mutex<Vec<Channel>>,
     closed: CancellationToken,
-    /// They were opened anew since the table of the alarms looked.
-    reopened: AtomicBool,
+    /// None of those that are open was there when the table of the alarms looked last.
+    all_new: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -118,6 +119,10 @@ impl Deliveries {
     pub(crate) fn open(&self, names: &[&'static str]) -> Vec<(&'static str, Alarm)> {
         self.with(|channels| {
             let mut before = std::mem::take(channels);
+            let stays = |name: &&str| before.iter().any(|channel| channel.name == *name);
+            if !names.is_empty() && !names.iter().any(stays) {
+                self.all_new.store(true, Ordering::Release);
+            }
             let mut given_up = Vec::new();
             for &name in names {
                 let known = before.iter().position(|channel| channel.name == name);
@@ -140,11 +145,6 @@ impl Deliveries {
 
     fn names(&self) -> Vec<&'static str> {
         self.with(|channels| channels.iter().map(|channel| channel.name).collect())
-    }
-
-    /// Whether any channel has still to tell something of the camera.
-    fn holds(&self, camera: &CameraId) -> bool {
-        self.with(|channels| channels.iter().any(|channel| channel.outbox.holds(camera)))
     }
 
     /// No further message comes: the channels' tasks end after what is queued.
@@ -239,9 +239,9 @@ pub(crate) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
         let now = shared.clock.monotonic().saturating_duration_since(origin);
         let mut entries = shared.board.all();
         entries.retain(|entry| entry.ours);
-        if shared.deliveries.reopened.swap(false, Ordering::AcqRel) {
-            let after = *shared.alarm_after.borrow();
-            table.set(after, &entries, |camera| shared.deliveries.holds(camera));
+        table.set_after(*shared.alarm_after.borrow());
+        if shared.deliveries.all_new.swap(false, Ordering::AcqRel) {
+            table.forget_untold(&entries);
         }
         let (messages, forgotten) = table.look(&entries, now, shared.now());
         remember(&shared, forgotten);
@@ -302,7 +302,6 @@ pub(crate) async fn tell(
         for (channel, alarm) in shared.deliveries.open(&channels(&ports)) {
             lose(&shared, channel, &alarm);
         }
-        shared.deliveries.reopened.store(true, Ordering::Release);
     }
 }
 

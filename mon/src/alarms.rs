@@ -75,21 +75,15 @@ impl Alarms {
         }
     }
 
-    /// The operator has set the alarms anew. A camera that stands still and of which nobody was told, since there was nobody, is told of by the
-    /// next look; one that a channel still `holds` is not.
-    pub(crate) fn set(
-        &mut self,
-        alarm_after: Duration,
-        entries: &[Arc<Entry>],
-        holds: impl Fn(&CameraId) -> bool,
-    ) {
+    /// How long recording may stand still from now on.
+    pub(crate) fn set_after(&mut self, alarm_after: Duration) {
         self.settings.alarm_after = alarm_after;
-        for entry in entries {
-            let id = &entry.camera.id;
-            if entry.alarmed_since.is_none()
-                && !holds(id)
-                && let Some(watched) = self.cameras.get_mut(id)
-            {
+    }
+
+    /// There is somebody to be told, who was not there before: a camera that stands still and of which nobody was told is told of by the next look.
+    pub(crate) fn forget_untold(&mut self, entries: &[Arc<Entry>]) {
+        for entry in entries.iter().filter(|entry| entry.alarmed_since.is_none()) {
+            if let Some(watched) = self.cameras.get_mut(&entry.camera.id) {
                 watched.told = None;
                 watched.last_stopped = None;
                 watched.pending = None;

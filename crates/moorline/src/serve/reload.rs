@@ -131,7 +131,7 @@ impl BucketKey {
     pub(super) fn read(settings: &Settings) -> anyhow::Result<Self> {
         #[cfg(feature = "s3")]
         if settings.archive.store == settings::StoreKind::S3 && !settings.s3.key_dir.is_empty() {
-            return super::parts::s3_key(&settings.s3).map(|key| Self(Some(key)));
+            return parts::s3_key(&settings.s3).map(|key| Self(Some(key)));
         }
         let _ = settings;
         Ok(Self(None))

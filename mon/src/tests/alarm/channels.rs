@@ -142,10 +142,31 @@ async fn a_channel_that_is_set_later_tells_of_what_nobody_was_told() {
     world.pass(20).await;
     assert_eq!(told(&world), ["stopped yard"]);
     assert_eq!(world.monitor.untold()[0].cameras, 0);
-    // Who was told is not told again, however often it is set.
+    // Who was told is not told again, however often it is set, and what a second channel has still to tell is its own.
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(600).await;
+    world.fakes.dead_channel.store(true, Ordering::Relaxed);
     world.monitor.set_alarms(Duration::from_secs(180));
     world.pass(3_600).await;
     assert_eq!(told(&world), ["stopped yard"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_never_worked_and_goes_has_the_others_tell_nothing_twice() {
+    let world = World::new([record("yard")]);
+    world.fakes.dead_channel.store(true, Ordering::Relaxed);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(300).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+    assert_eq!(world.monitor.untold().len(), 2);
+    world.fakes.dead_channel.store(false, Ordering::Relaxed);
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(600).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+    assert_eq!(world.monitor.untold().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

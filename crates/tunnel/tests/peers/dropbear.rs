@@ -66,6 +66,44 @@ async fn p2_a_forward_of_any_address_and_port_is_granted() {
     }
 }
 
+/// The server asks for new keys after each GiB: a camera of 2 Mbit/s is there within an hour and a half.
+#[tokio::test]
+#[ignore = "long: 2.25 GiB through one tunnel"]
+async fn dbclient_goes_on_across_new_keys_and_every_byte_is_right() {
+    const BLOCK: usize = 1 << 20;
+    const BLOCKS: u64 = 2_304;
+    let (rig, key) = Rig::with_yard(config()).await;
+    let listener = moorline_base::net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let target = format!("0:127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let pattern: Vec<u8> = (8..BLOCK).map(|at| (at * 7 % 251) as u8).collect();
+    let sent = pattern.clone();
+    // Two blocks are on their way at most: whoever is not read is closed at its bound (S10).
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        for number in 0..BLOCKS {
+            socket.write_all(&number.to_be_bytes()).await.unwrap();
+            socket.write_all(&sent).await.unwrap();
+            if number > 0 {
+                socket.read_u8().await.unwrap();
+            }
+        }
+        let _ = socket.read_u8().await;
+    });
+    let _client = rig.dbclient(&key, "yard", &["-N", "-R", &target], &[]);
+    rig.up(0).await;
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    let mut block = vec![0; BLOCK];
+    for number in 0..BLOCKS {
+        let reading = stream.read_exact(&mut block);
+        let read = tokio::time::timeout(patience(SOON), reading).await;
+        read.expect("a block in time").unwrap();
+        assert_eq!(block[..8], number.to_be_bytes());
+        assert!(block[8..] == pattern[..], "block {number} is wrong");
+        stream.write_all(&[0]).await.unwrap();
+    }
+    assert_eq!(rig.connect("yard").await.unwrap().1.0, 1, "one tunnel");
+}
+
 #[tokio::test]
 async fn a_refused_forward_ends_a_client_that_asked_for_that() {
     let (rig, key) = Rig::with_yard(config()).await;

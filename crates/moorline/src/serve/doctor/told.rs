@@ -58,8 +58,7 @@ pub(super) fn look(
         .map(|(name, _)| *name)
         .collect();
     if set.is_empty() {
-        let hint =
-            "set alert.webhook, or alert.email_to and alert.smtp; then try moorline alert test";
+        let hint = "set alert.webhook, or alert.email_to and alert.smtp; then send the server SIGHUP, and try moorline alert test";
         return warning("alarms", "nobody is told when recording stops", hint);
     }
     let failing: Vec<String> = untold.iter().filter_map(|one| told_of(one, now)).collect();

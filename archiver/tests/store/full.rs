@@ -196,7 +196,9 @@ async fn a_bound_that_is_raised_lets_recording_go_on_without_a_restart() {
             report.state == ArchiveState::DiskFull
         })
         .await;
-    archive.shutdown(BUDGET).await;
+    archive.set_bounds(30_000_000, min_free);
+    store.mood.send_replace(Mood::Takes);
+    running.drain(Duration::from_secs(40)).await;
 }
 
 /// A real ENOSPC needs a file system of its own: skipped where none may be mounted.

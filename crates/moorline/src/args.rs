@@ -143,7 +143,7 @@ pub enum Command {
     HostKey(HostKey),
     /// Look for what is wrong, and say what to do about it.
     Doctor,
-    /// Change what the running server logs, until it is restarted.
+    /// Change what the running server logs, until it is restarted or reloaded.
     Log(Log),
     /// In a cluster: the SSH server, which makes a camera's pods when its tunnel comes up.
     #[cfg(feature = "kube")]

@@ -65,7 +65,10 @@ pub async fn log(client: &Client, filter: String, format: Output) -> anyhow::Res
     let level = LogLevel { filter };
     client.act(Method::PUT, "/log", Some(&level)).await?;
     output::print(format, &level, || {
-        format!("the server logs {} until it is restarted", level.filter)
+        format!(
+            "the server logs {} until it is restarted or reloaded",
+            level.filter
+        )
     })
 }
 

@@ -1,5 +1,6 @@
 //! A client of our own (russh), logged in over a connection that can be cut.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use moorline_core::port::ByteStream;
@@ -85,6 +86,17 @@ pub(crate) async fn offer_public(rig: &Rig, key: &PrivateKey, user: &str) -> boo
         .await
         .expect("an answer in time");
     matches!(result, Err(Unsigned::Asked))
+}
+
+/// Shakes hands, proves no key, and asks for signs of life as fast as they are taken, until it is shut out.
+pub(crate) async fn flood_keepalives(address: SocketAddr) {
+    let socket = TcpStream::connect(address).await.unwrap();
+    let (sender, _opened) = mpsc::channel(1);
+    let config = Arc::new(client::Config::default());
+    let handle = client::connect_stream(config, socket, Opened(sender))
+        .await
+        .unwrap();
+    while handle.send_keepalive(true).await.is_ok() {}
 }
 
 /// A logged-in client whose TCP connection can be cut.

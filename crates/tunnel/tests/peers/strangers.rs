@@ -11,7 +11,7 @@ use moorline_tunnel::keyfile::PrivateKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::offer_public;
+use crate::client::{flood_keepalives, offer_public};
 use crate::support::{Rig, SOON, Seen, assert_echo, camera, config, echo_server};
 
 fn ed25519() -> PrivateKey {
@@ -266,6 +266,30 @@ async fn strangers_who_say_nothing_or_chatter_are_gone_after_the_grace() {
     let session = rig.up(0).await;
     let ended = tokio::time::timeout(Duration::from_millis(500), rig.ended(session)).await;
     assert!(ended.is_err(), "the grace ended a camera: {ended:?}");
+}
+
+/// What it sends buys it no time, and costs the camera beside it none.
+#[tokio::test]
+async fn p9_a_stranger_who_floods_keepalives_is_gone_after_the_grace() {
+    let config = TunnelConfig {
+        login_grace: Duration::from_secs(5),
+        ..config()
+    };
+    let (rig, key) = Rig::with_yard(config).await;
+    let rtsp = echo_server("rtsp").await;
+    let target = format!("0:127.0.0.1:{}", rtsp.port());
+    let _client = rig.dbclient(&key, "yard", &["-N", "-R", &target], &[]);
+    rig.up(0).await;
+    let floods = [(); 2].map(|()| tokio::spawn(flood_keepalives(rig.address)));
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "rtsp").await;
+    for flood in floods {
+        let gone = tokio::time::timeout(patience(Duration::from_secs(30)), flood).await;
+        gone.expect("it is still there").unwrap();
+    }
+    let (mut stream, generation) = rig.connect("yard").await.unwrap();
+    assert_eq!(generation.0, 1, "the camera's tunnel is the same");
+    assert_echo(&mut stream, "rtsp").await;
 }
 
 /// P9, S9.

@@ -107,6 +107,7 @@ async fn a_front_door_that_dies_or_stands_still_costs_its_own_viewers_alone() {
     let at_one = watch(&one);
     assert_in_order(&at_one.pictures(40).await, yard.number);
 
+    until_ready(&moorline, 2).await;
     let still = moorline.stop(&other.node, &other.uid).await;
     let stopped = now_us();
     // Its kubelet notices; until then every second viewer who connects comes to it.

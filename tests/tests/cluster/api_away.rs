@@ -8,7 +8,7 @@ use moorline_testkit::{
     eventually,
 };
 
-use crate::support::{Camera, Moorline, Person, assert_in_order, ffmpeg, now_us, plays};
+use crate::support::{Camera, Inside, Moorline, Person, assert_in_order, ffmpeg, now_us, plays};
 
 const MINUTES: Duration = Duration::from_secs(240);
 
@@ -48,6 +48,14 @@ async fn four_minutes_without_the_api_server_cost_no_picture_of_a_tunnel_that_st
     let url = anna.url("rtsp", door.rtsp, "yard");
     let player = ffmpeg(&["-rtsp_transport", "tcp"], &url);
     player.pictures(40).await;
+    // A token that is good, and that nobody has been shown yet.
+    let [relay, _] = &pods[0];
+    let token = tenant.token_for(relay, Inside::Gateway).await;
+    let gateway = moorline.way(Inside::Gateway).await;
+    let head = format!(
+        "CONNECT {}/yard HTTP/1.1\r\nHost: moorline-mon.moorline-system.svc\r\nAuthorization: Bearer {token}\r\n",
+        tenant.name
+    );
 
     let lab = moorline.cluster().lab().unwrap();
     let away = lab.lose(Part::ApiServer, Outage::Kill).await.unwrap();
@@ -67,6 +75,12 @@ async fn four_minutes_without_the_api_server_cost_no_picture_of_a_tunnel_that_st
     let often = gate.source.counters().plays;
     moorline.signal(&relay.node, &relay.uid, "KILL").await;
     read_again(&gate, often).await;
+    let answer = gateway.ask(&head, "").await;
+    assert_eq!(
+        (answer.status, &*answer.reason),
+        (503, "cluster"),
+        "{answer:?}"
+    );
     assert!(plays(&url).await, "a viewer who comes meanwhile");
     Person::sign_in(door.https, &anna.name, &anna.password).await;
     let end = since + u64::try_from(MINUTES.as_micros()).unwrap();

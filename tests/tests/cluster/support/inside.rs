@@ -74,17 +74,24 @@ impl Answer {
     }
 }
 
+/// The way to a server of the inside: what the API server is asked for before.
+pub(crate) struct Way {
+    address: SocketAddr,
+    name: ServerName<'static>,
+    connector: TlsConnector,
+}
+
 impl Moorline {
     /// Sends a whole request and reads the answer's head, and its body if the server closes after it.
     pub(crate) async fn ask(&self, inside: Inside, head: &str, body: &str) -> Answer {
+        self.way(inside).await.ask(head, body).await
+    }
+
+    /// How a server is reached, for when nobody can say it.
+    pub(crate) async fn way(&self, inside: Inside) -> Way {
         let (service, port) = inside.service();
         let address = self.system.reach(service, port).await.unwrap().address;
         let name = format!("{service}.moorline-system.svc");
-        self.ask_at(address, &name, &format!("{head}\r\n{body}"))
-            .await
-    }
-
-    async fn ask_at(&self, address: SocketAddr, name: &str, request: &str) -> Answer {
         let authority = self
             .system
             .kubectl(&[
@@ -104,11 +111,21 @@ impl Moorline {
         let config = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector = TlsConnector::from(Arc::new(config));
-        let name = ServerName::try_from(name.to_owned()).unwrap();
+        Way {
+            address,
+            name: ServerName::try_from(name).unwrap(),
+            connector: TlsConnector::from(Arc::new(config)),
+        }
+    }
+}
+
+impl Way {
+    /// As [`Moorline::ask`].
+    pub(crate) async fn ask(&self, head: &str, body: &str) -> Answer {
+        let request = format!("{head}\r\n{body}");
         let exchange = async {
-            let stream = TcpStream::connect(address).await?;
-            let mut stream = connector.connect(name, stream).await?;
+            let stream = TcpStream::connect(self.address).await?;
+            let mut stream = self.connector.connect(self.name.clone(), stream).await?;
             stream.write_all(request.as_bytes()).await?;
             let mut bytes = Vec::new();
             let mut piece = [0; 4096];

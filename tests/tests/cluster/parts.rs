@@ -122,12 +122,12 @@ async fn scheduler_controllers_and_names_that_are_away_cost_nothing_that_was_rec
             (condition(camera, "Connected") == Some("True")).then_some(())
         })
         .await;
-    let waiting = eventually("pods without a place", SOON, || async {
-        let waiting = tenant.pods(&gate).await;
-        (waiting.len() == 2).then_some(waiting)
+    eventually("its pods", SOON, || async {
+        (tenant.pods(&gate).await.len() == 2).then_some(())
     })
     .await;
     yard.filmed(160).await;
+    let waiting = tenant.pods(&gate).await;
     let placed = waiting.iter().find(|pod| !pod.node.is_empty());
     assert!(placed.is_none(), "the scheduler runs: {placed:?}");
     for fault in away {
@@ -139,6 +139,7 @@ async fn scheduler_controllers_and_names_that_are_away_cost_nothing_that_was_rec
     archive.pictures(&moorline.bucket, gate.number).await;
     whole(&moorline, &tenant, &yard).await;
     assert_eq!(tenant.pair(&yard).await, pods, "no pod was touched");
+    moorline.until_ready().await;
 }
 
 /// Containers do not need it: it finds them as they were.

@@ -92,20 +92,29 @@ pub(super) fn make(agent: &Path, board: &Path) -> Result<()> {
 fn modules(debian: &Path, tree: &Path) -> Result<()> {
     let kernels = only(&debian.join("lib/modules"), "")?;
     let found = output(Command::new("find").arg(&kernels).args(["-name", "*.ko"]))?;
-    for line in fs::read_to_string(tree.join("etc/modules"))?.lines() {
-        let name = line.split(' ').next().unwrap_or_default();
-        let file = format!("{name}.ko");
-        let module = found
-            .lines()
-            .map(Path::new)
-            .find(|path| path.file_name().is_some_and(|name| *name == *file))
-            .with_context(|| format!("Debian's kernel has no {file}"))?;
-        let to = tree.join("lib/modules").join(&file);
+    let list = fs::read_to_string(tree.join("etc/modules"))?;
+    for (file, module) in named(&list, &found)? {
+        let to = tree.join("lib/modules").join(file);
         copy(module, &to)?;
         let strip = format!("{}-strip", MIPSEL.tools);
         output(Command::new(strip).arg("-g").arg(&to))?;
     }
     Ok(())
+}
+
+/// The file name of each module in a list, and where it was found. A line is a module and its options.
+fn named<'a>(list: &str, found: &'a str) -> Result<Vec<(String, &'a Path)>> {
+    let mut all = Vec::new();
+    for line in list.lines() {
+        let file = format!("{}.ko", line.split(' ').next().unwrap_or_default());
+        let module = found
+            .lines()
+            .map(Path::new)
+            .find(|path| path.file_name().is_some_and(|name| *name == *file))
+            .with_context(|| format!("Debian's kernel has no {file}"))?;
+        all.push((file, module));
+    }
+    Ok(all)
 }
 
 /// The first file there whose name begins so.
@@ -142,4 +151,63 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_by_their_whole_name_and_one_that_is_missing_is_named() {
+        let found = "/m/net/net_failover.ko\n/m/net/failover.ko\n/m/mtd/block2mtd.ko\n";
+        let list = "failover\nblock2mtd block2mtd=/dev/vda,65536\n";
+        let all = named(list, found).unwrap();
+        assert_eq!(
+            all,
+            [
+                ("failover.ko".to_owned(), Path::new("/m/net/failover.ko")),
+                ("block2mtd.ko".to_owned(), Path::new("/m/mtd/block2mtd.ko")),
+            ]
+        );
+        let error = named("virtio\n", found).map_err(|error| error.to_string());
+        assert_eq!(error, Err("Debian's kernel has no virtio.ko".to_owned()));
+    }
+
+    #[test]
+    fn the_camera_s_own_files_can_be_read_and_run_whatever_the_umask_of_who_builds() {
+        let place = std::env::temp_dir().join(format!("moorline-board-{}", std::process::id()));
+        let (from, to) = (place.join("from"), place.join("to"));
+        for (name, mode) in [("init", 0o700), ("etc/inittab", 0o600)] {
+            let file = from.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, name).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::create_dir_all(&to).unwrap();
+        copy_tree(&from, &to).unwrap();
+        let made = |name: &str| {
+            let file = to.join(name);
+            let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+            (fs::read_to_string(&file).unwrap(), mode)
+        };
+        let seen = (made("init"), made("etc/inittab"));
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(
+            seen,
+            (
+                ("init".to_owned(), 0o744),
+                ("etc/inittab".to_owned(), 0o644)
+            )
+        );
+    }
+
+    #[test]
+    fn what_a_camera_is_made_of_must_be_there() {
+        assert!(only(Path::new("/nonexistent"), "vmlinuz-").is_err());
+        let here = root().join("firmware/emu");
+        assert_eq!(only(&here, "cam").ok(), Some(here.join("camera")));
+        let error = only(&here, "vmlinuz-").map_err(|error| error.to_string());
+        let error = error.unwrap_err();
+        assert!(error.starts_with("no vmlinuz-* in "), "{error}");
+    }
 }

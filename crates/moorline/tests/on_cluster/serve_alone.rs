@@ -56,6 +56,12 @@ async fn what_a_cluster_does_not_do_is_refused_with_what_is_done_instead() {
         let says = told.contains(&named) && told.contains("on a cluster");
         assert!(says, "{words:?}: {err}");
         assert!(!hint.trim().is_empty(), "{words:?}: {err}");
+        let help = run(place.path(), &[words[0], words[1], "--help"])
+            .await
+            .well();
+        let one_line: Vec<&str> = help.split_whitespace().collect();
+        let says = one_line.join(" ").contains("Not on a cluster");
+        assert!(says, "{words:?}: {help}");
     }
 }
 

@@ -249,7 +249,8 @@ async fn a_camera_is_moved_to_another_server_and_comes_home_when_that_is_gone() 
 async fn one_card_image_makes_a_batch() {
     let moorline = Moorline::start().await;
     let image = moorline.place().join("image");
-    moorline
+    let leaflet = moorline.place().join("leaflet.svg");
+    let made = moorline
         .cli(&[
             "camera",
             "enroll",
@@ -258,8 +259,15 @@ async fn one_card_image_makes_a_batch() {
             "2",
             "--file",
             image.to_str().unwrap(),
+            "--svg",
+            leaflet.to_str().unwrap(),
         ])
         .await;
+    // The link for whoever unpacks them, and its code as a picture.
+    let link = made["link"].as_str().unwrap();
+    assert!(link.ends_with("/?claim=home/shop"), "{link}");
+    let leaflet = std::fs::read_to_string(leaflet).unwrap();
+    assert!(leaflet.contains("<svg"), "{leaflet}");
     let mut agents = Vec::new();
     for number in 1..=3 {
         let (source, streamer) = listening(quick(number));

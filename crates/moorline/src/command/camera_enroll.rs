@@ -331,4 +331,61 @@ mod tests {
             );
         }
     }
+
+    fn made(camera: Option<&str>, prefix: Option<&str>, count: u32) -> EnrolmentMade {
+        let made = json!({
+            "token": "a-token-of-some-30-characters", "id": 7, "camera": camera, "prefix": prefix, "count": count, "left": count, "cameras": [],
+            "created": "2026-11-20T20:00:00Z", "expires": "2026-11-21T20:00:00Z", "revoked": false, "comment": "",
+        });
+        serde_json::from_value(made).unwrap()
+    }
+
+    /// It goes onto leaflets.
+    #[test]
+    fn the_link_leads_to_the_camera_or_to_its_batch_and_nothing_but_the_file_holds_the_token() {
+        let server = server("cctv.example.com", false);
+        for (made, asked, leads) in [
+            (
+                made(Some("home/yard"), None, 1),
+                "yard",
+                "?camera=home/yard",
+            ),
+            (made(None, Some("shop"), 50), "shop", "?claim=home/shop"),
+        ] {
+            let link = link(&server, &made.view, &asked.parse().unwrap());
+            assert_eq!(link, format!("https://cctv.example.com:8443/{leads}"));
+            let written = Written {
+                file: "enroll".into(),
+                host: "cctv.example.com".to_owned(),
+                ports: vec![2222],
+                link,
+                token: made.view,
+            };
+            let shown = told(&written);
+            assert!(shown.ends_with(&format!("{}\n", written.link)), "{shown}");
+            let answered = serde_json::to_string(&written).unwrap();
+            for text in [shown, answered] {
+                assert!(!text.contains(&made.token), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_names_server_ports_keys_and_token_a_line_each() {
+        let made = made(Some("home/yard"), None, 1);
+        let keys = ["AAAA1", "AAAA2"].into_iter();
+        let text = file_text("cctv.example.com", &[2222, 443], keys, &made);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            lines,
+            [
+                "host cctv.example.com",
+                "port 2222",
+                "port 443",
+                "key AAAA1",
+                "key AAAA2",
+                "token a-token-of-some-30-characters"
+            ]
+        );
+    }
 }

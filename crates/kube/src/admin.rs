@@ -23,12 +23,15 @@ use crate::convert::{is_timezone, to_record, to_spec};
 use crate::directory::KubeDirectory;
 use crate::names;
 use crate::resource::{
-    self, ARCHIVE_FINALIZER, MANAGED_BY, MANAGED_BY_LABEL, OnDelete, RECORDINGS_FINALIZER,
+    self, ARCHIVE_FINALIZER, ConditionKind, HANG_UP_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL,
+    OnDelete, RECORDINGS_FINALIZER,
 };
 
 const OPERATION: &str = "change the cameras of the cluster";
 /// A change that meets another one is tried again so often.
 const CONFLICTS: usize = 16;
+/// A tunnel that is to end has ended within this: its replica hears of it by its watch, and says so within 5 s.
+const HANGING_UP: Duration = Duration::from_secs(20);
 /// A name whose camera is still draining is waited for so long.
 const DRAINING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
@@ -218,10 +221,52 @@ impl KubeAdmin {
         }
     }
 
+    /// Says in the resource that the tunnel of its present generation is to end, and gives that generation. `None`: nobody holds one.
+    async fn order_hang_up(&self, id: &CameraId) -> Result<Option<u64>, CameraAdminError> {
+        for _ in 0..CONFLICTS {
+            let mut object = self.get(id).await?;
+            let Some((generation, _)) = held(&object) else {
+                return Ok(None);
+            };
+            let annotations = object.metadata.annotations.get_or_insert_default();
+            annotations.insert(HANG_UP_ANNOTATION.into(), generation.to_string());
+            let (api, parameters) = (self.api(id), PostParams::default());
+            let replaced = api.replace(id.name(), &parameters, &object);
+            match call(&*self.clock, CALL, replaced).await {
+                Ok(object) => {
+                    self.directory.cache().saw_camera(object);
+                    return Ok(Some(generation));
+                }
+                // A claim came between: it is the tunnel that is there now which is meant.
+                Err(Fault::Conflict) => {}
+                Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
+                Err(fault) => return Err(refused(fault)),
+            }
+        }
+        Err(refused(Fault::Busy(
+            "others change this camera all the time".into(),
+        )))
+    }
+
     async fn pause(&self) {
         let never = CancellationToken::new();
         let _ = moorline_base::clock::sleep(&*self.clock, POLL, &never).await;
     }
+}
+
+/// The generation that is held, and the replica that holds it, pods that wait or drain included.
+fn held(object: &resource::Camera) -> Option<(u64, &str)> {
+    let session = object.status.as_ref()?.session.as_ref()?;
+    Some((session.generation, session.mon.as_deref()?))
+}
+
+/// The replica whose tunnel of this generation is up.
+fn up(object: &resource::Camera, generation: u64) -> Option<&str> {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let mut connected = conditions.filter(|one| one.type_ == ConditionKind::Connected.as_str());
+    let lost = connected.any(|connected| connected.status != "True");
+    let (present, replica) = held(object)?;
+    (present == generation && !lost).then_some(replica)
 }
 
 /// What the API server refused, in the words that were written for people.
@@ -407,6 +452,32 @@ impl CameraAdmin for KubeAdmin {
         Err(refused(Fault::Busy(
             "others change this camera all the time".into(),
         )))
+    }
+
+    async fn hang_up(&self, id: &CameraId) -> Result<(), CameraAdminError> {
+        let Some(generation) = self.order_hang_up(id).await? else {
+            return Ok(());
+        };
+        let until = self.clock.monotonic() + HANGING_UP;
+        loop {
+            let object = match self.get(id).await {
+                Ok(object) => object,
+                // It is being removed, and its tunnel with it.
+                Err(CameraAdminError::Unknown(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let Some(replica) = up(&object, generation) else {
+                self.directory.cache().saw_camera(object);
+                return Ok(());
+            };
+            if self.clock.monotonic() >= until {
+                return Err(CameraAdminError::Unavailable(format!(
+                    "{replica} holds the tunnel, is told to end it, and has not done so within {} s",
+                    HANGING_UP.as_secs()
+                )));
+            }
+            self.pause().await;
+        }
     }
 
     async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use crate::cache::Cache;
 use crate::directory::KubeDirectory;
 use crate::freshness::Freshness;
-use crate::owned::{Own, Owned};
-use crate::wake::{Touched, Which};
+use crate::owned::Owned;
+use crate::wake::Touched;
 
 /// The replicas whose Lease has expired, by name. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +81,7 @@ impl KubeHolders {
                 () = cancel.cancelled() => return,
                 which = touched.next() => which,
             };
-            for (camera, own) in self.claims(which) {
+            for (camera, own) in self.owned.among(which) {
                 let known = self.cache.camera(&camera);
                 if self.owned.still_holds(&own, known.as_ref()) {
                     continue;
@@ -92,20 +92,6 @@ impl KubeHolders {
                         sessions.end(session, EndReason::Superseded);
                     }
                 }
-            }
-        }
-    }
-
-    /// The claims of this process among these cameras.
-    fn claims(&self, which: Which) -> Vec<(CameraId, Own)> {
-        match which {
-            Which::All => self.owned.all(),
-            Which::These(cameras) => {
-                let claims = cameras.into_iter().filter_map(|camera| {
-                    let own = self.owned.get(&camera)?;
-                    Some((camera, own))
-                });
-                claims.collect()
             }
         }
     }

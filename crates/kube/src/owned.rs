@@ -8,7 +8,7 @@ use std::time::Instant;
 use moorline_core::{CameraId, Generation, SessionId, Timestamp};
 
 use crate::cache::Known;
-use crate::wake::Wakes;
+use crate::wake::{Wakes, Which};
 
 /// This replica: its name is that of its pod and of its Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,20 @@ impl Owned {
                 .map(|(id, own)| (id.clone(), own.clone()))
                 .collect()
         })
+    }
+
+    /// The claims among these cameras.
+    pub(crate) fn among(&self, which: Which) -> Vec<(CameraId, Own)> {
+        match which {
+            Which::All => self.all(),
+            Which::These(cameras) => {
+                let claims = cameras.into_iter().filter_map(|camera| {
+                    let own = self.get(&camera)?;
+                    Some((camera, own))
+                });
+                claims.collect()
+            }
+        }
     }
 
     /// The camera is held, under this generation.

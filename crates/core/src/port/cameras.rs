@@ -68,6 +68,19 @@ pub trait CameraAdmin: Send + Sync {
         Ok(false)
     }
 
+    /// Ends the tunnel that a camera has now, where another process holds it ([`Statuses::can_hang_up`]): whoever does is told, and this returns once it has.
+    /// Without a tunnel nothing changes. The camera may come back.
+    ///
+    /// [`Statuses::can_hang_up`]: super::Statuses::can_hang_up
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Unknown`]; [`CameraAdminError::Unavailable`]: its holder has not ended it yet. It is still to be ended then.
+    async fn hang_up(&self, id: &CameraId) -> Result<(), CameraAdminError> {
+        let _ = id;
+        let why = "whoever holds the tunnel is not told of it here";
+        Err(CameraAdminError::Refused(why.to_owned()))
+    }
+
     /// Adds a key. Adding one that the camera has changes nothing.
     ///
     /// # Errors

@@ -28,8 +28,10 @@ pub trait Statuses: Send + Sync {
     /// The operator hangs up on a camera: the session ends and its workloads drain. Idempotent.
     fn hang_up(&self, camera: &CameraId);
 
-    /// Whether this process holds the tunnels. Where another one does, [`Statuses::hang_up`], [`Statuses::tell_agent`] and
-    /// [`Statuses::diagnose`] reach no camera.
+    /// Whether this process holds the tunnels. Where another one does, [`Statuses::tell_agent`] and [`Statuses::diagnose`] reach no camera, and
+    /// a hang-up is told to [`CameraAdmin::hang_up`].
+    ///
+    /// [`CameraAdmin::hang_up`]: super::CameraAdmin::hang_up
     fn holds_tunnels(&self) -> bool {
         true
     }

@@ -40,5 +40,7 @@ pub const TENANT_LABEL: &str = "moorline.dev/tenant";
 pub const ARCHIVE_FINALIZER: &str = "moorline.dev/archive";
 /// Keeps a deleted Tenant until its recordings are gone, or kept on purpose, and a deleted Camera until its recordings are erased.
 pub const RECORDINGS_FINALIZER: &str = "moorline.dev/recordings";
+/// The annotation of a Camera whose tunnel is to end: the generation of that tunnel, and of no later one.
+pub const HANG_UP_ANNOTATION: &str = "moorline.dev/hang-up";
 /// The class of a Camera that names none.
 pub const DEFAULT_CLASS: &str = "standard";

@@ -14,12 +14,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::{CancellationToken, Clock, net};
-use moorline_core::port::{Landings, Sessions, WorkloadEvents};
+use moorline_core::port::{Landings, Sessions, Statuses, WorkloadEvents};
 use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
 };
 use moorline_kube::{
-    Gone, Janitor, KubeClaims, KubeHolders, KubeMemories, KubePlaces, Leases, Owned, PodSettings,
+    Gone, Janitor, KubeClaims, KubeHangUps, KubeHolders, KubeMemories, KubePlaces, Leases, Owned, PodSettings,
     Pods, Replica, StatusWriter,
 };
 use moorline_tunnel::keyfile::HostKeys;
@@ -143,6 +143,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         },
         role.doors.token(),
     );
+    let hang_ups = KubeHangUps::new(cache, owned.clone());
     let holders = KubeHolders::new(&role.directory, owned, gone);
     let identities = role.identities();
     let tickets = TicketPublics::load((&cluster.ticket_publics).into(), Arc::clone(&clock))
@@ -223,6 +224,9 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let stop = role.doors.token();
     role.doors
         .spawn_vital("fence", async move { holders.fence(sessions, stop).await });
+    let (ending, stop) = (Arc::clone(&monitor) as Arc<dyn Statuses>, role.doors.token());
+    role.doors
+        .spawn_vital("hang-ups", async move { hang_ups.run(ending, stop).await });
     let janitor = Janitor::new(pods, leases.clone());
     let stop = role.doors.token();
     role.doors

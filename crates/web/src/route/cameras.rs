@@ -253,11 +253,11 @@ pub(super) async fn hang_up(
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
     known(&site, &id)?;
-    reached(
-        &site,
-        "disable the camera: its tunnel ends, and it is not let in until it is enabled again",
-    )?;
-    site.statuses.hang_up(&id);
+    if site.statuses.holds_tunnels() {
+        site.statuses.hang_up(&id);
+    } else {
+        site.admin.hang_up(&id).await?;
+    }
     audit(&site, &access, AuditEvent::CameraHangUp, &id);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -197,6 +197,10 @@ impl CameraAdmin for Unchanged {
         Err(unchanged())
     }
 
+    async fn hang_up(&self, _: &CameraId) -> Result<(), CameraAdminError> {
+        Err(unchanged())
+    }
+
     async fn add_key(&self, _: &CameraId, _: CameraKey) -> Result<(), CameraAdminError> {
         Err(unchanged())
     }

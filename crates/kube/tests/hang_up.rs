@@ -75,23 +75,24 @@ impl Statuses for Told {
 /// A replica does as it is told: its camera drains.
 async fn ends(mon: &Mon, told: &Told, times: usize, generation: u64) {
     told.until(times).await;
+    let (yard, generation) = (yard(), Generation(generation));
     let over = Note::condition(ConditionKind::Connected, false, "Draining", "hung up");
-    let noted = mon.writer.noted(&yard(), Generation(generation), over);
+    let noted = mon.writer.noted(&yard, generation, over);
     within("the note", noted).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hang_up_reaches_the_holder_once_and_never_the_next_tunnel() {
-    let (api, clock) = server();
+    let ((api, clock), yard) = (server(), yard());
     api.put(CAMERAS, camera("acme", "yard"));
     let (left, right) = (
         Mon::new(&api, &clock, 0).await,
         Mon::new(&api, &clock, 1).await,
     );
     let (at_left, at_right) = (Told::at(&left), Told::at(&right));
-    let first = left.up(&yard(), 1);
-    left.claims.claim(&yard(), first).await.unwrap();
-    let ordered = right.admin.hang_up(&yard());
+    let first = left.up(&yard, 1);
+    left.claims.claim(&yard, first).await.unwrap();
+    let ordered = right.admin.hang_up(&yard);
     let (ordered, ()) = tokio::join!(ordered, ends(&left, &at_left, 1, 1));
     ordered.unwrap();
     let object = api.get(CAMERAS, "t-acme", "yard").unwrap();
@@ -99,11 +100,11 @@ async fn a_hang_up_reaches_the_holder_once_and_never_the_next_tunnel() {
     assert_eq!(order, "1");
 
     tokio::time::advance(Duration::from_secs(3)).await;
-    let second = right.up(&yard(), 2);
-    let claimed = right.claims.claim(&yard(), second).await.unwrap();
+    let second = right.up(&yard, 2);
+    let claimed = right.claims.claim(&yard, second).await.unwrap();
     assert_eq!(claimed, Generation(2));
     assert_eq!(at_right.times(), 0, "the order was for the tunnel before");
-    let ordered = left.admin.hang_up(&yard());
+    let ordered = left.admin.hang_up(&yard);
     let (ordered, ()) = tokio::join!(ordered, ends(&right, &at_right, 1, 2));
     ordered.unwrap();
     assert_eq!((at_left.times(), at_right.times()), (1, 1));

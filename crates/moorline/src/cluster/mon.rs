@@ -19,8 +19,8 @@ use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
 };
 use moorline_kube::{
-    Gone, Janitor, KubeClaims, KubeHangUps, KubeHolders, KubeMemories, KubePlaces, Leases, Owned, PodSettings,
-    Pods, Replica, StatusWriter,
+    Gone, Janitor, KubeClaims, KubeHangUps, KubeHolders, KubeMemories, KubePlaces, Leases, Owned,
+    PodSettings, Pods, Replica, StatusWriter,
 };
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Tunnel, TunnelConfig};
@@ -224,7 +224,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let stop = role.doors.token();
     role.doors
         .spawn_vital("fence", async move { holders.fence(sessions, stop).await });
-    let (ending, stop) = (Arc::clone(&monitor) as Arc<dyn Statuses>, role.doors.token());
+    let (ending, stop) = (
+        Arc::clone(&monitor) as Arc<dyn Statuses>,
+        role.doors.token(),
+    );
     role.doors
         .spawn_vital("hang-ups", async move { hang_ups.run(ending, stop).await });
     let janitor = Janitor::new(pods, leases.clone());

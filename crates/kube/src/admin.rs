@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -15,7 +16,7 @@ use kube::{Api, Resource as _};
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
 use moorline_core::network::listed;
-use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange};
+use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, ImportError};
 use moorline_core::{CameraId, PublicKey, check};
 
 use crate::call::{CALL, Connection, Fault, call};
@@ -35,6 +36,10 @@ const HANGING_UP: Duration = Duration::from_secs(20);
 /// A name whose camera is still draining is waited for so long.
 const DRAINING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
+/// What the API server says of a quota that it has not counted yet.
+const UNCOUNTED: &str = "status unknown for quota";
+/// So many cameras of an import are tried at once.
+const TRIED_TOGETHER: usize = 8;
 /// The field manager of what is applied.
 const MANAGER: &str = "moorline-admin";
 
@@ -184,10 +189,125 @@ impl KubeAdmin {
         created.map(|_| ()).map_err(refused)
     }
 
-    /// Makes the resource. A name whose camera is still draining is waited for.
-    async fn create(&self, camera: &Camera) -> Result<resource::Camera, CameraAdminError> {
+    /// What is wrong with a new camera, as far as it shows here.
+    fn prepare(&self, camera: &mut Camera) -> Result<(), CameraAdminError> {
+        let mut seen = BTreeSet::new();
+        camera.keys.retain(|key| seen.insert(key.key.clone()));
+        stays_here(camera)?;
+        if self.directory.cache().records().get(&camera.id).is_some() {
+            return Err(CameraAdminError::Exists(camera.id.clone()));
+        }
+        check::camera(camera, is_timezone)?;
+        self.free(camera)
+    }
+
+    /// Makes a camera with its password, or nothing.
+    async fn make(&self, camera: &Camera) -> Result<(), CameraAdminError> {
+        let created = self.create(camera).await?;
+        let owner = created.controller_owner_ref(&());
+        if let Err(error) = self.write_passwords(camera, owner).await {
+            // All or nothing: a camera whose password is nowhere would only fail at its relay.
+            if let Err(fault) = self.take_back(&camera.id).await {
+                tracing::warn!(camera = %camera.id, %fault, "a camera without its password was not taken back");
+            }
+            return Err(error);
+        }
+        self.directory.cache().saw_camera(created);
+        Ok(())
+    }
+
+    async fn take_back(&self, id: &CameraId) -> Result<(), Fault> {
+        let (api, parameters) = (self.api(id), DeleteParams::default());
+        let deleted = call(&*self.clock, CALL, api.delete(id.name(), &parameters)).await?;
+        match deleted.left() {
+            Some(object) => self.directory.cache().saw_camera(object),
+            None => self.directory.cache().camera_gone(id, None),
+        }
+        Ok(())
+    }
+
+    /// Takes cameras back that were made before one that could not be. Tells of those that stay, each by its place.
+    async fn unmake(&self, made: &[Camera]) -> Vec<(usize, CameraAdminError)> {
+        let mut left = Vec::new();
+        for (at, camera) in made.iter().enumerate() {
+            if let Err(fault) = self.take_back(&camera.id).await {
+                let words = format!("it was added, and is not taken back ({fault}): remove it");
+                left.push((at, CameraAdminError::Unavailable(words)));
+            }
+        }
+        left
+    }
+
+    /// What is wrong with which of several new cameras: first as far as it shows here, then in the words of the API server, which makes none of them yet.
+    async fn look_at(&self, cameras: &mut [Camera]) -> Vec<(usize, CameraAdminError)> {
+        let mut wrong = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut keys: BTreeMap<PublicKey, CameraId> = BTreeMap::new();
+        for (at, camera) in cameras.iter_mut().enumerate() {
+            let mut looked = self.prepare(camera);
+            if looked.is_ok() && !names.insert(camera.id.clone()) {
+                looked = Err(CameraAdminError::Exists(camera.id.clone()));
+            }
+            let taken = camera.keys.iter().find_map(|key| {
+                let owner = keys.get(&key.key)?;
+                Some((key.key.fingerprint(), format!("camera {owner}")))
+            });
+            if looked.is_ok()
+                && let Some((fingerprint, owner)) = taken
+            {
+                looked = Err(CameraAdminError::KeyTaken { fingerprint, owner });
+            }
+            for key in &camera.keys {
+                keys.entry(key.key.clone())
+                    .or_insert_with(|| camera.id.clone());
+            }
+            wrong.extend(looked.err().map(|error| (at, error)));
+        }
+        let places: BTreeSet<usize> = wrong.iter().map(|(at, _)| *at).collect();
+        let mut tried = Vec::new();
+        for (at, camera) in cameras.iter().enumerate() {
+            if !places.contains(&at) {
+                let (this, camera) = (self.clone(), camera.clone());
+                tried.push(async move { (at, this.would_be_made(&camera).await) });
+            }
+        }
+        let tried: Vec<_> = stream::iter(tried).buffered(TRIED_TOGETHER).collect().await;
+        wrong.extend(
+            tried
+                .into_iter()
+                .filter_map(|(at, tried)| Some((at, tried.err()?))),
+        );
+        wrong.sort_by_key(|(at, _)| *at);
+        wrong
+    }
+
+    /// Whether the API server would make it: its policies, the tenant's quota, the caller's rights.
+    async fn would_be_made(&self, camera: &Camera) -> Result<(), CameraAdminError> {
+        let object = self.object(camera)?;
+        let api = self.api(&camera.id);
+        let parameters = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        match call(&*self.clock, CALL, api.create(&parameters, &object)).await {
+            // A name that is still draining is waited for when it is made, and a quota that is not counted yet too.
+            Ok(_) | Err(Fault::Exists) => Ok(()),
+            Err(Fault::Forbidden(message)) if message.contains(UNCOUNTED) => Ok(()),
+            Err(Fault::Missing) => Err(no_tenant(camera)),
+            Err(fault) => Err(refused(fault)),
+        }
+    }
+
+    /// The resource of a new camera.
+    fn object(&self, camera: &Camera) -> Result<resource::Camera, CameraAdminError> {
         let mut object = resource::Camera::new(camera.id.name(), to_spec(camera, &self.class)?);
         object.metadata.finalizers = Some(vec![ARCHIVE_FINALIZER.into()]);
+        Ok(object)
+    }
+
+    /// Makes the resource. A name whose camera is still draining is waited for.
+    async fn create(&self, camera: &Camera) -> Result<resource::Camera, CameraAdminError> {
+        let object = self.object(camera)?;
         let until = self.clock.monotonic() + DRAINING;
         loop {
             let (api, parameters) = (self.api(&camera.id), PostParams::default());
@@ -195,17 +315,10 @@ impl KubeAdmin {
             match call(&*self.clock, CALL, created).await {
                 Ok(created) => return Ok(created),
                 Err(Fault::Exists) => {}
-                Err(Fault::Missing) => {
-                    return Err(CameraAdminError::Invalid {
-                        field: "tenant",
-                        value: camera.id.tenant().to_string(),
-                        expected: "there is no such tenant: an operator makes it with `moorline tenant add`",
-                    });
-                }
+                Err(Fault::Missing) => return Err(no_tenant(camera)),
                 // Where the resources are new, the cluster has not counted this tenant's cameras yet.
                 Err(Fault::Forbidden(message))
-                    if message.contains("status unknown for quota")
-                        && self.clock.monotonic() < until =>
+                    if message.contains(UNCOUNTED) && self.clock.monotonic() < until =>
                 {
                     self.pause().await;
                     continue;
@@ -254,6 +367,14 @@ impl KubeAdmin {
     }
 }
 
+fn no_tenant(camera: &Camera) -> CameraAdminError {
+    CameraAdminError::Invalid {
+        field: "tenant",
+        value: camera.id.tenant().to_string(),
+        expected: "there is no such tenant: an operator makes it with `moorline tenant add`",
+    }
+}
+
 /// The generation that is held, and the replica that holds it, pods that wait or drain included.
 fn held(object: &resource::Camera) -> Option<(u64, &str)> {
     let session = object.status.as_ref()?.session.as_ref()?;
@@ -272,7 +393,7 @@ fn up(object: &resource::Camera, generation: u64) -> Option<&str> {
 /// What the API server refused, in the words that were written for people.
 fn refused(fault: Fault) -> CameraAdminError {
     match fault {
-        Fault::Forbidden(message) if message.contains("status unknown for quota") => {
+        Fault::Forbidden(message) if message.contains(UNCOUNTED) => {
             let words = "the cluster has not counted this tenant's cameras yet, which takes up to five minutes where Moorline's resources are new";
             CameraAdminError::Unavailable(words.to_owned())
         }
@@ -354,32 +475,25 @@ fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
 #[async_trait]
 impl CameraAdmin for KubeAdmin {
     async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
-        let mut seen = BTreeSet::new();
-        camera.keys.retain(|key| seen.insert(key.key.clone()));
-        stays_here(&mut camera)?;
-        if self.directory.cache().records().get(&camera.id).is_some() {
-            return Err(CameraAdminError::Exists(camera.id));
+        self.prepare(&mut camera)?;
+        self.make(&camera).await
+    }
+
+    async fn import(&self, mut cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
+        let wrong = self.look_at(&mut cameras).await;
+        if !wrong.is_empty() {
+            return Err(ImportError::Cameras(wrong));
         }
-        check::camera(&camera, is_timezone)?;
-        self.free(&camera)?;
-        let created = self.create(&camera).await?;
-        let owner = created.controller_owner_ref(&());
-        if let Err(error) = self.write_passwords(&camera, owner).await {
-            // All or nothing: a camera whose password is nowhere would only fail at its relay.
-            let api = self.api(&camera.id);
-            let parameters = DeleteParams::default();
-            let undone = call(
-                &*self.clock,
-                CALL,
-                api.delete(camera.id.name(), &parameters),
-            )
-            .await;
-            if let Err(fault) = undone {
-                tracing::warn!(camera = %camera.id, %fault, "a camera without its password was not taken back");
+        if dry_run {
+            return Ok(());
+        }
+        for (at, camera) in cameras.iter().enumerate() {
+            if let Err(error) = self.make(camera).await {
+                let mut wrong = self.unmake(cameras.get(..at).unwrap_or_default()).await;
+                wrong.push((at, error));
+                return Err(ImportError::Cameras(wrong));
             }
-            return Err(error);
         }
-        self.directory.cache().saw_camera(created);
         Ok(())
     }
 

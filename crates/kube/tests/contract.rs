@@ -134,3 +134,60 @@ async fn a_camera_in_the_local_network_is_refused_with_its_reason() {
     }
     assert!(api.list(CAMERAS).is_empty());
 }
+
+/// P11.
+#[tokio::test(start_paused = true)]
+async fn cameras_are_imported_all_or_none_and_each_that_is_wrong_is_told() {
+    use moorline_core::Masked;
+    use moorline_core::camera::Login;
+    use moorline_core::port::{CameraAdmin as _, CameraAdminError, ImportError};
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let admin = &mon.admin;
+    let yard = || contract::camera("acme/yard", &[1]);
+    let gate = || contract::camera("acme/gate", &[2]);
+    let mut shop = contract::camera("acme/shop", &[3]);
+    shop.main.login = Some(Login {
+        user: "admin".into(),
+        password: Masked::new("hunter2".into()),
+    });
+    let refused = |imported: Result<(), ImportError>| match imported {
+        Err(ImportError::Cameras(wrong)) => wrong,
+        other => panic!("{other:?}"),
+    };
+    let places = |wrong: &[(usize, CameraAdminError)]| -> Vec<usize> {
+        wrong.iter().map(|(at, _)| *at).collect()
+    };
+    let three = || vec![yard(), gate(), shop.clone()];
+
+    admin.import(three(), true).await.unwrap();
+    let same = vec![yard(), contract::camera("acme/gate", &[1]), yard(), gate()];
+    let wrong = refused(admin.import(same, false).await);
+    assert_eq!(places(&wrong), [1, 2]);
+    assert!(matches!(wrong[0].1, CameraAdminError::KeyTaken { .. }));
+    assert!(matches!(wrong[1].1, CameraAdminError::Exists(_)));
+
+    let policy = "cameras.moorline.dev is forbidden: policy denied request: spec.retention = 90d";
+    let denied = support::Fault::Refused(403, "Forbidden", policy.to_owned());
+    api.trap(http::Method::POST, "/cameras", 1, denied);
+    let wrong = refused(admin.import(three(), false).await);
+    assert_eq!(places(&wrong), [0]);
+    assert_eq!(wrong[0].1.to_string(), "spec.retention = 90d");
+    assert!(api.list(CAMERAS).is_empty(), "nothing was made so far");
+
+    let no = support::Fault::Refused(403, "Forbidden", "no Secrets here".to_owned());
+    api.trap(http::Method::PATCH, "shop-rtsp", 1, no);
+    let wrong = refused(admin.import(three(), false).await);
+    assert_eq!(places(&wrong), [2]);
+    let stands = |camera: &serde_json::Value| camera["metadata"]["deletionTimestamp"].is_null();
+    assert!(!api.list(CAMERAS).iter().any(stands), "all were taken back");
+
+    nothing_to_drain(&api);
+    admin.import(three(), false).await.unwrap();
+    let made = api.list(CAMERAS);
+    let made: Vec<&str> = made
+        .iter()
+        .filter_map(|camera| camera["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(made, ["gate", "shop", "yard"]);
+}

@@ -295,6 +295,10 @@ pub struct CameraCommand {
     #[cfg(feature = "kube")]
     #[command(flatten)]
     pub on: crate::cluster::choice::OnCluster,
+    /// Which installation, for what its replicas alone know.
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub at: crate::cluster::choice::Installation,
     /// What to do.
     #[command(subcommand)]
     pub command: Camera,

@@ -1,6 +1,6 @@
 //! The command line as a client: it speaks the HTTP API to the running server over its Unix socket. Without a running server it takes the
-//! data directory's lock and answers its own requests with the same parts. A cluster's cameras it answers for itself, of its
-//! people and its audit a front door is asked.
+//! data directory's lock and answers its own requests with the same parts. A cluster's cameras it answers for itself; of its people and its
+//! audit a front door is asked, of refused keys and agents the replicas of `moorline mon`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,9 +44,9 @@ pub enum Client {
     /// Ourselves, over the cameras of a cluster.
     #[cfg(feature = "kube")]
     Cluster(Box<crate::cluster::api::ClusterApi>),
-    /// A front door of a cluster.
+    /// A front door of a cluster, or a replica of `moorline mon`.
     #[cfg(feature = "kube")]
-    FrontDoor(Box<crate::cluster::people::Door>),
+    Entered(Box<crate::cluster::entered::Entered>),
 }
 
 /// Joins standard input and output with the running server's socket, until the server has said all: how commands reach it from another machine,
@@ -145,8 +145,21 @@ impl Client {
             #[cfg(feature = "kube")]
             Self::Cluster(cluster) => cluster.typed(),
             #[cfg(feature = "kube")]
-            Self::FrontDoor(door) => door.typed(),
+            Self::Entered(entered) => entered.typed(),
         }
+    }
+
+    /// The camera that a name means: on a cluster a tenant has to be known.
+    ///
+    /// # Errors
+    /// It is no name, or no tenant is known.
+    pub fn whole(&self, camera: &str) -> anyhow::Result<moorline_core::CameraId> {
+        #[cfg(feature = "kube")]
+        if let Self::Cluster(cluster) = self {
+            let whole = crate::cluster::choice::whole(camera, cluster.tenant())?;
+            return Ok(whole.parse()?);
+        }
+        Ok(camera.parse()?)
     }
 
     /// Whether what is asked about is a cluster's.
@@ -154,7 +167,7 @@ impl Client {
         match self {
             Self::Server(_) | Self::Offline(_) => false,
             #[cfg(feature = "kube")]
-            Self::Cluster(_) | Self::FrontDoor(_) => true,
+            Self::Cluster(_) | Self::Entered(_) => true,
         }
     }
 
@@ -237,11 +250,9 @@ impl Client {
                 tokio::time::timeout(DEADLINE, in_process(offline.router(), request)).await
             }
             #[cfg(feature = "kube")]
-            Self::Cluster(cluster) => {
-                tokio::time::timeout(DEADLINE, in_process(cluster.router(), request)).await
-            }
+            Self::Cluster(cluster) => tokio::time::timeout(DEADLINE, cluster.ask(request)).await,
             #[cfg(feature = "kube")]
-            Self::FrontDoor(door) => tokio::time::timeout(DEADLINE, door.ask(request)).await,
+            Self::Entered(entered) => tokio::time::timeout(DEADLINE, entered.ask(request)).await,
         };
         let response = answered.context("the server did not answer in time")??;
         match response.status().is_success() {

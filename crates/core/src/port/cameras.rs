@@ -68,10 +68,10 @@ pub trait CameraAdmin: Send + Sync {
         Ok(false)
     }
 
-    /// Ends the tunnel that a camera has now, where another process holds it ([`Statuses::can_hang_up`]): whoever does is told, and this returns once it has.
+    /// Ends the tunnel that a camera has now, where another process holds it ([`Statuses::holds_tunnels`]): whoever does is told, and this returns once it has.
     /// Without a tunnel nothing changes. The camera may come back.
     ///
-    /// [`Statuses::can_hang_up`]: super::Statuses::can_hang_up
+    /// [`Statuses::holds_tunnels`]: super::Statuses::can_hang_up
     ///
     /// # Errors
     /// [`CameraAdminError::Unknown`]; [`CameraAdminError::Unavailable`]: its holder has not ended it yet. It is still to be ended then.

@@ -279,7 +279,7 @@ impl Api {
         let answer = match head.method {
             Method::GET if watching => self.watch(target, &query),
             Method::GET => self.read(&target, &query),
-            Method::POST => self.create(&target, object()),
+            Method::POST => self.create(&target, object(), query.contains_key("dryRun")),
             Method::PUT => self.replace(&target, object()),
             Method::PATCH => {
                 let kind = head
@@ -363,7 +363,7 @@ impl Api {
         Response::new(body)
     }
 
-    fn create(&self, target: &Target, mut object: Value) -> Answer {
+    fn create(&self, target: &Target, mut object: Value, dry_run: bool) -> Answer {
         if target.collection.ends_with("/tokenreviews") {
             return self.with(|state| {
                 let token = object["spec"]["token"]
@@ -397,6 +397,9 @@ impl Api {
                 object.remove("status");
             }
             self.born(state, &mut object);
+            if dry_run {
+                return created(&object);
+            }
             created(&state.store(&key, "ADDED", object))
         })
     }

@@ -1,26 +1,34 @@
 //! The API's routes over the cameras of a cluster, in the process of the command itself: so that texts, JSON and errors are made by the same
 //! code as against `moorline serve`. The caller's own rights are those of its kubeconfig; the API server checks them at each call.
 //!
-//! **Owns** which adapter stands behind which port of the routes: cameras, their changes and what resources tell of them. Everything else of a
-//! server is [`Absent`].
+//! **Owns** which adapter stands behind which port of the routes: cameras, their changes and what resources tell of them. What the replicas of `moorline
+//! mon` alone know is asked of them ([`super::entered`]). Everything else of a server is [`Absent`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Response};
 use moorline_base::clock::SystemClock;
 use moorline_base::error::{Hinted, WithHint as _};
-use moorline_core::TenantId;
-use moorline_core::port::CameraDirectory as _;
+use moorline_core::port::{CameraDirectory as _, Stranger, Strangers};
 use moorline_core::segment::Retention;
+use moorline_core::{CameraId, PublicKey, TenantId};
 use moorline_kube::resource::DEFAULT_CLASS;
-use moorline_kube::{KubeAdmin, KubeDirectory, KubeStatuses, LoadError};
+use moorline_kube::{Known, KubeAdmin, KubeDirectory, KubeStatuses, LoadError};
 use moorline_web::api::Ports;
 use moorline_web::serve::local_router;
 use moorline_web::{Place, Site};
 
-use super::choice::OnCluster;
+use tower::ServiceExt as _;
+
+use super::choice::{Installation, OnCluster, Which};
+use super::entered::Entered;
+use super::strangers;
 use crate::absent::Absent;
 
 /// What the ConfigMap `moorline` of a tenant's namespace says, by key.
@@ -39,10 +47,15 @@ pub mod told {
 
 /// Retention of a new camera, as the resource has it.
 const KEEP_DAYS: u16 = 14;
+/// Where refused keys are asked for.
+const STRANGERS: &str = "/api/v1/strangers";
 
 /// The routes over one cluster.
 pub struct ClusterApi {
     router: Router,
+    directory: KubeDirectory,
+    which: Which,
+    at: Installation,
     /// How it was chosen, to be typed again.
     typed: String,
     tenant: Option<TenantId>,
@@ -53,7 +66,11 @@ impl ClusterApi {
     ///
     /// # Errors
     /// The cluster cannot be reached, does not have Moorline, or the caller may not read cameras there.
-    pub async fn open(on: &OnCluster, camera: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn open(
+        on: &OnCluster,
+        at: &Installation,
+        camera: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let chosen = on.which.connect().await?;
         let named = on.tenant_of(&chosen);
         let about = match camera {
@@ -91,21 +108,43 @@ impl ClusterApi {
             landings: None,
             recordings: Arc::new(Absent),
             store: Arc::new(Absent),
-            strangers: Arc::new(Absent),
+            strangers: Arc::new(AtReplicas),
             operations: Arc::new(Absent),
             clock,
             place: Arc::new(place),
         };
         Ok(Self {
             router: local_router(moorline_web::router(site)),
+            directory,
+            which: on.which.clone(),
+            at: at.clone(),
             typed: on.which.typed(),
             tenant: named,
         })
     }
 
-    /// The routes.
-    pub fn router(&self) -> Router {
-        self.router.clone()
+    /// Answers a request: by the routes, but for what the replicas alone know.
+    ///
+    /// # Errors
+    /// No replica is reached.
+    pub async fn ask(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+        if request.method() == Method::GET && request.uri().path() == STRANGERS {
+            // Boxed, since the replicas are asked by a client too.
+            let strangers = Box::pin(strangers::strangers(&self.which, &self.at)).await?;
+            return Ok(Response::new(Body::from(serde_json::to_vec(&strangers)?)));
+        }
+        Ok(self.router.clone().oneshot(request.map(Body::new)).await?)
+    }
+
+    /// A camera as the cluster has it.
+    pub fn known(&self, camera: &CameraId) -> Option<Known> {
+        self.directory.cache().camera(camera)
+    }
+
+    /// The replica that holds a camera's tunnel. `None`: nobody holds one.
+    pub fn holder(&self, camera: &CameraId) -> Option<Entered> {
+        let name = self.known(camera)?.session()?.mon.clone()?;
+        Some(Entered::replica(self.which.clone(), self.at.clone(), name))
     }
 
     /// The options by which this cluster was chosen.
@@ -117,6 +156,17 @@ impl ClusterApi {
     pub fn tenant(&self) -> Option<&TenantId> {
         self.tenant.as_ref()
     }
+}
+
+/// Refused keys, which [`ClusterApi::ask`] answers for: here nothing is known of them.
+struct AtReplicas;
+
+impl Strangers for AtReplicas {
+    fn pending(&self) -> Vec<Stranger> {
+        Vec::new()
+    }
+
+    fn forget(&self, _: &PublicKey) {}
 }
 
 async fn read_place(directory: &KubeDirectory, tenant: &TenantId) -> anyhow::Result<Place> {
@@ -152,7 +202,7 @@ fn hinted(error: LoadError) -> anyhow::Error {
 }
 
 /// What the installation told the tenant; ports that it did not tell are the chart's.
-fn place(says: &BTreeMap<String, String>) -> Place {
+pub(super) fn place(says: &BTreeMap<String, String>) -> Place {
     let port = |key: &str, usual: u16| {
         let told = says.get(key).and_then(|text| text.parse().ok());
         told.filter(|port| *port != 0).unwrap_or(usual)

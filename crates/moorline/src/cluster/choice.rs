@@ -1,4 +1,4 @@
-//! Which cluster a command speaks with, and what in it: `--kubeconfig`, `--context`, `--cluster`; `--tenant`, or `--namespace` and `--release`.
+//! Which cluster a command speaks with, and what in it: `--kubeconfig`, `--context`, `--cluster`; `--tenant`; `--namespace` and `--release`.
 
 use std::path::PathBuf;
 
@@ -55,19 +55,27 @@ pub struct OnCluster {
     pub tenant: Option<TenantId>,
 }
 
-/// Which cluster, and where in it the front door is.
+/// Which cluster, and which installation in it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct OnFrontDoor {
     /// Which cluster.
     #[command(flatten)]
     pub which: Which,
+    /// Where in it the front door is.
+    #[command(flatten)]
+    pub at: Installation,
+}
+
+/// Which installation of a cluster: its pods are entered for what no resource tells.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Installation {
     /// Namespace of the installation.
     #[arg(
         long,
         global = true,
         value_name = "NAMESPACE",
         default_value = "moorline-system",
-        display_order = 803,
+        display_order = 804,
         help_heading = "On a cluster"
     )]
     pub namespace: String,
@@ -77,7 +85,7 @@ pub struct OnFrontDoor {
         global = true,
         value_name = "RELEASE",
         default_value = "moorline",
-        display_order = 804,
+        display_order = 805,
         help_heading = "On a cluster"
     )]
     pub release: String,

@@ -26,6 +26,7 @@ use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Tunnel, TunnelConfig};
 
 use super::own_alarms::OwnAlarms;
+use super::replica::{Replica as Commands, forget_added};
 use super::role::{LISTED, Role, address, service};
 use crate::absent::Absent;
 use crate::args::Global;
@@ -201,6 +202,17 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         let _guard = broken.drop_guard();
         watch.run(ports, never).await
     });
+    take_commands(
+        &role,
+        &global.data,
+        Commands {
+            cameras: Arc::new(role.directory.clone()),
+            statuses: Arc::clone(&monitor) as Arc<dyn Statuses>,
+            strangers: Arc::new(tunnel.clone()),
+            clock: Arc::clone(&clock),
+            public_host: settings.server.public_host.clone(),
+        },
+    );
     let showing = tunnel.clone();
     let budget = cluster.stop.get().saturating_sub(AFTER_TUNNELS);
     let (stop, ending) = (role.work.token(), tunnel);
@@ -238,6 +250,30 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     role.doors
         .spawn_vital("leases", async move { leases.run(stop).await });
     role.run().await
+}
+
+/// Opens the socket for whoever enters the pod. Cameras are served without it too.
+fn take_commands(role: &Role, data: &Path, commands: Commands) {
+    let (cameras, strangers) = (
+        Arc::clone(&commands.cameras),
+        Arc::clone(&commands.strangers),
+    );
+    let stop = role.doors.token();
+    role.doors.spawn("refused keys", async move {
+        forget_added(cameras, strangers, stop).await;
+    });
+    match serve::open_socket(data) {
+        Ok(socket) => {
+            let (router, stop) = (commands.router(), role.doors.token());
+            role.doors.spawn("commands", async move {
+                moorline_web::serve::local(socket, router, stop).await;
+            });
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::warn!(%error, "this replica takes no commands");
+        }
+    }
 }
 
 /// Shows new host keys once the mounted Secret has them. Such as cannot be read leave the old ones in use.

@@ -50,13 +50,13 @@ pub async fn run(client: &Client, wanted: &args::Audit, format: Output) -> anyho
 #[cfg(feature = "kube")]
 pub async fn on_cluster(mut wanted: args::Audit, format: Output) -> anyhow::Result<()> {
     use crate::cluster::choice::needed_of_context;
-    use crate::cluster::people::Door;
+    use crate::cluster::entered::Entered;
     let chosen = wanted.on.which.connect().await?;
     let names_tenant = |camera: &String| camera.contains('/');
     if wanted.of.tenant.is_none() && !wanted.camera.as_ref().is_some_and(names_tenant) {
         wanted.of.tenant = Some(needed_of_context(&chosen)?);
     }
-    let client = Client::FrontDoor(Box::new(Door::new(wanted.on.clone())));
+    let client = Client::Entered(Box::new(Entered::front_door(wanted.on.clone())));
     run(&client, &wanted, format).await
 }
 

@@ -109,55 +109,16 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
 pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow::Result<bool> {
     use crate::cluster::api::ClusterApi;
     use crate::cluster::choice::whole;
-    const BY_KEY: &str =
-        "add the camera with its key: dropbearkey -y -f /etc/moorline/id on it shows it";
-    const AT_HOME: &str = "open the camera's own address in a browser of its network";
-    let args::CameraCommand { on, mut command } = command;
-    let only_serve = |what: &str, hint: &str| -> anyhow::Result<()> {
+    let args::CameraCommand {
+        on,
+        at,
+        mut command,
+    } = command;
+    if let Some((what, hint)) = only_serve(&command) {
         bail!(Hinted::new(
-            format!(
-                "camera {what} is for moorline serve: on a cluster the replica that holds the tunnel would have to be asked"
-            ),
+            format!("camera {what} is for moorline serve, not on a cluster yet"),
             hint
-        ))
-    };
-    match &command {
-        Camera::HangUp(_) => only_serve(
-            "hang-up",
-            "camera disable ends the tunnel, camera enable lets it come back",
-        )?,
-        Camera::Pending => only_serve(
-            "pending",
-            "the log of the mon pods tells who was refused and why",
-        )?,
-        Camera::Enroll(_) => only_serve("enroll", BY_KEY)?,
-        Camera::Enrolments => only_serve("enrolments", BY_KEY)?,
-        Camera::Unenroll { .. } => only_serve("unenroll", BY_KEY)?,
-        Camera::Move(_) => only_serve("move", "set endpoints in the camera's local.conf")?,
-        Camera::Agent { .. } => only_serve(
-            "agent",
-            "source and endpoints stand in the camera's local.conf, the rest as lines such as CONFIG watchdog on in its agent.conf; start its agent anew then",
-        )?,
-        Camera::Rekey(_) => only_serve(
-            "rekey",
-            "add another key with camera key add, and put its private half onto the camera",
-        )?,
-        Camera::Reboot(_) => only_serve("reboot", "its own page or power reboots the camera")?,
-        Camera::Refer(_) => only_serve("refer", "set endpoints in the camera's local.conf")?,
-        Camera::Diagnose(_) => only_serve("diagnose", "moorline-agent check on the camera tells")?,
-        Camera::Web(_) => only_serve("web", AT_HOME)?,
-        Camera::Snapshot(_) => only_serve("snapshot", AT_HOME)?,
-        Camera::Import(_) => only_serve(
-            "import",
-            "add each with camera add, or apply Camera resources with kubectl",
-        )?,
-        Camera::Add(add) if add.pending.is_some() => {
-            only_serve(
-                "add --pending",
-                "give the key with --key, or let one be made",
-            )?;
-        }
-        _ => {}
+        ));
     }
     let networks = match &command {
         Camera::Add(add) => add.fields.allow_from.as_slice(),
@@ -171,11 +132,54 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         ));
     }
     let about = name_of(&mut command).cloned();
-    let api = ClusterApi::open(&on, about.as_deref()).await?;
+    let api = ClusterApi::open(&on, &at, about.as_deref()).await?;
     if let Some(name) = name_of(&mut command) {
         *name = whole(name, api.tenant())?;
     }
-    run(&Client::Cluster(Box::new(api)), command, format).await
+    match &command {
+        Camera::Diagnose(name) => {
+            return camera_diagnose::on_cluster(api, &name.camera, format).await;
+        }
+        // Its agent speaks to the replica that holds its tunnel. Without one the routes say so.
+        Camera::Move(args::CameraMove { camera, .. })
+        | Camera::Agent { camera, .. }
+        | Camera::Reboot(args::CameraName { camera }) => {
+            if let Some(holder) = api.holder(&camera.parse()?) {
+                return run(&Client::Entered(Box::new(holder)), command, format).await;
+            }
+        }
+        _ => {}
+    }
+    let client = Client::Cluster(Box::new(api));
+    if let Camera::Key(CameraKey::Add { key, .. }) = &mut command
+        && key.starts_with("SHA256:")
+    {
+        *key = camera_add::pending(&client, key).await?;
+    }
+    run(&client, command, format).await
+}
+
+/// What a cluster does not do, and what is done there instead.
+#[cfg(feature = "kube")]
+fn only_serve(command: &Camera) -> Option<(&'static str, &'static str)> {
+    const BY_PENDING: &str = "let the camera connect as TENANT/CAMERA, then camera add TENANT/CAMERA --pending SHA256:…, as camera pending shows it";
+    const AT_HOME: &str = "open the camera's own address in a browser of its network";
+    match command {
+        Camera::Enroll(_) => Some(("enroll", BY_PENDING)),
+        Camera::Enrolments => Some(("enrolments", BY_PENDING)),
+        Camera::Unenroll { .. } => Some(("unenroll", BY_PENDING)),
+        Camera::Rekey(_) => Some((
+            "rekey",
+            "make another key on the camera and call with it, then camera key add CAMERA SHA256:…, as camera pending shows it; camera key revoke takes the old one away",
+        )),
+        Camera::Refer(_) => Some((
+            "refer",
+            "camera move sends the camera to another server for good, stream and reports",
+        )),
+        Camera::Web(_) => Some(("web", AT_HOME)),
+        Camera::Snapshot(_) => Some(("snapshot", AT_HOME)),
+        _ => None,
+    }
 }
 
 /// The camera that a command is about.

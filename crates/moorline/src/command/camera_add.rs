@@ -173,7 +173,11 @@ fn guess(added: &Added) -> Option<String> {
     ))
 }
 
-async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
+/// The key of a refused stranger.
+///
+/// # Errors
+/// None with this fingerprint is known, or nobody can be asked.
+pub(super) async fn pending(client: &Client, fingerprint: &str) -> anyhow::Result<String> {
     let strangers: Vec<StrangerView> = client.get("/strangers").await?;
     match strangers
         .into_iter()

@@ -5,6 +5,8 @@ use std::time::Duration;
 use hyper::Method;
 use moorline_base::CancellationToken;
 use moorline_base::clock::{Clock as _, SystemClock, sleep};
+#[cfg(feature = "kube")]
+use moorline_base::error::report;
 use moorline_control::DiagStep;
 use moorline_web::api::{CameraView, StrangerView};
 use serde::Serialize;
@@ -15,11 +17,16 @@ use crate::command::camera_text::{self, said};
 use crate::moments;
 use crate::output::{self, Table};
 
+#[cfg(feature = "kube")]
+mod cluster;
+
 /// Each of the agent's eleven steps ends within 10 s; most within one.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A camera that was asked less than a minute ago is not asked again: its last answer is shown.
 const UNASKED: Duration = Duration::from_secs(2);
+
+const SILENT: &str = "\nno agent speaks on this camera: what it sees itself is not known; moorline-agent check on it tells";
 
 /// One link.
 #[derive(Debug, Serialize)]
@@ -43,15 +50,90 @@ pub async fn run(client: &Client, camera: &str, format: Output) -> anyhow::Resul
         let strangers: Vec<StrangerView> = client.get("/strangers").await?;
         links.extend(strangers.iter().filter_map(|one| refused(&before, one)));
     }
-    let has_agent = said(&before.status).any(|(key, _)| key == "agent");
-    if has_agent {
-        client
-            .act(Method::POST, &format!("{path}/diagnose"), None::<&()>)
-            .await?;
-        links.extend(agent(client, &path, &before).await?);
-    }
-    output::print(format, &links, || text(&links, &before, has_agent))?;
+    let found = asked(client, &path, &before).await?;
+    let mut last = Vec::from_iter(found.is_none().then(|| SILENT.to_owned()));
+    links.extend(found.into_iter().flatten());
+    last.extend(before.notes.iter().map(|note| hint(note)));
+    output::print(format, &links, || text(&links, &last))?;
     Ok(links.iter().all(|link| link.ok))
+}
+
+/// Walks the chain to a camera of a cluster: by its resource; then by what the replicas of `moorline mon` know, where the caller may enter them.
+///
+/// # Errors
+/// There is no such camera, or the cluster fails.
+#[cfg(feature = "kube")]
+pub async fn on_cluster(
+    api: crate::cluster::api::ClusterApi,
+    camera: &str,
+    format: Output,
+) -> anyhow::Result<bool> {
+    let (id, path) = (camera.parse()?, camera_path(camera)?);
+    let (known, holder) = (api.known(&id), api.holder(&id));
+    let client = Client::Cluster(Box::new(api));
+    let before: CameraView = client.get(&path).await?;
+    let is_up = is_up(&before);
+    let mut links = known.map_or_else(Vec::new, |known| cluster::links(&before, &known));
+    // What a condition says stands in its link already.
+    let stands = |note: &str| {
+        let message = note.split_once("): ").map(|(_, message)| message);
+        message.is_some_and(|message| links.iter().any(|link| link.text.ends_with(message)))
+    };
+    let notes = before.notes.iter().filter(|note| !stands(note));
+    let mut last: Vec<String> = notes.map(|note| hint(note)).collect();
+    if !is_up {
+        match client.get::<Vec<StrangerView>>("/strangers").await {
+            Ok(strangers) => {
+                links.extend(strangers.iter().filter_map(|one| refused(&before, one)));
+            }
+            Err(error) => last.push(format!(
+                "\nwhether it calls and is refused was not asked: {}",
+                report(error.as_ref())
+            )),
+        }
+    }
+    let found = match holder.filter(|_| is_up) {
+        None => Ok(None),
+        Some(holder) => {
+            let holder = Client::Entered(Box::new(holder));
+            match holder.get::<CameraView>(&path).await {
+                Ok(there) => asked(&holder, &path, &there).await,
+                Err(error) => Err(error),
+            }
+        }
+    };
+    match found {
+        Ok(None) => last.insert(0, SILENT.to_owned()),
+        Ok(Some(steps)) => links.extend(steps),
+        Err(error) => last.insert(
+            0,
+            format!(
+                "\nwhat the camera sees itself was not asked: {}",
+                report(error.as_ref())
+            ),
+        ),
+    }
+    output::print(format, &links, || text(&links, &last))?;
+    Ok(links.iter().all(|link| link.ok))
+}
+
+/// What the camera's agent finds. `None`: none speaks on it.
+async fn asked(
+    client: &Client,
+    path: &str,
+    before: &CameraView,
+) -> anyhow::Result<Option<Vec<Link>>> {
+    if !said(&before.status).any(|(key, _)| key == "agent") {
+        return Ok(None);
+    }
+    client
+        .act(Method::POST, &format!("{path}/diagnose"), None::<&()>)
+        .await?;
+    agent(client, path, before).await.map(Some)
+}
+
+fn hint(note: &str) -> String {
+    format!("\nhint: {note}")
 }
 
 /// What the server sees.
@@ -152,7 +234,8 @@ fn steps(camera: &CameraView) -> Vec<Link> {
     steps.collect()
 }
 
-fn text(links: &[Link], camera: &CameraView, has_agent: bool) -> String {
+/// The table of links, and lines below it.
+fn text(links: &[Link], last: &[String]) -> String {
     let mut table = Table::new(&["SEEN BY", "LINK", "", ""]);
     for link in links {
         let result = if link.ok { "ok" } else { "FAIL" };
@@ -163,15 +246,7 @@ fn text(links: &[Link], camera: &CameraView, has_agent: bool) -> String {
             link.text.clone(),
         ]);
     }
-    let mut text = table.render();
-    if !has_agent {
-        text.push_str("\nno agent speaks on this camera: what it sees itself is not known; moorline-agent check on it tells");
-    }
-    for note in &camera.notes {
-        text.push_str("\nhint: ");
-        text.push_str(note);
-    }
-    text
+    table.render() + &last.concat()
 }
 
 #[cfg(test)]

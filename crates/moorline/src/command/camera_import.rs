@@ -29,7 +29,7 @@ const COLUMNS: [(&str, &[&str]); 15] = [
     ("site", &["site"]),
     ("timezone", &["timezone"]),
     ("key", &["keys", "key"]),
-    ("rtsp", &["rtsp", "host", "port"]),
+    ("rtsp", &["rtsp", "host", "port", "access"]),
     ("path", &["path", "main.path"]),
     ("sub_path", &["sub_path", "sub.path"]),
     ("login", &["user", "main.user", "sub.user"]),
@@ -72,6 +72,12 @@ impl Table<'_> {
         (!cell.is_empty()).then_some(cell)
     }
 
+    /// Whether a key is given by its fingerprint.
+    fn names_strangers(&self) -> bool {
+        let mut keys = self.rows.iter().filter_map(|row| self.cell(row, "key"));
+        keys.any(|key| key.starts_with("SHA256:"))
+    }
+
     fn wrong(&self, row: &Row, column: &'static str, why: impl Into<String>) -> Wrong {
         let cell = self.cell(row, column).unwrap_or_default();
         // A login in front of a host is not repeated (P10).
@@ -99,8 +105,12 @@ pub async fn import(
     let name = asked.file.display().to_string();
     let rows = read(&asked.file, &name)?;
     let table = table(&name, &rows)?;
-    let strangers: Vec<StrangerView> = client.get("/strangers").await?;
-    let looked = look(&table, &strangers);
+    // On a cluster whoever may add cameras cannot always ask for them.
+    let strangers: Vec<StrangerView> = match table.names_strangers() {
+        true => client.get("/strangers").await?,
+        false => Vec::new(),
+    };
+    let looked = look(&table, &strangers, &|name| client.whole(name));
     let (rows, mut wrong) = (looked.rows, looked.wrong);
     let Some(tenant) = looked.tenant.filter(|_| !looked.cameras.is_empty()) else {
         return Err(told(&name, table.rows.len(), &wrong));
@@ -128,7 +138,10 @@ pub async fn import(
         let count = output::count(imported.cameras.len() as u64, "camera");
         match imported.dry_run {
             true => format!("{name}: {count} can be added; nothing was added"),
-            false => format!("{count} added\nSee them: moorline camera list"),
+            false => format!(
+                "{count} added\nSee them: moorline camera list{}",
+                client.typed()
+            ),
         }
     })
 }
@@ -235,11 +248,14 @@ struct Looked<'a> {
     wrong: Vec<Wrong>,
 }
 
-fn look<'a>(table: &Table<'a>, strangers: &[StrangerView]) -> Looked<'a> {
+/// The camera that a name means.
+type Whole<'a> = &'a dyn Fn(&str) -> anyhow::Result<CameraId>;
+
+fn look<'a>(table: &Table<'a>, strangers: &[StrangerView], whole: Whole<'_>) -> Looked<'a> {
     let mut looked = Looked::default();
     let mut lines = HashMap::new();
     for row in table.rows {
-        let camera = named(table, row, &mut lines, &mut looked.tenant)
+        let camera = named(table, row, whole, &mut lines, &mut looked.tenant)
             .and_then(|id| camera(table, row, &id, strangers));
         match camera {
             Ok(camera) => {
@@ -256,6 +272,7 @@ fn look<'a>(table: &Table<'a>, strangers: &[StrangerView]) -> Looked<'a> {
 fn named(
     table: &Table<'_>,
     row: &Row,
+    whole: Whole<'_>,
     lines: &mut HashMap<CameraId, usize>,
     tenant: &mut Option<TenantId>,
 ) -> Result<CameraId, Wrong> {
@@ -269,9 +286,12 @@ fn named(
         return Err(Wrong { line, cell, why });
     }
     let name = table.cell(row, "name").unwrap_or_default();
-    let id: CameraId = name
-        .parse()
-        .map_err(|error| table.wrong(row, "name", format!("{error}")))?;
+    let id = whole(name).map_err(|error| {
+        let hinted = error.downcast_ref::<Hinted>();
+        let hint = hinted.and_then(|hinted| hinted.hints().first());
+        let why = hint.map_or_else(|| error.to_string(), |hint| format!("{error}: {hint}"));
+        table.wrong(row, "name", why)
+    })?;
     if let Some(before) = lines.insert(id.clone(), row.line) {
         return Err(table.wrong(row, "name", format!("line {before} has it already")));
     }
@@ -442,7 +462,7 @@ mod tests {
     fn looked(text: &str) -> Result<Vec<CameraAdd>, String> {
         let rows = camera_rows::rows(text).unwrap();
         let table = table("cameras.csv", &rows).map_err(|error| told_whole(&error))?;
-        let Looked { cameras, wrong, .. } = look(&table, &[]);
+        let Looked { cameras, wrong, .. } = look(&table, &[], &|name| Ok(name.parse()?));
         match wrong.is_empty() {
             true => Ok(cameras),
             false => Err(told_whole(&told("cameras.csv", table.rows.len(), &wrong))),
@@ -556,7 +576,7 @@ mod tests {
         ];
         let Looked {
             rows, mut wrong, ..
-        } = look(&table, &[]);
+        } = look(&table, &[], &|name| Ok(name.parse()?));
         refuse(&table, &rows, &problems, &mut wrong);
         let told = told_whole(&told("cameras.csv", 4, &wrong));
         let lines: Vec<&str> = told.lines().skip(1).collect();

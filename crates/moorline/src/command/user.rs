@@ -94,7 +94,7 @@ pub async fn run(client: &Client, command: User, format: Output) -> anyhow::Resu
 #[cfg(feature = "kube")]
 pub async fn on_cluster(command: args::UserCommand, format: Output) -> anyhow::Result<()> {
     use crate::cluster::choice::needed_of_context;
-    use crate::cluster::people::Door;
+    use crate::cluster::entered::Entered;
     let args::UserCommand { on, mut command } = command;
     let chosen = on.which.connect().await?;
     let of = match &mut command {
@@ -106,7 +106,7 @@ pub async fn on_cluster(command: args::UserCommand, format: Output) -> anyhow::R
     if of.tenant.is_none() {
         of.tenant = Some(needed_of_context(&chosen)?);
     }
-    let client = Client::FrontDoor(Box::new(Door::new(on)));
+    let client = Client::Entered(Box::new(Entered::front_door(on)));
     run(&client, command, format).await
 }
 

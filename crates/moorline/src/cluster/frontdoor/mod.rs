@@ -46,11 +46,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::role::{LISTED, Role, address, service};
 use super::stores::{Keys, Stores};
+use super::unchanged::Unchanged;
 use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve::place::{in_url, public_port};
 use crate::serve::{self, tls};
-use operations::{FrontOperator, NoSpool, Unchanged};
+use operations::{FrontOperator, NoSpool};
 use people::{Kept as KeptPeople, People};
 use present::{Present, Since};
 use readings::{Readings, Sign, Signs};
@@ -202,7 +203,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         let admin = KubeAdmin::new(directory.clone(), Arc::clone(&clock), DEFAULT_CLASS);
         Arc::new(admin)
     } else {
-        Arc::new(Unchanged)
+        Arc::new(Unchanged::BY_THE_PAGE)
     };
     let ssh = address("server.listen_ssh", &server.listen_ssh)?;
     let known_hosts =

@@ -8,13 +8,10 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use moorline_base::SharedClock;
 use moorline_base::logging::LogHandle;
-use moorline_core::camera::{Camera, CameraKey};
-use moorline_core::port::{
-    CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, OpenSegment, OpenSegments,
-    SegmentStore, StoreError,
-};
+use moorline_core::camera::Camera;
+use moorline_core::port::{CameraDirectory, OpenSegment, OpenSegments, SegmentStore, StoreError};
 use moorline_core::segment::{GapKey, Tier};
-use moorline_core::{CameraId, PublicKey, TimeRange, Timestamp};
+use moorline_core::{CameraId, TimeRange, Timestamp};
 use moorline_registry::PeopleRegistry;
 use moorline_store::expired_by_age;
 use moorline_store::verify::{self, Depth};
@@ -172,40 +169,5 @@ impl OpenSegments for NoSpool {
         _: std::ops::Range<u64>,
     ) -> Result<Bytes, StoreError> {
         Err(StoreError::Missing(segment.key.to_string()))
-    }
-}
-
-/// Where the owner wants cameras to be changed by kubectl or GitOps alone.
-pub(super) struct Unchanged;
-
-fn unchanged() -> CameraAdminError {
-    let why = "cameras are changed by kubectl or GitOps here, not by the page";
-    CameraAdminError::Refused(why.to_owned())
-}
-
-#[async_trait]
-impl CameraAdmin for Unchanged {
-    async fn add(&self, _: Camera) -> Result<(), CameraAdminError> {
-        Err(unchanged())
-    }
-
-    async fn set(&self, _: &CameraId, _: CameraChange) -> Result<Camera, CameraAdminError> {
-        Err(unchanged())
-    }
-
-    async fn remove(&self, _: &CameraId) -> Result<(), CameraAdminError> {
-        Err(unchanged())
-    }
-
-    async fn hang_up(&self, _: &CameraId) -> Result<(), CameraAdminError> {
-        Err(unchanged())
-    }
-
-    async fn add_key(&self, _: &CameraId, _: CameraKey) -> Result<(), CameraAdminError> {
-        Err(unchanged())
-    }
-
-    async fn revoke_key(&self, _: &CameraId, _: &PublicKey) -> Result<(), CameraAdminError> {
-        Err(unchanged())
     }
 }

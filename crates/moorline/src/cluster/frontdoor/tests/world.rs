@@ -38,12 +38,12 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tower::ServiceExt as _;
 
-use super::super::operations::Unchanged;
 use super::super::people::{Kept, People};
 use super::super::{Inside, Opened};
 use super::SOON;
 use super::fakes::{Cameras, Control, FrontDoorAlone, Landing, Places, Puts};
 use super::viewer::Viewer;
+use crate::cluster::unchanged::Unchanged;
 use crate::settings::Settings;
 
 const SIGNER: &str = "moorline-signer.moorline-system.svc";
@@ -142,7 +142,7 @@ impl World {
         let inside = Inside {
             clock: Arc::clone(&clock),
             cameras: Arc::clone(&cameras) as _,
-            admin: Arc::new(Unchanged),
+            admin: Arc::new(Unchanged::BY_THE_PAGE),
             statuses: Arc::clone(&cameras) as _,
             signs: Arc::clone(&cameras) as _,
             tickets: TicketRelays::new(dialer),

@@ -244,22 +244,22 @@ impl KubeAdmin {
         let mut names = BTreeSet::new();
         let mut keys: BTreeMap<PublicKey, CameraId> = BTreeMap::new();
         for (at, camera) in cameras.iter_mut().enumerate() {
-            let mut looked = self.prepare(camera);
-            if looked.is_ok() && !names.insert(camera.id.clone()) {
-                looked = Err(CameraAdminError::Exists(camera.id.clone()));
-            }
-            let taken = camera.keys.iter().find_map(|key| {
-                let owner = keys.get(&key.key)?;
-                Some((key.key.fingerprint(), format!("camera {owner}")))
-            });
-            if looked.is_ok()
-                && let Some((fingerprint, owner)) = taken
-            {
-                looked = Err(CameraAdminError::KeyTaken { fingerprint, owner });
-            }
-            for key in &camera.keys {
-                keys.entry(key.key.clone())
-                    .or_insert_with(|| camera.id.clone());
+            let mut looked = match names.insert(camera.id.clone()) {
+                true => self.prepare(camera),
+                false => Err(CameraAdminError::Exists(camera.id.clone())),
+            };
+            if looked.is_ok() {
+                looked = camera.keys.iter().try_for_each(|key| {
+                    let known = keys.entry(key.key.clone());
+                    let owner = known.or_insert_with(|| camera.id.clone());
+                    if *owner == camera.id {
+                        return Ok(());
+                    }
+                    Err(CameraAdminError::KeyTaken {
+                        fingerprint: key.key.fingerprint(),
+                        owner: format!("camera {owner} of the same list"),
+                    })
+                });
             }
             wrong.extend(looked.err().map(|error| (at, error)));
         }

@@ -319,7 +319,7 @@ pub enum Camera {
     /// it, or the fingerprint of a pending one), rtsp, path, sub_path, login, password_file, allow_basic, record, keep, forward, allow_from.
     /// An empty cell is left out. Each camera needs a key or rtsp.
     ///
-    /// Not on a cluster.
+    /// On a cluster one after the other: what would be refused is asked first, and those that were made are taken back if one cannot be.
     Import(CameraImport),
     /// All cameras and what they do.
     List,
@@ -327,13 +327,13 @@ pub enum Camera {
     Show(CameraName),
     /// Walk the chain to a camera, link by link, and say which one is broken: what the server sees, then what its agent finds.
     ///
-    /// Not on a cluster.
+    /// On a cluster: what its Camera says; who was refused, and what its agent finds, is asked by kubectl exec, where you may enter the pods of mon.
     Diagnose(CameraName),
     /// Send a connected camera to another server: from now on its agent calls there first, and here only when it cannot.
     ///
     /// The camera's key must be known there: `camera key` on this server shows it.
     ///
-    /// Not on a cluster.
+    /// On a cluster by kubectl exec into the pod of mon that holds its tunnel.
     Move(CameraMove),
     /// Send a camera's stream to another server, while its agent goes on reporting here (REFER); --here takes it back.
     ///
@@ -347,11 +347,11 @@ pub enum Camera {
     Rekey(CameraName),
     /// Let a connected camera's agent reboot it: when its sensor or its streamer hangs. In the first minute after its start it does not.
     ///
-    /// Not on a cluster.
+    /// On a cluster by kubectl exec into the pod of mon that holds its tunnel.
     Reboot(CameraName),
     /// Set a connected camera's agent: queue BYTES, watchdog on|off, source 127.0.0.1:PORT, reboot-after SECONDS, endpoint.N - (no server in place N any more).
     ///
-    /// Not on a cluster.
+    /// On a cluster by kubectl exec into the pod of mon that holds its tunnel.
     Agent {
         /// The camera.
         camera: String,
@@ -373,8 +373,6 @@ pub enum Camera {
     /// Let a disabled camera in again.
     Enable(CameraName),
     /// End a camera's tunnel; it may come back.
-    ///
-    /// Not on a cluster.
     HangUp(CameraName),
     /// Look at a camera's own page: open a port of this machine's loopback that leads to the camera's web server, until Ctrl-C.
     ///
@@ -403,7 +401,7 @@ pub enum Camera {
     Key(CameraKey),
     /// Who knocked and was refused: add one by its fingerprint with `camera add NAME --pending SHA256:…`.
     ///
-    /// Not on a cluster.
+    /// On a cluster all pods of mon are asked, by kubectl exec.
     Pending,
     /// Write the file by which a camera with moorline-agent enrols itself; the file goes onto its SD card.
     ///

@@ -23,7 +23,6 @@ use moorline_kube::{Known, KubeAdmin, KubeDirectory, KubeStatuses, LoadError};
 use moorline_web::api::Ports;
 use moorline_web::serve::local_router;
 use moorline_web::{Place, Site};
-
 use tower::ServiceExt as _;
 
 use super::choice::{Installation, OnCluster, Which};

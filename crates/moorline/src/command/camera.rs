@@ -82,8 +82,9 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         Camera::HangUp(name) => {
             let path = format!("{}/hang-up", camera_path(&name.camera)?);
             client.act(Method::POST, &path, None::<&()>).await?;
-            output::print(format, &json!({"id": id(&name.camera)?}), || {
-                format!("tunnel of {} ended", name.camera)
+            let id = id(&name.camera)?;
+            output::print(format, &json!({"id": id}), || {
+                format!("tunnel of {} ended", id.typed())
             })
         }
         Camera::Web(asked) => camera_web::run(client, &asked, format).await,
@@ -92,7 +93,7 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
         Camera::Key(key) => keys(client, key, format).await,
         Camera::Pending => {
             let strangers: Vec<StrangerView> = client.get("/strangers").await?;
-            output::print(format, &strangers, || pending(&strangers))
+            output::print(format, &strangers, || pending(&strangers, client.typed()))
         }
         Camera::Enroll(enroll) => camera_enroll::enroll(client, *enroll, format).await,
         Camera::Enrolments => camera_enroll::list(client, format).await,
@@ -427,7 +428,7 @@ fn tried(stranger: &StrangerView) -> String {
     }
 }
 
-fn pending(strangers: &[StrangerView]) -> String {
+fn pending(strangers: &[StrangerView], typed: &str) -> String {
     if strangers.is_empty() {
         return "nobody was refused\n".to_owned();
     }
@@ -459,6 +460,8 @@ fn pending(strangers: &[StrangerView]) -> String {
         text.push_str(block.render().trim_start());
         text.push('\n');
     }
-    text + "Add one: moorline camera add NAME --pending FINGERPRINT\n\
-            One of a camera that is there already: moorline camera key add CAMERA FINGERPRINT\n"
+    text + &format!(
+        "Add one: moorline camera add NAME --pending FINGERPRINT{typed}\n\
+         One of a camera that is there already: moorline camera key add CAMERA FINGERPRINT{typed}\n"
+    )
 }

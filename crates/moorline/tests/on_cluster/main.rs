@@ -1,5 +1,5 @@
 //! `moorline camera` and `moorline tenant` against a cluster: the binary itself, over TCP, on an API server in memory with the real reconciler; and
-//! `moorline user` by a front door.
+//! `moorline user` by a front door, `moorline camera pending` by replicas.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests look at the real clock and write plain files"
@@ -16,3 +16,4 @@ mod people;
 mod same;
 mod serve_alone;
 mod tenants;
+mod verbs;

@@ -1,5 +1,6 @@
 //! Commands print the same against a cluster as against `moorline serve`, and end with the same code.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cluster::{CAMERAS, Cluster, Ended, run, serve};
@@ -8,6 +9,32 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
 const OTHER: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+const THIRD: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
+const FOURTH: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD";
+
+/// What is read of the place where it is typed: a password, and lists of cameras, of which each row of one is wrong.
+fn files(place: &Path) {
+    let write = |name: &str, text: String| std::fs::write(place.join(name), text).unwrap();
+    write("word", "hunter2\n".to_owned());
+    let good = format!(
+        "name,key,timezone,keep,login,password_file\n\
+         barn,{THIRD},UTC,7d,admin,word\n\
+         shed,{FOURTH},Europe/Berlin,,,\n"
+    );
+    write("good.csv", good);
+    let wrong = format!(
+        "name,key,timezone,path\n\
+         yard,{THIRD},UTC,\n\
+         barn,{FOURTH},Mars/One,\n\
+         Door,{THIRD},UTC,\n\
+         shed,{KEY},UTC,\n\
+         hall,{THIRD},UTC,a b\n\
+         attic,,UTC,\n"
+    );
+    write("wrong.csv", wrong);
+}
 
 /// Each is typed at both.
 fn typed() -> Vec<Vec<&'static str>> {
@@ -82,6 +109,15 @@ fn typed() -> Vec<Vec<&'static str>> {
         &["camera", "show", "yard"],
         &["camera", "enable", "yard"],
         &["camera", "disable", "nobody"],
+        &["camera", "hang-up", "yard"],
+        &["camera", "hang-up", "nobody"],
+        &["camera", "reboot", "yard"],
+        &["camera", "reboot", "nobody"],
+        &["camera", "import", "wrong.csv"],
+        &["camera", "import", "good.csv", "--dry-run"],
+        &["camera", "import", "good.csv"],
+        &["camera", "import", "nowhere.csv"],
+        &["camera", "show", "barn"],
         &["camera", "rm", "nobody"],
         &["camera", "rm", "gate", "--erase"],
         &["camera", "rm", "yard"],
@@ -120,7 +156,7 @@ fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_prints_against_a_cluster_what_it_prints_against_serve() {
     let serving = tempfile::tempdir().unwrap();
-    std::fs::write(serving.path().join("word"), "hunter2\n").unwrap();
+    files(serving.path());
     let host = ["--public-host", "cctv.example.com"];
     let ports = [
         ("MOORLINE_SERVER__PUBLIC_SSH_PORT", "2200"),
@@ -130,7 +166,7 @@ async fn a_command_prints_against_a_cluster_what_it_prints_against_serve() {
     let pins = "cctv.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT\n\
         cctv.example.com ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
     let cluster = Cluster::new(pins).await;
-    std::fs::write(cluster.directory.path().join("word"), "hunter2\n").unwrap();
+    files(cluster.directory.path());
     cluster.run(&["tenant", "add", "home"]).await.well();
 
     for mut words in typed() {
@@ -237,14 +273,22 @@ async fn what_is_wrong_names_the_cure() {
         !cluster.directory.path().join("yard.key").exists(),
         "nothing is left of it"
     );
-    let err = cluster
-        .run(&["camera", "hang-up", "acme/yard"])
-        .await
-        .refused();
-    assert!(
-        err.contains("hint: camera disable ends the tunnel"),
-        "{err}"
-    );
+    for (words, hint) in [
+        (
+            &["camera", "rekey", "acme/yard"][..],
+            "camera key add CAMERA SHA256:",
+        ),
+        (
+            &["camera", "refer", "acme/yard", "--here"],
+            "camera move sends",
+        ),
+        (&["camera", "enroll", "acme/yard"], "--pending SHA256:"),
+        (&["camera", "web", "acme/yard"], "a browser of its network"),
+    ] {
+        let err = cluster.run(words).await.refused();
+        let told = err.contains("not on a cluster yet\nhint: ") && err.contains(hint);
+        assert!(told, "{err}");
+    }
     let err = run(
         cluster.directory.path(),
         &["camera", "list", "--kubeconfig", "nowhere"],

@@ -41,6 +41,7 @@ mod rotated;
 mod scale;
 mod support;
 mod tenants;
+mod verbs;
 mod writes;
 mod written;
 

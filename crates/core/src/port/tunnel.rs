@@ -166,7 +166,7 @@ pub trait Strangers: Send + Sync {
     /// Forgets a key, since it was added.
     fn forget(&self, key: &PublicKey);
 
-    /// Whether `camera pending` shows them: in a cluster each replica knows its own, and says so in its log alone.
+    /// Whether `camera pending` shows them where this is asked: in a cluster each replica knows its own, and another process has to ask them.
     fn are_shown(&self) -> bool {
         true
     }

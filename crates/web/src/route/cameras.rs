@@ -504,7 +504,7 @@ fn does_not_call(site: &Site, camera: &Camera, status: Option<&CameraStatus>) ->
         && gap.cause == Cause::TunnelDown;
     let teller = match site.strangers.are_shown() {
         true => "moorline camera pending",
-        false => "the log of moorline mon",
+        false => "moorline camera pending --cluster",
     };
     is_away.then(|| {
         format!("no tunnel: see whether the camera has power and network, and runs its tunnel; if it calls and is refused, {teller} says why")

@@ -3,6 +3,7 @@
 //! Nothing of a stranger is written to the API server, which strangers would fill otherwise (rule S9): what is remembered is a replica's own bounded list,
 //! gone with its process.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
@@ -55,7 +56,7 @@ fn merged(known: Vec<Vec<StrangerView>>) -> Vec<StrangerView> {
         all.insert(merged.fingerprint.clone(), merged);
     }
     let mut all: Vec<StrangerView> = all.into_values().collect();
-    all.sort_by(|a, b| b.last.cmp(&a.last));
+    all.sort_by_key(|stranger| Reverse(stranger.last));
     all
 }
 
@@ -98,7 +99,7 @@ mod tests {
             stranger("SHA256:a", "acme/gate", late),
         ];
         for known in [[first.clone(), second.clone()], [second, first]] {
-            let all = merged(known.to_vec());
+            let all = merged(Vec::from(known));
             let prints: Vec<&str> = all.iter().map(|one| one.fingerprint.as_str()).collect();
             assert_eq!(prints, ["SHA256:a", "SHA256:b"]);
             let twice = &all[0];

@@ -239,6 +239,22 @@ async fn what_was_done_to_a_camera_is_told_apart_in_the_audit() {
     );
 }
 
+/// In a cluster the process that answers holds no tunnel.
+#[tokio::test]
+async fn a_tunnel_that_another_process_holds_is_ended_by_an_order_to_it() {
+    let house = scene::house().await;
+    house
+        .cameras
+        .elsewhere
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let hang_up = "/tenants/home/cameras/yard/hang-up";
+    let answer = send(&house, "POST", hang_up, None).await;
+    assert!(answer.status.is_success(), "{answer:?}");
+    assert!(house.cameras.hung_up.lock().unwrap().is_empty());
+    let ordered = house.cameras.ordered.lock().unwrap();
+    assert_eq!(*ordered, ["home/yard".parse().unwrap()]);
+}
+
 #[tokio::test]
 async fn two_changes_of_one_camera_at_once_both_stay() {
     let house = scene::house().await;

@@ -1,6 +1,7 @@
 //! Camera records and what the cameras do, in memory.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -55,6 +56,10 @@ pub(crate) struct FakeCameras {
     set: watch::Sender<(u64, Arc<CameraSet>)>,
     statuses: watch::Sender<(u64, BTreeMap<CameraId, CameraStatus>)>,
     pub(crate) hung_up: Mutex<Vec<CameraId>>,
+    /// Another process holds the tunnels.
+    pub(crate) elsewhere: AtomicBool,
+    /// What that process is told to hang up.
+    pub(crate) ordered: Mutex<Vec<CameraId>>,
     /// The next changes begin together: each was decided on the record from before the others.
     pub(crate) together: Mutex<Vec<Arc<Barrier>>>,
 }
@@ -65,6 +70,8 @@ impl FakeCameras {
             set: watch::Sender::new((0, Arc::new(CameraSet::new(cameras)))),
             statuses: watch::Sender::new((0, BTreeMap::new())),
             hung_up: Mutex::default(),
+            elsewhere: AtomicBool::default(),
+            ordered: Mutex::default(),
             together: Mutex::default(),
         }
     }
@@ -195,6 +202,11 @@ impl CameraAdmin for FakeCameras {
         })
     }
 
+    async fn hang_up(&self, id: &CameraId) -> Result<(), CameraAdminError> {
+        self.ordered.lock().unwrap().push(id.clone());
+        Ok(())
+    }
+
     async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {
         self.change(id, |cameras, at| {
             cameras[at].keys.push(key);
@@ -240,6 +252,10 @@ impl Statuses for FakeCameras {
 
     fn hang_up(&self, camera: &CameraId) {
         self.hung_up.lock().unwrap().push(camera.clone());
+    }
+
+    fn can_hang_up(&self) -> bool {
+        !self.elsewhere.load(Ordering::Relaxed)
     }
 }
 

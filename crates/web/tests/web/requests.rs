@@ -251,8 +251,8 @@ async fn a_tunnel_that_another_process_holds_is_ended_by_an_order_to_it() {
     let answer = send(&house, "POST", hang_up, None).await;
     assert!(answer.status.is_success(), "{answer:?}");
     assert!(house.cameras.hung_up.lock().unwrap().is_empty());
-    let ordered = house.cameras.ordered.lock().unwrap();
-    assert_eq!(*ordered, ["home/yard".parse().unwrap()]);
+    let yard: moorline_core::CameraId = "home/yard".parse().unwrap();
+    assert_eq!(*house.cameras.ordered.lock().unwrap(), [yard]);
 }
 
 #[tokio::test]

@@ -343,7 +343,7 @@ pub enum Camera {
     Refer(CameraRefer),
     /// Let a connected camera's agent make another key and call with it; revoke the old one when it has.
     ///
-    /// Not on a cluster.
+    /// On a cluster by kubectl exec into the pod of mon that holds its tunnel.
     Rekey(CameraName),
     /// Let a connected camera's agent reboot it: when its sensor or its streamer hangs. In the first minute after its start it does not.
     ///

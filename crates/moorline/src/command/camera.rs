@@ -149,6 +149,15 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
                 return run(&Client::Entered(Box::new(holder)), command, format).await;
             }
         }
+        Camera::Rekey(args::CameraName { camera }) => {
+            if let Some(holder) = api.holder(&camera.parse()?) {
+                let client = Client::Cluster(Box::new(api));
+                let holder = Client::Entered(Box::new(holder));
+                let rekeyed =
+                    camera_agent::rekey_on_cluster(&client, &holder, camera, format).await;
+                return rekeyed.map(|()| true);
+            }
+        }
         _ => {}
     }
     let client = Client::Cluster(Box::new(api));
@@ -169,10 +178,6 @@ fn only_serve(command: &Camera) -> Option<(&'static str, &'static str)> {
         Camera::Enroll(_) => Some(("enroll", BY_PENDING)),
         Camera::Enrolments => Some(("enrolments", BY_PENDING)),
         Camera::Unenroll { .. } => Some(("unenroll", BY_PENDING)),
-        Camera::Rekey(_) => Some((
-            "rekey",
-            "make another key on the camera and call with it, then camera key add CAMERA SHA256:…, as camera pending shows it; camera key revoke takes the old one away",
-        )),
         Camera::Refer(_) => Some((
             "refer",
             "camera move sends the camera to another server for good, stream and reports",

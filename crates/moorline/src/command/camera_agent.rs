@@ -1,16 +1,22 @@
-//! `moorline camera move`, `moorline camera agent` and `moorline camera reboot`: lines of MOORLINE/1 for the agent of a connected camera.
+//! `moorline camera move`, `agent`, `reboot` and `rekey`: lines of MOORLINE/1 for the agent of a connected camera.
 
 use anyhow::bail;
 use hyper::Method;
 use moorline_base::error::Hinted;
 use moorline_control::ServerLine;
 use moorline_core::CameraId;
-use moorline_web::api::{AgentTold, CameraView};
+use moorline_web::api::{AgentTold, CameraView, KeyView};
 use serde_json::json;
 
 use crate::args::{CameraMove, Output};
 use crate::client::{Client, camera_path};
 use crate::output;
+
+#[cfg(feature = "kube")]
+mod cluster;
+
+#[cfg(feature = "kube")]
+pub use cluster::rekey as rekey_on_cluster;
 
 /// The port of a server that has said nothing else.
 const SSH_PORT: u16 = 2222;
@@ -103,16 +109,22 @@ pub async fn rekey(client: &Client, camera: &str, format: Output) -> anyhow::Res
     let path = format!("{}/rekey", camera_path(camera)?);
     let view: CameraView = client.json(Method::POST, &path, None::<&()>).await?;
     output::print(format, &view, || {
-        let mut text = format!("camera {camera} has another key, and calls with it from now on\n");
         let newest = view.keys.iter().map(|key| key.added).max();
-        for key in view.keys.iter().filter(|key| Some(key.added) != newest) {
-            text.push_str(&format!(
-                "hint: once it is up again: moorline camera key revoke {camera} {}\n",
-                key.fingerprint
-            ));
-        }
-        text
+        let former = view.keys.iter().filter(|key| Some(key.added) != newest);
+        rekeyed(camera, former, client.typed())
     })
+}
+
+/// What is to be done with the former keys.
+fn rekeyed<'a>(camera: &str, former: impl Iterator<Item = &'a KeyView>, typed: &str) -> String {
+    let mut text = format!("camera {camera} has another key, and calls with it from now on\n");
+    for key in former {
+        text.push_str(&format!(
+            "hint: once it is up again: moorline camera key revoke {camera} {}{typed}\n",
+            key.fingerprint
+        ));
+    }
+    text
 }
 
 /// Checked here too: a wrong value is named before anybody is asked.

@@ -120,8 +120,8 @@ impl World {
         crate::cluster::run(self.behind.path(), &words).await.json()
     }
 
-    fn keys(&self, camera: &str) -> Vec<String> {
-        let camera = self.cluster.api.get(CAMERAS, "t-acme", camera).unwrap();
+    fn keys(&self, namespace: &str, camera: &str) -> Vec<String> {
+        let camera = self.cluster.api.get(CAMERAS, namespace, camera).unwrap();
         let keys = camera["spec"]["keys"].as_array().unwrap().iter();
         keys.map(|key| key.as_str().unwrap().to_owned()).collect()
     }
@@ -148,7 +148,7 @@ async fn a_stranger_is_added_by_its_fingerprint_wherever_it_knocked() {
 
     let words = ["camera", "add", "acme/yard", "--pending", fingerprint];
     world.types(&words).await.well();
-    assert_eq!(world.keys("yard"), [stranger.public.clone()]);
+    assert_eq!(world.keys("t-acme", "yard"), [stranger.public.clone()]);
     let words = ["camera", "add", "acme/gate", "--timezone", "UTC"];
     world.types(&words).await.well();
     let words = ["camera", "key", "add", "acme/gate", fingerprint];
@@ -247,6 +247,26 @@ async fn an_agent_is_spoken_to_by_the_replica_that_holds_its_camera() {
     world.types(&words).await.well();
     let line = call.wait_for_line("CONFIG watchdog", SOON).await.unwrap();
     assert_eq!(line, "CONFIG watchdog off");
+
+    // The key that it makes gets into the Camera before it is told to take it into use.
+    let made = "AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+    let rekey = world.types(&["camera", "rekey", "home/yard"]);
+    let answered = async {
+        call.wait_for_line("REKEY", SOON).await.unwrap();
+        let answer = format!("NEWKEY {made}\n");
+        call.write(answer.as_bytes()).await.unwrap();
+        let line = call.wait_for_line("REKEYED", SOON).await.unwrap();
+        (line, world.keys("t-home", "yard"))
+    };
+    let (told, (line, keys)) = tokio::join!(rekey, answered);
+    let told = told.well();
+    assert!(
+        told.contains("camera key revoke home/yard SHA256:"),
+        "{told}"
+    );
+    assert_eq!(line, format!("REKEYED {made}"));
+    let note = format!("ssh-ed25519 {made} made by its agent");
+    assert_eq!(keys, [camera.public.clone(), note]);
 
     // What it finds stands below what the cluster sees.
     let chain = world.types(&["camera", "diagnose", "home/yard"]);

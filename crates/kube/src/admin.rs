@@ -466,7 +466,7 @@ fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
         Some(streampoint) => Err(CameraAdminError::Invalid {
             field: "streampoint",
             value: streampoint.to_string(),
-            expected: "a camera of a cluster streams to its cluster; another server for good is an endpoint in the camera's local.conf",
+            expected: "a camera of a cluster streams to its cluster; moorline camera move sends it to another server for good",
         }),
         None => Ok(()),
     }

@@ -296,7 +296,6 @@ async fn what_a_cluster_does_not_do_is_refused_with_what_is_done_instead() {
     let own = |what: &str| format!("/tenants/acme/{what}");
     let releases = "/agent-releases";
     for (method, path, body) in [
-        ("POST", yard("hang-up"), "{}"),
         ("POST", yard("agent"), r#"{"line": "REBOOT"}"#),
         ("POST", yard("rekey"), "{}"),
         ("POST", yard("diagnose"), "{}"),

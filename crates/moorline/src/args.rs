@@ -379,11 +379,9 @@ pub enum Camera {
     /// Both sides have to allow it: here `camera set CAMERA --forward http`, and on the camera `http 80` in its local.conf, or a
     /// second -R of its dbclient. Whoever is on this machine meanwhile can use the port; from another machine go by ssh -L.
     ///
-    /// Not on a cluster.
+    /// On a cluster by kubectl exec into the pod of mon that holds its tunnel.
     Web(CameraWeb),
     /// Fetch one JPEG picture from a camera's own web server, by the way of `camera web`; at most 1 MiB.
-    ///
-    /// Not on a cluster.
     Snapshot(CameraSnapshot),
     /// Remove a camera; its recordings stay.
     Rm {

@@ -261,21 +261,26 @@ impl Client {
         }
     }
 
-    /// A stream to the web server of a camera, by the path of [`reach_in_path`]. Only the running server has one.
+    /// A stream to the web server of a camera, by the path of [`reach_in_path`]. Only who holds its tunnel has one: the running server, or a replica.
     ///
     /// # Errors
     /// As [`Client::json`]; nothing else than a server on this machine was asked for it.
     pub async fn reach_in(&self, path: &str) -> anyhow::Result<Upgraded> {
-        let Self::Server(socket) = self else {
-            bail!("only a server on this machine leads to its cameras");
-        };
         let request = Request::builder()
             .uri(format!("/api/v1{path}"))
             .header("host", "localhost")
             .header("connection", "upgrade")
             .header("upgrade", REACH_IN)
             .body(Full::default())?;
-        let answered = tokio::time::timeout(DEADLINE, over_socket(socket, request)).await;
+        let opening = async {
+            match self {
+                Self::Server(socket) => over_socket(socket, request).await,
+                #[cfg(feature = "kube")]
+                Self::Entered(entered) => entered.open(request).await,
+                _ => bail!("only a server on this machine leads to its cameras"),
+            }
+        };
+        let answered = tokio::time::timeout(DEADLINE, opening).await;
         let response = answered.context("the server did not answer in time")??;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => Ok(hyper::upgrade::on(response).await?),

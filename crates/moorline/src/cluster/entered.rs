@@ -6,8 +6,8 @@
 //! moorline audit … --cluster           ┤ HTTP over pipes ─▶ kubectl exec ─ API server, kubelet ─▶ moorline attach ─▶ the Unix socket of the process there
 //! moorline camera pending … --cluster  ┘
 //! ```
-//! So whoever may enter a front door's pod administers people and reads the audit, whoever may enter those of `mon` sees who was refused and speaks to
-//! cameras' agents, and nobody else: no port, no login and no key of its own. Texts, JSON and errors are made by the same code as against `moorline
+//! So whoever may enter a front door's pod administers people and reads the audit, whoever may enter those of `mon` sees who was refused, speaks to
+//! cameras' agents and reaches their own pages, and nobody else: no port, no login and no key of its own. Texts, JSON and errors are made by the same code as against `moorline
 //! serve`; a password travels in the body, never among arguments, which an audit log would keep.
 //! Alternative: `exec` of the Kubernetes client that is linked in already, which would bring a second WebSocket stack; kubectl is on the desk
 //! of whoever installed a cluster.
@@ -23,8 +23,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use moorline_base::Untrusted;
 use moorline_base::error::Hinted;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncWrite, Join};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::choice::{Installation, OnFrontDoor, Which};
 
@@ -81,6 +81,44 @@ impl Entered {
         // The answer's end ends the process in the pod, and with it kubectl.
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let (child, stream) = self.enter()?;
+        let (answer, ended) = tokio::join!(exchange(stream, request), child.wait_with_output());
+        let ended = ended?;
+        match answer {
+            Ok(response) => Ok(response),
+            Err(error) if ended.status.success() => Err(error),
+            Err(_) => Err(self.failed(&ended)),
+        }
+    }
+
+    /// Sends a request that is answered by a stream, which lives until one of its sides ends it.
+    ///
+    /// # Errors
+    /// As [`Entered::ask`].
+    pub async fn open(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+        let (mut child, stream) = self.enter()?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection.with_upgrades());
+        match sender.send_request(request).await {
+            Ok(response) => {
+                // It ends with its standard input, which the stream holds.
+                tokio::spawn(async move { child.wait().await });
+                Ok(response.map(Body::new))
+            }
+            Err(error) => {
+                connection.abort();
+                let ended = child.wait_with_output().await?;
+                match ended.status.success() {
+                    true => Err(error.into()),
+                    false => Err(self.failed(&ended)),
+                }
+            }
+        }
+    }
+
+    /// Runs the command in the pod, and gives both its ends as one stream.
+    fn enter(&self) -> anyhow::Result<(Child, Join<ChildStdout, ChildStdin>)> {
         let mut kubectl = kubectl(&self.which, &self.at);
         kubectl
             .args(["exec", "--stdin", "--quiet", "--pod-running-timeout=20s"])
@@ -90,14 +128,7 @@ impl Entered {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("kubectl has no pipes");
         };
-        let stream = tokio::io::join(output, input);
-        let (answer, ended) = tokio::join!(exchange(stream, request), child.wait_with_output());
-        let ended = ended?;
-        match answer {
-            Ok(response) => Ok(response),
-            Err(error) if ended.status.success() => Err(error),
-            Err(_) => Err(self.failed(&ended)),
-        }
+        Ok((child, tokio::io::join(output, input)))
     }
 
     /// What kubectl enters.

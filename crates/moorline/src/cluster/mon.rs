@@ -209,6 +209,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
             cameras: Arc::new(role.directory.clone()),
             statuses: Arc::clone(&monitor) as Arc<dyn Statuses>,
             strangers: Arc::new(tunnel.clone()),
+            landings: Arc::new(tunnel.clone()),
             clock: Arc::clone(&clock),
             public_host: settings.server.public_host.clone(),
         },

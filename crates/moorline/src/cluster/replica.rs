@@ -1,5 +1,5 @@
-//! What a replica of `moorline mon` alone knows, for whoever may enter its pod: the keys that it refused, and the agents of the cameras whose tunnels it
-//! holds. The routes are those of `serve`, on a Unix socket; no port leads to them.
+//! What a replica of `moorline mon` alone knows, for whoever may enter its pod: the keys that it refused, and the agents and own pages of the cameras
+//! whose tunnels it holds. The routes are those of `serve`, on a Unix socket; no port leads to them.
 //!
 //! **Owns** which part stands behind which port of the routes there. What a replica does not have is [`Absent`], and it changes no camera.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::port::{CameraDirectory, Statuses, Strangers};
+use moorline_core::port::{CameraDirectory, Landings, Statuses, Strangers};
 use moorline_web::Site;
 
 use super::api::{place, told};
@@ -20,6 +20,7 @@ pub(super) struct Replica {
     pub(super) cameras: Arc<dyn CameraDirectory>,
     pub(super) statuses: Arc<dyn Statuses>,
     pub(super) strangers: Arc<dyn Strangers>,
+    pub(super) landings: Arc<dyn Landings>,
     pub(super) clock: SharedClock,
     /// The host that cameras know.
     pub(super) public_host: String,
@@ -38,7 +39,7 @@ impl Replica {
             sessions: Arc::new(Absent),
             audit: Arc::new(Absent),
             relays: Arc::new(Absent),
-            landings: None,
+            landings: Some(self.landings),
             recordings: Arc::new(Absent),
             store: Arc::new(Absent),
             strangers: self.strangers,

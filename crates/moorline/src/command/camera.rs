@@ -149,6 +149,24 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
                 return run(&Client::Entered(Box::new(holder)), command, format).await;
             }
         }
+        // Its own page is reached by that tunnel too.
+        Camera::Web(args::CameraWeb { camera, .. })
+        | Camera::Snapshot(args::CameraSnapshot { camera, .. }) => {
+            let id: CameraId = camera.parse()?;
+            if let Some(holder) = api.holder(&id) {
+                return run(&Client::Entered(Box::new(holder)), command, format).await;
+            }
+            let client = Client::Cluster(Box::new(api));
+            let _known: CameraView = client.get(&camera_path(camera)?).await?;
+            bail!(Hinted::new(
+                format!("camera {} is away", id.typed()),
+                format!(
+                    "moorline camera show {}{} tells since when, and what to do",
+                    id.typed(),
+                    client.typed()
+                )
+            ));
+        }
         Camera::Rekey(args::CameraName { camera }) => {
             if let Some(holder) = api.holder(&camera.parse()?) {
                 let client = Client::Cluster(Box::new(api));
@@ -173,7 +191,6 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
 #[cfg(feature = "kube")]
 fn only_serve(command: &Camera) -> Option<(&'static str, &'static str)> {
     const BY_PENDING: &str = "let the camera connect as TENANT/CAMERA, then camera add TENANT/CAMERA --pending SHA256:…, as camera pending shows it";
-    const AT_HOME: &str = "open the camera's own address in a browser of its network";
     match command {
         Camera::Enroll(_) => Some(("enroll", BY_PENDING)),
         Camera::Enrolments => Some(("enrolments", BY_PENDING)),
@@ -182,8 +199,6 @@ fn only_serve(command: &Camera) -> Option<(&'static str, &'static str)> {
             "refer",
             "camera move sends the camera to another server for good, stream and reports",
         )),
-        Camera::Web(_) => Some(("web", AT_HOME)),
-        Camera::Snapshot(_) => Some(("snapshot", AT_HOME)),
         _ => None,
     }
 }

@@ -274,13 +274,12 @@ async fn what_is_wrong_names_the_cure() {
         !cluster.directory.path().join("yard.key").exists(),
         "nothing is left of it"
     );
-    let refused: [(&[&str], &str); 3] = [
+    let refused: [(&[&str], &str); 2] = [
         (
             &["camera", "refer", "acme/yard", "--here"],
             "camera move sends",
         ),
         (&["camera", "enroll", "acme/yard"], "--pending SHA256:"),
-        (&["camera", "web", "acme/yard"], "a browser of its network"),
     ];
     for (words, hint) in refused {
         let err = cluster.run(words).await.refused();

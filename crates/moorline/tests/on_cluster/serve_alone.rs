@@ -22,8 +22,6 @@ const TYPED: &[&[&str]] = &[
     ],
     &["camera", "refer", "yard", "--here"],
     &["camera", "set", "yard", "--allow-from", "192.0.2.0/24"],
-    &["camera", "web", "yard"],
-    &["camera", "snapshot", "yard", "-f", "yard.jpg"],
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

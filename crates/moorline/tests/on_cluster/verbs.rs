@@ -10,11 +10,14 @@ use moorline_testkit::child::{Child, run as ended_well};
 use moorline_testkit::peer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::cluster::{BINARY, CAMERAS, Cluster, Ended, ended, serve};
 
 const SOON: Duration = Duration::from_secs(60);
+/// It begins as a JPEG does.
+const PICTURE: &[u8] = &[0xff, 0xd8, 0xff, 0xe0, 0, 1];
 
 /// Somebody with a key, who is no camera's yet.
 struct Stranger {
@@ -283,5 +286,52 @@ async fn an_agent_is_spoken_to_by_the_replica_that_holds_its_camera() {
     ] {
         assert!(chain.out.contains(part), "{part}: {chain:?}");
     }
+    world.replica.end(SOON).await.unwrap();
+}
+
+/// A camera's web server, which has one picture.
+async fn page() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut browser, _)) = listener.accept().await {
+            let mut asked = [0; 1024];
+            let _ = browser.read(&mut asked).await;
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n";
+            let answer = [head.as_bytes(), PICTURE].concat();
+            let _ = browser.write_all(&answer).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cameras_own_page_is_reached_by_the_replica_that_holds_it() {
+    let (world, camera) = (World::new().await, Stranger::new().await);
+    world.cluster.run(&["tenant", "add", "home"]).await.well();
+    let add = ["camera", "add", "home/yard", "--key", &camera.public];
+    world.cluster.run(&add).await.well();
+    world.at_replica(&add).await;
+    world
+        .at_replica(&["camera", "set", "yard", "--forward", "http"])
+        .await;
+    let snapshot = ["camera", "snapshot", "home/yard", "-f", "yard.jpg"];
+    let away = world.types(&snapshot).await.refused();
+    assert!(away.contains("camera yard is away"), "{away}");
+
+    let forward = format!("0:{}", page().await);
+    let options = ["-N", "-R", "0:127.0.0.1:1", "-R", &forward];
+    let _call = camera.dial(world.ssh, "yard", &options);
+    let held = json!({"status": {"session": {"generation": 1, "mon": "moorline-mon-0"}}});
+    world.cluster.api.patch(CAMERAS, "t-home", "yard", &held);
+    moorline_testkit::eventually("the picture", SOON, || async {
+        let fetched = world.types(&snapshot).await;
+        (fetched.code == Some(0)).then_some(())
+    })
+    .await;
+    let picture = world.cluster.directory.path().join("yard.jpg");
+    assert_eq!(std::fs::read(picture).unwrap(), PICTURE);
     world.replica.end(SOON).await.unwrap();
 }

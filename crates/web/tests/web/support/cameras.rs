@@ -254,7 +254,7 @@ impl Statuses for FakeCameras {
         self.hung_up.lock().unwrap().push(camera.clone());
     }
 
-    fn can_hang_up(&self) -> bool {
+    fn holds_tunnels(&self) -> bool {
         !self.elsewhere.load(Ordering::Relaxed)
     }
 }

@@ -246,7 +246,7 @@ async fn a_tunnel_that_another_process_holds_is_ended_by_an_order_to_it() {
     house
         .cameras
         .elsewhere
-        .store(true, std::sync::atomic::Ordering::Relaxed);
+        .store(true, Ordering::Relaxed);
     let hang_up = "/tenants/home/cameras/yard/hang-up";
     let answer = send(&house, "POST", hang_up, None).await;
     assert!(answer.status.is_success(), "{answer:?}");

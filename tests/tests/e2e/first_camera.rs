@@ -119,6 +119,21 @@ async fn the_lines_that_camera_add_prints_for_a_person_are_typed_as_they_stand()
     moorline.until_recording("yard").await;
 }
 
+/// For dropbear before 2020.79, which knows no ed25519.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_with_an_old_dropbear_gets_a_key_of_ecdsa() {
+    let moorline = Moorline::start().await;
+    let add = ["camera", "add", "yard", "--path", "/main"];
+    let added = moorline
+        .cli(&[&add[..], &["--key-kind", "ecdsa"]].concat())
+        .await;
+    let (_source, address) = listening(quick(7));
+    let _camera = Dbclient::start(&added, address);
+    let view = moorline.until_recording("yard").await;
+    let key = view["keys"][0]["key"].as_str().unwrap();
+    assert!(key.starts_with("ecdsa-sha2-nistp256 "), "{key}");
+}
+
 async fn codec(file: &std::path::Path) -> String {
     let mut command = peer::FFPROBE.command().unwrap();
     command.args([

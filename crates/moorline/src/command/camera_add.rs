@@ -9,7 +9,7 @@ use moorline_base::files::{Access, write_atomic};
 use moorline_core::camera::Record;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::{CameraId, PublicKey};
-use moorline_tunnel::keyfile::PrivateKey;
+use moorline_tunnel::keyfile::{PrivateKey, public_key_of_dropbear};
 use moorline_web::api::{self, CameraView, DiskView, ServerView, StrangerView, USUAL_BITRATE};
 use serde::Serialize;
 
@@ -103,11 +103,18 @@ pub fn public_key(text: &str) -> anyhow::Result<PublicKey> {
             hint
         ));
     }
-    let content = std::fs::read_to_string(path).with_context(|| format!("cannot read {text}"))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {text}"))?;
+    let content = String::from_utf8_lossy(&bytes);
+    if content.contains("PRIVATE KEY") || public_key_of_dropbear(&bytes).is_ok() {
+        let hint = format!(
+            "give its public half, which dropbearkey -y -f {text} prints (OpenSSH: ssh-keygen -y -f {text})"
+        );
+        bail!(Hinted::new(format!("{text} is a private key"), hint));
+    }
     let line = content
         .lines()
         .find(|line| line.starts_with("ssh-") || line.starts_with("ecdsa-"));
-    line.unwrap_or(&content)
+    line.unwrap_or(content.trim())
         .parse()
         .with_context(|| format!("{text} holds no key that can be used"))
 }
@@ -326,6 +333,33 @@ fn text(added: &Added, typed_on: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_key_is_a_line_or_stands_in_a_file_and_a_private_one_is_told() {
+        let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
+        let line = key.public().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        let public = file("id.pub", format!("{line} root@camera\n").as_bytes());
+        let printed =
+            format!("Public key portion is:\n{line} root@camera\nFingerprint: SHA256:x\n");
+        let printed = file("dropbearkey", printed.as_bytes());
+        for given in [&line, &public, &printed] {
+            assert_eq!(public_key(given).unwrap(), *key.public(), "{given}");
+        }
+        let dropbear = file("id", key.to_dropbear().unwrap().expose());
+        let openssh = file("id_ed25519", key.to_openssh().unwrap().expose().as_bytes());
+        for given in [&dropbear, &openssh] {
+            let error = public_key(given).unwrap_err();
+            let told = moorline_base::error::report(error.as_ref());
+            assert!(told.contains("is a private key\nhint: "), "{told}");
+        }
+        assert!(public_key("nowhere.pub").is_err());
+    }
 
     #[test]
     fn what_recording_takes_is_estimated() {

@@ -7,7 +7,7 @@ use hyper::Method;
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
 use moorline_core::camera::Record;
-use moorline_core::key::KeyAlgorithm;
+use moorline_core::key::{InvalidKey, KeyAlgorithm};
 use moorline_core::{CameraId, PublicKey};
 use moorline_tunnel::keyfile::{PrivateKey, public_key_of_dropbear};
 use moorline_web::api::{self, CameraView, DiskView, ServerView, StrangerView, USUAL_BITRATE};
@@ -92,8 +92,11 @@ pub struct Ssh {
 /// # Errors
 /// The file cannot be read, or holds no key that Moorline takes.
 pub fn public_key(text: &str) -> anyhow::Result<PublicKey> {
-    if let Ok(key) = text.parse() {
-        return Ok(key);
+    match text.parse() {
+        Ok(key) => return Ok(key),
+        // Not repeated: it would stand on the terminal (P10).
+        Err(private @ InvalidKey::Private) => return Err(private.into()),
+        Err(_) => {}
     }
     let path = Path::new(text);
     if !path.exists() {
@@ -358,6 +361,13 @@ mod tests {
             let told = moorline_base::error::report(error.as_ref());
             assert!(told.contains("is a private key\nhint: "), "{told}");
         }
+        // P10: what was pasted is not repeated.
+        let pasted = std::fs::read_to_string(&openssh).unwrap();
+        let told = format!("{:#}", public_key(&pasted).unwrap_err());
+        assert!(
+            told.contains("private key") && !told.contains("BEGIN"),
+            "{told}"
+        );
         assert!(public_key("nowhere.pub").is_err());
     }
 

@@ -92,7 +92,7 @@ pub struct Ssh {
 /// # Errors
 /// The file cannot be read, or holds no key that Moorline takes.
 pub fn public_key(text: &str) -> anyhow::Result<PublicKey> {
-    match text.parse() {
+    match text.parse::<PublicKey>() {
         Ok(key) => return Ok(key),
         // Not repeated: it would stand on the terminal (P10).
         Err(private @ InvalidKey::Private) => return Err(private.into()),

@@ -2,6 +2,7 @@
 //! data directory's lock and answers its own requests with the same parts. A cluster's cameras it answers for itself; of its people and its
 //! audit a front door is asked, of refused keys and agents the replicas of `moorline mon`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,6 +78,31 @@ fn not_running(data: &Path) -> Hinted {
     )
 }
 
+/// The socket of the running server; `None` where none runs.
+///
+/// # Errors
+/// Its directory is another user's.
+async fn running_socket(data: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let socket = socket_path(data);
+    match UnixStream::connect(&socket).await {
+        Ok(_) => Ok(Some(socket)),
+        Err(error) => another_users(&error, data).map_or(Ok(None), |told| Err(told.into())),
+    }
+}
+
+/// Whoever may not look into a data directory would else be told that there is nothing in it.
+pub fn another_users(error: &std::io::Error, data: &Path) -> Option<Hinted> {
+    let data = data.display();
+    (error.kind() == ErrorKind::PermissionDenied).then(|| {
+        Hinted::new(
+            format!("{data} is another user's, who alone may look into it"),
+            format!(
+                "run this as the user of the server; that of the service is moorline: sudo -u moorline moorline --data {data} …"
+            ),
+        )
+    })
+}
+
 /// A server that holds the directory and does not answer is on its way up or down. To stop it, as who starts a second one is advised, would cost the
 /// uploads that it waits for.
 fn between(error: anyhow::Error) -> anyhow::Error {
@@ -102,10 +128,9 @@ impl Client {
     /// The running server, else ourselves.
     ///
     /// # Errors
-    /// The data directory is locked but its server does not answer, or cannot be opened.
+    /// The data directory is another user's, or is locked but its server does not answer, or cannot be opened.
     pub async fn connect(data: &Path, config: Option<&Path>) -> anyhow::Result<Self> {
-        let socket = socket_path(data);
-        if UnixStream::connect(&socket).await.is_ok() {
+        if let Some(socket) = running_socket(data).await? {
             return Ok(Self::Server(socket));
         }
         let hint = "start the server first (moorline serve), or name its directory with --data or MOORLINE_DATA";
@@ -129,12 +154,11 @@ impl Client {
     /// The running server only: for what makes no sense without one.
     ///
     /// # Errors
-    /// No server runs.
+    /// No server runs, or it is another user's.
     pub async fn running(data: &Path) -> anyhow::Result<Self> {
-        let socket = socket_path(data);
-        match UnixStream::connect(&socket).await {
-            Ok(_) => Ok(Self::Server(socket)),
-            Err(_) => bail!(not_running(data)),
+        match running_socket(data).await? {
+            Some(socket) => Ok(Self::Server(socket)),
+            None => bail!(not_running(data)),
         }
     }
 
@@ -471,6 +495,19 @@ pub fn reach_in_path(camera: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_another_user_is_not_told_as_an_empty_one() {
+        let told = |kind: ErrorKind| {
+            another_users(&kind.into(), Path::new("/var/lib/moorline"))
+                .map(|told| moorline_base::error::report(&told))
+        };
+        let text = told(ErrorKind::PermissionDenied).unwrap();
+        assert!(text.contains("another user's"), "{text}");
+        assert!(text.contains("hint: ") && text.contains("sudo -u moorline"));
+        assert_eq!(told(ErrorKind::NotFound), None);
+        assert_eq!(told(ErrorKind::ConnectionRefused), None);
+    }
 
     #[test]
     fn names_become_paths() {

@@ -10,6 +10,7 @@ use moorline_base::{Secret, config_choice, config_root, config_section};
 
 use self::check::check;
 pub use self::check::checked;
+use crate::client::another_users;
 
 config_section! {
     /// Where the server listens, and what the outside calls it.
@@ -314,9 +315,12 @@ config_root! {
     }
 }
 
+/// The file in a data directory.
+const FILE: &str = "moorline.toml";
+
 /// The file that is read: the one given, else `moorline.toml` in the data directory if it is there.
 pub fn file(data: &Path, given: Option<&Path>) -> Option<PathBuf> {
-    let usual = data.join("moorline.toml");
+    let usual = data.join(FILE);
     given
         .map(Path::to_owned)
         .or_else(|| usual.exists().then_some(usual))
@@ -337,6 +341,13 @@ fn readable(
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(data: &Path, given: Option<&Path>) -> anyhow::Result<Settings> {
+    let usual = data.join(FILE).try_exists();
+    if given.is_none()
+        && let Err(error) = usual
+        && let Some(told) = another_users(&error, data)
+    {
+        return Err(told.into());
+    }
     let file = match file(data, given) {
         Some(path) => Some(ConfigFile::read(&path)?),
         None => None,

@@ -54,6 +54,24 @@ async fn a_list_becomes_cameras_that_connect_and_a_dry_run_adds_none() {
     server.stop().await;
 }
 
+/// With keys in the place of what it leaves out.
+#[tokio::test]
+async fn the_list_that_the_guide_shows_is_taken() {
+    let guide = moorline_tests::repository().join("docs/guide/connect-a-camera.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let (_, list) = guide.split_once("```csv\n").unwrap();
+    let (list, _) = list.split_once("```").unwrap();
+    let key = || Key::generate().unwrap().public_line();
+    let list = list
+        .replace("SHA256:…", &key())
+        .replace("ssh-ed25519 AAAA…", &key());
+    let server = Server::start(SHORT).await;
+    let file = written(&server, &list);
+    let told = server.cli(&["camera", "import", &file, "--dry-run"]).await;
+    assert_eq!(told["cameras"].as_array().unwrap().len(), 3, "{told}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn p11_one_wrong_row_and_nothing_is_added_by_the_server_or_without_one() {
     let server = Server::start(SHORT).await;

@@ -41,7 +41,8 @@ export function silenceWords({ status, record, enabled }, zone, now) {
 export function safeWords({ status, record }, zone, now) {
   if (record === "off") return "Not recorded (record = off)";
   const until = status?.recorded_until;
-  if (!until) return "Nothing stored yet";
+  // The first segment is stored a minute after the first picture.
+  if (!until) return status?.archive?.state === "recording" ? "Recording, nothing stored yet" : "Nothing stored yet";
   const at = Date.parse(until);
   return `Stored until ${zone.moment(at, now)}, ${now - at < 1500 ? "just now" : `${duration(now - at)} ago`}`;
 }

@@ -117,6 +117,13 @@ async fn a_camera_that_is_away_is_not_shown_as_live_and_one_that_is_not_recorded
     let door = browser.text("[data-camera='home/front-door']").await;
     assert!(!door.unwrap().contains("No pictures"));
 
+    // One whose first minute is not over.
+    let mut new = scene::live_status("yard");
+    new.recorded_until = None;
+    house.cameras.tell(new);
+    let script = "return document.querySelector(\"[data-camera='home/yard']\").textContent.includes('Recording, nothing stored yet');";
+    browser.wait_for_script(script, SOON).await.unwrap();
+
     open(&browser, &house, "?camera=home/gate").await;
     let script =
         "return document.querySelector('.stage-state').textContent.includes('the camera is away')";

@@ -115,9 +115,11 @@ impl Progress {
             );
         }
     }
+}
 
-    /// Removes the line.
-    pub fn done(self) {
+impl Drop for Progress {
+    /// Removes the line, so that what is said next does not stand behind it, an error either.
+    fn drop(&mut self) {
         if self.shown && self.last != u64::MAX {
             let _ = write!(io::stderr().lock(), "\r{:60}\r", "");
         }

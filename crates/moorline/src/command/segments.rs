@@ -344,7 +344,6 @@ async fn copy(
         }
     }
     out.flush()?;
-    progress.done();
     Ok(saved)
 }
 
@@ -409,16 +408,17 @@ async fn verify(
         None => client.get("/cameras").await?,
     };
     let now = Timestamp::from_millis(SystemClock.wall_ms());
-    let mut whole = VerifyView::default();
+    let most = if full {
+        bounds::VERIFY_WHOLE
+    } else {
+        bounds::VERIFY
+    };
+    let mut requests = Vec::new();
     for camera in &cameras {
         // A camera that was added within this very millisecond has no stretch yet.
         let earliest = camera.created.min(now - Duration::from_millis(1));
         let range = moments::stretch(from, to, &camera.timezone, now, earliest)?;
-        let most = if full {
-            bounds::VERIFY_WHOLE
-        } else {
-            bounds::VERIFY
-        };
+        let path = camera_path(&camera.id)?;
         for piece in bounds::pieces(range, most) {
             let query = Stretch {
                 from: piece.from,
@@ -427,13 +427,19 @@ async fn verify(
                 source,
             }
             .query();
-            let path = format!("{}/verify?{query}&full={full}", camera_path(&camera.id)?);
-            let found: VerifyView = client.json(Method::POST, &path, None::<&()>).await?;
-            whole.objects += found.objects;
-            whole.read += found.read;
-            whole.findings.extend(found.findings);
+            requests.push(format!("{path}/verify?{query}&full={full}"));
         }
     }
+    let mut whole = VerifyView::default();
+    let mut progress = Progress::new("verifying");
+    for (done, request) in requests.iter().enumerate() {
+        progress.set(done as u64, requests.len() as u64);
+        let found: VerifyView = client.json(Method::POST, request, None::<&()>).await?;
+        whole.objects += found.objects;
+        whole.read += found.read;
+        whole.findings.extend(found.findings);
+    }
+    drop(progress);
     output::print(format, &whole, || {
         let mut text = format!(
             "{}, {} of them read\n",

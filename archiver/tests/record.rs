@@ -16,7 +16,7 @@ use moorline_core::coverage::Held;
 use moorline_core::port::OpenSegments;
 use moorline_core::segment::Tier;
 use moorline_core::status::ArchiveState;
-use moorline_testkit::Starved;
+use moorline_testkit::{Starved, patience};
 
 const BUDGET: Duration = Duration::from_secs(30);
 
@@ -433,6 +433,28 @@ async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
     let gaps = store.losses();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].cause, Cause::Overrun);
+}
+
+/// Whoever listens is to know that somebody is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_change_is_reported_again_and_again() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let settings = Settings {
+        report_every: Duration::from_millis(300),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let mut running = common::start(&archive, Arc::new(Away), common::spec());
+    let (mut last, mut repeated) = (None, 0);
+    while repeated < 3 {
+        let told = tokio::time::timeout(patience(BUDGET), running.reports.changed()).await;
+        told.expect("a report in time").unwrap();
+        let report = running.reports.borrow_and_update().clone();
+        repeated += u32::from(report == last);
+        last = report;
+    }
+    running.drain(BUDGET).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -394,6 +394,37 @@ async fn pictures_of_any_size_are_handed_out_in_bounded_pieces() {
     );
 }
 
+/// What it takes in memory does not depend on how long the stretch is.
+#[tokio::test]
+async fn an_export_reads_no_further_than_it_gives() {
+    const PICTURES: usize = 60 * FRAMES as usize;
+    let world = World::new(TEN + 700_000);
+    let mut take = Take::new(1, 1, init(0x1f));
+    take.size = 2_000;
+    for second in 0..600_u32 {
+        take.record(TEN + i64::from(second) * 1000, second * FRAMES);
+        if second % 60 == 59 {
+            let (key, file) = take.seal(0);
+            world.store.put(&key, file);
+        }
+    }
+    let range = span(0, 600_000);
+    let mut export = world.archive.export(&camera(), None, range).await.unwrap();
+    let (mut asked, mut given) = (0, 0);
+    while let Some(bytes) = export.next().await.unwrap() {
+        let requests = world.store.asked();
+        asked += requests.iter().filter(|one| one.starts_with("GET")).count();
+        given += numbers(&bytes).len();
+        let begun = given.div_ceil(PICTURES).max(1);
+        assert!(
+            asked <= 4 * begun,
+            "{asked} reads for {begun} of ten segments"
+        );
+    }
+    assert_eq!(given, 10 * PICTURES);
+    assert!(asked >= 10, "each is read: {asked}");
+}
+
 #[tokio::test]
 async fn ffprobe_reads_an_export_across_a_gap_as_one_stretch() {
     let (world, _) = scene(&[0, 13, -20, 0, 5, 0]);

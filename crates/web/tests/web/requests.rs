@@ -243,10 +243,7 @@ async fn what_was_done_to_a_camera_is_told_apart_in_the_audit() {
 #[tokio::test]
 async fn a_tunnel_that_another_process_holds_is_ended_by_an_order_to_it() {
     let house = scene::house().await;
-    house
-        .cameras
-        .elsewhere
-        .store(true, Ordering::Relaxed);
+    house.cameras.elsewhere.store(true, Ordering::Relaxed);
     let hang_up = "/tenants/home/cameras/yard/hang-up";
     let answer = send(&house, "POST", hang_up, None).await;
     assert!(answer.status.is_success(), "{answer:?}");

@@ -172,7 +172,7 @@ async fn a_boundary_begins_a_new_take_at_once() {
 async fn silence_is_a_gap_with_the_monitors_cause() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let (archive, camera, mut running) = common::recording(spool.path(), &store).await;
+    let (_archive, camera, mut running) = common::recording(spool.path(), &store).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     camera.filming.store(false, Ordering::Relaxed);
     let silent = running
@@ -212,7 +212,7 @@ async fn silence_is_a_gap_with_the_monitors_cause() {
 async fn a_tunnel_that_stalls_costs_no_picture() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let (archive, camera, mut running) = common::recording(spool.path(), &store).await;
+    let (_archive, camera, mut running) = common::recording(spool.path(), &store).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     camera.stalled.store(true, Ordering::Relaxed);
     running
@@ -402,7 +402,7 @@ async fn hours_without_a_camera_are_stored_while_it_is_away() {
 async fn an_overrun_is_a_hole_or_a_gap_and_the_take_goes_on() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let (archive, camera, running) = common::recording(spool.path(), &store).await;
+    let (_archive, camera, running) = common::recording(spool.path(), &store).await;
     running.cause(None).await;
     for skipped in [20, 90] {
         let stored = store.segments().len();
@@ -461,7 +461,7 @@ async fn what_does_not_change_is_reported_again_and_again() {
 async fn packets_that_are_lost_are_noted_in_the_segment() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let (archive, camera, running) = common::recording(spool.path(), &store).await;
+    let (_archive, camera, running) = common::recording(spool.path(), &store).await;
     common::eventually("a segment is stored", || !store.segments().is_empty()).await;
     camera.lose.store(true, Ordering::Relaxed);
     let lost = || camera.lost.load(Ordering::Relaxed);

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    oci::{Entry, Image},
+    oci::{Entry, Image, Packing},
     process::{cargo, compile, root, target_directory},
 };
 
@@ -85,7 +85,7 @@ fn make(target: &Target, build: &Path, reference: &str, out: &Path) -> Result<Ma
     println!("{} ({}, {})", file.display(), reference, target.triple);
     let whole = std::fs::metadata(&file)?.len();
     println!(
-        "{digest}, {:.1} MB, of which the binary has {:.1}",
+        "{digest}, {:.1} MB, in which the binary of {:.1} MB is compressed",
         whole as f64 / 1e6,
         size as f64 / 1e6
     );
@@ -136,6 +136,7 @@ fn image(architecture: &'static str, binary: Vec<u8>) -> Image {
                 env!("CARGO_PKG_LICENSE"),
             ),
         ]),
+        packing: Packing::Gzip,
         entries: entries
             .into_iter()
             .map(|(path, entry)| (path.to_owned(), entry))

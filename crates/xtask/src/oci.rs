@@ -1,14 +1,19 @@
 //! An OCI image in a tar file (an image layout), written without a container daemon.
 //!
 //! **Deterministic**: the same files give the same bytes. Entries stand in the order of their paths, belong to root, and date from 1970.
-//! The one layer is not compressed: a registry's client compresses when it pushes.
+//! The one layer is compressed where the image is released, by a library of `Cargo.lock`: its digest is then the one that a registry shows, whoever
+//! pushes it. What only the tests load is not, since that would take longer than the rest.
 
 use std::{collections::BTreeMap, io::Write as _, path::Path};
 
 use anyhow::{Context as _, Result};
+use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
+
+const PLAIN: &str = "layer.v1.tar";
+const GZIP: &str = "layer.v1.tar+gzip";
 
 /// What an image consists of.
 pub(crate) struct Image {
@@ -19,8 +24,16 @@ pub(crate) struct Image {
     pub(crate) entrypoint: String,
     pub(crate) environment: Vec<String>,
     pub(crate) labels: BTreeMap<&'static str, String>,
+    pub(crate) packing: Packing,
     /// By path, without a leading slash. Directories above a file need no entry of their own.
     pub(crate) entries: BTreeMap<String, Entry>,
+}
+
+/// How the layer lies in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Plain,
+    Gzip,
 }
 
 /// A file or a directory of an image.
@@ -69,9 +82,9 @@ impl Blob {
         Self::new(value.to_string().into_bytes())
     }
 
-    fn descriptor(&self, media_type: &str) -> Value {
+    fn descriptor(&self, kind: &str) -> Value {
         json!({
-            "mediaType": format!("application/vnd.oci.image.{media_type}"),
+            "mediaType": media_type(kind),
             "digest": format!("sha256:{}", self.digest),
             "size": self.bytes.len(),
         })
@@ -82,7 +95,12 @@ impl Image {
     /// Writes the image as a tar that `ctr images import`, `podman load` and `skopeo copy oci-archive:` read, under the name `reference`.
     /// Gives the digest of its manifest, which is the one that a registry shows.
     pub(crate) fn write(&self, reference: &str, file: &Path) -> Result<String> {
-        let layer = Blob::new(self.layer()?);
+        let layer = self.layer()?;
+        let unpacked = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
+        let (layer, kind) = match self.packing {
+            Packing::Plain => (layer, PLAIN),
+            Packing::Gzip => (packed(&layer)?, GZIP),
+        };
         let config = json!({
             "architecture": self.architecture,
             "os": "linux",
@@ -93,9 +111,9 @@ impl Image {
                 "Labels": self.labels,
                 "User": self.user,
             },
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)] },
+            "rootfs": { "type": "layers", "diff_ids": [unpacked] },
         });
-        write(layer, &config, reference, file)
+        write(Blob::new(layer), kind, &config, reference, file)
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
@@ -148,20 +166,45 @@ pub(crate) fn relabelled(
     let index: Value = serde_json::from_slice(&take("index.json")?)?;
     let manifest: Value = serde_json::from_slice(&take(&blob(&index["manifests"][0]))?)?;
     let mut config: Value = serde_json::from_slice(&take(&blob(&manifest["config"]))?)?;
-    let layer = Blob::new(take(&blob(&manifest["layers"][0]))?);
+    let layer = &manifest["layers"][0];
+    let kind = [PLAIN, GZIP]
+        .into_iter()
+        .find(|known| layer["mediaType"] == media_type(known))
+        .with_context(|| format!("{shown} has a layer of another kind: {layer}"))?;
+    let layer = Blob::new(take(&blob(layer))?);
     config["config"]["Labels"][label.0] = label.1.into();
-    write(layer, &config, reference, out)
+    write(layer, kind, &config, reference, out)
+}
+
+/// As a gzip file that says neither when nor where it was made.
+fn packed(layer: &[u8]) -> Result<Vec<u8>> {
+    let mut packing = GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(Vec::new(), Compression::best());
+    packing.write_all(layer)?;
+    Ok(packing.finish()?)
+}
+
+fn media_type(kind: &str) -> String {
+    format!("application/vnd.oci.image.{kind}")
 }
 
 /// Writes a layout of one layer. Gives the digest of its manifest.
-fn write(layer: Blob, config: &Value, reference: &str, file: &Path) -> Result<String> {
+fn write(
+    layer: Blob,
+    layer_kind: &str,
+    config: &Value,
+    reference: &str,
+    file: &Path,
+) -> Result<String> {
     let platform = json!({ "architecture": config["architecture"], "os": "linux" });
     let config = Blob::json(config);
     let manifest = Blob::json(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.descriptor("config.v1+json"),
-        "layers": [layer.descriptor("layer.v1.tar")],
+        "layers": [layer.descriptor(layer_kind)],
     }));
     let mut named = manifest.descriptor("manifest.v1+json");
     let tag = reference.rsplit_once(':').map_or("latest", |(_, tag)| tag);
@@ -228,6 +271,7 @@ mod tests {
             entrypoint: "/usr/bin/moorline".to_owned(),
             environment: vec!["PATH=/usr/bin".to_owned()],
             labels: BTreeMap::new(),
+            packing: Packing::Gzip,
             entries: paths
                 .iter()
                 .map(|&path| (path.to_owned(), Entry::program(path.as_bytes().to_vec())))
@@ -306,10 +350,18 @@ mod tests {
         };
         let manifest: Value = serde_json::from_slice(&blob(named)).unwrap();
         let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
-        blob(&manifest["layers"][0]);
+        let layer = &manifest["layers"][0];
+        assert_eq!(
+            layer["mediaType"],
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+        );
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&*blob(layer))
+            .read_to_end(&mut unpacked)
+            .unwrap();
         assert_eq!(
             config["rootfs"]["diff_ids"][0],
-            manifest["layers"][0]["digest"]
+            format!("sha256:{}", hex::encode(Sha256::digest(&unpacked)))
         );
         assert_eq!(config["config"]["User"], "65532:65532");
     }

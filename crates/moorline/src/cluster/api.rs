@@ -75,7 +75,7 @@ impl ClusterApi {
         let about = match camera {
             Some(camera) => {
                 let whole = super::choice::whole(camera, named.as_ref())?;
-                Some(whole.parse::<moorline_core::CameraId>()?.tenant().clone())
+                Some(whole.parse::<CameraId>()?.tenant().clone())
             }
             None => named.clone(),
         };

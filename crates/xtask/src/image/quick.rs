@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{Made, architecture, image};
 use crate::{
-    oci::Entry,
+    oci::{Entry, Packing},
     process::{build_moorline, target_directory},
 };
 
@@ -38,6 +38,7 @@ pub(crate) fn run(binary: Option<PathBuf>) -> Result<Made> {
     let bytes = std::fs::read(&stripped)?;
     let size = bytes.len();
     let mut image = image(architecture(), bytes);
+    image.packing = Packing::Plain;
     for library in libraries(binary)? {
         let contents = std::fs::read(&library)
             .with_context(|| format!("cannot read {}", library.display()))?;

@@ -13,7 +13,7 @@ use moorline_core::port::{
     AgentRelease, Memory, TunnelEnd, TunnelUp, WorkloadEvent, WorkloadReport,
 };
 use moorline_core::status::{ArchiveReport, RelayReport};
-use moorline_core::{Camera, InstanceId, SessionId, SourceName, Timestamp};
+use moorline_core::{Camera, Generation, InstanceId, SessionId, SourceName, Timestamp};
 use tokio::sync::Notify;
 
 /// Tunnels of one camera that were taken and have not ended.
@@ -64,6 +64,8 @@ pub(crate) struct Mail {
     pub(crate) instances: BTreeMap<InstanceId, InstanceMail>,
     pub(crate) record: Option<RecordMail>,
     pub(crate) hang_up: bool,
+    /// The operator hangs up on this generation, and on none that came later.
+    pub(crate) hang_up_of: Option<Generation>,
     pub(crate) diagnose: bool,
     /// What the operator has to say to the agent.
     pub(crate) told: Vec<String>,
@@ -235,6 +237,13 @@ impl Mailbox {
     /// The operator hangs up.
     pub(crate) fn hang_up(&self) {
         self.with(|inbox| inbox.mail.hang_up = true);
+    }
+
+    /// The operator hangs up on this generation; an order for a later one replaces one that was not read.
+    pub(crate) fn hang_up_of(&self, generation: Generation) {
+        self.with(|inbox| {
+            inbox.mail.hang_up_of = inbox.mail.hang_up_of.max(Some(generation));
+        });
     }
 
     /// The operator says a line to the agent. `false`: too many wait.

@@ -17,7 +17,7 @@ use moorline_core::port::{
     WorkloadEvent, WorkloadEvents, Workloads,
 };
 use moorline_core::status::CameraStatus;
-use moorline_core::{CameraId, InstanceId, SessionId, TenantId, Timestamp};
+use moorline_core::{CameraId, Generation, InstanceId, SessionId, TenantId, Timestamp};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -188,6 +188,16 @@ impl Monitor {
     /// What a channel that stays has still to tell it tells at once; of what stands still, and nobody could be told, a new one tells. Never waits.
     pub fn set_alarms(&self, after: Duration) {
         self.shared.alarm_after.send_replace(after);
+    }
+
+    /// As [`Statuses::hang_up`], by an order that names the tunnel's generation: one that came later stays, however late the order is. Never waits.
+    pub fn hang_up_of(&self, camera: &CameraId, generation: Generation) {
+        let mailbox = self
+            .shared
+            .with(|routes| routes.cameras.get(camera).cloned());
+        if let Some(mailbox) = mailbox {
+            mailbox.hang_up_of(generation);
+        }
     }
 
     /// Has somebody told of what is not the monitor's to see: it goes the way of all alarms. Never waits.

@@ -4,7 +4,7 @@
 //! camera hang-up ─▶ annotation moorline.dev/hang-up: "17" ─ watch ─▶ the replica that holds generation 17 ─▶ its monitor
 //! ```
 //! The order names the generation of the tunnel that it is for: the next tunnel has another one, so that an order is carried out once, however often and
-//! late it is looked at, and nobody has to take it away.
+//! late it is looked at, and nobody has to take it away. The monitor hears the generation too: a newer tunnel may come up while it is told.
 //!
 //! **Owns** the way from the resource to the monitor, and writes nothing. How it ends: with its token.
 
@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use moorline_base::CancellationToken;
-use moorline_core::port::Statuses;
 use moorline_core::{CameraId, Generation};
 
 use crate::cache::{Cache, Known};
@@ -33,8 +32,12 @@ impl KubeHangUps {
         Self { cache, owned }
     }
 
-    /// Tells `monitor` of each order once, until `cancel`.
-    pub async fn run(&self, monitor: Arc<dyn Statuses>, cancel: CancellationToken) {
+    /// Calls `hang_up` for each order once, with the generation that it is for, until `cancel`.
+    pub async fn run(
+        &self,
+        hang_up: impl Fn(&CameraId, Generation) + Send,
+        cancel: CancellationToken,
+    ) {
         let touched = Arc::new(Touched::default());
         self.cache.wakes().follow(&touched);
         self.owned.wakes().follow(&touched);
@@ -54,7 +57,7 @@ impl KubeHangUps {
                     continue;
                 }
                 tracing::info!(%camera, %generation, "its Camera says to hang up");
-                monitor.hang_up(&camera);
+                hang_up(&camera, generation);
             }
             obeyed.retain(|camera, generation| {
                 let own = self.owned.get(camera);

@@ -9,11 +9,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::Method;
-use moorline_core::port::{CameraAdmin as _, CameraAdminError, Claims as _, Statuses};
-use moorline_core::status::CameraStatus;
-use moorline_core::{CameraId, Generation, TenantId};
+use moorline_core::port::{CameraAdmin as _, CameraAdminError, Claims as _};
+use moorline_core::{CameraId, Generation};
 use moorline_kube::resource::ConditionKind;
 use moorline_kube::{KubeHangUps, Note};
 use serde_json::json;
@@ -24,17 +22,23 @@ fn yard() -> CameraId {
     "acme/yard".parse().unwrap()
 }
 
-/// A monitor that only counts what it is told to hang up.
+/// What a replica is told to hang up.
 #[derive(Default)]
-struct Told(watch::Sender<Vec<CameraId>>);
+struct Told(watch::Sender<Vec<(CameraId, Generation)>>);
 
 impl Told {
     /// Hears of the orders for what a replica holds.
     fn at(mon: &Mon) -> Arc<Self> {
         let told = Arc::new(Self::default());
         let hang_ups = KubeHangUps::new(mon.directory.cache().clone(), mon.owned.clone());
-        let (monitor, stop): (Arc<dyn Statuses>, _) = (told.clone(), mon.stop.clone());
-        tokio::spawn(async move { hang_ups.run(monitor, stop).await });
+        let (heard, stop) = (Arc::clone(&told), mon.stop.clone());
+        tokio::spawn(async move {
+            let hang_up = |camera: &CameraId, generation| {
+                let order = (camera.clone(), generation);
+                heard.0.send_modify(|told| told.push(order));
+            };
+            hang_ups.run(hang_up, stop).await;
+        });
         told
     }
 
@@ -46,29 +50,6 @@ impl Told {
         let mut told = self.0.subscribe();
         let waited = told.wait_for(|told| told.len() >= times);
         within("the order", waited).await.unwrap();
-    }
-}
-
-#[async_trait]
-impl Statuses for Told {
-    fn get(&self, _: &CameraId) -> Option<CameraStatus> {
-        None
-    }
-
-    fn list(&self, _: &TenantId) -> Vec<CameraStatus> {
-        Vec::new()
-    }
-
-    async fn changed(&self, _: u64) -> u64 {
-        std::future::pending().await
-    }
-
-    fn version(&self) -> u64 {
-        0
-    }
-
-    fn hang_up(&self, camera: &CameraId) {
-        self.0.send_modify(|told| told.push(camera.clone()));
     }
 }
 
@@ -107,7 +88,8 @@ async fn a_hang_up_reaches_the_holder_once_and_never_the_next_tunnel() {
     let ordered = left.admin.hang_up(&yard);
     let (ordered, ()) = tokio::join!(ordered, ends(&right, &at_right, 1, 2));
     ordered.unwrap();
-    assert_eq!((at_left.times(), at_right.times()), (1, 1));
+    assert_eq!(*at_left.0.borrow(), [(yard.clone(), Generation(1))]);
+    assert_eq!(*at_right.0.borrow(), [(yard, Generation(2))]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -317,13 +317,17 @@ impl Driver {
 
     /// The tunnel of that generation was ended on purpose.
     pub(super) fn hung_up(&mut self, generation: Generation, by: By) {
-        let present = match self.table.link() {
-            Link::Up { generation, .. } | Link::Grace { generation } => Some(generation),
-            Link::Absent => None,
-        };
-        if present == Some(generation) {
+        if self.present() == Some(generation) {
             self.hung_up = Some(by);
             self.step(Event::HungUp { generation });
+        }
+    }
+
+    /// The generation of the present link.
+    pub(super) fn present(&self) -> Option<Generation> {
+        match self.table.link() {
+            Link::Up { generation, .. } | Link::Grace { generation } => Some(generation),
+            Link::Absent => None,
         }
     }
 
@@ -331,11 +335,8 @@ impl Driver {
     pub(super) fn hang_up(&mut self, why: &'static str) {
         tracing::info!(why, "hang-up");
         self.drop_claim(EndReason::HungUp);
-        match self.table.link() {
-            Link::Up { generation, .. } | Link::Grace { generation } => {
-                self.hung_up(generation, By::Operator);
-            }
-            Link::Absent => {}
+        if let Some(generation) = self.present() {
+            self.hung_up(generation, By::Operator);
         }
     }
 

@@ -98,6 +98,8 @@ pub(crate) struct Driver {
 
     /// The last link was ended on purpose, and by whom.
     hung_up: Option<By>,
+    /// The operator hangs up on this generation, whose claim may not be back yet.
+    ordered: Option<Generation>,
     /// There was a tunnel since the process started, here or at another process.
     seen: bool,
     link_before: Link,
@@ -152,6 +154,7 @@ impl Driver {
             timers: Vec::new(),
             releases: JoinSet::new(),
             hung_up: carried.and_then(|gap| By::of(gap.cause)),
+            ordered: None,
             seen: false,
             link_before: Link::Absent,
             link_since: carried.map_or(wall, |gap| gap.since),
@@ -273,6 +276,8 @@ impl Driver {
         if mail.hang_up {
             self.hung_up_by_operator();
         }
+        self.ordered = self.ordered.max(mail.hang_up_of);
+        self.obey();
         if let Some((peer, client)) = mail.stolen {
             self.notice(NoticeKind::StolenKey, Some(peer), client);
         }

@@ -7,7 +7,7 @@ use moorline_core::lifecycle::{EndReason, Event};
 use moorline_core::port::TunnelUp;
 use moorline_core::{Camera, Cause, PublicKey, SessionId, SourceName};
 
-use super::Driver;
+use super::{By, Driver};
 use crate::roster::next_lan_session;
 
 impl Driver {
@@ -38,6 +38,23 @@ impl Driver {
             self.step(Event::Changed);
         } else {
             self.hang_up("the operator hung up");
+        }
+    }
+
+    /// The operator hangs up by an order for one generation. A tunnel that came later stays, one that still waits for its claim too.
+    pub(super) fn obey(&mut self) {
+        let Some(ordered) = self.ordered else {
+            return;
+        };
+        let present = self.present();
+        // The order may be here before the claim that it is for is back.
+        if present < Some(ordered) && self.claiming.is_under_way() {
+            return;
+        }
+        self.ordered = None;
+        if let Some(generation) = present.filter(|present| *present <= ordered) {
+            tracing::info!(why = "the operator hung up", "hang-up");
+            self.hung_up(generation, By::Operator);
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::{CancellationToken, Clock, net};
+use moorline_core::CameraId;
 use moorline_core::port::{Landings, Sessions, Statuses, WorkloadEvents};
 use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
@@ -237,12 +238,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let stop = role.doors.token();
     role.doors
         .spawn_vital("fence", async move { holders.fence(sessions, stop).await });
-    let (ending, stop) = (
-        Arc::clone(&monitor) as Arc<dyn Statuses>,
-        role.doors.token(),
-    );
-    role.doors
-        .spawn_vital("hang-ups", async move { hang_ups.run(ending, stop).await });
+    let (ending, stop) = (Arc::clone(&monitor), role.doors.token());
+    role.doors.spawn_vital("hang-ups", async move {
+        let hang_up = |camera: &CameraId, generation| ending.hang_up_of(camera, generation);
+        hang_ups.run(hang_up, stop).await;
+    });
     let janitor = Janitor::new(pods, leases.clone());
     let stop = role.doors.token();
     role.doors

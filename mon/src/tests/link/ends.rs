@@ -116,6 +116,50 @@ async fn bye_and_the_operator_hang_up_too() {
     );
 }
 
+/// P1: an order that is late, or comes while the camera calls anew, ends no tunnel that is newer than it.
+#[tokio::test(start_paused = true)]
+async fn a_hang_up_by_order_ends_the_generation_that_it_names_and_none_that_came_later() {
+    let (world, yard) = (running().await, "yard".parse().unwrap());
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(2, "yard").await;
+    world.monitor.hang_up_of(&yard, G1);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert_eq!(
+        done[..2],
+        [Done::End(S1, EndReason::HungUp), Done::Drain(I1)]
+    );
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    world.monitor.hang_up_of(&yard, G1);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert!(done.contains(&Done::Serve(S2, G2)), "{done:?}");
+    assert!(
+        !done.contains(&Done::End(S2, EndReason::HungUp)),
+        "{done:?}"
+    );
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Up { session: S2, .. }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_up_by_order_waits_for_the_claim_that_it_is_for() {
+    let (world, yard) = (World::new([record("yard")]), "yard".parse().unwrap());
+    world.settle().await;
+    world.fakes.claims(ClaimMode::Hold);
+    world.up(1, "yard").await;
+    world.monitor.hang_up_of(&yard, G1);
+    world.settle().await;
+    assert_eq!(world.fakes.take(), []);
+    world.fakes.claims(ClaimMode::Grant);
+    world.settle().await;
+    let done = world.fakes.take();
+    assert!(done.contains(&Done::End(S1, EndReason::HungUp)), "{done:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_without_a_tunnel_supersedes_nothing_and_its_bye_ends_it_alone() {
     let world = running().await;

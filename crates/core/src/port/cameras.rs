@@ -71,7 +71,7 @@ pub trait CameraAdmin: Send + Sync {
     /// Ends the tunnel that a camera has now, where another process holds it ([`Statuses::holds_tunnels`]): whoever does is told, and this returns once it has.
     /// Without a tunnel nothing changes. The camera may come back.
     ///
-    /// [`Statuses::holds_tunnels`]: super::Statuses::can_hang_up
+    /// [`Statuses::holds_tunnels`]: super::Statuses::holds_tunnels
     ///
     /// # Errors
     /// [`CameraAdminError::Unknown`]; [`CameraAdminError::Unavailable`]: its holder has not ended it yet. It is still to be ended then.

@@ -13,6 +13,7 @@
 //! of whoever installed a cluster.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use anyhow::bail;
 use axum::body::Body;
@@ -30,6 +31,9 @@ use super::choice::{Installation, OnFrontDoor, Which};
 
 /// Answers are lists of some hundreds of people, or of a thousand entries of the audit.
 const LARGEST_ANSWER: usize = 16 << 20;
+/// A replica answers from memory, so one that stands still is given up after this; `--pod-running-timeout` is part of it. A front door may have to
+/// read a bucket.
+const REPLICA_ANSWERS: Duration = Duration::from_secs(30);
 
 /// Whose pod it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +80,22 @@ impl Entered {
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
-    /// There is no kubectl, it is refused, or no such process runs.
-    pub async fn ask(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+    /// There is no kubectl, it is refused, no such process runs, or a replica does not answer.
+    pub async fn ask(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+        let Part::Replica(name) = &self.part else {
+            return self.exec(request).await;
+        };
+        let answered = tokio::time::timeout(REPLICA_ANSWERS, self.exec(request)).await;
+        answered.unwrap_or_else(|_| {
+            let what = format!(
+                "{name} does not answer within {} s",
+                REPLICA_ANSWERS.as_secs()
+            );
+            Err(Hinted::new(what, self.look()).into())
+        })
+    }
+
+    async fn exec(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
         // The answer's end ends the process in the pod, and with it kubectl.
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -160,9 +178,16 @@ impl Entered {
         } else if line.contains("unrecognized subcommand") || self.takes_none(&line) {
             self.older()
         } else {
-            format!("kubectl -n {namespace} get pods tells whether it runs")
+            self.look()
         };
         Hinted::new(format!("{who}: {line}"), hint).into()
+    }
+
+    fn look(&self) -> String {
+        format!(
+            "kubectl -n {} get pods tells whether it runs",
+            self.at.namespace
+        )
     }
 
     /// Whether it is a replica of before, which takes no commands.
@@ -197,6 +222,7 @@ pub async fn replicas(which: &Which, at: &Installation) -> anyhow::Result<Vec<St
     kubectl
         .args(["get", "pods", &selector])
         .args(["--field-selector=status.phase=Running", "--output=name"])
+        .arg("--request-timeout=20s")
         .stdin(Stdio::null());
     let ended = kubectl.output().await.map_err(missing)?;
     let namespace = &at.namespace;

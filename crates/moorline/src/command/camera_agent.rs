@@ -45,7 +45,8 @@ pub async fn send_to(client: &Client, asked: &CameraMove, format: Output) -> any
         || {
             format!(
                 "camera {typed} calls {host}:{port} from its next call on\n\
-             hint: moorline camera hang-up {typed} makes it call now; it comes back here when it cannot reach that server"
+             hint: moorline camera hang-up {typed}{} makes it call now; it comes back here when it cannot reach that server",
+                client.typed()
             )
         },
     )

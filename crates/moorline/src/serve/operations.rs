@@ -41,7 +41,15 @@ use crate::backup;
 use crate::settings;
 
 /// Every n-th segment is looked at by a verify that is not full.
-pub(crate) const SAMPLE: usize = 10;
+const SAMPLE: usize = 10;
+
+/// How closely a verify looks at each segment.
+pub(crate) fn depth(full: bool) -> Depth {
+    match full {
+        true => Depth::Whole,
+        false => Depth::Heads { every: SAMPLE },
+    }
+}
 
 /// The process as the operator sees it.
 pub struct Operator {
@@ -158,11 +166,7 @@ impl Operations for Operator {
                 classes: &classes,
                 tier,
                 range,
-                depth: if full {
-                    Depth::Whole
-                } else {
-                    Depth::Heads { every: SAMPLE }
-                },
+                depth: depth(full),
                 spool: Some(&self.archive),
                 digests: self.store.digests.as_deref(),
             };

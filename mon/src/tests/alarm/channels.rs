@@ -8,7 +8,7 @@ use moorline_core::alarm::AlarmKind;
 use moorline_core::port::{Statuses as _, TunnelEnd};
 use moorline_core::status::RelayState;
 
-use super::short;
+use super::{short, told};
 use crate::tests::world::{START, World, instance, record};
 
 #[tokio::test(start_paused = true)]
@@ -116,17 +116,6 @@ async fn lost() -> World {
     world.archive("yard", instance(1, 0), world.now()).await;
     world.ended(1, TunnelEnd::Lost).await;
     world
-}
-
-fn told(world: &World) -> Vec<String> {
-    world
-        .fakes
-        .alarms
-        .lock()
-        .unwrap()
-        .iter()
-        .map(short)
-        .collect()
 }
 
 #[tokio::test(start_paused = true)]

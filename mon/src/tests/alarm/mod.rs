@@ -12,7 +12,7 @@ use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
 use moorline_core::status::{CameraStatus, LinkStatus, OpenGap};
 use moorline_core::{Camera, Cause, Timestamp};
 
-use super::world::{START, record};
+use super::world::{START, World, record};
 use crate::Settings;
 use crate::alarms::Alarms;
 use crate::board::Entry;
@@ -68,6 +68,12 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
         recording: true,
         stagger,
     }
+}
+
+/// What was told, in short.
+fn told(world: &World) -> Vec<String> {
+    let alarms = world.fakes.alarms.lock().unwrap();
+    alarms.iter().map(short).collect()
 }
 
 /// `stopped yard gate` or `resumed yard`.

@@ -9,7 +9,7 @@ use moorline_core::port::{Memory, TunnelEnd};
 use moorline_core::status::{OpenGap, RelayState};
 use moorline_core::{Cause, Timestamp};
 
-use super::short;
+use super::told;
 use crate::Settings;
 use crate::tests::world::{START, World, instance, record};
 
@@ -21,12 +21,6 @@ async fn restarted(world: World, after: u64) -> (World, Memory) {
     let later = START + Duration::from_secs(after);
     let world = World::starting_at(later, Settings::default(), [record("yard")], memories);
     (world, remembered)
-}
-
-/// What was told, in short.
-fn told(world: &World) -> Vec<String> {
-    let alarms = world.fakes.alarms.lock().unwrap();
-    alarms.iter().map(short).collect()
 }
 
 /// The yard is recorded for some minutes.

@@ -14,12 +14,12 @@ use moorline_core::segment::{GapKey, Tier};
 use moorline_core::{CameraId, TimeRange, Timestamp};
 use moorline_registry::PeopleRegistry;
 use moorline_store::expired_by_age;
-use moorline_store::verify::{self, Depth};
+use moorline_store::verify;
 use moorline_web::Operations;
 use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyView};
 use moorline_web::problem::Problem;
 
-use crate::serve::operations::{SAMPLE, add};
+use crate::serve::operations::{add, depth};
 
 /// Memory that is so far behind the database is worth a word.
 const BEHIND: Duration = Duration::from_secs(10);
@@ -71,11 +71,7 @@ impl Operations for FrontOperator {
                 classes: &classes,
                 tier,
                 range,
-                depth: if full {
-                    Depth::Whole
-                } else {
-                    Depth::Heads { every: SAMPLE }
-                },
+                depth: depth(full),
                 spool: None,
                 digests: None,
             };

@@ -115,12 +115,14 @@ impl Deliveries {
     }
 
     /// From now on these channels take messages. One that did before keeps what it has still to tell; what was under way on it is owed, and what
-    /// was wrong with it forgotten: it may lead elsewhere now. Returns what is given up for that, by channel.
-    pub(crate) fn open(&self, names: &[&'static str]) -> Vec<(&'static str, Alarm)> {
+    /// was wrong with it forgotten: it may lead elsewhere now. Returns what is given up for that, by channel; and what every channel has told, now
+    /// that one which had not is gone.
+    pub(crate) fn open(&self, names: &[&'static str]) -> (Vec<(&'static str, Alarm)>, Vec<Change>) {
         self.with(|channels| {
             let mut before = std::mem::take(channels);
             let stays = |name: &&str| before.iter().any(|channel| channel.name == *name);
-            if !names.is_empty() && !names.iter().any(stays) {
+            let stay = names.iter().any(stays);
+            if !names.is_empty() && !stay {
                 self.all_new.store(true, Ordering::Release);
             }
             let mut given_up = Vec::new();
@@ -139,7 +141,13 @@ impl Deliveries {
                 given_up.extend(channel.outbox.ended(false).map(|alarm| (name, alarm)));
                 channels.push(channel);
             }
-            given_up
+            let holds = |camera: &CameraId| channels.iter().any(|one| one.outbox.holds(camera));
+            let mut told = Vec::new();
+            for gone in before.iter().filter(|_| stay) {
+                let left = gone.outbox.left().into_iter();
+                told.extend(left.filter(|(camera, _)| !holds(camera)));
+            }
+            (given_up, told)
         })
     }
 
@@ -262,6 +270,17 @@ fn remember(shared: &Shared, changes: Vec<Change>) {
     }
 }
 
+/// Every channel has told it. A camera that was switched off meanwhile the table has forgotten.
+fn remember_told(shared: &Shared, mut told: Vec<Change>) {
+    told.retain(|(camera, since)| since.is_none() || is_still_watched(shared, camera));
+    remember(shared, told);
+}
+
+fn is_still_watched(shared: &Shared, camera: &CameraId) -> bool {
+    let entry = shared.board.get(camera);
+    entry.is_some_and(|entry| is_watched(&entry))
+}
+
 /// The cameras that a message is about, by id.
 fn subjects(alarm: &Alarm) -> String {
     let ids: Vec<String> = cameras(alarm).map(|(id, _)| id.to_string()).collect();
@@ -299,9 +318,11 @@ pub(crate) async fn tell(
             _ = set.changed() => {}
         }
         tasks.shutdown().await;
-        for (channel, alarm) in shared.deliveries.open(&channels(&ports)) {
+        let (given_up, told) = shared.deliveries.open(&channels(&ports));
+        for (channel, alarm) in given_up {
             lose(&shared, channel, &alarm);
         }
+        remember_told(&shared, told);
     }
 }
 
@@ -329,10 +350,7 @@ async fn tell_by(shared: Arc<Shared>, ports: Arc<Ports>, name: &'static str) {
     loop {
         let due = again_at.is_none_or(|at| at <= clock.monotonic());
         let owed_too = due && !deliveries.closed.is_cancelled();
-        let watched = |camera: &CameraId| {
-            let entry = shared.board.get(camera);
-            entry.is_some_and(|entry| is_watched(&entry))
-        };
+        let watched = |camera: &CameraId| is_still_watched(&shared, camera);
         let now = shared.now();
         let next = |channel: &mut Channel| channel.outbox.next(owed_too, now, watched);
         let Some(alarm) = deliveries.channel(name, next).flatten() else {
@@ -365,13 +383,11 @@ async fn tell_by(shared: Arc<Shared>, ports: Arc<Ports>, name: &'static str) {
                 again_at = None;
             }
         }
-        let (mut told, given_up) = deliveries.ended(name, &alarm, &end, shared.now());
+        let (told, given_up) = deliveries.ended(name, &alarm, &end, shared.now());
         if let Some(given_up) = given_up {
             lose(&shared, name, &given_up);
         }
-        // It was switched off meanwhile, and the table has forgotten it.
-        told.retain(|(camera, since)| since.is_none() || watched(camera));
-        remember(&shared, told);
+        remember_told(&shared, told);
     }
 }
 

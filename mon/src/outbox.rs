@@ -94,6 +94,18 @@ impl Outbox {
             || messages.flat_map(cameras).any(|(other, _)| other == camera)
     }
 
+    /// What is still to be told of each camera, by the newest word: since when it stands still, or that it records again.
+    pub(crate) fn left(&self) -> BTreeMap<CameraId, Option<Timestamp>> {
+        let owed = self.owed.iter().map(|(camera, owed)| match owed {
+            Owed::StandsStill(stopped) => (camera.clone(), Some(stopped.since)),
+            Owed::RecordsAgain(_) => (camera.clone(), None),
+        });
+        let messages = self.under_way.iter().chain(&self.queue);
+        let messages = messages.flat_map(cameras);
+        owed.chain(messages.map(|(camera, since)| (camera.clone(), since)))
+            .collect()
+    }
+
     /// Cameras of which the channel has still to tell something.
     pub(crate) fn cameras(&self) -> usize {
         let messages = self.queue.iter().chain(&self.under_way);

@@ -107,6 +107,25 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
     assert_eq!(stored.alarmed_since, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_only_a_channel_that_went_had_not_told_is_not_told_again_after_a_restart() {
+    let world = World::new([record("yard")]);
+    world.fakes.dead_channel.store(true, Ordering::Relaxed);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(300).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+    world.fakes.dead_channel.store(false, Ordering::Relaxed);
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(60).await;
+    let (world, remembered) = restarted(world, 400).await;
+    assert_eq!(remembered.alarmed_since, Some(START));
+    world.pass(400).await;
+    assert_eq!(told(&world), [""; 0]);
+}
+
 fn away(since: Timestamp, alarmed_since: Option<Timestamp>) -> Memory {
     let cause = Cause::TunnelDown;
     Memory {

@@ -114,39 +114,40 @@ impl Deliveries {
         })
     }
 
-    /// From now on these channels take messages. One that did before keeps what it has still to tell; what was under way on it is owed, and what
-    /// was wrong with it forgotten: it may lead elsewhere now. Returns what is given up for that, by channel; and what every channel has told, now
-    /// that one which had not is gone.
+    /// From now on these channels take messages. One that did before keeps what it has still to tell, and one that comes tells it too, since that may be
+    /// all that works now. What was under way is owed, and what was wrong forgotten: it may lead elsewhere now. Returns what is given up for that, by
+    /// channel; and what every channel has told, now that one which had not is gone.
     pub(crate) fn open(&self, names: &[&'static str]) -> (Vec<(&'static str, Alarm)>, Vec<Change>) {
         self.with(|channels| {
             let mut before = std::mem::take(channels);
-            let stays = |name: &&str| before.iter().any(|channel| channel.name == *name);
-            let stay = names.iter().any(stays);
-            if !names.is_empty() && !stay {
-                self.all_new.store(true, Ordering::Release);
-            }
-            let mut given_up = Vec::new();
+            let (mut come, mut given_up) = (Vec::new(), Vec::new());
             for &name in names {
-                let known = before.iter().position(|channel| channel.name == name);
-                let mut channel = match known {
-                    Some(at) => before.swap_remove(at),
-                    None => Channel {
-                        name,
-                        outbox: Outbox::default(),
-                        news: Arc::default(),
-                        failing: None,
-                    },
+                let Some(at) = before.iter().position(|channel| channel.name == name) else {
+                    come.push(name);
+                    continue;
                 };
+                let mut channel = before.swap_remove(at);
                 channel.failing = None;
                 given_up.extend(channel.outbox.ended(false).map(|alarm| (name, alarm)));
                 channels.push(channel);
             }
+            let stays = channels.first().map(|stays| stays.outbox.clone());
+            if stays.is_none() && !come.is_empty() {
+                self.all_new.store(true, Ordering::Release);
+            }
             let holds = |camera: &CameraId| channels.iter().any(|one| one.outbox.holds(camera));
             let mut told = Vec::new();
-            for gone in before.iter().filter(|_| stay) {
+            for gone in before.iter().filter(|_| stays.is_some()) {
                 let left = gone.outbox.left().into_iter();
                 told.extend(left.filter(|(camera, _)| !holds(camera)));
             }
+            let outbox = stays.unwrap_or_default();
+            channels.extend(come.into_iter().map(|name| Channel {
+                name,
+                outbox: outbox.clone(),
+                news: Arc::default(),
+                failing: None,
+            }));
             (given_up, told)
         })
     }

@@ -185,7 +185,8 @@ pub fn monitor(
 
 impl Monitor {
     /// The alarms were set anew: from now on a camera that stands still for `after` is one, and the port `Notifier` is asked again for its channels.
-    /// What a channel that stays has still to tell it tells at once; of what stands still, and nobody could be told, a new one tells. Never waits.
+    /// What a channel that stays has still to tell it tells at once, and a new one too; of what stands still, and nobody could be told, new ones tell.
+    /// Never waits.
     pub fn set_alarms(&self, after: Duration) {
         self.shared.alarm_after.send_replace(after);
     }

@@ -30,7 +30,7 @@ enum Owed {
 }
 
 /// One channel.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Alarm>,
     under_way: Option<Alarm>,

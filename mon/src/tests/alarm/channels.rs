@@ -173,6 +173,23 @@ async fn a_channel_that_is_set_right_tells_at_once_what_it_could_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_channel_that_comes_beside_one_that_fails_tells_what_that_could_not() {
+    let world = lost().await;
+    world.fakes.away.store(true, Ordering::SeqCst);
+    world.pass(310).await;
+    world.fakes.dead_channel.store(true, Ordering::Relaxed);
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.pass(20).await;
+    let mut untold = world.monitor.untold();
+    untold.sort_by_key(|one| one.channel);
+    let cameras: Vec<_> = untold
+        .iter()
+        .map(|one| (one.channel, one.cameras))
+        .collect();
+    assert_eq!(cameras, [("email", 1), ("webhook", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn how_long_recording_may_stand_still_can_be_changed() {
     let world = lost().await;
     world.monitor.set_alarms(Duration::from_secs(600));

@@ -134,9 +134,8 @@ and the metadata service of a cloud. */ -}}
 - ipBlock: {cidr: "2000::/3"}
 {{- end }}
 
-{{- /* How the parts with a store key come to stores: the installation's bucket by the port of its endpoint, as archivers do, since its addresses are not
-known here and change. Tenants' own buckets where they may lie (rule S17), at any port. */ -}}
-{{- define "moorline.toStores" -}}
+{{- /* How the installation's bucket is reached: by the port of its endpoint, as archivers do, since its addresses are not known here and change. */ -}}
+{{- define "moorline.toStore" -}}
 {{- with .Values.networkPolicies.store }}
 {{- toYaml . }}
 {{- else }}
@@ -144,6 +143,11 @@ known here and change. Tenants' own buckets where they may lie (rule S17), at an
 {{- $named := regexFind ":[0-9]+$" (urlParse $endpoint).host | trimPrefix ":" -}}
 - ports: [{protocol: TCP, port: {{ $named | default (ternary "80" "443" (hasPrefix "http://" $endpoint)) }}}]
 {{- end }}
+{{- end }}
+
+{{- /* How the parts with a store key come to stores: that one, and tenants' own where they may lie (rule S17), at any port. */ -}}
+{{- define "moorline.toStores" -}}
+{{- include "moorline.toStore" . }}
 {{- if .Values.tenants.ownStores.enabled }}
 - ports: [{protocol: TCP}]
   to:

@@ -440,7 +440,7 @@ async fn each_part_goes_out_to_what_the_values_name() {
         let networks = peers.filter_map(|peer| peer["ipBlock"]["cidr"].as_str());
         networks.map(str::to_owned).collect()
     };
-    for part in ["signer", "frontdoor", "sweeper", "test"] {
+    for part in ["signer", "frontdoor", "sweeper"] {
         let rules = egress(&rendered, part);
         assert!(rules.contains(&port), "{part}: {rules:#?}");
         let networks = blocks(&rules);
@@ -448,6 +448,10 @@ async fn each_part_goes_out_to_what_the_values_name() {
             assert!(networks.contains(network), "{part}: {networks:?}");
         }
     }
+    // What is tried is the installation's bucket.
+    let rules = egress(&rendered, "test");
+    assert!(rules.contains(&port), "{rules:#?}");
+    assert!(!blocks(&rules).contains("0.0.0.0/0"), "{rules:#?}");
     let rules = egress(&rendered, "mon");
     assert!(!rules.contains(&port), "{rules:#?}");
     assert!(blocks(&rules).contains("0.0.0.0/0"), "{rules:#?}");

@@ -9,8 +9,8 @@ use crate::reach::{Caller, list, overlay, reached, selects, text};
 
 /// All pods that policies are made for.
 const PARTS: [&str; 6] = ["frontdoor", "mon", "signer", "sweeper", "tenants", "test"];
-/// Those with a key of the store.
-const WITH_STORES: [&str; 4] = ["frontdoor", "signer", "sweeper", "test"];
+/// Those with a key of a store.
+const WITH_STORES: [&str; 3] = ["frontdoor", "signer", "sweeper"];
 
 /// What a part would dial.
 struct Goal {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use moorline_base::Untrusted;
 use moorline_core::camera::Camera;
 use moorline_core::coverage::Coverage;
 use moorline_core::port::{
@@ -194,7 +195,8 @@ impl WebSessions for Absent {
 impl Audit for Absent {
     /// In the log alone; the API server audits its callers itself.
     fn write(&self, entry: AuditEntry) {
-        tracing::info!(actor = %entry.actor, event = ?entry.event, subject = %entry.subject, "audit");
+        let (actor, subject) = (Untrusted::new(&entry.actor), Untrusted::new(&entry.subject));
+        tracing::info!(target: "audit", at = %entry.at, %actor, event = entry.event.as_str(), %subject, "audit");
     }
 
     async fn read(

@@ -253,12 +253,17 @@ pub(super) async fn hang_up(
 ) -> Result<StatusCode, Problem> {
     let id = access.camera(&tenant, &camera, Role::Operator)?;
     known(&site, &id)?;
-    if site.statuses.holds_tunnels() {
+    let ended = if site.statuses.holds_tunnels() {
         site.statuses.hang_up(&id);
+        Ok(())
     } else {
-        site.admin.hang_up(&id).await?;
+        site.admin.hang_up(&id).await
+    };
+    // Its holder may still end it later.
+    if matches!(ended, Ok(()) | Err(CameraAdminError::Unavailable(_))) {
+        audit(&site, &access, AuditEvent::CameraHangUp, &id);
     }
-    audit(&site, &access, AuditEvent::CameraHangUp, &id);
+    ended?;
     Ok(StatusCode::NO_CONTENT)
 }
 

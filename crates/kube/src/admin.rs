@@ -586,7 +586,7 @@ impl CameraAdmin for KubeAdmin {
             };
             if self.clock.monotonic() >= until {
                 return Err(CameraAdminError::Unavailable(format!(
-                    "{replica} holds the tunnel, is told to end it, and has not done so within {} s",
+                    "{replica} holds the tunnel, is told to end it, and has not done so within {} s: see whether that pod runs",
                     HANGING_UP.as_secs()
                 )));
             }

@@ -82,9 +82,12 @@ pub async fn set(
         format,
         &json!({"camera": camera, "key": key, "value": value}),
         || {
-            format!(
-                "told camera {camera}: {key} {value}\nhint: what it refuses stands in camera show, as bad=CONFIG.{key}"
-            )
+            let told = format!("told camera {camera}: {key} {value}");
+            // A Camera's status has none of its agent's words.
+            if client.is_cluster() {
+                return told;
+            }
+            format!("{told}\nhint: what it refuses stands in camera show, as bad=CONFIG.{key}")
         },
     )
 }

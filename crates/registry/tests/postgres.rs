@@ -322,7 +322,8 @@ async fn a_password_that_was_renewed_is_used_once_it_works() {
     // As a server that was restarted with the new password: whoever connects from now on needs it.
     let renewed = format!("ALTER USER {} PASSWORD 'renewed'", Postgres::USER);
     place.server.sql(&renewed).await.unwrap();
-    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moorline'";
+    // It returns when they have ended: one that had not would take a last command.
+    let ended = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE application_name = 'moorline'";
     place.server.sql(ended).await.unwrap();
     let refused = registry.sessions().open(&anna).await.unwrap_err();
     assert!(refused.to_string().contains("password"), "{refused}");

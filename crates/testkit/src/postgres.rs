@@ -368,6 +368,7 @@ mod tests {
             .unwrap();
         let mut command = Command::new(program("psql").unwrap());
         command
+            .env("LC_ALL", "C")
             .args(["-X", "-w", "-U", "anna", "-d", Postgres::DATABASE, "-h"])
             .arg(server.directory.path())
             .args(["-c", "SELECT 1"]);

@@ -18,6 +18,11 @@ log = {{ .Values.log | quote }}
 [tunnel]
 grace = {{ .Values.cameras.grace | quote }}
 
+[uplink]
+percent = {{ .Values.cameras.uplink.percent }}
+after = {{ .Values.cameras.uplink.after | quote }}
+back = {{ .Values.cameras.uplink.back | quote }}
+
 [archive]
 store = "s3"
 

@@ -175,14 +175,17 @@ pub fn keys(keys: &[CameraKey]) -> Result<(), CameraAdminError> {
     }
 }
 
+/// Whether a text can be path and query of an RTSP URL.
+pub fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= PATH && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn source(
     source: &Source,
     [path, user, password]: [&'static str; 3],
 ) -> Result<(), CameraAdminError> {
     if let Some(text) = &source.path
-        && !(text.starts_with('/')
-            && text.len() <= PATH
-            && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        && !is_path(text)
     {
         let expected = "give path and query of the RTSP URL from the first / on, without spaces, such as /ch0?stream=1";
         return Err(invalid(path, text.as_str(), expected));

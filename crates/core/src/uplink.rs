@@ -11,11 +11,14 @@
 //! patience doubles the next patience, from [`Rule::back`] up to a day, so that an uplink that is too small is tried seven times on the first day
 //! and once a day from then on; a main stream that held for its patience has won it back. The time without a report counts for nothing.
 //!
-//! Owns: when to move. Does not own: the counters (the camera's agent says them in `STATUS`), the record, who is told. Instants are the time since
-//! any fixed instant.
+//! Owns: which cameras may be moved, and when to move. Does not own: the counters (the camera's agent says them in `STATUS`), the record, who is told.
+//! Instants are the time since any fixed instant.
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use crate::camera::{Access, Camera, Record, RecordBy};
+use crate::status::CameraStatus;
 
 /// The longest patience.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,6 +40,18 @@ pub struct Rule {
     pub back: Duration,
 }
 
+/// Whether the server may choose: the owner did not, there are two streams, and an agent can tell of the uplink.
+#[must_use]
+pub fn may_move(camera: &Camera) -> bool {
+    let chosen = match camera.record_by {
+        RecordBy::Owner => false,
+        RecordBy::Auto => camera.record == Record::Main,
+        RecordBy::Uplink => camera.record == Record::Sub,
+    };
+    let tunnel = matches!(camera.access, Access::Tunnel { .. });
+    chosen && tunnel && camera.sub.is_some() && camera.enabled.is_yes()
+}
+
 /// Where to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
@@ -56,6 +71,19 @@ pub struct Pictures {
 }
 
 impl Pictures {
+    /// The counters that the agent said last.
+    #[must_use]
+    pub fn said(status: &CameraStatus) -> Option<Self> {
+        let said = |key: &str| -> Option<u64> {
+            let (_, value) = status.said.iter().find(|(name, _)| name == key)?;
+            value.parse().ok()
+        };
+        Some(Self {
+            all: said("pictures")?,
+            dropped: said("pictures-dropped")?,
+        })
+    }
+
     /// What came since an earlier reading; `None` where the counters began anew between them.
     fn since(self, earlier: Self) -> Option<Self> {
         Some(Self {
@@ -183,6 +211,41 @@ impl Uplink {
         self.on_sub = on_sub;
         self.quiet_since = now;
         self.samples.clear();
+    }
+}
+
+/// A camera that may be moved: its table, and the report that it saw last. Each report counts once.
+#[derive(Debug)]
+pub struct Watched {
+    table: Uplink,
+    seen: Option<Pictures>,
+}
+
+impl Watched {
+    /// A camera that is recorded from one of its streams now.
+    #[must_use]
+    pub fn new(rule: Rule, on_sub: bool, now: Duration) -> Self {
+        Self {
+            table: Uplink::new(rule, on_sub, now),
+            seen: None,
+        }
+    }
+
+    /// What its record and its agent say now. A move that is returned counts as made; whoever cannot make it begins anew.
+    pub fn look(
+        &mut self,
+        rule: Rule,
+        on_sub: bool,
+        now: Duration,
+        said: Option<Pictures>,
+    ) -> Option<Move> {
+        // Somebody else moved it meanwhile.
+        if self.table.on_sub() != on_sub {
+            *self = Self::new(rule, on_sub, now);
+        }
+        let pictures = said.filter(|said| self.seen != Some(*said))?;
+        self.seen = Some(pictures);
+        self.table.seen(now, pictures)
     }
 }
 

@@ -20,8 +20,9 @@ use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, ImportErr
 use moorline_core::{CameraId, PublicKey, check};
 
 use crate::call::{CALL, Connection, Fault, call};
-use crate::convert::{is_timezone, to_record, to_spec};
+use crate::convert::{FieldError, is_timezone, of_spec, to_record, to_spec};
 use crate::directory::KubeDirectory;
+use crate::in_force::written;
 use crate::names;
 use crate::resource::{
     self, ARCHIVE_FINALIZER, ConditionKind, HANG_UP_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL,
@@ -76,7 +77,8 @@ impl KubeAdmin {
         }
     }
 
-    /// Reads, changes and writes the record, again if another one came between. `Ok(None)` from `change`: nothing to write.
+    /// Reads the record that is in force, changes it and writes its owner's part, again if another one came between. `Ok(false)` from `change`: nothing
+    /// to write.
     async fn change(
         &self,
         id: &CameraId,
@@ -84,18 +86,18 @@ impl KubeAdmin {
     ) -> Result<Camera, CameraAdminError> {
         for _ in 0..CONFLICTS {
             let mut object = self.get(id).await?;
-            let before = to_record(&object).map_err(|error| {
-                CameraAdminError::Port(Fault::Invalid(error.to_string()).port(OPERATION))
-            })?;
+            let owners = of_spec(&object).map_err(unreadable)?;
+            let before = to_record(&object).map_err(unreadable)?;
             let mut record = before.clone();
             if !change(&mut record)? {
                 return Ok(record);
             }
             self.free(&record)?;
-            let mut spec = to_spec(&record, &object.spec.class)?;
-            keep_references(&object.spec, &mut spec, &record);
+            let kept = written(record.clone(), &owners, &before);
+            let mut spec = to_spec(&kept, &object.spec.class)?;
+            keep_references(&object.spec, &mut spec, &kept);
             let owner = object.controller_owner_ref(&());
-            self.write_passwords(&record, owner).await?;
+            self.write_passwords(&kept, owner).await?;
             object.spec = spec;
             let (api, parameters) = (self.api(id), PostParams::default());
             let replaced = api.replace(id.name(), &parameters, &object);
@@ -367,6 +369,11 @@ impl KubeAdmin {
     }
 }
 
+/// A field of the Camera is wrong already.
+fn unreadable(error: FieldError) -> CameraAdminError {
+    CameraAdminError::Port(Fault::Invalid(error.to_string()).port(OPERATION))
+}
+
 fn no_tenant(camera: &Camera) -> CameraAdminError {
     CameraAdminError::Invalid {
         field: "tenant",
@@ -420,8 +427,8 @@ fn password(source: &Source) -> Option<&str> {
     Some(login.password.reveal().as_str()).filter(|password| !password.is_empty())
 }
 
-/// What a record does not say stays: a login whose password it does not know keeps the key under which that lies, and what becomes of the
-/// recordings.
+/// What a record does not say stays: a login whose password it does not know keeps the key under which that lies, the main one's for a new sub stream,
+/// and what becomes of the recordings.
 fn keep_references(
     before: &resource::CameraSpec,
     after: &mut resource::CameraSpec,
@@ -445,16 +452,16 @@ fn keep_references(
         Some(&mut after.sources.main),
         Some(&record.main),
     );
+    let sub = before.sources.sub.as_ref();
     keep(
-        before.sources.sub.as_ref(),
+        sub.or(Some(&before.sources.main)),
         after.sources.sub.as_mut(),
         record.sub.as_ref(),
     );
 }
 
-/// In a cluster nobody but the owner chooses the stream, and a camera is not sent elsewhere.
+/// A camera of a cluster is not sent elsewhere, and calls from anywhere.
 fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
-    camera.record_by = RecordBy::Owner;
     if !camera.allow_from.is_empty() {
         return Err(CameraAdminError::Invalid {
             field: "allow_from",
@@ -507,6 +514,10 @@ impl CameraAdmin for KubeAdmin {
                 return Err(CameraAdminError::Changed(before.id));
             }
             given.clone().apply(camera);
+            // It is left to the uplink already, and stays as that chose.
+            if before.record_by == RecordBy::Uplink && camera.record_by == RecordBy::Auto {
+                (camera.record, camera.record_by) = (before.record, before.record_by);
+            }
             stays_here(camera)?;
             // A camera is always switched off, even one with a field that is refused now.
             let switched = Camera {

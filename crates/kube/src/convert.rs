@@ -1,4 +1,4 @@
-//! A Camera resource as the record that all parts know, and back. Errors name the field as the resource calls it (promise P11).
+//! A Camera resource as the record that all parts know, and its owner's part of that back. Errors name the field as the resource calls it (promise P11).
 
 use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, RecordBy, Source};
 use moorline_core::id::ForwardName;
@@ -6,6 +6,7 @@ use moorline_core::port::CameraAdminError;
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp, check};
 
+use crate::in_force::in_force;
 use crate::names;
 use crate::resource::{
     self, CameraSpec, LoginSpec, OnDelete, PasswordReference, SourceSpec, Sources,
@@ -33,14 +34,26 @@ impl FieldError {
     }
 }
 
-/// The record of a resource.
+/// The record of a resource that is in force: what its owner wrote, filled in by what is known of the camera (see `in_force`).
+///
+/// # Errors
+/// The first field of the owner's that is wrong.
+pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
+    let written = of_spec(camera)?;
+    Ok(match &camera.status {
+        Some(status) => in_force(written, status),
+        None => written,
+    })
+}
+
+/// The record of a resource as its owner wrote it.
 ///
 /// Passwords are not in it: they lie in a Secret that only the relay's pod mounts, and stand here empty. A key's time of addition is the
 /// resource's creation, since the resource does not say it.
 ///
 /// # Errors
 /// The first field that is wrong.
-pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
+pub(crate) fn of_spec(camera: &resource::Camera) -> Result<Camera, FieldError> {
     let metadata = &camera.metadata;
     let (namespace, name) = (
         metadata.namespace.as_deref().unwrap_or_default(),
@@ -91,8 +104,14 @@ pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
             (false, true) => Enabled::Yes,
             (false, false) => Enabled::Disabled,
         },
-        // In a cluster the owner's word is the resource's, and a camera stays in it.
-        record_by: RecordBy::Owner,
+        record_by: match spec.record_by.as_deref() {
+            None | Some("owner") => RecordBy::Owner,
+            Some("auto") => RecordBy::Auto,
+            Some(other) => {
+                return Err(FieldError::new("spec.recordBy", other, "use owner or auto"));
+            }
+        },
+        // A camera of a cluster stays in it.
         streampoint: None,
         allow_from: Vec::new(),
         id,
@@ -120,6 +139,7 @@ fn path_of(field: &str) -> String {
         Some((source, "user")) => format!("spec.sources.{source}.login.user"),
         Some((source, _)) => format!("spec.sources.{source}.login"),
         None if field == "comment" => "spec.keys".into(),
+        None if field == "record_by" => "spec.recordBy".into(),
         None => format!("spec.{field}"),
     }
 }
@@ -169,7 +189,7 @@ pub(crate) fn retention_text(retention: Retention) -> String {
     }
 }
 
-/// The spec of a record. Passwords are left to the Secret `<camera>-rtsp`, under the keys `main` and `sub`.
+/// The spec of a record as its owner wrote it (`in_force::written` takes the rest out). Passwords are left to the Secret `<camera>-rtsp`, under the keys `main` and `sub`.
 ///
 /// # Errors
 /// [`CameraAdminError::Invalid`] for what a cluster does not have.
@@ -201,6 +221,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
             Record::Off => "off",
         }
         .into(),
+        record_by: (camera.record_by == RecordBy::Auto).then(|| "auto".to_owned()),
         retention: retention_text(camera.retention),
         on_delete: OnDelete::default(),
     })
@@ -265,6 +286,7 @@ mod tests {
             spec.enabled = false;
             spec.retention = "keep".into();
             spec.forwards = vec!["http".into()];
+            spec.record_by = Some("auto".into());
         }))
         .unwrap();
         record.main.login = Some(Login {
@@ -282,7 +304,7 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named_as_the_resource_calls_it() {
         type Change = fn(&mut CameraSpec);
-        let cases: [(&str, Change); 7] = [
+        let cases: [(&str, Change); 9] = [
             ("spec.keys", |spec| spec.keys = vec!["ssh-dss AAAA".into()]),
             ("spec.retention", |spec| spec.retention = "0d".into()),
             ("spec.retention", |spec| spec.retention = "030d".into()),
@@ -294,6 +316,13 @@ mod tests {
                 spec.sources.main.path = Some("a b".into());
             }),
             ("spec.record", |spec| spec.record = "everything".into()),
+            ("spec.recordBy", |spec| {
+                spec.record_by = Some("uplink".into());
+            }),
+            ("spec.recordBy", |spec| {
+                spec.record = "off".into();
+                spec.record_by = Some("auto".into());
+            }),
         ];
         for (field, change) in cases {
             let error = to_record(&camera(change)).unwrap_err();

@@ -30,6 +30,7 @@ mod freshness;
 mod hang_ups;
 mod holders;
 mod identities;
+mod in_force;
 mod janitor;
 mod lease;
 mod load;
@@ -40,9 +41,11 @@ mod places;
 mod pods;
 mod pulse;
 pub mod resource;
+mod sources;
 mod status;
 mod statuses;
 mod tenant;
+mod uplinks;
 #[cfg(any(test, feature = "witness"))]
 mod usage;
 mod wake;
@@ -72,12 +75,14 @@ pub use pods::{
     GATEWAY_AUDIENCE, PodCache, PodSettings, PodView, Pods, RELAY_PORT, SIGNER_AUDIENCE, Trouble,
 };
 pub use pulse::{Heard, Pulse};
+pub use sources::KubeSources;
 pub use status::{Note, StatusWriter};
 pub use statuses::KubeStatuses;
 pub use tenant::{
     CLASSES, KubeTenants, MAX_RETENTION_DAYS, TenantAdminError, TenantChange, TenantSettings,
     Tenants, ready as tenant_ready,
 };
+pub use uplinks::KubeUplinks;
 #[cfg(any(test, feature = "witness"))]
 pub use usage::memory_of;
 #[cfg(any(test, feature = "witness"))]

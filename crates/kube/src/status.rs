@@ -19,7 +19,7 @@ use crate::call::{CALL, Connection, Fault, Room, call};
 use crate::names;
 use crate::owned::Owned;
 use crate::resource::ready::settle;
-use crate::resource::{Camera, CameraStatus, ConditionKind, RelayStatus, set_condition};
+use crate::resource::{Camera, CameraStatus, ConditionKind, Found, RelayStatus, set_condition};
 
 /// One status write per camera in so long.
 const EVERY: Duration = Duration::from_secs(2);
@@ -36,6 +36,8 @@ pub struct Note {
     pub conditions: BTreeMap<ConditionKind, (bool, String, String)>,
     /// The relay in force; `Some(None)`: none.
     pub relay: Option<Option<RelayStatus>>,
+    /// What its agent says of its streams.
+    pub found: Option<Found>,
 }
 
 impl Note {
@@ -56,6 +58,7 @@ impl Note {
     fn merge(&mut self, later: Self) {
         self.conditions.extend(later.conditions);
         self.relay = later.relay.or(self.relay.take());
+        self.found = later.found.or(self.found.take());
     }
 
     /// Writes it into a status.
@@ -72,6 +75,9 @@ impl Note {
         }
         if let Some(relay) = &self.relay {
             status.relay = relay.clone();
+        }
+        if let Some(found) = &self.found {
+            status.found = Some(found.clone());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `Statuses` as Camera resources tell it: what a command and a role without a connection to the cameras' holders know.
 //!
-//! Owns: the way from a resource's status to what people see. Does not own: rates, codecs and what is durable at this moment: those are never
+//! Owns: the way from a resource's status to what people see. Does not own: rates and what is durable at this moment: those are never
 //! in etcd, the holder and the page have them.
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use moorline_core::status::{CameraStatus, LinkStatus, OpenGap};
 use moorline_core::{CameraId, Cause, SessionId, TenantId, Timestamp};
 
 use crate::cache::{Cache, Known};
-use crate::resource::ConditionKind;
+use crate::resource::{ConditionKind, Found};
 
 /// What the resources say. Clones are the same.
 #[derive(Debug, Clone)]
@@ -64,6 +64,19 @@ fn troubles(known: &Known, is_up: bool) -> Vec<String> {
     told
 }
 
+/// What of its agent's words is kept, as the agent says it: frames and bits per second are not.
+fn said(found: &Found) -> Vec<(String, String)> {
+    let sources = [("main", &found.main), ("sub", &found.sub)];
+    let said = sources.into_iter().filter_map(|(name, source)| {
+        let source = source.as_ref()?;
+        let [codec, size] =
+            [&source.codec, &source.size].map(|word| word.as_deref().unwrap_or("-"));
+        let words = format!("{} {codec} {size} - -", source.path);
+        Some((format!("source.{name}"), words))
+    });
+    said.collect()
+}
+
 fn status(id: &CameraId, known: &Known) -> CameraStatus {
     let resource = known.object.status.clone().unwrap_or_default();
     let session = resource.session.unwrap_or_default();
@@ -109,7 +122,7 @@ fn status(id: &CameraId, known: &Known) -> CameraStatus {
         durable_until: away.as_ref().and_then(|away| away.durable_until),
         recorded_until: away.and_then(|away| away.recorded_until),
         gaps: gap.map(|gap| (gap, None)).into_iter().collect(),
-        said: Vec::new(),
+        said: resource.found.as_ref().map(said).unwrap_or_default(),
         client: None,
         notices: Vec::new(),
         troubles: troubles(known, is_up),

@@ -28,7 +28,7 @@ pub mod site;
 mod sources;
 mod tasks;
 pub(crate) mod tls;
-mod uplinks;
+pub(crate) mod uplinks;
 mod usage;
 
 use std::net::SocketAddr;

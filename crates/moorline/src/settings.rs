@@ -58,7 +58,7 @@ config_section! {
 }
 
 config_section! {
-    /// Which stream is recorded of cameras whose owner left it to the server (`camera set --record auto`). `serve` alone reads this.
+    /// Which stream is recorded of cameras whose owner left it to the server (`camera set --record auto`).
     pub struct Uplink in "uplink" {
         /// More than so many of a hundred pictures dropped by the camera's agent lead to its sub-stream, 1 to 99; 0: never.
         pub percent: u8 = 5,

@@ -11,6 +11,7 @@ use crate::support::Moorline;
 const NAME: &str = "a camera's name is a DNS label of at most 63 characters, without dots";
 const PASSWORD: &str = "the password lies in the Secret <camera>-rtsp of the same namespace";
 const SUB: &str = "record is sub, and the camera has no sub source";
+const AUTO: &str = "recordBy auto goes with record main";
 const STOLEN: &str = "a stolen camera is not enabled: set enabled to false too";
 const SESSION: &str = "a camera's generation never falls, and its session is never removed";
 const TENANT: &str =
@@ -152,6 +153,11 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
                 json!({"record": "sub", "sources": {"main": {}, "sub": {}}}),
             ),
             camera("yard", json!({"record": "sub"})),
+        ),
+        (
+            AUTO,
+            camera("yard", json!({"recordBy": "auto"})),
+            camera("yard", json!({"recordBy": "auto", "record": "off"})),
         ),
         (
             STOLEN,

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Timestamp;
+use crate::camera::{Enabled, Source};
+use crate::segment::Retention;
 
 const RULE: Rule = Rule {
     percent: 5,
@@ -189,4 +192,69 @@ proptest! {
         }
         prop_assert!(moved.is_some_and(|at| at <= 120 + 2 * every), "{:?}", moved);
     }
+}
+
+fn camera(record: Record, record_by: RecordBy, sub: bool) -> Camera {
+    Camera {
+        id: "yard".parse().unwrap(),
+        title: String::new(),
+        site: None,
+        timezone: "UTC".into(),
+        created: Timestamp::default(),
+        keys: Vec::new(),
+        access: Access::Tunnel {
+            forwards: Vec::new(),
+        },
+        main: Source::default(),
+        sub: sub.then(Source::default),
+        record,
+        record_by,
+        retention: Retention::Days(1),
+        enabled: Enabled::Yes,
+        streampoint: None,
+        allow_from: Vec::new(),
+    }
+}
+
+#[test]
+fn only_who_has_two_streams_and_no_word_of_its_owner_may_move() {
+    use Record::{Main, Off, Sub};
+    use RecordBy::{Auto, Owner, Uplink};
+    for (record, by, sub, may) in [
+        (Main, Auto, true, true),
+        (Sub, Uplink, true, true),
+        (Main, Auto, false, false),
+        (Main, Owner, true, false),
+        (Sub, Owner, true, false),
+        (Off, Owner, true, false),
+    ] {
+        let camera = camera(record, by, sub);
+        assert_eq!(may_move(&camera), may, "{record:?} {by:?} {sub}");
+    }
+    let lan = Camera {
+        access: Access::Lan {
+            host: "192.0.2.1".into(),
+            port: 554,
+        },
+        ..camera(Main, Auto, true)
+    };
+    assert!(!may_move(&lan));
+}
+
+#[test]
+fn a_report_counts_once_however_often_it_is_looked_at() {
+    let mut watched = Watched::new(RULE, false, Duration::ZERO);
+    let said = |all, dropped| Some(Pictures { all, dropped });
+    assert_eq!(watched.look(RULE, false, s(0), said(100, 0)), None);
+    assert_eq!(watched.look(RULE, false, s(90), said(200, 50)), None);
+    assert_eq!(
+        watched.look(RULE, false, s(130), said(200, 50)),
+        None,
+        "nothing new was said"
+    );
+    assert_eq!(watched.look(RULE, false, s(131), None), None);
+    let moved = watched.look(RULE, false, s(140), said(300, 90));
+    assert_eq!(moved, Some(Move::ToSub));
+    // Its owner has moved it back meanwhile: nothing is known of what comes.
+    assert_eq!(watched.look(RULE, false, s(150), said(400, 130)), None);
 }

@@ -165,6 +165,23 @@ impl Teller {
 }
 
 impl Pods {
+    /// Tells the owner which stream is recorded from now on, and why.
+    pub(crate) async fn moved(
+        &self,
+        id: &CameraId,
+        camera: &Camera,
+        reason: &'static str,
+        message: &str,
+        well: bool,
+    ) {
+        let words = Trouble {
+            reason,
+            message: message.to_owned(),
+        };
+        let teller = &self.0.teller;
+        teller.event(id, camera, &words, Grade::of(well)).await;
+    }
+
     /// Writes what the pods say of themselves, where it differs from what is written, and tells it. Returns when to look again.
     pub(super) async fn health(
         &self,

@@ -189,7 +189,13 @@ fn token(name: &str, audience: &str) -> Value {
 
 /// The Secret `<camera>-rtsp` and no other, whatever the resource says (rule S23). The pod starts without it: the camera then says 401.
 fn passwords(id: &CameraId, camera: &Camera) -> Option<Value> {
-    let logins = logins(camera);
+    let mut logins = logins(camera);
+    // A sub stream that the camera's agent finds has the login of the main one: its password is there, and the pod of one shape, whatever is found.
+    if camera.spec.sources.sub.is_none()
+        && let Some((_, key)) = logins.first().copied()
+    {
+        logins.push(("sub", key));
+    }
     let items: Vec<Value> = logins
         .iter()
         .map(|(source, key)| json!({"key": key, "path": source}))
@@ -365,6 +371,25 @@ mod tests {
         let archiver = made(&camera(login), Role::Archiver).to_string();
         assert!(relay.contains("yard-rtsp") && !relay.contains(SIGNER_AUDIENCE));
         assert!(archiver.contains(SIGNER_AUDIENCE) && !archiver.contains("yard-rtsp"));
+    }
+
+    #[test]
+    fn the_relay_has_the_password_of_a_sub_stream_that_the_agent_may_find() {
+        let login = |key: &str| json!({"login": {"user": "a", "passwordSecretRef": {"name": "yard-rtsp", "key": key}}});
+        let items = |sources: Value| {
+            let pod = made(&camera(json!({"sources": sources})), Role::Relay);
+            let volumes = pod["spec"]["volumes"].as_array().unwrap();
+            let volume = volumes.iter().find(|volume| volume["name"] == "passwords");
+            volume.unwrap()["secret"]["items"].clone()
+        };
+        assert_eq!(
+            items(json!({"main": login("main")})),
+            json!([{"key": "main", "path": "main"}, {"key": "main", "path": "sub"}])
+        );
+        assert_eq!(
+            items(json!({"main": login("main"), "sub": {"path": "/small"}})),
+            json!([{"key": "main", "path": "main"}])
+        );
     }
 
     #[test]

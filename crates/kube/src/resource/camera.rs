@@ -38,6 +38,7 @@ pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.record != 'sub' || has(self.sources.sub)").message("record is sub, and the camera has no sub source"),
+    validation = Rule::new("!has(self.recordBy) || self.recordBy != 'auto' || self.record == 'main'").message("recordBy auto goes with record main"),
     validation = Rule::new("!self.stolen || !self.enabled").message("a stolen camera is not enabled: set enabled to false too"),
 )]
 pub struct CameraSpec {
@@ -78,6 +79,11 @@ pub struct CameraSpec {
     #[serde(default = "main")]
     #[schemars(schema_with = "record_schema")]
     pub record: String,
+    /// Who chose that: owner, or auto. With auto the sub stream is recorded while the uplink cannot carry the main one.
+    // No default: it would be read into Cameras from before, and an upgrade would change what is recorded of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "record_by_schema")]
+    pub record_by: Option<String>,
     /// How long recordings are kept: days from 1d to 999d, or keep.
     #[serde(default = "retention")]
     #[schemars(regex(pattern = r"^([1-9][0-9]{0,2}d|keep)$"))]
@@ -104,7 +110,7 @@ pub struct Sources {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceSpec {
-    /// Path and query of its RTSP URL, from the first / on. Without one the known paths are tried.
+    /// Path and query of its RTSP URL, from the first / on. Without one it is what the camera's agent finds; without an agent the known paths are tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub path: Option<String>,
@@ -155,11 +161,17 @@ pub struct CameraStatus {
     /// The relay pod and its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayStatus>,
+    /// What the camera's agent says of its streams. It fills in what spec.sources leaves open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+    /// That the sub stream is recorded, since the uplink cannot carry the main one; absent while it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<UplinkStatus>,
     /// The retention classes under which it has recorded, the newest last: what waits in a spool carries the class of its day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 4)))]
     pub classes: Vec<String>,
-    /// Connected, WorkloadsReady, RelayReady, Archiving, Ready; DuplicateKey where a key belongs to an older camera.
+    /// Connected, WorkloadsReady, RelayReady, Archiving, Ready; DuplicateKey where a key belongs to an older camera; UplinkSlow where the uplink has chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -236,6 +248,44 @@ pub struct RelayStatus {
     pub spki: String,
 }
 
+/// What the camera's agent says of its streams.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// The full picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<FoundSource>,
+    /// The smaller second stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<FoundSource>,
+}
+
+/// One stream, as the camera's agent says it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundSource {
+    /// Path and query of its RTSP URL.
+    #[schemars(length(min = 1, max = 1024))]
+    pub path: String,
+    /// Its codec, such as h264.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub codec: Option<String>,
+    /// Its size, such as 1920x1080.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub size: Option<String>,
+}
+
+/// That the uplink cannot carry the main stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UplinkStatus {
+    /// Since when the sub stream is recorded.
+    #[schemars(schema_with = "instant_schema")]
+    pub since: Timestamp,
+}
+
 fn yes() -> bool {
     true
 }
@@ -258,6 +308,10 @@ fn retention() -> String {
 
 fn record_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["main", "sub", "off"]})
+}
+
+fn record_by_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["owner", "auto"]})
 }
 
 fn instant_schema(_: &mut SchemaGenerator) -> Schema {

@@ -15,6 +15,8 @@ pub enum ConditionKind {
     Ready,
     /// A key of it belongs to an older camera of its tenant, which keeps it.
     DuplicateKey,
+    /// The uplink cannot carry the main stream, and the sub-stream is recorded.
+    UplinkSlow,
 }
 
 impl ConditionKind {
@@ -27,6 +29,7 @@ impl ConditionKind {
             Self::Archiving => "Archiving",
             Self::Ready => "Ready",
             Self::DuplicateKey => "DuplicateKey",
+            Self::UplinkSlow => "UplinkSlow",
         }
     }
 }

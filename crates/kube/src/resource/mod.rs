@@ -15,8 +15,8 @@ mod tenant;
 
 pub(crate) use camera::GREATEST_GENERATION;
 pub use camera::{
-    Away, Camera, CameraSpec, CameraStatus, LoginSpec, PasswordReference, RelayStatus, Session,
-    SourceSpec, Sources,
+    Away, Camera, CameraSpec, CameraStatus, Found, FoundSource, LoginSpec, PasswordReference,
+    RelayStatus, Session, SourceSpec, Sources, UplinkStatus,
 };
 pub use class::{ArchiverSpec, CameraClass, CameraClassSpec, RelaySpec};
 pub use conditions::{ConditionKind, set_condition};

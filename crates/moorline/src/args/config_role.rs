@@ -30,7 +30,7 @@ impl ConfigRole {
             Self::Serve => &[
                 "server", "tunnel", "uplink", "rtsp", "archive", "s3", "alert",
             ],
-            Self::Mon => &["server", "tunnel", "archive", "alert", "cluster"],
+            Self::Mon => &["server", "tunnel", "uplink", "archive", "alert", "cluster"],
             Self::Signer | Self::Tenants | Self::Sweeper => &["server", "s3", "cluster"],
             Self::Frontdoor => &[
                 "server", "rtsp", "archive", "s3", "people", "postgres", "cluster",

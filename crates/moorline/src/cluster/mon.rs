@@ -20,8 +20,8 @@ use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
 };
 use moorline_kube::{
-    Gone, Janitor, KubeClaims, KubeHangUps, KubeHolders, KubeMemories, KubePlaces, Leases, Owned,
-    PodSettings, Pods, Replica, StatusWriter,
+    Gone, Janitor, KubeClaims, KubeHangUps, KubeHolders, KubeMemories, KubePlaces, KubeSources,
+    KubeUplinks, Leases, Owned, PodSettings, Pods, Replica, StatusWriter,
 };
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Tunnel, TunnelConfig};
@@ -146,6 +146,8 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         role.doors.token(),
     );
     let hang_ups = KubeHangUps::new(cache, owned.clone());
+    let sources = KubeSources::new(writer.clone());
+    let uplinks = KubeUplinks::new(pods.clone(), serve::uplinks::rule(&settings.uplink));
     let holders = KubeHolders::new(&role.directory, owned, gone);
     let identities = role.identities();
     let tickets = TicketPublics::load((&cluster.ticket_publics).into(), Arc::clone(&clock))
@@ -243,6 +245,18 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         let hang_up = |camera: &CameraId, generation| ending.hang_up_of(camera, generation);
         hang_ups.run(hang_up, stop).await;
     });
+    let (hearing, stop) = (
+        Arc::clone(&monitor) as Arc<dyn Statuses>,
+        role.doors.token(),
+    );
+    role.doors
+        .spawn_vital("sources", async move { sources.run(hearing, stop).await });
+    let (hearing, stop) = (
+        Arc::clone(&monitor) as Arc<dyn Statuses>,
+        role.doors.token(),
+    );
+    role.doors
+        .spawn_vital("uplinks", async move { uplinks.run(hearing, stop).await });
     let janitor = Janitor::new(pods, leases.clone());
     let stop = role.doors.token();
     role.doors

@@ -1,6 +1,6 @@
 //! What cameras' agents say of their uplinks decides which stream is recorded, where the owner left that to the server.
 //!
-//! Owns: reading the counters out of statuses, changing the record. The decision is [`moorline_core::uplink`]'s. A record that says who chose
+//! Owns: changing the record. The decision is [`moorline_core::uplink`]'s. A record that says who chose
 //! (`record_by`) is all that is kept: after a restart the patience begins anew.
 
 use std::collections::HashMap;
@@ -11,10 +11,9 @@ use moorline_base::clock::sleep;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::CameraId;
 use moorline_core::alarm::NoticeKind;
-use moorline_core::camera::{Access, Camera, Record, RecordBy};
+use moorline_core::camera::{Camera, Record, RecordBy};
 use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, Statuses};
-use moorline_core::status::CameraStatus;
-use moorline_core::uplink::{Move, Pictures, Rule, Uplink};
+use moorline_core::uplink::{Move, Pictures, Rule, Watched, may_move};
 
 use crate::settings;
 
@@ -39,12 +38,6 @@ pub fn rule(settings: &settings::Uplink) -> Option<Rule> {
         after: settings.after.get(),
         back: settings.back.get(),
     })
-}
-
-/// A camera's table, and the report that it saw last: each counts once.
-struct Watched {
-    table: Uplink,
-    seen: Option<Pictures>,
 }
 
 impl Uplinks {
@@ -84,21 +77,15 @@ impl Uplinks {
         watched.retain(|id, _| cameras.get(id).is_some_and(|camera| may_move(camera)));
         for camera in cameras.iter().filter(|camera| may_move(camera)) {
             let on_sub = camera.record == Record::Sub;
-            let new = || Watched {
-                table: Uplink::new(rule, on_sub, now),
-                seen: None,
-            };
-            let entry = watched.entry(camera.id.clone()).or_insert_with(new);
-            // Somebody else moved it meanwhile.
-            if entry.table.on_sub() != on_sub {
-                *entry = new();
-            }
-            let said = self.statuses.get(&camera.id).as_ref().and_then(pictures);
-            let Some(pictures) = said.filter(|said| entry.seen != Some(*said)) else {
-                continue;
-            };
-            entry.seen = Some(pictures);
-            if let Some(to) = entry.table.seen(now, pictures)
+            let entry = watched
+                .entry(camera.id.clone())
+                .or_insert_with(|| Watched::new(rule, on_sub, now));
+            let said = self
+                .statuses
+                .get(&camera.id)
+                .as_ref()
+                .and_then(Pictures::said);
+            if let Some(to) = entry.look(rule, on_sub, now, said)
                 && !self.carry_out(camera, to).await
             {
                 watched.remove(&camera.id);
@@ -134,81 +121,9 @@ impl Uplinks {
     }
 }
 
-/// Whether the server may choose: the owner did not, there are two streams, and an agent can tell of the uplink.
-fn may_move(camera: &Camera) -> bool {
-    let chosen = match camera.record_by {
-        RecordBy::Owner => false,
-        RecordBy::Auto => camera.record == Record::Main,
-        RecordBy::Uplink => camera.record == Record::Sub,
-    };
-    let tunnel = matches!(camera.access, Access::Tunnel { .. });
-    chosen && tunnel && camera.sub.is_some() && camera.enabled.is_yes()
-}
-
-/// The counters that the agent said last.
-fn pictures(status: &CameraStatus) -> Option<Pictures> {
-    let said = |key: &str| -> Option<u64> {
-        let (_, value) = status.said.iter().find(|(name, _)| name == key)?;
-        value.parse().ok()
-    };
-    Some(Pictures {
-        all: said("pictures")?,
-        dropped: said("pictures-dropped")?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorline_core::camera::{Enabled, Source};
-    use moorline_core::segment::Retention;
-
-    fn camera(record: Record, record_by: RecordBy, sub: bool) -> Camera {
-        Camera {
-            id: "yard".parse().unwrap(),
-            title: String::new(),
-            site: None,
-            timezone: "UTC".into(),
-            created: moorline_core::Timestamp::default(),
-            keys: Vec::new(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
-            main: Source::default(),
-            sub: sub.then(Source::default),
-            record,
-            record_by,
-            retention: Retention::Days(1),
-            enabled: Enabled::Yes,
-            streampoint: None,
-            allow_from: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn only_who_has_two_streams_and_no_word_of_its_owner_may_move() {
-        use Record::{Main, Off, Sub};
-        use RecordBy::{Auto, Owner, Uplink};
-        for (record, by, sub, may) in [
-            (Main, Auto, true, true),
-            (Sub, Uplink, true, true),
-            (Main, Auto, false, false),
-            (Main, Owner, true, false),
-            (Sub, Owner, true, false),
-            (Off, Owner, true, false),
-        ] {
-            let camera = camera(record, by, sub);
-            assert_eq!(may_move(&camera), may, "{record:?} {by:?} {sub}");
-        }
-        let lan = Camera {
-            access: Access::Lan {
-                host: "192.0.2.1".into(),
-                port: 554,
-            },
-            ..camera(Main, Auto, true)
-        };
-        assert!(!may_move(&lan));
-    }
 
     #[test]
     fn no_percentage_is_no_rule() {

@@ -93,6 +93,8 @@ fn typed() -> Vec<Vec<&'static str>> {
         &["camera", "set", "yard", "--record", "sub"],
         &["camera", "set", "nobody", "--title", "x"],
         &["camera", "set", "gate", "--record", "main"],
+        &["camera", "set", "gate", "--record", "auto"],
+        &["camera", "show", "gate"],
         &[
             "camera",
             "key",

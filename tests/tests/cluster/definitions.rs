@@ -104,7 +104,7 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
     };
     let cluster = moorline.cluster();
     let known = [
-        NAME, PASSWORD, SUB, STOLEN, SESSION, TENANT, STORAGE, SEGMENT, SPOOL,
+        NAME, PASSWORD, SUB, AUTO, STOLEN, SESSION, TENANT, STORAGE, SEGMENT, SPOOL,
     ];
     assert_eq!(
         messages(&moorline).await,

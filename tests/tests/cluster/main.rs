@@ -39,6 +39,7 @@ mod rollback;
 mod rollout;
 mod rotated;
 mod scale;
+mod source;
 mod support;
 mod tenants;
 mod verbs;

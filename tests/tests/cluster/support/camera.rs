@@ -10,7 +10,7 @@ use moorline_testkit::{
     peer, temp_dir,
     tempfile::TempDir,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{Moorline, Replica, Tenant};
@@ -31,23 +31,6 @@ pub(crate) struct Camera {
 impl Camera {
     /// It films `bitrate` bits a second.
     pub(super) async fn new(tenant: &Tenant<'_>, name: &str, number: u32, bitrate: u64) -> Self {
-        let home = temp_dir().unwrap();
-        let mut make = peer::DROPBEARKEY.command().unwrap();
-        make.args(["-t", "ed25519", "-f"])
-            .arg(home.path().join("key"));
-        let output = run("dropbearkey", make, SOON).await.unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let public = text.lines().find(|line| line.starts_with("ssh-ed25519 "));
-        let public = public.unwrap_or_else(|| panic!("no public key: {text}"));
-        tenant
-            .space
-            .apply(&json!({
-                "apiVersion": "moorline.dev/v1alpha1", "kind": "Camera",
-                "metadata": {"name": name},
-                "spec": {"keys": [public], "sources": {"main": {"path": "/main"}}},
-            }))
-            .await
-            .unwrap();
         let shape = Shape {
             width: 320,
             height: 176,
@@ -56,12 +39,40 @@ impl Camera {
             bitrate,
             ..Shape::default()
         };
+        let spec = json!({"sources": {"main": {"path": "/main"}}});
+        let films = SourceConfig::generated(number, shape);
+        Self::filming(tenant, name, spec, films).await
+    }
+
+    /// Its resource has this spec and its key.
+    pub(super) async fn filming(
+        tenant: &Tenant<'_>,
+        name: &str,
+        mut spec: Value,
+        films: SourceConfig,
+    ) -> Self {
+        let home = temp_dir().unwrap();
+        let mut make = peer::DROPBEARKEY.command().unwrap();
+        make.args(["-t", "ed25519", "-f"])
+            .arg(home.path().join("key"));
+        let output = run("dropbearkey", make, SOON).await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let public = text.lines().find(|line| line.starts_with("ssh-ed25519 "));
+        let public = public.unwrap_or_else(|| panic!("no public key: {text}"));
+        spec["keys"] = json!([public]);
+        tenant
+            .space
+            .apply(&json!({
+                "apiVersion": "moorline.dev/v1alpha1", "kind": "Camera",
+                "metadata": {"name": name},
+                "spec": spec,
+            }))
+            .await
+            .unwrap();
+        let number = films.camera;
         let listener = moorline_base::net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        let source = Source::new(
-            SourceConfig::generated(number, shape),
-            SystemClock::shared(),
-        );
+        let source = Source::new(films, SystemClock::shared());
         source.listen(listener);
         Self {
             name: name.to_owned(),

@@ -217,6 +217,8 @@ pub(crate) fn lab_values(cluster: &Cluster) -> Value {
             "grace": format!("{}s", GRACE.as_secs()),
             // What a test leaves behind ends soon, although its bucket is gone.
             "drainPatience": "3m",
+            // Of cameras that are left to it, which are one test's.
+            "uplink": {"after": "2s", "back": "5s"},
             "archiver": {"segment": "5s", "spool": "64Mi"},
         },
     })

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, process::Stdio, sync::Mutex, time::Duration};
 
+use moorline_simcam::SourceConfig;
 use moorline_testkit::{
     child::Child,
     cluster::{Namespace, SOON, condition},
@@ -68,6 +69,16 @@ impl Tenant<'_> {
     /// A new camera with path `/main`, whose pictures are stamped with `number`. It does not call yet.
     pub(crate) async fn camera(&self, name: &str, number: u32) -> Camera {
         Camera::new(self, name, number, 300_000).await
+    }
+
+    /// A new camera with these streams, of which its resource says what `spec` says.
+    pub(crate) async fn camera_filming(
+        &self,
+        name: &str,
+        spec: Value,
+        films: SourceConfig,
+    ) -> Camera {
+        Camera::filming(self, name, spec, films).await
     }
 
     /// A new camera of another class, which films `bitrate` bits a second.

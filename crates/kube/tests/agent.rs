@@ -223,6 +223,28 @@ async fn what_the_owner_writes_stands_and_nothing_that_was_found_becomes_the_own
     assert_eq!(paths(&replica), some(["/own", "/ch1"]));
 }
 
+/// The Secret has no other: it lies there under the main one's key.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_found_and_chosen_has_the_password_of_the_main_one() {
+    let (api, clock) = cluster();
+    let login = json!({"user": "admin", "passwordSecretRef": {"name": "yard-rtsp", "key": "main"}});
+    let spec = json!({"spec": {"sources": {"main": {"login": login}}}});
+    api.patch(CAMERAS, "t-acme", "yard", &spec);
+    let replica = Replica::new(&api, &clock, 0).await;
+    let agent = Agent::of(&replica, None);
+    replica.claim(1).await;
+    agent.says("source.main", "/ch0 h264 - - -");
+    agent.says("source.sub", "/ch1 h264 - - -");
+    a_while().await;
+    let change = CameraChange {
+        record: Some(Record::Sub),
+        ..CameraChange::default()
+    };
+    replica.mon.admin.set(&yard(), change).await.unwrap();
+    let sub = object(&api)["spec"]["sources"]["sub"].clone();
+    assert_eq!(sub["login"], login, "{sub:#}");
+}
+
 /// A yard with two streams whose owner left it to the uplink which is recorded.
 fn left_to_the_uplink(api: &Api) {
     let sources = json!({"main": {"path": "/main"}, "sub": {"path": "/sub"}});

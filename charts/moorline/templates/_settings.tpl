@@ -17,11 +17,13 @@ log = {{ .Values.log | quote }}
 
 [tunnel]
 grace = {{ .Values.cameras.grace | quote }}
+{{- with .Values.cameras.uplink }}
 
 [uplink]
-percent = {{ .Values.cameras.uplink.percent }}
-after = {{ .Values.cameras.uplink.after | quote }}
-back = {{ .Values.cameras.uplink.back | quote }}
+percent = {{ .percent }}
+after = {{ .after | quote }}
+back = {{ .back | quote }}
+{{- end }}
 
 [archive]
 store = "s3"

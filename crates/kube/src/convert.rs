@@ -189,7 +189,8 @@ pub(crate) fn retention_text(retention: Retention) -> String {
     }
 }
 
-/// The spec of a record as its owner wrote it (`in_force::written` takes the rest out). Passwords are left to the Secret `<camera>-rtsp`, under the keys `main` and `sub`.
+/// The spec of a record as its owner wrote it (`in_force::written` takes the rest out). Passwords are left to the Secret `<camera>-rtsp`, under the
+/// keys `main` and `sub`.
 ///
 /// # Errors
 /// [`CameraAdminError::Invalid`] for what a cluster does not have.

@@ -5,7 +5,7 @@
 //! agent ─ SOURCE ─▶ monitor of its holder ─▶ KubeSources ─ note ─▶ status.found ─ watch ─▶ every part's record
 //! ```
 //! **Owns** the way from the monitor's words to the note. Nothing is written for what is written already: a camera that comes back costs no write more.
-//! Of codec and size what changes by itself is left out, frames and bits per second. How it ends: with its token.
+//! Frames and bits per second change by themselves and are left out. How it ends: with its token.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ const TEXT: usize = 200;
 /// The longest path of a source, in bytes: what fits one RTSP request line everywhere.
 const PATH: usize = 1_024;
 /// More keys than a camera has firmware slots for.
-const KEYS: usize = 16;
+pub const KEYS: usize = 16;
 /// More networks than a camera travels through.
 const NETWORKS: usize = 16;
 /// More forwards than a camera has services.

@@ -20,7 +20,7 @@ use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, ImportErr
 use moorline_core::{CameraId, PublicKey, check};
 
 use crate::call::{CALL, Connection, Fault, call};
-use crate::convert::{FieldError, is_timezone, of_spec, to_record, to_spec};
+use crate::convert::{FieldError, enrolled, is_timezone, of_spec, to_record, to_spec};
 use crate::directory::KubeDirectory;
 use crate::in_force::written;
 use crate::names;
@@ -64,6 +64,14 @@ impl KubeAdmin {
         }
     }
 
+    pub(crate) fn directory(&self) -> &KubeDirectory {
+        &self.directory
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
     fn api(&self, camera: &CameraId) -> Api<resource::Camera> {
         Api::namespaced(self.client.0.clone(), &names::namespace(camera.tenant()))
     }
@@ -84,6 +92,16 @@ impl KubeAdmin {
         id: &CameraId,
         change: impl Fn(&mut Camera) -> Result<bool, CameraAdminError> + Send + Sync,
     ) -> Result<Camera, CameraAdminError> {
+        self.change_with(id, change, |_| ()).await
+    }
+
+    /// As [`KubeAdmin::change`], and what no record has. A key that came by a token is one of the spec's from then on.
+    pub(crate) async fn change_with(
+        &self,
+        id: &CameraId,
+        change: impl Fn(&mut Camera) -> Result<bool, CameraAdminError> + Send + Sync,
+        besides: impl Fn(&mut resource::CameraSpec) + Send + Sync,
+    ) -> Result<Camera, CameraAdminError> {
         for _ in 0..CONFLICTS {
             let mut object = self.get(id).await?;
             let owners = of_spec(&object).map_err(unreadable)?;
@@ -96,6 +114,14 @@ impl KubeAdmin {
             let kept = written(record.clone(), &owners, &before);
             let mut spec = to_spec(&kept, &object.spec.class)?;
             keep_references(&object.spec, &mut spec, &kept);
+            // A key that is revoked would come back by its token.
+            let holds = |key: &CameraKey| record.keys.iter().any(|one| one.key == key.key);
+            if enrolled(&object).is_some_and(|key| !holds(&key))
+                && let Some(token) = &mut spec.enrolment
+            {
+                token.revoked = true;
+            }
+            besides(&mut spec);
             let owner = object.controller_owner_ref(&());
             self.write_passwords(&kept, owner).await?;
             object.spec = spec;
@@ -192,7 +218,7 @@ impl KubeAdmin {
     }
 
     /// What is wrong with a new camera, as far as it shows here.
-    fn prepare(&self, camera: &mut Camera) -> Result<(), CameraAdminError> {
+    pub(crate) fn prepare(&self, camera: &mut Camera) -> Result<(), CameraAdminError> {
         let mut seen = BTreeSet::new();
         camera.keys.retain(|key| seen.insert(key.key.clone()));
         stays_here(camera)?;
@@ -205,7 +231,7 @@ impl KubeAdmin {
 
     /// Makes a camera with its password, or nothing.
     async fn make(&self, camera: &Camera) -> Result<(), CameraAdminError> {
-        let created = self.create(camera).await?;
+        let created = self.create(camera, None).await?;
         let owner = created.controller_owner_ref(&());
         if let Err(error) = self.write_passwords(camera, owner).await {
             // All or nothing: a camera whose password is nowhere would only fail at its relay.
@@ -218,7 +244,7 @@ impl KubeAdmin {
         Ok(())
     }
 
-    async fn take_back(&self, id: &CameraId) -> Result<(), Fault> {
+    pub(crate) async fn take_back(&self, id: &CameraId) -> Result<(), Fault> {
         let (api, parameters) = (self.api(id), DeleteParams::default());
         let deleted = call(&*self.clock, CALL, api.delete(id.name(), &parameters)).await?;
         match deleted.left() {
@@ -308,8 +334,13 @@ impl KubeAdmin {
     }
 
     /// Makes the resource. A name whose camera is still draining is waited for.
-    async fn create(&self, camera: &Camera) -> Result<resource::Camera, CameraAdminError> {
-        let object = self.object(camera)?;
+    pub(crate) async fn create(
+        &self,
+        camera: &Camera,
+        token: Option<resource::EnrolmentSpec>,
+    ) -> Result<resource::Camera, CameraAdminError> {
+        let mut object = self.object(camera)?;
+        object.spec.enrolment = token;
         let until = self.clock.monotonic() + DRAINING;
         loop {
             let (api, parameters) = (self.api(&camera.id), PostParams::default());
@@ -428,7 +459,7 @@ fn password(source: &Source) -> Option<&str> {
 }
 
 /// What a record does not say stays: a login whose password it does not know keeps the key under which that lies, the main one's for a new sub stream,
-/// and what becomes of the recordings.
+/// what becomes of the recordings, and the token.
 fn keep_references(
     before: &resource::CameraSpec,
     after: &mut resource::CameraSpec,
@@ -447,6 +478,7 @@ fn keep_references(
         }
     };
     after.on_delete = before.on_delete;
+    after.enrolment = before.enrolment.clone();
     keep(
         Some(&before.sources.main),
         Some(&mut after.sources.main),

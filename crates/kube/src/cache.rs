@@ -335,6 +335,18 @@ impl Cache {
         })
     }
 
+    /// The cameras that are made by the token of that hash (rule S3). A look at all: who asks was counted as a stranger before.
+    pub(crate) fn enrolling(&self, hash: &str) -> Vec<(CameraId, Known)> {
+        let has = |known: &Known| {
+            let token = known.object.spec.enrolment.as_ref();
+            token.is_some_and(|token| token.token_hash == hash) && !known.is_leaving()
+        };
+        self.read(|state| {
+            let all = state.cameras.iter().filter(|(_, known)| has(known));
+            all.map(|(id, known)| (id.clone(), known.clone())).collect()
+        })
+    }
+
     /// The camera with that uid.
     pub fn camera_by_uid(&self, id: &CameraId, uid: &str) -> Option<Known> {
         self.camera(id).filter(|known| known.uid == uid)

@@ -9,7 +9,7 @@ use moorline_core::{CameraId, Masked, PublicKey, Timestamp, check};
 use crate::in_force::in_force;
 use crate::names;
 use crate::resource::{
-    self, CameraSpec, LoginSpec, OnDelete, PasswordReference, SourceSpec, Sources,
+    self, CameraSpec, EnrolledKey, LoginSpec, OnDelete, PasswordReference, SourceSpec, Sources,
 };
 
 /// A field that is not what it should be.
@@ -49,7 +49,7 @@ pub fn to_record(camera: &resource::Camera) -> Result<Camera, FieldError> {
 /// The record of a resource as its owner wrote it.
 ///
 /// Passwords are not in it: they lie in a Secret that only the relay's pod mounts, and stand here empty. A key's time of addition is the
-/// resource's creation, since the resource does not say it.
+/// resource's creation, since the resource does not say it. A key that came by a token stands behind the owner's.
 ///
 /// # Errors
 /// The first field that is wrong.
@@ -75,12 +75,20 @@ pub(crate) fn of_spec(camera: &resource::Camera) -> Result<Camera, FieldError> {
             .map_err(|error| FieldError::new("spec.forwards", name, error))
     });
     let keys = spec.keys.iter().map(|line| key(line, created));
+    let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
+    // Where the owner left no room it is not let in, and the camera is served by the others.
+    if let Some(enrolled) = enrolled(camera)
+        && keys.len() < check::KEYS
+        && !keys.iter().any(|known| known.key == enrolled.key)
+    {
+        keys.push(enrolled);
+    }
     let record = Camera {
         title: spec.title.clone().unwrap_or_else(|| name.to_owned()),
         site: spec.site.clone(),
         timezone: spec.timezone.clone(),
         created,
-        keys: keys.collect::<Result<_, _>>()?,
+        keys,
         access: Access::Tunnel {
             forwards: forwards.collect::<Result<_, _>>()?,
         },
@@ -144,7 +152,21 @@ fn path_of(field: &str) -> String {
     }
 }
 
-fn key(line: &str, added: Timestamp) -> Result<CameraKey, FieldError> {
+/// Who spent the token that the spec has (rule S3), taken back or not.
+pub(crate) fn spent(camera: &resource::Camera) -> Option<&EnrolledKey> {
+    let token = camera.spec.enrolment.as_ref()?;
+    let spent = camera.status.as_ref()?.enrolled_key.as_ref()?;
+    (spent.token_hash == token.token_hash).then_some(spent)
+}
+
+/// The key that came by that token, unless it was taken back.
+pub(crate) fn enrolled(camera: &resource::Camera) -> Option<CameraKey> {
+    let token = camera.spec.enrolment.as_ref()?;
+    let spent = spent(camera).filter(|_| !token.revoked)?;
+    key(&spent.key, spent.since).ok()
+}
+
+pub(crate) fn key(line: &str, added: Timestamp) -> Result<CameraKey, FieldError> {
     let key: PublicKey = line
         .parse()
         .map_err(|error| FieldError::new("spec.keys", line, error))?;
@@ -189,8 +211,8 @@ pub(crate) fn retention_text(retention: Retention) -> String {
     }
 }
 
-/// The spec of a record as its owner wrote it (`in_force::written` takes the rest out). Passwords are left to the Secret `<camera>-rtsp`, under the
-/// keys `main` and `sub`.
+/// The spec of a record as its owner wrote it (`in_force::written` takes the rest out), without a token. Passwords are left to the Secret
+/// `<camera>-rtsp`, under the keys `main` and `sub`.
 ///
 /// # Errors
 /// [`CameraAdminError::Invalid`] for what a cluster does not have.
@@ -211,6 +233,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
         timezone: camera.timezone.clone(),
         class: class.to_owned(),
         keys: camera.keys.iter().map(key_line).collect(),
+        enrolment: None,
         forwards: forwards.iter().map(ToString::to_string).collect(),
         sources: Sources {
             main: source_spec(name, "main", &camera.main),
@@ -228,7 +251,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
     })
 }
 
-fn key_line(key: &CameraKey) -> String {
+pub(crate) fn key_line(key: &CameraKey) -> String {
     format!("{} {}", key.key, key.comment).trim_end().to_owned()
 }
 
@@ -332,6 +355,49 @@ mod tests {
         let mut elsewhere = camera(|_| ());
         elsewhere.metadata.namespace = Some("default".into());
         assert_eq!(to_record(&elsewhere).unwrap_err().field, "metadata.name");
+    }
+
+    #[test]
+    fn a_key_counts_while_the_token_by_which_it_came_stands() {
+        let hash = |of: char| format!("sha256:{}", of.to_string().repeat(64));
+        let token = |spec: &mut CameraSpec| {
+            spec.enrolment = Some(resource::EnrolmentSpec {
+                token_hash: hash('a'),
+                expires: Timestamp::from_millis(1),
+                revoked: false,
+                created: None,
+                batch: None,
+                comment: None,
+            });
+        };
+        let mut camera = camera(token);
+        camera.status = Some(resource::CameraStatus {
+            enrolled_key: Some(resource::EnrolledKey {
+                key: format!("{KEY} enrolled: t31 02:00:00:00:00:07"),
+                token_hash: hash('a'),
+                since: Timestamp::from_millis(7),
+                reused: None,
+            }),
+            ..resource::CameraStatus::default()
+        });
+        let keys = |camera: &resource::Camera| to_record(camera).unwrap().keys;
+        let key = keys(&camera).remove(0);
+        assert_eq!(
+            (key.added, key.comment.as_str()),
+            (Timestamp::from_millis(7), "enrolled: t31 02:00:00:00:00:07")
+        );
+        let mut kept = camera.clone();
+        kept.spec.keys = vec![format!("{KEY} kept")];
+        assert_eq!(keys(&kept).len(), 1, "it is one key");
+        let mut revoked = camera.clone();
+        revoked.spec.enrolment.as_mut().unwrap().revoked = true;
+        let mut another = camera.clone();
+        another.spec.enrolment.as_mut().unwrap().token_hash = hash('b');
+        let mut none = camera;
+        none.spec.enrolment = None;
+        for camera in [revoked, another, none] {
+            assert_eq!(keys(&camera), [], "{:?}", camera.spec.enrolment);
+        }
     }
 
     #[test]

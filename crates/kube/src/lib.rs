@@ -6,7 +6,7 @@
 //! ```text
 //! watch ─▶ Cache ─▶ KubeDirectory (records) ─▶ tunnel, mon
 //!            │  └─▶ KubeHolders ─▶ gateway; fence ─▶ Sessions::end
-//! mon ─▶ KubeClaims ─▶ StatusWriter ─▶ PUT Camera.status, always with the version that was read
+//! mon ─▶ KubeClaims, KubeEnrolment ─▶ StatusWriter ─▶ PUT Camera.status, always with the version that was read
 //! ```
 //! Every adapter is made of a `kube::Client`; every call has a deadline of its own, and one whose outcome is unknown is read again.
 #![cfg_attr(
@@ -25,6 +25,7 @@ pub mod connect;
 mod convert;
 mod credentials;
 mod directory;
+mod enrol;
 mod erasures;
 mod freshness;
 mod hang_ups;
@@ -45,6 +46,7 @@ mod sources;
 mod status;
 mod statuses;
 mod tenant;
+mod tokens;
 mod uplinks;
 #[cfg(any(test, feature = "witness"))]
 mod usage;
@@ -59,6 +61,7 @@ pub use claim::{KubeClaims, SessionEvents};
 pub use convert::{FieldError, to_record, to_spec};
 pub use credentials::{Credential, Credentials};
 pub use directory::KubeDirectory;
+pub use enrol::KubeEnrolment;
 pub use erasures::{Erasure, Erasures};
 pub use freshness::Freshness;
 pub use hang_ups::KubeHangUps;

@@ -107,13 +107,21 @@ impl CameraLike {
     /// The camera that it makes, with its key.
     #[must_use]
     pub fn make(&self, id: CameraId, key: CameraKey) -> Camera {
+        let mut camera = self.bare(id, key.added);
+        camera.keys.push(key);
+        camera
+    }
+
+    /// The camera before its device has called: without a key.
+    #[must_use]
+    pub fn bare(&self, id: CameraId, created: Timestamp) -> Camera {
         Camera {
             title: self.title.clone().unwrap_or_else(|| id.name().to_owned()),
             id,
             site: self.site.clone(),
             timezone: self.timezone.clone(),
-            created: key.added,
-            keys: vec![key],
+            created,
+            keys: Vec::new(),
             access: Access::Tunnel {
                 forwards: Vec::new(),
             },

@@ -34,6 +34,7 @@ pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
     validation = Rule::new("!has(self.spec.sources.main.login) || self.spec.sources.main.login.passwordSecretRef.name == self.metadata.name + '-rtsp'").message("the password lies in the Secret <camera>-rtsp of the same namespace"),
     validation = Rule::new("!has(self.spec.sources.sub) || !has(self.spec.sources.sub.login) || self.spec.sources.sub.login.passwordSecretRef.name == self.metadata.name + '-rtsp'").message("the password lies in the Secret <camera>-rtsp of the same namespace"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.session) || (has(self.status) && has(self.status.session) && self.status.session.generation >= oldSelf.status.session.generation)").message("a camera's generation never falls, and its session is never removed"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.enrolledKey) || (has(self.status) && has(self.status.enrolledKey) && (self.status.enrolledKey.tokenHash == oldSelf.status.enrolledKey.tokenHash ? self.status.enrolledKey.key == oldSelf.status.enrolledKey.key : has(self.spec.enrolment) && self.spec.enrolment.tokenHash == self.status.enrolledKey.tokenHash && self.spec.enrolment.tokenHash != oldSelf.status.enrolledKey.tokenHash))").message("a token is spent once: enrolledKey changes with another token of spec.enrolment only"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -68,6 +69,9 @@ pub struct CameraSpec {
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1, max = 512)))]
     pub keys: Vec<String>,
+    /// The token by which one device becomes this camera: one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<EnrolmentSpec>,
     /// Names of its second and further remote forwards, in order. The first is always rtsp.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
@@ -92,6 +96,33 @@ pub struct CameraSpec {
     #[serde(default)]
     #[schemars(schema_with = "super::on_delete_schema")]
     pub on_delete: OnDelete,
+}
+
+/// A token by which whoever holds it becomes the camera, with a key of its own, once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrolmentSpec {
+    /// The SHA-256 of the token, as sha256: and 64 hex digits. The token itself stands in the file for the camera alone.
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub token_hash: String,
+    /// From when on it is not accepted.
+    #[schemars(schema_with = "instant_schema")]
+    pub expires: Timestamp,
+    /// It was taken back: it is not accepted, and a key that came by it counts only if it stands in keys.
+    #[serde(default)]
+    pub revoked: bool,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "instant_schema")]
+    pub created: Option<Timestamp>,
+    /// Of a batch the beginning of its names. Cameras of a tenant that have one token share it, each for one device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50))]
+    pub batch: Option<String>,
+    /// The owner's note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub comment: Option<String>,
 }
 
 /// A camera's streams.
@@ -167,6 +198,9 @@ pub struct CameraStatus {
     /// That the sub stream is recorded, since the uplink cannot carry the main one; absent while it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uplink: Option<UplinkStatus>,
+    /// Who spent the token of spec.enrolment. The key counts as one of spec.keys while that token stands there and is not revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_key: Option<EnrolledKey>,
     /// The retention classes under which it has recorded, the newest last: what waits in a spool carries the class of its day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 4)))]
@@ -284,6 +318,40 @@ pub struct UplinkStatus {
     /// Since when the sub stream is recorded.
     #[schemars(schema_with = "instant_schema")]
     pub since: Timestamp,
+}
+
+/// The key of a device that enrolled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrolledKey {
+    /// The key, as a line of spec.keys.
+    #[schemars(length(min = 1, max = 512))]
+    pub key: String,
+    /// The token that it spent, as spec.enrolment has it.
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub token_hash: String,
+    /// When.
+    #[schemars(schema_with = "instant_schema")]
+    pub since: Timestamp,
+    /// The last use of the token by another key, which was refused: somebody has a copy of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<ReusedToken>,
+}
+
+/// A use of a spent token by another key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReusedToken {
+    /// When. Noted once a minute at most.
+    #[schemars(schema_with = "instant_schema")]
+    pub at: Timestamp,
+    /// From which address.
+    pub from: String,
+    /// The fingerprint of the key.
+    pub key: String,
+    /// How often it was noted.
+    #[schemars(range(min = 1, max = 1_000_000_000_u32))]
+    pub times: u32,
 }
 
 fn yes() -> bool {

@@ -15,8 +15,9 @@ mod tenant;
 
 pub(crate) use camera::GREATEST_GENERATION;
 pub use camera::{
-    Away, Camera, CameraSpec, CameraStatus, Found, FoundSource, LoginSpec, PasswordReference,
-    RelayStatus, Session, SourceSpec, Sources, UplinkStatus,
+    Away, Camera, CameraSpec, CameraStatus, EnrolledKey, EnrolmentSpec, Found, FoundSource,
+    LoginSpec, PasswordReference, RelayStatus, ReusedToken, Session, SourceSpec, Sources,
+    UplinkStatus,
 };
 pub use class::{ArchiverSpec, CameraClass, CameraClassSpec, RelaySpec};
 pub use conditions::{ConditionKind, set_condition};

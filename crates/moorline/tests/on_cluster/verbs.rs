@@ -151,7 +151,10 @@ async fn a_stranger_is_added_by_its_fingerprint_wherever_it_knocked() {
 
     let words = ["camera", "add", "acme/yard", "--pending", fingerprint];
     world.types(&words).await.well();
-    assert_eq!(world.keys("t-acme", "yard"), std::slice::from_ref(&stranger.public));
+    assert_eq!(
+        world.keys("t-acme", "yard"),
+        std::slice::from_ref(&stranger.public)
+    );
     let words = ["camera", "add", "acme/gate", "--timezone", "UTC"];
     world.types(&words).await.well();
     let words = ["camera", "key", "add", "acme/gate", fingerprint];

@@ -1,0 +1,305 @@
+//! `EnrollTokens` of a cluster (rule S3): a token stands, as its hash, in the spec of each Camera that it makes, written by the rights of whoever
+//! makes it.
+//!
+//! The Camera is there before its device calls: so what it is like is checked, and counted by the tenant's quota, when the token is made, and what lets a
+//! device in has nothing to make. A Camera has one token at a time. Its number is made of its hash, since nobody counts tokens.
+//!
+//! **Owns** `spec.enrolment`. Does not own: who spends a token (`enrol`).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moorline_core::id::Label;
+use moorline_core::port::{
+    CameraAdminError, CameraLike, EnrollTokens, NewToken, PortError, Reuse, Stocked, TokenInfo,
+    TokenMakes,
+};
+use moorline_core::{Camera, CameraId, Masked, TenantId, Timestamp};
+
+use crate::admin::KubeAdmin;
+use crate::convert::spent;
+use crate::enrol::token_hash;
+use crate::resource::{CameraSpec, EnrolmentSpec, ReusedToken};
+
+const OPERATION: &str = "keep enrolment tokens";
+/// 192 bits; the rule asks for 128.
+const TOKEN_BYTES: usize = 24;
+/// The most that one list gives.
+const LISTED: usize = 1_000;
+/// The greatest batch: each of its Cameras is made before the first device calls.
+const MOST: u32 = 1_000;
+/// The longest beginning of a name: `-` and ten digits follow.
+const PREFIX: usize = 50;
+/// Numbers of a batch that are tried, since other cameras may have some.
+const NUMBERS: u32 = 10 * MOST;
+
+/// The number by which people call a token: 40 bits of its hash.
+fn number(hash: &str) -> Option<i64> {
+    i64::from_str_radix(hash.strip_prefix("sha256:")?.get(..10)?, 16).ok()
+}
+
+fn is_number(token: &EnrolmentSpec, id: i64) -> bool {
+    number(&token.token_hash) == Some(id)
+}
+
+fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> CameraAdminError {
+    let value = value.to_string();
+    CameraAdminError::Invalid {
+        field,
+        value,
+        expected,
+    }
+}
+
+/// What is wrong with a token that is to be made.
+fn check(new: &NewToken, now: Timestamp) -> Result<(), CameraAdminError> {
+    if new.expires <= now {
+        return Err(invalid("expires", new.expires, "an instant to come"));
+    }
+    if new.comment.chars().count() > 200 || new.comment.contains(char::is_control) {
+        let expected = "use at most 200 characters on one line";
+        return Err(invalid("comment", &new.comment, expected));
+    }
+    match &new.makes {
+        TokenMakes::Camera(id) if *id.tenant() != new.tenant => {
+            Err(invalid("camera", id, "a camera of the token's tenant"))
+        }
+        TokenMakes::Camera(_) => Ok(()),
+        TokenMakes::Batch { prefix, count } => {
+            if !(1..=MOST).contains(count) {
+                return Err(invalid("count", count, "from 1 to 1,000 on a cluster"));
+            }
+            if prefix.len() > PREFIX || prefix.parse::<Label>().is_err() {
+                let expected = "a-z, 0-9 and -, at most 50 characters";
+                return Err(invalid("prefix", prefix, expected));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A token of some cameras, and when which of them was made.
+struct Gathered {
+    info: TokenInfo,
+    made: Vec<(Timestamp, CameraId)>,
+}
+
+impl Gathered {
+    /// As its first camera has it.
+    fn of(token: &EnrolmentSpec, id: &CameraId, record: &Camera) -> Self {
+        let makes = match &token.batch {
+            Some(prefix) => TokenMakes::Batch {
+                prefix: prefix.clone(),
+                count: 0,
+            },
+            None => TokenMakes::Camera(id.clone()),
+        };
+        let info = TokenInfo {
+            id: number(&token.token_hash).unwrap_or_default(),
+            token: NewToken {
+                tenant: id.tenant().clone(),
+                makes,
+                like: CameraLike {
+                    title: Some(record.title.clone()),
+                    site: record.site.clone(),
+                    timezone: record.timezone.clone(),
+                    record: record.record,
+                    record_by: record.record_by,
+                    retention: record.retention,
+                },
+                expires: token.expires,
+                comment: token.comment.clone().unwrap_or_default(),
+            },
+            created: token.created.unwrap_or(record.created),
+            revoked: false,
+            cameras: Vec::new(),
+            reused: None,
+        };
+        Self {
+            info,
+            made: Vec::new(),
+        }
+    }
+
+    fn told(mut self) -> TokenInfo {
+        self.made.sort();
+        self.info.cameras = self.made.into_iter().map(|(_, camera)| camera).collect();
+        self.info
+    }
+}
+
+/// What the status notes of a second key, as far as it can be read.
+fn reuse(noted: &ReusedToken) -> Option<Reuse> {
+    Some(Reuse {
+        at: noted.at,
+        from: noted.from.parse().ok()?,
+        key: noted.key.clone(),
+        times: noted.times,
+    })
+}
+
+impl KubeAdmin {
+    /// Gives a camera a token, and makes it where there is none of that name.
+    async fn give(
+        &self,
+        id: &CameraId,
+        like: &CameraLike,
+        token: EnrolmentSpec,
+    ) -> Result<(), CameraAdminError> {
+        let known = self.directory().cache().camera(id);
+        if known.is_some_and(|known| !known.is_leaving()) {
+            let put = |spec: &mut CameraSpec| spec.enrolment = Some(token.clone());
+            return self.change_with(id, |_| Ok(true), put).await.map(|_| ());
+        }
+        let mut camera = like.bare(id.clone(), token.created.unwrap_or_default());
+        self.prepare(&mut camera)?;
+        let created = self.create(&camera, Some(token)).await?;
+        self.directory().cache().saw_camera(created);
+        Ok(())
+    }
+
+    /// Makes the cameras of a batch, all or none.
+    async fn give_all(
+        &self,
+        new: &NewToken,
+        prefix: &str,
+        count: u32,
+        token: &EnrolmentSpec,
+    ) -> Result<(), CameraAdminError> {
+        let cache = self.directory().cache();
+        let free = (1..=NUMBERS).filter_map(|number| {
+            let name = format!("{prefix}-{number}").parse().ok()?;
+            let id = CameraId::new(new.tenant.clone(), name);
+            cache.camera(&id).is_none().then_some(id)
+        });
+        let names: Vec<CameraId> = free.take(count as usize).collect();
+        if names.len() < count as usize {
+            return Err(invalid("prefix", prefix, "too few of its names are left"));
+        }
+        for (at, id) in names.iter().enumerate() {
+            let Err(error) = self.give(id, &new.like, token.clone()).await else {
+                continue;
+            };
+            for made in names.iter().take(at) {
+                if let Err(fault) = self.take_back(made).await {
+                    tracing::warn!(camera = %made, %fault, "a camera of a batch that was not made is not taken back");
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EnrollTokens for KubeAdmin {
+    async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
+        let now = Timestamp::from_millis(self.clock().wall_ms());
+        check(&new, now)?;
+        let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>());
+        let mut spec = EnrolmentSpec {
+            token_hash: token_hash(&token),
+            expires: new.expires,
+            revoked: false,
+            created: Some(now),
+            batch: None,
+            comment: Some(new.comment.clone()).filter(|comment| !comment.is_empty()),
+        };
+        let id = number(&spec.token_hash).unwrap_or_default();
+        match &new.makes {
+            TokenMakes::Camera(camera) => self.give(camera, &new.like, spec).await?,
+            TokenMakes::Batch { prefix, count } => {
+                spec.batch = Some(prefix.clone());
+                self.give_all(&new, prefix, *count, &spec).await?;
+            }
+        }
+        let info = TokenInfo {
+            id,
+            token: new,
+            created: now,
+            revoked: false,
+            cameras: Vec::new(),
+            reused: None,
+        };
+        Ok((Masked::new(token), info))
+    }
+
+    /// Those that stand in Cameras: one that another has replaced there is none any more.
+    async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
+        let mut all: BTreeMap<String, Gathered> = BTreeMap::new();
+        for (id, known) in self.directory().cache().cameras() {
+            if id.tenant() != tenant || known.is_leaving() {
+                continue;
+            }
+            let (Some(token), Ok(record)) = (&known.object.spec.enrolment, &known.record) else {
+                continue;
+            };
+            let gathered = all
+                .entry(token.token_hash.clone())
+                .or_insert_with(|| Gathered::of(token, &id, record));
+            let info = &mut gathered.info;
+            if let TokenMakes::Batch { count, .. } = &mut info.token.makes {
+                *count += 1;
+            }
+            info.revoked |= token.revoked;
+            if let Some(spent) = spent(&known.object) {
+                let noted = spent.reused.as_ref().and_then(reuse);
+                let both = [info.reused.take(), noted].into_iter().flatten();
+                info.reused = both.max_by_key(|reuse| reuse.at);
+                gathered.made.push((spent.since, id.clone()));
+            }
+        }
+        let mut told: Vec<TokenInfo> = all.into_values().map(Gathered::told).collect();
+        told.sort_by_key(|info| Reverse((info.created, info.id)));
+        told.truncate(LISTED);
+        Ok(told)
+    }
+
+    /// None: a batch's cameras have their names, and nobody is asked to claim them.
+    async fn stock(&self, _: &TenantId) -> Result<Vec<Stocked>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn claim(&self, _: &CameraId) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
+        let mut found = false;
+        for (camera, known) in self.directory().cache().cameras() {
+            let token = known.object.spec.enrolment.as_ref();
+            let has_it = token.is_some_and(|token| is_number(token, id));
+            if camera.tenant() != tenant || known.is_leaving() || !has_it {
+                continue;
+            }
+            let take_back = |spec: &mut CameraSpec| {
+                if let Some(token) = &mut spec.enrolment
+                    && is_number(token, id)
+                {
+                    token.revoked = true;
+                }
+            };
+            let revoked = self.change_with(&camera, |_| Ok(true), take_back).await;
+            revoked.map_err(|error| PortError::new(OPERATION, error))?;
+            found = true;
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_a_number_that_people_can_type() {
+        let hash = token_hash("a-token-of-some-30-characters");
+        assert_eq!(hash.len(), "sha256:".len() + 64);
+        let number = number(&hash).unwrap();
+        assert!((0..1 << 40).contains(&number), "{number}");
+        assert_eq!(super::number("sha256:short"), None);
+    }
+}

@@ -14,7 +14,7 @@ mod classes;
 pub mod daily;
 pub mod doctor;
 mod engine;
-mod enrolment;
+pub(crate) mod enrolment;
 pub mod first_user;
 pub mod in_force;
 pub(crate) mod metrics;

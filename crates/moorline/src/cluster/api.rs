@@ -1,7 +1,7 @@
 //! The API's routes over the cameras of a cluster, in the process of the command itself: so that texts, JSON and errors are made by the same
 //! code as against `moorline serve`. The caller's own rights are those of its kubeconfig; the API server checks them at each call.
 //!
-//! **Owns** which adapter stands behind which port of the routes: cameras, their changes and what resources tell of them. What the replicas of `moorline
+//! **Owns** which adapter stands behind which port of the routes: cameras, their changes, their tokens and what resources tell of them. What the replicas of `moorline
 //! mon` alone know is asked of them ([`super::entered`]). Everything else of a server is [`Absent`].
 
 use std::collections::BTreeMap;
@@ -91,14 +91,11 @@ impl ClusterApi {
             Some(tenant) => read_place(&directory, &tenant).await?,
             None => place(&BTreeMap::new()),
         };
+        let admin = KubeAdmin::new(directory.clone(), Arc::clone(&clock), DEFAULT_CLASS);
         let site = Site {
             cameras: Arc::new(directory.clone()),
-            admin: Arc::new(KubeAdmin::new(
-                directory.clone(),
-                Arc::clone(&clock),
-                DEFAULT_CLASS,
-            )),
-            tokens: Arc::new(Absent),
+            admin: Arc::new(admin.clone()),
+            tokens: Arc::new(admin),
             statuses: Arc::new(KubeStatuses::new(directory.cache().clone())),
             users: Arc::new(Absent),
             sessions: Arc::new(Absent),

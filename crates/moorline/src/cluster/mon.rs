@@ -20,8 +20,8 @@ use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
 };
 use moorline_kube::{
-    Gone, Janitor, KubeClaims, KubeHangUps, KubeHolders, KubeMemories, KubePlaces, KubeSources,
-    KubeUplinks, Leases, Owned, PodSettings, Pods, Replica, StatusWriter,
+    Gone, Janitor, KubeClaims, KubeEnrolment, KubeHangUps, KubeHolders, KubeMemories, KubePlaces,
+    KubeSources, KubeUplinks, Leases, Owned, PodSettings, Pods, Replica, StatusWriter,
 };
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Tunnel, TunnelConfig};
@@ -32,6 +32,7 @@ use super::role::{LISTED, Role, address, service};
 use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve;
+use crate::serve::enrolment::Audited;
 
 /// How often the mounted host keys are looked at.
 const LOOK: Duration = Duration::from_secs(30);
@@ -121,6 +122,12 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         Arc::clone(&clock),
         role.doors.token(),
     );
+    tunnel.enrol_by(Arc::new(Audited {
+        next: Arc::new(KubeEnrolment::new(writer.clone())),
+        // As the monitor's.
+        audit: Arc::new(Absent),
+        clock: Arc::clone(&clock),
+    }));
     let gone = Gone::default();
     let leases = Leases::new(
         role.client.clone(),

@@ -367,6 +367,7 @@ mod tests {
                 revoked: false,
                 created: None,
                 batch: None,
+                claimed: false,
                 comment: None,
             });
         };

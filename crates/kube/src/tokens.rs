@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -20,6 +21,7 @@ use moorline_core::port::{
 use moorline_core::{Camera, CameraId, Masked, TenantId, Timestamp};
 
 use crate::admin::KubeAdmin;
+use crate::cache::Known;
 use crate::convert::spent;
 use crate::enrol::token_hash;
 use crate::resource::{CameraSpec, EnrolmentSpec, ReusedToken};
@@ -39,6 +41,11 @@ const NUMBERS: u32 = 10 * MOST;
 /// The number by which people call a token: 40 bits of its hash.
 fn number(hash: &str) -> Option<i64> {
     i64::from_str_radix(hash.strip_prefix("sha256:")?.get(..10)?, 16).ok()
+}
+
+/// Whether a camera that has this token, and a device, waits for somebody to claim it.
+fn in_stock(token: &EnrolmentSpec) -> bool {
+    token.batch.is_some() && !token.claimed
 }
 
 fn is_number(token: &EnrolmentSpec, id: i64) -> bool {
@@ -206,6 +213,7 @@ impl EnrollTokens for KubeAdmin {
             revoked: false,
             created: Some(now),
             batch: None,
+            claimed: false,
             comment: Some(new.comment.clone()).filter(|comment| !comment.is_empty()),
         };
         let id = number(&spec.token_hash).unwrap_or_default();
@@ -258,13 +266,41 @@ impl EnrollTokens for KubeAdmin {
         Ok(told)
     }
 
-    /// None: a batch's cameras have their names, and nobody is asked to claim them.
-    async fn stock(&self, _: &TenantId) -> Result<Vec<Stocked>, PortError> {
-        Ok(Vec::new())
+    async fn stock(&self, tenant: &TenantId) -> Result<Vec<Stocked>, PortError> {
+        let all = self.directory().cache().cameras();
+        let waiting = all.into_iter().filter_map(|(camera, known)| {
+            let waits = camera.tenant() == tenant && !known.is_leaving();
+            let token = known.object.spec.enrolment.as_ref()?;
+            let enrolled = spent(&known.object)?.since;
+            (waits && in_stock(token)).then_some(Stocked { camera, enrolled })
+        });
+        let mut stock: Vec<Stocked> = waiting.collect();
+        stock.sort_by_cached_key(|one| (Reverse(one.enrolled), one.camera.clone()));
+        stock.truncate(LISTED);
+        Ok(stock)
     }
 
-    async fn claim(&self, _: &CameraId) -> Result<bool, PortError> {
-        Ok(false)
+    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+        let waits = |known: Known| {
+            let token = known.object.spec.enrolment.as_ref();
+            token.is_some_and(in_stock) && spent(&known.object).is_some()
+        };
+        let known = self.directory().cache().camera(camera);
+        if !known.is_some_and(waits) {
+            return Ok(false);
+        }
+        // What the last try found is what was written.
+        let claimed = AtomicBool::new(false);
+        let claim = |spec: &mut CameraSpec| {
+            let token = spec.enrolment.as_mut().filter(|token| in_stock(token));
+            claimed.store(token.is_some(), Ordering::Relaxed);
+            if let Some(token) = token {
+                token.claimed = true;
+            }
+        };
+        let changed = self.change_with(camera, |_| Ok(true), claim).await;
+        changed.map_err(|error| PortError::new(OPERATION, error))?;
+        Ok(claimed.into_inner())
     }
 
     async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {

@@ -405,15 +405,11 @@ pub enum Camera {
     ///
     /// With --batch the file makes that many cameras, NAME-1, NAME-2, …; one card image serves them all.
     ///
-    /// Not on a cluster.
+    /// On a cluster the cameras are made with the file, without a key, and a camera has one token at a time.
     Enroll(Box<CameraEnroll>),
     /// Enrolment tokens, what they made and what is left of them.
-    ///
-    /// Not on a cluster.
     Enrolments,
     /// Take an enrolment token back; the cameras that it made stay.
-    ///
-    /// Not on a cluster.
     Unenroll {
         /// The token's number, as `camera enrolments` shows it.
         id: i64,

@@ -186,6 +186,18 @@ impl Client {
         Ok(camera.parse()?)
     }
 
+    /// The tenant of what is asked for by no camera's name: on a cluster one has to be known.
+    ///
+    /// # Errors
+    /// None is.
+    pub fn tenant(&self) -> anyhow::Result<moorline_core::TenantId> {
+        #[cfg(feature = "kube")]
+        if let Self::Cluster(cluster) = self {
+            return crate::cluster::choice::needed(cluster.tenant().cloned());
+        }
+        Ok(moorline_core::TenantId::home())
+    }
+
     /// Whether what is asked about is a cluster's.
     pub fn is_cluster(&self) -> bool {
         match self {

@@ -205,7 +205,7 @@ pub struct Stocked {
 /// Making, listing and revoking tokens, and the cameras that batches made. Deadline: 5 s.
 #[async_trait]
 pub trait EnrollTokens: Send + Sync {
-    /// Whether tokens are kept here. Where they are not, on a cluster, every other verb fails.
+    /// Whether tokens are kept here. Where they are not, at a part of a cluster that changes no cameras, every other verb fails.
     fn are_kept(&self) -> bool {
         true
     }

@@ -119,6 +119,9 @@ pub struct EnrolmentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 50))]
     pub batch: Option<String>,
+    /// Of a batch: somebody has recognized this camera and given it a name.
+    #[serde(default)]
+    pub claimed: bool,
     /// The owner's note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]

@@ -98,7 +98,7 @@ pub struct CameraRefer {
 pub struct CameraEnroll {
     /// The camera's name, or with --batch the beginning of its cameras' names: a-z, 0-9 and -.
     pub name: String,
-    /// How many cameras it makes, at most 10000.
+    /// How many cameras it makes, at most 10000; on a cluster 1000.
     #[arg(long, value_name = "COUNT")]
     pub batch: Option<u32>,
     /// The camera is there already, and another device is to be it: one in its place, or the same one after it was reset.

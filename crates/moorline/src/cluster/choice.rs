@@ -141,7 +141,15 @@ fn of_context(chosen: &Chosen) -> Option<TenantId> {
 /// # Errors
 /// It is no tenant's namespace.
 pub fn needed_of_context(chosen: &Chosen) -> anyhow::Result<TenantId> {
-    of_context(chosen).ok_or_else(|| {
+    needed(of_context(chosen))
+}
+
+/// The tenant, where a command needs one.
+///
+/// # Errors
+/// None is known.
+pub fn needed(tenant: Option<TenantId>) -> anyhow::Result<TenantId> {
+    tenant.ok_or_else(|| {
         let what = "a cluster has many tenants, and none is named";
         Hinted::new(what, "add --tenant TENANT").into()
     })

@@ -190,11 +190,7 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
 /// What a cluster does not do, and what is done there instead.
 #[cfg(feature = "kube")]
 fn only_serve(command: &Camera) -> Option<(&'static str, &'static str)> {
-    const BY_PENDING: &str = "let the camera connect as TENANT/CAMERA, then camera add TENANT/CAMERA --pending SHA256:…, as camera pending shows it";
     match command {
-        Camera::Enroll(_) => Some(("enroll", BY_PENDING)),
-        Camera::Enrolments => Some(("enrolments", BY_PENDING)),
-        Camera::Unenroll { .. } => Some(("unenroll", BY_PENDING)),
         Camera::Refer(_) => Some((
             "refer",
             "camera move sends the camera to another server for good, stream and reports",

@@ -83,6 +83,12 @@ pub async fn enroll(
     };
     let server: ServerView = client.get("/server").await?;
     let host = host(&server, asked.host.as_deref())?;
+    if server.known_hosts.is_empty() {
+        bail!(Hinted::new(
+            "the server's host keys are not known here, and a camera believes no other; nothing was made",
+            "an operator tells them to the tenant: see moorline keys init, and cluster.known_hosts"
+        ));
+    }
     let made: EnrolmentMade = client
         .json(Method::POST, &path(id.tenant()), Some(&request))
         .await?;
@@ -97,8 +103,12 @@ pub async fn enroll(
     if let Err(error) = write_atomic(&file, text.as_bytes(), Access::Private) {
         let revoke = format!("{}/{}", path(id.tenant()), made.view.id);
         client.act(Method::DELETE, &revoke, None::<&()>).await?;
+        let stays = match client.is_cluster() {
+            true => ", and what it was for stays: moorline camera rm, or camera enroll --again",
+            false => "",
+        };
         bail!(
-            "cannot write {}: {error}; the token is revoked",
+            "cannot write {}: {error}; the token is revoked{stays}",
             file.display()
         );
     }
@@ -120,7 +130,7 @@ pub async fn enroll(
         link,
         token: made.view,
     };
-    output::print(format, &written, || told(&written))
+    output::print(format, &written, || told(&written, client.typed()))
 }
 
 /// What stands in the file: for good, on a card that may go far. A guess does not.
@@ -132,6 +142,10 @@ fn host(server: &ServerView, asked: Option<&str>) -> anyhow::Result<String> {
     match asked.map(|asked| asked.trim_matches(['[', ']'])) {
         Some(asked) if good(asked) => Ok(asked.to_owned()),
         Some(asked) => bail!("--host {asked:?}: a name or an address, without a port"),
+        None if told.is_empty() => bail!(Hinted::new(
+            "the name by which cameras reach the server is not known here; nothing was made",
+            "say it: --host NAME"
+        )),
         None if server.public_host_guessed => bail!(Hinted::new(
             format!(
                 "the file would send the camera to {told}, which was guessed: server.public_host is not set; nothing was made"
@@ -180,7 +194,8 @@ fn typed(camera: &str) -> &str {
     camera.trim_start_matches("home/")
 }
 
-fn told(written: &Written) -> String {
+/// What is said of the file; `options` are those of the cluster.
+fn told(written: &Written, options: &str) -> String {
     let token = &written.token;
     let makes = match (&token.camera, &token.prefix) {
         (Some(camera), _) => format!("enrols camera {}", typed(camera)),
@@ -195,7 +210,7 @@ fn told(written: &Written) -> String {
         "{} {makes}, until {}\n\
          Copy it onto the SD card of a camera with moorline-agent, as moorline/enroll, or to its /etc/moorline/enroll.\n\
          The camera connects to {} and is recorded; the file is wiped then. Whoever has it meanwhile can enrol a camera of their own:\n\
-         moorline camera unenroll {} takes it back.\n\n\
+         moorline camera unenroll {}{options} takes it back.\n\n\
          Its owner finds it here, once it has called:\n\n{link}",
         written.file.display(),
         moments::local(token.expires, &moments::machine_zone()),
@@ -209,14 +224,16 @@ fn told(written: &Written) -> String {
 /// # Errors
 /// The server fails.
 pub async fn list(client: &Client, format: args::Output) -> anyhow::Result<()> {
-    let tokens: Vec<EnrolmentView> = client.get(&path(&TenantId::home())).await?;
+    let tokens: Vec<EnrolmentView> = client.get(&path(&client.tenant()?)).await?;
     let now = Timestamp::from_millis(SystemClock.wall_ms());
-    output::print(format, &tokens, || listed(&tokens, now))
+    output::print(format, &tokens, || listed(&tokens, now, client.typed()))
 }
 
-fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
+fn listed(tokens: &[EnrolmentView], now: Timestamp, options: &str) -> String {
     if tokens.is_empty() {
-        return "no enrolment tokens\nhint: moorline camera enroll NAME makes one".to_owned();
+        return format!(
+            "no enrolment tokens\nhint: moorline camera enroll NAME{options} makes one"
+        );
     }
     let zone = moments::machine_zone();
     let mut table = Table::new(&["ID", "MAKES", "MADE", "LEFT", "STATE", "COMMENT"]);
@@ -267,7 +284,7 @@ fn listed(tokens: &[EnrolmentView], now: Timestamp) -> String {
 /// # Errors
 /// There is none of this number.
 pub async fn revoke(client: &Client, id: i64, format: args::Output) -> anyhow::Result<()> {
-    let at = format!("{}/{id}", path(&TenantId::home()));
+    let at = format!("{}/{id}", path(&client.tenant()?));
     client.act(Method::DELETE, &at, None::<&()>).await?;
     output::print(format, &json!({"id": id, "revoked": true}), || {
         format!("enrolment token {id} is revoked; the cameras that it made stay")
@@ -361,7 +378,11 @@ mod tests {
                 link,
                 token: made.view,
             };
-            let shown = told(&written);
+            let shown = told(&written, " --cluster");
+            assert!(
+                shown.contains("moorline camera unenroll 7 --cluster takes it back"),
+                "{shown}"
+            );
             assert!(shown.ends_with(&format!("{}\n", written.link)), "{shown}");
             let answered = serde_json::to_string(&written).unwrap();
             for text in [shown, answered] {

@@ -19,19 +19,17 @@ const DAY: u64 = 86_400;
 /// The longest: a pallet of cameras in a warehouse.
 const LONGEST: u64 = 366 * DAY;
 
-/// Where no tokens are kept a camera is let in by its key alone.
+/// Whether tokens are kept here: on a cluster only where cameras are changed.
 ///
 /// # Errors
-/// That, and what is done instead.
+/// What is done instead.
 pub(super) fn kept(site: &Site) -> Result<(), Problem> {
     if site.tokens.are_kept() {
         return Ok(());
     }
-    let title = "a cluster enrols no cameras by a file yet";
-    Err(
-        Problem::new(StatusCode::NOT_IMPLEMENTED, "one_server_only", title)
-            .hint("add the camera with its key: dropbearkey -y -f /etc/moorline/id on it shows it"),
-    )
+    let title = "this part of the cluster keeps no enrolment tokens";
+    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_here", title)
+        .hint("moorline camera enroll NAME --cluster makes one, by your own rights"))
 }
 
 /// `GET /tenants/{tenant}/enrolments`

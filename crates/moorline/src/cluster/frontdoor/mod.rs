@@ -29,7 +29,8 @@ use anyhow::Context as _;
 use moorline_base::logging::LogHandle;
 use moorline_base::{SharedClock, net};
 use moorline_core::port::{
-    Audit, CameraAdmin, CameraDirectory, PutPolicy as _, SegmentStore, Statuses, Users,
+    Audit, CameraAdmin, CameraDirectory, EnrollTokens, PutPolicy as _, SegmentStore, Statuses,
+    Users,
 };
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Timestamp};
@@ -64,6 +65,7 @@ struct Inside {
     clock: SharedClock,
     cameras: Arc<dyn CameraDirectory>,
     admin: Arc<dyn CameraAdmin>,
+    tokens: Arc<dyn EnrollTokens>,
     statuses: Arc<dyn Statuses>,
     signs: Arc<dyn Signs>,
     tickets: TicketRelays,
@@ -143,7 +145,7 @@ impl Inside {
         let router = moorline_web::router(Site {
             cameras: self.cameras,
             admin: self.admin,
-            tokens: Arc::new(Absent),
+            tokens: self.tokens,
             users: Arc::clone(&people) as _,
             sessions: Arc::clone(&people) as _,
             audit: Arc::clone(&self.people.audit),
@@ -199,11 +201,11 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     role.doors
         .spawn("tenants' stores", async move { keeping.run(stop).await });
     let (directory, cache) = (role.directory.clone(), role.directory.cache().clone());
-    let admin: Arc<dyn CameraAdmin> = if cluster.camera_changes {
+    let (admin, tokens): (Arc<dyn CameraAdmin>, Arc<dyn EnrollTokens>) = if cluster.camera_changes {
         let admin = KubeAdmin::new(directory.clone(), Arc::clone(&clock), DEFAULT_CLASS);
-        Arc::new(admin)
+        (Arc::new(admin.clone()), Arc::new(admin))
     } else {
-        Arc::new(Unchanged::BY_THE_PAGE)
+        (Arc::new(Unchanged::BY_THE_PAGE), Arc::new(Absent))
     };
     let ssh = address("server.listen_ssh", &server.listen_ssh)?;
     let known_hosts =
@@ -229,6 +231,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let inside = Inside {
         cameras: Arc::new(directory),
         admin,
+        tokens,
         statuses: Arc::new(KubeStatuses::new(cache.clone())),
         signs: Arc::new(KubeSigns(cache.clone())),
         tickets: TicketRelays::new(signer(cluster, &clock)?),

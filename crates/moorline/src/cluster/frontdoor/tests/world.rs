@@ -43,6 +43,7 @@ use super::super::{Inside, Opened};
 use super::SOON;
 use super::fakes::{Cameras, Control, FrontDoorAlone, Landing, Places, Puts};
 use super::viewer::Viewer;
+use crate::absent::Absent;
 use crate::cluster::unchanged::Unchanged;
 use crate::settings::Settings;
 
@@ -143,6 +144,7 @@ impl World {
             clock: Arc::clone(&clock),
             cameras: Arc::clone(&cameras) as _,
             admin: Arc::new(Unchanged::BY_THE_PAGE),
+            tokens: Arc::new(Absent),
             statuses: Arc::clone(&cameras) as _,
             signs: Arc::clone(&cameras) as _,
             tickets: TicketRelays::new(dialer),

@@ -28,7 +28,7 @@ const OPERATION: &str = "enrol a camera";
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A token whose cameras others write meanwhile is looked at again so often.
 const CONFLICTS: usize = 16;
-/// A second key is noted once in so many milliseconds: whoever has a copy of the file calls again and again.
+/// The same second key is noted once in so many milliseconds: whoever has a copy of the file calls again and again.
 const NOTED: i64 = 60_000;
 /// The greatest count of such notes.
 const MOST_NOTED: u32 = 1_000_000_000;
@@ -121,14 +121,17 @@ impl KubeEnrolment {
     /// Notes a second key for the camera's owner, who does not see this log.
     async fn note(&self, id: &CameraId, known: &Known, asked: &EnrollAsked, now: Timestamp) {
         let before = spent(&known.object).and_then(|spent| spent.reused.as_ref());
+        let key = asked.key.fingerprint();
         let until = before.map(|before| before.at.as_millis().saturating_add(NOTED));
-        if until.is_some_and(|until| now.as_millis() < until) {
+        if before.is_some_and(|before| before.key == key)
+            && until.is_some_and(|until| now.as_millis() < until)
+        {
             return;
         }
         let reused = ReusedToken {
             at: now,
             from: asked.peer.ip().to_canonical().to_string(),
-            key: asked.key.fingerprint(),
+            key,
             times: before.map_or(1, |before| before.times.saturating_add(1).min(MOST_NOTED)),
         };
         let change = |status: &mut CameraStatus| {

@@ -12,10 +12,18 @@
 mod contract;
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
-use contract::{cameras, claims};
-use moorline_core::port::{CameraDirectory as _, ClaimError, Claims, PortError};
-use moorline_core::{CameraId, Generation, SessionId};
+use contract::{cameras, claims, enroll};
+use moorline_base::{Clock as _, SharedClock, SimulatedClock};
+use moorline_core::port::{
+    CameraAdminError, CameraDirectory as _, ClaimError, Claims, EnrollAsked, EnrollError,
+    EnrollTokens, Enrolment, NewToken, PortError, Stocked, TokenInfo,
+};
+use moorline_core::{CameraId, Generation, Masked, SessionId, TenantId};
+use moorline_kube::{KubeAdmin, KubeEnrolment};
 use serde_json::json;
 use support::{CAMERAS, Mon, server};
 
@@ -91,6 +99,65 @@ async fn claims_keep_their_contract() {
     claims::generations_only_grow(&called.0.admin, &called).await;
     claims::no_two_claims_are_equal(&called.0.admin, &called).await;
     claims::a_stranger_among_many_fails_alone(&called.0.admin, &called).await;
+}
+
+/// Tokens as their owner makes them, and what a replica makes of who holds one.
+struct Both {
+    owner: KubeAdmin,
+    replica: KubeEnrolment,
+}
+
+#[async_trait]
+impl EnrollTokens for Both {
+    async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
+        self.owner.issue(new).await
+    }
+
+    async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
+        self.owner.list(tenant).await
+    }
+
+    async fn stock(&self, tenant: &TenantId) -> Result<Vec<Stocked>, PortError> {
+        self.owner.stock(tenant).await
+    }
+
+    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+        self.owner.claim(camera).await
+    }
+
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
+        self.owner.revoke(tenant, id).await
+    }
+}
+
+#[async_trait]
+impl Enrolment for Both {
+    async fn enroll(&self, asked: EnrollAsked) -> Result<CameraId, EnrollError> {
+        self.replica.enroll(asked).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn enrolment_keeps_its_contract() {
+    let simulated = SimulatedClock::new(1_800_000_000_000);
+    let (clock, wall): (SharedClock, _) = (Arc::new(simulated.clone()), simulated.clone());
+    let api = support::Api::new(move || wall.wall_ms());
+    let mon = Mon::new(&api, &clock, 0).await;
+    let book = Arc::new(Both {
+        owner: mon.admin.clone(),
+        replica: KubeEnrolment::new(mon.writer.clone()),
+    });
+    let (cameras, admin, made) = (&mon.directory, &mon.admin, enroll::Made::WithTheToken);
+    let later = |milliseconds| simulated.advance(Duration::from_millis(milliseconds));
+    enroll::a_token_is_spent_once_and_the_same_key_may_repeat(&*book, cameras, admin, made).await;
+    // Tokens are listed by when they were made.
+    later(1_000);
+    enroll::a_batch_makes_as_many_cameras_as_it_counts(&*book, cameras).await;
+    later(1_000);
+    enroll::a_revoked_or_expired_token_makes_nothing(&*book, cameras, later, made).await;
+    enroll::a_wrong_token_is_named_before_it_is_made(&*book).await;
+    enroll::keys_of_other_cameras_and_disabled_cameras_are_refused(&*book, cameras, admin).await;
+    enroll::many_keys_at_once_spend_one_token_once(book, cameras).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -345,7 +345,7 @@ pub struct EnrolledKey {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReusedToken {
-    /// When. Noted once a minute at most.
+    /// When. The same key is noted once a minute at most.
     #[schemars(schema_with = "instant_schema")]
     pub at: Timestamp,
     /// From which address.

@@ -69,9 +69,11 @@ async fn enrolment_keeps_its_contract() {
             .clock
             .advance(std::time::Duration::from_millis(milliseconds))
     };
-    enroll::a_token_is_spent_once_and_the_same_key_may_repeat(&*book, &*cameras, &*cameras).await;
+    let made = enroll::Made::WithItsKey;
+    enroll::a_token_is_spent_once_and_the_same_key_may_repeat(&*book, &*cameras, &*cameras, made)
+        .await;
     enroll::a_batch_makes_as_many_cameras_as_it_counts(&*book, &*cameras).await;
-    enroll::a_revoked_or_expired_token_makes_nothing(&*book, &*cameras, later).await;
+    enroll::a_revoked_or_expired_token_makes_nothing(&*book, &*cameras, later, made).await;
     enroll::a_wrong_token_is_named_before_it_is_made(&*book).await;
     enroll::keys_of_other_cameras_and_disabled_cameras_are_refused(&*book, &*cameras, &*cameras)
         .await;

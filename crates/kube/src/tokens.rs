@@ -161,6 +161,16 @@ impl KubeAdmin {
             let put = |spec: &mut CameraSpec| spec.enrolment = Some(token.clone());
             return self.change_with(id, |_| Ok(true), put).await.map(|_| ());
         }
+        self.make_with(id, like, token).await
+    }
+
+    /// Makes a camera that has a token and no key.
+    async fn make_with(
+        &self,
+        id: &CameraId,
+        like: &CameraLike,
+        token: EnrolmentSpec,
+    ) -> Result<(), CameraAdminError> {
         let mut camera = like.bare(id.clone(), token.created.unwrap_or_default());
         self.prepare(&mut camera)?;
         let created = self.create(&camera, Some(token)).await?;
@@ -187,7 +197,7 @@ impl KubeAdmin {
             return Err(invalid("prefix", prefix, "too few of its names are left"));
         }
         for (at, id) in names.iter().enumerate() {
-            let Err(error) = self.give(id, &new.like, token.clone()).await else {
+            let Err(error) = self.make_with(id, &new.like, token.clone()).await else {
                 continue;
             };
             for made in names.iter().take(at) {

@@ -14,6 +14,8 @@ const SUB: &str = "record is sub, and the camera has no sub source";
 const AUTO: &str = "recordBy auto goes with record main";
 const STOLEN: &str = "a stolen camera is not enabled: set enabled to false too";
 const SESSION: &str = "a camera's generation never falls, and its session is never removed";
+const SPENT: &str =
+    "a token is spent once: enrolledKey changes with another token of spec.enrolment only";
 const TENANT: &str =
     "a tenant's name is a DNS label of at most 61 characters: its namespace is t-<name>";
 const SEGMENT: &str = "archiver.segment lasts 2s to 300s";
@@ -104,7 +106,7 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
     };
     let cluster = moorline.cluster();
     let known = [
-        NAME, PASSWORD, SUB, AUTO, STOLEN, SESSION, TENANT, STORAGE, SEGMENT, SPOOL,
+        NAME, PASSWORD, SUB, AUTO, STOLEN, SESSION, SPENT, TENANT, STORAGE, SEGMENT, SPOOL,
     ];
     assert_eq!(
         messages(&moorline).await,
@@ -232,6 +234,41 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
     for undone in [session(4), json!({"session": null})] {
         refused(patched(&space, "camera", "yard", undone).await, SESSION);
     }
+
+    // Whoever spent a token stays who did, until the owner gives the camera another one.
+    let hash = |of: char| format!("sha256:{}", String::from(of).repeat(64));
+    let with = |of: char| {
+        let token = json!({"tokenHash": hash(of), "expires": "2036-11-20T21:10:05Z"});
+        camera("gate", json!({"enrolment": token}))
+    };
+    let spent = |key: &str, of: char| {
+        let since = "2026-11-20T21:10:05Z";
+        json!({"enrolledKey": {"key": key, "tokenHash": hash(of), "since": since}})
+    };
+    space.apply(&with('a')).await.unwrap();
+    let first = json!({"status": spent("ssh-ed25519 A", 'a')}).to_string();
+    let words = [
+        "patch",
+        "camera",
+        "gate",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &first,
+    ];
+    space.kubectl(&words).await.unwrap();
+    for undone in [
+        spent("ssh-ed25519 B", 'a'),
+        spent("ssh-ed25519 B", 'b'),
+        json!({"enrolledKey": null}),
+    ] {
+        refused(patched(&space, "camera", "gate", undone).await, SPENT);
+    }
+    let same = patched(&space, "camera", "gate", spent("ssh-ed25519 A", 'a')).await;
+    assert_eq!(same, Ok(()));
+    space.apply(&with('b')).await.unwrap();
+    let next = patched(&space, "camera", "gate", spent("ssh-ed25519 B", 'b')).await;
+    assert_eq!(next, Ok(()), "of another token");
 
     let tenant = moorline.tenant("rules").await;
     let of_all = cluster.namespace_of_others("default");

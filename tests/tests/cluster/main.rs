@@ -19,6 +19,7 @@ mod chart;
 mod checked;
 mod connect;
 mod definitions;
+mod enrol;
 mod erase;
 mod erasing;
 mod failures;

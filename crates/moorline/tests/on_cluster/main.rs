@@ -11,6 +11,7 @@ mod api;
 #[cfg(feature = "bench")]
 mod bench;
 mod cluster;
+mod enroll;
 mod erase;
 mod people;
 mod same;

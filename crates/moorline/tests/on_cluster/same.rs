@@ -281,7 +281,6 @@ async fn what_is_wrong_names_the_cure() {
             &["camera", "refer", "acme/yard", "--here"],
             "camera move sends",
         ),
-        (&["camera", "enroll", "acme/yard"], "--pending SHA256:"),
     ];
     for (words, hint) in refused {
         let err = cluster.run(words).await.refused();

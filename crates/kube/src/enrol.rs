@@ -81,10 +81,9 @@ impl KubeEnrolment {
                         reused: None,
                     };
                     let change = |status: &mut CameraStatus| status.enrolled_key = Some(enrolled);
+                    // What its record says then is the answer, whoever was first.
                     let written = self.write(&id, &known, change).await;
-                    if written.map_err(|fault| fault.port(OPERATION))? {
-                        return Ok(id);
-                    }
+                    written.map_err(|fault| fault.port(OPERATION))?;
                 }
                 Decision::TooLate(id, known) => {
                     self.note(&id, &known, asked, now).await;
@@ -95,26 +94,25 @@ impl KubeEnrolment {
         Err(PortError::new(OPERATION, "others change this camera all the time").into())
     }
 
-    /// Writes a status. `false`: the object is another one by now, or nobody knows: it was read again.
+    /// Writes a status. Where the object is another one by now, or nobody knows, it is read again instead.
     async fn write(
         &self,
         id: &CameraId,
         known: &Known,
         change: impl FnOnce(&mut CameraStatus),
-    ) -> Result<bool, Fault> {
+    ) -> Result<(), Fault> {
         let writer = &self.0;
         let _place = writer.room().place(&**writer.clock()).await?;
         let lane = writer.lane(id);
         let _turn = lane.turn.lock().await;
         match writer.put(known, CALL, change).await {
-            Ok(()) => Ok(true),
             Err(Fault::Conflict | Fault::Unknown(_) | Fault::Missing) => {
                 match writer.read(id, CALL).await {
-                    Ok(_) | Err(Fault::Missing) => Ok(false),
+                    Ok(_) | Err(Fault::Missing) => Ok(()),
                     Err(fault) => Err(fault),
                 }
             }
-            Err(fault) => Err(fault),
+            written => written,
         }
     }
 

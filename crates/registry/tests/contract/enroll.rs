@@ -54,6 +54,7 @@ fn asks(token: &str, key: &PublicKey) -> EnrollAsked {
 }
 
 /// When an adapter makes a token's camera.
+#[allow(dead_code, reason = "each adapter is one of them")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
     /// When its device calls.

@@ -276,12 +276,10 @@ async fn what_is_wrong_names_the_cure() {
         !cluster.directory.path().join("yard.key").exists(),
         "nothing is left of it"
     );
-    let refused: [(&[&str], &str); 2] = [
-        (
-            &["camera", "refer", "acme/yard", "--here"],
-            "camera move sends",
-        ),
-    ];
+    let refused: [(&[&str], &str); 2] = [(
+        &["camera", "refer", "acme/yard", "--here"],
+        "camera move sends",
+    )];
     for (words, hint) in refused {
         let err = cluster.run(words).await.refused();
         let told = err.contains("not on a cluster yet\nhint: ") && err.contains(hint);

@@ -276,7 +276,7 @@ async fn what_is_wrong_names_the_cure() {
         !cluster.directory.path().join("yard.key").exists(),
         "nothing is left of it"
     );
-    let refused: [(&[&str], &str); 2] = [(
+    let refused: [(&[&str], &str); 1] = [(
         &["camera", "refer", "acme/yard", "--here"],
         "camera move sends",
     )];

@@ -31,6 +31,8 @@ use tokio::{
 
 use crate::{Error, child, child::Child, patience, temp_dir};
 
+mod standstill;
+
 /// As the camera sees the loopback of this machine.
 pub const HOST: &str = "10.0.2.2";
 
@@ -157,6 +159,7 @@ impl Wall {
         let socket = self.place.path().join("orders");
         let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).map_err(failed)?;
+        let monitor = self.place.path().join("monitor");
         let mut command = Command::new(SCRIPT);
         command
             .arg(&self.board)
@@ -164,6 +167,8 @@ impl Wall {
             .arg(card)
             .args(["-serial", "stdio", "-serial"])
             .arg(format!("unix:{}", socket.display()))
+            .arg("-monitor")
+            .arg(format!("unix:{},server=on,wait=off", monitor.display()))
             .args(options)
             .env("MOORLINE_EMU_BOOT", &self.boot);
         let qemu = Child::spawn("camera", command)?;
@@ -178,6 +183,7 @@ impl Wall {
         let (from, to) = stream.into_split();
         Ok(Camera {
             qemu,
+            monitor,
             orders: Mutex::new(Orders {
                 from: BufReader::new(from),
                 to,
@@ -197,6 +203,7 @@ struct Orders {
 #[derive(Debug)]
 pub struct Camera {
     qemu: Child,
+    monitor: PathBuf,
     orders: Mutex<Orders>,
 }
 
@@ -205,6 +212,13 @@ impl Camera {
     #[must_use]
     pub fn machine(&self) -> &Child {
         &self.qemu
+    }
+
+    /// For a test that gives it up: the end of its console, and what tells why it stands still (QEMU's registers and interrupts, who waits in its
+    /// kernel, what this machine was short of). The kernel answers on the console, so nothing is awaited there afterwards.
+    pub async fn given_up(&self) -> String {
+        let console = self.qemu.tail();
+        console + &standstill::told(&self.qemu, &self.monitor).await
     }
 
     /// Cuts its power, and waits until it has none: flash and card can be used again then.
@@ -279,7 +293,7 @@ impl Camera {
             Err(_) => Err(Error::Timeout {
                 what: format!("the end of {what}"),
                 patience: deadline,
-                detail: self.qemu.tail(),
+                detail: self.given_up().await,
             }),
         }
     }

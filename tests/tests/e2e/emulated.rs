@@ -62,7 +62,7 @@ async fn recorded(server: &Moorline, wall: &Wall, name: &str) -> Camera {
     camera
 }
 
-/// The console is shown when it does not come to that.
+/// What the camera does instead is shown when it does not come to that.
 async fn until_recording(server: &Moorline, camera: &Camera, name: &str) -> Value {
     until(server, camera, name, "recording", |view| {
         view["status"]["link"]["state"] == "up"
@@ -79,8 +79,9 @@ async fn until(
     what: &str,
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
-    let shown = || camera.machine().tail();
-    server.until_within(LATER, name, what, wanted, shown).await
+    server
+        .until_within(LATER, name, what, wanted, camera.given_up())
+        .await
 }
 
 /// The session's number: it grows with each call.
@@ -93,7 +94,10 @@ async fn says(camera: &Camera, mark: u64, what: &str) {
     let line = camera
         .machine()
         .wait_for_after(mark, what, LATER, |line| line.contains(what).then_some(()));
-    line.await.unwrap_or_else(|error| panic!("{error}"));
+    if let Err(error) = line.await {
+        let shown = camera.given_up().await;
+        panic!("{error}\n{shown}");
+    }
 }
 
 /// A number of `/proc/<pid>/status` of the running agent, in KiB.

@@ -29,9 +29,8 @@ async fn tunnel_after_boot(
     first.await.unwrap_or_else(|error| panic!("{error}"));
     let kernel = Instant::now();
     let up = |view: &Value| view["status"]["link"]["state"] == "up" && generation(view) > after;
-    let shown = || camera.machine().tail();
     let view = server
-        .until_within(BOOT, "roof", "its tunnel", up, shown)
+        .until_within(BOOT, "roof", "its tunnel", up, camera.given_up())
         .await;
     println!(
         "MEASURED boot to tunnel: {what}, {:.2} s from QEMU's start, {:.2} s from the kernel's first line",

@@ -255,8 +255,8 @@ impl Moorline {
         what: &str,
         wanted: impl Fn(&Value) -> bool,
     ) -> Value {
-        self.until_within(SOON, name, what, wanted, String::new)
-            .await
+        let nothing = std::future::ready(String::new());
+        self.until_within(SOON, name, what, wanted, nothing).await
     }
 
     /// The same with a deadline of its own, and with what else is to be shown when it is missed.
@@ -266,7 +266,7 @@ impl Moorline {
         name: &str,
         what: &str,
         wanted: impl Fn(&Value) -> bool,
-        shown: impl FnOnce() -> String,
+        shown: impl Future<Output = String>,
     ) -> Value {
         let last = Mutex::new(Value::Null);
         let (last, wanted) = (&last, &wanted);
@@ -278,11 +278,11 @@ impl Moorline {
         });
         match timeout(patience(deadline), polled).await {
             Ok(view) => view,
-            Err(_) => panic!(
-                "{name}: {what}: not within {deadline:?}; last seen: {:#}\n{}",
-                last.lock().unwrap(),
-                shown()
-            ),
+            Err(_) => {
+                let shown = shown.await;
+                let last = last.lock().unwrap();
+                panic!("{name}: {what}: not within {deadline:?}; last seen: {last:#}\n{shown}")
+            }
         }
     }
 

@@ -10,17 +10,19 @@ use tokio::{
 
 use crate::{child::Child, patience};
 
-/// What QEMU is asked. The registers twice: a processor that waits is where it was. `pic` and `irq` tell a line of interrupt that is dead,
-/// `blockstats` a disk that was asked for something and has not done it.
+/// What QEMU is asked. The registers first and last: a processor that waits is where it was. `pic` and `irq` tell whether interrupts still come,
+/// `blockstats` what the disks did.
 const QUESTIONS: &[&str] = &[
+    "info registers",
     "info status",
-    "info registers",
-    "info registers",
     "info pic",
     "info irq",
     "info blockstats",
     "info chardev",
+    "info registers",
 ];
+/// In each line of a register for floating point, which tell nothing.
+const FLOATING: &str = "psu:";
 /// What the kernel is asked, with SysRq on its keyboard: all that it says onto the console, who waits, what runs. The last is no order, and is
 /// answered after all others.
 const KEYS: &[&str] = &["9", "w", "l", "h"];
@@ -66,7 +68,11 @@ async fn asked(monitor: &Path, told: &mut String) -> io::Result<()> {
     until_prompt(&mut monitor).await?;
     for question in QUESTIONS {
         let answer = answer(&mut monitor, question).await?;
-        told.push_str(&format!("{question}: {}\n", answer.trim()));
+        told.push_str(&format!("{question}:\n"));
+        let lines = answer.trim().lines();
+        for line in lines.filter(|line| !line.contains(FLOATING)) {
+            told.push_str(&format!("  {line}\n"));
+        }
     }
     for key in KEYS {
         answer(&mut monitor, &format!("sendkey alt-sysrq-{key}")).await?;

@@ -373,7 +373,7 @@ mod tests {
         };
         let mut camera = camera(token);
         camera.status = Some(resource::CameraStatus {
-            enrolled_key: Some(resource::EnrolledKey {
+            enrolled_key: Some(EnrolledKey {
                 key: format!("{KEY} enrolled: t31 02:00:00:00:00:07"),
                 token_hash: hash('a'),
                 since: Timestamp::from_millis(7),

@@ -99,7 +99,7 @@ async fn a_camera_is_recorded_by_what_its_agent_finds_and_what_its_uplink_carrie
     let spec = json!({"recordBy": "auto"});
     let yard = tenant.camera_filming("yard", spec, films(281)).await;
     let name = format!("{}/yard", tenant.name);
-    let mut call = yard.call_with_agent(&moorline, &first);
+    let call = yard.call_with_agent(&moorline, &first);
     call.child.wait_for_line("MOORLINE/1", SOON).await.unwrap();
     let mut agent = Agent {
         call,
@@ -141,7 +141,7 @@ async fn a_camera_is_recorded_by_what_its_agent_finds_and_what_its_uplink_carrie
         let mut agent = agent.lock().await;
         agent.says("BYE\n").await;
         agent.call.child.wait(SOON).await.unwrap();
-        let mut call = yard.call_with_agent(&moorline, &second);
+        let call = yard.call_with_agent(&moorline, &second);
         call.child.wait_for_line("MOORLINE/1", SOON).await.unwrap();
         agent.call = call;
         now_us()

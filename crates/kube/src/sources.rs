@@ -4,7 +4,8 @@
 //! ```text
 //! agent ─ SOURCE ─▶ monitor of its holder ─▶ KubeSources ─ note ─▶ status.found ─ watch ─▶ every part's record
 //! ```
-//! **Owns** the way from the monitor's words to the note. Nothing is written for what is written already: a camera that comes back costs no write more.
+//! **Owns** the way from the monitor's words to the note. Nothing is written for what is written already: a camera that comes back costs no write more,
+//! and one that says other streams all the time is heard seldom.
 //! Frames and bits per second change by themselves and are left out. How it ends: with its token.
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use moorline_base::CancellationToken;
 use moorline_base::clock::sleep;
+use moorline_base::rate::Limiter;
 use moorline_core::port::Statuses;
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, Generation, check};
@@ -23,6 +25,12 @@ use crate::status::{Note, StatusWriter};
 /// Statuses change all the time, and what is looked for here once in a camera's life. A camera says its streams in a line each: those of one moment make
 /// one change, since each begins its workloads anew.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A camera's streams change with its firmware. So many changes of one camera may come at once, and one in so many seconds from then on: each begins its
+/// workloads anew, in a place that other cameras wait for (rule S5).
+const CHANGES: u32 = 4;
+const SECONDS_A_CHANGE: f64 = 600.0;
+/// Cameras whose changes are counted; more than a replica holds.
+const COUNTED: usize = 10_000;
 /// The longest word that is kept of a codec or a size.
 const WORD: usize = 16;
 
@@ -44,6 +52,7 @@ impl KubeSources {
     /// Notes what `monitor` hears, until `cancel`.
     pub async fn run(&self, monitor: Arc<dyn Statuses>, cancel: CancellationToken) {
         let mut seen = Seen::new();
+        let mut changes = Limiter::new(CHANGES, 1.0 / SECONDS_A_CHANGE, COUNTED);
         let mut version = 0;
         loop {
             tokio::select! {
@@ -54,12 +63,13 @@ impl KubeSources {
             if sleep(&**clock, LOOK_EVERY, &cancel).await.is_cancelled() {
                 return;
             }
-            self.look(&*monitor, &mut seen);
+            self.look(&*monitor, &mut seen, &mut changes);
         }
     }
 
-    fn look(&self, monitor: &dyn Statuses, seen: &mut Seen) {
+    fn look(&self, monitor: &dyn Statuses, seen: &mut Seen, changes: &mut Limiter<CameraId>) {
         let owned = self.writer.owned();
+        let instant = self.writer.clock().monotonic();
         seen.retain(|camera, _| owned.get(camera).is_some());
         for (camera, own) in owned.all() {
             // Before it is written a claim takes no note.
@@ -80,6 +90,10 @@ impl KubeSources {
                 continue;
             }
             if before.as_ref() != Some(&found) {
+                // What it says later is looked at then.
+                if changes.try_take(camera.clone(), instant).is_err() {
+                    continue;
+                }
                 tracing::info!(%camera, "the camera's own words set its streams");
                 let note = Note {
                     found: Some(found),

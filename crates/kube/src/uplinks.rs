@@ -113,10 +113,11 @@ impl KubeUplinks {
         let status = known.object.status.as_ref()?;
         status.uplink.as_ref()?;
         match (by, self.rule) {
-            (RecordBy::Owner, _) => Some(Change::Forgotten),
-            (_, None) => Some(Change::Moved(Move::ToMain)),
+            // Left to the uplink, and no sub stream to be on: the owner took it away.
+            (RecordBy::Owner | RecordBy::Auto, _) => Some(Change::Forgotten),
+            (RecordBy::Uplink, None) => Some(Change::Moved(Move::ToMain)),
             // Disabled, say: when it is back it is where it was.
-            (_, Some(_)) => None,
+            (RecordBy::Uplink, Some(_)) => None,
         }
     }
 

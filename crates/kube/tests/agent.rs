@@ -342,3 +342,43 @@ async fn without_the_rule_whoever_was_moved_goes_back() {
     assert_eq!(recorded(&replica), ON_MAIN);
     assert_eq!(agent.noticed(), [NoticeKind::MovedToMain]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_who_takes_the_sub_stream_away_leaves_nothing_that_says_it_is_recorded() {
+    let (api, clock) = cluster();
+    left_to_the_uplink(&api);
+    let replica = Replica::new(&api, &clock, 0).await;
+    let agent = Agent::of(&replica, Some(RULE));
+    replica.claim(1).await;
+    let reports = agent.reports(0, 50).await;
+    assert_eq!(recorded(&replica), ON_SUB);
+    let alone = json!({"spec": {"sources": {"sub": null}}});
+    api.patch(CAMERAS, "t-acme", "yard", &alone);
+    agent.reports(reports, 50).await;
+    assert_eq!(recorded(&replica), ON_MAIN);
+    let told = condition(&api, "acme", "yard", "UplinkSlow").unwrap();
+    assert_eq!((&*told.0, &*told.1), ("False", "OwnerChose"));
+    assert!(object(&api)["status"]["uplink"].is_null());
+}
+
+/// S5: each change begins the camera's pods anew.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_says_other_paths_all_the_time_changes_them_seldom() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let agent = Agent::of(&replica, None);
+    replica.claim(1).await;
+    a_while().await;
+    api.forget_requests();
+    for number in 0..60 {
+        agent.says("source.main", &format!("/{number} h264 - - -"));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+    }
+    assert_eq!(api.writes().len(), 4, "{:#?}", api.writes());
+    assert_eq!(paths(&replica)[0].as_deref(), Some("/3"));
+    // What it says in the end is taken.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    agent.says("uptime", "1200");
+    a_while().await;
+    assert_eq!(paths(&replica)[0].as_deref(), Some("/59"));
+}

@@ -110,7 +110,7 @@ impl KubeAdmin {
             if !change(&mut record)? {
                 return Ok(record);
             }
-            self.free(&record)?;
+            self.free(&record, &before.keys)?;
             let kept = written(record.clone(), &owners, &before);
             let mut spec = to_spec(&kept, &object.spec.class)?;
             keep_references(&object.spec, &mut spec, &kept);
@@ -152,10 +152,12 @@ impl KubeAdmin {
 
     /// Keys are unique among the cameras of a tenant (rule S2). The API server cannot check it: two that are added at once both stand, and the older
     /// camera keeps the key. What other tenants' cameras have does not count: a user name chooses among them, and whoever could refuse a key by
-    /// naming it first would lock others out, and learn who has it.
-    fn free(&self, camera: &Camera) -> Result<(), CameraAdminError> {
+    /// naming it first would lock others out, and learn who has it. A key that it has already, of `before`, holds up no change of something else:
+    /// such a camera is disabled and renamed as any, and its token taken back.
+    fn free(&self, camera: &Camera, before: &[CameraKey]) -> Result<(), CameraAdminError> {
         let present = self.directory.cache().records();
-        for key in &camera.keys {
+        let is_new = |key: &&CameraKey| before.iter().all(|known| known.key != key.key);
+        for key in camera.keys.iter().filter(is_new) {
             if let Some(owner) = present
                 .having(&key.key)
                 .iter()
@@ -226,7 +228,7 @@ impl KubeAdmin {
             return Err(CameraAdminError::Exists(camera.id.clone()));
         }
         check::camera(camera, is_timezone)?;
-        self.free(camera)
+        self.free(camera, &[])
     }
 
     /// Makes a camera with its password, or nothing.
@@ -402,7 +404,7 @@ impl KubeAdmin {
 
 /// A field of the Camera is wrong already.
 fn unreadable(error: FieldError) -> CameraAdminError {
-    CameraAdminError::Port(Fault::Invalid(error.to_string()).port(OPERATION))
+    CameraAdminError::Refused(format!("a field of its Camera is wrong already: {error}"))
 }
 
 fn no_tenant(camera: &Camera) -> CameraAdminError {

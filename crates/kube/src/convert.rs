@@ -159,11 +159,12 @@ pub(crate) fn spent(camera: &resource::Camera) -> Option<&EnrolledKey> {
     (spent.token_hash == token.token_hash).then_some(spent)
 }
 
-/// The key that came by that token, unless it was taken back.
+/// The key that came by that token, unless it was taken back. What no key of a record may be is none: a status makes no camera one that is not served.
 pub(crate) fn enrolled(camera: &resource::Camera) -> Option<CameraKey> {
     let token = camera.spec.enrolment.as_ref()?;
     let spent = spent(camera).filter(|_| !token.revoked)?;
-    key(&spent.key, spent.since).ok()
+    let enrolled = key(&spent.key, spent.since).ok();
+    enrolled.filter(|enrolled| check::keys(std::slice::from_ref(enrolled)).is_ok())
 }
 
 pub(crate) fn key(line: &str, added: Timestamp) -> Result<CameraKey, FieldError> {
@@ -390,6 +391,10 @@ mod tests {
         let mut kept = camera.clone();
         kept.spec.keys = vec![format!("{KEY} kept")];
         assert_eq!(keys(&kept).len(), 1, "it is one key");
+        let mut foreign = camera.clone();
+        let spent = foreign.status.as_mut().unwrap().enrolled_key.as_mut();
+        spent.unwrap().key = format!("{KEY} {}", "x".repeat(201));
+        assert_eq!(keys(&foreign), [], "no note of a key, and a camera");
         let mut revoked = camera.clone();
         revoked.spec.enrolment.as_mut().unwrap().revoked = true;
         let mut another = camera.clone();

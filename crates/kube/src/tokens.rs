@@ -26,7 +26,6 @@ use crate::convert::spent;
 use crate::enrol::token_hash;
 use crate::resource::{CameraSpec, EnrolmentSpec, ReusedToken};
 
-const OPERATION: &str = "keep enrolment tokens";
 /// 192 bits; the rule asks for 128.
 const TOKEN_BYTES: usize = 24;
 /// The most that one list gives.
@@ -121,7 +120,7 @@ impl Gathered {
                 comment: token.comment.clone().unwrap_or_default(),
             },
             created: token.created.unwrap_or(record.created),
-            revoked: false,
+            revoked: token.revoked,
             cameras: Vec::new(),
             reused: None,
         };
@@ -262,7 +261,8 @@ impl EnrollTokens for KubeAdmin {
             if let TokenMakes::Batch { count, .. } = &mut info.token.makes {
                 *count += 1;
             }
-            info.revoked |= token.revoked;
+            // One key that was revoked closes its own camera alone: the others' devices may still come.
+            info.revoked &= token.revoked;
             if let Some(spent) = spent(&known.object) {
                 let noted = spent.reused.as_ref().and_then(reuse);
                 let both = [info.reused.take(), noted].into_iter().flatten();
@@ -290,7 +290,7 @@ impl EnrollTokens for KubeAdmin {
         Ok(stock)
     }
 
-    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+    async fn claim(&self, camera: &CameraId) -> Result<bool, CameraAdminError> {
         let waits = |known: Known| {
             let token = known.object.spec.enrolment.as_ref();
             token.is_some_and(in_stock) && spent(&known.object).is_some()
@@ -308,13 +308,13 @@ impl EnrollTokens for KubeAdmin {
                 token.claimed = true;
             }
         };
-        let changed = self.change_with(camera, |_| Ok(true), claim).await;
-        changed.map_err(|error| PortError::new(OPERATION, error))?;
+        self.change_with(camera, |_| Ok(true), claim).await?;
         Ok(claimed.into_inner())
     }
 
-    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
-        let mut found = false;
+    /// Of all its cameras: one that cannot be changed holds up no other.
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, CameraAdminError> {
+        let (mut found, mut refused) = (false, None);
         for (camera, known) in self.directory().cache().cameras() {
             let token = known.object.spec.enrolment.as_ref();
             let has_it = token.is_some_and(|token| is_number(token, id));
@@ -329,10 +329,21 @@ impl EnrollTokens for KubeAdmin {
                 }
             };
             let revoked = self.change_with(&camera, |_| Ok(true), take_back).await;
-            revoked.map_err(|error| PortError::new(OPERATION, error))?;
-            found = true;
+            match revoked {
+                // Removed meanwhile, and its token with it.
+                Ok(_) | Err(CameraAdminError::Unknown(_)) => found = true,
+                Err(error @ CameraAdminError::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    refused.get_or_insert((camera, error));
+                }
+            }
         }
-        Ok(found)
+        match refused {
+            Some((camera, error)) => Err(CameraAdminError::Refused(format!(
+                "the token still stands in camera {camera}: {error}"
+            ))),
+            None => Ok(found),
+        }
     }
 }
 

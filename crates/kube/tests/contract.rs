@@ -121,11 +121,11 @@ impl EnrollTokens for Both {
         self.owner.stock(tenant).await
     }
 
-    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+    async fn claim(&self, camera: &CameraId) -> Result<bool, CameraAdminError> {
         self.owner.claim(camera).await
     }
 
-    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, CameraAdminError> {
         self.owner.revoke(tenant, id).await
     }
 }

@@ -236,3 +236,88 @@ async fn a_batch_is_made_whole_or_not_at_all() {
     let names: Vec<&Value> = stay.map(|camera| &camera["metadata"]["name"]).collect();
     assert_eq!(names, ["shop-3", "yard"]);
 }
+
+/// A batch of the yard's tenant, by the number of its token.
+async fn batch(mon: &Mon, count: u32) -> (String, i64) {
+    let new = NewToken {
+        makes: TokenMakes::Batch {
+            prefix: "shop".into(),
+            count,
+        },
+        ..issued(mon).await.1.token
+    };
+    let (token, info) = mon.admin.issue(new).await.unwrap();
+    (token.reveal().clone(), info.id)
+}
+
+async fn token_of(mon: &Mon, id: i64) -> TokenInfo {
+    let all = mon.admin.list(yard().tenant()).await.unwrap();
+    all.into_iter().find(|info| info.id == id).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_revoked_closes_its_own_camera_of_a_batch_and_no_other() {
+    let (_api, _clock, mon, _) = world().await;
+    let (token, id) = batch(&mon, 2).await;
+    let first: CameraId = "acme/shop-1".parse().unwrap();
+    assert_eq!(enrolled(&mon, &token, 1).await.unwrap(), first);
+    mon.admin.revoke_key(&first, &key(1)).await.unwrap();
+    let info = token_of(&mon, id).await;
+    let left = info.left(Timestamp::from_millis(START));
+    assert_eq!((info.revoked, left), (false, 1), "another device may come");
+    let refused = enrolled(&mon, &token, 1).await;
+    assert!(
+        matches!(refused, Err(EnrollError::Refused("revoked"))),
+        "{refused:?}"
+    );
+    let second = enrolled(&mon, &token, 2).await.unwrap();
+    assert_eq!(second.name(), "shop-2");
+    assert!(mon.admin.revoke(yard().tenant(), id).await.unwrap());
+    assert!(token_of(&mon, id).await.revoked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_with_a_wrong_field_holds_up_no_other_when_their_token_is_taken_back() {
+    let (api, _clock, mon, _) = world().await;
+    let (token, id) = batch(&mon, 3).await;
+    let wrong = json!({"spec": {"timezone": "Europe/Nowhere"}});
+    api.patch(CAMERAS, "t-acme", "shop-1", &wrong);
+    let refused = mon.admin.revoke(yard().tenant(), id).await.unwrap_err();
+    let refused = refused.to_string();
+    for word in ["acme/shop-1", "spec.timezone", "Europe/Nowhere"] {
+        assert!(refused.contains(word), "{refused}");
+    }
+    let is_revoked = |name: &str| {
+        let camera = api.get(CAMERAS, "t-acme", name).unwrap();
+        camera["spec"]["enrolment"]["revoked"] == true
+    };
+    let revoked = ["shop-1", "shop-2", "shop-3"].map(is_revoked);
+    assert_eq!(revoked, [false, true, true]);
+    let mended = json!({"spec": {"timezone": "UTC"}});
+    api.patch(CAMERAS, "t-acme", "shop-1", &mended);
+    assert!(mon.admin.revoke(yard().tenant(), id).await.unwrap());
+    assert!(is_revoked("shop-1"));
+    let refused = enrolled(&mon, &token, 1).await;
+    assert!(
+        matches!(refused, Err(EnrollError::Refused("revoked"))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_an_older_camera_holds_up_no_token_that_is_taken_back() {
+    let (api, _clock, mon, _) = world().await;
+    let id = mon.admin.list(yard().tenant()).await.unwrap()[0].id;
+    let mut gate = support::camera("acme", "gate");
+    gate["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    gate["spec"]["keys"] = json!([key(9).to_string()]);
+    api.put(CAMERAS, gate);
+    let both = json!({"spec": {"keys": [key(9).to_string()]}});
+    api.patch(CAMERAS, "t-acme", "yard", &both);
+    let mut version = mon.directory.cache().version();
+    let older: CameraId = "acme/gate".parse().unwrap();
+    let seen = version.wait_for(|_| mon.directory.snapshot().get(&older).is_some());
+    support::within("the older camera", seen).await.unwrap();
+    assert!(mon.admin.revoke(yard().tenant(), id).await.unwrap());
+    assert_eq!(object(&api)["spec"]["enrolment"]["revoked"], true);
+}

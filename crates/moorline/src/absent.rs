@@ -119,12 +119,12 @@ impl EnrollTokens for Absent {
         Err(elsewhere())
     }
 
-    async fn claim(&self, _: &CameraId) -> Result<bool, PortError> {
-        Err(elsewhere())
+    async fn claim(&self, _: &CameraId) -> Result<bool, CameraAdminError> {
+        Err(elsewhere().into())
     }
 
-    async fn revoke(&self, _: &TenantId, _: i64) -> Result<bool, PortError> {
-        Err(elsewhere())
+    async fn revoke(&self, _: &TenantId, _: i64) -> Result<bool, CameraAdminError> {
+        Err(elsewhere().into())
     }
 }
 

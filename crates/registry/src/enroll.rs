@@ -201,7 +201,7 @@ impl EnrollTokens for EnrollBook {
         all.map_err(|error| PortError::new(LIST, error))
     }
 
-    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+    async fn claim(&self, camera: &CameraId) -> Result<bool, CameraAdminError> {
         let (writer, camera, now) = (self.writer.clone(), camera.clone(), self.now());
         detached(CLAIM, async move {
             let done = sqlx::query(
@@ -219,7 +219,7 @@ impl EnrollTokens for EnrollBook {
         .await
     }
 
-    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, CameraAdminError> {
         let (writer, tenant) = (self.writer.clone(), tenant.clone());
         detached(REVOKE, async move {
             let done =

@@ -232,12 +232,12 @@ pub trait EnrollTokens: Send + Sync {
     /// Somebody claims a camera of the stock, at once for good. `false`: it is none, or was claimed before.
     ///
     /// # Errors
-    /// [`PortError`].
-    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError>;
+    /// [`CameraAdminError`].
+    async fn claim(&self, camera: &CameraId) -> Result<bool, CameraAdminError>;
 
     /// Takes a token back. Idempotent. `false`: this tenant has no such token.
     ///
     /// # Errors
-    /// [`PortError`].
-    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError>;
+    /// [`CameraAdminError`]: it may be taken back in part.
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, CameraAdminError>;
 }

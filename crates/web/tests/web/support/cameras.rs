@@ -305,14 +305,14 @@ impl EnrollTokens for FakeTokens {
         Ok(own.cloned().collect())
     }
 
-    async fn claim(&self, camera: &CameraId) -> Result<bool, PortError> {
+    async fn claim(&self, camera: &CameraId) -> Result<bool, CameraAdminError> {
         let mut all = self.stock.lock().unwrap();
         let before = all.len();
         all.retain(|it| it.camera != *camera);
         Ok(all.len() < before)
     }
 
-    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, PortError> {
+    async fn revoke(&self, tenant: &TenantId, id: i64) -> Result<bool, CameraAdminError> {
         let mut all = self.tokens.lock().unwrap();
         let own = all
             .iter_mut()

@@ -8,10 +8,12 @@
 //!
 //! **Owns** `status.enrolledKey`. Does not own: tokens, which their owner's own rights make and take back (`tokens`).
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::clock::timeout;
+use moorline_base::rate::Limiter;
 use moorline_core::camera::{Camera, CameraKey, CameraSet, Enabled};
 use moorline_core::port::{CameraAdminError, EnrollAsked, EnrollError, Enrolment, PortError};
 use moorline_core::{CameraId, PublicKey, Timestamp, check};
@@ -30,6 +32,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const CONFLICTS: usize = 16;
 /// The same second key is noted once in so many milliseconds: whoever has a copy of the file calls again and again.
 const NOTED: i64 = 60_000;
+/// Other second keys of one camera that are noted at once, and how many a second from then on: whoever has a copy of the file can make keys without end
+/// (rule S9).
+const KEYS_NOTED: (u32, f64) = (4, 1.0 / 60.0);
+/// Cameras of which that is counted.
+const COUNTED: usize = 10_000;
 /// The greatest count of such notes.
 const MOST_NOTED: u32 = 1_000_000_000;
 
@@ -40,7 +47,10 @@ pub(crate) fn token_hash(token: &str) -> String {
 
 /// `Enrolment` of a replica. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct KubeEnrolment(StatusWriter);
+pub struct KubeEnrolment {
+    writer: StatusWriter,
+    notes: Arc<Mutex<Limiter<CameraId>>>,
+}
 
 /// What becomes of who holds a token.
 #[derive(Debug)]
@@ -56,11 +66,15 @@ enum Decision {
 impl KubeEnrolment {
     /// By the cameras that this writer's cache knows.
     pub fn new(writer: StatusWriter) -> Self {
-        Self(writer)
+        let (many, per_second) = KEYS_NOTED;
+        Self {
+            writer,
+            notes: Arc::new(Mutex::new(Limiter::new(many, per_second, COUNTED))),
+        }
     }
 
     async fn run(&self, asked: &EnrollAsked) -> Result<CameraId, EnrollError> {
-        let writer = &self.0;
+        let writer = &self.writer;
         let hash = token_hash(asked.token.reveal());
         for _ in 0..CONFLICTS {
             let now = Timestamp::from_millis(writer.clock().wall_ms());
@@ -101,7 +115,7 @@ impl KubeEnrolment {
         known: &Known,
         change: impl FnOnce(&mut CameraStatus),
     ) -> Result<(), Fault> {
-        let writer = &self.0;
+        let writer = &self.writer;
         let _place = writer.room().place(&**writer.clock()).await?;
         let lane = writer.lane(id);
         let _turn = lane.turn.lock().await;
@@ -116,7 +130,7 @@ impl KubeEnrolment {
         }
     }
 
-    /// Notes a second key for the camera's owner, who does not see this log.
+    /// Notes a second key for the camera's owner, who does not see this log; seldom, where keys come without end.
     async fn note(&self, id: &CameraId, known: &Known, asked: &EnrollAsked, now: Timestamp) {
         let before = spent(&known.object).and_then(|spent| spent.reused.as_ref());
         let key = asked.key.fingerprint();
@@ -124,6 +138,14 @@ impl KubeEnrolment {
         if before.is_some_and(|before| before.key == key)
             && until.is_some_and(|until| now.as_millis() < until)
         {
+            return;
+        }
+        let instant = self.writer.clock().monotonic();
+        let may = {
+            let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.try_take(id.clone(), instant).is_ok()
+        };
+        if !may {
             return;
         }
         let reused = ReusedToken {
@@ -242,7 +264,7 @@ fn fits(camera: &Camera, records: &CameraSet, key: &PublicKey) -> Result<(), Cam
 #[async_trait]
 impl Enrolment for KubeEnrolment {
     async fn enroll(&self, asked: EnrollAsked) -> Result<CameraId, EnrollError> {
-        let decided = timeout(&**self.0.clock(), DEADLINE, self.run(&asked)).await;
+        let decided = timeout(&**self.writer.clock(), DEADLINE, self.run(&asked)).await;
         decided.unwrap_or_else(|late| Err(PortError::new(OPERATION, late).into()))
     }
 }

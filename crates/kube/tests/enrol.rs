@@ -321,3 +321,27 @@ async fn a_key_of_an_older_camera_holds_up_no_token_that_is_taken_back() {
     assert!(mon.admin.revoke(yard().tenant(), id).await.unwrap());
     assert_eq!(object(&api)["spec"]["enrolment"]["revoked"], true);
 }
+
+/// S9.
+#[tokio::test(start_paused = true)]
+async fn whoever_has_a_copy_of_the_file_and_keys_without_end_costs_few_writes() {
+    let (api, _clock, mon, token) = world().await;
+    let enrolment = KubeEnrolment::new(mon.writer.clone());
+    enrolment.enroll(asks(&token, 1)).await.unwrap();
+    api.forget_requests();
+    for seed in 2..40 {
+        let refused = enrolment.enroll(asks(&token, seed)).await;
+        assert!(
+            matches!(refused, Err(EnrollError::Spent { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(api.writes(), [STATUS; 4]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let _ = enrolment.enroll(asks(&token, 40)).await;
+    let reused = object(&api)["status"]["enrolledKey"]["reused"].clone();
+    assert_eq!(
+        (&reused["times"], &reused["key"]),
+        (&json!(5), &json!(key(40).fingerprint()))
+    );
+}

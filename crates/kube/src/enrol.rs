@@ -28,7 +28,7 @@ use crate::status::StatusWriter;
 const OPERATION: &str = "enrol a camera";
 /// The port's.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A token whose cameras others write meanwhile is looked at again so often.
+/// A token whose cameras others write meanwhile is asked for again so often.
 const CONFLICTS: usize = 16;
 /// The same second key is noted once in so many milliseconds: whoever has a copy of the file calls again and again.
 const NOTED: i64 = 60_000;
@@ -76,7 +76,8 @@ impl KubeEnrolment {
     async fn run(&self, asked: &EnrollAsked) -> Result<CameraId, EnrollError> {
         let writer = &self.writer;
         let hash = token_hash(asked.token.reveal());
-        for _ in 0..CONFLICTS {
+        let mut calls = 0;
+        while calls < CONFLICTS {
             let now = Timestamp::from_millis(writer.clock().wall_ms());
             let cache = writer.cache();
             let decision = decide(cache.enrolling(&hash), &cache.records(), &asked.key, now)?;
@@ -96,8 +97,8 @@ impl KubeEnrolment {
                     };
                     let change = |status: &mut CameraStatus| status.enrolled_key = Some(enrolled);
                     // What its record says then is the answer, whoever was first.
-                    let written = self.write(&id, &known, change).await;
-                    written.map_err(|fault| fault.port(OPERATION))?;
+                    let called = self.write(&id, &known, change).await;
+                    calls += usize::from(called.map_err(|fault| fault.port(OPERATION))?);
                 }
                 Decision::TooLate(id, known) => {
                     self.note(&id, &known, asked, now).await;
@@ -108,25 +109,30 @@ impl KubeEnrolment {
         Err(PortError::new(OPERATION, "others change this camera all the time").into())
     }
 
-    /// Writes a status. Where the object is another one by now, or nobody knows, it is read again instead.
+    /// Writes a status. Where the object is another one by now, or nobody knows, it is read again instead. `false`: it is known already that it is another
+    /// one, and nothing was asked: the devices of a batch that are given power together call each other's cameras theirs.
     async fn write(
         &self,
         id: &CameraId,
         known: &Known,
         change: impl FnOnce(&mut CameraStatus),
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let writer = &self.writer;
         let _place = writer.room().place(&**writer.clock()).await?;
         let lane = writer.lane(id);
         let _turn = lane.turn.lock().await;
+        let version = |known: &Known| known.object.metadata.resource_version.clone();
+        if writer.cache().camera(id).as_ref().map(version) != Some(version(known)) {
+            return Ok(false);
+        }
         match writer.put(known, CALL, change).await {
             Err(Fault::Conflict | Fault::Unknown(_) | Fault::Missing) => {
                 match writer.read(id, CALL).await {
-                    Ok(_) | Err(Fault::Missing) => Ok(()),
+                    Ok(_) | Err(Fault::Missing) => Ok(true),
                     Err(fault) => Err(fault),
                 }
             }
-            written => written,
+            written => written.map(|()| true),
         }
     }
 

@@ -345,3 +345,21 @@ async fn whoever_has_a_copy_of_the_file_and_keys_without_end_costs_few_writes() 
         (&json!(5), &json!(key(40).fingerprint()))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn devices_of_a_batch_that_are_given_power_together_cost_a_write_each() {
+    const DEVICES: u8 = 30;
+    let (api, _clock, mon, _) = world().await;
+    let (token, _) = batch(&mon, DEVICES.into()).await;
+    api.forget_requests();
+    let enrolment = KubeEnrolment::new(mon.writer.clone());
+    let calls = (1..=DEVICES).map(|seed| enrolment.enroll(asks(&token, seed)));
+    let mut became = Vec::new();
+    for called in futures::future::join_all(calls).await {
+        became.push(called.unwrap());
+    }
+    became.sort();
+    became.dedup();
+    assert_eq!(became.len(), usize::from(DEVICES), "a camera each");
+    assert_eq!(api.writes().len(), usize::from(DEVICES));
+}

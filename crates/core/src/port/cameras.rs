@@ -205,7 +205,7 @@ pub enum ImportError {
     #[error("{} of the cameras cannot be added", .0.len())]
     Cameras(Vec<(usize, CameraAdminError)>),
     /// Whoever keeps the records cannot add several at once or none.
-    #[error("cameras are added one by one here")]
+    #[error("no cameras are added here")]
     NotHere,
     /// The adapter failed.
     #[error(transparent)]

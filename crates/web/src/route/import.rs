@@ -52,9 +52,11 @@ pub(super) async fn import(
             );
         }
         Err(ImportError::NotHere) => {
-            let title = "on a cluster several cameras are not added at once";
-            let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "one_by_one", title);
-            return Err(problem.hint("add them one by one, or apply Camera resources"));
+            let title = "this part of the cluster adds no cameras";
+            let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "not_here", title);
+            return Err(
+                problem.hint("moorline camera import FILE.csv --cluster does, by your own rights")
+            );
         }
         Err(ImportError::Port(error)) => return Err(error.into()),
     }

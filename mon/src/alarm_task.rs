@@ -5,7 +5,7 @@
 //! remembered as told beyond this process. Channels may come and go while the process runs ([`crate::Monitor::set_alarms`]). Does not own: when
 //! somebody is told ([`crate::alarms`]), nor how (the port `Notifier`).
 //!
-//! How they end: [`watch`] when its token is cancelled, [`tell`] when the deliveries are closed and nothing is queued.
+//! How they end: [`watch()`] when its token is cancelled, [`tell`] when the deliveries are closed and nothing is queued.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -22,7 +22,6 @@ use crate::args::{Demo, Global, Listen, Output};
 use crate::client::Client;
 use crate::output;
 use crate::serve::parts::REGISTRY;
-use crate::serve::place::in_url;
 use crate::serve::{Ready, Server, first_user};
 
 /// What the demo tells.
@@ -157,7 +156,7 @@ async fn wait(
 }
 
 fn show(server: &Server, global: &Global, cameras: &[Simulated], keep: bool) -> anyhow::Result<()> {
-    let host = in_url(&server.site.place.public_host);
+    let host = &server.site.place.viewer_host;
     let ready = server.ready.clone();
     let secret = |name: &str| {
         ready

@@ -46,6 +46,7 @@ impl Offline {
         let facts = Facts {
             public_host: host.clone(),
             host_guessed,
+            viewer_host: place::viewer_host(&settings.server, &host),
             running: None,
         };
         let sources = Sources {

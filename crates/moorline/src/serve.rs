@@ -59,7 +59,7 @@ use doctor::{Facts, Running};
 use engine::Engine;
 use in_force::InForce;
 use parts::Parts;
-use place::{Addresses, in_url};
+use place::Addresses;
 use reload::{BucketKey, Reload};
 use site::Sources;
 use tasks::Tasks;
@@ -155,6 +155,7 @@ struct Home {
     keys: HostKeys,
     host: String,
     host_guessed: bool,
+    viewer_host: String,
     certificate: Arc<tls::Certificate>,
 }
 
@@ -170,13 +171,15 @@ impl Home {
         let keys = HostKeys::load_or_create(&data)
             .hint(|| "restore it from a backup: moorline restore")?;
         let (host, host_guessed) = place::public_host(listen, &settings.server, wanted.ssh);
-        let certificate = tls::load(&settings.server, &data, &host)?;
+        let viewer_host = place::viewer_host(&settings.server, &host);
+        let certificate = tls::load(&settings.server, &data, &viewer_host)?;
         Ok(Self {
             parts,
             data,
             keys,
             host,
             host_guessed,
+            viewer_host,
             certificate: Arc::new(tls::Certificate::new(certificate)),
         })
     }
@@ -186,6 +189,7 @@ impl Home {
         Facts {
             public_host: self.host.clone(),
             host_guessed: self.host_guessed,
+            viewer_host: self.viewer_host.clone(),
             running: Some(Running {
                 open_files,
                 certificate: Arc::clone(&self.certificate),
@@ -201,7 +205,7 @@ impl Home {
             rtsp: listened.rtsp,
             https: listened.https,
             admin: listened.admin,
-            page: format!("https://{}:{}/", in_url(&self.host), place.ports.https),
+            page: format!("https://{}:{}/", place.viewer_host, place.ports.https),
             socket: socket_path(&self.data),
             data: self.data.clone(),
             known_hosts: place.known_hosts.clone(),
@@ -237,10 +241,9 @@ impl Server {
             strangers: Arc::new(engine.tunnel.clone()),
             shelf: Arc::clone(&shelf),
         };
-        let host = home.host.clone();
         let place = site::place(
             &settings,
-            host.clone(),
+            home.host.clone(),
             listened,
             &home.keys,
             &home.parts.store,
@@ -281,7 +284,7 @@ impl Server {
                 clock: Arc::clone(&home.parts.clock),
                 data: home.data.clone(),
                 present: home.keys.public().cloned().collect(),
-                place: (!home.host_guessed).then(|| (host.clone(), ssh_port)),
+                place: (!home.host_guessed).then(|| (home.host.clone(), ssh_port)),
             },
         );
         let running = reload::Running {
@@ -301,7 +304,7 @@ impl Server {
         let reload = Reload {
             data: home.data,
             config: global.config.clone(),
-            host,
+            host: home.viewer_host,
             certificate: home.certificate,
             log,
             bucket_key: BucketKey::read(&settings)?,

@@ -17,6 +17,8 @@ config_section! {
     pub struct Server in "server" {
         /// Host name or address in every printed command and URL. Empty: this machine's own address is guessed, and `doctor` warns.
         pub public_host: String = String::new(),
+        /// Another one for viewers, in the URLs of page and streams: where they come to another address than cameras do. Empty: the same.
+        pub public_viewer_host: String = String::new(),
         /// SSH, for cameras.
         pub listen_ssh: String = "0.0.0.0:2222".to_owned(),
         /// RTSP and RTSPS on one port, for players.

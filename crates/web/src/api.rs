@@ -45,11 +45,13 @@ pub struct Problem {
 pub struct ServerView {
     /// The version of the program.
     pub version: String,
-    /// The host name in printed commands and URLs.
+    /// The host name in printed commands, which cameras know.
     pub public_host: String,
     /// Nobody set it: it is an address of this machine, which cameras elsewhere may not reach.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public_host_guessed: bool,
+    /// The host name in the URLs of page and streams, which viewers know.
+    pub viewer_host: String,
     /// Ports as the outside sees them.
     pub ports: Ports,
     /// Lines for a camera's `known_hosts`, one per host key.

@@ -67,7 +67,9 @@ fn check(site: &Site, request: &Request) -> Result<(), Problem> {
             "host",
             "this server is not known under that name",
         )
-        .hint("set server.public_host to the name that people use"));
+        .hint(
+            "set server.public_host, or server.public_viewer_host, to the name that people use",
+        ));
     }
     let upgrade = text(request.headers(), &header::UPGRADE)
         .is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
@@ -109,6 +111,7 @@ fn is_ours(site: &Site, host: &str) -> bool {
     bare.parse::<std::net::IpAddr>().is_ok()
         || bare.eq_ignore_ascii_case("localhost")
         || bare.eq_ignore_ascii_case(&site.place.public_host)
+        || bare.eq_ignore_ascii_case(&site.place.viewer_host)
         || site
             .place
             .hosts

@@ -69,8 +69,10 @@ impl Site {
 /// Names and ports as the outside sees them.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The host name in printed commands and URLs.
+    /// The host name in printed commands, which cameras know.
     pub public_host: String,
+    /// The host name in the URLs of page and streams, which viewers know; mostly the same.
+    pub viewer_host: String,
     /// Further host names and addresses under which the page is asked for (rule S13); loopback and literal addresses always are.
     pub hosts: Vec<String>,
     /// Ports as the outside sees them.

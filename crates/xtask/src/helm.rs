@@ -71,7 +71,7 @@ fn guide(helm: &Path) -> Result<()> {
         .skip(1)
         .filter_map(|rest| rest.split("```").next());
     let values: Vec<&str> = blocks
-        .filter(|block| block.contains("publicHost:"))
+        .filter(|block| block.starts_with("publicHost:"))
         .collect();
     if values.is_empty() {
         bail!("{} has no block of values", page.display());

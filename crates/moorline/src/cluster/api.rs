@@ -29,11 +29,14 @@ use super::choice::{Installation, OnCluster, Which};
 use super::entered::Entered;
 use super::strangers;
 use crate::absent::Absent;
+use crate::serve::place::{in_url, viewer_host};
 
 /// What the ConfigMap `moorline` of a tenant's namespace says, by key.
 pub mod told {
-    /// The host name that cameras and people know.
+    /// The host name that cameras know.
     pub const PUBLIC_HOST: &str = "public_host";
+    /// The host name that viewers know.
+    pub const VIEWER_HOST: &str = "public_viewer_host";
     /// The port for cameras.
     pub const SSH_PORT: &str = "ssh_port";
     /// The port for players.
@@ -201,15 +204,18 @@ fn hinted(error: LoadError) -> anyhow::Error {
     }
 }
 
-/// What the installation told the tenant; ports that it did not tell are the chart's.
+/// What the installation told the tenant; ports that it did not tell are the chart's, and viewers know the host of cameras.
 pub(super) fn place(says: &BTreeMap<String, String>) -> Place {
     let port = |key: &str, usual: u16| {
         let told = says.get(key).and_then(|text| text.parse().ok());
         told.filter(|port| *port != 0).unwrap_or(usual)
     };
-    let host = says.get(told::PUBLIC_HOST).cloned().unwrap_or_default();
+    let host = |key: &str| says.get(key).filter(|host| !host.is_empty());
+    let cameras = host(told::PUBLIC_HOST).map_or("", String::as_str);
+    let viewers = host(told::VIEWER_HOST).map_or(cameras, String::as_str);
     Place {
-        public_host: crate::serve::place::in_url(&host),
+        public_host: in_url(cameras),
+        viewer_host: in_url(viewers),
         hosts: Vec::new(),
         ports: Ports {
             ssh: port(told::SSH_PORT, 2222),
@@ -246,6 +252,7 @@ pub fn tell(settings: &crate::settings::Settings) -> anyhow::Result<BTreeMap<Str
     Ok(BTreeMap::from(
         [
             (told::PUBLIC_HOST, server.public_host.clone()),
+            (told::VIEWER_HOST, viewer_host(server, &server.public_host)),
             (
                 told::SSH_PORT,
                 port(server.public_ssh_port, &server.listen_ssh).to_string(),
@@ -270,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_a_tenant_was_told_is_what_a_camera_is_told() {
-        let says = BTreeMap::from([
+        let mut says = BTreeMap::from([
             ("public_host".to_owned(), "cctv.example.com".to_owned()),
             ("ssh_port".to_owned(), "22".to_owned()),
             (
@@ -278,9 +285,14 @@ mod tests {
                 "cctv.example.com ssh-ed25519 AAAA\ncctv.example.com ecdsa BBBB".to_owned(),
             ),
         ]);
-        let place = place(&says);
-        assert_eq!((place.ports.ssh, place.ports.rtsp), (22, 8554));
-        assert_eq!(place.known_hosts.len(), 2);
-        assert_eq!(place.public_host, "cctv.example.com");
+        let told = place(&says);
+        assert_eq!((told.ports.ssh, told.ports.rtsp), (22, 8554));
+        assert_eq!(told.known_hosts.len(), 2);
+        assert_eq!(told.public_host, "cctv.example.com");
+        assert_eq!(told.viewer_host, "cctv.example.com", "the only one told");
+        says.insert("public_viewer_host".to_owned(), "2001:db8::1".to_owned());
+        let told = place(&says);
+        assert_eq!(told.public_host, "cctv.example.com");
+        assert_eq!(told.viewer_host, "[2001:db8::1]");
     }
 }

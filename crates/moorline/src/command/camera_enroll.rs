@@ -160,7 +160,7 @@ fn host(server: &ServerView, asked: Option<&str>) -> anyhow::Result<String> {
 
 /// The page of the camera, or of the batch's stock.
 fn link(server: &ServerView, token: &EnrolmentView, asked: &CameraId) -> String {
-    let (host, port) = (&server.public_host, server.ports.https);
+    let (host, port) = (&server.viewer_host, server.ports.https);
     let what = match &token.camera {
         Some(camera) => format!("camera={camera}"),
         None => format!("claim={asked}"),
@@ -302,6 +302,7 @@ mod tests {
             version: String::new(),
             public_host: public_host.to_owned(),
             public_host_guessed,
+            viewer_host: public_host.to_owned(),
             ports: Ports {
                 ssh: 2222,
                 rtsp: 8554,

@@ -35,6 +35,8 @@ pub struct Facts {
     pub public_host: String,
     /// Nobody set it.
     pub host_guessed: bool,
+    /// The host name that viewers are told: the same, unless they have another.
+    pub viewer_host: String,
     /// The running server; `None` while none runs.
     pub running: Option<Running>,
 }
@@ -164,11 +166,12 @@ fn certificate(operator: &Operator) -> DoctorFinding {
     of_certificate(file.is_empty(), expires, now)
 }
 
-/// That the certificate in force is for another name than everybody is told.
+/// That the certificate in force is for another name than viewers are told.
 fn names(facts: &Facts, own: bool) -> Option<DoctorFinding> {
     let running = facts.running.as_ref()?;
-    let host = &facts.public_host;
-    if facts.host_guessed || running.certificate.is_for(host) {
+    let host = &facts.viewer_host;
+    let guessed = facts.host_guessed && *host == facts.public_host;
+    if guessed || running.certificate.is_for(host) {
         return None;
     }
     let hint = match own {
@@ -176,7 +179,7 @@ fn names(facts: &Facts, own: bool) -> Option<DoctorFinding> {
             "move tls-certificate.pem and tls-key.pem out of the data directory and restart: a new one is made, which browsers will ask about again"
         }
         false => {
-            "set server.tls_certificate and server.tls_key to one for that name, or server.public_host to a name in it"
+            "set server.tls_certificate and server.tls_key to one for that name, or server.public_viewer_host to a name in it"
         }
     };
     let finding = format!("it is not for {host}: whoever checks it refuses");

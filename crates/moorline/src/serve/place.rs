@@ -59,6 +59,12 @@ pub fn public_host(listen: &Listen, server: &Server, ssh: SocketAddr) -> (String
     }
 }
 
+/// The host name in the URLs of page and streams: the public one, unless viewers have another.
+pub fn viewer_host(server: &Server, public_host: &str) -> String {
+    let own = Some(&*server.public_viewer_host).filter(|own| !own.is_empty());
+    own.unwrap_or(public_host).to_owned()
+}
+
 /// The address from which this machine would speak to the Internet. Connecting a UDP socket sends nothing; 192.0.2.1 is nobody's (RFC 5737).
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;

@@ -25,6 +25,7 @@ use crate::settings::{self, Settings};
 pub(super) struct Reload {
     pub(super) data: PathBuf,
     pub(super) config: Option<PathBuf>,
+    /// Of the certificate that is made here.
     pub(super) host: String,
     pub(super) certificate: Arc<tls::Certificate>,
     pub(super) log: LogHandle,

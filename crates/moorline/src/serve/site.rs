@@ -13,7 +13,7 @@ use super::doctor::Facts;
 use super::in_force::InForce;
 use super::operations::Operator;
 use super::parts::{Parts, Store};
-use super::place::{Addresses, in_url, public_port};
+use super::place::{Addresses, in_url, public_port, viewer_host};
 use crate::agents::shelf::Shelf;
 use crate::settings::Settings;
 
@@ -48,6 +48,7 @@ pub fn place(
             rtsp: public_port(server.public_rtsp_port, listened.rtsp),
             https: public_port(server.public_https_port, listened.https),
         },
+        viewer_host: in_url(&viewer_host(server, &host)),
         public_host: in_url(&host),
         store: store.told.clone(),
         version: env!("CARGO_PKG_VERSION"),

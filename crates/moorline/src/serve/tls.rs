@@ -20,14 +20,14 @@ use crate::settings::Server;
 const CERTIFICATE: &str = "tls-certificate.pem";
 const KEY: &str = "tls-key.pem";
 
-/// The TLS side of both listeners. Reading again gives new connections the new certificate.
+/// The TLS side of both listeners, for a host that viewers know. Reading again gives new connections the new certificate.
 ///
 /// # Errors
 /// As [`given`], or the one of the data directory cannot be made or read.
-pub fn load(server: &Server, data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
+pub fn load(server: &Server, data: &Path, host: &str) -> anyhow::Result<CertifiedKey> {
     match given(server)? {
         Some(given) => Ok(given),
-        None => own(data, public_host),
+        None => own(data, host),
     }
 }
 
@@ -49,10 +49,10 @@ pub fn given(server: &Server) -> anyhow::Result<Option<CertifiedKey>> {
 }
 
 /// The self-signed one of the data directory, which is made if it is not there.
-fn own(data: &Path, public_host: &str) -> anyhow::Result<CertifiedKey> {
+fn own(data: &Path, host: &str) -> anyhow::Result<CertifiedKey> {
     let (certificate, key) = (data.join(CERTIFICATE), data.join(KEY));
     if !certificate.exists() || !key.exists() {
-        make(&certificate, &key, public_host)?;
+        make(&certificate, &key, host)?;
     }
     read(&certificate, &key)
 }
@@ -182,14 +182,14 @@ impl rustls::server::ResolvesServerCert for Certificate {
     }
 }
 
-fn make(certificate: &Path, key: &Path, public_host: &str) -> anyhow::Result<()> {
+fn make(certificate: &Path, key: &Path, host: &str) -> anyhow::Result<()> {
     let mut names = vec![
         "localhost".to_owned(),
         "127.0.0.1".to_owned(),
         "::1".to_owned(),
     ];
-    if !names.iter().any(|name| name == public_host) {
-        names.push(public_host.to_owned());
+    if !names.iter().any(|name| name == host) {
+        names.push(host.to_owned());
     }
     let pair = rcgen::KeyPair::generate()?;
     let mut params = rcgen::CertificateParams::new(names)?;

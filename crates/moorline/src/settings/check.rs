@@ -235,13 +235,17 @@ fn check_listen(server: &Server, errors: &mut ConfigErrors) {
             );
         }
     }
-    let host = &server.public_host;
-    if !host.is_empty() && !place::is_host(host) {
-        errors.add(
-            "server.public_host",
-            format!("{host:?}"),
-            Complaint::new("neither a host name nor an address", place::HOST_EXPECTED),
-        );
+    for (field, host) in [
+        ("server.public_host", &server.public_host),
+        ("server.public_viewer_host", &server.public_viewer_host),
+    ] {
+        if !host.is_empty() && !place::is_host(host) {
+            errors.add(
+                field,
+                format!("{host:?}"),
+                Complaint::new("neither a host name nor an address", place::HOST_EXPECTED),
+            );
+        }
     }
 }
 
@@ -254,6 +258,7 @@ mod tests {
         let told = |host: &str| {
             let mut settings = Settings::default();
             settings.server.public_host = host.to_owned();
+            settings.server.public_viewer_host = host.to_owned();
             let mut errors = ConfigErrors::new();
             check(&settings, &mut errors);
             errors
@@ -269,7 +274,9 @@ mod tests {
             "anna@cctv.example.com",
         ] {
             let told = told(host).to_string();
-            assert!(told.contains("server.public_host = "), "{told}");
+            for field in ["public_host", "public_viewer_host"] {
+                assert!(told.contains(&format!("server.{field} = ")), "{told}");
+            }
             assert!(told.contains("cctv.example.com"), "{told}");
             assert_eq!(place::host_argument(host), Err(place::HOST_EXPECTED));
         }

@@ -103,7 +103,7 @@ pub(crate) async fn serve(place: &Path, more: &[&str], environment: &[(&str, &st
 }
 
 impl Cluster {
-    /// With what the operator told: a public host, ports, host keys.
+    /// With what the operator told: public hosts, ports, host keys.
     pub(crate) async fn new(known_hosts: &str) -> Self {
         let api = Api::new(|| moorline_base::Clock::wall_ms(&SystemClock));
         let stop = CancellationToken::new();
@@ -116,6 +116,7 @@ impl Cluster {
             owner_role: "moorline-tenant".into(),
             config: [
                 ("public_host", "cctv.example.com"),
+                ("public_viewer_host", "watch.example.com"),
                 ("ssh_port", "2200"),
                 ("rtsp_port", "554"),
                 ("known_hosts", known_hosts),

@@ -52,7 +52,8 @@ async fn a_file_is_written_for_a_camera_that_waits_for_its_device() {
     for text in [&told, &camera.to_string()] {
         assert!(!text.contains(&token), "{text}");
     }
-    assert!(told.contains("?camera=acme/yard"), "{told}");
+    let link = "https://watch.example.com:443/?camera=acme/yard";
+    assert!(told.contains(link), "{told}");
 
     let enrolments = ["camera", "enrolments", "--output", "json"];
     let of_acme = [&enrolments[..], &["--tenant", "acme"]].concat();

@@ -161,11 +161,12 @@ async fn a_command_prints_against_a_cluster_what_it_prints_against_serve() {
     let serving = tempfile::tempdir().unwrap();
     files(serving.path());
     let host = ["--public-host", "cctv.example.com"];
-    let ports = [
+    let told = [
+        ("MOORLINE_SERVER__PUBLIC_VIEWER_HOST", "watch.example.com"),
         ("MOORLINE_SERVER__PUBLIC_SSH_PORT", "2200"),
         ("MOORLINE_SERVER__PUBLIC_RTSP_PORT", "554"),
     ];
-    let server = serve(serving.path(), &host, &ports).await;
+    let server = serve(serving.path(), &host, &told).await;
     let pins = "cctv.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT\n\
         cctv.example.com ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
     let cluster = Cluster::new(pins).await;
@@ -217,9 +218,11 @@ async fn programs_get_the_same_fields_with_what_the_tenant_was_told() {
         .await
         .json();
     assert_eq!(added["id"], "acme/yard");
+    assert_eq!(added["ssh"]["host"], "cctv.example.com");
     assert_eq!(added["ssh"]["user"], "acme/yard");
     assert_eq!(added["ssh"]["port"], 2200);
     assert_eq!(added["known_hosts"][0], "cctv.example.com ssh-ed25519 AAAA");
+    assert_eq!(added["rtsp_url"], "rtsp://watch.example.com:554/yard");
     let line = added["command"].as_str().unwrap();
     assert!(
         line.starts_with("dbclient -N -T -K 15 -p 2200 -i ")

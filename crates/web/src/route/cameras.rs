@@ -438,7 +438,7 @@ fn shown(site: &Site, camera: &Camera, disk_days: Option<u32>) -> CameraView {
         status: CameraView::status_value(status.as_ref()),
         rtsp_url: format!(
             "rtsp://{}:{}/{}",
-            site.place.public_host,
+            site.place.viewer_host,
             site.place.ports.rtsp,
             camera.id.name()
         ),

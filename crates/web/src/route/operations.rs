@@ -19,6 +19,7 @@ pub(super) async fn server(State(site): State<Site>, _access: Access) -> Json<Se
         version: site.place.version.to_owned(),
         public_host: site.place.public_host.clone(),
         public_host_guessed: site.operations.host_guessed(),
+        viewer_host: site.place.viewer_host.clone(),
         ports: site.place.ports,
         known_hosts: site.place.known_hosts.clone(),
         next_host_keys: site.operations.next_host_keys(),

@@ -95,7 +95,7 @@ pub(super) async fn me(State(site): State<Site>, access: Access) -> Result<Json<
     Ok(Json(Me {
         user: view(&user),
         stream_password: password.reveal().clone(),
-        public_host: site.place.public_host.clone(),
+        public_host: site.place.viewer_host.clone(),
         ports: site.place.ports,
     }))
 }

@@ -256,7 +256,12 @@ async fn a_foreign_page_can_neither_write_nor_open_our_websocket() {
 async fn a_name_that_is_not_ours_is_misdirected() {
     let house = scene::house().await;
     let port = house.address.port();
-    for host in ["evil.example", "localhost.evil.example", ""] {
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "watch.example.com.evil.example",
+        "",
+    ] {
         for path in ["/", "/api/v1/cameras"] {
             let mut ask = house.ask("GET", path);
             ask.host = host.to_owned();
@@ -269,6 +274,7 @@ async fn a_name_that_is_not_ours_is_misdirected() {
     }
     for host in [
         "cctv.example.com",
+        "watch.example.com",
         "127.0.0.1",
         "[::1]",
         "LOCALHOST",
@@ -277,6 +283,29 @@ async fn a_name_that_is_not_ours_is_misdirected() {
         let mut ask = house.ask("GET", "/");
         ask.host = format!("{host}:{port}");
         assert_eq!(house.send(ask).await.status, StatusCode::OK, "{host}");
+    }
+}
+
+/// S13: a sign-in is a write, from the page of the name that it is sent to.
+#[tokio::test]
+async fn people_sign_in_under_the_name_that_viewers_know() {
+    let house = scene::house().await;
+    let port = house.address.port();
+    let body = serde_json::json!({"login": "anna", "password": PASSWORD});
+    for (host, origin, status) in [
+        ("watch.example.com", "watch.example.com", StatusCode::OK),
+        ("watch.example.com", "evil.example", StatusCode::FORBIDDEN),
+        (
+            "evil.example",
+            "evil.example",
+            StatusCode::MISDIRECTED_REQUEST,
+        ),
+    ] {
+        let mut ask = house.ask("POST", "/api/v1/session").with_body(&body);
+        ask.host = format!("{host}:{port}");
+        let origin = format!("https://{origin}:{port}");
+        let answer = house.send(ask.with_origin(Some(&origin))).await;
+        assert_eq!(answer.status, status, "{host} from {origin}");
     }
 }
 

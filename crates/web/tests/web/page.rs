@@ -422,7 +422,7 @@ async fn the_address_is_copied_with_its_password() {
             .script("return navigator.clipboard.readText()")
             .await
             .unwrap();
-        let whole = format!("{scheme}://anna:stream-of-4@cctv.example.com:8554/front-door");
+        let whole = format!("{scheme}://anna:stream-of-4@watch.example.com:8554/front-door");
         assert_eq!(copied, Value::String(whole));
     }
 }

@@ -50,7 +50,7 @@ use super::stores::{Keys, Stores};
 use super::unchanged::Unchanged;
 use crate::absent::Absent;
 use crate::args::Global;
-use crate::serve::place::{in_url, public_port};
+use crate::serve::place::{in_url, public_port, viewer_host};
 use crate::serve::{self, tls};
 use operations::{FrontOperator, NoSpool};
 use people::{Kept as KeptPeople, People};
@@ -183,7 +183,8 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {}", global.data.display()))?;
     let rtsp = net::listen(address("server.listen_rtsp", &server.listen_rtsp)?)?;
     let https = net::listen(address("server.listen_https", &server.listen_https)?)?;
-    let certificate = certificate::Watched::load(server, &global.data, &server.public_host)?;
+    let viewers = viewer_host(server, &server.public_host);
+    let certificate = certificate::Watched::load(server, &global.data, &viewers)?;
     let opening = People::open(&settings, &global.data, &clock);
     let Some(people) = role.unless_stopped(opening).await else {
         return role.leave().await;
@@ -213,6 +214,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
             .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
     let place = Place {
         public_host: in_url(&server.public_host),
+        viewer_host: in_url(&viewers),
         hosts: Vec::new(),
         ports: Ports {
             ssh: public_port(server.public_ssh_port, ssh),

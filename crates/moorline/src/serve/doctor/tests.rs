@@ -154,6 +154,7 @@ fn a_guessed_and_a_private_host_are_worth_a_warning() {
     let facts = |host: &str, host_guessed| Facts {
         public_host: host.to_owned(),
         host_guessed,
+        viewer_host: host.to_owned(),
         running: None,
     };
     assert_eq!(host(&facts("cctv.example.com", false)).level, "ok");
@@ -174,6 +175,7 @@ fn a_certificate_for_another_name_is_told() {
     let facts = |host: &str, host_guessed| Facts {
         public_host: host.to_owned(),
         host_guessed,
+        viewer_host: host.to_owned(),
         running: Some(Running {
             open_files: OpenFiles {
                 before: 1024,
@@ -188,6 +190,14 @@ fn a_certificate_for_another_name_is_told() {
     assert_eq!(names(&facts("old.example.com", false), true), None);
     assert_eq!(names(&facts("192.0.2.7", true), true), None, "a guess");
     let told = names(&facts("new.example.com", false), true).unwrap();
+    assert!(told.finding.contains("not for new.example.com"), "{told:?}");
+    let of_viewers = |cameras: &str, viewers: &str| Facts {
+        viewer_host: viewers.to_owned(),
+        ..facts(cameras, true)
+    };
+    let well = of_viewers("192.0.2.7", "old.example.com");
+    assert_eq!(names(&well, true), None, "cameras look at none");
+    let told = names(&of_viewers("192.0.2.7", "new.example.com"), true).unwrap();
     assert!(told.finding.contains("not for new.example.com"), "{told:?}");
 }
 

@@ -142,6 +142,7 @@ impl House {
 fn place(address: SocketAddr) -> Place {
     Place {
         public_host: "cctv.example.com".to_owned(),
+        viewer_host: "watch.example.com".to_owned(),
         hosts: Vec::new(),
         ports: Ports {
             ssh: 2222,

@@ -446,6 +446,7 @@ async fn answer(router: axum::Router, request: Request<Body>) -> (StatusCode, St
 fn place() -> Place {
     Place {
         public_host: "localhost".to_owned(),
+        viewer_host: "localhost".to_owned(),
         hosts: Vec::new(),
         ports: Ports {
             ssh: 2222,

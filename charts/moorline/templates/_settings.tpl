@@ -2,6 +2,9 @@
 {{- define "moorline.settings" -}}
 [server]
 public_host = {{ .Values.publicHost | quote }}
+{{- with .Values.frontdoor.publicHost }}
+public_viewer_host = {{ . | quote }}
+{{- end }}
 public_ssh_port = {{ .Values.mon.service.port }}
 public_rtsp_port = {{ .Values.frontdoor.service.rtspPort }}
 public_https_port = {{ .Values.frontdoor.service.httpsPort }}

@@ -35,7 +35,7 @@ fn everything(cluster: &Cluster) -> Value {
         "signer": {"replicas": 3, "memory": "150Mi", "cpu": "60m"},
         "frontdoor": {
             "enabled": true, "replicas": 3, "memory": "600Mi", "cpu": "200m", "cameraChanges": true, "mayErase": true,
-            "tlsSecret": "moorline-public",
+            "publicHost": "watch.example.com", "tlsSecret": "moorline-public",
             "service": {
                 "type": "NodePort", "rtspPort": 554, "httpsPort": 8443, "rtspNodePort": 30554, "httpsNodePort": 30443,
                 "annotations": {"example.com/name": "viewers"}, "externalTrafficPolicy": "Cluster",

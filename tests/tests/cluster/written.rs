@@ -22,6 +22,7 @@ use crate::support::{Archive, Bucket, Moorline, established, lab_values, people,
 const COMMAND: Duration = Duration::from_secs(180);
 /// The guide's names, which nobody has.
 const HOST: &str = "cctv.example.com";
+const VIEWERS: &str = "watch.example.com";
 
 /// What a reader of the guide has before them.
 struct Desk {
@@ -348,8 +349,8 @@ async fn prepare(desk: &mut Desk, moorline: &Moorline, own: &Bucket, guide: &str
     std::fs::write(desk.file("lab.json"), ours.to_string()).unwrap();
     std::fs::write(desk.file("password.txt"), "not-asked-for\n").unwrap();
     let certificate = format!(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={HOST} \
-         -addext subjectAltName=DNS:{HOST} -keyout privkey.pem -out fullchain.pem 2>/dev/null"
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={VIEWERS} \
+         -addext subjectAltName=DNS:{VIEWERS} -keyout privkey.pem -out fullchain.pem 2>/dev/null"
     );
     desk.types(&certificate).await;
 }

@@ -57,18 +57,33 @@ pub enum Client {
 /// No server runs, or the connection breaks.
 #[cfg(feature = "kube")]
 pub fn attach(data: &Path) -> anyhow::Result<()> {
-    use std::io::Write as _;
     let socket = std::os::unix::net::UnixStream::connect(socket_path(data))
         .map_err(|_| not_running(data))?;
-    let mut asked = socket.try_clone()?;
+    let asked = socket.try_clone()?;
     // A read of standard input cannot be broken off: the thread ends with the process.
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut asked);
+        let _ = pour(std::io::stdin().lock(), &asked);
         let _ = asked.shutdown(std::net::Shutdown::Write);
     });
-    let mut out = std::io::stdout().lock();
-    std::io::copy(&mut &socket, &mut out).context("the server went away")?;
-    Ok(out.flush()?)
+    pour(&socket, std::io::stdout().lock()).context("the server went away")
+}
+
+/// Passes on what comes, at once, until the end. Not by `std::io::copy`: that lets the kernel move it (`splice`), which holds the lock of a pipe while it
+/// waits for a silent socket, so that whoever reads the pipe stands still, even where it asked not to wait.
+#[cfg(feature = "kube")]
+fn pour(mut from: impl std::io::Read, mut to: impl std::io::Write) -> std::io::Result<()> {
+    let mut room = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut room) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                to.write_all(&room[..count])?;
+                to.flush()?;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn not_running(data: &Path) -> Hinted {
@@ -319,7 +334,10 @@ impl Client {
         let answered = tokio::time::timeout(DEADLINE, opening).await;
         let response = answered.context("the server did not answer in time")??;
         match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => Ok(hyper::upgrade::on(response).await?),
+            StatusCode::SWITCHING_PROTOCOLS => {
+                let upgraded = tokio::time::timeout(DEADLINE, hyper::upgrade::on(response)).await;
+                Ok(upgraded.context("the server did not answer in time")??)
+            }
             _ => Err(self.refusal(response, path).await),
         }
     }

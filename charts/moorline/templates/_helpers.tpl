@@ -88,8 +88,8 @@ topologySpreadConstraints:
 {{- /* A process that stands still hears no SIGTERM, so that the pod's own grace would only keep its place empty: mon's is minutes. */ -}}
 {{- define "moorline.probes" -}}
 startupProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 1, failureThreshold: 90}
-readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 3, failureThreshold: 2}
-livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, failureThreshold: 6, terminationGracePeriodSeconds: 15}
+readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 3, timeoutSeconds: 3, failureThreshold: 2}
+livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, timeoutSeconds: 10, failureThreshold: 6, terminationGracePeriodSeconds: 15}
 {{- end }}
 
 {{- /* A rollout when the settings change. */ -}}

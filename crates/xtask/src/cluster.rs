@@ -23,6 +23,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(600);
 /// Outages of minutes are the long tier's.
 const LONG: Duration = Duration::from_secs(1800);
+/// The tests that upgrade an installation.
+const UPGRADES: &str = "rollout::";
 
 /// Runs the cluster tests that `options` select.
 pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
@@ -105,8 +107,8 @@ fn on_the_lab(
     println!("    {:.0} s", start.elapsed().as_secs_f64());
     println!("==> image");
     let start = Instant::now();
-    let images = image(built, options).and_then(|image| Ok((next(&image)?, image)));
-    let ((next, next_file), image) = match images {
+    let images = image(built, options).and_then(|image| Ok((next(&image, cases)?, image)));
+    let (next, image) = match images {
         Ok(images) => images,
         Err(error) => {
             let verdict = Verdict::Failed(format!("{error:#}"));
@@ -141,10 +143,14 @@ fn on_the_lab(
     conditions.environment.extend([
         (setting.0, OsString::from(setting.1)),
         ("MOORLINE_CLUSTER_LAB", lab::scripts().into()),
-        ("MOORLINE_CLUSTER_NEXT_IMAGE", next.into()),
-        ("MOORLINE_CLUSTER_NEXT_IMAGE_FILE", next_file.into()),
         ("MOORLINE_BIN", image.binary.into()),
     ]);
+    if let Some((name, file)) = next {
+        conditions.environment.extend([
+            ("MOORLINE_CLUSTER_NEXT_IMAGE", name.into()),
+            ("MOORLINE_CLUSTER_NEXT_IMAGE_FILE", file.into()),
+        ]);
+    }
     runner::run(cases, &conditions, report);
     if report.failures() > failures {
         let kept = lab.keep_logs().context("cannot keep the logs of the lab")?;
@@ -168,8 +174,12 @@ fn image(built: Built, options: &TestOptions) -> Result<Made> {
     image::quick::run(built.binary)
 }
 
-/// What an upgrade would bring: the same program under another name and digest, in a file of its own. The test of an upgrade puts it on the nodes.
-fn next(image: &Made) -> Result<(String, PathBuf)> {
+/// What an upgrade would bring: the same program under another name and digest, in a file of its own of some 300 MB. The tests of an upgrade put it on the
+/// nodes; where none of them runs there is none.
+fn next(image: &Made, cases: &[Case]) -> Result<Option<(String, PathBuf)>> {
+    if !cases.iter().any(|case| case.test.starts_with(UPGRADES)) {
+        return Ok(None);
+    }
     let place = target_directory()?.join("image-next");
     std::fs::create_dir_all(&place)?;
     let (name, file) = (
@@ -178,7 +188,7 @@ fn next(image: &Made) -> Result<(String, PathBuf)> {
     );
     let label = ("org.opencontainers.image.version", "next");
     oci::relabelled(&image.file, label, &name, &file)?;
-    Ok((name, file))
+    Ok(Some((name, file)))
 }
 
 fn skip(cases: &[Case], reason: &str, report: &mut Report) {

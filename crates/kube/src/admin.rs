@@ -11,7 +11,7 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource as _};
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
@@ -37,12 +37,34 @@ const HANGING_UP: Duration = Duration::from_secs(20);
 /// A name whose camera is still draining is waited for so long.
 const DRAINING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
+/// What was made when the answer to it was lost is looked for so long.
+const LOOKING: Duration = Duration::from_secs(10);
+/// A camera is taken back in so many tries.
+const TAKES: usize = 2;
+/// After so many cameras in a row whose deletion has no answer the others are not tried: a thousand of them would be waited for for hours.
+const SILENT: usize = 3;
 /// What the API server says of a quota that it has not counted yet.
 const UNCOUNTED: &str = "status unknown for quota";
 /// So many cameras of an import are tried at once.
 const TRIED_TOGETHER: usize = 8;
 /// The field manager of what is applied.
 const MANAGER: &str = "moorline-admin";
+
+/// A camera that was made here, and no other of its name.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) id: CameraId,
+    uid: Option<String>,
+}
+
+impl Made {
+    fn new(id: &CameraId, object: &resource::Camera) -> Self {
+        Self {
+            id: id.clone(),
+            uid: object.metadata.uid.clone(),
+        }
+    }
+}
 
 /// `CameraAdmin` of a cluster. Clones are the same.
 #[derive(Debug, Clone)]
@@ -232,37 +254,84 @@ impl KubeAdmin {
     }
 
     /// Makes a camera with its password, or nothing.
-    async fn make(&self, camera: &Camera) -> Result<(), CameraAdminError> {
+    async fn make(&self, camera: &Camera) -> Result<Made, CameraAdminError> {
         let created = self.create(camera, None).await?;
+        let made = Made::new(&camera.id, &created);
         let owner = created.controller_owner_ref(&());
         if let Err(error) = self.write_passwords(camera, owner).await {
             // All or nothing: a camera whose password is nowhere would only fail at its relay.
-            if let Err(fault) = self.take_back(&camera.id).await {
+            if let Err(fault) = self.take_back(&made).await {
                 tracing::warn!(camera = %camera.id, %fault, "a camera without its password was not taken back");
             }
             return Err(error);
         }
         self.directory.cache().saw_camera(created);
-        Ok(())
+        Ok(made)
     }
 
-    pub(crate) async fn take_back(&self, id: &CameraId) -> Result<(), Fault> {
-        let (api, parameters) = (self.api(id), DeleteParams::default());
-        let deleted = call(&*self.clock, CALL, api.delete(id.name(), &parameters)).await?;
-        match deleted.left() {
-            Some(object) => self.directory.cache().saw_camera(object),
-            None => self.directory.cache().camera_gone(id, None),
+    /// Makes a camera that has a token and no password.
+    pub(crate) async fn make_with_token(
+        &self,
+        camera: &Camera,
+        token: resource::EnrolmentSpec,
+    ) -> Result<Made, CameraAdminError> {
+        let created = self.create(camera, Some(token)).await?;
+        let made = Made::new(&camera.id, &created);
+        self.directory.cache().saw_camera(created);
+        Ok(made)
+    }
+
+    /// Deletes a camera that was made here. One of the same name that somebody made since stays.
+    async fn take_back(&self, made: &Made) -> Result<(), Fault> {
+        let api = self.api(&made.id);
+        let parameters = DeleteParams::default().preconditions(Preconditions {
+            uid: made.uid.clone(),
+            resource_version: None,
+        });
+        let mut tries = TAKES;
+        loop {
+            tries -= 1;
+            let deleted = api.delete(made.id.name(), &parameters);
+            match call(&*self.clock, CALL, deleted).await {
+                Ok(answer) => {
+                    match answer.left() {
+                        Some(object) => self.directory.cache().saw_camera(object),
+                        None => self.gone(made),
+                    }
+                    return Ok(());
+                }
+                // The name is another camera's by now, or nobody's.
+                Err(Fault::Missing | Fault::Conflict) => {
+                    self.gone(made);
+                    return Ok(());
+                }
+                Err(Fault::Unknown(_) | Fault::Busy(_)) if tries > 0 => self.pause().await,
+                Err(fault) => return Err(fault),
+            }
         }
-        Ok(())
     }
 
-    /// Takes cameras back that were made before one that could not be. Tells of those that stay, each by its place.
-    async fn unmake(&self, made: &[Camera]) -> Vec<(usize, CameraAdminError)> {
-        let mut left = Vec::new();
-        for (at, camera) in made.iter().enumerate() {
-            if let Err(fault) = self.take_back(&camera.id).await {
-                let words = format!("it was added, and is not taken back ({fault}): remove it");
-                left.push((at, CameraAdminError::Unavailable(words)));
+    fn gone(&self, made: &Made) {
+        let cache = self.directory.cache();
+        cache.camera_gone(&made.id, made.uid.as_deref());
+    }
+
+    /// Takes cameras back that were made before one that could not be. Tells of those that stay, each by its place, and why.
+    pub(crate) async fn unmake(&self, made: &[Made]) -> Vec<(usize, Fault)> {
+        let (mut left, mut silent) = (Vec::new(), 0);
+        for (at, made) in made.iter().enumerate() {
+            let taken = match silent < SILENT {
+                true => self.take_back(made).await,
+                false => Err(Fault::Unknown(
+                    "others before it were not taken back either".into(),
+                )),
+            };
+            match taken {
+                Ok(()) => silent = 0,
+                Err(fault) => {
+                    silent += usize::from(matches!(fault, Fault::Unknown(_) | Fault::Busy(_)));
+                    left.push((at, fault));
+                }
             }
         }
         left
@@ -335,8 +404,8 @@ impl KubeAdmin {
         Ok(object)
     }
 
-    /// Makes the resource. A name whose camera is still draining is waited for.
-    pub(crate) async fn create(
+    /// Makes the resource. A name whose camera is still draining is waited for, and where the answer is lost it is looked whether the camera is there.
+    async fn create(
         &self,
         camera: &Camera,
         token: Option<resource::EnrolmentSpec>,
@@ -358,6 +427,10 @@ impl KubeAdmin {
                     self.pause().await;
                     continue;
                 }
+                Err(fault @ Fault::Unknown(_)) => {
+                    let found = self.find(&camera.id, &object).await;
+                    return found.ok_or_else(|| refused(fault));
+                }
                 Err(fault) => return Err(refused(fault)),
             }
             let stands = self.get(&camera.id).await;
@@ -366,6 +439,25 @@ impl KubeAdmin {
                 return Err(CameraAdminError::Exists(camera.id.clone()));
             }
             self.pause().await;
+        }
+    }
+
+    /// What came of a camera whose answer was lost. `None`: it is not there, or nobody knows. Nobody else makes one of the same keys, or of the same
+    /// token.
+    async fn find(&self, id: &CameraId, sent: &resource::Camera) -> Option<resource::Camera> {
+        let until = self.clock.monotonic() + LOOKING;
+        loop {
+            let api = self.api(id);
+            match call(&*self.clock, CALL, api.get(id.name())).await {
+                Ok(found) => {
+                    let stands = found.metadata.deletion_timestamp.is_none();
+                    return (stands && found.spec == sent.spec).then_some(found);
+                }
+                Err(Fault::Unknown(_) | Fault::Busy(_)) if self.clock.monotonic() < until => {
+                    self.pause().await;
+                }
+                Err(_) => return None,
+            }
         }
     }
 
@@ -400,6 +492,12 @@ impl KubeAdmin {
         let never = CancellationToken::new();
         let _ = moorline_base::clock::sleep(&*self.clock, POLL, &never).await;
     }
+}
+
+/// What is told of a camera that could not be taken back.
+fn stays((at, fault): (usize, Fault)) -> (usize, CameraAdminError) {
+    let words = format!("it was added, and is not taken back ({fault}): remove it");
+    (at, CameraAdminError::Unavailable(words))
 }
 
 /// A field of the Camera is wrong already.
@@ -517,7 +615,7 @@ fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
 impl CameraAdmin for KubeAdmin {
     async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
         self.prepare(&mut camera)?;
-        self.make(&camera).await
+        self.make(&camera).await.map(|_| ())
     }
 
     async fn import(&self, mut cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
@@ -528,11 +626,16 @@ impl CameraAdmin for KubeAdmin {
         if dry_run {
             return Ok(());
         }
+        let mut made = Vec::with_capacity(cameras.len());
         for (at, camera) in cameras.iter().enumerate() {
-            if let Err(error) = self.make(camera).await {
-                let mut wrong = self.unmake(cameras.get(..at).unwrap_or_default()).await;
-                wrong.push((at, error));
-                return Err(ImportError::Cameras(wrong));
+            match self.make(camera).await {
+                Ok(one) => made.push(one),
+                Err(error) => {
+                    let left = self.unmake(&made).await;
+                    let mut wrong: Vec<_> = left.into_iter().map(stays).collect();
+                    wrong.push((at, error));
+                    return Err(ImportError::Cameras(wrong));
+                }
             }
         }
         Ok(())

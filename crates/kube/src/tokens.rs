@@ -20,7 +20,7 @@ use moorline_core::port::{
 };
 use moorline_core::{Camera, CameraId, Masked, TenantId, Timestamp};
 
-use crate::admin::KubeAdmin;
+use crate::admin::{KubeAdmin, Made};
 use crate::cache::Known;
 use crate::convert::spent;
 use crate::enrol::token_hash;
@@ -147,6 +147,17 @@ fn reuse(noted: &ReusedToken) -> Option<Reuse> {
     })
 }
 
+/// Why a batch was not made, and what is left of it all the same.
+fn with_left(error: CameraAdminError, left: &[&CameraId]) -> CameraAdminError {
+    let (Some(first), Some(last)) = (left.first(), left.last()) else {
+        return error;
+    };
+    let many = left.len();
+    CameraAdminError::Unavailable(format!(
+        "{error}; {many} of its cameras were made and are not taken back, {first} to {last}: remove them"
+    ))
+}
+
 impl KubeAdmin {
     /// Gives a camera a token, and makes it where there is none of that name.
     async fn give(
@@ -160,7 +171,7 @@ impl KubeAdmin {
             let put = |spec: &mut CameraSpec| spec.enrolment = Some(token.clone());
             return self.change_with(id, |_| Ok(true), put).await.map(|_| ());
         }
-        self.make_with(id, like, token).await
+        self.make_with(id, like, token).await.map(|_| ())
     }
 
     /// Makes a camera that has a token and no key.
@@ -169,12 +180,10 @@ impl KubeAdmin {
         id: &CameraId,
         like: &CameraLike,
         token: EnrolmentSpec,
-    ) -> Result<(), CameraAdminError> {
+    ) -> Result<Made, CameraAdminError> {
         let mut camera = like.bare(id.clone(), token.created.unwrap_or_default());
         self.prepare(&mut camera)?;
-        let created = self.create(&camera, Some(token)).await?;
-        self.directory().cache().saw_camera(created);
-        Ok(())
+        self.make_with_token(&camera, token).await
     }
 
     /// Makes the cameras of a batch, all or none.
@@ -195,16 +204,17 @@ impl KubeAdmin {
         if names.len() < count as usize {
             return Err(invalid("prefix", prefix, "too few of its names are left"));
         }
-        for (at, id) in names.iter().enumerate() {
-            let Err(error) = self.make_with(id, &new.like, token.clone()).await else {
-                continue;
-            };
-            for made in names.iter().take(at) {
-                if let Err(fault) = self.take_back(made).await {
-                    tracing::warn!(camera = %made, %fault, "a camera of a batch that was not made is not taken back");
+        let mut made = Vec::with_capacity(names.len());
+        for id in &names {
+            match self.make_with(id, &new.like, token.clone()).await {
+                Ok(one) => made.push(one),
+                Err(error) => {
+                    let left = self.unmake(&made).await;
+                    let left = left.iter().filter_map(|(at, _)| made.get(*at));
+                    let left: Vec<&CameraId> = left.map(|made| &made.id).collect();
+                    return Err(with_left(error, &left));
                 }
             }
-            return Err(error);
         }
         Ok(())
     }

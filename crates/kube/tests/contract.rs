@@ -258,3 +258,62 @@ async fn cameras_are_imported_all_or_none_and_each_that_is_wrong_is_told() {
         .collect();
     assert_eq!(made, ["gate", "shop", "yard"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_whose_answer_is_lost_is_added_all_the_same() {
+    use moorline_core::port::CameraAdmin as _;
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let lost = |fault| api.trap(http::Method::POST, "/cameras", 1, fault);
+    lost(support::Fault::AnswerLost);
+    let yard = contract::camera("acme/yard", &[1]);
+    mon.admin.add(yard).await.unwrap();
+    lost(support::Fault::Swallowed);
+    let gate = mon.admin.add(contract::camera("acme/gate", &[2])).await;
+    assert!(
+        matches!(gate, Err(CameraAdminError::Unavailable(_))),
+        "{gate:?}"
+    );
+    // Somebody else makes another one of that name, and its own answer is lost: that one is not ours.
+    let shop = || contract::camera("acme/shop", &[3]);
+    api.put(CAMERAS, support::camera("acme", "shop"));
+    lost(support::Fault::Swallowed);
+    let refused = mon.admin.add(shop()).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let names = api.list(CAMERAS);
+    let names: Vec<&str> = names
+        .iter()
+        .filter_map(|camera| camera["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names, ["shop", "yard"]);
+}
+
+/// P11.
+#[tokio::test(start_paused = true)]
+async fn what_an_import_takes_back_is_what_it_made_and_no_other_camera_of_that_name() {
+    use moorline_core::Masked;
+    use moorline_core::camera::Login;
+    use moorline_core::port::{CameraAdmin as _, ImportError};
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let yard = contract::camera("acme/yard", &[1]);
+    let mut shop = contract::camera("acme/shop", &[2]);
+    shop.main.login = Some(Login {
+        user: "admin".into(),
+        password: Masked::new("hunter2".into()),
+    });
+    let no = support::Fault::Refused(403, "Forbidden", "no Secrets here".to_owned());
+    api.trap(http::Method::PATCH, "shop-rtsp", 1, no);
+    let another = json!({"metadata": {"uid": "another"}});
+    let another = support::Fault::Overtaken(another);
+    api.trap(http::Method::DELETE, "/cameras/yard", 1, another);
+    match mon.admin.import(vec![yard, shop], false).await {
+        Err(ImportError::Cameras(wrong)) => assert_eq!(wrong.len(), 1, "{wrong:?}"),
+        other => panic!("{other:?}"),
+    }
+    let is_deleted = |name: &str| {
+        let camera = api.get(CAMERAS, "t-acme", name).unwrap();
+        !camera["metadata"]["deletionTimestamp"].is_null()
+    };
+    assert_eq!(["yard", "shop"].map(is_deleted), [false, true]);
+}

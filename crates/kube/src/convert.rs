@@ -67,8 +67,7 @@ pub(crate) fn of_spec(camera: &resource::Camera) -> Result<Camera, FieldError> {
             "a camera is a DNS label in a namespace t-<tenant>",
         )
     })?;
-    let created = metadata.creation_timestamp.as_ref();
-    let created = Timestamp::from_millis(created.map_or(0, |time| time.0.as_millisecond()));
+    let created = born(camera);
     let spec = &camera.spec;
     let forwards = spec.forwards.iter().map(|name| {
         name.parse::<ForwardName>()
@@ -268,6 +267,12 @@ fn source_spec(camera: &str, name: &str, source: &Source) -> SourceSpec {
         }),
         allow_basic: source.allow_basic,
     }
+}
+
+/// When the resource was made.
+pub(crate) fn born(camera: &resource::Camera) -> Timestamp {
+    let created = camera.metadata.creation_timestamp.as_ref();
+    Timestamp::from_millis(created.map_or(0, |time| time.0.as_millisecond()))
 }
 
 /// The id of a resource, if it can be a camera's.

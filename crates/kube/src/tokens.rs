@@ -13,16 +13,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moorline_core::camera::{Record, RecordBy};
 use moorline_core::id::Label;
 use moorline_core::port::{
     CameraAdminError, CameraLike, EnrollTokens, NewToken, PortError, Reuse, Stocked, TokenInfo,
     TokenMakes,
 };
-use moorline_core::{Camera, CameraId, Masked, TenantId, Timestamp};
+use moorline_core::segment::Retention;
+use moorline_core::{CameraId, Masked, TenantId, Timestamp};
 
 use crate::admin::{KubeAdmin, Made};
 use crate::cache::Known;
-use crate::convert::spent;
+use crate::convert::{born, spent};
 use crate::enrol::token_hash;
 use crate::resource::{CameraSpec, EnrolmentSpec, ReusedToken};
 
@@ -95,7 +97,7 @@ struct Gathered {
 
 impl Gathered {
     /// As its first camera has it.
-    fn of(token: &EnrolmentSpec, id: &CameraId, record: &Camera) -> Self {
+    fn of(token: &EnrolmentSpec, id: &CameraId, known: &Known) -> Self {
         let makes = match &token.batch {
             Some(prefix) => TokenMakes::Batch {
                 prefix: prefix.clone(),
@@ -108,18 +110,11 @@ impl Gathered {
             token: NewToken {
                 tenant: id.tenant().clone(),
                 makes,
-                like: CameraLike {
-                    title: Some(record.title.clone()),
-                    site: record.site.clone(),
-                    timezone: record.timezone.clone(),
-                    record: record.record,
-                    record_by: record.record_by,
-                    retention: record.retention,
-                },
+                like: like(known),
                 expires: token.expires,
                 comment: token.comment.clone().unwrap_or_default(),
             },
-            created: token.created.unwrap_or(record.created),
+            created: token.created.unwrap_or_else(|| born(&known.object)),
             revoked: token.revoked,
             cameras: Vec::new(),
             reused: None,
@@ -134,6 +129,31 @@ impl Gathered {
         self.made.sort();
         self.info.cameras = self.made.into_iter().map(|(_, camera)| camera).collect();
         self.info
+    }
+}
+
+/// What a camera that is there is like. One with a wrong field is what its spec says, as far as that is text.
+fn like(known: &Known) -> CameraLike {
+    match &known.record {
+        Ok(record) => CameraLike {
+            title: Some(record.title.clone()),
+            site: record.site.clone(),
+            timezone: record.timezone.clone(),
+            record: record.record,
+            record_by: record.record_by,
+            retention: record.retention,
+        },
+        Err(_) => {
+            let spec = &known.object.spec;
+            CameraLike {
+                title: spec.title.clone(),
+                site: spec.site.clone(),
+                timezone: spec.timezone.clone(),
+                record: Record::Main,
+                record_by: RecordBy::Auto,
+                retention: Retention::Keep,
+            }
+        }
     }
 }
 
@@ -254,19 +274,19 @@ impl EnrollTokens for KubeAdmin {
         Ok((Masked::new(token), info))
     }
 
-    /// Those that stand in Cameras: one that another has replaced there is none any more.
+    /// Those that stand in Cameras, in one with a wrong field too: one that another has replaced there is none any more.
     async fn list(&self, tenant: &TenantId) -> Result<Vec<TokenInfo>, PortError> {
         let mut all: BTreeMap<String, Gathered> = BTreeMap::new();
         for (id, known) in self.directory().cache().cameras() {
             if id.tenant() != tenant || known.is_leaving() {
                 continue;
             }
-            let (Some(token), Ok(record)) = (&known.object.spec.enrolment, &known.record) else {
+            let Some(token) = &known.object.spec.enrolment else {
                 continue;
             };
             let gathered = all
                 .entry(token.token_hash.clone())
-                .or_insert_with(|| Gathered::of(token, &id, record));
+                .or_insert_with(|| Gathered::of(token, &id, &known));
             let info = &mut gathered.info;
             if let TokenMakes::Batch { count, .. } = &mut info.token.makes {
                 *count += 1;

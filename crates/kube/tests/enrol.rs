@@ -282,6 +282,15 @@ async fn a_camera_with_a_wrong_field_holds_up_no_other_when_their_token_is_taken
     let (token, id) = batch(&mon, 3).await;
     let wrong = json!({"spec": {"timezone": "Europe/Nowhere"}});
     api.patch(CAMERAS, "t-acme", "shop-1", &wrong);
+    let mut version = mon.directory.cache().version();
+    let first: CameraId = "acme/shop-1".parse().unwrap();
+    let seen = version.wait_for(|_| mon.directory.snapshot().get(&first).is_none());
+    support::within("the wrong field", seen).await.unwrap();
+    let info = token_of(&mon, id).await;
+    let TokenMakes::Batch { count, .. } = info.token.makes else {
+        panic!("{info:?}");
+    };
+    assert_eq!(count, 3, "a token in a camera with a wrong field is listed");
     let refused = mon.admin.revoke(yard().tenant(), id).await.unwrap_err();
     let refused = refused.to_string();
     for word in ["acme/shop-1", "spec.timezone", "Europe/Nowhere"] {

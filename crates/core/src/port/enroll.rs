@@ -202,7 +202,8 @@ pub struct Stocked {
     pub enrolled: Timestamp,
 }
 
-/// Making, listing and revoking tokens, and the cameras that batches made. Deadline: 5 s.
+/// Making, listing and revoking tokens, and the cameras that batches made. Deadline: 5 s; on a cluster 5 s for each call to the API server, of which making
+/// a token and taking it back cost some for each camera that it is for: minutes for a batch of a thousand. Cancelling leaves the cameras that were made by then.
 #[async_trait]
 pub trait EnrollTokens: Send + Sync {
     /// Whether tokens are kept here. Where they are not, at a part of a cluster that changes no cameras, every other verb fails.

@@ -233,16 +233,30 @@ async fn erase(site: &Site, access: &Access, id: CameraId) -> Result<u64, Proble
     erased.map_err(|problem| problem.hint("what was erased stays erased: erase the camera again"))
 }
 
-/// Nothing is said to a camera whose tunnel another process holds.
+/// Nothing is said to a camera whose tunnel another process holds, or nobody.
 ///
 /// # Errors
-/// That, and what is done instead.
-pub(super) fn reached(site: &Site, instead: &'static str) -> Result<(), Problem> {
+/// That, with the command that goes to the holder, and what is done instead.
+pub(super) fn reached(
+    site: &Site,
+    id: &CameraId,
+    command: &str,
+    instead: &str,
+) -> Result<(), Problem> {
     if site.statuses.holds_tunnels() {
         return Ok(());
     }
+    let typed = id.typed();
+    let status = site.statuses.get(id);
+    if !status.is_some_and(|status| matches!(status.link, LinkStatus::Up { .. })) {
+        let title = format!("camera {typed} has no tunnel now");
+        let hint = format!("moorline camera show {typed} tells since when, and what to do");
+        return Err(Problem::new(StatusCode::CONFLICT, "away", title).hint(hint));
+    }
     let title = "another part of the cluster holds the tunnel, and it alone reaches the camera";
-    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title).hint(instead))
+    let hint =
+        format!("{command} --cluster goes there, by your own rights; without them {instead}");
+    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title).hint(hint))
 }
 
 /// `POST …/hang-up`
@@ -277,8 +291,11 @@ pub(super) async fn tell_agent(
     let id = access.camera(&tenant, &camera, Role::Admin)?;
     let Sent(request) = request?;
     known(&site, &id)?;
+    let typed = id.typed();
     reached(
         &site,
+        &id,
+        &format!("moorline camera agent {typed} KEY VALUE"),
         "source and endpoints stand in the camera's local.conf, the rest as lines such as CONFIG watchdog on in its agent.conf; start its agent anew then",
     )?;
     match site.statuses.tell_agent(&id, &request.line) {
@@ -308,6 +325,8 @@ pub(super) async fn diagnose(
     known(&site, &id)?;
     reached(
         &site,
+        &id,
+        &format!("moorline camera diagnose {}", id.typed()),
         "moorline-agent check on the camera walks the chain and says which link is broken",
     )?;
     site.statuses.diagnose(&id);

@@ -144,7 +144,10 @@ async fn open(site: &Site, id: &CameraId) -> Result<ByteStream, Problem> {
     let Some(landings) = site.landings.as_deref() else {
         let title = "the cameras' tunnels do not end here";
         let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "one_server_only", title);
-        return Err(problem.hint("this is for moorline serve, on the machine with the server"));
+        return Err(problem.hint(format!(
+            "moorline camera web {} --cluster goes to the replica that holds its tunnel, by your own rights",
+            id.typed()
+        )));
     };
     let forward = FORWARD
         .parse::<ForwardName>()

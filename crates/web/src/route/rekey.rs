@@ -33,6 +33,8 @@ pub(super) async fn rekey(
     let camera = known(&site, &id)?;
     reached(
         &site,
+        &id,
+        &format!("moorline camera rekey {}", id.typed()),
         "add another key to the camera here, and put its private half onto the camera",
     )?;
     let before = said(&site, &id);

@@ -253,6 +253,32 @@ async fn a_tunnel_that_another_process_holds_is_ended_by_an_order_to_it() {
 }
 
 #[tokio::test]
+async fn what_is_said_to_a_camera_names_the_command_that_goes_to_its_tunnel_or_that_there_is_none()
+{
+    let house = scene::house().await;
+    house.cameras.elsewhere.store(true, Ordering::Relaxed);
+    let asked = [
+        ("agent", Some(r#"{"line": "REBOOT"}"#), "agent"),
+        ("diagnose", None, "diagnose"),
+        ("rekey", None, "rekey"),
+    ];
+    for (route, body, command) in asked {
+        let at = |camera: &str| format!("/tenants/home/cameras/{camera}/{route}");
+        let held = send(&house, "POST", &at("front-door"), body).await;
+        problem(&held, 501, None);
+        let hint = held.json()["hint"].as_str().unwrap_or_default().to_owned();
+        assert!(
+            hint.starts_with(&format!("moorline camera {command} front-door"))
+                && hint.contains(" --cluster "),
+            "{hint}"
+        );
+        let away = send(&house, "POST", &at("gate"), body).await;
+        let told = problem(&away, 409, None);
+        assert!(told.contains("gate has no tunnel now"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn two_changes_of_one_camera_at_once_both_stay() {
     let house = scene::house().await;
     let yard = "/tenants/home/cameras/yard";

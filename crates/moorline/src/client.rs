@@ -222,6 +222,15 @@ impl Client {
         }
     }
 
+    /// How often is asked again what is waited for: each question to a pod is a process here and one there, and a call to the API server.
+    pub fn look_every(&self) -> Duration {
+        #[cfg(feature = "kube")]
+        if let Self::Entered(_) = self {
+            return Duration::from_secs(2);
+        }
+        Duration::from_millis(250)
+    }
+
     /// A request whose answer is JSON.
     ///
     /// # Errors

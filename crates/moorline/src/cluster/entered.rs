@@ -12,7 +12,7 @@
 //! Alternative: `exec` of the Kubernetes client that is linked in already, which would bring a second WebSocket stack; kubectl is on the desk
 //! of whoever installed a cluster.
 
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -24,13 +24,15 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use moorline_base::Untrusted;
 use moorline_base::error::Hinted;
-use tokio::io::{AsyncRead, AsyncWrite, Join};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Join};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::choice::{Installation, OnFrontDoor, Which};
 
 /// Answers are lists of some hundreds of people, or of a thousand entries of the audit.
 const LARGEST_ANSWER: usize = 16 << 20;
+/// What kubectl says on its standard error is a line or two; whoever runs in the pod can say more.
+const MOST_SAID: usize = 64 << 10;
 /// A replica answers from memory, so one that stands still is given up after this; `--pod-running-timeout` is part of it. A front door may have to
 /// read a bucket.
 const REPLICA_ANSWERS: Duration = Duration::from_secs(30);
@@ -100,7 +102,7 @@ impl Entered {
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let (child, stream) = self.enter()?;
-        let (answer, ended) = tokio::join!(exchange(stream, request), child.wait_with_output());
+        let (answer, ended) = tokio::join!(exchange(stream, request), ended(child));
         let ended = ended?;
         match answer {
             Ok(response) => Ok(response),
@@ -114,19 +116,19 @@ impl Entered {
     /// # Errors
     /// As [`Entered::ask`].
     pub async fn open(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
-        let (mut child, stream) = self.enter()?;
+        let (child, stream) = self.enter()?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection.with_upgrades());
         match sender.send_request(request).await {
             Ok(response) => {
                 // It ends with its standard input, which the stream holds.
-                tokio::spawn(async move { child.wait().await });
+                tokio::spawn(ended(child));
                 Ok(response.map(Body::new))
             }
             Err(error) => {
                 connection.abort();
-                let ended = child.wait_with_output().await?;
+                let ended = ended(child).await?;
                 match ended.status.success() {
                     true => Err(error.into()),
                     false => Err(self.failed(&ended)),
@@ -158,7 +160,7 @@ impl Entered {
     }
 
     /// Why there was no answer, in the words of kubectl or of what it ran.
-    fn failed(&self, ended: &Output) -> anyhow::Error {
+    fn failed(&self, ended: &Ended) -> anyhow::Error {
         let line = reason(ended);
         let namespace = &self.at.namespace;
         let (who, missing) = match &self.part {
@@ -224,7 +226,10 @@ pub async fn replicas(which: &Which, at: &Installation) -> anyhow::Result<Vec<St
         .args(["--field-selector=status.phase=Running", "--output=name"])
         .arg("--request-timeout=20s")
         .stdin(Stdio::null());
-    let ended = kubectl.output().await.map_err(missing)?;
+    let mut child = kubectl.spawn().map_err(missing)?;
+    let names = child.stdout.take();
+    let (names, ended) = tokio::join!(bounded(names, LARGEST_ANSWER), ended(child));
+    let ended = ended?;
     let namespace = &at.namespace;
     if !ended.status.success() {
         let line = reason(&ended);
@@ -237,7 +242,7 @@ pub async fn replicas(which: &Which, at: &Installation) -> anyhow::Result<Vec<St
             hint
         ));
     }
-    let printed = String::from_utf8_lossy(&ended.stdout);
+    let printed = String::from_utf8_lossy(&names);
     let names = printed
         .lines()
         .filter_map(|line| line.trim().strip_prefix("pod/"));
@@ -279,9 +284,33 @@ fn forbidden(namespace: &str) -> String {
     format!("it takes the right to create pods/exec in the namespace {namespace}")
 }
 
+/// How kubectl ended, and the beginning of what it said.
+struct Ended {
+    status: ExitStatus,
+    said: Vec<u8>,
+}
+
+/// Waits until kubectl has ended.
+async fn ended(mut child: Child) -> std::io::Result<Ended> {
+    let errors = child.stderr.take();
+    let (said, status) = tokio::join!(bounded(errors, MOST_SAID), child.wait());
+    let status = status?;
+    Ok(Ended { status, said })
+}
+
+/// The beginning of what somebody writes. The rest is read and let go, so that they never wait for room.
+async fn bounded(from: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
+    let mut kept = Vec::new();
+    if let Some(mut from) = from {
+        let _ = (&mut from).take(most as u64).read_to_end(&mut kept).await;
+        let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
+    }
+    kept
+}
+
 /// The line by which kubectl, or what it ran, says what is wrong; without characters that a terminal obeys.
-fn reason(ended: &Output) -> String {
-    let errors = String::from_utf8_lossy(&ended.stderr);
+fn reason(ended: &Ended) -> String {
+    let errors = String::from_utf8_lossy(&ended.said);
     let lines = errors.lines().map(str::trim);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let found = lines
@@ -309,4 +338,18 @@ async fn exchange(
     // What the connection ends by shows in the answer.
     let (answer, _) = tokio::join!(asked, connection);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_what_is_said_without_end_the_beginning_is_kept_and_the_rest_is_read() {
+        let said = vec![b'x'; 3 * MOST_SAID];
+        let mut rest: &[u8] = &said;
+        assert_eq!(bounded(Some(&mut rest), MOST_SAID).await.len(), MOST_SAID);
+        assert!(rest.is_empty(), "who writes does not wait for room");
+        assert_eq!(bounded(None::<&[u8]>, MOST_SAID).await, b"");
+    }
 }

@@ -22,7 +22,6 @@ mod cluster;
 
 /// Each of the agent's eleven steps ends within 10 s; most within one.
 const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A camera that was asked less than a minute ago is not asked again: its last answer is shown.
 const UNASKED: Duration = Duration::from_secs(2);
 
@@ -215,7 +214,7 @@ async fn agent(client: &Client, path: &str, before: &CameraView) -> anyhow::Resu
         if over || waited >= PATIENCE || (!fresh && waited >= UNASKED) {
             return Ok(steps(&now));
         }
-        let _ = sleep(&clock, LOOK_EVERY, &never).await;
+        let _ = sleep(&clock, client.look_every(), &never).await;
     }
 }
 

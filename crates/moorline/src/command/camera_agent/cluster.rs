@@ -21,7 +21,6 @@ use crate::output;
 
 /// An old camera gathers entropy and makes a key within this.
 const MADE_WITHIN: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// By then the question was said, and the answer to an earlier one forgotten: what stands there is the same key again.
 const SAID: Duration = Duration::from_secs(2);
 
@@ -86,6 +85,6 @@ async fn new_key(
                 "an older agent does not know how: camera show tells its version",
             ));
         }
-        let _ = sleep(&clock, LOOK_EVERY, &never).await;
+        let _ = sleep(&clock, holder.look_every(), &never).await;
     }
 }

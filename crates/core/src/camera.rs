@@ -89,6 +89,14 @@ pub struct Source {
     pub allow_basic: bool,
 }
 
+impl Source {
+    /// A camera's streams change with its firmware. So many changes by the camera's own words may come at once: each is written, and begins its relay and
+    /// its archiver anew, in a place that other cameras wait for (rule S5).
+    pub const CHANGES: u32 = 4;
+    /// From then on one comes in so many seconds.
+    pub const SECONDS_A_CHANGE: f64 = 600.0;
+}
+
 /// User and password towards a camera.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Login {

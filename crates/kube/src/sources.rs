@@ -15,6 +15,7 @@ use std::time::Duration;
 use moorline_base::CancellationToken;
 use moorline_base::clock::sleep;
 use moorline_base::rate::Limiter;
+use moorline_core::camera::Source;
 use moorline_core::port::Statuses;
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, Generation, check};
@@ -25,10 +26,6 @@ use crate::status::{Note, StatusWriter};
 /// Statuses change all the time, and what is looked for here once in a camera's life. A camera says its streams in a line each: those of one moment make
 /// one change, since each begins its workloads anew.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A camera's streams change with its firmware. So many changes of one camera may come at once, and one in so many seconds from then on: each begins its
-/// workloads anew, in a place that other cameras wait for (rule S5).
-const CHANGES: u32 = 4;
-const SECONDS_A_CHANGE: f64 = 600.0;
 /// Cameras whose changes are counted; more than a replica holds.
 const COUNTED: usize = 10_000;
 /// The longest word that is kept of a codec or a size.
@@ -52,7 +49,7 @@ impl KubeSources {
     /// Notes what `monitor` hears, until `cancel`.
     pub async fn run(&self, monitor: Arc<dyn Statuses>, cancel: CancellationToken) {
         let mut seen = Seen::new();
-        let mut changes = Limiter::new(CHANGES, 1.0 / SECONDS_A_CHANGE, COUNTED);
+        let mut changes = Limiter::new(Source::CHANGES, 1.0 / Source::SECONDS_A_CHANGE, COUNTED);
         let mut version = 0;
         loop {
             tokio::select! {

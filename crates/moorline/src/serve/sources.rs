@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::clock::sleep;
+use moorline_base::rate::Limiter;
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_control::UrlPath;
 use moorline_core::CameraId;
@@ -18,6 +19,9 @@ use moorline_core::status::CameraStatus;
 
 /// Statuses change all the time; what is looked for here changes once in a camera's life.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Cameras whose changes are counted; more than one server has.
+const COUNTED: usize = 10_000;
 
 /// Fills in records.
 #[derive(Clone)]
@@ -38,20 +42,21 @@ impl Sources {
     /// Fills in what cameras say, until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         let mut seen = Seen::new();
+        let mut changes = Limiter::new(Source::CHANGES, 1.0 / Source::SECONDS_A_CHANGE, COUNTED);
         let mut version = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 next = self.statuses.changed(version) => version = next,
             }
-            self.look(&mut seen).await;
+            self.look(&mut seen, &mut changes).await;
             if sleep(&*self.clock, LOOK_EVERY, &stop).await.is_cancelled() {
                 return;
             }
         }
     }
 
-    async fn look(&self, seen: &mut Seen) {
+    async fn look(&self, seen: &mut Seen, changes: &mut Limiter<CameraId>) {
         let cameras = self.cameras.snapshot();
         seen.retain(|id, _| cameras.get(id).is_some());
         for camera in cameras.iter() {
@@ -63,6 +68,11 @@ impl Sources {
                 continue;
             }
             if let Some(change) = fill(camera, seen.get(&camera.id), &said) {
+                // What it says later is looked at then.
+                let now = self.clock.monotonic();
+                if changes.try_take(camera.id.clone(), now).is_err() {
+                    continue;
+                }
                 match self.admin.set(&camera.id, change).await {
                     Ok(now) => {
                         let main = now.main.path.unwrap_or_default();
@@ -133,9 +143,17 @@ fn fill(camera: &Camera, before: Option<&Said>, said: &Said) -> Option<CameraCha
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use moorline_base::SimulatedClock;
     use moorline_core::camera::{Enabled, Record, RecordBy};
     use moorline_core::segment::Retention;
+    use moorline_core::status::LinkStatus;
+    use moorline_core::{TenantId, Timestamp};
+    use moorline_registry::Registry;
+
+    use super::*;
 
     fn camera(main: Option<&str>, sub: Option<&str>) -> Camera {
         let source = |path: &str| Source {
@@ -147,7 +165,7 @@ mod tests {
             title: String::new(),
             site: None,
             timezone: "UTC".into(),
-            created: moorline_core::Timestamp::default(),
+            created: Timestamp::default(),
             keys: Vec::new(),
             access: Access::Tunnel {
                 forwards: Vec::new(),
@@ -177,6 +195,80 @@ mod tests {
             change.apply(&mut changed);
         }
         (changed.main.path, changed.sub.and_then(|sub| sub.path))
+    }
+
+    /// A camera that says this of its main stream.
+    #[derive(Default)]
+    struct Says(Mutex<String>);
+
+    #[async_trait]
+    impl Statuses for Says {
+        fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
+            let stream = self.0.lock().unwrap().clone();
+            Some(CameraStatus {
+                camera: camera.clone(),
+                link: LinkStatus::Absent,
+                link_since: Timestamp::default(),
+                relays: Vec::new(),
+                archive: None,
+                durable_until: None,
+                recorded_until: None,
+                gaps: Vec::new(),
+                said: vec![("source.main".to_owned(), stream)],
+                client: None,
+                notices: Vec::new(),
+                troubles: Vec::new(),
+            })
+        }
+
+        fn list(&self, _: &TenantId) -> Vec<CameraStatus> {
+            Vec::new()
+        }
+
+        async fn changed(&self, _: u64) -> u64 {
+            std::future::pending().await
+        }
+
+        fn version(&self) -> u64 {
+            0
+        }
+
+        fn hang_up(&self, _: &CameraId) {}
+    }
+
+    /// S5.
+    #[tokio::test]
+    async fn a_camera_that_says_another_path_all_the_time_changes_its_record_seldom() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, key] =
+            ["registry.sqlite", "registry.key"].map(|name| directory.path().join(name));
+        let clock = Arc::new(SimulatedClock::new(0));
+        let registry = Registry::open(&file, &key, clock.clone()).await.unwrap();
+        let cameras = registry.cameras();
+        cameras.add(camera(None, None)).await.unwrap();
+        let says = Arc::new(Says::default());
+        let sources = Sources {
+            cameras: registry.cameras(),
+            admin: registry.cameras(),
+            statuses: says.clone(),
+            clock: clock.clone(),
+        };
+        let mut seen = Seen::new();
+        let mut changes = Limiter::new(Source::CHANGES, 1.0 / Source::SECONDS_A_CHANGE, COUNTED);
+        let recorded = || {
+            let set = cameras.snapshot();
+            let yard = set.get(&"yard".parse().unwrap()).unwrap();
+            yard.main.path.clone().unwrap_or_default()
+        };
+        for second in 0..60 {
+            *says.0.lock().unwrap() = format!("/ch{second} h264 - - -");
+            sources.look(&mut seen, &mut changes).await;
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(recorded(), "/ch3", "four changes may come at once");
+        clock.advance(Duration::from_secs(600));
+        sources.look(&mut seen, &mut changes).await;
+        assert_eq!(recorded(), "/ch59", "what it says then is taken");
     }
 
     #[test]

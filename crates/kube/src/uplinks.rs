@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moorline_base::CancellationToken;
+use moorline_base::backoff::Backoff;
 use moorline_base::clock::sleep;
 use moorline_core::alarm::NoticeKind;
 use moorline_core::camera::{Record, RecordBy};
@@ -21,6 +22,7 @@ use moorline_core::uplink::{Move, Pictures, Rule, Watched, may_move};
 use moorline_core::{CameraId, Timestamp};
 
 use crate::cache::Known;
+use crate::call::Fault;
 use crate::owned::Own;
 use crate::pods::Pods;
 use crate::resource::{ConditionKind, UplinkStatus, set_condition};
@@ -43,6 +45,34 @@ enum Change {
     Forgotten,
 }
 
+/// What is to be taken back of a camera and could not be: when it is tried again.
+#[derive(Debug)]
+struct Late {
+    backoff: Backoff,
+    until: Instant,
+}
+
+/// What is known of cameras from one look to the next.
+#[derive(Debug, Default)]
+struct Seen {
+    watched: HashMap<CameraId, Watched>,
+    late: HashMap<CameraId, Late>,
+}
+
+impl Seen {
+    /// What is to be taken back of a camera could not be, at this instant. It is said once.
+    fn failed(&mut self, camera: &CameraId, fault: &Fault, now: Instant) {
+        let late = self.late.entry(camera.clone()).or_insert_with(|| Late {
+            backoff: Backoff::standard(),
+            until: now,
+        });
+        if late.backoff.failures() == 0 {
+            tracing::warn!(%camera, %fault, "the recorded stream was not changed: it is tried again until it is");
+        }
+        late.until = now + late.backoff.next_delay();
+    }
+}
+
 impl KubeUplinks {
     /// Of the cameras whose pods are these. Without a rule nobody moves, and who was moved goes back.
     pub fn new(pods: Pods, rule: Option<Rule>) -> Self {
@@ -51,7 +81,7 @@ impl KubeUplinks {
 
     /// Moves by what `monitor` hears, until `cancel`.
     pub async fn run(&self, monitor: Arc<dyn Statuses>, cancel: CancellationToken) {
-        let mut watched = HashMap::new();
+        let mut seen = Seen::default();
         let clock = Arc::clone(self.pods.writer().clock());
         let (mut version, origin) = (0, clock.monotonic());
         loop {
@@ -59,23 +89,20 @@ impl KubeUplinks {
                 () = cancel.cancelled() => return,
                 next = monitor.changed(version) => version = next,
             }
-            self.look(&*monitor, &mut watched, origin).await;
+            self.look(&*monitor, &mut seen, origin).await;
             if sleep(&*clock, LOOK_EVERY, &cancel).await.is_cancelled() {
                 return;
             }
         }
     }
 
-    async fn look(
-        &self,
-        monitor: &dyn Statuses,
-        watched: &mut HashMap<CameraId, Watched>,
-        origin: Instant,
-    ) {
+    async fn look(&self, monitor: &dyn Statuses, seen: &mut Seen, origin: Instant) {
         let writer = self.pods.writer();
-        let now = writer.clock().monotonic();
-        let now = now.saturating_duration_since(origin);
-        watched.retain(|camera, _| writer.owned().get(camera).is_some());
+        let instant = writer.clock().monotonic();
+        let now = instant.saturating_duration_since(origin);
+        let is_ours = |camera: &CameraId| writer.owned().get(camera).is_some();
+        seen.watched.retain(|camera, _| is_ours(camera));
+        seen.late.retain(|camera, _| is_ours(camera));
         for (camera, own) in writer.owned().all() {
             // Before it is written a claim takes no change.
             if own.session.is_none() || own.released || own.provisional {
@@ -86,14 +113,30 @@ impl KubeUplinks {
             };
             let Ok(record) = &known.record else { continue };
             let Some(rule) = self.rule.filter(|_| may_move(record)) else {
-                watched.remove(&camera);
-                if let Some(change) = self.undone(&known, record.record_by) {
-                    self.carry_out(monitor, &camera, &own, &known, change).await;
+                seen.watched.remove(&camera);
+                let Some(change) = self.undone(&known, record.record_by) else {
+                    seen.late.remove(&camera);
+                    continue;
+                };
+                if seen
+                    .late
+                    .get(&camera)
+                    .is_some_and(|late| instant < late.until)
+                {
+                    continue;
+                }
+                match self.carry_out(monitor, &camera, &own, &known, change).await {
+                    Ok(()) => {
+                        seen.late.remove(&camera);
+                    }
+                    Err(fault) => seen.failed(&camera, &fault, writer.clock().monotonic()),
                 }
                 continue;
             };
+            seen.late.remove(&camera);
             let on_sub = record.record == Record::Sub;
-            let entry = watched
+            let entry = seen
+                .watched
                 .entry(camera.clone())
                 .or_insert_with(|| Watched::new(rule, on_sub, now));
             let said = monitor.get(&camera).as_ref().and_then(Pictures::said);
@@ -101,9 +144,11 @@ impl KubeUplinks {
                 continue;
             };
             let change = Change::Moved(to);
-            if !self.carry_out(monitor, &camera, &own, &known, change).await {
+            let carried_out = self.carry_out(monitor, &camera, &own, &known, change);
+            if let Err(fault) = carried_out.await {
+                tracing::warn!(%camera, %fault, "the recorded stream was not changed");
                 // The next looks decide anew.
-                watched.remove(&camera);
+                seen.watched.remove(&camera);
             }
         }
     }
@@ -121,7 +166,10 @@ impl KubeUplinks {
         }
     }
 
-    /// Writes the status, and says so. `false`: it is as it was.
+    /// Writes the status, and says so.
+    ///
+    /// # Errors
+    /// It is as it was.
     async fn carry_out(
         &self,
         monitor: &dyn Statuses,
@@ -129,7 +177,7 @@ impl KubeUplinks {
         own: &Own,
         known: &Known,
         change: Change,
-    ) -> bool {
+    ) -> Result<(), Fault> {
         let writer = self.pods.writer();
         let now = writer.now();
         let slow = change == Change::Moved(Move::ToSub);
@@ -142,12 +190,9 @@ impl KubeUplinks {
             let (kind, all) = (ConditionKind::UplinkSlow.as_str(), &mut status.conditions);
             set_condition(all, kind, slow, reason, &message, now);
         });
-        if let Err(fault) = put.await {
-            tracing::warn!(%camera, %fault, "the recorded stream was not changed");
-            return false;
-        }
+        put.await?;
         let Change::Moved(to) = change else {
-            return true;
+            return Ok(());
         };
         let what = match to {
             Move::ToSub => NoticeKind::MovedToSub,
@@ -158,7 +203,7 @@ impl KubeUplinks {
         let object = &known.object;
         let told = self.pods.moved(camera, object, reason, &message, !slow);
         told.await;
-        true
+        Ok(())
     }
 
     /// Reason and message of the condition and of the Event.

@@ -19,7 +19,7 @@ use moorline_core::{CameraId, TenantId, Timestamp};
 use moorline_kube::{KubeSources, KubeUplinks};
 use serde_json::{Value, json};
 use support::workloads::{Replica, cluster, yard};
-use support::{Api, CAMERAS, condition};
+use support::{Api, CAMERAS, Fault, condition};
 use tokio::sync::watch;
 
 const RULE: Rule = Rule {
@@ -359,6 +359,27 @@ async fn an_owner_who_takes_the_sub_stream_away_leaves_nothing_that_says_it_is_r
     let told = condition(&api, "acme", "yard", "UplinkSlow").unwrap();
     assert_eq!((&*told.0, &*told.1), ("False", "OwnerChose"));
     assert!(object(&api)["status"]["uplink"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_server_does_not_take_back_is_tried_again_ever_more_seldom() {
+    let (api, clock) = cluster();
+    left_to_the_uplink(&api);
+    let replica = Replica::new(&api, &clock, 0).await;
+    let agent = Agent::of(&replica, Some(RULE));
+    replica.claim(1).await;
+    let reports = agent.reports(0, 50).await;
+    assert_eq!(recorded(&replica), ON_SUB);
+    let busy = Fault::Refused(503, "ServiceUnavailable", "no room".to_owned());
+    api.trap(http::Method::PUT, "/cameras/yard/status", 1_000, busy);
+    let alone = json!({"spec": {"sources": {"sub": null}}});
+    api.patch(CAMERAS, "t-acme", "yard", &alone);
+    api.forget_requests();
+    // Thirty looks in a minute.
+    agent.reports(reports, 0).await;
+    let is_put = |request: &&String| request.starts_with("PUT") && request.ends_with("/status");
+    let tries = api.requests().iter().filter(is_put).count();
+    assert!((2..20).contains(&tries), "{tries}");
 }
 
 /// S5: each change begins the camera's pods anew.

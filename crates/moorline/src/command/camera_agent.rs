@@ -77,10 +77,11 @@ pub async fn set(
     value: &str,
     format: Output,
 ) -> anyhow::Result<()> {
+    let id: CameraId = camera.parse()?;
     say(client, camera, &format!("CONFIG {key} {value}")).await?;
     output::print(
         format,
-        &json!({"camera": camera, "key": key, "value": value}),
+        &json!({"id": id.to_string(), "key": key, "value": value}),
         || {
             let told = format!("told camera {camera}: {key} {value}");
             // A Camera's status has none of its agent's words.
@@ -97,12 +98,17 @@ pub async fn set(
 /// # Errors
 /// No agent of the camera is connected.
 pub async fn reboot(client: &Client, camera: &str, format: Output) -> anyhow::Result<()> {
+    let id: CameraId = camera.parse()?;
     tell(client, camera, "REBOOT").await?;
-    output::print(format, &json!({"camera": camera, "told": "reboot"}), || {
-        format!(
-            "told camera {camera} to reboot: it is away for a minute or two\nhint: one that started less than a minute ago does not"
-        )
-    })
+    output::print(
+        format,
+        &json!({"id": id.to_string(), "told": "reboot"}),
+        || {
+            format!(
+                "told camera {camera} to reboot: it is away for a minute or two\nhint: one that started less than a minute ago does not"
+            )
+        },
+    )
 }
 
 /// Lets the agent make another key.

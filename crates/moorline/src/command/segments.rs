@@ -214,6 +214,7 @@ fn beside(rows: Vec<SegmentView>, all: &[SegmentView]) -> Vec<SegmentView> {
                 told.push(SegmentView {
                     from: at,
                     to: from,
+                    open: false,
                     ..row.clone()
                 });
             }
@@ -227,6 +228,7 @@ fn beside(rows: Vec<SegmentView>, all: &[SegmentView]) -> Vec<SegmentView> {
                     to,
                     kind: OTHER.to_owned(),
                     cause: None,
+                    open: false,
                     held: None,
                     tier,
                     key: None,
@@ -259,7 +261,10 @@ fn table(rows: &[SegmentView], zone: &str) -> String {
     for row in rows {
         let why = match (row.kind.as_str(), row.tier) {
             (OTHER, Some(tier)) => Some(format!("only {} was recorded", stream(tier))),
-            _ => row.cause.map(|cause| cause.explanation().to_owned()),
+            _ => row.cause.map(|cause| match row.open {
+                true => format!("still open: {}", cause.explanation()),
+                false => cause.explanation().to_owned(),
+            }),
         };
         let lesser = row.tier.filter(|tier| *tier != Tier::Full);
         let held = row.held.clone().map(|held| match lesser {
@@ -495,6 +500,7 @@ mod tests {
             to: at(to),
             kind: kind.to_owned(),
             cause: (kind == "gap").then_some(Cause::Disabled),
+            open: false,
             held: (kind == "recorded").then(|| "store".to_owned()),
             tier,
             key: None,
@@ -572,6 +578,25 @@ mod tests {
         );
         assert!(lines[3].contains("1m 40s  gap"), "{text}");
         assert!(table(&[low(0, 60)], "UTC").contains("store, sub"));
+    }
+
+    #[test]
+    fn a_gap_that_goes_on_says_so() {
+        let gap = row(0, 60, "gap", None);
+        let goes_on = SegmentView {
+            open: true,
+            ..gap.clone()
+        };
+        assert!(!table(std::slice::from_ref(&gap), "UTC").contains("still open"));
+        let text = table(std::slice::from_ref(&goes_on), "UTC");
+        assert!(text.contains("gap   still open: "), "{text}");
+        // Of one stream's gap the end alone goes on.
+        let other = row(20, 40, "recorded", Some(Tier::Low));
+        let told = beside(vec![goes_on.clone()], &[other]);
+        let open: Vec<bool> = told.iter().map(|row| row.open).collect();
+        assert_eq!(open, [false, false, true]);
+        assert_eq!(serde_json::to_value(&goes_on).unwrap()["open"], true);
+        assert!(serde_json::to_value(&gap).unwrap()["open"].is_null());
     }
 
     #[test]

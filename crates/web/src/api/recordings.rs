@@ -28,6 +28,9 @@ pub struct SegmentView {
     /// A gap's cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// Whether the gap goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// `store`, `spool` or `open`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,

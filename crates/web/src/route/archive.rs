@@ -161,6 +161,7 @@ pub(super) async fn segments(
     let Asked(stretch) = stretch?;
     let coverage = rows(&site, &access, &camera, &stretch).await?;
     let told = coverage.rows.into_iter().map(|row| {
+        let open = matches!(row.kind, RowKind::Gap { open: true, .. });
         let (kind, cause, held, key) = match row.kind {
             RowKind::Recorded { key, held } => ("recorded", None, Some(held), Some(key)),
             RowKind::Gap { cause, .. } => ("gap", Some(cause), None, None),
@@ -180,6 +181,7 @@ pub(super) async fn segments(
             to: row.range.to,
             kind: kind.to_owned(),
             cause,
+            open,
             held,
             tier: key.as_ref().map(|key| key.place.tier),
             key: key.map(|key| key.to_string()),

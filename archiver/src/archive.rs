@@ -30,6 +30,8 @@ use crate::uploader::Uploader;
 
 /// A cancelled uploader ends within this, or is aborted.
 const ENDING: Duration = Duration::from_secs(1);
+/// Whoever stops the server hears so often what it waits for.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The recorder and the uploads of a camera that is erased are waited for so long.
 const ERASING: Duration = Duration::from_secs(60);
 /// The largest range that is read at once.
@@ -213,7 +215,8 @@ impl Archive {
     /// Uploads what fits into the budget, then ends the uploader. Recorders are drained before. Idempotent.
     pub async fn shutdown(&self, budget: Duration) {
         let spool = &self.inner.spool;
-        let deadline = spool.clock.monotonic() + budget;
+        let now = spool.clock.monotonic();
+        let (deadline, mut due) = (now + budget, now + TELL_EVERY);
         let mut changes = spool.changes();
         loop {
             changes.mark_unchanged();
@@ -227,6 +230,10 @@ impl Archive {
                     break;
                 }
                 () = self.inner.cancel.cancelled() => break,
+                () = spool.clock.sleep_until(due) => {
+                    due += TELL_EVERY;
+                    tracing::info!(objects = left, "the stop waits for segments that the store does not have yet");
+                }
                 _ = changes.changed() => {}
             }
         }

@@ -430,9 +430,13 @@ impl Recorder {
             if spool.is_settled(&lane) {
                 break;
             }
+            // A store that does not answer changes nothing, and whoever hears nothing takes the recorder for dead.
+            let told = self.told.as_ref().map(|(_, at)| *at);
+            let due = told.unwrap_or(deadline) + spool.settings.report_every;
             let expired = tokio::select! {
                 () = self.parts.cancel.cancelled() => true,
                 () = self.clock.sleep_until(deadline) => true,
+                () = self.clock.sleep_until(due) => false,
                 _ = changes.changed() => false,
             };
             self.report();

@@ -106,6 +106,40 @@ async fn a_drain_waits_for_a_segment_that_cannot_be_sealed_yet() {
     archive.shutdown(BUDGET).await;
 }
 
+/// Whoever hears nothing from a recorder takes it for dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_goes_on_reporting_while_the_store_does_not_answer() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Stalls);
+    let settings = Settings {
+        report_every: Duration::from_millis(50),
+        ..common::settings()
+    };
+    let archive = common::open(spool.path(), &store, settings).await;
+    let camera = FakeCamera::new(Film::default());
+    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    running
+        .until("it records", |report| report.spool_bytes > 0)
+        .await;
+    let mut reports = running.reports.clone();
+    let heard = async {
+        let draining = |report: &Option<ArchiveReport>| {
+            report
+                .as_ref()
+                .is_some_and(|report| report.state == ArchiveState::Draining)
+        };
+        reports.wait_for(draining).await.unwrap();
+        // More than the sealing of the last segment changes.
+        for _ in 0..20 {
+            reports.changed().await.expect("it reports on");
+        }
+        store.mood.send_replace(Mood::Takes);
+    };
+    let (last, ()) = tokio::join!(running.drain(BUDGET), heard);
+    assert_eq!(last.unwrap().spool_bytes, 0);
+    archive.shutdown(BUDGET).await;
+}
+
 /// Whoever was cut short leaves a segment that is sealed behind its back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_waits_for_a_segment_that_cannot_be_sealed_yet() {

@@ -197,10 +197,7 @@ impl Body {
     }
 
     fn try_append(&self, bytes: &Bytes) -> io::Result<()> {
-        let written = self
-            .file
-            .write_all_at(bytes, self.len)
-            .and_then(|()| self.file.sync_data());
+        let written = write_synced(&self.file, bytes, self.len);
         if written.is_err() {
             // back to what is promised; if even this fails, recovery and the seal go by the length that is known
             let _ = self.file.set_len(self.len);
@@ -326,6 +323,12 @@ impl Body {
     }
 }
 
+/// Writes a fragment, and all before it that is not on the disk yet: what is told from now on survives a loss of power (P3).
+fn write_synced(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(bytes, at)?;
+    file.sync_data()
+}
+
 /// What dates a segment that its recorder did not come to seal. In the first of a take each fragment is dated by what was known when it was
 /// written, and its last one knows most: what a relay's ring still held comes late, before the pictures of the present. Any other segment is
 /// dated by its first fragment: `None`.
@@ -375,8 +378,7 @@ fn create(spool: &Path, name: &PartName, head: &[u8], first: &[u8]) -> io::Resul
     options.read(true).write(true).create_new(true).mode(0o600);
     let file = options.open(name.path(spool))?;
     file.write_all_at(head, 0)?;
-    file.write_all_at(first, head.len() as u64)?;
-    file.sync_all()?;
+    write_synced(&file, first, head.len() as u64)?;
     sync_directory(&folder)?;
     if fresh {
         for parent in folder.ancestors().skip(1) {
@@ -392,6 +394,18 @@ fn create(spool: &Path, name: &PartName, head: &[u8], first: &[u8]) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// P3. `/dev/null` takes whatever is written, and says that it cannot be synced: only who asks for that hears it.
+    #[test]
+    fn a_fragment_that_the_disk_does_not_sync_is_not_written() {
+        let null = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        null.write_all_at(b"a fragment", 0).unwrap();
+        let refused = write_synced(&null, b"a fragment", 0).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        let file = tempfile::tempfile().unwrap();
+        write_synced(&file, b"a fragment", 0).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 10);
+    }
 
     #[test]
     fn a_seal_that_failed_behind_its_rename_can_be_done_again() {

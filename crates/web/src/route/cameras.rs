@@ -246,17 +246,34 @@ pub(super) fn reached(
     if site.statuses.holds_tunnels() {
         return Ok(());
     }
-    let typed = id.typed();
-    let status = site.statuses.get(id);
-    if !status.is_some_and(|status| matches!(status.link, LinkStatus::Up { .. })) {
-        let title = format!("camera {typed} has no tunnel now");
-        let hint = format!("moorline camera show {typed} tells since when, and what to do");
-        return Err(Problem::new(StatusCode::CONFLICT, "away", title).hint(hint));
+    if !is_up(site, id) {
+        return Err(no_agent(site, id));
     }
     let title = "another part of the cluster holds the tunnel, and it alone reaches the camera";
     let hint =
         format!("{command} --cluster goes there, by your own rights; without them {instead}");
     Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title).hint(hint))
+}
+
+fn is_up(site: &Site, id: &CameraId) -> bool {
+    let status = site.statuses.get(id);
+    status.is_some_and(|status| matches!(status.link, LinkStatus::Up { .. }))
+}
+
+/// No agent speaks on the camera, perhaps for want of a tunnel.
+pub(super) fn no_agent(site: &Site, id: &CameraId) -> Problem {
+    let (title, typed) = (TellError::Away, id.typed());
+    let (title, hint) = match is_up(site, id) {
+        true => (
+            title.to_string(),
+            format!("moorline camera show {typed} tells whether an agent speaks on it"),
+        ),
+        false => (
+            format!("{title}: it has no tunnel now"),
+            format!("moorline camera show {typed} tells since when, and what to do"),
+        ),
+    };
+    Problem::new(StatusCode::CONFLICT, "agent_away", title).hint(hint)
 }
 
 /// `POST …/hang-up`
@@ -307,11 +324,7 @@ pub(super) async fn tell_agent(
             let expected = format!("{field} does not follow docs/reference/moorline-1.md");
             Err(Problem::invalid("line", &request.line, expected))
         }
-        Err(TellError::Away) => {
-            let title = TellError::Away.to_string();
-            Err(Problem::new(StatusCode::CONFLICT, "agent_away", title)
-                .hint("camera show tells whether an agent speaks on it"))
-        }
+        Err(TellError::Away) => Err(no_agent(&site, &id)),
     }
 }
 

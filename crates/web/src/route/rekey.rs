@@ -14,7 +14,7 @@ use moorline_core::user::Role;
 use moorline_core::{CameraId, PublicKey};
 
 use super::archive::known;
-use super::cameras::{reached, view};
+use super::cameras::{no_agent, reached, view};
 use crate::access::Access;
 use crate::api::CameraView;
 use crate::problem::Problem;
@@ -67,14 +67,12 @@ pub(super) async fn rekey(
 }
 
 fn tell(site: &Site, id: &CameraId, line: &str) -> Result<(), Problem> {
-    site.statuses.tell_agent(id, line).map_err(|error| {
-        let title = match error {
-            TellError::Away => TellError::Away.to_string(),
-            TellError::Wrong(field) => format!("{field} is not right"),
-        };
-        Problem::new(StatusCode::CONFLICT, "agent_away", title)
-            .hint("camera show tells whether an agent speaks on it")
-    })
+    site.statuses
+        .tell_agent(id, line)
+        .map_err(|error| match error {
+            TellError::Away => no_agent(site, id),
+            error @ TellError::Wrong(_) => Problem::internal(&error),
+        })
 }
 
 /// The answer, when it is no longer the one to an earlier question: that is forgotten when the question is said.

@@ -274,7 +274,7 @@ async fn what_is_said_to_a_camera_names_the_command_that_goes_to_its_tunnel_or_t
         );
         let away = send(&house, "POST", &at("gate"), body).await;
         let told = problem(&away, 409, None);
-        assert!(told.contains("gate has no tunnel now"), "{told}");
+        assert!(told.contains("it has no tunnel now"), "{told}");
     }
 }
 

@@ -186,6 +186,7 @@ async fn a_reboot_is_said_to_a_camera_with_an_agent_and_refused_for_one_without(
         })
         .await;
     let told = moorline.cli(&reboot).await;
+    assert_eq!(told["id"], "home/yard");
     assert_eq!(told["told"], "reboot");
     let line = camera.child.wait_for_line("REBOOT", SOON).await.unwrap();
     assert_eq!(line, "REBOOT");

@@ -13,22 +13,18 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use moorline_base::CancellationToken;
 use moorline_base::config::HumanDuration;
 use moorline_core::{CameraId, Generation, Timestamp};
-use serde_json::json;
 
 use crate::cache::{DuplicateKey, Known};
-use crate::call::{CALL, Fault, call};
+use crate::call::{CALL, Fault};
 use crate::holders::Gone;
 use crate::lease::Leases;
-use crate::names;
 use crate::owned::Own;
-use crate::pods::{Pods, remove_finalizer};
+use crate::pods::{Pods, add_finalizer, is_kept, remove_finalizer};
 use crate::resource::ready::{DRAINING, INVALID, find};
-use crate::resource::{ARCHIVE_FINALIZER, Camera, ConditionKind, Session};
+use crate::resource::{ConditionKind, Session};
 use crate::status::Note;
 
 /// Between two passes.
@@ -62,8 +58,13 @@ pub(crate) fn judge(
     gone: &Gone,
     pods: bool,
 ) -> Work {
+    let marked = is_kept(&known.object);
     if mine {
-        return Work::Nothing;
+        // Before its pods were made it was marked: somebody has taken that away, or an older version made them.
+        return match known.is_leaving() || marked {
+            true => Work::Nothing,
+            false => Work::Mark,
+        };
     }
     let mon = known.session().and_then(|session| session.mon.as_deref());
     match mon {
@@ -74,12 +75,6 @@ pub(crate) fn judge(
         None if pods => return Work::Orphan,
         None => {}
     }
-    let metadata = &known.object.metadata;
-    let marked = metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|name| name == ARCHIVE_FINALIZER);
     match (known.is_leaving(), marked) {
         (true, true) => Work::Finalizer,
         (true, false) => Work::Nothing,
@@ -239,7 +234,7 @@ impl Janitor {
                     self.take_over(&id, &known).await
                 }
                 Work::Finalizer => remove_finalizer(&writer, &known).await,
-                Work::Mark => self.mark(&id, &known).await,
+                Work::Mark => add_finalizer(&writer, &known).await,
                 Work::Wrong => self.say_wrong(&id, &known).await,
             };
             if let Err(fault) = done
@@ -330,25 +325,6 @@ impl Janitor {
         writer.owned().put(id, own);
         self.pods.take_over(id);
         self.orphans.remove(id);
-        Ok(())
-    }
-
-    async fn mark(&self, id: &CameraId, known: &Known) -> Result<(), Fault> {
-        let writer = self.pods.writer();
-        let metadata = &known.object.metadata;
-        let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
-        finalizers.push(ARCHIVE_FINALIZER.into());
-        let patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
-        let api: Api<Camera> =
-            Api::namespaced(writer.client().clone(), &names::namespace(id.tenant()));
-        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
-        let patched = call(
-            &**writer.clock(),
-            CALL,
-            api.patch(id.name(), &parameters, &patch),
-        )
-        .await?;
-        writer.cache().saw_camera(patched);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The end: nothing of a camera's is left, and the claim is let go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Api;
@@ -19,6 +20,8 @@ use crate::status::{Note, StatusWriter};
 
 /// After a write that failed, it is tried again in so long.
 const AGAIN: Duration = Duration::from_secs(5);
+/// So often a write of the finalizer is begun anew when another one came between.
+const CONFLICTS: usize = 4;
 
 impl Pods {
     /// Nothing stands and nothing is wanted: lets go of the claim, if it was given back.
@@ -91,6 +94,59 @@ fn found_away(known: &Known, now: jiff::Timestamp, durable_until: Option<Timesta
         recorded_until: None,
         alarmed_since: None,
     }
+}
+
+/// Whether a Camera that is deleted waits for us.
+pub(crate) fn is_kept(camera: &Camera) -> bool {
+    let mut marks = camera.metadata.finalizers.iter().flatten();
+    marks.any(|name| name == ARCHIVE_FINALIZER)
+}
+
+/// Puts our finalizer onto a Camera that was made without: one that vanishes at once leaves an archiver that nobody signs for, with all that it has.
+pub(crate) async fn add_finalizer(writer: &StatusWriter, known: &Known) -> Result<(), Fault> {
+    let metadata = &known.object.metadata;
+    let (name, namespace) = (&metadata.name, &metadata.namespace);
+    let name = name.as_deref().unwrap_or_default();
+    let namespace = namespace.as_deref().unwrap_or_default();
+    let api: Api<Camera> = Api::namespaced(writer.client().clone(), namespace);
+    let Some(id) = names::camera(namespace, name) else {
+        return Err(Fault::Missing);
+    };
+    let lane = writer.lane(&id);
+    let _turn = lane.turn.lock().await;
+    // What this replica has written meanwhile is known.
+    let seen = writer.cache().camera(&id);
+    let seen = seen.filter(|seen| seen.uid == known.uid);
+    let mut camera = seen.map_or_else(|| Arc::clone(&known.object), |seen| seen.object);
+    // Whoever else writes at this moment does not stand in the way for long.
+    for _ in 0..CONFLICTS {
+        if is_kept(&camera) {
+            return Ok(());
+        }
+        let mut finalizers = camera.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.push(ARCHIVE_FINALIZER.into());
+        let (uid, version) = (&known.uid, &camera.metadata.resource_version);
+        let patch =
+            json!({"metadata": {"uid": uid, "resourceVersion": version, "finalizers": finalizers}});
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        match call(
+            &**writer.clock(),
+            CALL,
+            api.patch(name, &parameters, &patch),
+        )
+        .await
+        {
+            Ok(patched) => {
+                writer.cache().saw_camera(patched);
+                return Ok(());
+            }
+            Err(Fault::Conflict) => {
+                camera = Arc::new(call(&**writer.clock(), CALL, api.get(name)).await?);
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Err(Fault::Conflict)
 }
 
 /// Takes our finalizer from a Camera, and nobody else's.

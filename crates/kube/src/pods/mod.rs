@@ -33,7 +33,7 @@ use moorline_core::port::{
 use moorline_core::{CameraId, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
-pub(crate) use finish::remove_finalizer;
+pub(crate) use finish::{add_finalizer, is_kept, remove_finalizer};
 pub use template::{GATEWAY_AUDIENCE, PodSettings, RELAY_PORT, SIGNER_AUDIENCE};
 pub use view::{PodCache, PodView, Trouble};
 

@@ -13,6 +13,7 @@ use moorline_core::camera::Record;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{PodUid, WorkloadEvent, WorkloadSpec};
 
+use super::finish::{add_finalizer, is_kept};
 use super::plan::{Plan, Replace, Situation, Step, Wanted, plan};
 use super::slot::Set;
 use super::tell::Grade;
@@ -43,6 +44,13 @@ const SOON: Duration = Duration::from_millis(20);
 pub(super) enum Next {
     Look(Duration),
     End,
+}
+
+fn told(fault: &Fault) -> Trouble {
+    Trouble {
+        reason: fault.reason(),
+        message: fault.to_string(),
+    }
 }
 
 impl Pods {
@@ -464,6 +472,10 @@ impl Pods {
         let creates = decided.creates();
         if creates {
             self.may_create(&namespace)?;
+            if !is_kept(&known.object) {
+                let kept = add_finalizer(self.writer(), known).await;
+                kept.map_err(|fault| (self.0.teller.failed(&namespace), told(&fault)))?;
+            }
         }
         let results = futures::future::join_all(tasks).await;
         if creates {
@@ -479,10 +491,7 @@ impl Pods {
                 Ok(())
             }
             Some(fault) => {
-                let trouble = Trouble {
-                    reason: fault.reason(),
-                    message: fault.to_string(),
-                };
+                let trouble = told(&fault);
                 // Others' pods do not wait because there is no room for one that nobody needs yet.
                 if decided.creates_spare() && matches!(fault, Fault::Quota(_)) {
                     let again = self.clock().monotonic() + SPARE;

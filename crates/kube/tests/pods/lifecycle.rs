@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, PutPolicy as _, RelayPlaces as _, WorkloadOrder,
     Workloads as _,
@@ -10,7 +11,7 @@ use moorline_core::{Generation, InstanceId};
 use serde_json::{Value, json};
 
 use crate::support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
-use crate::support::{Api, CAMERAS, condition, session};
+use crate::support::{Api, CAMERAS, Fault, condition, session};
 
 /// The camera is connected, and its pods are there; the last is its archiver.
 async fn connected() -> (Api, Replica, Generation, InstanceId, Value) {
@@ -94,6 +95,35 @@ async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
     let status = &api.get(CAMERAS, "t-acme", "yard").unwrap()["status"];
     assert_eq!(status["away"]["cause"], "tunnel_down");
     assert!(status["relay"].is_null());
+}
+
+/// `kubectl apply` makes a Camera without our finalizer. One that were deleted then would be gone at once, and nobody would sign for what its archiver
+/// still has (P4).
+#[tokio::test(start_paused = true)]
+async fn p4_a_camera_made_by_kubectl_is_kept_for_its_archiver_before_that_is_made() {
+    let (api, clock) = cluster();
+    let bare = json!({"metadata": {"finalizers": null}});
+    api.patch(CAMERAS, "t-acme", "yard", &bare);
+    let replica = Replica::new(&api, &clock, 0).await;
+    api.forget_requests();
+    let generation = replica.claim(1).await;
+    // Somebody else's write comes between, once.
+    let note = json!({"status": {"observedGeneration": 1}});
+    api.trap(Method::PATCH, "cameras/yard", 1, Fault::Overtaken(note));
+    replica.start(generation);
+    both(&api).await;
+    let writes = api.writes();
+    let first = |method: &str, what: &str| {
+        let wanted = |write: &String| write.starts_with(method) && write.contains(what);
+        writes.iter().rposition(wanted)
+    };
+    let (kept, made) = (first("PATCH", "cameras/yard"), first("POST", "pods"));
+    assert!(kept.is_some() && kept < made, "{writes:#?}");
+    let camera = api.get(CAMERAS, "t-acme", "yard").unwrap();
+    assert_eq!(
+        camera["metadata"]["finalizers"],
+        json!(["moorline.dev/archive"])
+    );
 }
 
 /// What a camera sends beyond what it may put fills its spool and is lost: 4K by H.264 is 30 Mbit/s.

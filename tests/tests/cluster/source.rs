@@ -155,7 +155,7 @@ async fn a_camera_is_recorded_by_what_its_agent_finds_and_what_its_uplink_carrie
     tenant.until_event(&yard, "MainAgain").await;
     let archive = until_stored(&tenant, &yard, Tier::Full, back).await;
     let causes: BTreeSet<String> = archive.causes().into_iter().collect();
-    let known = ["hung_up", "restart"].map(str::to_owned);
+    let known = ["hung_up", "restart", "tunnel_down"].map(str::to_owned);
     assert!(causes.is_subset(&known.into()), "{archive:#?}");
     let seen = tenant.space.get(&["camera", "yard"]).await.unwrap();
     assert_eq!(seen["spec"], written, "the owner's");

@@ -47,18 +47,32 @@ impl KubeMemories {
         change(&mut self.latest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is to be written when the pods of a camera that this replica held have gone: the stretch that is open, or one that begins now.
-    pub(crate) fn away(&self, camera: &CameraId, cause: Cause, now: Timestamp) -> Away {
+    /// What is to be written when the pods of a camera that this replica held have gone: the stretch that is open, or one that begins now. `said`: up to
+    /// where its archiver said last that everything is durable. The monitor stores that every ten seconds; where it is not known, the next holder
+    /// would tell a gap where there are pictures.
+    pub(crate) fn away(
+        &self,
+        camera: &CameraId,
+        cause: Cause,
+        now: Timestamp,
+        said: Option<Timestamp>,
+    ) -> Away {
         let memory = self
             .with(|latest| latest.get(camera).cloned())
             .unwrap_or_default();
         let open = memory.gaps.last().filter(|(_, end)| end.is_none());
         let (since, cause) = open.map_or((now, cause), |(gap, _)| (gap.since, gap.cause));
+        let (durable_until, mut recorded_until) =
+            (memory.durable_until.max(said), memory.recorded_until);
+        if durable_until > memory.durable_until && memory.gaps.len() <= 1 {
+            // Nothing was missing in between.
+            recorded_until = recorded_until.max(durable_until.min(Some(since)));
+        }
         Away {
             since,
             cause: cause.to_string(),
-            durable_until: memory.durable_until,
-            recorded_until: memory.recorded_until,
+            durable_until,
+            recorded_until,
             alarmed_since: memory.alarmed_since,
         }
     }

@@ -43,13 +43,15 @@ impl Pods {
             return Next::Look(LOOK_AGAIN);
         }
         let now = self.writer().now();
+        let said = slot.with(|state| state.durable_until);
         let away = match own.session {
             Some(_) => self.0.memories.away(
                 &slot.camera,
                 Cause::TunnelDown,
                 Timestamp::from_millis(now.as_millisecond()),
+                said,
             ),
-            None => found_away(known, now, slot.with(|state| state.durable_until)),
+            None => found_away(known, now, said),
         };
         let note = Note {
             relay: Some(None),

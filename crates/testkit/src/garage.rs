@@ -6,9 +6,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use hyper::Method;
+
 use crate::{
     Error,
     child::{Child, run},
+    eventually,
+    http_call::call,
     netns::{Exposed, Netns},
     peer, temp_dir,
 };
@@ -16,6 +20,7 @@ use crate::{
 /// Ports inside the namespace, where all are free.
 const S3_PORT: u16 = 3900;
 const RPC_PORT: u16 = 3901;
+const SOON: Duration = Duration::from_secs(30);
 
 /// A running single-node Garage with one bucket. Dropping it ends it and removes what it stored.
 #[derive(Debug)]
@@ -80,12 +85,16 @@ impl Garage {
             .env("GARAGE_DEFAULT_BUCKET", Self::BUCKET)
             .env("RUST_LOG", "garage=info");
         let child = Child::spawn("garage", command)?;
-        child
-            .wait_for_line("S3 API server listening", Duration::from_secs(30))
-            .await?;
+        child.wait_for_line("S3 API server listening", SOON).await?;
         let exposed = netns
             .expose(SocketAddr::from(([127, 0, 0, 1], S3_PORT)))
             .await?;
+        // It says that it listens a moment before it does.
+        eventually("Garage answers", SOON, || async {
+            let asked = call("garage", exposed.address, Method::GET, "/", None, SOON);
+            asked.await.ok()
+        })
+        .await;
         Ok(Self {
             exposed,
             child,
@@ -134,8 +143,7 @@ fn find() -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{http_call::call, or_skip};
-    use hyper::Method;
+    use crate::or_skip;
 
     #[tokio::test]
     #[ignore = "long: Garage has to be built first"]
@@ -144,8 +152,7 @@ mod tests {
             return;
         };
         let path = format!("/{}?list-type=2", Garage::BUCKET);
-        let soon = Duration::from_secs(30);
-        let (status, body) = call("garage", garage.address(), Method::GET, &path, None, soon)
+        let (status, body) = call("garage", garage.address(), Method::GET, &path, None, SOON)
             .await
             .unwrap();
         assert_eq!(status.as_u16(), 403, "{}", String::from_utf8_lossy(&body));

@@ -234,7 +234,7 @@ impl Janitor {
                     self.take_over(&id, &known).await
                 }
                 Work::Finalizer => remove_finalizer(&writer, &known).await,
-                Work::Mark => add_finalizer(&writer, &known).await,
+                Work::Mark => add_finalizer(&writer, &id, &known).await,
                 Work::Wrong => self.say_wrong(&id, &known).await,
             };
             if let Err(fault) = done

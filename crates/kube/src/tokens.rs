@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moorline_core::camera::{Record, RecordBy};
-use moorline_core::id::Label;
 use moorline_core::port::{
     CameraAdminError, CameraLike, EnrollTokens, NewToken, PortError, Reuse, Stocked, TokenInfo,
     TokenMakes,
@@ -34,8 +33,6 @@ const TOKEN_BYTES: usize = 24;
 const LISTED: usize = 1_000;
 /// The greatest batch: each of its Cameras is made before the first device calls.
 const MOST: u32 = 1_000;
-/// The longest beginning of a name: `-` and ten digits follow.
-const PREFIX: usize = 50;
 /// Numbers of a batch that are tried, since other cameras may have some.
 const NUMBERS: u32 = 10 * MOST;
 
@@ -51,42 +48,6 @@ fn in_stock(token: &EnrolmentSpec) -> bool {
 
 fn is_number(token: &EnrolmentSpec, id: i64) -> bool {
     number(&token.token_hash) == Some(id)
-}
-
-fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> CameraAdminError {
-    let value = value.to_string();
-    CameraAdminError::Invalid {
-        field,
-        value,
-        expected,
-    }
-}
-
-/// What is wrong with a token that is to be made.
-fn check(new: &NewToken, now: Timestamp) -> Result<(), CameraAdminError> {
-    if new.expires <= now {
-        return Err(invalid("expires", new.expires, "an instant to come"));
-    }
-    if new.comment.chars().count() > 200 || new.comment.contains(char::is_control) {
-        let expected = "use at most 200 characters on one line";
-        return Err(invalid("comment", &new.comment, expected));
-    }
-    match &new.makes {
-        TokenMakes::Camera(id) if *id.tenant() != new.tenant => {
-            Err(invalid("camera", id, "a camera of the token's tenant"))
-        }
-        TokenMakes::Camera(_) => Ok(()),
-        TokenMakes::Batch { prefix, count } => {
-            if !(1..=MOST).contains(count) {
-                return Err(invalid("count", count, "from 1 to 1,000 on a cluster"));
-            }
-            if prefix.len() > PREFIX || prefix.parse::<Label>().is_err() {
-                let expected = "a-z, 0-9 and -, at most 50 characters";
-                return Err(invalid("prefix", prefix, expected));
-            }
-            Ok(())
-        }
-    }
 }
 
 /// A token of some cameras, and when which of them was made.
@@ -222,7 +183,11 @@ impl KubeAdmin {
         });
         let names: Vec<CameraId> = free.take(count as usize).collect();
         if names.len() < count as usize {
-            return Err(invalid("prefix", prefix, "too few of its names are left"));
+            return Err(CameraAdminError::Invalid {
+                field: "prefix",
+                value: prefix.to_owned(),
+                expected: "too few of its names are left",
+            });
         }
         let mut made = Vec::with_capacity(names.len());
         for id in &names {
@@ -244,7 +209,7 @@ impl KubeAdmin {
 impl EnrollTokens for KubeAdmin {
     async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
         let now = Timestamp::from_millis(self.clock().wall_ms());
-        check(&new, now)?;
+        new.check(now, MOST, "from 1 to 1,000 on a cluster")?;
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>());
         let mut spec = EnrolmentSpec {
             token_hash: token_hash(&token),

@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moorline_base::SharedClock;
 use moorline_core::camera::{CameraKey, Enabled, Record, RecordBy};
-use moorline_core::id::Label;
 use moorline_core::port::{
     CameraAdminError, CameraLike, EnrollAsked, EnrollError, EnrollTokens, Enrolment, NewToken,
     PortError, Reuse, Stocked, TokenInfo, TokenMakes,
@@ -38,8 +37,6 @@ const TOKEN_BYTES: usize = 24;
 const LISTED: i64 = 1_000;
 /// A batch is a pallet of cameras, not a fleet.
 const MOST: u32 = 10_000;
-/// The longest beginning of a name: `-` and ten digits follow.
-const PREFIX: usize = 50;
 
 /// `EnrollTokens` and `Enrolment` over the registry. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -69,50 +66,11 @@ fn hash(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
 }
 
-fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> CameraAdminError {
-    let value = value.to_string();
-    CameraAdminError::Invalid {
-        field,
-        value,
-        expected,
-    }
-}
-
-/// What is wrong with a token that is to be made.
-fn check(new: &NewToken, now: Timestamp) -> Result<(), CameraAdminError> {
-    if new.expires <= now {
-        return Err(invalid("expires", new.expires, "an instant to come"));
-    }
-    if new.comment.chars().count() > 200 || new.comment.contains(char::is_control) {
-        return Err(invalid(
-            "comment",
-            &new.comment,
-            "use at most 200 characters on one line",
-        ));
-    }
-    match &new.makes {
-        TokenMakes::Camera(id) if *id.tenant() != new.tenant => {
-            Err(invalid("camera", id, "a camera of the token's tenant"))
-        }
-        TokenMakes::Camera(_) => Ok(()),
-        TokenMakes::Batch { prefix, count } => {
-            if !(1..=MOST).contains(count) {
-                return Err(invalid("count", count, "from 1 to 10,000"));
-            }
-            if prefix.len() > PREFIX || prefix.parse::<Label>().is_err() {
-                let expected = "a-z, 0-9 and -, at most 50 characters";
-                return Err(invalid("prefix", prefix, expected));
-            }
-            Ok(())
-        }
-    }
-}
-
 #[async_trait]
 impl EnrollTokens for EnrollBook {
     async fn issue(&self, new: NewToken) -> Result<(Masked<String>, TokenInfo), CameraAdminError> {
         let now = self.now();
-        check(&new, now)?;
+        new.check(now, MOST, "from 1 to 10,000")?;
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>());
         let (writer, stored, digest) = (self.writer.clone(), new.clone(), hash(&token));
         let id = detached(ISSUE, async move {

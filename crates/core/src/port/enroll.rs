@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{CameraAdminError, PortError};
 use crate::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
-use crate::id::{CameraId, TenantId};
+use crate::id::{CameraId, Label, TenantId};
 use crate::key::PublicKey;
 use crate::masked::Masked;
 use crate::segment::Retention;
@@ -70,6 +70,52 @@ pub struct NewToken {
     pub expires: Timestamp,
     /// The owner's note.
     pub comment: String,
+}
+
+/// The longest beginning of a name: `-` and ten digits follow.
+const PREFIX: usize = 50;
+
+impl NewToken {
+    /// Whether it can be made where a batch has at most `most` cameras, which `counts` says in words.
+    ///
+    /// # Errors
+    /// [`CameraAdminError::Invalid`]: the first field that is wrong.
+    pub fn check(
+        &self,
+        now: Timestamp,
+        most: u32,
+        counts: &'static str,
+    ) -> Result<(), CameraAdminError> {
+        let invalid = |field, value: &dyn std::fmt::Display, expected| {
+            let value = value.to_string();
+            Err(CameraAdminError::Invalid {
+                field,
+                value,
+                expected,
+            })
+        };
+        if self.expires <= now {
+            return invalid("expires", &self.expires, "an instant to come");
+        }
+        if self.comment.chars().count() > 200 || self.comment.contains(char::is_control) {
+            let expected = "use at most 200 characters on one line";
+            return invalid("comment", &self.comment, expected);
+        }
+        match &self.makes {
+            TokenMakes::Camera(id) if *id.tenant() != self.tenant => {
+                invalid("camera", id, "a camera of the token's tenant")
+            }
+            TokenMakes::Batch { count, .. } if !(1..=most).contains(count) => {
+                invalid("count", count, counts)
+            }
+            TokenMakes::Batch { prefix, .. }
+                if prefix.len() > PREFIX || prefix.parse::<Label>().is_err() =>
+            {
+                invalid("prefix", prefix, "a-z, 0-9 and -, at most 50 characters")
+            }
+            TokenMakes::Camera(_) | TokenMakes::Batch { .. } => Ok(()),
+        }
+    }
 }
 
 /// What a token makes of a stranger.

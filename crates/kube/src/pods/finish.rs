@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use moorline_core::{Cause, Timestamp};
+use moorline_core::{CameraId, Cause, Timestamp};
 use serde_json::json;
 
 use super::pass::Next;
@@ -105,19 +105,16 @@ pub(crate) fn is_kept(camera: &Camera) -> bool {
 }
 
 /// Puts our finalizer onto a Camera that was made without: one that vanishes at once leaves an archiver that nobody signs for, with all that it has.
-pub(crate) async fn add_finalizer(writer: &StatusWriter, known: &Known) -> Result<(), Fault> {
-    let metadata = &known.object.metadata;
-    let (name, namespace) = (&metadata.name, &metadata.namespace);
-    let name = name.as_deref().unwrap_or_default();
-    let namespace = namespace.as_deref().unwrap_or_default();
-    let api: Api<Camera> = Api::namespaced(writer.client().clone(), namespace);
-    let Some(id) = names::camera(namespace, name) else {
-        return Err(Fault::Missing);
-    };
-    let lane = writer.lane(&id);
+pub(crate) async fn add_finalizer(
+    writer: &StatusWriter,
+    id: &CameraId,
+    known: &Known,
+) -> Result<(), Fault> {
+    let api: Api<Camera> = Api::namespaced(writer.client().clone(), &names::namespace(id.tenant()));
+    let lane = writer.lane(id);
     let _turn = lane.turn.lock().await;
     // What this replica has written meanwhile is known.
-    let seen = writer.cache().camera(&id);
+    let seen = writer.cache().camera(id);
     let seen = seen.filter(|seen| seen.uid == known.uid);
     let mut camera = seen.map_or_else(|| Arc::clone(&known.object), |seen| seen.object);
     // Whoever else writes at this moment does not stand in the way for long.
@@ -134,7 +131,7 @@ pub(crate) async fn add_finalizer(writer: &StatusWriter, known: &Known) -> Resul
         match call(
             &**writer.clock(),
             CALL,
-            api.patch(name, &parameters, &patch),
+            api.patch(id.name(), &parameters, &patch),
         )
         .await
         {
@@ -143,7 +140,7 @@ pub(crate) async fn add_finalizer(writer: &StatusWriter, known: &Known) -> Resul
                 return Ok(());
             }
             Err(Fault::Conflict) => {
-                camera = Arc::new(call(&**writer.clock(), CALL, api.get(name)).await?);
+                camera = Arc::new(call(&**writer.clock(), CALL, api.get(id.name())).await?);
             }
             Err(fault) => return Err(fault),
         }

@@ -473,7 +473,7 @@ impl Pods {
         if creates {
             self.may_create(&namespace)?;
             if !is_kept(&known.object) {
-                let kept = add_finalizer(self.writer(), known).await;
+                let kept = add_finalizer(self.writer(), &slot.camera, known).await;
                 kept.map_err(|fault| (self.0.teller.failed(&namespace), told(&fault)))?;
             }
         }

@@ -9,7 +9,7 @@ use moorline_core::port::{
     WorkloadReport, Workloads as _,
 };
 use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap, Waits};
-use moorline_core::{Cause, SessionId, Timestamp};
+use moorline_core::{Cause, Generation, SessionId, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 
@@ -239,6 +239,15 @@ fn says_durable(replica: &Replica, archiver: &Value, until: Timestamp) {
     replica.pods.said(&yard(), Role::Archiver, &uid, report);
 }
 
+/// A replica that knows this of its camera gives it back, and its pods drain.
+async fn lets_go(replica: &Replica, generation: Generation, instance: InstanceId, knew: &Memory) {
+    replica.memories.store(&yard(), knew).await.unwrap();
+    let released = replica.mon.claims.release(&yard(), generation).await;
+    released.unwrap();
+    replica.drain(instance);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+}
+
 /// What a monitor remembers of a camera that went away then.
 fn gone(since: i64) -> Memory {
     let since = Timestamp::from_millis(since);
@@ -266,10 +275,7 @@ async fn p4_the_next_holder_knows_what_an_archiver_said_last() {
     let since = knew.durable_until;
     let stored = Some(Timestamp::from_millis(clock.wall_ms() - 8_000));
     (knew.durable_until, knew.recorded_until) = (stored, stored);
-    left.memories.store(&yard(), &knew).await.unwrap();
-    left.mon.claims.release(&yard(), generation).await.unwrap();
-    left.drain(instance);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    lets_go(&left, generation, instance, &knew).await;
     says_durable(&left, &archiver, since.unwrap());
     left.said_drained(&archiver);
     let heard = within("the news", right.memories.news()).await;
@@ -290,10 +296,7 @@ async fn replicas_hear_what_the_last_holder_of_a_camera_knew_and_what_was_told()
     let instance = left.start(generation);
     let (_, archiver) = both(&api).await;
     let knew = gone(clock.wall_ms());
-    left.memories.store(&yard(), &knew).await.unwrap();
-    left.mon.claims.release(&yard(), generation).await.unwrap();
-    left.drain(instance);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    lets_go(&left, generation, instance, &knew).await;
     left.said_drained(&archiver);
     let heard = within("the news", right.memories.news()).await;
     assert_eq!(heard, [(yard(), knew.clone())]);

@@ -13,13 +13,38 @@ pub struct Candidate {
     pub login: Option<Login>,
 }
 
-/// Known paths of camera firmware, in the order in which they are tried. They come from the binary: this package knows no firmware.
+/// Known paths of camera firmware, in the order in which they are tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// Paths of the full picture.
     pub main: Vec<Candidate>,
     /// Paths of the smaller stream.
     pub sub: Vec<Candidate>,
+}
+
+impl Candidates {
+    /// All that are known: those that a camera's agent tries too.
+    #[must_use]
+    pub fn known() -> Self {
+        let candidate = |path: &str, logins: &[moorline_control::Login]| Candidate {
+            path: path.to_owned(),
+            login: logins.first().map(|login| Login {
+                user: login.user.to_owned(),
+                password: login.password.to_owned().into(),
+            }),
+        };
+        let presets = moorline_control::PRESETS;
+        Self {
+            main: presets
+                .iter()
+                .map(|preset| candidate(preset.main, preset.logins))
+                .collect(),
+            sub: presets
+                .iter()
+                .filter_map(|preset| preset.sub.map(|sub| candidate(sub, preset.logins)))
+                .collect(),
+        }
+    }
 }
 
 /// How much of a stream is kept for its readers, in bytes and time.

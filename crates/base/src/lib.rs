@@ -2,7 +2,7 @@
 //!
 //! Owns: time ([`clock`]), back-off ([`backoff`]), supervised tasks ([`supervise`]), signals and the ordered stop ([`shutdown`]),
 //! configuration ([`config`]), secrets that do not print ([`secret`]), foreign text that does not harm a terminal ([`untrusted`]),
-//! logging ([`logging`]), the admin HTTP server ([`admin`]), sockets ([`net`]), connections whose peer has to read in time
+//! logging ([`logging`]), the registry of metrics ([`metrics`]), the admin HTTP server ([`admin`]), sockets ([`net`]), connections whose peer has to read in time
 //! ([`impatient`]), files ([`files`]), token buckets ([`rate`]), counts by key ([`counted`]) and the way an error is told to a person
 //! ([`error`]).
 //!
@@ -31,6 +31,7 @@ pub mod error;
 pub mod files;
 pub mod impatient;
 pub mod logging;
+pub mod metrics;
 pub mod net;
 pub mod rate;
 pub mod secret;

@@ -99,6 +99,22 @@ pub fn shows_itself(character: char) -> bool {
     !character.is_control() && !hidden
 }
 
+/// Text in which nothing clears a terminal or turns text around (rule S33): words of cameras and strangers may be in it, and on a cluster those of pods
+/// that face them.
+#[must_use]
+pub fn harmless_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Scripts of completions have tabs.
+        if matches!(character, '\n' | '\t') || shows_itself(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_default());
+        }
+    }
+    shown
+}
+
 /// What is shown as it is: not the escape's own backslash.
 fn harmless(character: char) -> bool {
     shows_itself(character) && character != '\\'

@@ -38,6 +38,7 @@ mod metrics;
 mod relay;
 mod reread;
 mod server;
+mod service;
 mod serving;
 mod signer;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use metrics::{GatewayMetrics, SignerMetrics, TicketMetrics};
 pub use relay::{RelayKey, TicketDoor};
 pub use reread::FileError;
 pub use server::{Gateway, GatewayConfig, GatewayParts, InvalidService, Links};
+pub use service::{NoService, ServiceAddress};
 pub use signer::{Signer, SignerConfig, SignerParts};
 pub use ticket::{
     LIFETIME, Ticket, TicketCheck, TicketError, TicketPublic, TicketPublics, TicketSigner,

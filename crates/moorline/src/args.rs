@@ -167,12 +167,6 @@ pub enum Command {
     #[cfg(feature = "kube")]
     #[command(subcommand)]
     Keys(Keys),
-    /// In a cluster: relay of one camera, as a pod that the monitor starts.
-    #[cfg(feature = "kube")]
-    Proxy(Box<crate::cluster::args::ProxyArgs>),
-    /// In a cluster: archiver of one camera, as a pod that the monitor starts.
-    #[cfg(feature = "kube")]
-    Archive(Box<crate::cluster::args::ArchiveArgs>),
     /// Measure this machine: the server, and the real peers beside it.
     #[cfg(feature = "bench")]
     #[command(subcommand)]

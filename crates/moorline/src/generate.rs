@@ -79,6 +79,13 @@ fn command_line() -> String {
     let mut command = Cli::command().term_width(100);
     command.build();
     page(&mut text, &mut command, "moorline");
+    #[cfg(feature = "kube")]
+    {
+        text.push_str("\nWhat runs in the pods of a cluster's cameras is a program of its own, started by `moorline mon`. It takes no `--output`.\n");
+        let mut workload = moorline_workload::args::Cli::command().term_width(100);
+        workload.build();
+        page(&mut text, &mut workload, "moorline-workload");
+    }
     text
 }
 

@@ -139,10 +139,6 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             let data = global.data.clone();
             tokio::task::spawn_blocking(move || client::attach(&data)).await??;
         }
-        #[cfg(feature = "kube")]
-        Command::Proxy(proxy) => cluster::proxy::run(*proxy).await?,
-        #[cfg(feature = "kube")]
-        Command::Archive(archive) => cluster::archive::run(*archive).await?,
         #[cfg(feature = "bench")]
         Command::Bench(bench) => return bench::run(&global, bench).await,
         Command::Config(command) => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moorline_base::Untrusted;
-use moorline_base::untrusted::shows_itself;
+use moorline_base::untrusted::{harmless_text, shows_itself};
 use serde::Serialize;
 
 use crate::args::Output;
@@ -22,7 +22,7 @@ pub fn print(
 ) -> anyhow::Result<()> {
     let mut shown = match output {
         Output::Json => visible(&serde_json::to_string_pretty(value)?),
-        Output::Text => harmless(&text()),
+        Output::Text => harmless_text(&text()),
     };
     if !shown.is_empty() && !shown.ends_with('\n') {
         shown.push('\n');
@@ -56,21 +56,6 @@ fn visible(json: &str) -> String {
     shown
 }
 
-/// Text in which nothing clears a terminal or turns text around (rule S33): words of cameras and strangers may be in it, and on a cluster those of pods
-/// that face them.
-fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        // Scripts of completions have tabs.
-        if matches!(character, '\n' | '\t') || shows_itself(character) {
-            shown.push(character);
-        } else {
-            shown.extend(character.escape_default());
-        }
-    }
-    shown
-}
-
 /// `--data DIR ` for a command that is printed, where whoever types it needs it. `data` is absolute.
 pub fn data_flag(data: &Path) -> String {
     match std::path::absolute("moorline-data") {
@@ -93,7 +78,7 @@ pub fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Says something to the person at the terminal, beside the result.
 pub fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+    let _ = writeln!(io::stderr().lock(), "{}", harmless_text(text));
 }
 
 /// The columns for which tables are made. Programs have `--output json`.
@@ -328,7 +313,7 @@ mod tests {
     /// S33.
     #[test]
     fn a_text_has_no_character_that_a_terminal_obeys_and_keeps_its_lines() {
-        let text = harmless("hint: its agent says: \u{1b}[2J\r\u{202e}\n\tSüd \\ 100 %\n");
+        let text = harmless_text("hint: its agent says: \u{1b}[2J\r\u{202e}\n\tSüd \\ 100 %\n");
         assert_eq!(
             text,
             "hint: its agent says: \\u{1b}[2J\\r\\u{202e}\n\tSüd \\ 100 %\n"

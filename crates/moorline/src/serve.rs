@@ -17,7 +17,6 @@ mod engine;
 pub(crate) mod enrolment;
 pub mod first_user;
 pub mod in_force;
-pub(crate) mod metrics;
 pub mod notifier;
 pub mod operations;
 pub mod parts;
@@ -40,11 +39,11 @@ use anyhow::Context as _;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::files::{Access, DataDir, LockError, write_atomic};
 use moorline_base::logging::LogHandle;
+use moorline_base::metrics::Metrics;
 use moorline_base::net::OpenFiles;
 use moorline_base::shutdown::{Drain, Signals};
 use moorline_base::{CancellationToken, admin, net};
-use moorline_core::camera::Login;
-use moorline_proxy::{Candidate, Candidates, DoorConfig, ProxyMetrics, RelayConfig};
+use moorline_proxy::{Candidates, DoorConfig, ProxyMetrics, RelayConfig};
 use moorline_tunnel::TunnelConfig;
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_web::Place;
@@ -230,7 +229,7 @@ impl Server {
         let socket = open_socket(&home.data)?;
         let listened = doors.listened()?;
 
-        let mut metrics = metrics::Metrics::new();
+        let mut metrics = Metrics::default();
         let engine = Engine::build(&settings, &home.parts, &home.keys, &mut metrics)?;
         let first_user = first_user::ensure(&home.parts.registry, &home.data).await?;
         let shelf = Arc::new(Shelf::open(&home.data));
@@ -382,7 +381,7 @@ pub(crate) fn tunnel_config(settings: &Settings) -> anyhow::Result<TunnelConfig>
 pub(crate) fn relay_config(streams: usize) -> RelayConfig {
     let defaults = RelayConfig::default();
     RelayConfig {
-        candidates: candidates(),
+        candidates: Candidates::known(),
         readers_per_user: streams,
         readers_per_address: defaults.readers_per_address.max(streams),
         ..defaults
@@ -394,28 +393,6 @@ pub(crate) fn door_config(streams: usize) -> DoorConfig {
     DoorConfig {
         connections_per_user: 2 * streams,
         ..DoorConfig::default()
-    }
-}
-
-/// The known streams of camera firmware, tried where the owner gave no path.
-pub(crate) fn candidates() -> Candidates {
-    let candidate = |path: &str, logins: &[moorline_control::Login]| Candidate {
-        path: path.to_owned(),
-        login: logins.first().map(|login| Login {
-            user: login.user.to_owned(),
-            password: login.password.to_owned().into(),
-        }),
-    };
-    let presets = moorline_control::PRESETS;
-    Candidates {
-        main: presets
-            .iter()
-            .map(|preset| candidate(preset.main, preset.logins))
-            .collect(),
-        sub: presets
-            .iter()
-            .filter_map(|preset| preset.sub.map(|sub| candidate(sub, preset.logins)))
-            .collect(),
     }
 }
 
@@ -449,7 +426,7 @@ pub fn camera_count(site: &moorline_web::Site) -> usize {
 pub async fn metrics_reference() -> anyhow::Result<String> {
     let directory = tempfile::tempdir()?;
     let parts = Parts::open(&directory.path().join("data"), &Settings::default()).await?;
-    let mut metrics = metrics::Metrics::new();
+    let mut metrics = Metrics::default();
     let _ = moorline_mon::monitor(
         moorline_mon::Settings::default(),
         Arc::clone(&parts.clock),

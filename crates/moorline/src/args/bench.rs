@@ -9,8 +9,6 @@ use moorline_base::config::HumanDuration;
 use moorline_core::TenantId;
 
 #[cfg(feature = "kube")]
-use crate::cluster::args::duration;
-#[cfg(feature = "kube")]
 use crate::cluster::choice::Which;
 
 /// `moorline bench`
@@ -94,7 +92,7 @@ pub struct ClusterBench {
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(3..=600))]
     pub seconds: u64,
     /// How long each step may take.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "120s")]
+    #[arg(long, value_name = "DURATION", default_value = "120s")]
     pub patience: HumanDuration,
     /// Namespace of the installation: there the metrics server is asked for mon's memory.
     #[arg(long, value_name = "NAMESPACE", default_value = "moorline-system")]

@@ -21,6 +21,7 @@ use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{CameraAdmin as _, SegmentStore as _};
 use moorline_core::segment::{Retention, camera_prefix};
 use moorline_core::{CameraId, TenantId, Timestamp};
+use moorline_gateway::ServiceAddress;
 use moorline_kube::resource::{ConditionKind, DEFAULT_CLASS};
 use moorline_kube::{KubeAdmin, KubeDirectory};
 use moorline_simcam as simcam;
@@ -28,7 +29,6 @@ use moorline_store::S3Store;
 use moorline_tunnel::keyfile::PrivateKey;
 
 use super::api::told;
-use super::args::ServiceAddress;
 use super::choice::OnCluster;
 use crate::args::Global;
 use crate::output;
@@ -54,7 +54,7 @@ pub struct ClusterCheck {
     )]
     pub ssh: ServiceAddress,
     /// How long each step may take.
-    #[arg(long, value_name = "DURATION", value_parser = super::args::duration, default_value = "120s")]
+    #[arg(long, value_name = "DURATION", default_value = "120s")]
     pub patience: HumanDuration,
 }
 

@@ -9,12 +9,11 @@ use anyhow::{Context as _, bail};
 use moorline_base::SharedClock;
 use moorline_base::clock::timeout;
 use moorline_base::error::{Hinted, report};
-use moorline_gateway::{Dialer, Endpoint, Trust};
+use moorline_gateway::{Dialer, Endpoint, ServiceAddress, Trust};
 use moorline_store::S3Store;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-use super::args::ServiceAddress;
 use super::role::service;
 use crate::args::Output;
 use crate::output;

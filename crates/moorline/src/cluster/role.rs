@@ -8,16 +8,15 @@ use anyhow::Context as _;
 use moorline_base::clock::SystemClock;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::logging::{self, Format, LogHandle};
+use moorline_base::metrics::Metrics;
 use moorline_base::shutdown::{Drain, Phase, Signals};
 use moorline_base::{SharedClock, admin, net};
-use moorline_gateway::{ServerTls, TlsFiles};
+use moorline_gateway::{NoService, ServerTls, ServiceAddress, TlsFiles};
 use moorline_kube::{
     Client, FrontDoorAccount, KubeDirectory, KubeIdentities, PodCache, Pulse, connect,
 };
 
-use super::args::ServiceAddress;
 use crate::args::Global;
-use crate::serve::metrics::Metrics;
 use crate::settings::{self, Settings};
 
 /// How long the watches may take to list everything once.
@@ -65,7 +64,7 @@ impl Role {
         let doors = drain.phase("close connections", CLOSE);
         let (watching, stop) = (directory.clone(), doors.token());
         doors.spawn_vital("watch of cameras", async move { watching.run(stop).await });
-        let mut metrics = Metrics::new();
+        let mut metrics = Metrics::default();
         let pulse = Pulse::default();
         super::api_server::register(pulse.clone(), &mut metrics.registry);
         let (asked, time, stop) = (client.clone(), Arc::clone(&clock), doors.token());
@@ -214,7 +213,7 @@ pub(super) fn address(field: &str, text: &str) -> anyhow::Result<std::net::Socke
 /// A Service of the settings.
 pub(super) fn service(field: &str, text: &str) -> anyhow::Result<ServiceAddress> {
     text.parse()
-        .map_err(|why: String| anyhow::anyhow!("{field}: {why}"))
+        .map_err(|why: NoService| anyhow::anyhow!("{field}: {why}"))
 }
 
 #[cfg(test)]

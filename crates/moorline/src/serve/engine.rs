@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_base::error::Hinted;
+use moorline_base::metrics::Metrics;
 use moorline_core::port::{Landings, Relays, WorkloadEvents};
 use moorline_mon::{Monitor, TaskWorkloads, Watch};
 use moorline_proxy::{Hub, ProxyMetrics, relay_workload};
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{AnyLandings, LanLandings, Tunnel, TunnelMetrics};
 
-use super::metrics::Metrics;
 use super::notifier::{self, Channels, Heartbeats};
 use super::parts::Parts;
 use super::{daily, enrolment, relay_config, tunnel_config};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moorline_base::admin::{self, Readiness};
 use moorline_base::clock::SharedClock;
+use moorline_base::metrics::Metrics;
 use moorline_base::shutdown::{Drain, Phase};
 use moorline_base::supervise::{Next, Supervisor};
 use moorline_base::{Backoff, CancellationToken};
@@ -17,7 +18,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::daily::{Look, Tell};
 use super::engine::{Engine, stop_budget};
-use super::metrics::Metrics;
 use super::parts::Parts;
 use super::pins::Pins;
 use super::{CLOSE_DOORS, door_config, sources, tls, uplinks};

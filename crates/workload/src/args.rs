@@ -1,53 +1,35 @@
-//! What the roles of a cluster are told. The chart and the monitor write these lines; people read them with `kubectl describe`.
+//! What the pods of a camera are told. The monitor writes these lines; people read them with `kubectl describe`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, Parser, Subcommand};
 use moorline_base::config::{ByteSize, HumanDuration};
 use moorline_core::CameraId;
+use moorline_gateway::ServiceAddress;
 
-/// A Service inside the cluster, `name:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceAddress {
-    /// Its DNS name: what its certificate names.
-    pub name: String,
-    /// Its port.
-    pub port: u16,
+/// What runs in the pods of a camera of a cluster. The monitor starts them; nobody types this.
+#[derive(Debug, Parser)]
+#[command(
+    name = "moorline-workload",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Which of the two.
+    #[command(subcommand)]
+    pub command: Command,
 }
 
-impl FromStr for ServiceAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wanted = || {
-            format!("{text:?} is no service: write it like moorline-mon.moorline-system.svc:8443")
-        };
-        let (name, port) = text.rsplit_once(':').ok_or_else(wanted)?;
-        let port = port.parse().map_err(|_| wanted())?;
-        if name.is_empty() || port == 0 {
-            return Err(wanted());
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            port,
-        })
-    }
-}
-
-fn size(text: &str) -> Result<ByteSize, String> {
-    text.parse()
-        .map_err(|error: moorline_base::config::Complaint| error.to_string())
-}
-
-/// A duration as people write it.
-///
-/// # Errors
-/// What would be right.
-pub fn duration(text: &str) -> Result<HumanDuration, String> {
-    text.parse()
-        .map_err(|error: moorline_base::config::Complaint| error.to_string())
+/// Which of the two.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Relay of one camera, as a pod that the monitor starts.
+    Proxy(Box<ProxyArgs>),
+    /// Archiver of one camera, as a pod that the monitor starts.
+    Archive(Box<ArchiveArgs>),
 }
 
 /// What both kinds of workload pods take.
@@ -82,7 +64,7 @@ pub struct PodArgs {
     pub log: String,
 }
 
-/// `moorline proxy`
+/// `moorline-workload proxy`
 #[derive(Debug, Clone, Args)]
 pub struct ProxyArgs {
     /// What both kinds take.
@@ -102,7 +84,7 @@ pub struct ProxyArgs {
     pub passwords: PathBuf,
 }
 
-/// `moorline archive`
+/// `moorline-workload archive`
 #[derive(Debug, Clone, Args)]
 pub struct ArchiveArgs {
     /// What both kinds take.
@@ -122,13 +104,23 @@ pub struct ArchiveArgs {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/moorline/spool")]
     pub spool: PathBuf,
     /// How much may wait for the store; below the volume's limit, or the pod is evicted with all that waits.
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1800MiB", env = "MOORLINE_WORKLOAD__SPOOL_BYTES")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1800MiB",
+        env = "MOORLINE_WORKLOAD__SPOOL_BYTES"
+    )]
     pub spool_bytes: ByteSize,
     /// Length of a segment.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", env = "MOORLINE_WORKLOAD__SEGMENT")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "60s",
+        env = "MOORLINE_WORKLOAD__SEGMENT"
+    )]
     pub segment: HumanDuration,
     /// How long an upload may take once the pod is told to end; below the pod's grace.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "580s")]
+    #[arg(long, value_name = "DURATION", default_value = "580s")]
     pub goodbye: HumanDuration,
     /// File with further authorities (PEM) for the store.
     #[arg(long, value_name = "FILE", env = "MOORLINE_WORKLOAD__STORE_AUTHORITY")]
@@ -137,25 +129,55 @@ pub struct ArchiveArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
     use super::*;
 
     #[test]
-    fn a_service_has_a_name_and_a_port() {
-        let service: ServiceAddress = "moorline-mon.moorline-system.svc:8443".parse().unwrap();
-        assert_eq!(service.name, "moorline-mon.moorline-system.svc");
-        assert_eq!(service.port, 8443);
-        for bad in [
-            "moorline-mon",
-            ":8443",
-            "moorline-mon:",
-            "moorline-mon:0",
-            "a:70000",
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    fn typed(words: &str) -> Result<Command, clap::Error> {
+        let words = words.split(' ');
+        Cli::try_parse_from(["moorline-workload"].into_iter().chain(words)).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn a_relay_needs_its_camera_the_gateway_and_its_own_identity() {
+        let whole = "proxy --camera acme/yard --gateway mon.moorline:8443 --pod-uid u-1";
+        let Ok(Command::Proxy(relay)) = typed(whole) else {
+            panic!("no relay");
+        };
+        assert_eq!(relay.pod.camera.to_string(), "acme/yard");
+        assert_eq!(relay.pod.gateway.port, 8443);
+        for left_out in [
+            " --camera acme/yard",
+            " --gateway mon.moorline:8443",
+            " --pod-uid u-1",
         ] {
-            let told = bad.parse::<ServiceAddress>().unwrap_err();
-            assert!(
-                told.contains(bad) && told.contains("write it like"),
-                "{told}"
+            let error = typed(&whole.replace(left_out, "")).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                ErrorKind::MissingRequiredArgument,
+                "{left_out}"
             );
         }
+    }
+
+    #[test]
+    fn an_archiver_is_told_sizes_and_times_with_their_units() {
+        let whole = "archive --camera acme/yard --gateway mon.moorline:8443 --signer signer.moorline:8444 --spool-bytes 900MiB --segment 5s";
+        let Ok(Command::Archive(archiver)) = typed(whole) else {
+            panic!("no archiver");
+        };
+        assert_eq!(archiver.spool_bytes.bytes(), 900 << 20);
+        assert_eq!(archiver.segment.get(), Duration::from_secs(5));
+        assert_eq!(archiver.goodbye.get(), Duration::from_secs(580));
+        let error = typed(&whole.replace("5s", "5")).unwrap_err().to_string();
+        assert!(error.contains("a duration needs a unit"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `moorline archive`: the archiver of one camera as a pod.
+//! `moorline-workload archive`: the archiver of one camera as a pod.
 //!
 //! Reads its relay by ticket, keeps what the store has not taken in its spool, puts by presigned requests: it holds no key of the store. It says
 //! `drained` when the spool is empty, or after a day in which the store did not take it, and rests until the cluster deletes it. A container that was
@@ -12,8 +12,8 @@ use moorline_archiver::Archive;
 use moorline_base::CancellationToken;
 use moorline_gateway::{ControlSettings, SignedSink, StoreTrust, TicketRelays};
 
-use super::args::ArchiveArgs;
-use super::pod::{Pod, rest, until_stopped};
+use crate::args::ArchiveArgs;
+use crate::pod::{Pod, rest, until_stopped};
 
 /// How long a drained recorder's spool is uploaded: the holder deletes the pod earlier when its own patience ends.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -24,7 +24,7 @@ const FREE: u64 = 16 << 20;
 ///
 /// # Errors
 /// A file or an address is wrong, the spool is in use; the workload failed.
-pub async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
     let goodbye = args.goodbye.get();
     let mut pod = Pod::new(&args.pod, goodbye)?;
     let signer = pod

@@ -1,4 +1,4 @@
-//! `moorline proxy`: the relay of one camera as a pod.
+//! `moorline-workload proxy`: the relay of one camera as a pod.
 //!
 //! Reads its camera through the tunnel gateway and serves whoever has a ticket of the signer. After an order to drain it says `drained` and
 //! rests until the cluster deletes it.
@@ -12,10 +12,10 @@ use moorline_core::port::{PodUid, Relays};
 use moorline_gateway::{
     ControlSettings, GatewayLandings, RelayKey, TicketCheck, TicketDoor, TicketMetrics,
 };
-use moorline_proxy::{Hub, ProxyMetrics, RelayConfig, relay_workload};
+use moorline_proxy::{Candidates, Hub, ProxyMetrics, RelayConfig, relay_workload};
 
-use super::args::ProxyArgs;
-use super::pod::{OneCamera, Pod, rest, until_stopped};
+use crate::args::ProxyArgs;
+use crate::pod::{OneCamera, Pod, rest, until_stopped};
 
 /// What readers and the camera get to say goodbye, with room.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -24,7 +24,7 @@ const GOODBYE: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// A file or an address is wrong; the workload failed.
-pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     let mut pod = Pod::new(&args.pod, GOODBYE)?;
     let key = RelayKey::load_or_make(&args.keys).context("--keys cannot be used")?;
     let listener = net::listen(args.listen)?;
@@ -53,7 +53,7 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         };
         let Some(spec) = spec else { return Ok(()) };
         let config = RelayConfig {
-            candidates: crate::serve::candidates(),
+            candidates: Candidates::known(),
             ..RelayConfig::default()
         };
         let directory = Arc::new(OneCamera::new(&spec.camera));

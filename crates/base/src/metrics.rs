@@ -1,4 +1,6 @@
 //! The process's metrics: one registry with the prefix `moorline`.
+//!
+//! Owns: the registry while the parts of a program register themselves, and the metric that tells the version. Does not own: what a part counts.
 
 use std::sync::Arc;
 
@@ -7,14 +9,15 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 /// The registry while parts register themselves.
+#[derive(Debug)]
 pub struct Metrics {
     /// Where parts register.
     pub registry: Registry,
 }
 
-impl Metrics {
-    /// A registry that tells the version.
-    pub fn new() -> Self {
+impl Default for Metrics {
+    /// A registry that tells the version, which all programs of the workspace share.
+    fn default() -> Self {
         let mut registry = Registry::with_prefix("moorline");
         let labels = vec![("version", env!("CARGO_PKG_VERSION"))];
         let build =
@@ -25,8 +28,11 @@ impl Metrics {
         registry.register("build", "Version of the program; always 1", build);
         Self { registry }
     }
+}
 
+impl Metrics {
     /// The finished registry.
+    #[must_use]
     pub fn finish(self) -> Arc<Registry> {
         Arc::new(self.registry)
     }

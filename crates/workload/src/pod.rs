@@ -8,36 +8,36 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use moorline_base::clock::SystemClock;
 use moorline_base::logging::{self, Format};
+use moorline_base::metrics::Metrics;
 use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
 use moorline_base::{CancellationToken, SharedClock, admin, net};
 use moorline_core::port::{CameraDirectory, WorkloadControl, WorkloadOrder, WorkloadReport};
 use moorline_core::{Camera, CameraSet, Generation};
-use moorline_gateway::{ControlLink, ControlSettings, Dialer, Endpoint, Trust};
+use moorline_gateway::{ControlLink, ControlSettings, Dialer, Endpoint, ServiceAddress, Trust};
 
-use super::args::{PodArgs, ServiceAddress};
-use crate::serve::metrics::Metrics;
+use crate::args::PodArgs;
 
 /// Listeners and connections get so long at the end.
 const CLOSE: Duration = Duration::from_secs(8);
 
 /// A workload pod while it is put together.
-pub(super) struct Pod {
-    pub(super) clock: SharedClock,
-    pub(super) metrics: Metrics,
+pub(crate) struct Pod {
+    pub(crate) clock: SharedClock,
+    pub(crate) metrics: Metrics,
     /// To the tunnel gateway.
-    pub(super) gateway: Dialer,
+    pub(crate) gateway: Dialer,
     trust: Arc<Trust>,
     signals: Signals,
     drain: Drain,
     /// The workload itself: ends first.
-    pub(super) work: Phase,
+    pub(crate) work: Phase,
     /// Its connections.
-    pub(super) doors: Phase,
+    pub(crate) doors: Phase,
 }
 
 impl Pod {
     /// Reads the files, begins to log. `budget` is what the workload gets after SIGTERM.
-    pub(super) fn new(args: &PodArgs, budget: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &PodArgs, budget: Duration) -> anyhow::Result<Self> {
         logging::init(&args.log, Format::Json)?;
         let signals = Signals::install()?;
         let clock = SystemClock::shared();
@@ -51,7 +51,7 @@ impl Pod {
         let doors = drain.phase("close connections", CLOSE);
         Ok(Self {
             clock,
-            metrics: Metrics::new(),
+            metrics: Metrics::default(),
             gateway,
             trust,
             signals,
@@ -62,7 +62,7 @@ impl Pod {
     }
 
     /// A way to another Service of ours.
-    pub(super) fn dialer(
+    pub(crate) fn dialer(
         &self,
         service: &ServiceAddress,
         token: &std::path::Path,
@@ -71,13 +71,13 @@ impl Pod {
     }
 
     /// The control connection to the camera's holder. It outlives the workload's end, so that `drained` is heard.
-    pub(super) fn link(&self, args: &PodArgs, settings: ControlSettings) -> ControlLink {
+    pub(crate) fn link(&self, args: &PodArgs, settings: ControlSettings) -> ControlLink {
         let gateway = self.gateway.clone();
         ControlLink::start(gateway, args.camera.clone(), settings, self.doors.token())
     }
 
     /// Serves metrics and health, and runs until the cluster ends the pod or the workload fails: then the kubelet starts the container again.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         self,
         args: &PodArgs,
         work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -134,7 +134,7 @@ fn dialer(
 }
 
 /// The workload's control, which takes the pod's end as an order to drain: a SIGTERM must not cost what was recorded.
-pub(super) fn until_stopped(
+pub(crate) fn until_stopped(
     link: &ControlLink,
     stop: &CancellationToken,
     budget: Duration,
@@ -180,16 +180,16 @@ impl WorkloadControl for UntilStopped {
 }
 
 /// After a drain was heard the pod waits to be deleted: a container that exits would be started again.
-pub(super) async fn rest(stop: &CancellationToken) {
+pub(crate) async fn rest(stop: &CancellationToken) {
     stop.cancelled().await;
 }
 
 /// The directory of a pod: its one camera, as the holder described it.
 #[derive(Debug)]
-pub(super) struct OneCamera(ArcSwap<CameraSet>);
+pub(crate) struct OneCamera(ArcSwap<CameraSet>);
 
 impl OneCamera {
-    pub(super) fn new(camera: &Camera) -> Self {
+    pub(crate) fn new(camera: &Camera) -> Self {
         Self(ArcSwap::from_pointee(CameraSet::new([camera.clone()])))
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
             runner::run(&cases, &conditions, report);
             Ok(())
         }
-        _ => on_the_lab(&cases, built, options, report),
+        _ => on_the_lab(&cases, options, report),
     }
 }
 
@@ -80,12 +80,7 @@ fn conditions(kubeconfig: &Path, image: &str, options: &TestOptions) -> Conditio
     }
 }
 
-fn on_the_lab(
-    cases: &[Case],
-    built: Built,
-    options: &TestOptions,
-    report: &mut Report,
-) -> Result<()> {
+fn on_the_lab(cases: &[Case], options: &TestOptions, report: &mut Report) -> Result<()> {
     if let Some(reason) = lab::impossible() {
         skip(
             cases,
@@ -107,7 +102,7 @@ fn on_the_lab(
     println!("    {:.0} s", start.elapsed().as_secs_f64());
     println!("==> image");
     let start = Instant::now();
-    let images = image(built, options).and_then(|image| Ok((next(&image, cases)?, image)));
+    let images = image(options).and_then(|image| Ok((next(&image, cases)?, image)));
     let (next, image) = match images {
         Ok(images) => images,
         Err(error) => {
@@ -167,14 +162,14 @@ fn on_the_lab(
 }
 
 /// What runs in the pods: in the long tier what is released; else, and where single tests are asked for, what was built for the tests.
-fn image(built: Built, options: &TestOptions) -> Result<Made> {
+fn image(options: &TestOptions) -> Result<Made> {
     if options.released || options.long && options.filter.is_none() {
         return image::run(None, false);
     }
-    image::quick::run(built.binary)
+    image::quick::run()
 }
 
-/// What an upgrade would bring: the same program under another name and digest, in a file of its own of some 300 MB. The tests of an upgrade put it on the
+/// What an upgrade would bring: the same programs under another name and digest, in a file of its own of some 300 MB. The tests of an upgrade put it on the
 /// nodes; where none of them runs there is none.
 fn next(image: &Made, cases: &[Case]) -> Result<Option<(String, PathBuf)>> {
     if !cases.iter().any(|case| case.test.starts_with(UPGRADES)) {

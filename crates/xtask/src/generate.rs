@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{build_moorline, root, succeed};
+use crate::process::{build_programs, root, succeed};
 
 /// Folders of generated files, and what the binary is told to make each.
 const GENERATED: [(&str, &str); 2] = [
@@ -26,7 +26,7 @@ pub(crate) fn run(check: bool, binary: Option<&Path>) -> Result<()> {
     let binary = match binary {
         Some(binary) => binary,
         None => {
-            built = build_moorline()?;
+            built = build_programs()?.moorline;
             &built
         }
     };

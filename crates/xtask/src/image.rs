@@ -1,11 +1,11 @@
-//! `cargo xtask image`: the binary, linked statically, in an OCI image. No container daemon, no base image.
+//! `cargo xtask image`: the programs, linked statically, in an OCI image. No container daemon, no base image.
 //!
-//! The image holds `/usr/bin/moorline`, the user 65532, `/tmp`, and the root certificates of the web. The S3 client and the webhooks
+//! The image holds `/usr/bin/moorline`, `/usr/bin/moorline-workload` for the pods of a camera, the user 65532, `/tmp`, and the root certificates of the web. The S3 client and the webhooks
 //! verify by the system's certificates, and there is no system: so the image brings Mozilla's, from a crate that `Cargo.lock` pins.
 //! An own authority is mounted and named by `SSL_CERT_FILE`.
 //!
 //! **Static**: musl, if rustup has or gets that target and `musl-gcc` is there; else glibc linked statically, but not in what `dist` releases.
-//! Both ask DNS as `/etc/resolv.conf` says. **Reproducible**: no path of the machine stands in the binary; `--twice` proves it.
+//! Both ask DNS as `/etc/resolv.conf` says. **Reproducible**: no path of the machine stands in a program; `--twice` proves it.
 //!
 //! The fast tier of the cluster tests has an image of its own, which takes seconds: [`quick`].
 
@@ -20,7 +20,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     oci::{Entry, Image, Packing},
-    process::{cargo, compile, root, target_directory},
+    process::{Programs, cargo, compile_programs, root, target_directory},
 };
 
 pub(crate) mod quick;
@@ -34,7 +34,7 @@ const LIMIT: u64 = 40_000_000;
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) file: PathBuf,
-    /// What is in it; it runs on this machine too.
+    /// The `moorline` that is in it; it runs on this machine too.
     pub(crate) binary: PathBuf,
     /// `localhost/moorline:0.1.0`.
     pub(crate) reference: String,
@@ -42,7 +42,7 @@ pub(crate) struct Made {
     pub(crate) digest: String,
 }
 
-/// Builds the binary and writes the image into `<target>/image`.
+/// Builds the programs and writes the image into `<target>/image`.
 pub(crate) fn run(name: Option<&str>, twice: bool) -> Result<Made> {
     let target = Target::choose();
     let made = once(&target, name)?;
@@ -71,10 +71,11 @@ pub(crate) fn once(target: &Target, name: Option<&str>) -> Result<Made> {
 }
 
 fn make(target: &Target, build: &Path, reference: &str, out: &Path) -> Result<Made> {
-    let binary = target.build(build)?;
-    let bytes = std::fs::read(&binary)?;
-    let size = bytes.len();
-    let image = image(target.architecture, bytes);
+    let programs = target.build(build)?;
+    let moorline = std::fs::read(&programs.moorline)?;
+    let workload = std::fs::read(&programs.workload)?;
+    let sizes = [moorline.len(), workload.len()].map(|size| size as f64 / 1e6);
+    let image = image(target.architecture, moorline, workload);
     std::fs::create_dir_all(out)?;
     let file = out.join(format!(
         "moorline-{}-{}.tar",
@@ -85,28 +86,30 @@ fn make(target: &Target, build: &Path, reference: &str, out: &Path) -> Result<Ma
     println!("{} ({}, {})", file.display(), reference, target.triple);
     let whole = std::fs::metadata(&file)?.len();
     println!(
-        "{digest}, {:.1} MB, in which the binary of {:.1} MB is compressed",
+        "{digest}, {:.1} MB, in which moorline of {:.1} MB and moorline-workload of {:.1} MB are compressed",
         whole as f64 / 1e6,
-        size as f64 / 1e6
+        sizes[0],
+        sizes[1]
     );
     if whole > LIMIT {
         bail!("the image is larger than {} MB", LIMIT / 1_000_000);
     }
     Ok(Made {
         file,
-        binary,
+        binary: programs.moorline,
         reference: reference.to_owned(),
         digest,
     })
 }
 
-fn image(architecture: &'static str, binary: Vec<u8>) -> Image {
+fn image(architecture: &'static str, moorline: Vec<u8>, workload: Vec<u8>) -> Image {
     let passwd = format!(
         "root:x:0:0:root:/:/sbin/nologin\nmoorline:x:{USER}:{USER}:moorline:/tmp:/sbin/nologin\n"
     );
     let group = format!("root:x:0:\nmoorline:x:{USER}:\n");
     let entries = [
-        ("usr/bin/moorline", Entry::program(binary)),
+        ("usr/bin/moorline", Entry::program(moorline)),
+        ("usr/bin/moorline-workload", Entry::program(workload)),
         ("etc/passwd", Entry::file(passwd)),
         ("etc/group", Entry::file(group)),
         (
@@ -168,7 +171,7 @@ fn architecture() -> &'static str {
     }
 }
 
-/// How the binary is linked.
+/// How the programs are linked.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// As OCI names it.
@@ -203,12 +206,12 @@ impl Target {
         }
     }
 
-    /// Builds the binary in `directory`, which is cargo's target directory.
-    fn build(&self, directory: &Path) -> Result<PathBuf> {
+    /// Builds both programs in `directory`, which is cargo's target directory.
+    fn build(&self, directory: &Path) -> Result<Programs> {
         let home = std::env::var("CARGO_HOME")
             .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
             .context("neither CARGO_HOME nor HOME is set")?;
-        // No path of this machine may stand in the binary, neither from Rust nor from the C parts.
+        // No path of this machine may stand in a program, neither from Rust nor from the C parts.
         let maps = [
             (home.as_str(), "/cargo"),
             (&root().display().to_string(), "/moorline"),
@@ -228,8 +231,10 @@ impl Target {
                 "dist",
                 "--package",
                 "moorline",
+                "--package",
+                "moorline-workload",
             ])
-            .args(["--bin", "moorline", "--target", &self.triple])
+            .args(["--target", &self.triple])
             .env("CARGO_TARGET_DIR", directory)
             .env(
                 format!("CARGO_TARGET_{variable}_RUSTFLAGS"),
@@ -243,13 +248,7 @@ impl Target {
                 flags("-ffile-prefix-map"),
             )
             .env_remove("RUSTFLAGS");
-        let mut binary = None;
-        compile(&mut command, &mut |artifact| {
-            if artifact.target.name == "moorline" {
-                binary = artifact.executable.map(PathBuf::from).or(binary.take());
-            }
-        })?;
-        binary.context("cargo named no executable")
+        compile_programs(&mut command)
     }
 }
 
@@ -294,10 +293,11 @@ mod tests {
     }
 
     #[test]
-    fn the_image_runs_the_binary_as_a_user_that_is_not_root() {
-        let image = image("amd64", b"binary".to_vec());
+    fn the_image_runs_the_server_as_a_user_that_is_not_root_and_has_the_pods_program_beside_it() {
+        let image = image("amd64", b"server".to_vec(), b"pods".to_vec());
         assert_eq!(image.user, "65532:65532");
         assert!(image.entries.contains_key("usr/bin/moorline"));
+        assert!(image.entries.contains_key("usr/bin/moorline-workload"));
         assert_eq!(image.entrypoint, "/usr/bin/moorline");
     }
 }

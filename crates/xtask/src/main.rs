@@ -132,7 +132,7 @@ fn main() -> ExitCode {
         Task::Setup { long, emu } => setup::run(long, emu).map(|()| true),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(|()| true),
         Task::Generate { check } => generated(check),
-        Task::Image { quick: true, .. } => image::quick::run(None).map(|_| true),
+        Task::Image { quick: true, .. } => image::quick::run().map(|_| true),
         Task::Image { name, twice, .. } => image::run(name.as_deref(), twice).map(|_| true),
         Task::Dist(options) => dist::run(&options).map(|()| true),
         Task::Emu(options) => emu::run(&options).map(|()| true),

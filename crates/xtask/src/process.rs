@@ -37,18 +37,40 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
     Ok(metadata.target_directory.into_std_path_buf())
 }
 
-/// Builds the binary, of the whole workspace, so that dependencies have the features with which the tests are built.
-pub(crate) fn build_moorline() -> Result<PathBuf> {
-    let mut binary = None;
-    compile(
-        cargo().args(["build", "--workspace", "--bin", "moorline"]),
-        &mut |artifact| {
-            if artifact.target.name == "moorline" {
-                binary = artifact.executable.map(PathBuf::from).or(binary.take());
+/// What a cluster runs: the two programs of the image.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// `moorline`.
+    pub(crate) moorline: PathBuf,
+    /// `moorline-workload`, which runs in the pods of a camera.
+    pub(crate) workload: PathBuf,
+}
+
+/// Builds both, of the whole workspace, so that dependencies have the features with which the tests are built.
+pub(crate) fn build_programs() -> Result<Programs> {
+    compile_programs(cargo().args(["build", "--workspace"]))
+}
+
+/// Runs a build of cargo's for the two programs.
+pub(crate) fn compile_programs(command: &mut Command) -> Result<Programs> {
+    const NAMES: [&str; 2] = ["moorline", "moorline-workload"];
+    let mut found = [const { None }; 2];
+    command.args(NAMES.iter().flat_map(|name| ["--bin", *name]));
+    compile(command, &mut |artifact| {
+        let Some(executable) = artifact.executable else {
+            return;
+        };
+        for (name, found) in NAMES.iter().zip(&mut found) {
+            if artifact.target.name == *name {
+                *found = Some(PathBuf::from(&executable));
             }
-        },
-    )?;
-    binary.context("cargo built no moorline")
+        }
+    })?;
+    let [moorline, workload] = found;
+    Ok(Programs {
+        moorline: moorline.context("cargo built no moorline")?,
+        workload: workload.context("cargo built no moorline-workload")?,
+    })
 }
 
 /// Runs a build of cargo's and hands on what it made.

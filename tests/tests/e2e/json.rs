@@ -62,12 +62,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// What is of no use without a cluster: the roles of one answer nobody.
 const ON_A_CLUSTER: &[&str] = &[
-    "archive",
     "cluster-check",
     "frontdoor",
     "keys rotate",
     "mon",
-    "proxy",
     "signer",
     "sweeper",
     "tenant add",

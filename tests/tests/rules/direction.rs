@@ -14,7 +14,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("moorline-base", &[]),
     ("moorline-tunnel", &["core", "base", "control"]),
     ("moorline-mon", &["core", "base", "control"]),
-    ("moorline-proxy", &["core", "base", "rtsp", "fmp4"]),
+    (
+        "moorline-proxy",
+        &["core", "base", "control", "rtsp", "fmp4"],
+    ),
     ("moorline-archiver", &["core", "base", "fmp4"]),
     ("moorline-recordings", &["core", "base", "fmp4"]),
     ("moorline-registry", &["core", "base"]),
@@ -31,6 +34,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("moorline-agent", &["control"]),
     // It is what everybody's tests import, so it imports nobody.
     ("moorline-testkit", &[]),
+    // The program of a camera's pods: small, since there are two of them for each camera. Nothing that is heavy comes with these.
+    (
+        "moorline-workload",
+        &["core", "base", "proxy", "archiver", "gateway"],
+    ),
     // The composition root; testkit only behind a feature, see below.
     (
         "moorline",
@@ -50,6 +58,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "notify",
             "kube",
             "gateway",
+            "workload",
             "web",
             "simcam",
             "testkit",
@@ -75,8 +84,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("s3s", &["moorline-testkit"]),
     ("s3s-fs", &["moorline-testkit"]),
     // No library parses arguments, and none hides its errors' kinds.
-    ("clap", &["moorline", "xtask"]),
-    ("anyhow", &["moorline", "xtask", "moorline-tests"]),
+    ("clap", &["moorline", "moorline-workload", "xtask"]),
+    (
+        "anyhow",
+        &["moorline", "moorline-workload", "xtask", "moorline-tests"],
+    ),
     ("kube", &["moorline-kube"]),
     ("k8s-openapi", &["moorline-kube"]),
 ];

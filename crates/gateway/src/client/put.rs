@@ -1,7 +1,7 @@
 //! One signed PUT: the request that the signer signed, header by header, with the spool's file as its body.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,22 +32,25 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Of an error's body, for its code.
 const ERROR_BODY: usize = 16 * 1024;
 
-/// Whom a pod believes to be its store.
+/// Whom a pod believes to be its store. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct StoreTrust(Arc<ClientConfig>);
+pub struct StoreTrust(Arc<Believed>);
+
+#[derive(Debug)]
+struct Believed {
+    /// Of the file, if there is one.
+    extra: RootCertStore,
+    /// Made for the first store that speaks TLS: the system's some hundred and fifty authorities stay out of the memory of a pod whose store does not.
+    client: OnceLock<Arc<ClientConfig>>,
+}
 
 impl StoreTrust {
-    /// The system's authorities, and those of a file (PEM) for a store with its own.
+    /// The system's authorities, which are read when the first store speaks TLS, and those of a file (PEM) for a store with its own.
     ///
     /// # Errors
     /// [`FileError`]: the file cannot be read or holds no certificate.
     pub fn load(extra: Option<&Path>) -> Result<Self, FileError> {
         let mut roots = RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        for error in &native.errors {
-            tracing::debug!(%error, "an authority of the system cannot be read");
-        }
-        roots.add_parsable_certificates(native.certs);
         if let Some(path) = extra {
             let pem = reread::read(path)?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
@@ -59,12 +62,27 @@ impl StoreTrust {
                 }
             }
         }
+        Ok(Self(Arc::new(Believed {
+            extra: roots,
+            client: OnceLock::new(),
+        })))
+    }
+
+    fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(client) = self.0.client.get() {
+            return Ok(Arc::clone(client));
+        }
+        let mut roots = self.0.extra.clone();
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            tracing::debug!(%error, "an authority of the system cannot be read");
+        }
+        roots.add_parsable_certificates(native.certs);
         let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|cause| FileError::new(extra.unwrap_or(Path::new("")), cause))?
+            .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        Ok(Arc::clone(self.0.client.get_or_init(|| Arc::new(config))))
     }
 }
 
@@ -156,9 +174,9 @@ async fn connect(
     }
     let name = ServerName::try_from(bare.to_owned());
     let name = name.map_err(|_| StoreError::Refused("the store's host is no name".to_owned()))?;
-    let stream = TlsConnector::from(Arc::clone(&trust.0))
-        .connect(name, stream)
-        .await;
+    let client = trust.client();
+    let client = client.map_err(|cause| unavailable("TLS with the store", cause))?;
+    let stream = TlsConnector::from(client).connect(name, stream).await;
     let stream = stream.map_err(|cause| unavailable("TLS with the store", cause))?;
     Ok(Box::new(stream))
 }

@@ -8,6 +8,7 @@ use moorline_core::port::KeyPin;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::NoServerSessionStorage;
 
 use crate::reread::FileError;
 use crate::tls::{pin_of, provider};
@@ -47,11 +48,14 @@ impl RelayKey {
         let pin = pin_of(&certificate).map_err(|cause| wrong(&cause))?;
         let private =
             PrivateKeyDer::try_from(pair.serialize_der()).map_err(|cause| wrong(&cause))?;
-        let server = ServerConfig::builder_with_provider(provider())
+        let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map(|builder| builder.with_no_client_auth())
             .and_then(|builder| builder.with_single_cert(vec![certificate], private))
             .map_err(|cause| wrong(&cause))?;
+        // Who has a ticket pins the key anew each time and resumes nothing: sessions would be kept for nobody.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self {
             server: Arc::new(server),
             pin,

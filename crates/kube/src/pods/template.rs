@@ -23,6 +23,8 @@ pub const SIGNER_AUDIENCE: &str = "moorline-signer";
 pub const RELAY_PORT: u16 = 8554;
 /// Where probes and metrics are answered.
 const ADMIN_PORT: u16 = 9464;
+/// What runs in both, and not the image's entrypoint: a small process. The admission policy of the chart knows it by this path.
+const PROGRAM: &str = "/usr/bin/moorline-workload";
 /// The user of every container.
 const USER: u32 = 65_532;
 /// What the spool may fill of its volume, in hundredths: a pod over the volume's limit is evicted, spool and all.
@@ -106,7 +108,7 @@ pub(crate) fn pod(
         json!({"name": "MOORLINE_WORKLOAD__POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}),
     ];
     let mut ports = vec![json!({"name": "admin", "containerPort": ADMIN_PORT})];
-    let (command, grace) = match role {
+    let (part, grace) = match role {
         Role::Relay => {
             ports.push(json!({"name": "rtsps", "containerPort": RELAY_PORT}));
             if let Some(secret) = passwords(id, camera) {
@@ -161,7 +163,8 @@ pub(crate) fn pod(
                 "name": role.as_str(),
                 "image": class.image,
                 "imagePullPolicy": class.image_pull_policy,
-                "args": [command, "--camera", id.to_string()],
+                "command": [PROGRAM],
+                "args": [part, "--camera", id.to_string()],
                 "env": environment,
                 "ports": ports,
                 // No limit of processor time: a throttled relay drops pictures.
@@ -361,6 +364,19 @@ mod tests {
                         .contains(&kind.as_str())),
                 "{kinds:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_container_runs_what_the_admission_policy_lets_it_run() {
+        let policy = include_str!("../../../../charts/moorline/templates/admission/workloads.yaml");
+        assert!(policy.contains(&format!("command == [\"{PROGRAM}\"]")));
+        for (role, part) in [(Role::Relay, "proxy"), (Role::Archiver, "archive")] {
+            let pod = made(&camera(json!({})), role);
+            let container = &pod["spec"]["containers"][0];
+            assert_eq!(container["command"], json!([PROGRAM]));
+            assert_eq!(container["args"], json!([part, "--camera", "acme/yard"]));
+            assert!(policy.contains(&format!("\"{part}\"")), "{part}");
         }
     }
 

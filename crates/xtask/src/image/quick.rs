@@ -1,4 +1,4 @@
-//! The image of the fast tier: the binary that the tests were built with anyway, stripped, beside the shared libraries that it asks for.
+//! The image of the fast tier: the programs that the tests were built with anyway, stripped, beside the shared libraries that they ask for.
 //!
 //! A release binary from nothing takes two cores a quarter of an hour. This takes seconds, and what runs in the pods is what the other
 //! tests have tried. Not reproducible and not for release: its libraries are this machine's.
@@ -13,21 +13,54 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{Made, architecture, image};
 use crate::{
     oci::{Entry, Packing},
-    process::{build_moorline, target_directory},
+    process::{build_programs, target_directory},
 };
 
-/// Writes the image of `binary`, or of one that is built now as the end-to-end tests build it, into `<target>/image-quick`.
-pub(crate) fn run(binary: Option<PathBuf>) -> Result<Made> {
-    let binary = &match binary {
-        Some(binary) => binary,
-        None => build_moorline()?,
-    };
+/// Writes the image of the programs, as the end-to-end tests build them, into `<target>/image-quick`.
+pub(crate) fn run() -> Result<Made> {
+    let programs = build_programs()?;
     let out = target_directory()?.join("image-quick");
     std::fs::create_dir_all(&out)?;
-    let stripped = out.join("moorline");
+    let moorline = stripped(&programs.moorline, &out)?;
+    let workload = stripped(&programs.workload, &out)?;
+    let sizes = [moorline.len(), workload.len()].map(|size| size as f64 / 1e6);
+    let mut image = image(architecture(), moorline, workload);
+    image.packing = Packing::Plain;
+    for program in [&programs.moorline, &programs.workload] {
+        for library in libraries(program)? {
+            let contents = std::fs::read(&library)
+                .with_context(|| format!("cannot read {}", library.display()))?;
+            let path = library.strip_prefix("/").unwrap_or(&library);
+            // The loader is executed.
+            let entry = Entry::program(contents);
+            image.entries.insert(path.display().to_string(), entry);
+        }
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let reference = format!("localhost/moorline:{version}");
+    let file = out.join("moorline.tar");
+    let digest = image.write(&reference, &file)?;
+    println!(
+        "{} ({reference}), moorline has {:.1} MB, moorline-workload {:.1} MB",
+        file.display(),
+        sizes[0],
+        sizes[1]
+    );
+    Ok(Made {
+        file,
+        binary: programs.moorline,
+        reference,
+        digest,
+    })
+}
+
+/// The program without symbols; a copy of it in `out`.
+fn stripped(program: &Path, out: &Path) -> Result<Vec<u8>> {
+    let name = program.file_name().context("a program has a name")?;
+    let copy = out.join(name);
     let output = Command::new("strip")
         .args(["--strip-all", "-o"])
-        .args([&stripped, binary])
+        .args([copy.as_path(), program])
         .output()
         .context("cannot start strip (package binutils)")?;
     ensure!(
@@ -35,33 +68,7 @@ pub(crate) fn run(binary: Option<PathBuf>) -> Result<Made> {
         "strip: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let bytes = std::fs::read(&stripped)?;
-    let size = bytes.len();
-    let mut image = image(architecture(), bytes);
-    image.packing = Packing::Plain;
-    for library in libraries(binary)? {
-        let contents = std::fs::read(&library)
-            .with_context(|| format!("cannot read {}", library.display()))?;
-        let path = library.strip_prefix("/").unwrap_or(&library);
-        // The loader is executed.
-        let entry = Entry::program(contents);
-        image.entries.insert(path.display().to_string(), entry);
-    }
-    let version = env!("CARGO_PKG_VERSION");
-    let reference = format!("localhost/moorline:{version}");
-    let file = out.join("moorline.tar");
-    let digest = image.write(&reference, &file)?;
-    println!(
-        "{} ({reference}), the binary has {:.1} MB",
-        file.display(),
-        size as f64 / 1e6
-    );
-    Ok(Made {
-        file,
-        binary: binary.to_owned(),
-        reference,
-        digest,
-    })
+    Ok(std::fs::read(&copy)?)
 }
 
 /// What the loader would load for `binary`, and the loader itself, where they stand on this machine.

@@ -127,7 +127,9 @@ fn at_process(pod: &str, command: &str) -> String {
     format!(
         "for file in /proc/[0-9]*/cgroup; do
             process=${{file%/cgroup}}
-            [ \"$(cat $process/comm 2>/dev/null)\" = moorline ] && grep -q {pod} $file || continue
+            # Of a longer name the kernel keeps fifteen letters.
+            case \"$(cat $process/comm 2>/dev/null)\" in moorline | moorline-worklo) ;; *) continue ;; esac
+            grep -q {pod} $file || continue
             {command}
         done"
     )

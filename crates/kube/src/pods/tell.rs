@@ -289,6 +289,9 @@ fn advised(trouble: &Trouble) -> Trouble {
         "ConfigMissing" => {
             "look at what the pod mounts: kubectl describe pod says which is missing"
         }
+        "CannotStart" => {
+            "look at the image of the CameraClass: it has to be of the release of mon, or of a newer one, and for the node's kind of processor"
+        }
         "Crashing" => "look at the pod's log: kubectl logs --previous",
         "OutOfMemory" => "raise the memory of the CameraClass",
         "TooManyPending" => "look at what those wait for first",

@@ -164,11 +164,14 @@ fn trouble(
             .last_state
             .as_ref()
             .and_then(|last| last.terminated.as_ref());
+        // The kubelet says so of an image without the program, or for another processor; its words stand with the attempt.
+        let unstarted = killed.filter(|last| last.reason.as_deref() == Some("StartError"));
         let reason = match waiting.reason.as_deref()? {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
                 "ImageMissing"
             }
             "CreateContainerConfigError" => "ConfigMissing",
+            "RunContainerError" | "CrashLoopBackOff" if unstarted.is_some() => "CannotStart",
             "CrashLoopBackOff"
                 if killed.is_some_and(|last| last.reason.as_deref() == Some("OOMKilled")) =>
             {
@@ -177,9 +180,11 @@ fn trouble(
             "CrashLoopBackOff" => "Crashing",
             _ => return None,
         };
+        let words = unstarted.and_then(|last| last.message.as_ref());
+        let words = words.or(waiting.message.as_ref());
         Some(Trouble {
             reason,
-            message: waiting.message.clone().unwrap_or_default(),
+            message: words.cloned().unwrap_or_default(),
         })
     })
 }
@@ -438,6 +443,30 @@ mod tests {
         cache.gone(&PodUid("p-1".into()));
         assert!(yard.has_changed().unwrap());
         assert!(!gate.has_changed().unwrap());
+    }
+
+    #[test]
+    fn an_image_without_the_program_is_told_in_the_kubelets_words_and_not_as_a_crash() {
+        let words = "exec: \"/usr/bin/moorline-workload\": stat: no such file or directory";
+        let of = |waiting: &str, ended: &str| {
+            let mut pod = pod("p-1", 5, "Running");
+            let container = json!({
+                "name": "relay", "image": "a", "imageID": "", "ready": false, "restartCount": 1,
+                "state": {"waiting": {"reason": waiting, "message": "back-off"}},
+                "lastState": {"terminated": {"exitCode": 128, "reason": ended, "message": words}},
+            });
+            let status = pod.status.as_mut().unwrap();
+            status.container_statuses = serde_json::from_value(json!([container])).unwrap();
+            let trouble = PodView::of(&pod).unwrap().trouble.unwrap();
+            (trouble.reason, trouble.message)
+        };
+        for waiting in ["RunContainerError", "CrashLoopBackOff"] {
+            assert_eq!(of(waiting, "StartError"), ("CannotStart", words.to_owned()));
+        }
+        assert_eq!(
+            of("CrashLoopBackOff", "Error"),
+            ("Crashing", "back-off".to_owned())
+        );
     }
 
     #[test]

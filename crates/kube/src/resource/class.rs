@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CameraClassSpec {
-    /// The image of both pods, pinned by digest.
+    /// The image of both pods, pinned by digest: of the release of mon, or of a newer one.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
     /// When the image is pulled: IfNotPresent, or Never where it is loaded by hand.

@@ -162,12 +162,15 @@ async fn api_server_away(part: Part, outage: Outage, pictures: u64, purpose: &st
     yard.filmed(pictures).await;
     let back = now_us();
     away.heal().await.unwrap();
-    tenant
-        .until(&gate, "the claim is written", |camera| {
-            let session = &camera["status"]["session"];
-            (session["generation"] == 2 && session["mon"] == first.name).then_some(())
-        })
-        .await;
+    // After a minute without an answer the next try may be a minute away.
+    let claimed = |camera: &Value| {
+        let session = &camera["status"]["session"];
+        (session["generation"] == 2 && session["mon"] == first.name).then_some(())
+    };
+    let claim = tenant
+        .space
+        .until("camera/gate", "its claim", SOON * 2, claimed);
+    claim.await.unwrap();
     for (camera, pods) in [&yard, &gate].into_iter().zip(pods) {
         let archive = tenant.until_goes_on(camera, back).await;
         let pictures = archive.pictures(&moorline.bucket, camera.number).await;

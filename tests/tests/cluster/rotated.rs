@@ -116,14 +116,19 @@ async fn a_buckets_key_that_is_revoked_too_early_is_told_and_costs_nothing() {
     let pods = tenant.pair(&yard).await;
 
     own.revoke(FIRST);
+    // A segment is put within seconds, told within ten, and has to be wrong for half a minute.
+    let refused = |camera: &Value| {
+        let all = camera["status"]["conditions"].as_array()?;
+        let archiving = all.iter().find(|one| one["type"] == "Archiving")?;
+        let told = archiving["status"] == "False" && archiving["reason"] == "StoreRefuses";
+        told.then(|| archiving["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let object = "camera/yard";
     let message = tenant
-        .until(&yard, "the refusal", |camera| {
-            let all = camera["status"]["conditions"].as_array()?;
-            let archiving = all.iter().find(|one| one["type"] == "Archiving")?;
-            let told = archiving["status"] == "False" && archiving["reason"] == "StoreRefuses";
-            told.then(|| archiving["message"].as_str().unwrap_or_default().to_owned())
-        })
-        .await;
+        .space
+        .until(object, "the refusal", SOON * 2, refused)
+        .await
+        .unwrap();
     assert!(message.contains("its key"), "{message}");
     assert!(!message.contains(FIRST.1), "{message}");
     let event = tenant.until_event(&yard, "StoreRefuses").await;
@@ -133,7 +138,6 @@ async fn a_buckets_key_that_is_revoked_too_early_is_told_and_costs_nothing() {
     hand_over(&moorline, &tenant, SECOND).await;
     let back = now_us();
     whole(&own, &tenant, &yard, back).await;
-    let object = "camera/yard";
     let records = |camera: &Value| (condition(camera, "Archiving") == Some("True")).then_some(());
     let well = tenant.space.until(object, "all is well", SOON * 3, records);
     well.await.unwrap();

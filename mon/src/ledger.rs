@@ -88,6 +88,13 @@ impl Ledger {
         Some(open)
     }
 
+    /// Whether this stretch is known here, be it that its cause has changed since.
+    pub(crate) fn has(&self, gap: &OpenGap) -> bool {
+        self.stretches
+            .iter()
+            .any(|(known, _)| known.since == gap.since)
+    }
+
     /// What must be known again after a restart.
     pub(crate) fn memory(&self, alarmed_since: Option<Timestamp>) -> Memory {
         Memory {

@@ -159,8 +159,11 @@ impl Roster {
     async fn run(&mut self, cancel: &CancellationToken) {
         let mut version = self.ports.directory.version();
         let ports = Arc::clone(&self.ports);
+        let mut look = true;
         loop {
-            self.reconcile();
+            if std::mem::replace(&mut look, true) {
+                self.reconcile();
+            }
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
@@ -171,6 +174,8 @@ impl Roster {
                     for (camera, memory) in live.filter(|(camera, _)| self.live.contains_key(camera)) {
                         self.shared.mailbox(&camera).remembered(memory);
                     }
+                    // It changes no task; of thousands each comes by itself.
+                    look = false;
                 }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     self.ended(ended);

@@ -321,6 +321,7 @@ impl Janitor {
             found_draining: false,
             released: true,
             waits: None,
+            left: None,
         };
         writer.owned().put(id, own);
         self.pods.take_over(id);

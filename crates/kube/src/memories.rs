@@ -2,14 +2,13 @@
 //!
 //! While an archiver pod runs it knows itself up to where its archive is durable, and says so to each new holder; nothing is stored for it.
 //! When a camera's pods have gone, the write that empties the session also says since when and why there is no media (`status.away`): that is
-//! what a replica knows after a restart, and what the others hear of a camera that they did not hold. So a memory costs no write of its own, but
-//! for one that says that somebody was told of a camera that nobody holds. What is lost is finer: of several causes in a row while no archiver
-//! runs, the last one stands for all of them, and the networks that a camera came from (rule S4) are known only while the replica that it is
-//! connected to lives.
+//! what a replica knows after a restart, what the claim of the next holder reads (`Claims::left`), and what the others hear of a camera that they
+//! did not hold. So a memory costs no write of its own, but for one that says that somebody was told of a camera that nobody holds. What is lost
+//! is finer: of several causes in a row while no archiver runs, the last one stands for all of them, and the networks that a camera came from
+//! (rule S4) are known only while the replica that it is connected to lives.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_core::port::{Memories, Memory, PortError};
@@ -19,10 +18,7 @@ use moorline_core::{CameraId, Cause, Timestamp};
 use crate::cache::Known;
 use crate::directory::KubeDirectory;
 use crate::resource::Away;
-
-/// Between two looks for what others have written: each looks at all cameras. A camera that calls another replica sooner after it has hung up is one
-/// whose tunnel was down.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+use crate::wake::{Touched, Which};
 
 /// `Memories` of this replica. Clones are the same.
 #[derive(Debug, Clone)]
@@ -31,15 +27,20 @@ pub struct KubeMemories {
     latest: Arc<Mutex<HashMap<CameraId, Memory>>>,
     /// What the monitor has heard already.
     heard: Arc<Mutex<HashMap<CameraId, Away>>>,
+    /// What has changed since it was looked at.
+    touched: Arc<Touched>,
 }
 
 impl KubeMemories {
     /// Over what the watch says.
     pub fn new(directory: KubeDirectory) -> Self {
+        let touched = Arc::new(Touched::default());
+        directory.cache().wakes().follow(&touched);
         Self {
             directory,
             latest: Arc::default(),
             heard: Arc::default(),
+            touched,
         }
     }
 
@@ -83,10 +84,27 @@ impl KubeMemories {
     }
 
     /// What others have let go of and the monitor has not heard yet. It has now.
-    fn unheard(&self) -> Vec<(CameraId, Memory)> {
+    fn unheard(&self, which: Which) -> Vec<(CameraId, Memory)> {
+        let cache = self.directory.cache();
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let cameras: Vec<(CameraId, Known)> = match which {
+            Which::All => {
+                heard.retain(|id, _| cache.camera(id).is_some());
+                cache.cameras()
+            }
+            Which::These(cameras) => {
+                let known = cameras.into_iter().filter_map(|id| {
+                    let known = cache.camera(&id);
+                    if known.is_none() {
+                        heard.remove(&id);
+                    }
+                    Some((id, known?))
+                });
+                known.collect()
+            }
+        };
         let mut news = Vec::new();
-        for (id, known) in self.directory.cache().cameras() {
+        for (id, known) in cameras {
             let held = known.session().is_some_and(|session| session.mon.is_some());
             let away = away_of(&known).filter(|_| !held);
             if heard.get(&id) == away {
@@ -110,7 +128,8 @@ fn away_of(known: &Known) -> Option<&Away> {
     known.object.status.as_ref()?.away.as_ref()
 }
 
-fn remembered(known: &Known) -> Option<Memory> {
+/// What the last holder of a camera has left of it.
+pub(crate) fn remembered(known: &Known) -> Option<Memory> {
     let away = away_of(known)?;
     let cause: Cause = away.cause.parse().ok()?;
     let gap = OpenGap {
@@ -129,23 +148,15 @@ fn remembered(known: &Known) -> Option<Memory> {
 #[async_trait]
 impl Memories for KubeMemories {
     async fn load(&self) -> Result<Vec<(CameraId, Memory)>, PortError> {
-        Ok(self.unheard())
+        Ok(self.unheard(Which::All))
     }
 
     async fn news(&self) -> Vec<(CameraId, Memory)> {
-        let mut changes = self.directory.cache().changes();
         loop {
-            changes.borrow_and_update();
-            let news = self.unheard();
+            let news = self.unheard(self.touched.next().await);
             if !news.is_empty() {
                 return news;
             }
-            let clock = self.directory.clock();
-            let due = clock.monotonic() + LOOK_EVERY;
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            clock.sleep_until(due).await;
         }
     }
 

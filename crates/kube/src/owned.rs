@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use moorline_core::port::Memory;
 use moorline_core::{CameraId, Generation, SessionId, Timestamp};
 
 use crate::cache::Known;
@@ -38,6 +39,8 @@ pub struct Own {
     pub released: bool,
     /// It was given back before anything was started for it: since when an earlier holder's pods wait for the camera, as after any loss.
     pub waits: Option<Instant>,
+    /// What the last holder has left of it, as the claim read it.
+    pub left: Option<Memory>,
 }
 
 /// The claims of this process. Clones are the same.

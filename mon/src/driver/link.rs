@@ -256,6 +256,7 @@ impl Driver {
                 tunnel.generation = Some(generation);
                 self.claiming.missed = None;
                 self.lan_backoff.reset();
+                self.left(generation);
                 self.step(Event::Up {
                     generation,
                     session,

@@ -301,6 +301,24 @@ impl Driver {
             return;
         }
         self.seen = true;
+        self.take_over(memory);
+    }
+
+    /// What another process has left of the camera counts from here on, as the claim found it: the camera may call before the news of it are here.
+    fn left(&mut self, generation: Generation) {
+        let left = self.ports.claims.left(&self.camera.id, generation);
+        let Some(memory) = left.filter(|_| self.table.is_at_rest()) else {
+            return;
+        };
+        if memory.gaps.iter().all(|(gap, _)| self.ledger.has(gap)) {
+            // Known here, and perhaps more: what this process has told of it may not have been written yet.
+            self.alarmed_since = memory.alarmed_since.or(self.alarmed_since);
+            return;
+        }
+        self.take_over(memory);
+    }
+
+    fn take_over(&mut self, memory: Memory) {
         self.alarmed_since = memory.alarmed_since;
         let Some(gap) = self.ledger.take_over(memory) else {
             return;

@@ -131,6 +131,8 @@ pub(crate) struct Fakes {
     /// What another process has remembered.
     news: Mutex<Vec<(CameraId, Memory)>>,
     arrived: Notify,
+    /// What another process has left of its camera, as the next claim reads it.
+    pub(crate) left: Mutex<Option<Memory>>,
 }
 
 impl Fakes {
@@ -200,6 +202,10 @@ impl Claims for Fakes {
     async fn release(&self, _: &CameraId, generation: Generation) -> Result<(), PortError> {
         self.say(Done::Release(generation));
         Ok(())
+    }
+
+    fn left(&self, _: &CameraId, _: Generation) -> Option<Memory> {
+        self.left.lock().unwrap().take()
     }
 }
 
@@ -417,6 +423,7 @@ impl World {
             elsewhere: AtomicBool::default(),
             news: Mutex::default(),
             arrived: Notify::new(),
+            left: Mutex::default(),
         });
         let mut registry = Registry::with_prefix("moorline");
         let clock = Arc::new(TokioClock::starting_at(start.as_millis()));

@@ -275,6 +275,12 @@ pub trait Claims: Send + Sync {
     async fn give_back(&self, camera: &CameraId, generation: Generation) -> Result<(), PortError> {
         self.release(camera, generation).await
     }
+
+    /// What the process that had the camera before has left of it, as the claim of that generation read it: the news of it ([`Memories::news`]) may
+    /// still be under way. `None` where there is no other process. In memory, never blocks.
+    fn left(&self, _camera: &CameraId, _generation: Generation) -> Option<Memory> {
+        None
+    }
 }
 
 /// Why a claim failed.

@@ -17,7 +17,7 @@ use moorline_base::CancellationToken;
 use moorline_base::clock::timeout;
 use moorline_base::rate::{Limiter, TokenBucket};
 use moorline_core::lifecycle::EndReason;
-use moorline_core::port::{ClaimError, Claims, PortError, Sessions, TunnelEvents};
+use moorline_core::port::{ClaimError, Claims, Memory, PortError, Sessions, TunnelEvents};
 use moorline_core::{CameraId, Generation, SessionId, TenantId};
 
 pub(crate) use book::Book;
@@ -25,6 +25,7 @@ pub use book::SessionEvents;
 
 use crate::cache::Known;
 use crate::call::Fault;
+use crate::memories::remembered;
 use crate::owned::Own;
 use crate::resource::ready::{DRAINING, LOST, find};
 use crate::resource::{ConditionKind, GREATEST_GENERATION, Session};
@@ -229,6 +230,7 @@ impl KubeClaims {
                 found_draining: is_draining(&known),
                 released: false,
                 waits: None,
+                left: remembered(&known),
             };
             let left = until.saturating_duration_since(clock.monotonic());
             let note = connected();
@@ -381,6 +383,11 @@ impl Claims for KubeClaims {
             return Ok(());
         }
         self.say(camera, generation, note).await
+    }
+
+    fn left(&self, camera: &CameraId, generation: Generation) -> Option<Memory> {
+        let own = self.0.writer.owned().get(camera)?;
+        own.left.filter(|_| own.generation == generation)
     }
 }
 

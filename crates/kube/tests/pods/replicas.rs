@@ -283,6 +283,32 @@ async fn p4_the_next_holder_knows_what_an_archiver_said_last() {
     assert_eq!(heard, [(yard(), knew)]);
 }
 
+/// P4: the camera calls another replica at once. Its claim hands over what it read, before the news of it are heard.
+#[tokio::test(start_paused = true)]
+async fn p4_the_claim_of_the_next_holder_hands_over_what_the_last_one_left() {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    let first = left.claim(1).await;
+    let instance = left.start(first);
+    let (_, archiver) = both(&api).await;
+    let knew = gone(clock.wall_ms());
+    lets_go(&left, first, instance, &knew).await;
+    left.said_drained(&archiver);
+    api.until("why it is away", |api| {
+        let yard = api.get(CAMERAS, "t-acme", "yard").unwrap();
+        yard["status"]["away"].is_object()
+    })
+    .await;
+    let second = right.claim(2).await;
+    let claims = &right.mon.claims;
+    assert_eq!(claims.left(&yard(), second), Some(knew));
+    assert_eq!(claims.left(&yard(), first), None, "of another claim");
+    // It serves: what is left of it now is its holder's.
+    let third = right.claim(3).await;
+    assert_eq!(claims.left(&yard(), third), None);
+}
+
 /// The janitor tells of cameras that nobody holds, and never had them; the camera comes back to a replica that did not tell.
 #[tokio::test(start_paused = true)]
 async fn replicas_hear_what_the_last_holder_of_a_camera_knew_and_what_was_told() {

@@ -174,6 +174,21 @@ async fn what_another_process_told_of_is_cleared_here_and_not_told_again() {
     assert_eq!(told(&world), ["resumed yard"]);
 }
 
+/// The camera comes back to the process that told of it, before that was written beside what the claim reads.
+#[tokio::test(start_paused = true)]
+async fn what_was_told_here_is_cleared_here_although_the_claim_does_not_know_of_it() {
+    let yard = record("yard").id;
+    let world = World::new([record("yard")]);
+    let left = away(world.now(), None);
+    world.fakes.remembered(&yard, left.clone());
+    world.pass(300).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+    *world.fakes.left.lock().unwrap() = Some(left);
+    world.up(1, "yard").await;
+    records(&world).await;
+    assert_eq!(told(&world).last().unwrap(), "resumed yard");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_alarm_that_did_not_get_out_before_a_restart_is_told_after_it() {
     let world = World::new([record("yard")]);

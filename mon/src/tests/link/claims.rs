@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::*;
-use moorline_core::status::LinkStatus;
-use moorline_core::{Generation, SessionId};
+use moorline_core::status::{LinkStatus, OpenGap};
+use moorline_core::{Cause, Generation, SessionId};
 
 use super::{G1, G2, G3, I1, S1, S2, running};
 use crate::tests::world::{ClaimMode, Done, World, record, tunnel};
@@ -102,6 +102,30 @@ async fn a_tunnel_that_ends_before_its_claim_is_back_starts_nothing() {
     world.fakes.claims(ClaimMode::Grant);
     world.settle().await;
     assert_eq!(world.fakes.take(), [Done::Release(G1)]);
+}
+
+/// P4: the operator hung up on it at another process a moment ago, and the news of that are still under way.
+#[tokio::test(start_paused = true)]
+async fn p4_what_another_process_left_of_a_camera_comes_with_its_claim() {
+    let world = World::new([record("yard")]);
+    world.pass(20).await;
+    let since = world.now() - Duration::from_secs(10);
+    let cause = Cause::Operator;
+    let gap = (OpenGap { since, cause }, None);
+    *world.fakes.left.lock().unwrap() = Some(Memory {
+        durable_until: Some(since),
+        gaps: vec![gap],
+        ..Memory::default()
+    });
+    world.up(1, "yard").await;
+    let status = world.status("yard");
+    assert_eq!(
+        (status.gaps, status.durable_until),
+        (vec![gap], Some(since))
+    );
+    let specs = world.fakes.specs.lock().unwrap();
+    let archiver: Vec<_> = specs.iter().map(|spec| spec.gaps.clone()).collect();
+    assert_eq!(archiver, [[gap]], "its archiver is told the same");
 }
 
 /// The yard is served, and a second tunnel was claimed that had ended by then; the next claim is held back.

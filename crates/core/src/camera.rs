@@ -225,22 +225,42 @@ pub enum Refusal {
     },
 }
 
+crate::words! {
+    /// Why a login is refused, as a closed set: in metrics, logs and the list of refused keys.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum RefusalReason {
+        /// [`Refusal::UnknownKey`].
+        UnknownKey = "unknown_key",
+        /// [`Refusal::OtherCamera`].
+        OtherCamera = "other_camera",
+        /// [`Refusal::UnknownName`].
+        UnknownName = "unknown_name",
+        /// [`Refusal::Ambiguous`].
+        Ambiguous = "ambiguous",
+        /// [`Refusal::Disabled`].
+        Disabled = "disabled",
+        /// [`Refusal::Stolen`].
+        Stolen = "stolen",
+        /// [`Refusal::Elsewhere`].
+        Elsewhere = "other_network",
+        /// The key is of a kind that no camera has: it is refused before any camera is looked for.
+        KeyAlgorithm = "key_algorithm",
+    }
+}
+
 impl Refusal {
-    /// The reason as a closed set, for metrics.
-    pub fn reason(&self) -> &'static str {
+    /// The reason alone.
+    pub fn reason(&self) -> RefusalReason {
         match self {
-            Self::UnknownKey => "unknown_key",
-            Self::OtherCamera => "other_camera",
-            Self::UnknownName => "unknown_name",
-            Self::Ambiguous => "ambiguous",
-            Self::Disabled(_) => "disabled",
-            Self::Stolen(_) => "stolen",
-            Self::Elsewhere { .. } => Self::ELSEWHERE,
+            Self::UnknownKey => RefusalReason::UnknownKey,
+            Self::OtherCamera => RefusalReason::OtherCamera,
+            Self::UnknownName => RefusalReason::UnknownName,
+            Self::Ambiguous => RefusalReason::Ambiguous,
+            Self::Disabled(_) => RefusalReason::Disabled,
+            Self::Stolen(_) => RefusalReason::Stolen,
+            Self::Elsewhere { .. } => RefusalReason::Elsewhere,
         }
     }
-
-    /// The reason of [`Refusal::Elsewhere`].
-    pub const ELSEWHERE: &'static str = "other_network";
 }
 
 /// All cameras at one moment: an immutable snapshot, looked up in memory (promise P7).

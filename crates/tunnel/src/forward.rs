@@ -6,6 +6,8 @@
 use moorline_core::camera::{Access, Camera};
 use moorline_core::id::ForwardName;
 
+use crate::metrics::RequestRefused;
+
 /// The first label port that is given to a forward of port 0.
 const FIRST_LABEL: u32 = 49_152;
 
@@ -15,33 +17,6 @@ pub(crate) struct Forward {
     pub(crate) name: ForwardName,
     pub(crate) address: String,
     pub(crate) port: u32,
-}
-
-/// Why a forward is not granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotGranted {
-    /// The session has as many as it may have.
-    TooMany,
-    /// The camera's record has no name for it.
-    Unnamed,
-    /// The same address and port twice.
-    Repeated,
-    /// The camera is read over the LAN.
-    Lan,
-    /// Another server takes its stream: this one is its endpoint alone.
-    Endpoint,
-}
-
-impl NotGranted {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            NotGranted::TooMany => "forward_too_many",
-            NotGranted::Unnamed => "forward_unnamed",
-            NotGranted::Repeated => "forward_repeated",
-            NotGranted::Lan => "forward_of_lan_camera",
-            NotGranted::Endpoint => "forward_at_endpoint",
-        }
-    }
 }
 
 /// The forwards of one session.
@@ -58,24 +33,26 @@ impl Forwards {
         most: usize,
         address: &str,
         port: u32,
-    ) -> Result<u32, NotGranted> {
+    ) -> Result<u32, RequestRefused> {
         let Access::Tunnel { forwards } = &camera.access else {
-            return Err(NotGranted::Lan);
+            return Err(RequestRefused::ForwardOfLanCamera);
         };
         if camera.streampoint.is_some() {
-            return Err(NotGranted::Endpoint);
+            return Err(RequestRefused::ForwardAtEndpoint);
         }
         if self.granted.len() >= most {
-            return Err(NotGranted::TooMany);
+            return Err(RequestRefused::ForwardTooMany);
         }
         let mut names = std::iter::once(ForwardName::rtsp()).chain(forwards.iter().cloned());
         let name = names
             .find(|name| self.named(name).is_none())
-            .ok_or(NotGranted::Unnamed)?;
+            .ok_or(RequestRefused::ForwardUnnamed)?;
         let taken = |port| self.granted.iter().any(|forward| forward.port == port);
         let granted_port = match port {
             0 => (FIRST_LABEL..).find(|label| !taken(*label)).unwrap_or(0),
-            port if self.find(address, port).is_some() => return Err(NotGranted::Repeated),
+            port if self.find(address, port).is_some() => {
+                return Err(RequestRefused::ForwardRepeated);
+            }
             port => port,
         };
         self.granted.push(Forward {
@@ -140,16 +117,16 @@ mod tests {
         assert_eq!(forwards.grant(&camera, 4, "localhost", 0), Ok(FIRST_LABEL));
         assert_eq!(
             forwards.grant(&camera, 4, "localhost", FIRST_LABEL),
-            Err(NotGranted::Repeated)
+            Err(RequestRefused::ForwardRepeated)
         );
         assert_eq!(forwards.grant(&camera, 4, "", 8080), Ok(8080));
         assert_eq!(
             forwards.grant(&camera, 4, "", 8081),
-            Err(NotGranted::Unnamed)
+            Err(RequestRefused::ForwardUnnamed)
         );
         assert_eq!(
             forwards.grant(&camera, 2, "", 8081),
-            Err(NotGranted::TooMany)
+            Err(RequestRefused::ForwardTooMany)
         );
         let http = forwards.named(&"http".parse().unwrap()).unwrap();
         assert_eq!((http.address.as_str(), http.port), ("", 8080));
@@ -167,7 +144,7 @@ mod tests {
         };
         assert_eq!(
             Forwards::default().grant(&camera(lan), 4, "", 0),
-            Err(NotGranted::Lan)
+            Err(RequestRefused::ForwardOfLanCamera)
         );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every label is from a closed set; no text of a peer becomes one.
 
-use moorline_core::camera::Refusal;
+use moorline_core::camera::RefusalReason;
 use moorline_core::port::LandingError;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,35 +25,35 @@ struct Request {
 
 type Reasons = Family<Reason, Counter>;
 
-const LOGINS_REFUSED: [&str; 8] = [
-    "unknown_key",
-    "other_camera",
-    "unknown_name",
-    "ambiguous",
-    "disabled",
-    "stolen",
-    Refusal::ELSEWHERE,
-    "key_algorithm",
-];
-const REQUESTS_REFUSED: [&str; 17] = [
-    "agent",
-    "channel_too_many",
-    "direct_streamlocal",
-    "direct_tcpip",
-    "env",
-    "forward_of_lan_camera",
-    "forward_repeated",
-    "forward_too_many",
-    "forward_unnamed",
-    "forwarded_tcpip",
-    "pty",
-    "second_command",
-    "streamlocal_forward",
-    "subsystem",
-    "window_change",
-    "x11",
-    "x11_channel",
-];
+moorline_core::words! {
+    /// What a peer asked for, and is refused.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum RequestRefused {
+        Agent = "agent",
+        ChannelTooMany = "channel_too_many",
+        DirectStreamlocal = "direct_streamlocal",
+        DirectTcpip = "direct_tcpip",
+        Env = "env",
+        /// Another server takes its stream: this one is its endpoint alone.
+        ForwardAtEndpoint = "forward_at_endpoint",
+        /// The camera is read over the LAN.
+        ForwardOfLanCamera = "forward_of_lan_camera",
+        /// The same address and port twice.
+        ForwardRepeated = "forward_repeated",
+        /// The session has as many as it may have.
+        ForwardTooMany = "forward_too_many",
+        /// The camera's record has no name for it.
+        ForwardUnnamed = "forward_unnamed",
+        ForwardedTcpip = "forwarded_tcpip",
+        Pty = "pty",
+        SecondCommand = "second_command",
+        StreamlocalForward = "streamlocal_forward",
+        Subsystem = "subsystem",
+        WindowChange = "window_change",
+        X11 = "x11",
+        X11Channel = "x11_channel",
+    }
+}
 
 moorline_core::words! {
     /// What became of an enrolment.
@@ -209,7 +209,10 @@ impl TunnelMetrics {
     fn begin_at_zero(&self) {
         for (family, reasons) in [
             (&self.not_admitted, &["held_off", "full", "stopping"][..]),
-            (&self.logins_refused, &LOGINS_REFUSED),
+            (
+                &self.logins_refused,
+                &RefusalReason::ALL.map(RefusalReason::as_str),
+            ),
             (&self.closed, &Closed::ALL.map(Closed::as_str)),
             (
                 &self.streams_failed,
@@ -226,7 +229,7 @@ impl TunnelMetrics {
                 drop(family.get_or_create(&Reason { reason }));
             }
         }
-        for request in REQUESTS_REFUSED {
+        for request in RequestRefused::ALL.map(RequestRefused::as_str) {
             drop(self.requests_refused.get_or_create(&Request { request }));
         }
     }
@@ -243,7 +246,8 @@ impl TunnelMetrics {
         self.logins.inc();
     }
 
-    pub(crate) fn login_refused(&self, reason: &'static str) {
+    pub(crate) fn login_refused(&self, reason: RefusalReason) {
+        let reason = reason.as_str();
         self.logins_refused.get_or_create(&Reason { reason }).inc();
     }
 
@@ -252,7 +256,8 @@ impl TunnelMetrics {
         self.closed.get_or_create(&Reason { reason }).inc();
     }
 
-    pub(crate) fn request_refused(&self, request: &'static str) {
+    pub(crate) fn request_refused(&self, request: RequestRefused) {
+        let request = request.as_str();
         self.requests_refused
             .get_or_create(&Request { request })
             .inc();
@@ -295,14 +300,16 @@ mod tests {
         let mut registry = Registry::with_prefix("moorline");
         let metrics = TunnelMetrics::register(&mut registry);
         metrics.closed(Closed::Superseded);
-        metrics.request_refused("direct_tcpip");
+        metrics.request_refused(RequestRefused::DirectTcpip);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "moorline_ssh_sessions_closed_total{reason=\"superseded\"} 1\n",
             "moorline_ssh_sessions_closed_total{reason=\"login_grace\"} 0\n",
             "moorline_ssh_requests_refused_total{request=\"direct_tcpip\"} 1\n",
+            "moorline_ssh_requests_refused_total{request=\"forward_at_endpoint\"} 0\n",
             "moorline_ssh_logins_refused_total{reason=\"stolen\"} 0\n",
+            "moorline_ssh_logins_refused_total{reason=\"key_algorithm\"} 0\n",
             "moorline_ssh_queued_bytes 0\n",
             "moorline_ssh_received_bytes_total 0\n",
         ] {

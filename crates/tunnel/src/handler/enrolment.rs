@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::CameraHandler;
 use crate::closed::Closed;
 use crate::control::{self, Lines};
-use crate::metrics::EnrolmentEnd;
+use crate::metrics::{EnrolmentEnd, RequestRefused};
 use crate::server::Inner;
 use crate::session::Session;
 
@@ -77,7 +77,7 @@ impl CameraHandler {
             _ => None,
         };
         let (Some(writer), Some(enrolling)) = (writer, &mut self.enrolling) else {
-            return self.refuse_on("second_command", channel, ssh);
+            return self.refuse_on(RequestRefused::SecondCommand, channel, ssh);
         };
         ssh.channel_success(channel)?;
         let (say, lines) = mpsc::channel(control::LINES);

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::CameraHandler;
 use crate::control::{self, Lines};
+use crate::metrics::RequestRefused;
 
 impl CameraHandler {
     /// Shell or exec: the monitor's channel, once per session.
@@ -18,7 +19,7 @@ impl CameraHandler {
             _ => None,
         };
         let (Some(writer), Some(proved)) = (writer, self.session.proved()) else {
-            return self.refuse_on("second_command", channel, ssh);
+            return self.refuse_on(RequestRefused::SecondCommand, channel, ssh);
         };
         ssh.channel_success(channel)?;
         let (sender, lines) = mpsc::channel(control::LINES);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use moorline_base::Untrusted;
-use moorline_core::camera::Refusal;
+use moorline_core::camera::{Refusal, RefusalReason};
 use moorline_core::{Camera, PublicKey, Timestamp};
 use russh::keys::ssh_key;
 
@@ -53,7 +53,7 @@ impl CameraHandler {
         let key = match PublicKey::from_blob(&blob) {
             Ok(key) => key,
             Err(error) => {
-                refused("key_algorithm");
+                refused(RefusalReason::KeyAlgorithm);
                 self.session.refused_stranger.store(true, Ordering::Relaxed);
                 tracing::info!(peer = %self.session.peer, user = %Untrusted::new(user), %error, "login refused");
                 return None;
@@ -69,7 +69,7 @@ impl CameraHandler {
                     name: user,
                     peer: self.session.peer,
                     client: self.session.client(),
-                    reason: refusal.reason(),
+                    reason: refusal.reason().as_str(),
                 };
                 let now = Timestamp::from_millis(self.inner.clock.wall_ms());
                 if !self.inner.strangers.refused(offer, now) {
@@ -93,7 +93,7 @@ impl CameraHandler {
     fn log_refusal(&self, user: &str, key: &PublicKey, refusal: &Refusal) {
         let (peer, key) = (self.session.peer, key.fingerprint());
         let user = Untrusted::new(user);
-        let reason = refusal.reason();
+        let reason = refusal.reason().as_str();
         match refusal {
             Refusal::Stolen(camera) => {
                 let client = Untrusted::new(self.session.client());

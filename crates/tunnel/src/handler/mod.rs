@@ -27,6 +27,7 @@ mod overflow;
 use self::enrolment::Enrolling;
 use crate::closed::Closed;
 use crate::control::Lines;
+use crate::metrics::RequestRefused;
 use crate::server::{Inner, Monitor};
 use crate::session::{Proved, Session, Stage};
 
@@ -59,14 +60,15 @@ impl CameraHandler {
         }
     }
 
-    fn refuse(&self, request: &'static str) {
+    fn refuse(&self, request: RequestRefused) {
         self.inner.metrics.request_refused(request);
+        let request = request.as_str();
         tracing::debug!(session = %self.session.id, request, "refused");
     }
 
     fn refuse_on(
         &self,
-        request: &'static str,
+        request: RequestRefused,
         channel: ChannelId,
         ssh: &mut Ssh,
     ) -> Result<(), Error> {
@@ -163,7 +165,7 @@ impl Handler for CameraHandler {
             None => self.inner.config.channels,
         };
         if !self.session.take_channel(most) {
-            self.refuse("channel_too_many");
+            self.refuse(RequestRefused::ChannelTooMany);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
@@ -183,7 +185,7 @@ impl Handler for CameraHandler {
         _: ChannelOpenHandle,
         _: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse("x11_channel");
+        self.refuse(RequestRefused::X11Channel);
         Ok(())
     }
 
@@ -197,7 +199,7 @@ impl Handler for CameraHandler {
         _: ChannelOpenHandle,
         _: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse("direct_tcpip");
+        self.refuse(RequestRefused::DirectTcpip);
         Ok(())
     }
 
@@ -211,7 +213,7 @@ impl Handler for CameraHandler {
         _: ChannelOpenHandle,
         _: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse("forwarded_tcpip");
+        self.refuse(RequestRefused::ForwardedTcpip);
         Ok(())
     }
 
@@ -222,7 +224,7 @@ impl Handler for CameraHandler {
         _: ChannelOpenHandle,
         _: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse("direct_streamlocal");
+        self.refuse(RequestRefused::DirectStreamlocal);
         Ok(())
     }
 
@@ -289,7 +291,7 @@ impl Handler for CameraHandler {
         _: &[(Pty, u32)],
         ssh: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse_on("pty", channel, ssh)
+        self.refuse_on(RequestRefused::Pty, channel, ssh)
     }
 
     async fn x11_request(
@@ -301,7 +303,7 @@ impl Handler for CameraHandler {
         _: u32,
         ssh: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse_on("x11", channel, ssh)
+        self.refuse_on(RequestRefused::X11, channel, ssh)
     }
 
     async fn env_request(
@@ -311,7 +313,7 @@ impl Handler for CameraHandler {
         _: &str,
         ssh: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse_on("env", channel, ssh)
+        self.refuse_on(RequestRefused::Env, channel, ssh)
     }
 
     async fn shell_request(&mut self, channel: ChannelId, ssh: &mut Ssh) -> Result<(), Error> {
@@ -333,7 +335,7 @@ impl Handler for CameraHandler {
         _: &str,
         ssh: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse_on("subsystem", channel, ssh)
+        self.refuse_on(RequestRefused::Subsystem, channel, ssh)
     }
 
     async fn window_change_request(
@@ -345,11 +347,11 @@ impl Handler for CameraHandler {
         _: u32,
         ssh: &mut Ssh,
     ) -> Result<(), Error> {
-        self.refuse_on("window_change", channel, ssh)
+        self.refuse_on(RequestRefused::WindowChange, channel, ssh)
     }
 
     async fn agent_request(&mut self, _: ChannelId, _: &mut Ssh) -> Result<bool, Error> {
-        self.refuse("agent");
+        self.refuse(RequestRefused::Agent);
         Ok(false)
     }
 
@@ -382,7 +384,7 @@ impl Handler for CameraHandler {
         match granted {
             Ok(granted) => *port = granted,
             Err(why) => {
-                self.refuse(why.as_str());
+                self.refuse(why);
                 return Ok(false);
             }
         }
@@ -420,7 +422,7 @@ impl Handler for CameraHandler {
     }
 
     async fn streamlocal_forward(&mut self, _: &str, _: &mut Ssh) -> Result<bool, Error> {
-        self.refuse("streamlocal_forward");
+        self.refuse(RequestRefused::StreamlocalForward);
         Ok(false)
     }
 }

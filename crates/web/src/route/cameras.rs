@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use moorline_core::camera::{
-    Access as Reach, Camera, CameraKey, Enabled, Record, RecordBy, Refusal, Source,
+    Access as Reach, Camera, CameraKey, Enabled, Record, RecordBy, RefusalReason, Source,
 };
 use moorline_core::network::listed;
 use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
@@ -516,7 +516,7 @@ fn called_from_elsewhere(site: &Site, camera: &Camera) -> Option<String> {
         return None;
     }
     let refused = site.strangers.pending().into_iter().find(|stranger| {
-        stranger.reason == Refusal::ELSEWHERE
+        stranger.reason == RefusalReason::Elsewhere.as_str()
             && !camera.may_call_from(stranger.peer.ip())
             && camera.keys.iter().any(|key| key.key == stranger.key)
     })?;

@@ -169,7 +169,15 @@ impl From<UsersError> for Problem {
             UsersError::Password(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "password", title).field("password")
             }
-            UsersError::Port(error) => error.into(),
+            UsersError::Port(error) => {
+                tracing::warn!(%error, "users could not be read or changed");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "people_unavailable",
+                    "users cannot be changed at this moment, since their database does not take it",
+                )
+                .hint("it may have been done: look at the users, and try again in a minute")
+            }
         }
     }
 }

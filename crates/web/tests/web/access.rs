@@ -385,6 +385,25 @@ async fn who_cannot_be_signed_in_is_told_so_and_who_is_signed_in_stays_so() {
     house.sign_in("vera").await;
 }
 
+/// The same database: what cannot be changed is told with what to do, and is no fault of the server's.
+#[tokio::test]
+async fn who_adds_a_user_while_their_database_is_away_is_told_so() {
+    let house = scene::house().await;
+    let anna = house.sign_in("anna").await;
+    house.people.away.store(true, Ordering::Relaxed);
+    let body = serde_json::json!({"login": "berta", "password": PASSWORD, "role": "viewer"});
+    let ask = house.ask("POST", "/api/v1/tenants/home/users");
+    let refused = house.send(ask.with_cookie(&anna).with_body(body)).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    let problem = refused.json();
+    assert_eq!(problem["type"], "people_unavailable", "{problem}");
+    assert!(
+        problem["hint"].as_str().unwrap().contains("try again"),
+        "{problem}"
+    );
+    assert!(!problem.to_string().contains("db-7"), "{problem}");
+}
+
 /// S13.
 #[tokio::test]
 async fn every_answer_carries_the_strict_headers() {

@@ -20,7 +20,11 @@ struct Person {
 
 /// People.
 #[derive(Default)]
-pub(crate) struct FakePeople(Mutex<BTreeMap<String, Person>>);
+pub(crate) struct FakePeople {
+    all: Mutex<BTreeMap<String, Person>>,
+    /// Where they are written is away.
+    pub(crate) away: AtomicBool,
+}
 
 impl FakePeople {
     fn with<T>(
@@ -28,7 +32,7 @@ impl FakePeople {
         login: &LoginName,
         change: impl FnOnce(&mut Person) -> T,
     ) -> Result<T, UsersError> {
-        let mut people = self.0.lock().unwrap();
+        let mut people = self.all.lock().unwrap();
         let person = people.get_mut(login.as_str());
         person
             .map(change)
@@ -44,7 +48,7 @@ impl Users for FakePeople {
         password: &Masked<String>,
         _: IpAddr,
     ) -> Result<User, UsersError> {
-        let people = self.0.lock().unwrap();
+        let people = self.all.lock().unwrap();
         let person = people
             .get(login)
             .filter(|person| person.password == *password.reveal());
@@ -72,13 +76,13 @@ impl Users for FakePeople {
     }
 
     fn list(&self, tenant: &TenantId) -> Vec<User> {
-        let people = self.0.lock().unwrap();
+        let people = self.all.lock().unwrap();
         let users = people.values().map(|person| person.user.clone());
         users.filter(|user| user.tenant == *tenant).collect()
     }
 
     fn get(&self, login: &str) -> Option<User> {
-        let people = self.0.lock().unwrap();
+        let people = self.all.lock().unwrap();
         people.get(login).map(|person| person.user.clone())
     }
 
@@ -93,7 +97,10 @@ impl Users for FakePeople {
         if !(10..=200).contains(&password.len()) {
             return Err(UsersError::Password(password.len()));
         }
-        let mut people = self.0.lock().unwrap();
+        if self.away.load(Ordering::Relaxed) {
+            return Err(PortError::new("change users", "no connection to db-7").into());
+        }
+        let mut people = self.all.lock().unwrap();
         if people.contains_key(login.as_str()) {
             return Err(UsersError::Exists(login));
         }
@@ -124,7 +131,7 @@ impl Users for FakePeople {
     }
 
     async fn remove(&self, login: &LoginName) -> Result<(), UsersError> {
-        let removed = self.0.lock().unwrap().remove(login.as_str());
+        let removed = self.all.lock().unwrap().remove(login.as_str());
         removed
             .map(drop)
             .ok_or_else(|| UsersError::Unknown(login.clone()))

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use moorline_base::files::sync_directory;
 use moorline_core::Timestamp;
 use moorline_core::segment::{GapKey, InitHash, ObjectKey, SegmentKey};
-use moorline_fmp4::{Anchor, Fragment, FragmentEntry, Head, Hole, Init, Seal};
+use moorline_fmp4::{Anchor, Fragment, FragmentEntry, Head, Hole, Init, Patch, Seal};
 
 use super::layout::{PartName, sealed_path};
 use super::stock::{Lane, Open};
@@ -342,7 +342,11 @@ pub(super) fn estimate(sequence: u32, fragments: &[FragmentEntry]) -> Option<Anc
 
 /// Patches the head and syncs: the bytes do not change any more.
 pub(super) fn seal_file(file: &File, head: &Head, seal: &Seal<'_>) -> io::Result<()> {
-    for patch in head.seal(seal) {
+    patch_synced(file, &head.seal(seal))
+}
+
+fn patch_synced(file: &File, patches: &[Patch]) -> io::Result<()> {
+    for patch in patches {
         file.write_all_at(&patch.bytes, patch.offset)?;
     }
     file.sync_all()
@@ -404,6 +408,21 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
         let file = tempfile::tempfile().unwrap();
         write_synced(&file, b"a fragment", 0).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 10);
+    }
+
+    /// P3. As above: what is sealed gets its final name once it is synced, and only then.
+    #[test]
+    fn a_segment_whose_seal_the_disk_does_not_sync_is_not_sealed() {
+        let seal = [Patch {
+            offset: 4,
+            bytes: Bytes::from_static(b"a seal"),
+        }];
+        let null = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let refused = patch_synced(&null, &seal).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        let file = tempfile::tempfile().unwrap();
+        patch_synced(&file, &seal).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 10);
     }
 

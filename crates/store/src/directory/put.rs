@@ -145,11 +145,12 @@ fn write_in(
         .and_then(|file| {
             let mut file = File::from(file);
             write(&mut file)?;
-            file.sync_all()?;
-            place(tree, folders, |folder| {
-                renameat(&incoming, &temporary, folder, name)
-            })?;
-            Ok(())
+            synced_first(&file, || {
+                let named = place(tree, folders, |folder| {
+                    renameat(&incoming, &temporary, folder, name)
+                });
+                named.map_err(io::Error::from)
+            })
         });
     if written.is_err() {
         let _ = unlinkat(&incoming, &temporary, AtFlags::empty());
@@ -166,10 +167,61 @@ fn place(
     let mut attempt = 1;
     loop {
         let made = tree.make_folder(folders);
-        let renamed = made.and_then(|folder| rename(&folder).and_then(|()| fsync(&folder)));
+        let renamed = made.and_then(|folder| synced_after(&folder, || rename(&folder)));
         match renamed {
             Err(Errno::NOENT) if attempt < ATTEMPTS => attempt += 1,
             result => return result,
         }
+    }
+}
+
+/// A file has its name once it is on the disk: a loss of power leaves no empty object (P3).
+fn synced_first(file: &File, rename: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    file.sync_all()?;
+    rename()
+}
+
+/// A name is given once it survives a loss of power (P3).
+fn synced_after(
+    folder: &OwnedFd,
+    rename: impl FnOnce() -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    rename()?;
+    fsync(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// P3. `/dev/null` takes whatever is written, and says that it cannot be synced.
+    #[test]
+    fn a_file_that_the_disk_does_not_sync_gets_no_name() {
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        let named = Cell::new(false);
+        let rename = || {
+            named.set(true);
+            Ok(())
+        };
+        let refused = synced_first(&null, rename).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        assert!(!named.get());
+        synced_first(&tempfile::tempfile().unwrap(), rename).unwrap();
+        assert!(named.get());
+    }
+
+    /// P3. A folder that was opened for its path alone cannot be synced.
+    #[test]
+    fn a_name_whose_folder_the_disk_does_not_sync_is_not_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |flags| openat(CWD, folder.path(), flags, Mode::empty()).unwrap();
+        let path = open(OFlags::PATH | OFlags::DIRECTORY);
+        assert_eq!(synced_after(&path, || Ok(())), Err(Errno::BADF));
+        let readable = open(OFlags::RDONLY | OFlags::DIRECTORY);
+        let away = synced_after(&readable, || Err(Errno::NOENT));
+        assert_eq!(away, Err(Errno::NOENT));
+        synced_after(&readable, || Ok(())).unwrap();
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use moorline_archiver::{Archive, Settings};
 use moorline_base::clock::Sleeping;
 use moorline_base::{CancellationToken, Clock, SharedClock, SystemClock};
-use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{Camera, Source};
 use moorline_core::coverage::{Coverage, Gap, Held, Recorded};
 use moorline_core::port::{
     Relays, SealedFile, SegmentSink, StoreError, WorkloadControl, WorkloadOrder, WorkloadReport,
@@ -297,23 +297,14 @@ pub(crate) fn camera() -> Arc<Camera> {
         allow_basic: false,
     };
     Arc::new(Camera {
-        id: "home/yard".parse().unwrap(),
         title: "Yard".into(),
-        site: None,
-        timezone: "UTC".into(),
-        created: Timestamp::from_millis(0),
-        keys: Vec::new(),
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
         main: source(),
         sub: Some(source()),
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            "home/yard".parse().unwrap(),
+            Timestamp::from_millis(0),
+            Retention::Days(14),
+        )
     })
 }
 

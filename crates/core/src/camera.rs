@@ -180,6 +180,32 @@ impl Enabled {
 }
 
 impl Camera {
+    /// A camera of which nothing is known beyond its name: behind a tunnel, without a key, in UTC, its full picture recorded because its owner says so,
+    /// and it may connect from anywhere. What is known of it is written over this with `..Camera::new(…)`, so that a field that comes to a camera is
+    /// decided here. What reads a stored camera names every field instead: one that it does not read is lost there.
+    #[must_use]
+    pub fn new(id: CameraId, created: Timestamp, retention: Retention) -> Self {
+        Self {
+            title: id.name().to_owned(),
+            id,
+            site: None,
+            timezone: "UTC".to_owned(),
+            created,
+            keys: Vec::new(),
+            access: Access::Tunnel {
+                forwards: Vec::new(),
+            },
+            main: Source::default(),
+            sub: None,
+            record: Record::Main,
+            record_by: RecordBy::Owner,
+            retention,
+            enabled: Enabled::Yes,
+            streampoint: None,
+            allow_from: Vec::new(),
+        }
+    }
+
     /// The source of that name, if the camera has it.
     pub fn source(&self, name: SourceName) -> Option<&Source> {
         match name {
@@ -384,11 +410,6 @@ mod tests {
 
     fn camera(id: &str, keys: &[u8], enabled: Enabled) -> Camera {
         Camera {
-            id: id.parse().unwrap(),
-            title: id.to_owned(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: Timestamp::default(),
             keys: keys
                 .iter()
                 .map(|seed| CameraKey {
@@ -397,17 +418,12 @@ mod tests {
                     comment: String::new(),
                 })
                 .collect(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
-            main: Source::default(),
-            sub: None,
-            record: Record::Main,
-            retention: Retention::Days(14),
             enabled,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(
+                id.parse().unwrap(),
+                Timestamp::default(),
+                Retention::Days(14),
+            )
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::Camera;
 use moorline_core::port::{PodUid, WorkloadSpec};
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Generation, InstanceId, Timestamp};
@@ -23,25 +23,11 @@ pub(crate) fn spec(generation: u64) -> WorkloadSpec {
             generation,
             ordinal: 0,
         },
-        camera: Arc::new(Camera {
-            id: camera(),
-            title: "Yard".to_owned(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: Timestamp::default(),
-            keys: Vec::new(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
-            main: Source::default(),
-            sub: None,
-            record: Record::Main,
-            retention: Retention::Days(30),
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
-        }),
+        camera: Arc::new(Camera::new(
+            camera(),
+            Timestamp::default(),
+            Retention::Days(30),
+        )),
         generation,
         gaps: Vec::new(),
         durable_until: None,

@@ -85,26 +85,16 @@ impl Forwards {
 mod tests {
     use super::*;
     use moorline_core::Timestamp;
-    use moorline_core::camera::{Enabled, Record, RecordBy, Source};
     use moorline_core::segment::Retention;
 
     fn camera(access: Access) -> Camera {
         Camera {
-            id: "yard".parse().unwrap(),
-            title: String::new(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: Timestamp::default(),
-            keys: Vec::new(),
             access,
-            main: Source::default(),
-            sub: None,
-            record: Record::Main,
-            retention: Retention::Days(14),
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(
+                "yard".parse().unwrap(),
+                Timestamp::default(),
+                Retention::Days(14),
+            )
         }
     }
 

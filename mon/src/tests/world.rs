@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use moorline_base::CancellationToken;
 use moorline_base::clock::TokioClock;
 use moorline_core::alarm::Alarm;
-use moorline_core::camera::{Access, CameraKey, CameraSet, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{CameraKey, CameraSet};
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
 use moorline_core::segment::Retention;
@@ -31,27 +31,16 @@ pub(crate) fn key(seed: u8) -> PublicKey {
 
 pub(crate) fn record(id: &str) -> Camera {
     Camera {
-        id: id.parse().unwrap(),
-        title: id.to_owned(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
         keys: vec![CameraKey {
             key: key(1),
             added: Timestamp::default(),
             comment: String::new(),
         }],
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            id.parse().unwrap(),
+            Timestamp::default(),
+            Retention::Days(14),
+        )
     }
 }
 

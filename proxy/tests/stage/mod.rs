@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{Camera, Record, Source};
 use moorline_core::port::{Landings, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec};
 use moorline_core::segment::Retention;
 use moorline_core::status::{RelayReport, RelayState};
@@ -41,26 +41,13 @@ pub fn id(name: &str) -> CameraId {
 /// A record: recording off, so that the relay pulls only for readers.
 pub fn record(name: &str) -> Camera {
     Camera {
-        id: id(name),
         title: format!("Camera {name}"),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
-        keys: Vec::new(),
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
         main: Source {
             path: Some("/ch0".to_owned()),
             ..Source::default()
         },
-        sub: None,
         record: Record::Off,
-        retention: Retention::Days(1),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(id(name), Timestamp::default(), Retention::Days(1))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{Access, CameraKey};
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{
     ByteStream, CameraDirectory, ControlLines, ControlWriter, LandingError, Landings, Sessions,
@@ -105,11 +105,6 @@ impl ControlLines for Notes {
 /// The camera `home/yard`.
 pub(crate) fn yard(key: &PublicKey) -> Camera {
     Camera {
-        id: "yard".parse().unwrap(),
-        title: String::new(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
         keys: vec![CameraKey {
             key: key.clone(),
             added: Timestamp::default(),
@@ -118,14 +113,11 @@ pub(crate) fn yard(key: &PublicKey) -> Camera {
         access: Access::Tunnel {
             forwards: vec!["http".parse().unwrap()],
         },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            "yard".parse().unwrap(),
+            Timestamp::default(),
+            Retention::Days(14),
+        )
     }
 }
 

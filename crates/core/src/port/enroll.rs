@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use async_trait::async_trait;
 
 use super::{CameraAdminError, PortError};
-use crate::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
+use crate::camera::{Camera, CameraKey, Record, RecordBy};
 use crate::id::{CameraId, Label, TenantId};
 use crate::key::PublicKey;
 use crate::masked::Masked;
@@ -163,22 +163,11 @@ impl CameraLike {
     pub fn bare(&self, id: CameraId, created: Timestamp) -> Camera {
         Camera {
             title: self.title.clone().unwrap_or_else(|| id.name().to_owned()),
-            id,
             site: self.site.clone(),
             timezone: self.timezone.clone(),
-            created,
-            keys: Vec::new(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
-            main: Source::default(),
-            sub: None,
             record: self.record,
             record_by: self.record_by,
-            retention: self.retention,
-            enabled: Enabled::Yes,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(id, created, self.retention)
         }
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Timestamp;
-use crate::camera::{Enabled, Source};
+use crate::camera::Source;
 use crate::segment::Retention;
 
 const RULE: Rule = Rule {
@@ -196,23 +196,14 @@ proptest! {
 
 fn camera(record: Record, record_by: RecordBy, sub: bool) -> Camera {
     Camera {
-        id: "yard".parse().unwrap(),
-        title: String::new(),
-        site: None,
-        timezone: "UTC".into(),
-        created: Timestamp::default(),
-        keys: Vec::new(),
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
         sub: sub.then(Source::default),
         record,
         record_by,
-        retention: Retention::Days(1),
-        enabled: Enabled::Yes,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            "yard".parse().unwrap(),
+            Timestamp::default(),
+            Retention::Days(1),
+        )
     }
 }
 

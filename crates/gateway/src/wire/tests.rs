@@ -25,12 +25,8 @@ fn spec(password: &str) -> WorkloadSpec {
             ordinal: 1,
         },
         camera: Arc::new(Camera {
-            id: "acme/yard".parse().unwrap(),
             title: "Yard \"ä\"\n".to_owned(),
-            site: None,
             timezone: "Europe/Berlin".to_owned(),
-            created: at(1),
-            keys: Vec::new(),
             access: Access::Tunnel {
                 forwards: vec!["http".parse().unwrap()],
             },
@@ -42,12 +38,7 @@ fn spec(password: &str) -> WorkloadSpec {
                 }),
                 ..Source::default()
             }),
-            record: Record::Main,
-            retention: Retention::Days(30),
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new("acme/yard".parse().unwrap(), at(1), Retention::Days(30))
         }),
         generation: Generation(8),
         gaps: vec![

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use moorline_base::CancellationToken;
-use moorline_core::camera::{Access, Camera, Enabled, Login, Record, RecordBy, Source};
+use moorline_core::camera::{Camera, Login, Source};
 use moorline_core::cause::Cause;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{
@@ -42,23 +42,10 @@ fn spec(generation: u64) -> WorkloadSpec {
             ordinal: 0,
         },
         camera: std::sync::Arc::new(Camera {
-            id: camera(YARD),
             title: "Yard".to_owned(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: Timestamp::default(),
-            keys: Vec::new(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
             main: source("admin"),
             sub: Some(source("viewer")),
-            record: Record::Main,
-            retention: Retention::Days(30),
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(camera(YARD), Timestamp::default(), Retention::Days(30))
         }),
         generation,
         gaps: Vec::new(),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use hyper::Method;
 use moorline_base::clock::SystemClock;
 use moorline_base::files::{Access, write_atomic};
-use moorline_core::camera::{self, CameraKey, Enabled, Record, RecordBy};
+use moorline_core::camera::{self, CameraKey, Record};
 use moorline_core::segment::Retention;
 use moorline_core::{Camera, CameraId, PublicKey, Timestamp};
 use moorline_simcam::video::Shape;
@@ -192,30 +192,17 @@ pub fn name(number: usize) -> String {
 /// A camera behind a tunnel that proves itself by this key and films at `/main`.
 pub fn camera(id: CameraId, key: PublicKey, record: Record) -> Camera {
     Camera {
-        id,
-        title: String::new(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
         keys: vec![CameraKey {
             key,
             added: Timestamp::default(),
             comment: String::new(),
         }],
-        access: camera::Access::Tunnel {
-            forwards: Vec::new(),
-        },
         main: camera::Source {
             path: Some("/main".to_owned()),
             ..camera::Source::default()
         },
-        sub: None,
         record,
-        retention: Retention::Days(1),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(id, Timestamp::default(), Retention::Days(1))
     }
 }
 

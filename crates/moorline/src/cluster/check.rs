@@ -16,7 +16,7 @@ use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
 use moorline_base::logging::{self, Format};
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{Camera, CameraKey, Source};
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{CameraAdmin as _, SegmentStore as _};
 use moorline_core::segment::{Retention, camera_prefix};
@@ -134,30 +134,17 @@ impl Check {
     fn record(&self, key: &PrivateKey) -> Camera {
         let now = Timestamp::from_millis(self.clock.wall_ms());
         Camera {
-            id: self.camera.clone(),
             title: "Check of the installation".to_owned(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: now,
             keys: vec![CameraKey {
                 key: key.public().clone(),
                 added: now,
                 comment: "cluster-check".to_owned(),
             }],
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
             main: Source {
                 path: Some("/main".to_owned()),
                 ..Source::default()
             },
-            sub: None,
-            record: Record::Main,
-            retention: KEEP,
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(self.camera.clone(), now, KEEP)
         }
     }
 

@@ -147,7 +147,6 @@ mod tests {
 
     use async_trait::async_trait;
     use moorline_base::SimulatedClock;
-    use moorline_core::camera::{Enabled, Record, RecordBy};
     use moorline_core::segment::Retention;
     use moorline_core::status::LinkStatus;
     use moorline_core::{TenantId, Timestamp};
@@ -161,23 +160,13 @@ mod tests {
             ..Source::default()
         };
         Camera {
-            id: "yard".parse().unwrap(),
-            title: String::new(),
-            site: None,
-            timezone: "UTC".into(),
-            created: Timestamp::default(),
-            keys: Vec::new(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
             main: main.map(source).unwrap_or_default(),
             sub: sub.map(source),
-            record: Record::Main,
-            retention: Retention::Keep,
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(
+                "yard".parse().unwrap(),
+                Timestamp::default(),
+                Retention::Keep,
+            )
         }
     }
 

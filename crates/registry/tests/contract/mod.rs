@@ -10,7 +10,7 @@ pub(crate) mod sessions;
 pub(crate) mod used_classes;
 pub(crate) mod users;
 
-use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{Camera, CameraKey};
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp};
 
@@ -34,22 +34,12 @@ pub(crate) fn key(seed: u8) -> CameraKey {
 
 pub(crate) fn camera(name: &str, keys: &[u8]) -> Camera {
     Camera {
-        id: id(name),
         title: name.to_owned(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::from_millis(1_700_000_000_000),
         keys: keys.iter().copied().map(key).collect(),
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            id(name),
+            Timestamp::from_millis(1_700_000_000_000),
+            Retention::Days(14),
+        )
     }
 }

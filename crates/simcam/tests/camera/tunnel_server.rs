@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::CameraKey;
 use moorline_core::port::{
     CameraDirectory, ControlLines, ControlWriter, Landings, Sessions, TunnelEnd, TunnelEvents,
     TunnelUp,
@@ -93,21 +93,12 @@ fn camera(id: &str, key: &Key) -> Camera {
         comment: String::new(),
     };
     Camera {
-        id: id.parse().unwrap(),
-        title: id.to_owned(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
         keys: vec![key],
-        access: Access::Tunnel { forwards: vec![] },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            id.parse().unwrap(),
+            Timestamp::default(),
+            Retention::Days(14),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorline_base::{CancellationToken, SystemClock};
-use moorline_core::camera::{Access, CameraKey, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::{Access, CameraKey};
 use moorline_core::id::ForwardName;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{
@@ -157,23 +157,15 @@ pub(crate) fn camera(id: &str, keys: &[&PublicKey]) -> Camera {
         comment: String::new(),
     };
     Camera {
-        id: id.parse().unwrap(),
-        title: id.to_owned(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
         keys: keys.iter().map(key).collect(),
         access: Access::Tunnel {
             forwards: vec!["http".parse().unwrap()],
         },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            id.parse().unwrap(),
+            Timestamp::default(),
+            Retention::Days(14),
+        )
     }
 }
 

@@ -3,9 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use moorline_core::camera::{
-    Access as Reach, Camera, CameraKey, Enabled, Record, RecordBy, RefusalReason, Source,
-};
+use moorline_core::camera::{Access as Reach, Camera, CameraKey, RecordBy, RefusalReason, Source};
 use moorline_core::network::listed;
 use moorline_core::port::{AuditEntry, AuditEvent, CameraAdminError, CameraChange, TellError};
 use moorline_core::segment::Tier;
@@ -111,22 +109,9 @@ pub(super) fn record(site: &Site, tenant: TenantId, request: CameraAdd) -> Resul
             .title
             .filter(|title| !title.trim().is_empty())
             .unwrap_or_else(|| id.name().to_owned()),
-        id,
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: now,
         keys: request.keys.iter().map(key).collect::<Result<_, _>>()?,
-        access: Reach::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: site.retention(),
-        enabled: Enabled::Yes,
         record_by: RecordBy::Auto,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(id, now, site.retention())
     };
     let change = patch::change(&camera, request.change)?;
     change.apply(&mut camera);

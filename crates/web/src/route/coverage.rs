@@ -93,7 +93,6 @@ pub(super) fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorline_core::camera::{Access, Enabled, Record, RecordBy, Source};
     use moorline_core::coverage::{Gap, Held, Recorded};
     use moorline_core::segment::{InitHash, Place, Retention, SegmentKey, Tier};
     use moorline_core::status::{LinkStatus, OpenGap};
@@ -124,25 +123,7 @@ mod tests {
     }
 
     fn yard() -> Camera {
-        Camera {
-            id: "yard".parse().unwrap(),
-            title: String::new(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: at(0),
-            keys: Vec::new(),
-            access: Access::Tunnel {
-                forwards: Vec::new(),
-            },
-            main: Source::default(),
-            sub: None,
-            record: Record::Main,
-            retention: Retention::Days(14),
-            enabled: Enabled::Yes,
-            record_by: RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
-        }
+        Camera::new("yard".parse().unwrap(), at(0), Retention::Days(14))
     }
 
     /// With these stretches without media: since, to (none: open), why.

@@ -202,12 +202,7 @@ mod tests {
             password: Masked::new("hunter2".to_owned()),
         };
         Camera {
-            id: "hall".parse().unwrap(),
             title: "Hall".to_owned(),
-            site: None,
-            timezone: "UTC".to_owned(),
-            created: moorline_core::Timestamp::default(),
-            keys: Vec::new(),
             access: Access::Lan {
                 host: "192.168.1.5".to_owned(),
                 port: 554,
@@ -217,13 +212,11 @@ mod tests {
                 login: Some(login),
                 allow_basic: false,
             },
-            sub: None,
-            record: moorline_core::camera::Record::Main,
-            retention: Retention::Days(14),
-            enabled: moorline_core::camera::Enabled::Yes,
-            record_by: moorline_core::camera::RecordBy::Owner,
-            streampoint: None,
-            allow_from: Vec::new(),
+            ..Camera::new(
+                "hall".parse().unwrap(),
+                moorline_core::Timestamp::default(),
+                Retention::Days(14),
+            )
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use moorline_base::clock::TokioClock;
-use moorline_core::camera::{Access as Way, CameraSet, Enabled, Record, RecordBy, Source};
+use moorline_core::camera::CameraSet;
 use moorline_core::segment::Retention;
 
 use super::*;
@@ -15,23 +15,11 @@ const HOUR: u64 = 3_600;
 
 fn camera(name: &str) -> Camera {
     Camera {
-        id: name.parse().unwrap(),
-        title: name.to_owned(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::from_millis(START - 30 * 86_400_000),
-        keys: Vec::new(),
-        access: Way::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(
+            name.parse().unwrap(),
+            Timestamp::from_millis(START - 30 * 86_400_000),
+            Retention::Days(14),
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use crate::settings::Alert;
 use moorline_base::files::DiskSpace;
 use moorline_core::Masked;
 use moorline_core::alarm::Untold;
-use moorline_core::camera::{Enabled, Login, RecordBy, Source};
+use moorline_core::camera::{Enabled, Login};
 use moorline_core::segment::Retention;
 use moorline_core::status::{LinkStatus, OpenGap, RelayReport, RtspFault};
 
@@ -17,24 +17,11 @@ fn at(seconds: i64) -> Timestamp {
 
 fn camera(name: &str) -> Camera {
     Camera {
-        id: name.parse().unwrap(),
-        title: name.to_owned(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: at(0),
-        keys: Vec::new(),
         access: Access::Lan {
             host: "192.168.1.5".to_owned(),
             port: 554,
         },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(name.parse().unwrap(), at(0), Retention::Days(14))
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use moorline_core::camera::{
-    Access, Camera, CameraKey, CameraSet, Enabled, Record, RecordBy, Source,
-};
+use moorline_core::camera::{Camera, CameraKey, CameraSet};
 use moorline_core::port::{
     CameraAdmin, CameraAdminError, CameraChange, CameraDirectory, EnrollTokens, ImportError,
     NewToken, PortError, Statuses, Stocked, Stranger, Strangers, TokenInfo,
@@ -27,27 +25,14 @@ pub(crate) fn key(seed: u8) -> PublicKey {
 /// A camera behind a tunnel, recorded, in Berlin.
 pub(crate) fn camera(id: &str, title: &str, seed: u8, created: Timestamp) -> Camera {
     Camera {
-        id: id.parse().unwrap(),
         title: title.to_owned(),
-        site: None,
         timezone: "Europe/Berlin".to_owned(),
-        created,
         keys: vec![CameraKey {
             key: key(seed),
             added: created,
             comment: String::new(),
         }],
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
-        main: Source::default(),
-        sub: None,
-        record: Record::Main,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(id.parse().unwrap(), created, Retention::Days(14))
     }
 }
 

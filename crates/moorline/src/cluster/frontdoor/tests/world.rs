@@ -11,7 +11,7 @@ use axum::http::{Request, StatusCode};
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use moorline_base::{CancellationToken, SharedClock, SystemClock};
-use moorline_core::camera::{Access, Camera, Enabled, Record, RecordBy, Source as Stream};
+use moorline_core::camera::{Camera, Enabled, Record, Source as Stream};
 use moorline_core::port::{
     CameraDirectory as _, PodUid, RelayPlace, SegmentStore, Users, WebSessions, WorkloadSpec,
 };
@@ -467,22 +467,9 @@ fn record(id: &CameraId) -> Camera {
     };
     Camera {
         title: format!("Camera {id}"),
-        id: id.clone(),
-        site: None,
-        timezone: "UTC".to_owned(),
-        created: Timestamp::default(),
-        keys: Vec::new(),
-        access: Access::Tunnel {
-            forwards: Vec::new(),
-        },
         main: stream,
-        sub: None,
         record: Record::Off,
-        retention: Retention::Days(14),
-        enabled: Enabled::Yes,
-        record_by: RecordBy::Owner,
-        streampoint: None,
-        allow_from: Vec::new(),
+        ..Camera::new(id.clone(), Timestamp::default(), Retention::Days(14))
     }
 }
 

@@ -2,16 +2,17 @@
 //!
 //! Every change is a compare-and-swap on the version that the API server has, not on the cache; its answer goes into the cache, so that the
 //! caller sees it at once. Passwords are written to the Secret `<camera>-rtsp` before the Camera that names them, and never read.
+//!
+//! Here: what changes a camera that is there, and what all of it shares. In modules: [`make`] one camera, [`import`] many, and [`hang_up`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource as _};
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
@@ -24,47 +25,22 @@ use crate::convert::{FieldError, enrolled, is_timezone, of_spec, to_record, to_s
 use crate::directory::KubeDirectory;
 use crate::in_force::written;
 use crate::names;
-use crate::resource::{
-    self, ARCHIVE_FINALIZER, ConditionKind, HANG_UP_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL,
-    OnDelete, RECORDINGS_FINALIZER,
-};
+use crate::resource::{self, MANAGED_BY, MANAGED_BY_LABEL, OnDelete, RECORDINGS_FINALIZER};
+
+mod hang_up;
+mod import;
+mod make;
+
+pub(crate) use make::Made;
 
 const OPERATION: &str = "change the cameras of the cluster";
 /// A change that meets another one is tried again so often.
 const CONFLICTS: usize = 16;
-/// A tunnel that is to end has ended within this: its replica hears of it by its watch, and says so within 5 s.
-const HANGING_UP: Duration = Duration::from_secs(20);
-/// A name whose camera is still draining is waited for so long.
-const DRAINING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(250);
-/// What was made when the answer to it was lost is looked for so long.
-const LOOKING: Duration = Duration::from_secs(10);
-/// A camera is taken back in so many tries.
-const TAKES: usize = 2;
-/// After so many cameras in a row whose deletion has no answer the others are not tried: a thousand of them would be waited for for hours.
-const SILENT: usize = 3;
 /// What the API server says of a quota that it has not counted yet.
 const UNCOUNTED: &str = "status unknown for quota";
-/// So many cameras of an import are tried at once.
-const TRIED_TOGETHER: usize = 8;
 /// The field manager of what is applied.
 const MANAGER: &str = "moorline-admin";
-
-/// A camera that was made here, and no other of its name.
-#[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) id: CameraId,
-    uid: Option<String>,
-}
-
-impl Made {
-    fn new(id: &CameraId, object: &resource::Camera) -> Self {
-        Self {
-            id: id.clone(),
-            uid: object.metadata.uid.clone(),
-        }
-    }
-}
 
 /// `CameraAdmin` of a cluster. Clones are the same.
 #[derive(Debug, Clone)]
@@ -241,291 +217,15 @@ impl KubeAdmin {
         created.map(|_| ()).map_err(refused)
     }
 
-    /// What is wrong with a new camera, as far as it shows here.
-    pub(crate) fn prepare(&self, camera: &mut Camera) -> Result<(), CameraAdminError> {
-        let mut seen = BTreeSet::new();
-        camera.keys.retain(|key| seen.insert(key.key.clone()));
-        stays_here(camera)?;
-        if self.directory.cache().records().get(&camera.id).is_some() {
-            return Err(CameraAdminError::Exists(camera.id.clone()));
-        }
-        check::camera(camera, is_timezone)?;
-        self.free(camera, &[])
-    }
-
-    /// Makes a camera with its password, or nothing.
-    async fn make(&self, camera: &Camera) -> Result<Made, CameraAdminError> {
-        let created = self.create(camera, None).await?;
-        let made = Made::new(&camera.id, &created);
-        let owner = created.controller_owner_ref(&());
-        if let Err(error) = self.write_passwords(camera, owner).await {
-            // All or nothing: a camera whose password is nowhere would only fail at its relay.
-            if let Err(fault) = self.take_back(&made).await {
-                tracing::warn!(camera = %camera.id, %fault, "a camera without its password was not taken back");
-            }
-            return Err(error);
-        }
-        self.directory.cache().saw_camera(created);
-        Ok(made)
-    }
-
-    /// Makes a camera that has a token and no password.
-    pub(crate) async fn make_with_token(
-        &self,
-        camera: &Camera,
-        token: resource::EnrolmentSpec,
-    ) -> Result<Made, CameraAdminError> {
-        let created = self.create(camera, Some(token)).await?;
-        let made = Made::new(&camera.id, &created);
-        self.directory.cache().saw_camera(created);
-        Ok(made)
-    }
-
-    /// Deletes a camera that was made here. One of the same name that somebody made since stays.
-    async fn take_back(&self, made: &Made) -> Result<(), Fault> {
-        let api = self.api(&made.id);
-        let parameters = DeleteParams::default().preconditions(Preconditions {
-            uid: made.uid.clone(),
-            resource_version: None,
-        });
-        let mut tries = TAKES;
-        loop {
-            tries -= 1;
-            let deleted = api.delete(made.id.name(), &parameters);
-            match call(&*self.clock, CALL, deleted).await {
-                Ok(answer) => {
-                    match answer.left() {
-                        Some(object) => self.directory.cache().saw_camera(object),
-                        None => self.gone(made),
-                    }
-                    return Ok(());
-                }
-                // The name is another camera's by now, or nobody's.
-                Err(Fault::Missing | Fault::Conflict) => {
-                    self.gone(made);
-                    return Ok(());
-                }
-                Err(Fault::Unknown(_) | Fault::Busy(_)) if tries > 0 => self.pause().await,
-                Err(fault) => return Err(fault),
-            }
-        }
-    }
-
-    fn gone(&self, made: &Made) {
-        let cache = self.directory.cache();
-        cache.camera_gone(&made.id, made.uid.as_deref());
-    }
-
-    /// Takes cameras back that were made before one that could not be. Tells of those that stay, each by its place, and why.
-    pub(crate) async fn unmake(&self, made: &[Made]) -> Vec<(usize, Fault)> {
-        let (mut left, mut silent) = (Vec::new(), 0);
-        for (at, made) in made.iter().enumerate() {
-            let taken = match silent < SILENT {
-                true => self.take_back(made).await,
-                false => Err(Fault::Unknown(
-                    "others before it were not taken back either".into(),
-                )),
-            };
-            match taken {
-                Ok(()) => silent = 0,
-                Err(fault) => {
-                    silent += usize::from(matches!(fault, Fault::Unknown(_) | Fault::Busy(_)));
-                    left.push((at, fault));
-                }
-            }
-        }
-        left
-    }
-
-    /// What is wrong with which of several new cameras: first as far as it shows here, then in the words of the API server, which makes none of them yet.
-    async fn look_at(&self, cameras: &mut [Camera]) -> Vec<(usize, CameraAdminError)> {
-        let mut wrong = Vec::new();
-        let mut names = BTreeSet::new();
-        let mut keys: BTreeMap<PublicKey, CameraId> = BTreeMap::new();
-        for (at, camera) in cameras.iter_mut().enumerate() {
-            let mut looked = match names.insert(camera.id.clone()) {
-                true => self.prepare(camera),
-                false => Err(CameraAdminError::Exists(camera.id.clone())),
-            };
-            if looked.is_ok() {
-                looked = camera.keys.iter().try_for_each(|key| {
-                    let known = keys.entry(key.key.clone());
-                    let owner = known.or_insert_with(|| camera.id.clone());
-                    if *owner == camera.id {
-                        return Ok(());
-                    }
-                    Err(CameraAdminError::KeyTaken {
-                        fingerprint: key.key.fingerprint(),
-                        owner: format!("camera {owner} of the same list"),
-                    })
-                });
-            }
-            wrong.extend(looked.err().map(|error| (at, error)));
-        }
-        let places: BTreeSet<usize> = wrong.iter().map(|(at, _)| *at).collect();
-        let mut tried = Vec::new();
-        for (at, camera) in cameras.iter().enumerate() {
-            if !places.contains(&at) {
-                let (this, camera) = (self.clone(), camera.clone());
-                tried.push(async move { (at, this.would_be_made(&camera).await) });
-            }
-        }
-        let tried: Vec<_> = stream::iter(tried).buffered(TRIED_TOGETHER).collect().await;
-        wrong.extend(
-            tried
-                .into_iter()
-                .filter_map(|(at, tried)| Some((at, tried.err()?))),
-        );
-        wrong.sort_by_key(|(at, _)| *at);
-        wrong
-    }
-
-    /// Whether the API server would make it: its policies, the tenant's quota, the caller's rights.
-    async fn would_be_made(&self, camera: &Camera) -> Result<(), CameraAdminError> {
-        let object = self.object(camera)?;
-        let api = self.api(&camera.id);
-        let parameters = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        match call(&*self.clock, CALL, api.create(&parameters, &object)).await {
-            // A name that is still draining is waited for when it is made, and a quota that is not counted yet too.
-            Ok(_) | Err(Fault::Exists) => Ok(()),
-            Err(Fault::Forbidden(message)) if message.contains(UNCOUNTED) => Ok(()),
-            Err(Fault::Missing) => Err(no_tenant(camera)),
-            Err(fault) => Err(refused(fault)),
-        }
-    }
-
-    /// The resource of a new camera.
-    fn object(&self, camera: &Camera) -> Result<resource::Camera, CameraAdminError> {
-        let mut object = resource::Camera::new(camera.id.name(), to_spec(camera, &self.class)?);
-        object.metadata.finalizers = Some(vec![ARCHIVE_FINALIZER.into()]);
-        Ok(object)
-    }
-
-    /// Makes the resource. A name whose camera is still draining is waited for, and where the answer is lost it is looked whether the camera is there.
-    async fn create(
-        &self,
-        camera: &Camera,
-        token: Option<resource::EnrolmentSpec>,
-    ) -> Result<resource::Camera, CameraAdminError> {
-        let mut object = self.object(camera)?;
-        object.spec.enrolment = token;
-        let until = self.clock.monotonic() + DRAINING;
-        loop {
-            let (api, parameters) = (self.api(&camera.id), PostParams::default());
-            let created = api.create(&parameters, &object);
-            match call(&*self.clock, CALL, created).await {
-                Ok(created) => return Ok(created),
-                Err(Fault::Exists) => {}
-                Err(Fault::Missing) => return Err(no_tenant(camera)),
-                // Where the resources are new, the cluster has not counted this tenant's cameras yet.
-                Err(Fault::Forbidden(message))
-                    if message.contains(UNCOUNTED) && self.clock.monotonic() < until =>
-                {
-                    self.pause().await;
-                    continue;
-                }
-                Err(fault @ Fault::Unknown(_)) => {
-                    let found = self.find(&camera.id, &object).await;
-                    return found.ok_or_else(|| refused(fault));
-                }
-                Err(fault) => return Err(refused(fault)),
-            }
-            let stands = self.get(&camera.id).await;
-            let now = self.clock.monotonic();
-            if !matches!(stands, Err(CameraAdminError::Unknown(_))) || now >= until {
-                return Err(CameraAdminError::Exists(camera.id.clone()));
-            }
-            self.pause().await;
-        }
-    }
-
-    /// What came of a camera whose answer was lost. `None`: it is not there, or nobody knows. Nobody else makes one of the same keys, or of the same
-    /// token.
-    async fn find(&self, id: &CameraId, sent: &resource::Camera) -> Option<resource::Camera> {
-        let until = self.clock.monotonic() + LOOKING;
-        loop {
-            let api = self.api(id);
-            match call(&*self.clock, CALL, api.get(id.name())).await {
-                Ok(found) => {
-                    let stands = found.metadata.deletion_timestamp.is_none();
-                    return (stands && found.spec == sent.spec).then_some(found);
-                }
-                Err(Fault::Unknown(_) | Fault::Busy(_)) if self.clock.monotonic() < until => {
-                    self.pause().await;
-                }
-                Err(_) => return None,
-            }
-        }
-    }
-
-    /// Says in the resource that the tunnel of its present generation is to end, and gives that generation. `None`: nobody holds one.
-    async fn order_hang_up(&self, id: &CameraId) -> Result<Option<u64>, CameraAdminError> {
-        for _ in 0..CONFLICTS {
-            let mut object = self.get(id).await?;
-            let Some((generation, _)) = held(&object) else {
-                return Ok(None);
-            };
-            let annotations = object.metadata.annotations.get_or_insert_default();
-            annotations.insert(HANG_UP_ANNOTATION.into(), generation.to_string());
-            let (api, parameters) = (self.api(id), PostParams::default());
-            let replaced = api.replace(id.name(), &parameters, &object);
-            match call(&*self.clock, CALL, replaced).await {
-                Ok(object) => {
-                    self.directory.cache().saw_camera(object);
-                    return Ok(Some(generation));
-                }
-                // A claim came between: it is the tunnel that is there now which is meant.
-                Err(Fault::Conflict) => {}
-                Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
-                Err(fault) => return Err(refused(fault)),
-            }
-        }
-        Err(refused(Fault::Busy(
-            "others change this camera all the time".into(),
-        )))
-    }
-
     async fn pause(&self) {
         let never = CancellationToken::new();
         let _ = moorline_base::clock::sleep(&*self.clock, POLL, &never).await;
     }
 }
 
-/// What is told of a camera that could not be taken back.
-fn stays((at, fault): (usize, Fault)) -> (usize, CameraAdminError) {
-    let words = format!("it was added, and is not taken back ({fault}): remove it");
-    (at, CameraAdminError::Unavailable(words))
-}
-
 /// A field of the Camera is wrong already.
 fn unreadable(error: FieldError) -> CameraAdminError {
     CameraAdminError::Refused(format!("a field of its Camera is wrong already: {error}"))
-}
-
-fn no_tenant(camera: &Camera) -> CameraAdminError {
-    CameraAdminError::Invalid {
-        field: "tenant",
-        value: camera.id.tenant().to_string(),
-        expected: "there is no such tenant: an operator makes it with `moorline tenant add`",
-    }
-}
-
-/// The generation that is held, and the replica that holds it, pods that wait or drain included.
-fn held(object: &resource::Camera) -> Option<(u64, &str)> {
-    let session = object.status.as_ref()?.session.as_ref()?;
-    Some((session.generation, session.mon.as_deref()?))
-}
-
-/// The replica whose tunnel of this generation is up.
-fn up(object: &resource::Camera, generation: u64) -> Option<&str> {
-    let conditions = object.status.iter().flat_map(|status| &status.conditions);
-    let mut connected = conditions.filter(|one| one.type_ == ConditionKind::Connected.as_str());
-    let lost = connected.any(|connected| connected.status != "True");
-    let (present, replica) = held(object)?;
-    (present == generation && !lost).then_some(replica)
 }
 
 /// What the API server refused, in the words that were written for people.
@@ -618,27 +318,8 @@ impl CameraAdmin for KubeAdmin {
         self.make(&camera).await.map(|_| ())
     }
 
-    async fn import(&self, mut cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
-        let wrong = self.look_at(&mut cameras).await;
-        if !wrong.is_empty() {
-            return Err(ImportError::Cameras(wrong));
-        }
-        if dry_run {
-            return Ok(());
-        }
-        let mut made = Vec::with_capacity(cameras.len());
-        for (at, camera) in cameras.iter().enumerate() {
-            match self.make(camera).await {
-                Ok(one) => made.push(one),
-                Err(error) => {
-                    let left = self.unmake(&made).await;
-                    let mut wrong: Vec<_> = left.into_iter().map(stays).collect();
-                    wrong.push((at, error));
-                    return Err(ImportError::Cameras(wrong));
-                }
-            }
-        }
-        Ok(())
+    async fn import(&self, cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
+        self.make_all(cameras, dry_run).await
     }
 
     async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError> {
@@ -717,29 +398,7 @@ impl CameraAdmin for KubeAdmin {
     }
 
     async fn hang_up(&self, id: &CameraId) -> Result<(), CameraAdminError> {
-        let Some(generation) = self.order_hang_up(id).await? else {
-            return Ok(());
-        };
-        let until = self.clock.monotonic() + HANGING_UP;
-        loop {
-            let object = match self.get(id).await {
-                Ok(object) => object,
-                // It is being removed, and its tunnel with it.
-                Err(CameraAdminError::Unknown(_)) => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            let Some(replica) = up(&object, generation) else {
-                self.directory.cache().saw_camera(object);
-                return Ok(());
-            };
-            if self.clock.monotonic() >= until {
-                return Err(CameraAdminError::Unavailable(format!(
-                    "{replica} holds the tunnel, is told to end it, and has not done so within {} s: see whether that pod runs",
-                    HANGING_UP.as_secs()
-                )));
-            }
-            self.pause().await;
-        }
+        self.end_tunnel(id).await
     }
 
     async fn add_key(&self, id: &CameraId, key: CameraKey) -> Result<(), CameraAdminError> {

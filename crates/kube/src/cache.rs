@@ -5,22 +5,27 @@
 //! another one.
 //!
 //! An older version never replaces a newer one, whichever of watch and answer to a write arrives first.
+//!
+//! Here: the lock, and whom a change wakes. In [`state`]: what is known, and what a change makes of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use moorline_core::camera::{Camera, CameraSet, Enabled};
-use moorline_core::{CameraId, Generation, PublicKey, TenantId};
+use moorline_core::camera::{Camera, CameraSet};
+use moorline_core::{CameraId, Generation, TenantId};
 use tokio::sync::watch;
 
-use crate::convert::{FieldError, id_of, to_record};
+use crate::convert::{FieldError, id_of};
 use crate::resource::{self, CameraClassSpec, Session};
 use crate::wake::Wakes;
 
-/// So many names that are gone are remembered: whoever makes and deletes Cameras in a loop fills no replica's memory.
-const LEFT: usize = 10_000;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use self::state::{Changed, State, records};
 
 /// A Camera as it was seen last.
 #[derive(Debug, Clone)]
@@ -60,15 +65,6 @@ impl Known {
     }
 }
 
-/// What a change touched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Changed {
-    Nothing,
-    /// A session, a condition: nothing that is in a record.
-    Status,
-    Records,
-}
-
 /// Whom a change touches.
 #[derive(Debug, Clone, Copy)]
 enum Whom<'a> {
@@ -78,33 +74,6 @@ enum Whom<'a> {
     /// The cameras of some class.
     Class,
     All,
-}
-
-impl Changed {
-    fn records(happened: bool) -> Self {
-        if happened {
-            Self::Records
-        } else {
-            Self::Nothing
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct State {
-    cameras: BTreeMap<CameraId, Known>,
-    /// The greatest generation that was ever seen of a name, so that a name that returns goes on.
-    greatest: BTreeMap<CameraId, Generation>,
-    /// Names that are gone, the one that went first first: their generation is remembered for a while.
-    left: VecDeque<CameraId>,
-    tenants: BTreeMap<TenantId, Arc<resource::Tenant>>,
-    /// Tenants whose resource cannot be read, since it is a newer one perhaps: they may be suspended.
-    unreadable: BTreeSet<TenantId>,
-    /// All that is known comes from a copy: a tenant that is not in it may be suspended.
-    by_copy: bool,
-    classes: BTreeMap<String, Arc<CameraClassSpec>>,
-    /// The keys that a camera may not use, since an older one of its tenant has them.
-    duplicates: BTreeMap<CameraId, Vec<DuplicateKey>>,
 }
 
 /// A key that two cameras of a tenant have: the older one keeps it.
@@ -410,294 +379,6 @@ impl Cache {
     }
 }
 
-impl State {
-    /// A camera is gone. Its generation is remembered, should the name return soon; beyond that its uid tells it from its predecessor.
-    fn leaves(&mut self, id: CameraId) {
-        self.left.push_back(id);
-        while self.left.len() > LEFT
-            && let Some(oldest) = self.left.pop_front()
-        {
-            if !self.cameras.contains_key(&oldest) && !self.left.contains(&oldest) {
-                self.greatest.remove(&oldest);
-            }
-        }
-    }
-
-    fn put(&mut self, mut object: resource::Camera) -> Changed {
-        object.metadata.managed_fields = None;
-        let (Some(id), Some(uid)) = (id_of(&object), object.metadata.uid.clone()) else {
-            return Changed::Nothing;
-        };
-        let before = self.cameras.get(&id);
-        let version = object.metadata.resource_version.as_deref();
-        if before.is_some_and(|known| !is_newer(version, known.resource_version())) {
-            return Changed::Nothing;
-        }
-        let record = to_record(&object).map(Arc::new);
-        if let Err(error) = &record
-            && before.is_none_or(|before| before.record.as_ref().err() != Some(error))
-        {
-            tracing::warn!(camera = %id, %error, "a Camera is not served: a field is wrong");
-        }
-        let known = Known {
-            uid,
-            object: Arc::new(object),
-            record,
-        };
-        let same = before.is_some_and(|before| {
-            before.record == known.record && before.is_leaving() == known.is_leaving()
-        });
-        let greatest = self.greatest.entry(id.clone()).or_default();
-        *greatest = known.generation().max(*greatest);
-        self.cameras.insert(id, known);
-        if same {
-            Changed::Status
-        } else {
-            Changed::Records
-        }
-    }
-
-    fn put_tenant(&mut self, mut tenant: resource::Tenant) {
-        tenant.metadata.managed_fields = None;
-        let id = tenant.metadata.name.as_deref().map(str::parse::<TenantId>);
-        let Some(Ok(id)) = id else { return };
-        self.unreadable.remove(&id);
-        let known = self.tenants.get(&id);
-        let version = tenant.metadata.resource_version.as_deref();
-        if known.is_none_or(|known| is_newer(version, known.metadata.resource_version.as_deref())) {
-            self.tenants.insert(id, Arc::new(tenant));
-        }
-    }
-
-    /// A tenant that is suspended, or being removed; or of which nobody can say that it is neither.
-    fn is_suspended(&self, tenant: &TenantId) -> bool {
-        let unknown = self.by_copy || self.unreadable.contains(tenant);
-        self.tenants.get(tenant).map_or(unknown, |tenant| {
-            tenant.spec.suspended || tenant.metadata.deletion_timestamp.is_some()
-        })
-    }
-}
-
 fn named_class(class: resource::CameraClass) -> Option<(String, Arc<CameraClassSpec>)> {
     Some((class.metadata.name?, Arc::new(class.spec)))
-}
-
-/// Resource versions of one kind grow; where they are no numbers, the later word counts.
-fn is_newer(new: Option<&str>, known: Option<&str>) -> bool {
-    let number = |text: Option<&str>| text?.parse::<u64>().ok();
-    match (number(new), number(known)) {
-        (Some(new), Some(known)) => new > known,
-        _ => new != known,
-    }
-}
-
-/// The records that are served: not those of deleted cameras; those of a suspended tenant are disabled; a key that two cameras of a tenant
-/// have belongs to the older one, and is told of the younger.
-fn records(state: &State) -> (Vec<Arc<Camera>>, BTreeMap<CameraId, Vec<DuplicateKey>>) {
-    let served = state.cameras.values().filter(|known| !known.is_leaving());
-    let mut records: Vec<Arc<Camera>> = served
-        .filter_map(|known| known.record.clone().ok())
-        .collect();
-    records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    let mut owners: BTreeMap<(TenantId, PublicKey), CameraId> = BTreeMap::new();
-    let mut duplicates = BTreeMap::new();
-    for record in &mut records {
-        let tenant = record.id.tenant().clone();
-        let of_older = |key: &PublicKey| owners.get(&(tenant.clone(), key.clone()));
-        let taken: Vec<DuplicateKey> = record
-            .keys
-            .iter()
-            .filter_map(|key| {
-                Some(DuplicateKey {
-                    fingerprint: key.key.fingerprint(),
-                    owner: of_older(&key.key)?.clone(),
-                })
-            })
-            .collect();
-        if !taken.is_empty() {
-            Arc::make_mut(record)
-                .keys
-                .retain(|key| of_older(&key.key).is_none());
-            duplicates.insert(record.id.clone(), taken);
-        }
-        for key in &record.keys {
-            owners.insert((tenant.clone(), key.key.clone()), record.id.clone());
-        }
-        if record.enabled == Enabled::Yes && state.is_suspended(&tenant) {
-            Arc::make_mut(record).enabled = Enabled::Disabled;
-        }
-    }
-    (records, duplicates)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
-
-    fn object(name: &str, uid: &str, version: &str, generation: u64) -> resource::Camera {
-        let mut spec: resource::CameraSpec = serde_json::from_str("{}").unwrap();
-        spec.keys = vec![KEY.into()];
-        let mut object = resource::Camera::new(name, spec);
-        object.metadata.namespace = Some("t-acme".into());
-        object.metadata.uid = Some(uid.into());
-        object.metadata.resource_version = Some(version.into());
-        object.status = Some(resource::CameraStatus {
-            session: Some(Session {
-                generation,
-                ..Session::default()
-            }),
-            ..resource::CameraStatus::default()
-        });
-        object
-    }
-
-    fn id(text: &str) -> CameraId {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn an_older_version_never_replaces_a_newer_one() {
-        let cache = Cache::default();
-        cache.saw_camera(object("yard", "u1", "10", 4));
-        let version = *cache.version().borrow();
-        cache.saw_camera(object("yard", "u1", "9", 3));
-        assert_eq!(
-            cache.camera(&id("acme/yard")).unwrap().generation(),
-            Generation(4)
-        );
-        cache.saw_camera(object("yard", "u1", "11", 5));
-        assert_eq!(
-            cache.camera(&id("acme/yard")).unwrap().generation(),
-            Generation(5)
-        );
-        assert_eq!(
-            *cache.version().borrow(),
-            version,
-            "a claim is no change of records"
-        );
-    }
-
-    #[test]
-    fn a_claim_wakes_whoever_waits_for_that_camera_and_a_tenant_its_own_cameras() {
-        let cache = Cache::default();
-        cache.saw_camera(object("yard", "u1", "10", 4));
-        let [mut yard, mut gate, other] =
-            ["acme/yard", "acme/gate", "other/yard"].map(|name| cache.wakes().of(&id(name)));
-        cache.saw_camera(object("yard", "u1", "11", 5));
-        assert!(yard.has_changed().unwrap());
-        assert!(!gate.has_changed().unwrap());
-        yard.borrow_and_update();
-        cache.saw_camera(object("yard", "u1", "11", 5));
-        assert!(!yard.has_changed().unwrap(), "nothing new");
-        let spec = serde_json::from_value(serde_json::json!({})).unwrap();
-        cache.saw_tenant(resource::Tenant::new("acme", spec));
-        assert!(gate.has_changed().unwrap());
-        assert!(!other.has_changed().unwrap());
-        gate.borrow_and_update();
-        cache.all_cameras(vec![object("yard", "u1", "12", 6)]);
-        assert!(gate.has_changed().unwrap(), "nobody knows which");
-    }
-
-    #[test]
-    fn a_camera_that_was_made_again_is_another_and_its_generation_goes_on() {
-        let cache = Cache::default();
-        cache.saw_camera(object("yard", "u1", "10", 17));
-        cache.saw_camera(object("yard", "u2", "20", 0));
-        cache.camera_gone(&id("acme/yard"), Some("u1"));
-        assert_eq!(cache.camera(&id("acme/yard")).unwrap().uid, "u2");
-        assert_eq!(cache.greatest(&id("acme/yard")), Generation(17));
-    }
-
-    #[test]
-    fn a_key_of_two_cameras_belongs_to_the_older_one_and_one_bad_camera_stops_nobody() {
-        let cache = Cache::default();
-        let mut bad = object("bad", "u3", "3", 0);
-        bad.spec.timezone = "Nowhere".into();
-        cache.all_cameras(vec![
-            object("a", "u1", "1", 0),
-            object("b", "u2", "2", 0),
-            bad,
-        ]);
-        let records = cache.records();
-        assert_eq!(records.len(), 2);
-        assert_eq!(records.get(&id("acme/a")).unwrap().keys.len(), 1);
-        assert_eq!(records.get(&id("acme/b")).unwrap().keys.len(), 0);
-        assert_eq!(cache.duplicates(&id("acme/a")), []);
-        assert_eq!(cache.duplicates(&id("acme/b"))[0].owner, id("acme/a"));
-        cache.camera_gone(&id("acme/a"), Some("u1"));
-        assert_eq!(cache.duplicates(&id("acme/b")), [], "it is its own now");
-    }
-
-    #[test]
-    fn a_suspended_tenant_has_no_enabled_camera() {
-        let cache = Cache::default();
-        cache.saw_camera(object("yard", "u1", "1", 0));
-        let tenant = |suspended| {
-            let spec = serde_json::json!({"suspended": suspended, "store": {"bucket": "abc", "secret": "s"}});
-            let mut tenant = resource::Tenant::new("acme", serde_json::from_value(spec).unwrap());
-            tenant.metadata.resource_version = Some(if suspended { "2" } else { "3" }.into());
-            tenant
-        };
-        let enabled = || cache.records().get(&id("acme/yard")).unwrap().enabled;
-        assert_eq!(enabled(), Enabled::Yes);
-        cache.saw_tenant(tenant(true));
-        assert_eq!(enabled(), Enabled::Disabled);
-        cache.saw_tenant(tenant(false));
-        assert_eq!(enabled(), Enabled::Yes);
-    }
-
-    #[test]
-    fn names_that_come_and_go_do_not_fill_the_memory() {
-        let cache = Cache::default();
-        cache.saw_camera(object("stays", "u", "1", 3));
-        for number in 0..LEFT + 50 {
-            let name = format!("cam-{number}");
-            let (uid, version) = (format!("u-{number}"), (number + 2).to_string());
-            cache.saw_camera(object(&name, &uid, &version, 7));
-            cache.camera_gone(&id(&format!("acme/{name}")), Some(&uid));
-        }
-        assert_eq!(cache.read(|state| state.greatest.len()), LEFT + 1);
-        assert_eq!(cache.greatest(&id("acme/stays")), Generation(3));
-        assert_eq!(cache.greatest(&id("acme/cam-0")), Generation(0));
-        let last = format!("acme/cam-{}", LEFT + 49);
-        assert_eq!(cache.greatest(&id(&last)), Generation(7));
-    }
-
-    #[test]
-    fn by_a_copy_only_tenants_that_it_knows_not_to_be_suspended_are_served() {
-        let tenant = |name: &str, suspended: bool| {
-            let spec = serde_json::json!({"suspended": suspended});
-            let mut tenant = resource::Tenant::new(name, serde_json::from_value(spec).unwrap());
-            tenant.metadata.resource_version = Some("1".into());
-            tenant
-        };
-        let cameras = || {
-            ["t-acme", "t-late", "t-new"].map(|namespace| {
-                let mut camera = object("yard", namespace, "1", 0);
-                camera.metadata.namespace = Some(namespace.into());
-                camera
-            })
-        };
-        let cache = Cache::default();
-        let tenants = vec![tenant("acme", false), tenant("late", true)];
-        cache.read_copy(tenants, cameras().to_vec());
-        let enabled = |tenant: &str| {
-            let records = cache.records();
-            records.get(&id(&format!("{tenant}/yard"))).unwrap().enabled
-        };
-        assert_eq!(enabled("acme"), Enabled::Yes);
-        assert_eq!(enabled("late"), Enabled::Disabled);
-        assert_eq!(enabled("new"), Enabled::Disabled, "nobody knows");
-        let tenants = [
-            tenant("acme", false),
-            tenant("late", false),
-            tenant("new", false),
-        ];
-        cache.all_tenants(tenants.to_vec());
-        assert_eq!(enabled("late"), Enabled::Yes);
-        assert_eq!(enabled("new"), Enabled::Yes);
-    }
 }

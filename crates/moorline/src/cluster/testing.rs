@@ -1,6 +1,6 @@
 //! A cluster in memory and an S3 server, for the tests of what brings both together.
 
-#[path = "../../../kube/tests/support/api.rs"]
+#[path = "../../../kube/tests/support/api/mod.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 pub(super) mod api;
 

@@ -5,7 +5,7 @@
     reason = "tests look at the real clock and write plain files"
 )]
 
-#[path = "../../../kube/tests/support/api.rs"]
+#[path = "../../../kube/tests/support/api/mod.rs"]
 #[allow(dead_code, reason = "each test program uses what it needs")]
 mod api;
 #[cfg(feature = "bench")]

@@ -153,12 +153,19 @@ async fn a_while() {
     tokio::time::sleep(A_WHILE).await;
 }
 
+/// A cluster whose yard somebody has prepared, the replica that holds its tunnel, and its agent.
+async fn connected(rule: Option<Rule>, prepare: impl FnOnce(&Api)) -> (Api, Replica, Arc<Agent>) {
+    let (api, clock) = cluster();
+    prepare(&api);
+    let replica = Replica::new(&api, &clock, 0).await;
+    let agent = Agent::of(&replica, rule);
+    replica.claim(1).await;
+    (api, replica, agent)
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_an_agent_finds_fills_in_what_is_open_and_costs_one_write_in_a_cameras_life() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, None);
-    replica.claim(1).await;
+    let (api, replica, agent) = connected(None, |_| ()).await;
     a_while().await;
     api.forget_requests();
     agent.says("source.main", "/ch0 h264 1920x1080 20 1024");
@@ -189,10 +196,7 @@ async fn what_an_agent_finds_fills_in_what_is_open_and_costs_one_write_in_a_came
 
 #[tokio::test(start_paused = true)]
 async fn what_the_owner_writes_stands_and_nothing_that_was_found_becomes_the_owners() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, None);
-    replica.claim(1).await;
+    let (api, replica, agent) = connected(None, |_| ()).await;
     agent.says("source.main", "/ch0 h264 - - -");
     agent.says("source.sub", "/ch1 h264 - - -");
     a_while().await;
@@ -226,13 +230,10 @@ async fn what_the_owner_writes_stands_and_nothing_that_was_found_becomes_the_own
 /// The Secret has no other: it lies there under the main one's key.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_found_and_chosen_has_the_password_of_the_main_one() {
-    let (api, clock) = cluster();
     let login = json!({"user": "admin", "passwordSecretRef": {"name": "yard-rtsp", "key": "main"}});
     let spec = json!({"spec": {"sources": {"main": {"login": login}}}});
-    api.patch(CAMERAS, "t-acme", "yard", &spec);
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, None);
-    replica.claim(1).await;
+    let has_a_login = |api: &Api| api.patch(CAMERAS, "t-acme", "yard", &spec);
+    let (api, replica, agent) = connected(None, has_a_login).await;
     agent.says("source.main", "/ch0 h264 - - -");
     agent.says("source.sub", "/ch1 h264 - - -");
     a_while().await;
@@ -260,13 +261,17 @@ fn recorded(replica: &Replica) -> (Record, RecordBy) {
 const ON_MAIN: (Record, RecordBy) = (Record::Main, RecordBy::Auto);
 const ON_SUB: (Record, RecordBy) = (Record::Sub, RecordBy::Uplink);
 
+/// A yard whose uplink has led to its sub stream, and how many reports that took.
+async fn on_sub() -> (Api, Replica, Arc<Agent>, u64) {
+    let (api, replica, agent) = connected(Some(RULE), left_to_the_uplink).await;
+    let reports = agent.reports(0, 50).await;
+    assert_eq!(recorded(&replica), ON_SUB);
+    (api, replica, agent, reports)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_uplink_leads_to_the_sub_stream_and_says_so_and_a_quiet_one_back() {
-    let (api, clock) = cluster();
-    left_to_the_uplink(&api);
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, Some(RULE));
-    replica.claim(1).await;
+    let (api, replica, agent) = connected(Some(RULE), left_to_the_uplink).await;
     let spec = object(&api)["spec"].clone();
     let reports = agent.reports(0, 4).await;
     assert_eq!(recorded(&replica), ON_MAIN, "few enough");
@@ -298,13 +303,7 @@ async fn a_slow_uplink_leads_to_the_sub_stream_and_says_so_and_a_quiet_one_back(
 
 #[tokio::test(start_paused = true)]
 async fn the_owners_choice_ends_the_uplinks() {
-    let (api, clock) = cluster();
-    left_to_the_uplink(&api);
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, Some(RULE));
-    replica.claim(1).await;
-    let reports = agent.reports(0, 50).await;
-    assert_eq!(recorded(&replica), ON_SUB);
+    let (api, replica, agent, reports) = on_sub().await;
     let set = async |record_by: RecordBy| {
         let change = CameraChange {
             record: Some(Record::Main),
@@ -345,13 +344,7 @@ async fn without_the_rule_whoever_was_moved_goes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_owner_who_takes_the_sub_stream_away_leaves_nothing_that_says_it_is_recorded() {
-    let (api, clock) = cluster();
-    left_to_the_uplink(&api);
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, Some(RULE));
-    replica.claim(1).await;
-    let reports = agent.reports(0, 50).await;
-    assert_eq!(recorded(&replica), ON_SUB);
+    let (api, replica, agent, reports) = on_sub().await;
     let alone = json!({"spec": {"sources": {"sub": null}}});
     api.patch(CAMERAS, "t-acme", "yard", &alone);
     agent.reports(reports, 50).await;
@@ -363,13 +356,7 @@ async fn an_owner_who_takes_the_sub_stream_away_leaves_nothing_that_says_it_is_r
 
 #[tokio::test(start_paused = true)]
 async fn what_the_api_server_does_not_take_back_is_tried_again_ever_more_seldom() {
-    let (api, clock) = cluster();
-    left_to_the_uplink(&api);
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, Some(RULE));
-    replica.claim(1).await;
-    let reports = agent.reports(0, 50).await;
-    assert_eq!(recorded(&replica), ON_SUB);
+    let (api, _replica, agent, reports) = on_sub().await;
     let busy = Fault::Refused(503, "ServiceUnavailable", "no room".to_owned());
     api.trap(http::Method::PUT, "/cameras/yard/status", 1_000, busy);
     let alone = json!({"spec": {"sources": {"sub": null}}});
@@ -385,10 +372,7 @@ async fn what_the_api_server_does_not_take_back_is_tried_again_ever_more_seldom(
 /// S5: each change begins the camera's pods anew.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_says_other_paths_all_the_time_changes_them_seldom() {
-    let (api, clock) = cluster();
-    let replica = Replica::new(&api, &clock, 0).await;
-    let agent = Agent::of(&replica, None);
-    replica.claim(1).await;
+    let (api, replica, agent) = connected(None, |_| ()).await;
     a_while().await;
     api.forget_requests();
     for number in 0..60 {

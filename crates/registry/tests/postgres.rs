@@ -43,6 +43,20 @@ impl Place {
         Self { server, directory }
     }
 
+    /// A server with a certificate of its own, and the file with that; `None`: it cannot be had here.
+    async fn with_tls() -> Option<(Self, PathBuf)> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let server = Postgres::start_tls(ServerCertificate {
+            certificate: &certificate,
+            key: &key,
+        });
+        let place = Self::with(or_skip(server.await)?);
+        let authority = place.directory.path().join("ca.crt");
+        std::fs::write(&authority, &certificate).unwrap();
+        Some((place, authority))
+    }
+
     fn key(&self) -> PathBuf {
         self.directory.path().join("people.key")
     }
@@ -280,18 +294,9 @@ async fn an_outage_is_survived_from_memory() {
 /// The password in the URL is renewed: the old one is refused from some moment on, and nobody is restarted.
 #[tokio::test]
 async fn a_password_that_was_renewed_is_used_once_it_works() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let server = Postgres::start_tls(ServerCertificate {
-        certificate: &certificate,
-        key: &key,
-    });
-    let Some(server) = or_skip(server.await) else {
+    let Some((place, authority)) = Place::with_tls().await else {
         return;
     };
-    let place = Place::with(server);
-    let authority = place.directory.path().join("ca.crt");
-    std::fs::write(&authority, &certificate).unwrap();
     let old = place.server.tcp_url("localhost").unwrap();
     let new = old.replace(Postgres::PASSWORD, "renewed");
     let config = PostgresConfig {
@@ -444,18 +449,9 @@ async fn many_replicas_begin_at_once_on_an_empty_database() {
 
 #[tokio::test]
 async fn the_server_is_known_by_its_certificate() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let server = Postgres::start_tls(ServerCertificate {
-        certificate: &certificate,
-        key: &key,
-    });
-    let Some(server) = or_skip(server.await) else {
+    let Some((place, authority)) = Place::with_tls().await else {
         return;
     };
-    let place = Place::with(server);
-    let authority = place.directory.path().join("ca.crt");
-    std::fs::write(&authority, &certificate).unwrap();
     let open = async |host: &str, tls: PostgresTls| {
         let config = PostgresConfig {
             url: Secret::new(place.server.tcp_url(host).unwrap()),

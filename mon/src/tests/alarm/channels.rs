@@ -8,7 +8,7 @@ use moorline_core::alarm::AlarmKind;
 use moorline_core::port::{Statuses as _, TunnelEnd};
 use moorline_core::status::RelayState;
 
-use super::{short, told};
+use super::{loses_yard, short, told, told_beside_a_dead_channel};
 use crate::tests::world::{START, World, instance, record};
 
 #[tokio::test(start_paused = true)]
@@ -112,9 +112,7 @@ async fn an_outage_that_takes_the_channel_along_is_told_when_the_channel_is_back
 /// A world in which `yard` has recorded and is lost.
 async fn lost() -> World {
     let world = World::new([record("yard")]);
-    world.up(1, "yard").await;
-    world.archive("yard", instance(1, 0), world.now()).await;
-    world.ended(1, TunnelEnd::Lost).await;
+    loses_yard(&world).await;
     world
 }
 
@@ -142,14 +140,7 @@ async fn a_channel_that_is_set_later_tells_of_what_nobody_was_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_never_worked_and_goes_has_the_others_tell_nothing_twice() {
-    let world = World::new([record("yard")]);
-    world.fakes.dead_channel.store(true, Ordering::Relaxed);
-    world.up(1, "yard").await;
-    world.archive("yard", instance(1, 0), world.now()).await;
-    world.monitor.set_alarms(Duration::from_secs(180));
-    world.ended(1, TunnelEnd::Lost).await;
-    world.pass(300).await;
-    assert_eq!(told(&world), ["stopped yard"]);
+    let world = told_beside_a_dead_channel().await;
     assert_eq!(world.monitor.untold().len(), 2);
     world.fakes.dead_channel.store(false, Ordering::Relaxed);
     world.monitor.set_alarms(Duration::from_secs(180));

@@ -6,13 +6,15 @@ mod restart;
 mod store;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moorline_core::alarm::{Alarm, AlarmCamera, AlarmKind};
+use moorline_core::port::TunnelEnd;
 use moorline_core::status::{CameraStatus, LinkStatus, OpenGap};
 use moorline_core::{Camera, Cause, Timestamp};
 
-use super::world::{START, World, record};
+use super::world::{START, World, instance, record};
 use crate::Settings;
 use crate::alarms::Alarms;
 use crate::board::Entry;
@@ -74,6 +76,26 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
 fn told(world: &World) -> Vec<String> {
     let alarms = world.fakes.alarms.lock().unwrap();
     alarms.iter().map(short).collect()
+}
+
+/// `yard` records, and its tunnel is lost.
+async fn loses_yard(world: &World) {
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.ended(1, TunnelEnd::Lost).await;
+}
+
+/// A world in which one channel told that `yard` stopped, and one that never worked could not.
+async fn told_beside_a_dead_channel() -> World {
+    let world = World::new([record("yard")]);
+    world.fakes.dead_channel.store(true, Ordering::Relaxed);
+    world.up(1, "yard").await;
+    world.archive("yard", instance(1, 0), world.now()).await;
+    world.monitor.set_alarms(Duration::from_secs(180));
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(300).await;
+    assert_eq!(told(&world), ["stopped yard"]);
+    world
 }
 
 /// `stopped yard gate` or `resumed yard`.

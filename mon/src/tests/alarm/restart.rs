@@ -9,7 +9,7 @@ use moorline_core::port::{Memory, TunnelEnd};
 use moorline_core::status::{OpenGap, RelayState};
 use moorline_core::{Cause, Timestamp};
 
-use super::told;
+use super::{loses_yard, told, told_beside_a_dead_channel};
 use crate::Settings;
 use crate::tests::world::{START, World, instance, record};
 
@@ -38,9 +38,7 @@ async fn records(world: &World) {
 async fn what_nobody_could_be_told_is_told_after_the_start_with_a_channel() {
     let world = World::new([record("yard")]);
     world.fakes.no_channel.store(true, Ordering::SeqCst);
-    world.up(1, "yard").await;
-    world.archive("yard", instance(1, 0), world.now()).await;
-    world.ended(1, TunnelEnd::Lost).await;
+    loses_yard(&world).await;
     world.pass(300).await;
     let (world, remembered) = restarted(world, 360).await;
     assert_eq!(remembered.alarmed_since, None);
@@ -109,14 +107,7 @@ async fn an_alarm_survives_a_restart_and_its_all_clear_comes_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_only_a_channel_that_went_had_not_told_is_not_told_again_after_a_restart() {
-    let world = World::new([record("yard")]);
-    world.fakes.dead_channel.store(true, Ordering::Relaxed);
-    world.up(1, "yard").await;
-    world.archive("yard", instance(1, 0), world.now()).await;
-    world.monitor.set_alarms(Duration::from_secs(180));
-    world.ended(1, TunnelEnd::Lost).await;
-    world.pass(300).await;
-    assert_eq!(told(&world), ["stopped yard"]);
+    let world = told_beside_a_dead_channel().await;
     world.fakes.dead_channel.store(false, Ordering::Relaxed);
     world.monitor.set_alarms(Duration::from_secs(180));
     world.pass(60).await;
@@ -193,9 +184,7 @@ async fn what_was_told_here_is_cleared_here_although_the_claim_does_not_know_of_
 async fn an_alarm_that_did_not_get_out_before_a_restart_is_told_after_it() {
     let world = World::new([record("yard")]);
     world.fakes.away.store(true, Ordering::SeqCst);
-    world.up(1, "yard").await;
-    world.archive("yard", instance(1, 0), world.now()).await;
-    world.ended(1, TunnelEnd::Lost).await;
+    loses_yard(&world).await;
     world.pass(900).await;
     let (world, _) = restarted(world, 1_000).await;
     world.pass(300).await;

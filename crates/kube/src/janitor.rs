@@ -19,6 +19,7 @@ use moorline_core::{CameraId, Generation, Timestamp};
 
 use crate::cache::{DuplicateKey, Known};
 use crate::call::{CALL, Fault};
+use crate::events::Grade;
 use crate::holders::Gone;
 use crate::lease::Leases;
 use crate::owned::Own;
@@ -312,6 +313,15 @@ impl Janitor {
             })
             .await?;
         tracing::info!(camera = %id, %generation, "taken over, to be drained");
+        if let Some(holder) = known.session().and_then(|session| session.mon.as_deref())
+            && !known.is_leaving()
+        {
+            let message = format!(
+                "{holder}, which had its tunnel, ended, and the camera has not called since: its archiver uploads what it has, and its pods go. Look at mon (kubectl get pods -A -l app.kubernetes.io/component=mon) and at the camera's power and network"
+            );
+            let events = writer.events();
+            events.tell(id, &known.object, "HolderGone", &message, Grade::Warning);
+        }
         let own = Own {
             uid: known.uid.clone(),
             generation,

@@ -27,6 +27,7 @@ mod credentials;
 mod directory;
 mod enrol;
 mod erasures;
+mod events;
 mod freshness;
 mod hang_ups;
 mod holders;

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::cache::{Cache, Known};
 use crate::call::{CALL, Connection, Fault, Room, call};
+use crate::events::Events;
 use crate::names;
 use crate::owned::Owned;
 use crate::resource::ready::settle;
@@ -115,6 +116,7 @@ struct Inner {
     cache: Cache,
     owned: Owned,
     clock: SharedClock,
+    events: Events,
     lanes: Mutex<HashMap<CameraId, Arc<Lane>>>,
     room: Room,
     stop: CancellationToken,
@@ -129,7 +131,9 @@ impl StatusWriter {
         clock: SharedClock,
         stop: CancellationToken,
     ) -> Self {
+        let replica = owned.replica().name.clone();
         Self(Arc::new(Inner {
+            events: Events::new(client.clone(), Arc::clone(&clock), replica),
             client: Connection(client),
             cache,
             owned,
@@ -150,6 +154,11 @@ impl StatusWriter {
 
     pub(crate) fn clock(&self) -> &SharedClock {
         &self.0.clock
+    }
+
+    /// What happened, in words, beside what is written.
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
     }
 
     pub(crate) fn client(&self) -> &Client {

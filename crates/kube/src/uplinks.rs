@@ -200,9 +200,8 @@ impl KubeUplinks {
         };
         tracing::warn!(%camera, what = what.as_str(), "the uplink decides which stream is recorded");
         monitor.notice(camera, what);
-        let object = &known.object;
-        let told = self.pods.moved(camera, object, reason, &message, !slow);
-        told.await;
+        self.pods
+            .moved(camera, &known.object, reason, &message, !slow);
         Ok(())
     }
 

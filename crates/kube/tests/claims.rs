@@ -16,7 +16,9 @@ use moorline_core::{CameraId, Generation, SessionId};
 use moorline_kube::{Gone, Leases};
 use proptest::prelude::*;
 use serde_json::json;
-use support::{Api, CAMERAS, Fault, Mon, camera, condition, server, session, within};
+use support::{
+    Api, CAMERAS, Fault, Mon, camera, condition, events, server, session, until_told, within,
+};
 
 fn yard() -> CameraId {
     "acme/yard".parse().unwrap()
@@ -95,6 +97,7 @@ async fn a_camera_that_calls_another_replica_ends_its_old_session_within_a_secon
     // The old holder's release is too late, and changes nothing.
     left.claims.release(&yard(), Generation(1)).await.unwrap();
     assert_eq!(session(&api, "acme", "yard")["mon"], "moorline-mon-1");
+    until_told(&api, "Moved", "Normal", "moorline-mon-0 had its tunnel").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,6 +134,8 @@ async fn the_later_of_two_connections_that_claim_at_once_has_the_camera() {
         } else {
             assert!(matches!(claimed, Err(ClaimError::Port(_))), "{claimed:?}");
             assert_eq!(holder, "moorline-mon-1");
+            let words = "moorline-mon-1. If it comes again, two devices have one key";
+            until_told(&api, "NewerConnection", "Warning", words).await;
         }
     }
 }
@@ -185,6 +190,13 @@ async fn while_the_api_server_is_away_a_camera_is_served_and_its_claim_waits() {
     })
     .await;
     assert!(left.ended.all().is_empty());
+    until_told(
+        &api,
+        "ApiServerAway",
+        "Warning",
+        "look at the control plane",
+    )
+    .await;
 }
 
 /// Whoever looks at a dead camera must not read that it is up.
@@ -278,6 +290,12 @@ async fn a_flap_shorter_than_five_seconds_writes_only_its_claim_and_a_longer_one
     left.claims.claim(&yard(), second).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(api.writes().len(), 1, "{:#?}", api.writes());
+    for reason in ["Lost", "Back", "Moved"] {
+        assert!(
+            events(&api, reason).is_empty(),
+            "a flap is no news: {reason}"
+        );
+    }
     api.forget_requests();
     left.down(second);
     api.until("the truth about a dead camera", |api| {

@@ -16,8 +16,8 @@ use moorline_core::status::{ArchiveReport, ArchiveState, RelayReport, RelayState
 use moorline_core::{SessionId, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
-use support::workloads::{PODS, Replica, announced, both, cluster, yard};
-use support::{Api, CAMERAS, Fault, camera, condition};
+use support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
+use support::{Api, CAMERAS, Fault, camera, condition, until_told};
 
 /// Each condition of the yard, in the order in which they follow from each other.
 fn conditions(api: &Api) -> Vec<(&'static str, String, String)> {
@@ -58,9 +58,11 @@ async fn a_camera_that_was_lost_for_eight_seconds_is_ready_again_and_that_cost_t
             "{kind}"
         );
     }
+    until_told(&api, "Lost", "Warning", "power and network").await;
     replica.claim(2).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(conditions(&api), before);
+    until_told(&api, "Back", "Normal", "its pods go on").await;
     assert_eq!(api.writes().len(), 2, "{:#?}", api.writes());
 }
 
@@ -110,6 +112,61 @@ async fn a_trouble_that_is_over_is_unsaid_by_whoever_holds_the_camera_then() {
     let second = right.claim(2).await;
     right.start(second);
     api.until("the end of it", |api| said(api, "Recording"))
+        .await;
+    until_told(&api, "Crashing", "Warning", "kubectl logs --previous").await;
+    until_told(&api, "Running", "Normal", "holds again").await;
+}
+
+/// Its kubelet mends it within a second, and no condition changes: what it was is told all the same.
+#[tokio::test(start_paused = true)]
+async fn containers_that_were_killed_are_told_with_what_it_cost_and_what_to_look_at() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let first = replica.claim(1).await;
+    replica.start(first);
+    announced(&api, &replica).await;
+    let (relay, archiver) = both(&api).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = conditions(&api);
+    api.forget_requests();
+    for (pod, how) in [(&relay, "OOMKilled"), (&archiver, "Error")] {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        let container = json!({"name": "c", "image": "a", "imageID": "", "ready": true, "restartCount": 1,
+            "lastState": {"terminated": {"exitCode": 137, "reason": how}}});
+        api.patch(
+            PODS,
+            "t-acme",
+            name,
+            &json!({"status": {"containerStatuses": [container]}}),
+        );
+    }
+    until_told(&api, "RelayRestarted", "Warning", "raise relay.memory").await;
+    until_told(
+        &api,
+        "ArchiverRestarted",
+        "Warning",
+        "finds its spool again",
+    )
+    .await;
+    assert_eq!(conditions(&api), before);
+    assert_eq!(api.writes(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_node_is_lost_is_told_and_has_a_successor() {
+    let (api, clock) = cluster();
+    let replica = Replica::new(&api, &clock, 0).await;
+    let first = replica.claim(1).await;
+    replica.start(first);
+    announced(&api, &replica).await;
+    let (_, archiver) = both(&api).await;
+    let name = archiver["metadata"]["name"].as_str().unwrap();
+    let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+        "message": "Taint manager: deleting due to NoExecute taint"});
+    let taken = json!({"metadata": {"deletionTimestamp": "2026-11-20T01:00:00Z"}, "status": {"conditions": [target]}});
+    api.patch(PODS, "t-acme", name, &taken);
+    until_told(&api, "PodDisrupted", "Warning", "kubectl get nodes").await;
+    api.until("a successor", |api| pods(api, "archiver").len() == 2)
         .await;
 }
 

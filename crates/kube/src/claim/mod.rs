@@ -8,6 +8,7 @@
 mod book;
 mod provisional;
 mod rule;
+mod told;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -210,6 +211,7 @@ impl KubeClaims {
             // It has served, and claims again: whoever was claimed elsewhere meanwhile is the newer connection.
             let mon = known.session().and_then(|session| session.mon.as_deref());
             if facts.claimed && mon.is_some_and(|mon| mon != intent.mon) {
+                self.tell_newer(camera, &known, intent.peer.as_deref());
                 return Err(newer().into());
             }
             intent.read = known.generation();
@@ -243,7 +245,10 @@ impl KubeClaims {
                 })
                 .await;
             let fault = match written {
-                Ok(()) => return Ok(Outcome::Taken(own(false))),
+                Ok(()) => {
+                    self.tell_where_it_was(camera, &known);
+                    return Ok(Outcome::Taken(own(false)));
+                }
                 Err(Fault::Missing) => {
                     writer.cache().camera_gone(camera, Some(&known.uid));
                     return Err(unknown());
@@ -266,10 +271,16 @@ impl KubeClaims {
             };
             let same = found.uid == known.uid;
             match judge(&intent, found.session().filter(|_| same), lives()) {
-                Verdict::Taken => return Ok(Outcome::Taken(own(false))),
+                Verdict::Taken => {
+                    self.tell_where_it_was(camera, &known);
+                    return Ok(Outcome::Taken(own(false)));
+                }
                 Verdict::Again if clock.monotonic() < until => known = served(Some(found))?,
                 Verdict::Again => return Err(PortError::new(OPERATION, CROWDED).into()),
-                Verdict::Lost => return Err(newer().into()),
+                Verdict::Lost => {
+                    self.tell_newer(camera, &found, intent.peer.as_deref());
+                    return Err(newer().into());
+                }
             }
         }
     }
@@ -297,6 +308,7 @@ impl KubeClaims {
             let same = same.is_some_and(|now| now.generation == own.generation && !now.released);
             if !slept.is_cancelled() && same {
                 this.0.writer.note(&camera, own.generation, lost());
+                this.tell_lost(&camera);
             }
         });
     }
@@ -309,8 +321,7 @@ fn connected() -> Note {
 
 /// The condition of a claim whose tunnel is gone and may come back.
 fn lost() -> Note {
-    let message = "the tunnel was lost; its pods wait for it";
-    Note::condition(ConditionKind::Connected, false, LOST, message)
+    Note::condition(ConditionKind::Connected, false, LOST, told::LOST)
 }
 
 /// The condition of a claim that was given back.

@@ -42,6 +42,7 @@ impl KubeClaims {
                 match this.try_now(&camera, &held).await {
                     Tried::Written => {
                         owned.change(&camera, own.generation, |own| own.provisional = false);
+                        this.tell_late(&camera);
                         tracing::info!(%camera, generation = %own.generation, "the claim is written");
                         return;
                     }

@@ -36,6 +36,10 @@ const BETWEEN: Duration = Duration::from_secs(60);
 const ANOTHER: Duration = Duration::from_secs(5 * 60);
 /// Media that is recorded is in the store after so long: a segment of a minute, and room for an upload.
 const LAG: i64 = 5 * 60 * 1_000;
+/// The spool gives up its oldest segment when one has no room: of this share of its bound, in hundredths, on it is told.
+const FULL: u64 = 80;
+/// Why a camera does not archive whose spool is full.
+const SPOOL_FULL: &str = "SpoolFull";
 /// Without media for so long, in milliseconds.
 const NO_MEDIA: i64 = 60 * 1_000;
 
@@ -85,6 +89,8 @@ pub(super) struct Health {
     away: BTreeMap<PodUid, Instant>,
     /// Of which claim and pods this is, since when.
     begun: Option<(Generation, Vec<PodUid>, Instant)>,
+    /// The bound of the archiver's spool, when it was last judged.
+    spool: Option<u64>,
     lasting: BTreeMap<ConditionKind, Lasting>,
 }
 
@@ -99,6 +105,8 @@ pub(super) struct Scene<'a> {
     pub(super) pods: &'a [(Role, PodUid)],
     /// What is written.
     pub(super) conditions: &'a [Condition],
+    /// The bound of the archiver's spool, in bytes.
+    pub(super) spool: Option<u64>,
 }
 
 impl Health {
@@ -122,11 +130,12 @@ impl Health {
                     at: now,
                     report: report.clone(),
                 };
-                let before = self.archive.replace(heard);
+                let (before, spool) = (self.archive.replace(heard), self.spool);
                 before.is_none_or(|before| {
                     let of = |report: &ArchiveReport| {
                         let (store, silent) = (&report.store_error, report.silent_since);
-                        (report.state, store.is_some(), silent.is_some())
+                        let full = is_full(report, spool);
+                        (report.state, store.is_some(), silent.is_some(), full)
                     };
                     before.pod != *pod || of(&before.report) != of(report)
                 })
@@ -146,6 +155,7 @@ impl Health {
 
     /// What is to be said now that is not written, and when to look again.
     pub(super) fn judge(&mut self, scene: &Scene<'_>) -> (Vec<Word>, Option<Duration>) {
+        self.spool = scene.spool;
         let connected = find(scene.conditions, ConditionKind::Connected);
         if connected.is_none_or(|connected| connected.status != "True") {
             self.begun = None;
@@ -286,6 +296,14 @@ impl Health {
             .durable_until
             .map_or(began, |until| until.as_millis().max(began));
         if let Some(why) = &report.store_error {
+            if is_full(report, scene.spool) {
+                return Verdict::Wrong(
+                    SPOOL_FULL,
+                    format!(
+                        "{why}; the spool is nearly full, and then the oldest of what waits is given up: put the store right, or raise archiver.spool of the class"
+                    ),
+                );
+            }
             return Verdict::Wrong(
                 "StoreRefuses",
                 format!(
@@ -295,7 +313,7 @@ impl Health {
         }
         match report.state {
             ArchiveState::DiskFull => Verdict::Wrong(
-                "SpoolFull",
+                SPOOL_FULL,
                 "the spool's disk refuses: free room on the pod's node, or raise archiver.spool of the class".into(),
             ),
             ArchiveState::Draining => Verdict::Open,
@@ -348,10 +366,11 @@ impl Health {
         if open || (holds == well && (well || said == reason)) {
             return (None, None);
         }
-        let between = if holds == well && !said.is_empty() && said != STARTING {
-            ANOTHER
-        } else {
-            BETWEEN
+        let between = match holds == well && !said.is_empty() && said != STARTING {
+            // What waits is lost from now on: that is not kept back for what was said before.
+            true if reason == SPOOL_FULL => Duration::ZERO,
+            true => ANOTHER,
+            false => BETWEEN,
         };
         let due = since + patience;
         let due = lasting
@@ -371,6 +390,11 @@ impl Health {
         };
         (Some(word), None)
     }
+}
+
+/// Whether the spool has no room to speak of.
+fn is_full(report: &ArchiveReport, bound: Option<u64>) -> bool {
+    bound.is_some_and(|bound| report.spool_bytes >= bound / 100 * FULL)
 }
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

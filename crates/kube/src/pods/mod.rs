@@ -10,6 +10,7 @@
 //! `kill` does not delete an archiver that has not said `drained`: its spool is what the monitor's budget must not cost. That is bounded by the
 //! class's `drainPatience` instead.
 
+mod deaths;
 mod finish;
 mod health;
 mod pass;
@@ -102,11 +103,7 @@ impl Pods {
         stop: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
-            teller: Teller::new(
-                writer.client().clone(),
-                Arc::clone(writer.clock()),
-                writer.owned().replica().name.clone(),
-            ),
+            teller: Teller::new(Arc::clone(writer.clock())),
             writer,
             pods,
             links,

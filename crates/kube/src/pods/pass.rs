@@ -16,12 +16,13 @@ use moorline_core::port::{PodUid, WorkloadEvent, WorkloadSpec};
 use super::finish::{add_finalizer, is_kept};
 use super::plan::{Plan, Replace, Situation, Step, Wanted, plan};
 use super::slot::Set;
-use super::tell::Grade;
+use super::tell::advised;
 use super::template::{self, shape};
 use super::view::{PodView, Trouble};
 use super::{LOOK_AGAIN, Pods, Slot};
 use crate::cache::Known;
 use crate::call::{CALL, Fault, call};
+use crate::events::Grade;
 use crate::names;
 use crate::owned::Own;
 use crate::resource::CameraClassSpec;
@@ -80,6 +81,7 @@ impl Pods {
             return Next::Look(LOOK_AGAIN);
         }
         let pods = self.0.pods.of(&known.uid);
+        self.deaths(slot, &known, &pods);
         if own.found_draining {
             // What an earlier holder told to drain is not used again.
             let standing = pods.iter().filter(|pod| !pod.deleting);
@@ -109,7 +111,7 @@ impl Pods {
             });
         if let Err(trouble) = shaped {
             // Nothing is made, and nothing that runs is touched, until somebody has acted.
-            self.trouble(slot, &own, Some(&trouble)).await;
+            self.trouble(slot, &own, Some(&trouble));
             return Next::Look(LOOK_AGAIN);
         }
         let (leaving, used, connected, turn) = slot.with(|state| {
@@ -151,7 +153,7 @@ impl Pods {
             && let Err((wait, trouble)) = self.may_create(&names::namespace(slot.camera.tenant()))
         {
             // What serves is not given up for what may not be made yet.
-            self.trouble(slot, &own, Some(&trouble)).await;
+            self.trouble(slot, &own, Some(&trouble));
             return Next::Look(wait);
         }
         let at_work = wanted.is_none() || self.works(&known, &pods, &decided);
@@ -170,6 +172,7 @@ impl Pods {
                 .connections
                 .retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
         });
+        self.given_up(slot, &known, &pods, &leaving, &decided);
         self.leave(slot, &known, &own, &decided);
         if let Some(spec) = spec {
             self.assign(slot, &own, spec, &decided);
@@ -192,22 +195,19 @@ impl Pods {
         if let Some(waits) = stuck.clone().find(|pod| decided.outdated && !is_used(pod))
             && let Some(trouble) = &waits.trouble
         {
-            let object = &known.object;
-            let event = self
-                .0
-                .teller
-                .event(&slot.camera, object, trouble, Grade::Warning);
-            event.await;
+            let (events, words) = (self.writer().events(), advised(trouble));
+            let (reason, message) = (words.reason, &words.message);
+            events.tell(&slot.camera, &known.object, reason, message, Grade::Warning);
         }
         let stuck = stuck.find(|pod| !decided.outdated || is_used(pod));
         let trouble = fault.or(stuck.and_then(|pod| pod.trouble.clone()));
         if trouble.is_some() || !incomplete {
-            self.trouble(slot, &own, trouble.as_ref()).await;
+            self.trouble(slot, &own, trouble.as_ref());
         }
         if let Some(wait) = wait {
             return Next::Look(wait);
         }
-        let look = self.health(slot, &known, &own, &decided.current).await;
+        let look = self.health(slot, &known, &own, class.as_deref(), &decided.current);
         if incomplete {
             return Next::Look(SOON);
         }
@@ -295,9 +295,7 @@ impl Pods {
         }
         class.ok_or_else(|| Trouble {
             reason: "ClassMissing",
-            message: format!(
-                "there is no CameraClass {name}: an operator makes it, or the camera names another"
-            ),
+            message: format!("there is no CameraClass {name}"),
         })
     }
 

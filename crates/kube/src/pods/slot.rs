@@ -11,6 +11,7 @@ use moorline_core::port::{PodUid, WorkloadSpec};
 use moorline_core::{Generation, InstanceId, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::deaths::Deaths;
 use super::health::Health;
 use super::plan::Progress;
 
@@ -65,6 +66,8 @@ pub(super) struct State {
     pub(super) ending: BTreeSet<InstanceId>,
     /// What its pods say of themselves.
     pub(super) health: Health,
+    /// What was told of how they ended.
+    pub(super) deaths: Deaths,
     /// Held while the camera's pods are replaced, until the new ones work and the old ones are gone.
     pub(super) replacing: Option<OwnedSemaphorePermit>,
     /// Its pods are to be replaced, and others' are first.

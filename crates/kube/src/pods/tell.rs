@@ -4,47 +4,26 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::PostParams;
-use kube::{Api, Client, Resource as _};
 use moorline_base::backoff::Jitter;
-use moorline_base::rate::Limiter;
 use moorline_base::{Backoff, SharedClock};
 use moorline_core::lifecycle::Role;
 use moorline_core::port::PodUid;
 use moorline_core::{CameraId, Timestamp};
 
 use super::health::Scene;
+use super::template::spool_bytes;
 use super::view::Trouble;
 use super::{Pods, Slot};
 use crate::cache::Known;
-use crate::call::{CALL, Room, call, chain};
-use crate::names;
+use crate::events::Grade;
 use crate::owned::Own;
 use crate::resource::ready::{FOLLOWS, find};
-use crate::resource::{Camera, ConditionKind};
+use crate::resource::{Camera, CameraClassSpec, ConditionKind};
 use crate::status::Note;
 
 /// A namespace whose quota is used up is tried again after so long, and at most after so long (agones#3384).
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
-
-/// Events under way. One that finds no room is not told: the condition says the same.
-const EVENTS: usize = 8;
-
-/// The type of an Event.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Grade {
-    Normal,
-    Warning,
-}
-
-impl Grade {
-    fn of(well: bool) -> Self {
-        if well { Self::Normal } else { Self::Warning }
-    }
-}
 
 struct Space {
     backoff: Backoff,
@@ -52,24 +31,15 @@ struct Space {
 }
 
 pub(super) struct Teller {
-    client: Client,
     clock: SharedClock,
-    replica: String,
     spaces: Mutex<HashMap<String, Space>>,
-    events: Mutex<Limiter<(CameraId, String)>>,
-    room: Room,
 }
 
 impl Teller {
-    pub(super) fn new(client: Client, clock: SharedClock, replica: String) -> Self {
+    pub(super) fn new(clock: SharedClock) -> Self {
         Self {
-            client,
             clock,
-            replica,
             spaces: Mutex::default(),
-            // One a minute per camera and reason (kubespawner#913: 35k events in a namespace).
-            events: Mutex::new(Limiter::new(1, 1.0 / 60.0, 10_000)),
-            room: Room::of(EVENTS),
         }
     }
 
@@ -117,56 +87,11 @@ impl Teller {
     pub(super) fn succeeded(&self, namespace: &str) {
         self.spaces(|spaces| spaces.remove(namespace));
     }
-
-    /// Tells it as an Event of the Camera, at most once a minute per reason.
-    pub(super) async fn event(
-        &self,
-        id: &CameraId,
-        camera: &Camera,
-        trouble: &Trouble,
-        grade: Grade,
-    ) {
-        let now = self.clock.monotonic();
-        let key = (id.clone(), trouble.reason.to_owned());
-        let may = {
-            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-            events.try_take(key, now).is_ok()
-        };
-        if !may {
-            return;
-        }
-        let time = jiff::Timestamp::from_millisecond(self.clock.wall_ms()).unwrap_or_default();
-        let namespace = names::namespace(id.tenant());
-        let event = Event {
-            metadata: kube::api::ObjectMeta {
-                name: Some(format!("{}.{:x}", id.name(), time.as_nanosecond())),
-                namespace: Some(namespace.clone()),
-                ..Default::default()
-            },
-            action: Some("StartWorkloads".into()),
-            event_time: Some(MicroTime(time)),
-            note: Some(trouble.message.chars().take(1_000).collect()),
-            reason: Some(trouble.reason.into()),
-            regarding: Some(camera.object_ref(&())),
-            reporting_controller: Some("moorline.dev/mon".into()),
-            reporting_instance: Some(self.replica.clone()),
-            type_: Some(format!("{grade:?}")),
-            ..Event::default()
-        };
-        let Ok(_place) = self.room.place(&*self.clock).await else {
-            return;
-        };
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let parameters = PostParams::default();
-        if let Err(fault) = call(&*self.clock, CALL, api.create(&parameters, &event)).await {
-            tracing::debug!(camera = %id, fault = %chain(&fault), "an event was not told");
-        }
-    }
 }
 
 impl Pods {
     /// Tells the owner which stream is recorded from now on, and why.
-    pub(crate) async fn moved(
+    pub(crate) fn moved(
         &self,
         id: &CameraId,
         camera: &Camera,
@@ -174,20 +99,17 @@ impl Pods {
         message: &str,
         well: bool,
     ) {
-        let words = Trouble {
-            reason,
-            message: message.to_owned(),
-        };
-        let teller = &self.0.teller;
-        teller.event(id, camera, &words, Grade::of(well)).await;
+        let events = self.writer().events();
+        events.tell(id, camera, reason, message, Grade::of(well));
     }
 
     /// Writes what the pods say of themselves, where it differs from what is written, and tells it. Returns when to look again.
-    pub(super) async fn health(
+    pub(super) fn health(
         &self,
         slot: &Slot,
         known: &Known,
         own: &Own,
+        class: Option<&CameraClassSpec>,
         pods: &[(Role, PodUid)],
     ) -> Option<Duration> {
         if own.released || own.session.is_none() {
@@ -205,6 +127,7 @@ impl Pods {
             generation: own.generation,
             camera: record,
             pods,
+            spool: class.and_then(|class| spool_bytes(&class.archiver.spool).ok()),
             conditions: known.conditions(),
         };
         let (words, look) = slot.with(|state| state.health.judge(&scene));
@@ -222,18 +145,14 @@ impl Pods {
                 true => format!("{} holds again", kind.as_str()),
                 false => format!("{}: {}", kind.as_str(), word.message),
             };
-            let trouble = Trouble { reason, message };
-            let grade = Grade::of(word.holds);
-            let teller = &self.0.teller;
-            teller
-                .event(&slot.camera, &known.object, &trouble, grade)
-                .await;
+            let (events, grade) = (self.writer().events(), Grade::of(word.holds));
+            events.tell(&slot.camera, &known.object, reason, &message, grade);
         }
         look
     }
 
     /// Writes what keeps the pods from running, or that nothing does any more. Nothing is written for what was said already.
-    pub(super) async fn trouble(&self, slot: &Slot, own: &Own, trouble: Option<&Trouble>) {
+    pub(super) fn trouble(&self, slot: &Slot, own: &Own, trouble: Option<&Trouble>) {
         let trouble = trouble.map(advised);
         let trouble = trouble.as_ref();
         let said = trouble.map(|trouble| (trouble.reason.to_owned(), trouble.message.clone()));
@@ -268,22 +187,34 @@ impl Pods {
             tracing::warn!(camera = %slot.camera, reason, message, "pods cannot run");
         }
         self.writer().note(&slot.camera, own.generation, note);
-        if let (Some(trouble), Some(known)) = (trouble, known) {
-            self.0
-                .teller
-                .event(&slot.camera, &known.object, trouble, Grade::Warning)
-                .await;
+        if let Some(known) = known {
+            let told = match ready {
+                true => "WorkloadsReady holds again",
+                false => message,
+            };
+            let (events, grade) = (self.writer().events(), Grade::of(ready));
+            events.tell(&slot.camera, &known.object, reason, told, grade);
         }
     }
 }
 
 /// The cluster's words, and what to do about it.
-fn advised(trouble: &Trouble) -> Trouble {
+pub(super) fn advised(trouble: &Trouble) -> Trouble {
     let advice = match trouble.reason {
         "QuotaExceeded" => {
             "raise the tenant's bound, moorline tenant set TENANT --cameras N --cluster, or disable cameras"
         }
-        "Forbidden" => "look at the rights of mon's account and at the admission policies",
+        "Forbidden" => {
+            "look at the tenant, moorline tenant show TENANT --cluster, at the rights of mon's account and at the admission policies"
+        }
+        "Invalid" => "put right what the CameraClass says of it",
+        "Missing" => {
+            "look at the tenant's namespace: moorline tenant show TENANT --cluster says what keeps it from being made"
+        }
+        "ClassNotAllowed" => {
+            "give the camera another class, or allow it: moorline tenant set TENANT --class NAME --cluster"
+        }
+        "ClassMissing" => "make it, or give the camera another class: kubectl get cameraclasses",
         "Unschedulable" => "add a node, or lower what the CameraClass requests",
         "ImageMissing" => "look at the image of the CameraClass, and at the pull secret",
         "ConfigMissing" => {
@@ -295,7 +226,10 @@ fn advised(trouble: &Trouble) -> Trouble {
         "Crashing" => "look at the pod's log: kubectl logs --previous",
         "OutOfMemory" => "raise the memory of the CameraClass",
         "TooManyPending" => "look at what those wait for first",
-        // The others say it themselves, or need no more than time.
+        "Busy" | "Unreachable" => {
+            "look at the control plane if it stays so: it is tried again by itself"
+        }
+        // The others need no more than time.
         _ => "",
     };
     let parts = [trouble.message.as_str(), advice];
@@ -303,5 +237,41 @@ fn advised(trouble: &Trouble) -> Trouble {
     Trouble {
         reason: trouble.reason,
         message: parts.join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Fault;
+
+    #[test]
+    fn whatever_keeps_pods_from_running_is_told_with_what_to_do() {
+        let faults = [
+            Fault::Missing,
+            Fault::Quota("full".into()),
+            Fault::Forbidden("no".into()),
+            Fault::Invalid("an image".into()),
+            Fault::Busy("slow down".into()),
+            Fault::Unknown("silence".into()),
+        ];
+        let of_calls = faults.iter().map(Fault::reason);
+        let of_pods = [
+            "Unschedulable",
+            "ImageMissing",
+            "ConfigMissing",
+            "OutOfMemory",
+            "Crashing",
+            "ClassMissing",
+            "ClassNotAllowed",
+            "TooManyPending",
+        ];
+        for reason in of_calls.chain(of_pods) {
+            let message = "what the cluster says".to_owned();
+            let told = advised(&Trouble { reason, message }).message;
+            let (says, advice) = told.split_once("; ").unwrap_or_default();
+            assert_eq!(says, "what the cluster says", "{reason}");
+            assert!(advice.contains(' '), "{reason}: nothing says what to do");
+        }
     }
 }

@@ -211,7 +211,7 @@ fn passwords(id: &CameraId, camera: &Camera) -> Option<Value> {
 }
 
 /// The spool's own bound in bytes.
-fn spool_bytes(limit: &str) -> Result<u64, String> {
+pub(super) fn spool_bytes(limit: &str) -> Result<u64, String> {
     let (digits, unit) = limit.split_at(limit.len().saturating_sub(2));
     let unit: u64 = match unit {
         "Mi" => 1 << 20,

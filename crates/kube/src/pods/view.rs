@@ -68,6 +68,12 @@ pub struct PodView {
     pub address: Option<IpAddr>,
     /// What keeps it from running.
     pub trouble: Option<Trouble>,
+    /// How often its container was begun anew.
+    pub restarts: i32,
+    /// How the container before this one ended.
+    pub ended: Option<String>,
+    /// Why the cluster takes it away: its node is lost or drained, or has no room left.
+    pub disrupted: Option<String>,
 }
 
 impl PodView {
@@ -90,6 +96,7 @@ impl PodView {
             let mut all = status.conditions.iter().flatten();
             all.find(|condition| condition.type_ == kind)
         };
+        let containers = || status.container_statuses.iter().flatten();
         Some(Self {
             uid: PodUid(metadata.uid.clone()?),
             name: metadata.name.clone()?,
@@ -118,8 +125,7 @@ impl PodView {
             over: matches!(phase, "Succeeded" | "Failed"),
             ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
             pending: phase == "Pending",
-            untouched: phase == "Pending"
-                && !status.container_statuses.iter().flatten().any(has_run),
+            untouched: phase == "Pending" && !containers().any(has_run),
             address: status
                 .pod_ip
                 .as_deref()
@@ -128,6 +134,14 @@ impl PodView {
                 condition("PodScheduled").filter(|scheduled| scheduled.status == "False"),
                 status.container_statuses.as_deref().unwrap_or_default(),
             ),
+            restarts: containers().map(|container| container.restart_count).sum(),
+            ended: containers().find_map(ended),
+            disrupted: condition("DisruptionTarget")
+                .filter(|target| target.status == "True")
+                .map(|target| {
+                    let words = [target.reason.as_deref(), target.message.as_deref()];
+                    words.into_iter().flatten().collect::<Vec<_>>().join(": ")
+                }),
         })
     }
 }
@@ -144,6 +158,13 @@ fn has_run(container: &ContainerStatus) -> bool {
     let waits = |state: &ContainerState| state.running.is_none() && state.terminated.is_none();
     let never = |state: &Option<ContainerState>| state.as_ref().is_none_or(waits);
     container.restart_count > 0 || !never(&container.state) || !never(&container.last_state)
+}
+
+/// How a container ended before it was begun anew.
+fn ended(container: &ContainerStatus) -> Option<String> {
+    let last = container.last_state.as_ref()?.terminated.as_ref()?;
+    let reason = last.reason.as_deref().unwrap_or("it ended");
+    Some(format!("{reason}, exit code {}", last.exit_code))
 }
 
 fn trouble(

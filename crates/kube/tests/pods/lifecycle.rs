@@ -11,7 +11,7 @@ use moorline_core::{Generation, InstanceId};
 use serde_json::{Value, json};
 
 use crate::support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
-use crate::support::{Api, CAMERAS, Fault, condition, session};
+use crate::support::{Api, CAMERAS, Fault, condition, events, session, until_told};
 
 /// The camera is connected, and its pods are there; the last is its archiver.
 async fn connected() -> (Api, Replica, Generation, InstanceId, Value) {
@@ -141,8 +141,10 @@ async fn an_archiver_whose_store_never_comes_back_is_given_up_after_the_classs_p
     hangs_up(&replica, generation, instance).await;
     tokio::time::sleep(Duration::from_secs(23 * 3_600)).await;
     assert_eq!(pods(&api, "archiver").len(), 1);
+    assert!(events(&api, "DrainOverdue").is_empty());
     tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
     assert!(api.list(PODS).is_empty());
+    until_told(&api, "DrainOverdue", "Warning", "within 1d").await;
 }
 
 /// A class with a wrong image, a full cluster: whoever hangs up, or removes the camera, does not wait for a day.

@@ -14,7 +14,7 @@ use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 
 use crate::support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
-use crate::support::{Api, CAMERAS, START, condition, session, within};
+use crate::support::{Api, CAMERAS, START, condition, session, until_told, within};
 
 #[tokio::test(start_paused = true)]
 async fn a_camera_that_comes_back_to_another_replica_keeps_its_pods() {
@@ -120,6 +120,8 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
     );
     assert_eq!(session(&api, "acme", "yard")["generation"], generation.0);
     assert_eq!(right.told.drains(), 1);
+    let words = "moorline-mon-0, which had its tunnel, ended";
+    until_told(&api, "HolderGone", "Warning", words).await;
     // What is remembered of it is what is known: when it was taken over, and what its archiver says. The monitor there never had it.
     let durable = Timestamp::from_millis(clock.wall_ms() - 50_000);
     says_durable(&right, &archiver, durable);

@@ -194,6 +194,25 @@ pub(crate) fn session(api: &Api, tenant: &str, name: &str) -> Value {
     camera.map_or(Value::Null, |camera| camera["status"]["session"].clone())
 }
 
+/// The Events of that reason: the type and the note of each.
+pub(crate) fn events(api: &Api, reason: &str) -> Vec<(String, String)> {
+    let mut all = api.list("/apis/events.k8s.io/v1/events");
+    all.retain(|event| event["reason"] == reason);
+    let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    let told = all.iter();
+    told.map(|event| (text(event, "type"), text(event, "note")))
+        .collect()
+}
+
+/// Waits for an Event of that reason, and wants it to say this.
+pub(crate) async fn until_told(api: &Api, reason: &str, grade: &str, words: &str) {
+    api.until(reason, |api| !events(api, reason).is_empty())
+        .await;
+    let told = events(api, reason);
+    let says = |(kind, note): &(String, String)| kind == grade && note.contains(words);
+    assert!(told.iter().any(says), "{grade}, {words}: {told:?}");
+}
+
 /// The condition of that type: status and reason.
 pub(crate) fn condition(
     api: &Api,

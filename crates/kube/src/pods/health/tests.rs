@@ -69,6 +69,7 @@ impl World {
             camera: &self.camera,
             pods: &self.pods,
             conditions: &self.conditions,
+            spool: Some(1_000_000),
         };
         let (words, due) = self.health.judge(&scene);
         for word in words {
@@ -164,6 +165,63 @@ fn a_store_that_is_away_is_told_after_half_a_minute_and_unsaid_when_it_is_back()
         ]
     );
     assert!((130..135).contains(&world.said[0].0), "{:?}", world.said);
+}
+
+/// What waits is safe until the spool is full: that has to be told before, and not behind what was told already.
+#[test]
+fn a_store_that_stays_away_until_the_spool_is_full_is_told_anew_and_at_once() {
+    let waiting = |bytes: u64| {
+        move |report: &mut ArchiveReport| {
+            report.store_error = Some("503 from s3.example.com".into());
+            report.spool_bytes = bytes;
+        }
+    };
+    let mut world = World::recorded();
+    world.pass(60, PLAYING, WELL);
+    world.pass(40, PLAYING, Some(&waiting(700_000)));
+    world.pass(3, PLAYING, Some(&waiting(900_000)));
+    let said: Vec<_> = world
+        .said
+        .iter()
+        .map(|(at, .., reason)| (*at, *reason))
+        .collect();
+    assert_eq!(said, [(91, "StoreRefuses"), (101, "SpoolFull")]);
+    // It stays full while the oldest goes: nothing new.
+    world.pass(600, PLAYING, Some(&waiting(850_000)));
+    assert_eq!(world.said.len(), 2, "{:?}", world.said);
+    world.pass(60, PLAYING, WELL);
+    assert_eq!(world.said.len(), 3, "{:?}", world.said);
+    assert_eq!(world.said[2].3, RECORDING);
+}
+
+/// The pass looks when a report says something new.
+#[test]
+fn a_spool_that_has_become_full_is_worth_a_look() {
+    let mut world = World::recorded();
+    let waiting = |report: &mut ArchiveReport, bytes: u64| {
+        report.store_error = Some("503".into());
+        report.spool_bytes = bytes;
+    };
+    world.pass(5, PLAYING, Some(&|report| waiting(report, 100_000)));
+    let report = |world: &mut World, bytes: u64| {
+        let now = world.instant();
+        let mut report = ArchiveReport {
+            state: ArchiveState::Recording,
+            synced_until: None,
+            durable_until: None,
+            silent_since: None,
+            spool_bytes: 0,
+            audio_note: None,
+            store_error: None,
+            waits: Default::default(),
+        };
+        waiting(&mut report, bytes);
+        let report = WorkloadReport::Archive(report);
+        world.health.reported(&uid(Role::Archiver), &report, now)
+    };
+    assert!(!report(&mut world, 200_000));
+    assert!(report(&mut world, 850_000));
+    assert!(!report(&mut world, 900_000));
 }
 
 #[test]

@@ -25,6 +25,9 @@ fn pod(role: Role, number: i64, image: &str) -> PodView {
         untouched: false,
         address: None,
         trouble: None,
+        restarts: 0,
+        ended: None,
+        disrupted: None,
     }
 }
 

@@ -1,0 +1,138 @@
+//! What happened to a camera, as Events of its Camera: in words, and with what to do about it.
+//!
+//! Nobody waits for an Event, and what happens to all cameras at once is no storm of writes: one a minute per camera and reason, a few calls at a time
+//! behind a short queue. One that finds no room is not told: the condition says the same.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, Resource as _};
+use moorline_base::SharedClock;
+use moorline_base::rate::Limiter;
+use moorline_core::CameraId;
+use tokio::sync::Semaphore;
+
+use crate::call::{CALL, Connection, Room, call, chain};
+use crate::names;
+use crate::resource::Camera;
+
+/// Calls under way.
+const CALLS: usize = 8;
+/// Events that wait for one.
+const WAITING: usize = 512;
+
+/// The type of an Event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Grade {
+    Normal,
+    Warning,
+}
+
+impl Grade {
+    pub(crate) fn of(well: bool) -> Self {
+        if well { Self::Normal } else { Self::Warning }
+    }
+}
+
+/// Events of this replica. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Events(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: Connection,
+    clock: SharedClock,
+    replica: String,
+    told: Mutex<Limiter<(CameraId, &'static str)>>,
+    room: Room,
+    waiting: Arc<Semaphore>,
+    /// Two of one camera in one millisecond have two names.
+    count: AtomicU64,
+}
+
+impl Events {
+    pub(crate) fn new(client: Client, clock: SharedClock, replica: String) -> Self {
+        Self(Arc::new(Inner {
+            client: Connection(client),
+            clock,
+            replica,
+            // kubespawner#913: 35k events in a namespace.
+            told: Mutex::new(Limiter::new(1, 1.0 / 60.0, 10_000)),
+            room: Room::of(CALLS),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            count: AtomicU64::new(0),
+        }))
+    }
+
+    /// Tells it, by a task of its own. Never blocks.
+    pub(crate) fn tell(
+        &self,
+        id: &CameraId,
+        camera: &Camera,
+        reason: &'static str,
+        message: &str,
+        grade: Grade,
+    ) {
+        let Ok(seat) = Arc::clone(&self.0.waiting).try_acquire_owned() else {
+            return;
+        };
+        let now = self.0.clock.monotonic();
+        let may = {
+            let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.try_take((id.clone(), reason), now).is_ok()
+        };
+        if !may {
+            return;
+        }
+        let namespace = names::namespace(id.tenant());
+        let event = self.event(id, camera, reason, message, grade);
+        let this = self.clone();
+        tokio::spawn(async move {
+            let _seat = seat;
+            let (clock, client) = (&*this.0.clock, this.0.client.0.clone());
+            let Ok(_place) = this.0.room.place(clock).await else {
+                return;
+            };
+            let api: Api<Event> = Api::namespaced(client, &namespace);
+            let parameters = PostParams::default();
+            if let Err(fault) = call(clock, CALL, api.create(&parameters, &event)).await {
+                tracing::debug!(namespace, reason, fault = %chain(&fault), "an event was not told");
+            }
+        });
+    }
+
+    fn event(
+        &self,
+        id: &CameraId,
+        camera: &Camera,
+        reason: &str,
+        message: &str,
+        grade: Grade,
+    ) -> Event {
+        let time = jiff::Timestamp::from_millisecond(self.0.clock.wall_ms()).unwrap_or_default();
+        let count = self.0.count.fetch_add(1, Ordering::Relaxed);
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!(
+                    "{}.{:x}.{count:x}",
+                    id.name(),
+                    time.as_nanosecond()
+                )),
+                namespace: Some(names::namespace(id.tenant())),
+                ..ObjectMeta::default()
+            },
+            action: Some("LookAfter".into()),
+            event_time: Some(MicroTime(time)),
+            note: Some(message.chars().take(1_000).collect()),
+            reason: Some(reason.into()),
+            regarding: Some(camera.object_ref(&())),
+            reporting_controller: Some("moorline.dev/mon".into()),
+            reporting_instance: Some(self.0.replica.clone()),
+            type_: Some(format!("{grade:?}")),
+            ..Event::default()
+        }
+    }
+}

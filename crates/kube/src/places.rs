@@ -65,6 +65,10 @@ impl KubePlaces {
             (false, _) => (false, "RecordOff"),
         };
         let ready = archiver || !records;
+        let why = match ready {
+            true => "",
+            false => "its archiver has not started yet: if it cannot, the reason follows",
+        };
         Note {
             relay: Some(Some(relay)),
             ..Note::condition(ConditionKind::RelayReady, true, "Announced", "")
@@ -73,9 +77,9 @@ impl KubePlaces {
             ConditionKind::WorkloadsReady,
             ready,
             if ready { "Running" } else { "NoArchiver" },
-            "",
+            why,
         )
-        .and(ConditionKind::Archiving, archiving.0, archiving.1, "")
+        .and(ConditionKind::Archiving, archiving.0, archiving.1, why)
     }
 }
 

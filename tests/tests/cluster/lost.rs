@@ -176,6 +176,9 @@ async fn a_killed_dbclient_is_waited_for_and_then_drained() {
     );
     let seen = tenant.until_gone(&yard).await;
     assert_eq!(seen["status"]["away"]["cause"], "tunnel_down", "{seen:#}");
+    let event = tenant.until_event(&yard, "Lost").await;
+    let note = event["note"].as_str().unwrap_or_default();
+    assert!(note.contains("power and network"), "{event:#}");
     let archive = tenant.archive(&yard);
     archive.assert_covered();
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;

@@ -82,6 +82,8 @@ async fn a_killed_archiver_finds_its_spool_again() {
     let killed = now_us();
     moorline.bucket.back().await;
     tenant.until_restarted(&yard, &archiver).await;
+    let event = tenant.until_event(&yard, "ArchiverRestarted").await;
+    assert_eq!(event["type"], "Warning", "{event:#}");
     let archive = tenant.until_goes_on(&yard, killed).await;
     let pictures = archive.pictures(&moorline.bucket, yard.number).await;
     let before = pictures
@@ -120,6 +122,8 @@ async fn a_killed_relay_is_read_again_under_the_same_pods() {
     moorline.signal(&relay.node, &relay.uid, "KILL").await;
     let killed = now_us();
     tenant.until_restarted(&yard, &relay).await;
+    let event = tenant.until_event(&yard, "RelayRestarted").await;
+    assert_eq!(event["type"], "Warning", "{event:#}");
     let archive = tenant.until_goes_on(&yard, killed).await;
     archive.pictures(&moorline.bucket, yard.number).await;
     // Not the camera's doing, and shorter than a second it is a hole.
@@ -171,6 +175,7 @@ async fn api_server_away(part: Part, outage: Outage, pictures: u64, purpose: &st
         .space
         .until("camera/gate", "its claim", SOON * 2, claimed);
     claim.await.unwrap();
+    tenant.until_event(&gate, "ApiServerAway").await;
     for (camera, pods) in [&yard, &gate].into_iter().zip(pods) {
         let archive = tenant.until_goes_on(camera, back).await;
         let pictures = archive.pictures(&moorline.bucket, camera.number).await;
@@ -251,6 +256,9 @@ async fn lost_node(loss: Loss, purpose: &str, number: u32) {
         let given_up = tenant.space.until(&object, "given up", SOON * 2, deleting);
         given_up.await.unwrap();
     }
+    let event = tenant.until_event(&yard, "PodDisrupted").await;
+    let note = event["note"].as_str().unwrap_or_default();
+    assert!(note.contains("kubectl get nodes"), "{event:#}");
     let archive = eventually("recordings by the successors", SOON * 2, || async {
         let archive = tenant.archive(&yard);
         archive.goes_on_after(since + 10_000_000).then_some(archive)
@@ -387,6 +395,8 @@ async fn a_lost_node_of_mon_costs_its_cameras_their_tunnels_and_no_pod() {
     .await;
     let seen = tenant.until_gone(&gate).await;
     assert_eq!(seen["status"]["session"]["generation"], 1, "{seen:#}");
+    tenant.until_event(&yard, "Moved").await;
+    tenant.until_event(&gate, "HolderGone").await;
     let archive = tenant.archive(&gate);
     archive.assert_covered();
     archive.pictures(&moorline.bucket, gate.number).await;

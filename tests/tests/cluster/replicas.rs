@@ -83,6 +83,9 @@ async fn a_replica_that_dies_leaves_its_cameras_to_the_other() {
     call.child.wait(SOON).await.unwrap();
     let _call = yard.call(&moorline, &second);
     tenant.until_held(&yard, 2, &second.name).await;
+    let event = tenant.until_event(&yard, "Moved").await;
+    let note = event["note"].as_str().unwrap_or_default();
+    assert!(note.contains(&first.name), "{event:#}");
     tenant.goes_on(&yard, now_us(), &["tunnel_down"]).await;
     assert_eq!(tenant.pair(&yard).await, pods, "its death touches no pod");
     moorline.until_ready().await;
@@ -106,6 +109,9 @@ async fn a_replica_that_died_drains_what_does_not_come_back() {
     let died = now_us();
     let seen = tenant.until_gone(&yard).await;
     assert_eq!(seen["status"]["session"]["generation"], 1, "{seen:#}");
+    let event = tenant.until_event(&yard, "HolderGone").await;
+    let note = event["note"].as_str().unwrap_or_default();
+    assert!(note.contains(&first.name), "{event:#}");
     tenant.until_without_pods(&yard).await;
     let archive = tenant.archive(&yard);
     archive.assert_covered();

@@ -149,6 +149,10 @@ async fn a_spool_that_is_full_gives_up_the_oldest_and_keeps_its_pod() {
     moorline.bucket.away().await;
     // A minute of it is half as much again as the spool holds.
     yard.filmed(1_200).await;
+    // Told while something can still be done, and not as a store that is merely away.
+    let event = tenant.until_event(&yard, "SpoolFull").await;
+    let note = event["note"].as_str().unwrap_or_default();
+    assert!(note.contains("raise archiver.spool"), "{event:#}");
     let back = now_us();
     moorline.bucket.back().await;
     let archive = tenant.goes_on(&yard, back, &["spool_full"]).await;

@@ -48,7 +48,8 @@ fn every_condition_that_the_guide_explains_is_one_that_is_said() {
             continue;
         };
         let words = kinds.split(", ").chain(reasons.split(", "));
-        for word in words.filter(|word| *word != "condition" && *word != "reason") {
+        let of_the_table = ["condition", "event", "Event", "reason"];
+        for word in words.filter(|word| !of_the_table.contains(word)) {
             seen += 1;
             if !sources.contains(&format!("\"{word}\"")) {
                 wrong.push(format!("{word}: {line}"));
@@ -57,6 +58,79 @@ fn every_condition_that_the_guide_explains_is_one_that_is_said() {
     }
     assert!(seen > 20, "the tables were not found");
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// Words of Kubernetes' own, and of what is well again.
+const NO_TROUBLE: [&str; 24] = [
+    "AlreadyExists",
+    "ClusterRole",
+    "ConfigMap",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "DisruptionTarget",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "KeysOfItsOwn",
+    "KubeClaims",
+    "LimitRange",
+    "MainAgain",
+    "NetworkPolicy",
+    "NoExecute",
+    "OOMKilled",
+    "OwnerChose",
+    "PodScheduled",
+    "ResourceQuota",
+    "RoleBinding",
+    "RuntimeDefault",
+    "ServiceAccount",
+    "SessionEvents",
+];
+
+/// Whoever reads a reason finds what to do.
+#[test]
+fn every_reason_of_a_condition_or_event_has_a_row_in_the_guide() {
+    const PLACES: [&str; 7] = [
+        "crates/kube/src/call.rs",
+        "crates/kube/src/claim/",
+        "crates/kube/src/janitor.rs",
+        "crates/kube/src/places.rs",
+        "crates/kube/src/pods/",
+        "crates/kube/src/tenant/",
+        "crates/kube/src/uplinks.rs",
+    ];
+    let guide = read("docs/guide/kubernetes.md");
+    let explained = |word: &str| {
+        let rows = guide.lines().filter(|line| line.starts_with("| "));
+        let mut cells = rows.filter_map(|row| row.split(" | ").nth(1));
+        cells.any(|cell| cell.split(", ").any(|reason| reason == word))
+    };
+    // Two words in one, as reasons are written.
+    let is_reason = |word: &&str| {
+        let starts = word.chars().filter(char::is_ascii_uppercase).count();
+        word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.chars().all(|letter| letter.is_ascii_alphabetic())
+            && starts > 1
+            && starts < word.len()
+    };
+    let (mut seen, mut missing) = (0, Vec::new());
+    for file in texts(&["rs"]) {
+        let is_one = PLACES.iter().any(|place| file.path.starts_with(place));
+        if !is_one || file.path.contains("/tests") {
+            continue;
+        }
+        let text = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        let words = text.split('"').filter(is_reason);
+        for word in words.filter(|word| !NO_TROUBLE.contains(word)) {
+            seen += 1;
+            if !explained(word) {
+                missing.push(format!("{}: {word}", file.path));
+            }
+        }
+    }
+    assert!(seen > 25, "the reasons were not found: {seen}");
+    assert_eq!(missing, Vec::<String>::new());
 }
 
 /// Replicas that held a camera before tell of it for as long as they live, and know nothing new.

@@ -15,6 +15,7 @@ use crate::support::{Moorline, Setup};
 mod deaths;
 mod enrolment;
 mod first_boot;
+mod kernel;
 mod malice;
 mod memory;
 mod servers;

@@ -76,6 +76,7 @@ pub(super) fn make(agent: &Path, board: &Path) -> Result<()> {
         copy(found, &tree.join("lib").join(library))?;
     }
     modules(&debian, &tree)?;
+    old_kernel(&tree)?;
 
     let mut archive = Archive::default();
     archive.tree(&tree)?;
@@ -86,6 +87,29 @@ pub(super) fn make(agent: &Path, board: &Path) -> Result<()> {
     fs::write(&initrd, archive.finish()?)?;
     output(Command::new("gzip").args(["-n", "-f", "-6"]).arg(&initrd))?;
     Ok(())
+}
+
+/// Which system calls a program finds: `firmware/emu/linux-3.10.c`. No C library is linked, and nothing that moves.
+const OLD_KERNEL: &[&str] = &[
+    "-Os",
+    "-Wall",
+    "-ffreestanding",
+    "-fno-pic",
+    "-no-pie",
+    "-mno-abicalls",
+    "-fno-stack-protector",
+    "-nostdlib",
+    "-static",
+];
+
+/// What runs the agent as a camera's kernel does, where a test wants it.
+fn old_kernel(tree: &Path) -> Result<()> {
+    let mut gcc = Command::new(format!("{}-gcc", MIPSEL.tools));
+    gcc.args(OLD_KERNEL)
+        .arg("-o")
+        .arg(tree.join("usr/bin/linux-3.10"))
+        .arg(root().join("firmware/emu/linux-3.10.c"));
+    output(&mut gcc).map(drop)
 }
 
 /// Those that `etc/modules` names, without what debuggers need.

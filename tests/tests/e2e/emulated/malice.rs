@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use moorline_core::PublicKey;
-use moorline_testkit::emu::{Camera, HOST};
-use moorline_testkit::{eventually, temp_dir};
+use moorline_testkit::emu::{Camera, HOST, Wall};
+use moorline_testkit::{eventually, or_skip, temp_dir};
 
 use super::memory::MOST;
 use super::{LATER, memory, wall};
@@ -82,10 +82,11 @@ async fn key_of(camera: &Camera) -> PublicKey {
     key.trim().parse().unwrap()
 }
 
-/// Has it call this server, by its owner's own file: more than that nobody can be trusted. Gives what its directory held before.
-async fn calls(camera: &Camera, server: &OpenSsh) -> String {
+/// Has it call this server, by its owner's own file: more than that nobody can be trusted. `host`: the server as the camera sees it. Gives what its
+/// directory held before.
+async fn calls(camera: &Camera, server: &OpenSsh, host: &str) -> String {
     let (port, pin) = (server.address.port(), &server.pin);
-    let endpoint = format!("endpoint {} {HOST} {port} {pin}", server.user);
+    let endpoint = format!("endpoint {} {host} {port} {pin}", server.user);
     for (line, file) in [
         ("camera home/yard", "local.conf"),
         (endpoint.as_str(), "local.conf"),
@@ -126,7 +127,7 @@ async fn a_server_that_means_harm_changes_nothing_fills_nothing_and_is_outlived(
     let lines = harm::lines(&server.pin, TOUCHED);
     let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
     std::fs::write(&said, text).unwrap();
-    let before = calls(&camera, &server).await;
+    let before = calls(&camera, &server, HOST).await;
 
     heard_by_then(&heard, "PONG 0").await;
     let agent = "pidof moorline-agent";
@@ -189,7 +190,7 @@ async fn a_server_that_was_reached_by_refer_is_answered_its_pings_and_nothing_el
         pings(AT_LAST, &here)
     );
     let endpoint = OpenSsh::start(&key, &script).await;
-    let before = calls(&camera, &endpoint).await;
+    let before = calls(&camera, &endpoint, HOST).await;
 
     heard_by_then(&here, &format!("UPSTATE up {HOST} {port}")).await;
     let agent = camera.order("pidof moorline-agent").await.unwrap();
@@ -229,4 +230,89 @@ async fn a_server_that_was_reached_by_refer_is_answered_its_pings_and_nothing_el
     let open = camera.order(fed).await.unwrap();
     assert!(!open.contains("/dev/watchdog"), "{open}");
     assert_eq!(camera.order(ALL).await.unwrap(), before);
+}
+
+/// A network of the documentation (RFC 5737): it counts as the Internet, which QEMU's own one does not.
+const INTERNET: &str = "192.0.2";
+/// Where something beside the camera listens.
+const INSIDE: u16 = 4444;
+/// The same place, and others of private networks, in several dresses.
+const PRIVATE: [&str; 5] = [
+    "127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::1",
+    "10.0.0.5",
+    "192.168.1.1",
+];
+
+/// S7, in a camera whose owner's server stands in the Internet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_the_internet_leads_it_to_another_one_there_and_into_no_private_network() {
+    let (_source, streamer) = listening(quick(7));
+    let host = format!("{INTERNET}.2");
+    let boot = [
+        format!("moorline.network={INTERNET}"),
+        format!("local.source={host}:{}", streamer.port()),
+        "local.main=/main".to_owned(),
+    ];
+    let Some(wall) = or_skip(Wall::new(&boot.each_ref().map(String::as_str))) else {
+        return;
+    };
+    let camera = wall.power_on().await.unwrap();
+    let key = key_of(&camera).await;
+    // Whoever comes there leaves what it says.
+    let listens = format!(
+        "nc -l -p {INSIDE} >/tmp/came 2>&1 & until netstat -ltn | grep -q ':{INSIDE} '; do sleep 1; done"
+    );
+    camera.order(&listens).await.unwrap();
+
+    let place = temp_dir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let (private, here, there) = (at("private"), at("here"), at("there"));
+    let script = format!(
+        "echo 'MOORLINE/1 streampoint home/yard'\n{}",
+        pings(AT_LAST, &there)
+    );
+    let streampoint = OpenSsh::start(&key, &script).await;
+    let (user, port, pin) = (
+        &streampoint.user,
+        streampoint.address.port(),
+        &streampoint.pin,
+    );
+    let lines = PRIVATE.map(|inside| format!("{user} {inside} {INSIDE} {pin}\n"));
+    std::fs::write(&private, lines.concat()).unwrap();
+    // Each when the one before has been given up.
+    let script = format!(
+        r#"until_down() {{
+	while IFS= read -r answer; do
+		printf '%s\n' "$answer" >>'{here}'
+		case $answer in
+		"UPSTATE down $2 $3 "*) return 0 ;;
+		esac
+	done
+	exit 1
+}}
+echo 'MOORLINE/1 endpoint home/yard'
+while IFS= read -r target <&3; do
+	echo "REFER $target"
+	until_down $target
+done 3<'{private}'
+echo 'REFER {user} {host} {port} {pin}'
+{pings}"#,
+        here = here.display(),
+        private = private.display(),
+        pings = pings(AT_LAST, &here)
+    );
+    let endpoint = OpenSsh::start(&key, &script).await;
+    calls(&camera, &endpoint, &host).await;
+
+    // One of the Internet is dialled: it is not that this camera is led nowhere.
+    let text = heard_by_then(&here, &format!("UPSTATE up {host} {port}")).await;
+    for inside in PRIVATE {
+        let down = format!("UPSTATE down {inside} {INSIDE} connect");
+        assert!(text.lines().any(|line| line == down), "{down}: {text}");
+    }
+    heard_by_then(&there, &format!("PONG {AT_LAST}")).await;
+    let nobody = "pidof nc && ! test -s /tmp/came";
+    camera.order(nobody).await.unwrap();
 }

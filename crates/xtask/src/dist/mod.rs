@@ -125,7 +125,7 @@ fn tells_no_path(bytes: &[u8]) -> Result<()> {
             .windows(path.len())
             .any(|window| window == path.as_bytes());
         if found {
-            bail!("{path} stands in the agent");
+            bail!("{path} stands in what is released");
         }
     }
     Ok(())

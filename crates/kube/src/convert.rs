@@ -384,6 +384,7 @@ mod tests {
                 token_hash: hash('a'),
                 since: Timestamp::from_millis(7),
                 reused: None,
+                newer: resource::Newer::new(),
             }),
             ..resource::CameraStatus::default()
         });

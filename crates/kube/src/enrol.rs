@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cache::Known;
 use crate::call::{CALL, Fault};
 use crate::convert::{key, key_line, spent};
-use crate::resource::{CameraStatus, EnrolledKey, ReusedToken};
+use crate::resource::{CameraStatus, EnrolledKey, Newer, ReusedToken};
 use crate::status::StatusWriter;
 
 const OPERATION: &str = "enrol a camera";
@@ -94,6 +94,7 @@ impl KubeEnrolment {
                         token_hash: hash.clone(),
                         since: now,
                         reused: None,
+                        newer: Newer::new(),
                     };
                     let change = |status: &mut CameraStatus| status.enrolled_key = Some(enrolled);
                     // What its record says then is the answer, whoever was first.
@@ -159,6 +160,7 @@ impl KubeEnrolment {
             from: asked.peer.ip().to_canonical().to_string(),
             key,
             times: before.map_or(1, |before| before.times.saturating_add(1).min(MOST_NOTED)),
+            newer: Newer::new(),
         };
         let change = |status: &mut CameraStatus| {
             if let Some(spent) = &mut status.enrolled_key {

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::convert::of_spec;
-    use crate::resource::{self, UplinkStatus};
+    use crate::resource::{self, Newer, UplinkStatus};
 
     fn owners(spec: Value) -> Camera {
         let mut camera = resource::Camera::new("yard", serde_json::from_value(spec).unwrap());
@@ -95,11 +95,13 @@ mod tests {
             path: path.to_owned(),
             codec: Some("h264".into()),
             size: None,
+            newer: Newer::new(),
         };
         CameraStatus {
             found: Some(Found {
                 main: main.map(source),
                 sub: sub.map(source),
+                newer: Newer::new(),
             }),
             ..CameraStatus::default()
         }
@@ -109,6 +111,7 @@ mod tests {
         CameraStatus {
             uplink: Some(UplinkStatus {
                 since: Timestamp::from_millis(1),
+                newer: Newer::new(),
             }),
             ..status
         }

@@ -25,7 +25,7 @@ use crate::lease::Leases;
 use crate::owned::Own;
 use crate::pods::{Pods, add_finalizer, is_kept, remove_finalizer};
 use crate::resource::ready::{DRAINING, INVALID, find};
-use crate::resource::{ConditionKind, Session};
+use crate::resource::{ConditionKind, Newer, Session};
 use crate::status::Note;
 
 /// Between two passes.
@@ -302,12 +302,13 @@ impl Janitor {
         let _turn = lane.turn.lock().await;
         writer
             .put(known, CALL, |status| {
-                status.session = Some(Session {
+                status.claimed(Session {
                     generation: generation.0,
                     mon: Some(replica.name.clone()),
                     address: Some(replica.gateway.to_string()),
                     since,
                     peer: None,
+                    newer: Newer::new(),
                 });
                 note.apply(status, now);
             })

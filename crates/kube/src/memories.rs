@@ -17,7 +17,7 @@ use moorline_core::{CameraId, Cause, Timestamp};
 
 use crate::cache::Known;
 use crate::directory::KubeDirectory;
-use crate::resource::Away;
+use crate::resource::{Away, Newer};
 use crate::wake::{Touched, Which};
 
 /// `Memories` of this replica. Clones are the same.
@@ -75,6 +75,7 @@ impl KubeMemories {
             durable_until,
             recorded_until,
             alarmed_since: memory.alarmed_since,
+            newer: Newer::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::cache::{Cache, Known};
 use crate::call::Fault;
 use crate::convert::retention;
 use crate::pods::{PodCache, RELAY_PORT};
-use crate::resource::{ConditionKind, RelayStatus};
+use crate::resource::{ConditionKind, Newer, RelayStatus};
 use crate::status::{Note, StatusWriter};
 
 /// What a camera may put per hour: 64 Mbit/s, more than twice what one of 4K sends by H.264. Beyond it an archiver is not a camera's; what a camera sends
@@ -133,14 +133,12 @@ impl RelayPlaces for KubePlaces {
         let relay = RelayStatus {
             uid: pod.0.clone(),
             spki: key.to_string(),
+            newer: Newer::new(),
         };
-        let written = known
-            .object
-            .status
-            .as_ref()
-            .and_then(|status| status.relay.as_ref())
-            == Some(&relay);
-        if written {
+        let status = known.object.status.as_ref();
+        let written = status.and_then(|status| status.relay.as_ref());
+        if written.is_some_and(|written| (&written.uid, &written.spki) == (&relay.uid, &relay.spki))
+        {
             return Ok(());
         }
         let note = self.note(&known, relay);

@@ -20,7 +20,7 @@ use moorline_core::port::Statuses;
 use moorline_core::status::CameraStatus;
 use moorline_core::{CameraId, Generation, check};
 
-use crate::resource::{Found, FoundSource};
+use crate::resource::{Found, FoundSource, Newer};
 use crate::status::{Note, StatusWriter};
 
 /// Statuses change all the time, and what is looked for here once in a camera's life. A camera says its streams in a line each: those of one moment make
@@ -107,9 +107,17 @@ impl KubeSources {
 /// What is known of the streams after these words. One that is not named any more stays: nothing better is known.
 fn after(before: Option<Found>, said: Found) -> Found {
     let before = before.unwrap_or_default();
+    let stream = |said: Option<FoundSource>, before: Option<FoundSource>| match (said, before) {
+        (Some(said), Some(before)) => Some(FoundSource {
+            newer: before.newer,
+            ..said
+        }),
+        (said, before) => said.or(before),
+    };
     Found {
-        main: said.main.or(before.main),
-        sub: said.sub.or(before.sub),
+        main: stream(said.main, before.main),
+        sub: stream(said.sub, before.sub),
+        newer: before.newer,
     }
 }
 
@@ -119,7 +127,11 @@ fn said(status: &CameraStatus) -> Option<Found> {
         let (_, words) = status.said.iter().find(|(name, _)| name == key)?;
         stream(words)
     });
-    (main.is_some() || sub.is_some()).then_some(Found { main, sub })
+    (main.is_some() || sub.is_some()).then_some(Found {
+        main,
+        sub,
+        newer: Newer::new(),
+    })
 }
 
 /// `<path> <codec> <size> <fps> <kbps>`; statuses carry foreign text, which is checked once more.
@@ -136,6 +148,7 @@ fn stream(words: &str) -> Option<FoundSource> {
         path: path.to_owned(),
         codec: known(),
         size: known(),
+        newer: Newer::new(),
     })
 }
 
@@ -148,6 +161,7 @@ mod tests {
             path: path.into(),
             codec: codec.map(str::to_owned),
             size: size.map(str::to_owned),
+            newer: Newer::new(),
         }
     }
 
@@ -173,10 +187,12 @@ mod tests {
         let both = Found {
             main: Some(source("/ch0", None, None)),
             sub: Some(source("/ch1", None, None)),
+            newer: Newer::new(),
         };
         let main = Found {
             main: Some(source("/stream=0", None, None)),
             sub: None,
+            newer: Newer::new(),
         };
         let kept = after(Some(both.clone()), main.clone());
         assert_eq!((&kept.main, &kept.sub), (&main.main, &both.sub));

@@ -25,7 +25,7 @@ use crate::cache::Known;
 use crate::call::Fault;
 use crate::owned::Own;
 use crate::pods::Pods;
-use crate::resource::{ConditionKind, UplinkStatus, set_condition};
+use crate::resource::{ConditionKind, Newer, UplinkStatus, set_condition};
 
 /// Statuses change all the time; an agent reports every 15 s at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -183,6 +183,7 @@ impl KubeUplinks {
         let slow = change == Change::Moved(Move::ToSub);
         let uplink = slow.then(|| UplinkStatus {
             since: Timestamp::from_millis(now.as_millisecond()),
+            newer: Newer::new(),
         });
         let (reason, message) = self.words(change);
         let put = writer.put_own(camera, own.generation, |status| {

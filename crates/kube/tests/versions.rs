@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use moorline_core::CameraId;
 use moorline_core::camera::Enabled;
-use moorline_core::port::CameraDirectory as _;
-use serde_json::json;
-use support::{CAMERAS, Mon, camera, server};
+use moorline_core::port::{CameraDirectory as _, Claims as _};
+use serde_json::{Value, json};
+use support::workloads::{Replica, announced, both, cluster};
+use support::{Api, CAMERAS, Mon, camera, condition, server, session};
 
 const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
 
@@ -62,4 +63,53 @@ async fn cameras_of_a_tenant_that_cannot_be_read_are_not_served() {
         Some(Enabled::Yes),
         "as where there is no tenant"
     );
+}
+
+/// What a newer release has in the yard's status, at each place where this one writes.
+fn newer(api: &Api) -> [Value; 4] {
+    let yard = api.get(CAMERAS, "t-acme", "yard").unwrap();
+    let status = &yard["status"];
+    [
+        &status["newest"],
+        &status["session"]["epoch"],
+        &status["found"]["main"]["rotation"],
+        &status["enrolledKey"]["device"],
+    ]
+    .map(Value::clone)
+}
+
+/// After a step back: the newer definitions are still there, and one of their rules may refuse every status without what the newer release wrote.
+#[tokio::test(start_paused = true)]
+async fn every_write_of_a_status_keeps_what_a_newer_release_wrote() {
+    let (api, clock) = cluster();
+    let written = json!({"status": {
+        "newest": {"of": ["all"]},
+        "session": {"generation": 4, "epoch": 9},
+        "found": {"main": {"path": "/ch0", "rotation": 90}},
+        "enrolledKey": {
+            "key": "ssh-ed25519 AAAA", "tokenHash": "sha256:00", "since": "2026-11-20T00:00:00.000Z",
+            "device": {"serial": "7"},
+        },
+    }});
+    api.patch(CAMERAS, "t-acme", "yard", &written);
+    let before = newer(&api);
+    assert!(before.iter().all(|field| !field.is_null()), "{before:?}");
+    let replica = Replica::new(&api, &clock, 0).await;
+
+    let generation = replica.claim(1).await;
+    assert_eq!(session(&api, "acme", "yard")["generation"], 5);
+    assert_eq!(newer(&api), before, "a claim");
+    let instance = replica.start(generation);
+    announced(&api, &replica).await;
+    assert_eq!(newer(&api), before, "the relay's key");
+    let claims = &replica.mon.claims;
+    claims.release(&yard(), generation).await.unwrap();
+    replica.drain(instance);
+    let (_, archiver) = both(&api).await;
+    replica.said_drained(&archiver);
+    api.until("the end", |api| {
+        condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Absent".into()))
+    })
+    .await;
+    assert_eq!(newer(&api), before, "the end of a session");
 }

@@ -29,7 +29,7 @@ use crate::call::Fault;
 use crate::memories::remembered;
 use crate::owned::Own;
 use crate::resource::ready::{DRAINING, LOST, find};
-use crate::resource::{ConditionKind, GREATEST_GENERATION, Session};
+use crate::resource::{ConditionKind, GREATEST_GENERATION, Newer, Session};
 use crate::status::{Note, StatusWriter};
 use rule::{Intent, Verdict, judge};
 
@@ -239,7 +239,7 @@ impl KubeClaims {
             let time = writer.now();
             let written = writer
                 .put(&known, left.min(WRITE), |status| {
-                    status.session = Some(self.session(&intent));
+                    status.claimed(self.session(&intent));
                     status.away = None;
                     note.apply(status, time);
                 })
@@ -292,6 +292,7 @@ impl KubeClaims {
             address: Some(self.0.writer.owned().replica().gateway.to_string()),
             since: Some(intent.since),
             peer: intent.peer.clone(),
+            newer: Newer::new(),
         }
     }
 

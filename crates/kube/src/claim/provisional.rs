@@ -93,7 +93,7 @@ impl KubeClaims {
         let (note, now) = (self.as_it_is(own), writer.now());
         let put = writer
             .put(&known, WRITE, |status| {
-                status.session = Some(session);
+                status.claimed(session);
                 status.away = None;
                 note.apply(status, now);
             })

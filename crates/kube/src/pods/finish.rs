@@ -15,7 +15,7 @@ use crate::call::{CALL, Fault, call};
 use crate::names;
 use crate::owned::Own;
 use crate::resource::ready::{ABSENT, find};
-use crate::resource::{ARCHIVE_FINALIZER, Away, Camera, ConditionKind};
+use crate::resource::{ARCHIVE_FINALIZER, Away, Camera, ConditionKind, Newer};
 use crate::status::{Note, StatusWriter};
 
 /// After a write that failed, it is tried again in so long.
@@ -95,6 +95,7 @@ fn found_away(known: &Known, now: jiff::Timestamp, durable_until: Option<Timesta
         durable_until,
         recorded_until: None,
         alarmed_since: None,
+        newer: Newer::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use moorline_core::Timestamp;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::OnDelete;
+use super::{Newer, OnDelete};
 
 /// The greatest generation: object keys carry it with ten digits.
 pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
@@ -212,11 +212,22 @@ pub struct CameraStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 impl CameraStatus {
     /// Most classes that are kept; the oldest leaves first.
     const CLASSES: usize = 16;
+
+    /// A claim replaces the one before it. What a newer release keeps beside that stays: it may have a rule that it is never removed, and no replica
+    /// could take the camera then.
+    pub(crate) fn claimed(&mut self, mut session: Session) {
+        session.newer = self.session.take().unwrap_or_default().newer;
+        self.session = Some(session);
+    }
 
     /// The camera records under this class from now on.
     pub(crate) fn records_under(&mut self, retention: &str) {
@@ -250,6 +261,10 @@ pub struct Session {
     /// Where the camera calls from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// Why there is no tunnel: what a replica that starts anew tells the next archiver.
@@ -273,6 +288,10 @@ pub struct Away {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "instant_schema")]
     pub alarmed_since: Option<Timestamp>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// The relay in force.
@@ -283,6 +302,10 @@ pub struct RelayStatus {
     pub uid: String,
     /// The SHA-256 of its own TLS key, as sha256: and 64 hex digits.
     pub spki: String,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// What the camera's agent says of its streams.
@@ -295,6 +318,10 @@ pub struct Found {
     /// The smaller second stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<FoundSource>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// One stream, as the camera's agent says it.
@@ -312,6 +339,10 @@ pub struct FoundSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub size: Option<String>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// That the uplink cannot carry the main stream.
@@ -321,6 +352,10 @@ pub struct UplinkStatus {
     /// Since when the sub stream is recorded.
     #[schemars(schema_with = "instant_schema")]
     pub since: Timestamp,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// The key of a device that enrolled.
@@ -339,6 +374,10 @@ pub struct EnrolledKey {
     /// The last use of the token by another key, which was refused: somebody has a copy of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused: Option<ReusedToken>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// A use of a spent token by another key.
@@ -355,6 +394,10 @@ pub struct ReusedToken {
     /// How often it was noted.
     #[schemars(range(min = 1, max = 1_000_000_000_u32))]
     pub times: u32,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 fn yes() -> bool {

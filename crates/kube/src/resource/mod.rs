@@ -25,6 +25,10 @@ pub use definitions::definitions;
 use tenant::on_delete_schema;
 pub use tenant::{OnDelete, Tenant, TenantSpec, TenantStatus, TenantStore};
 
+/// The fields of a status that this release does not know. Whoever writes a status replaces it whole, and passes them on: definitions stay after a step
+/// back, and with them what a newer release wrote and a rule may keep from being removed.
+pub type Newer = std::collections::BTreeMap<String, serde_json::Value>;
+
 /// The API group.
 pub const GROUP: &str = "moorline.dev";
 /// What `app.kubernetes.io/managed-by` says on everything that Moorline makes.
@@ -45,3 +49,39 @@ pub const RECORDINGS_FINALIZER: &str = "moorline.dev/recordings";
 pub const HANG_UP_ANNOTATION: &str = "moorline.dev/hang-up";
 /// The class of a Camera that names none.
 pub const DEFAULT_CLASS: &str = "standard";
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn comes_back<T: Serialize + DeserializeOwned>(written: Value) {
+        let read: T = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), written);
+    }
+
+    /// A status is replaced whole: what is not read is removed.
+    #[test]
+    fn what_a_newer_release_wrote_into_a_status_is_written_again() {
+        let (since, hash) = ("2026-11-20T21:10:05.250Z", "sha256:00");
+        comes_back::<CameraStatus>(json!({
+            "observedGeneration": 3,
+            "session": {"generation": 7, "mon": "moorline-mon-0", "since": since, "newer": 1},
+            "away": {"since": since, "cause": "tunnel_down", "newer": [2]},
+            "relay": {"uid": "uid-1", "spki": hash, "newer": {"of": 3}},
+            "found": {"main": {"path": "/ch0", "codec": "h264", "newer": 4}, "newer": 5},
+            "uplink": {"since": since, "newer": 6},
+            "enrolledKey": {
+                "key": "ssh-ed25519 AAAA", "tokenHash": hash, "since": since, "newer": 7,
+                "reused": {"at": since, "from": "192.0.2.1", "key": "SHA256:a", "times": 2, "newer": 8},
+            },
+            "classes": ["r014"],
+            "newest": {"of": {"all": true}},
+        }));
+        comes_back::<TenantStatus>(json!({"storageId": "a", "erased": false, "newest": [1, 2]}));
+    }
+}

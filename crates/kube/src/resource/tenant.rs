@@ -3,6 +3,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::Newer;
+
 /// Who owns cameras: from this its namespace is made. The operator's: cluster-scoped; its name is the tenant's id.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -108,6 +110,10 @@ pub struct TenantStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 fn cameras() -> u32 {

@@ -31,6 +31,7 @@ mod hang_up;
 mod import;
 mod make;
 
+pub(crate) use import::broken_off;
 pub(crate) use make::Made;
 
 const OPERATION: &str = "change the cameras of the cluster";
@@ -49,6 +50,8 @@ pub struct KubeAdmin {
     directory: KubeDirectory,
     clock: SharedClock,
     class: String,
+    /// Of the lists of cameras that are being made.
+    broken: CancellationToken,
 }
 
 impl KubeAdmin {
@@ -59,7 +62,14 @@ impl KubeAdmin {
             directory,
             clock,
             class: class.into(),
+            broken: CancellationToken::new(),
         }
+    }
+
+    /// Breaks off what makes several cameras at this moment, and whatever is to make several from now on: what was made is taken back, and the caller is
+    /// told then, also of what stays.
+    pub fn break_off(&self) {
+        self.broken.cancel();
     }
 
     pub(crate) fn directory(&self) -> &KubeDirectory {
@@ -319,7 +329,7 @@ impl CameraAdmin for KubeAdmin {
     }
 
     async fn import(&self, cameras: Vec<Camera>, dry_run: bool) -> Result<(), ImportError> {
-        self.make_all(cameras, dry_run).await
+        self.import_all(cameras, dry_run).await
     }
 
     async fn set(&self, id: &CameraId, change: CameraChange) -> Result<Camera, CameraAdminError> {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moorline_base::CancellationToken;
 use moorline_core::camera::{Record, RecordBy};
 use moorline_core::port::{
     CameraAdminError, CameraLike, EnrollTokens, NewToken, PortError, Reuse, Stocked, TokenInfo,
@@ -21,7 +22,7 @@ use moorline_core::port::{
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, TenantId, Timestamp};
 
-use crate::admin::{KubeAdmin, Made};
+use crate::admin::{KubeAdmin, Made, broken_off};
 use crate::cache::Known;
 use crate::convert::{born, spent};
 use crate::enrol::token_hash;
@@ -167,13 +168,14 @@ impl KubeAdmin {
         self.make_with_token(&camera, token).await
     }
 
-    /// Makes the cameras of a batch, all or none.
+    /// Makes the cameras of a batch, all or none. Whoever breaks it off, or is gone when the last one is made, never has the token: none of them stays.
     async fn give_all(
         &self,
         new: &NewToken,
         prefix: &str,
         count: u32,
         token: &EnrolmentSpec,
+        broken: &CancellationToken,
     ) -> Result<(), CameraAdminError> {
         let cache = self.directory().cache();
         let free = (1..=NUMBERS).filter_map(|number| {
@@ -190,18 +192,26 @@ impl KubeAdmin {
             });
         }
         let mut made = Vec::with_capacity(names.len());
+        let mut why = None;
         for id in &names {
+            if broken.is_cancelled() {
+                break;
+            }
             match self.make_with(id, &new.like, token.clone()).await {
                 Ok(one) => made.push(one),
                 Err(error) => {
-                    let left = self.unmake(&made).await;
-                    let left = left.iter().filter_map(|(at, _)| made.get(*at));
-                    let left: Vec<&CameraId> = left.map(|made| &made.id).collect();
-                    return Err(with_left(error, &left));
+                    why = Some(error);
+                    break;
                 }
             }
         }
-        Ok(())
+        let Some(error) = why.or_else(|| broken.is_cancelled().then(broken_off)) else {
+            return Ok(());
+        };
+        let left = self.unmake(&made).await;
+        let left = left.iter().filter_map(|(at, _)| made.get(*at));
+        let left: Vec<&CameraId> = left.map(|made| &made.id).collect();
+        Err(with_left(error, &left))
     }
 }
 
@@ -225,7 +235,12 @@ impl EnrollTokens for KubeAdmin {
             TokenMakes::Camera(camera) => self.give(camera, &new.like, spec).await?,
             TokenMakes::Batch { prefix, count } => {
                 spec.batch = Some(prefix.clone());
-                self.give_all(&new, prefix, *count, &spec).await?;
+                let (prefix, count, new) = (prefix.clone(), *count, new.clone());
+                let making = move |admin: KubeAdmin, broken: CancellationToken| async move {
+                    let given = admin.give_all(&new, &prefix, count, &spec, &broken);
+                    given.await
+                };
+                self.whole(making).await??;
             }
         }
         let info = TokenInfo {

@@ -259,6 +259,84 @@ async fn cameras_are_imported_all_or_none_and_each_that_is_wrong_is_told() {
     assert_eq!(made, ["gate", "shop", "yard"]);
 }
 
+/// P11. Somebody types Ctrl-C; or the browser that asked for it is closed.
+#[tokio::test(start_paused = true)]
+async fn an_import_that_is_broken_off_leaves_no_camera() {
+    use moorline_core::port::{CameraAdmin as _, ImportError};
+    let list = || -> Vec<_> {
+        let many = 1..=50;
+        many.map(|nth| contract::camera(&format!("acme/cam-{nth}"), &[nth]))
+            .collect()
+    };
+    for goes_away in [false, true] {
+        let (api, clock) = server();
+        let mon = Mon::new(&api, &clock, 0).await;
+        let admin = mon.admin.clone();
+        let importing = tokio::spawn(async move { admin.import(list(), false).await });
+        api.until("the first cameras", |api| api.list(CAMERAS).len() > 2)
+            .await;
+        if goes_away {
+            importing.abort();
+        } else {
+            mon.admin.break_off();
+            match importing.await.unwrap() {
+                Err(ImportError::Cameras(wrong)) => {
+                    let told = wrong[0].1.to_string();
+                    assert!(wrong.len() == 1 && told.contains("broken off"), "{wrong:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        none_stands(&api).await;
+        assert!(api.list(CAMERAS).len() < 50, "the others were not made");
+    }
+}
+
+/// Nobody would have the token by which they are enrolled.
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_caller_goes_away_leaves_no_camera() {
+    use moorline_core::Timestamp;
+    use moorline_core::camera::{Record, RecordBy};
+    use moorline_core::port::{CameraLike, TokenMakes};
+    use moorline_core::segment::Retention;
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let new = NewToken {
+        tenant: "acme".parse().unwrap(),
+        makes: TokenMakes::Batch {
+            prefix: "shop".into(),
+            count: 50,
+        },
+        like: CameraLike {
+            title: None,
+            site: None,
+            timezone: "UTC".into(),
+            record: Record::Main,
+            record_by: RecordBy::Auto,
+            retention: Retention::Days(7),
+        },
+        expires: Timestamp::from_millis(support::START + 3_600_000),
+        comment: String::new(),
+    };
+    let admin = mon.admin.clone();
+    let issuing = tokio::spawn(async move { admin.issue(new).await.map(drop) });
+    api.until("the first cameras", |api| api.list(CAMERAS).len() > 2)
+        .await;
+    issuing.abort();
+    none_stands(&api).await;
+    assert!(api.list(CAMERAS).len() < 50, "the others were not made");
+}
+
+/// Waits until each camera is being deleted.
+async fn none_stands(api: &support::Api) {
+    api.until("all are taken back", |api| {
+        let all = api.list(CAMERAS);
+        let stands = |camera: &serde_json::Value| camera["metadata"]["deletionTimestamp"].is_null();
+        !all.iter().any(stands)
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_camera_whose_answer_is_lost_is_added_all_the_same() {
     use moorline_core::port::CameraAdmin as _;

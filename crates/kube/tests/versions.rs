@@ -105,6 +105,7 @@ async fn every_write_of_a_status_keeps_what_a_newer_release_wrote() {
     let claims = &replica.mon.claims;
     claims.release(&yard(), generation).await.unwrap();
     replica.drain(instance);
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let (_, archiver) = both(&api).await;
     replica.said_drained(&archiver);
     api.until("the end", |api| {

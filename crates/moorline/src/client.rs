@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use moorline_base::error::Hinted;
 use moorline_base::files::LockError;
+use moorline_base::shutdown::Signals;
 use moorline_web::api::{Problem, RowProblem};
 use moorline_web::route::REACH_IN;
 use serde::Serialize;
@@ -219,6 +221,44 @@ impl Client {
             Self::Server(_) | Self::Offline(_) => false,
             #[cfg(feature = "kube")]
             Self::Cluster(_) | Self::Entered(_) => true,
+        }
+    }
+
+    /// Waits for what makes several cameras, all or none, through a first SIGINT or SIGTERM: on a cluster it is broken off then, and what was made is taken
+    /// back; elsewhere it is one step. `true`: there was one.
+    ///
+    /// # Errors
+    /// A second one came: what was made by then may stay.
+    pub async fn through_signals<T>(
+        &self,
+        making: impl Future<Output = T>,
+    ) -> anyhow::Result<(T, bool)> {
+        const ONE_STEP: &str = "it is one step: its end is waited for; Ctrl-C again does not wait";
+        let mut signals = Signals::install()?;
+        let mut making = pin!(making);
+        tokio::select! {
+            made = &mut making => return Ok((made, false)),
+            () = signals.stopped() => {}
+        }
+        crate::output::say(match self {
+            Self::Server(_) | Self::Offline(_) => ONE_STEP,
+            #[cfg(feature = "kube")]
+            Self::Entered(_) => ONE_STEP,
+            #[cfg(feature = "kube")]
+            Self::Cluster(cluster) => {
+                cluster.break_off();
+                "broken off: what was made is taken back; Ctrl-C again leaves it as it is"
+            }
+        });
+        tokio::select! {
+            made = &mut making => Ok((made, true)),
+            () = signals.stopped() => {
+                let options = self.typed();
+                bail!(Hinted::new(
+                    "broken off: what was made by then may stay",
+                    format!("moorline camera list{options} shows the cameras, moorline camera rm NAME{options} removes one; moorline camera enrolments{options} shows the tokens"),
+                ))
+            }
         }
     }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
+use moorline_base::CancellationToken;
 use moorline_core::camera::Camera;
-use moorline_core::port::{CameraAdminError, ImportError};
+use moorline_core::port::{CameraAdminError, ImportError, PortError};
 use moorline_core::{CameraId, PublicKey};
 
-use super::KubeAdmin;
+use super::{KubeAdmin, OPERATION};
 use crate::call::Fault;
 
 /// So many cameras of an import are tried at once.
@@ -15,7 +16,7 @@ const TRIED_TOGETHER: usize = 8;
 
 impl KubeAdmin {
     /// Makes all of these cameras, or none: what would be refused is asked first, and where one cannot be made those before it are taken back.
-    pub(super) async fn make_all(
+    pub(super) async fn import_all(
         &self,
         mut cameras: Vec<Camera>,
         dry_run: bool,
@@ -27,9 +28,42 @@ impl KubeAdmin {
         if dry_run {
             return Ok(());
         }
+        let making = move |admin: Self, broken: CancellationToken| async move {
+            admin.make_all(&cameras, &broken).await
+        };
+        self.whole(making).await?
+    }
+
+    /// Makes several cameras, whatever becomes of the caller: one that goes away (a browser that disconnects) breaks it off, and leaves no half of them.
+    pub(crate) async fn whole<T, F>(
+        &self,
+        making: impl FnOnce(Self, CancellationToken) -> F,
+    ) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let broken = self.broken.child_token();
+        let _caller = broken.clone().drop_guard();
+        let making = tokio::spawn(making(self.clone(), broken));
+        making
+            .await
+            .map_err(|error| PortError::new(OPERATION, error))
+    }
+
+    /// The cameras of an import, of which each was looked at.
+    async fn make_all(
+        &self,
+        cameras: &[Camera],
+        broken: &CancellationToken,
+    ) -> Result<(), ImportError> {
         let mut made = Vec::with_capacity(cameras.len());
         for (at, camera) in cameras.iter().enumerate() {
-            match self.make(camera).await {
+            let one = match broken.is_cancelled() {
+                true => Err(broken_off()),
+                false => self.make(camera).await,
+            };
+            match one {
                 Ok(one) => made.push(one),
                 Err(error) => {
                     let left = self.unmake(&made).await;
@@ -84,6 +118,11 @@ impl KubeAdmin {
         wrong.sort_by_key(|(at, _)| *at);
         wrong
     }
+}
+
+/// Why the cameras from here on were not made.
+pub(crate) fn broken_off() -> CameraAdminError {
+    CameraAdminError::Refused("it was broken off".into())
 }
 
 /// What is told of a camera that could not be taken back.

@@ -58,6 +58,7 @@ pub struct ClusterApi {
     directory: KubeDirectory,
     which: Which,
     at: Installation,
+    admin: KubeAdmin,
     /// How it was chosen, to be typed again.
     typed: String,
     tenant: Option<TenantId>,
@@ -98,7 +99,7 @@ impl ClusterApi {
         let site = Site {
             cameras: Arc::new(directory.clone()),
             admin: Arc::new(admin.clone()),
-            tokens: Arc::new(admin),
+            tokens: Arc::new(admin.clone()),
             statuses: Arc::new(KubeStatuses::new(directory.cache().clone())),
             users: Arc::new(Absent),
             sessions: Arc::new(Absent),
@@ -117,6 +118,7 @@ impl ClusterApi {
             directory,
             which: on.which.clone(),
             at: at.clone(),
+            admin,
             typed: on.which.typed(),
             tenant: named,
         })
@@ -133,6 +135,11 @@ impl ClusterApi {
             return Ok(Response::new(Body::from(serde_json::to_vec(&strangers)?)));
         }
         Ok(self.router.clone().oneshot(request.map(Body::new)).await?)
+    }
+
+    /// Breaks off what makes several cameras: they are taken back.
+    pub fn break_off(&self) {
+        self.admin.break_off();
     }
 
     /// A camera as the cluster has it.

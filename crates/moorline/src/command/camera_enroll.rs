@@ -11,7 +11,6 @@ use moorline_base::clock::{Clock as _, SystemClock};
 use moorline_base::config::HumanDuration;
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
-use moorline_base::shutdown::Signals;
 use moorline_control::Host;
 use moorline_core::{CameraId, TenantId, Timestamp};
 use moorline_web::api::{EnrolmentAdd, EnrolmentMade, EnrolmentView, ServerView};
@@ -135,55 +134,33 @@ pub async fn enroll(
     output::print(format, &written, || told(&written, client.typed()))
 }
 
-/// Makes the token. On a cluster a batch is some calls for each of its cameras, so that it may be broken off: what was made by then is told.
+/// Makes the token. On a cluster a batch is some calls for each of its cameras, so that it may be broken off: none of it stays then. A token that came all
+/// the same is taken back: nobody has it.
 async fn make(
     client: &Client,
     id: &CameraId,
     request: &EnrolmentAdd,
 ) -> anyhow::Result<EnrolmentMade> {
     let at = path(id.tenant());
-    let making = client.json(Method::POST, &at, Some(request));
-    let Some(count) = request.count.filter(|_| client.is_cluster()) else {
-        return making.await;
-    };
-    if count >= MANY {
+    let many = request.count.filter(|count| *count >= MANY);
+    if let Some(count) = many.filter(|_| client.is_cluster()) {
         output::say(&format!(
             "making {}, one after the other: that takes minutes where the cluster is slow",
             output::count(count.into(), "camera")
         ));
     }
-    let began = Timestamp::from_millis(SystemClock.wall_ms());
-    let mut signals = Signals::install()?;
-    tokio::select! {
-        made = making => made,
-        () = signals.stopped() => {
-            let tokens: Vec<EnrolmentView> = client.get(&at).await?;
-            Err(broken_off(&tokens, id, count, began, client.typed()).into())
-        }
+    let making = client.json::<EnrolmentMade>(Method::POST, &at, Some(request));
+    let (made, is_broken_off) = client.through_signals(making).await?;
+    let made = match made {
+        Err(error) if is_broken_off => bail!("{error}; no file was written"),
+        made => made?,
+    };
+    if is_broken_off {
+        let revoke = format!("{at}/{}", made.view.id);
+        client.act(Method::DELETE, &revoke, None::<&()>).await?;
+        bail!("broken off: the token is revoked, and no file was written");
     }
-}
-
-/// What is left of a batch whose making was broken off: cameras by a token that nobody has.
-fn broken_off(
-    tokens: &[EnrolmentView],
-    id: &CameraId,
-    count: u32,
-    began: Timestamp,
-    options: &str,
-) -> Hinted {
-    let (id, prefix) = (id.typed(), id.name());
-    let is_it =
-        |token: &&EnrolmentView| token.prefix.as_deref() == Some(prefix) && token.created >= began;
-    let made = tokens.iter().find(is_it).map_or(0, |token| token.count);
-    Hinted::new(
-        format!(
-            "broken off: {made} of {} were made, named {id}-…, and stay; no file was written",
-            output::count(count.into(), "camera")
-        ),
-        format!(
-            "moorline camera list{options} shows them, moorline camera rm NAME{options} removes one"
-        ),
-    )
+    Ok(made)
 }
 
 /// What stands in the file: for good, on a card that may go far. A guess does not.
@@ -443,26 +420,6 @@ mod tests {
                 assert!(!text.contains(&made.token), "{text}");
             }
         }
-    }
-
-    #[test]
-    fn of_a_batch_that_is_broken_off_it_is_told_what_stays() {
-        let of = |count| made(None, Some("shop"), count).view;
-        let tokens = [of(37)];
-        let began: Timestamp = "2026-11-20T19:59:59Z".parse().unwrap();
-        let id: CameraId = "acme/shop".parse().unwrap();
-        let told = broken_off(&tokens, &id, 200, began, " --cluster");
-        assert_eq!(
-            told.to_string(),
-            "broken off: 37 of 200 cameras were made, named acme/shop-…, and stay; no file was written"
-        );
-        assert!(told.hints().join("").contains("camera rm NAME --cluster"));
-        let later: Timestamp = "2026-11-20T20:00:01Z".parse().unwrap();
-        let told = broken_off(&tokens, &id, 200, later, "").to_string();
-        assert!(
-            told.contains("0 of 200"),
-            "an earlier batch is not it: {told}"
-        );
     }
 
     #[test]

@@ -121,8 +121,8 @@ pub async fn import(
         dry_run: asked.dry_run || !wrong.is_empty(),
     };
     let path = format!("/tenants/{}/camera-import", segment(tenant.as_str()));
-    let imported: anyhow::Result<CamerasImported> =
-        client.json(Method::POST, &path, Some(&request)).await;
+    let importing = client.json::<CamerasImported>(Method::POST, &path, Some(&request));
+    let (imported, is_broken_off) = client.through_signals(importing).await?;
     let imported = match imported {
         Ok(imported) if wrong.is_empty() => imported,
         Ok(_) => return Err(told(&name, table.rows.len(), &wrong)),
@@ -130,6 +130,13 @@ pub async fn import(
             let Some(WrongRows { rows: refused, .. }) = error.downcast_ref() else {
                 return Err(error);
             };
+            // The one row is where it was; others were added, and are not taken back.
+            if is_broken_off && refused.len() == 1 {
+                bail!(Hinted::new(
+                    "broken off: nothing was added",
+                    "the same command adds them"
+                ));
+            }
             refuse(&table, &rows, refused, &mut wrong);
             return Err(told(&name, table.rows.len(), &wrong));
         }

@@ -18,7 +18,6 @@ use hyper_util::rt::TokioIo;
 use moorline_base::error::Hinted;
 use moorline_base::files::LockError;
 use moorline_base::shutdown::Signals;
-use moorline_web::api::{Problem, RowProblem};
 use moorline_web::route::REACH_IN;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,10 +27,21 @@ use tower::ServiceExt as _;
 use crate::offline::Offline;
 use crate::serve::parts::REGISTRY;
 
+mod paths;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+pub use self::paths::{camera_path, reach_in_path, segment};
+pub use self::refusal::WrongRows;
+use self::refusal::{Named, is_unknown, problem, told};
+
 /// Answers of more bytes than this are streamed, never collected.
 const LARGEST_ANSWER: usize = 64 << 20;
 /// How long an answer's head may take. `segments verify` reads a lot before it answers.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// All cameras that may be seen.
+const CAMERAS: &str = "/cameras";
 
 /// Where the Unix socket of a data directory lies.
 pub fn socket_path(data: &Path) -> PathBuf {
@@ -274,7 +284,7 @@ impl Client {
     /// A request whose answer is JSON.
     ///
     /// # Errors
-    /// The server's [`Problem`], in words.
+    /// The server's [`Problem`](moorline_web::api::Problem), in words.
     pub async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -431,219 +441,4 @@ async fn in_process(
     request: Request<Full<Bytes>>,
 ) -> anyhow::Result<Response<Body>> {
     Ok(router.oneshot(request.map(Body::new)).await?)
-}
-
-/// All cameras that may be seen.
-const CAMERAS: &str = "/cameras";
-
-/// Of a camera its name alone.
-#[derive(serde::Deserialize)]
-struct Named {
-    id: String,
-}
-
-fn is_unknown(problem: &Problem, what: &str) -> bool {
-    problem.kind == "unknown" && problem.title.ends_with(&format!(" {what}"))
-}
-
-/// Rows of a list that a server refused, for whoever knows where each came from.
-#[derive(Debug, thiserror::Error)]
-#[error("{title}")]
-pub struct WrongRows {
-    title: String,
-    /// The rows, in their order.
-    pub rows: Vec<RowProblem>,
-}
-
-/// A refusal as a person reads it: what is not there has the name under which it was asked for, which the server does not repeat.
-fn told(problem: Problem, path: &str, cameras: &[Named]) -> anyhow::Error {
-    if !problem.rows.is_empty() {
-        let Problem { title, rows, .. } = problem;
-        return WrongRows { title, rows }.into();
-    }
-    let after = |kind: &str| {
-        let mut parts = path.split(['/', '?']).skip_while(|part| *part != kind);
-        parts.nth(1).map(plain)
-    };
-    let named = [
-        ("camera", "cameras"),
-        ("user", "users"),
-        ("recording", "segments"),
-    ];
-    let found = named.iter().find(|(what, _)| is_unknown(&problem, what));
-    let (title, hint) = match found.and_then(|(what, kind)| Some((*what, after(kind)?))) {
-        Some(("camera", name)) => (
-            format!("there is no camera {name:?}"),
-            Some(like(&name, cameras)),
-        ),
-        Some((what, name)) => {
-            let hint = if what == "user" {
-                "moorline user list shows all"
-            } else {
-                "moorline segments list CAMERA --output json shows the keys"
-            };
-            (
-                format!("there is no {what} {name:?}"),
-                Some(hint.to_owned()),
-            )
-        }
-        None => match (problem.kind.as_str(), after("cameras"), after("keys")) {
-            ("unknown_key", Some(camera), Some(key)) => (
-                format!("camera {camera} has no key {key}"),
-                Some(format!("moorline camera show {camera} lists its keys")),
-            ),
-            _ => (problem.title, None),
-        },
-    };
-    match problem.hint.or(hint) {
-        Some(hint) => Hinted::new(title, hint).into(),
-        None => anyhow::anyhow!(title),
-    }
-}
-
-/// The camera that was perhaps meant.
-fn like(name: &str, cameras: &[Named]) -> String {
-    let names = cameras.iter().filter_map(|camera| camera.id.parse().ok());
-    let names = names.map(|id: moorline_core::CameraId| id.typed());
-    match moorline_base::config::nearest(name, names) {
-        Some(best) => format!("did you mean {best}?"),
-        None => "moorline camera list shows all".to_owned(),
-    }
-}
-
-async fn problem(response: Response<Body>) -> anyhow::Result<Problem> {
-    let status = response.status();
-    let body = Limited::new(response.into_body(), 1 << 20).collect().await;
-    let bytes = body
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
-    match serde_json::from_slice::<Problem>(&bytes) {
-        Ok(problem) => Ok(problem),
-        Err(_) if status == StatusCode::NOT_FOUND => {
-            bail!("the server does not know this request")
-        }
-        Err(_) => bail!("the server answered {status}"),
-    }
-}
-
-/// One path segment, percent-encoded.
-pub fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
-}
-
-/// What [`segment`] has encoded.
-fn plain(segment: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = segment.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let hex = after.get(..2).filter(|_| *byte == b'%');
-        let decoded = hex
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(decoded.unwrap_or(*byte));
-        rest = decoded.map_or(after, |_| after.get(2..).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The path of a camera, given as `camera` or `tenant/camera`.
-///
-/// # Errors
-/// It is not a name.
-pub fn camera_path(camera: &str) -> anyhow::Result<String> {
-    let id: moorline_core::CameraId = camera.parse()?;
-    Ok(format!("/tenants/{}/cameras/{}", id.tenant(), id.name()))
-}
-
-/// The path by which a camera's own web server is reached.
-///
-/// # Errors
-/// It is not a name.
-pub fn reach_in_path(camera: &str) -> anyhow::Result<String> {
-    Ok(format!("{}/reach-in", camera_path(camera)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_of_another_user_is_not_told_as_an_empty_one() {
-        let told = |kind: ErrorKind| {
-            another_users(&kind.into(), Path::new("/var/lib/moorline"))
-                .map(|told| moorline_base::error::report(&told))
-        };
-        let text = told(ErrorKind::PermissionDenied).unwrap();
-        assert!(text.contains("another user's"), "{text}");
-        assert!(text.contains("hint: ") && text.contains("sudo -u moorline"));
-        assert_eq!(told(ErrorKind::NotFound), None);
-        assert_eq!(told(ErrorKind::ConnectionRefused), None);
-    }
-
-    #[test]
-    fn names_become_paths() {
-        assert_eq!(camera_path("yard").unwrap(), "/tenants/home/cameras/yard");
-        assert!(camera_path("../yard").is_err());
-        assert_eq!(segment("SHA256:a/b+c"), "SHA256%3Aa%2Fb%2Bc");
-        assert_eq!(plain("SHA256%3Aa%2Fb%2Bc%zz%"), "SHA256:a/b+c%zz%");
-    }
-
-    #[test]
-    fn what_is_not_there_is_told_by_its_name() {
-        let cameras = ["home/yard", "acme/gate"].map(|id| Named { id: id.to_owned() });
-        let asked = |kind: &str, title: &str, path: &str| {
-            let problem = Problem {
-                kind: kind.to_owned(),
-                title: title.to_owned(),
-                status: 404,
-                field: None,
-                hint: None,
-                request: None,
-                rows: Vec::new(),
-            };
-            let error = told(problem, path, &cameras);
-            let hints = error.downcast_ref::<Hinted>().map(Hinted::hints);
-            let hint = hints.and_then(|hints| hints.first().cloned());
-            (error.to_string(), hint.unwrap_or_default())
-        };
-        let camera = |path| asked("unknown", "there is no such camera", path);
-        assert_eq!(
-            camera("/tenants/home/cameras/yrad/segments?from=1"),
-            (
-                "there is no camera \"yrad\"".to_owned(),
-                "did you mean yard?".to_owned()
-            )
-        );
-        assert_eq!(
-            camera("/tenants/home/cameras/x").1,
-            "moorline camera list shows all"
-        );
-        let user = asked(
-            "unknown",
-            "there is no such user",
-            "/tenants/home/users/bob",
-        );
-        assert_eq!(user.0, "there is no user \"bob\"");
-        assert_eq!(user.1, "moorline user list shows all");
-        let recording = asked(
-            "unknown",
-            "there is no such recording",
-            "/segments/no%2Fkey",
-        );
-        assert_eq!(recording.0, "there is no recording \"no/key\"");
-        let key = asked(
-            "unknown_key",
-            "the camera has no such key",
-            "/tenants/home/cameras/yard/keys/SHA256%3Axx",
-        );
-        assert_eq!(key.0, "camera yard has no key SHA256:xx");
-    }
 }

@@ -16,6 +16,7 @@ mod session;
 mod stock;
 mod streampoint;
 mod users;
+mod view;
 
 pub use export::verified;
 pub use reach_in::PROTOCOL as REACH_IN;

@@ -14,7 +14,8 @@ use moorline_core::user::Role;
 use moorline_core::{CameraId, PublicKey};
 
 use super::archive::known;
-use super::cameras::{no_agent, reached, view};
+use super::cameras::{no_agent, reached};
+use super::view::view;
 use crate::access::Access;
 use crate::api::CameraView;
 use crate::problem::Problem;

@@ -7,8 +7,8 @@ use moorline_core::port::{AuditEntry, AuditEvent, CameraChange};
 use moorline_core::user::Role;
 
 use super::archive::known;
-use super::cameras::view;
 use super::enrolments::kept;
+use super::view::view;
 use crate::access::Access;
 use crate::api::{CameraView, ClaimAsked, StockView};
 use crate::extract::Sent;

@@ -10,7 +10,7 @@ use moorline_core::user::Role;
 use moorline_core::{CameraId, PublicKey};
 
 use super::archive::known;
-use super::cameras::view;
+use super::view::view;
 use crate::access::Access;
 use crate::api::{CameraView, StreampointSet};
 use crate::extract::Sent;

@@ -27,9 +27,7 @@ async fn child_that_is_killed() {
         return;
     };
     let store = FakeStore::new(Mood::Away);
-    let archive = common::open(Path::new(&spool), &store, long()).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording_with(Path::new(&spool), &store, long()).await;
     loop {
         running.reports.changed().await.unwrap();
         let synced = running
@@ -423,9 +421,7 @@ async fn torn_spool(spool: &Path) -> std::path::PathBuf {
         segment: Duration::from_secs(60),
         ..common::settings()
     };
-    let archive = common::open(other.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording_with(other.path(), &store, settings).await;
     running
         .until("ten fragments", |report| report.spool_bytes > 120_000)
         .await;

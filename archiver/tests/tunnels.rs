@@ -109,10 +109,8 @@ async fn a_gap_waits_for_the_word_of_a_monitor_that_cannot_be_heard_yet() {
     // Nothing is sealed meanwhile: a gap is written before what follows it.
     let mut settings = common::settings();
     settings.segment = Duration::from_secs(3_600);
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
-    let mut running = common::start(&archive, relays, common::spec());
+    let (archive, camera, mut running) =
+        common::recording_with(spool.path(), &store, settings).await;
     let is = |state| move |report: &ArchiveReport| report.state == state;
     running
         .until("recording", is(ArchiveState::Recording))

@@ -457,7 +457,16 @@ pub(crate) async fn recording(
     spool: &Path,
     store: &Arc<FakeStore>,
 ) -> (Archive, Arc<FakeCamera>, Running) {
-    let archive = open(spool, store, settings()).await;
+    recording_with(spool, store, settings()).await
+}
+
+/// The same with other settings.
+pub(crate) async fn recording_with(
+    spool: &Path,
+    store: &Arc<FakeStore>,
+    settings: Settings,
+) -> (Archive, Arc<FakeCamera>, Running) {
+    let archive = open(spool, store, settings).await;
     let camera = FakeCamera::new(Film::default());
     let relays = Arc::new(OneCamera(Arc::clone(&camera)));
     let running = start(&archive, relays, spec());

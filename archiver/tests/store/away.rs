@@ -83,13 +83,7 @@ async fn the_first_try_after_an_outage_is_the_oldest_object() {
         uploads: 1,
         ..common::settings()
     };
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, running) = common::recording_with(spool.path(), &store, settings).await;
     common::eventually("eight segments wait", || {
         common::files(&spool.path().join(".sealed"), ".mp4").len() >= 8
     })

@@ -75,9 +75,7 @@ async fn a_full_spool_that_cannot_be_emptied_gives_up_nothing() {
         spool_bytes: 1_000_000,
         ..common::settings()
     };
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording_with(spool.path(), &store, settings).await;
     let sealed = spool.path().join(".sealed");
     let segments = || common::files(&sealed, ".mp4");
     common::eventually("six segments wait", || segments().len() >= 6).await;
@@ -134,13 +132,7 @@ async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
         when_full: WhenFull::StopNew,
         ..common::settings()
     };
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, mut running) = common::recording_with(spool.path(), &store, settings).await;
     let full = running
         .until("full", |report| report.state == ArchiveState::DiskFull)
         .await;
@@ -177,10 +169,7 @@ async fn a_bound_that_is_raised_lets_recording_go_on_without_a_restart() {
         ..common::settings()
     };
     let min_free = settings.min_free_bytes;
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let relays = Arc::new(OneCamera(Arc::clone(&camera)));
-    let mut running = common::start(&archive, relays, common::spec());
+    let (archive, _, mut running) = common::recording_with(spool.path(), &store, settings).await;
     running
         .until("full", |report| report.state == ArchiveState::DiskFull)
         .await;
@@ -214,13 +203,8 @@ async fn a_disk_that_is_full_is_a_state_with_a_way_out() {
         when_full: WhenFull::StopNew,
         ..common::settings()
     };
-    let archive = common::open(&disk.path().join("spool"), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(
-        &archive,
-        Arc::new(OneCamera(Arc::clone(&camera))),
-        common::spec(),
-    );
+    let (archive, _, mut running) =
+        common::recording_with(&disk.path().join("spool"), &store, settings).await;
     let full = running
         .until("full", |report| report.state == ArchiveState::DiskFull)
         .await;

@@ -21,9 +21,7 @@ async fn what_another_hand_removed_from_the_spool_is_a_gap_before_anything_behin
         segment: Duration::from_millis(1_500),
         ..common::settings()
     };
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, running) = common::recording_with(spool.path(), &store, settings).await;
     let sealed = spool.path().join(".sealed");
     common::eventually("three segments wait", || {
         common::files(&sealed, ".mp4").len() >= 3
@@ -56,9 +54,7 @@ async fn an_open_segment_that_another_hand_removed_is_a_gap_and_holds_nothing_up
         segment: Duration::from_millis(1_500),
         ..common::settings()
     };
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, running) = common::recording_with(spool.path(), &store, settings).await;
     common::eventually("an open segment is removed", || {
         let open = common::files(spool.path(), ".part");
         open.first()
@@ -115,9 +111,7 @@ async fn a_drain_goes_on_reporting_while_the_store_does_not_answer() {
         report_every: Duration::from_millis(50),
         ..common::settings()
     };
-    let archive = common::open(spool.path(), &store, settings).await;
-    let camera = FakeCamera::new(Film::default());
-    let mut running = common::start(&archive, Arc::new(OneCamera(camera)), common::spec());
+    let (archive, _, mut running) = common::recording_with(spool.path(), &store, settings).await;
     running
         .until("it records", |report| report.spool_bytes > 0)
         .await;

@@ -1,10 +1,12 @@
 //! What a tenant, or a pod that was taken over, would try (rules S18 to S24). Each attempt is made against the running installation.
 
+use std::net::SocketAddr;
+
 use moorline_core::segment::SegmentKey;
 use moorline_testkit::cluster::SOON;
 use serde_json::{Value, json};
 
-use crate::support::{Inside, Moorline, Pod, Tenant};
+use crate::support::{Inside, Moorline, Pod, Tenant, Way};
 
 /// Runs kubectl as somebody of a tenant's own people; what it says, with its exit status.
 async fn as_tenant(tenant: &Tenant<'_>, words: &[&str]) -> (bool, String) {
@@ -132,6 +134,28 @@ async fn a_tenant_makes_cameras_within_its_bounds_and_nothing_else() {
         &["get", "secrets", "-n", own],
         &["get", "pods", "-n", own],
         &["create", "token", "moorline-relay", "-n", own],
+        &["create", "token", "moorline-archiver", "-n", own],
+        &["create", "serviceaccount", "moorline-frontdoor", "-n", own],
+        &[
+            "create",
+            "rolebinding",
+            "mine",
+            "--clusterrole=cluster-admin",
+            "--user=somebody",
+            "-n",
+            own,
+        ],
+        &["delete", "networkpolicy", "--all", "-n", own],
+        &["get", "configmap", "moorline", "-n", foreign],
+        &["get", "events", "-n", foreign],
+        &["get", "secrets", "-n", "moorline-store-put"],
+        &[
+            "annotate",
+            "namespace",
+            own,
+            "moorline.dev/classes=gold",
+            "--overwrite",
+        ],
         &[
             "patch",
             "camera",
@@ -157,6 +181,27 @@ async fn a_tenant_makes_cameras_within_its_bounds_and_nothing_else() {
         let (done, said) = as_tenant(&tenant, words).await;
         assert!(!done && said.contains("orbidden"), "{words:?}: {said}");
     }
+    // What happened to their cameras they may read, and not say: a holder that is written beside the spec is not taken.
+    let (done, said) = as_tenant(&tenant, &["get", "events", "-n", own]).await;
+    assert!(done, "{said}");
+    let evil = json!({"status": {
+        "session": {"generation": 9_999_999_999_u64, "mon": "evil", "address": "10.0.0.1:8443"},
+        "relay": {"uid": "evil", "spki": "sha256:evil"},
+    }});
+    let evil = evil.to_string();
+    let words = [
+        "patch",
+        "camera",
+        "good",
+        "-n",
+        own,
+        "--type=merge",
+        "-p",
+        &evil,
+    ];
+    as_tenant(&tenant, &words).await;
+    let good = tenant.space.get(&["camera/good"]).await.unwrap();
+    assert!(!good.to_string().contains("evil"), "{good:#}");
     // Not even who may make pods there makes one in a camera's name, or enters one (S21).
     let words = ["create", "-n", own, "-f", &pod];
     let output = tenant.space.cluster().try_kubectl(&words).await.unwrap();
@@ -278,6 +323,71 @@ async fn a_pods_token_opens_its_own_cameras_tunnel_alone() {
         pods.iter().any(new).then_some(())
     })
     .await;
+}
+
+/// A ticket of that archiver's to its own relay, and where that is.
+async fn ticket(
+    moorline: &Moorline,
+    tenant: &Tenant<'_>,
+    archiver: &Pod,
+    camera: &str,
+) -> (String, SocketAddr) {
+    let token = tenant.token_for(archiver, Inside::Signer).await;
+    let (head, body) = post(
+        "ticket",
+        &token,
+        &json!({"camera": camera, "source": "main"}),
+    );
+    let answer = moorline.ask(Inside::Signer, &head, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let granted: Value = serde_json::from_str(answer.body()).unwrap();
+    let text = |field: &str| granted[field].as_str().unwrap().to_owned();
+    (text("ticket"), text("address").parse().unwrap())
+}
+
+/// S22: a ticket opens the relay of its camera, once, and no other tenant's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_opens_its_own_relay_once_and_no_other() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("tickets").await;
+    let other = moorline.tenant("onlooker").await;
+    let [first, second] = moorline.pair().await;
+    let (yard, gate) = (
+        tenant.camera("yard", 183).await,
+        other.camera("gate", 184).await,
+    );
+    let _yard = yard.call(&moorline, &first);
+    let _gate = gate.call(&moorline, &second);
+    tenant.until_recorded(&yard).await;
+    other.until_recorded(&gate).await;
+    let own = format!("{}/yard", tenant.name);
+    let foreign = format!("{}/gate", other.name);
+    let [_, archiver] = tenant.pair(&yard).await;
+    let (good, here) = ticket(&moorline, &tenant, &archiver, &own).await;
+    let [_, archiver] = other.pair(&gate).await;
+    let (_, there) = ticket(&moorline, &other, &archiver, &foreign).await;
+    assert_ne!(here, there);
+    let show = async |at: SocketAddr, camera: &str, ticket: &str| {
+        let head =
+            format!("CONNECT {camera} HTTP/1.1\r\nHost: x\r\nAuthorization: Ticket {ticket}\r\n");
+        let answer = Way::to_relay(at).ask(&head, "").await;
+        (answer.status, answer.reason)
+    };
+    for (what, at, camera, shown, status, reason) in [
+        ("another's relay", there, &foreign, &*good, 401, "camera"),
+        ("at a reused address", there, &own, &*good, 404, "path"),
+        ("another's path", here, &foreign, &*good, 404, "path"),
+        ("no ticket", here, &own, "v1.x", 401, "malformed"),
+    ] {
+        let told = show(at, camera, shown).await;
+        assert_eq!(told, (status, reason.to_owned()), "{what}");
+    }
+    let (status, _) = show(here, &own, &good).await;
+    assert_eq!(status, 200, "what was refused was refused for its reason");
+    let again = show(here, &own, &good).await;
+    assert_eq!(again, (401, "used".to_owned()));
 }
 
 /// S19, S20: the signer signs what the camera's own archiver may put, and nothing else.

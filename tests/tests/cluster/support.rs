@@ -34,7 +34,7 @@ pub(crate) use camera::{Call, Camera};
 pub(crate) use door::{Login, people, people_as, people_at, plays};
 pub(crate) use helm::Helm;
 pub(crate) use http::Person;
-pub(crate) use inside::Inside;
+pub(crate) use inside::{Inside, Way};
 pub(crate) use moorline::{
     GRACE, Moorline, Replica, established, lab_values, store_key, store_key_of,
 };

@@ -188,7 +188,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (0_usize..3).prop_map(Step::Connect),
         3 => (0_usize..3).prop_map(Step::Lose),
-        3 => ((0_u8..3), (0_u8..3)).prop_map(|(kind, fault)| Step::Wrong(kind, fault)),
+        3 => ((0_u8..3), (0_u8..4)).prop_map(|(kind, fault)| Step::Wrong(kind, fault)),
         1 => (0_usize..3).prop_map(Step::Lease),
         1 => Just(Step::Again),
         1 => (0_u8..3).prop_map(Step::Image),
@@ -306,9 +306,15 @@ async fn interleave(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     (Method::DELETE, "/pods/"),
                 ][usize::from(kind)]
                 .clone();
-                let fault = match fault {
-                    0 => Fault::Swallowed,
-                    1 => Fault::AnswerLost,
+                let fault = match (fault, kind) {
+                    (0, _) => Fault::Swallowed,
+                    (1, _) => Fault::AnswerLost,
+                    // Somebody else writes a condition between.
+                    (2, 0) => Fault::Overtaken(json!({"status": {"observedGeneration": 1}})),
+                    (2, 1) => {
+                        let why = "pods \"x\" is forbidden: exceeded quota: moorline";
+                        Fault::Refused(403, "Forbidden", why.into())
+                    }
                     _ => Fault::Refused(429, "TooManyRequests", "slow down".into()),
                 };
                 api.trap(method, path, 1, fault);

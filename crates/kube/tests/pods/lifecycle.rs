@@ -7,7 +7,7 @@ use moorline_core::port::{
     CameraDirectory as _, Claims as _, KeyPin, PutPolicy as _, RelayPlaces as _, WorkloadOrder,
     Workloads as _,
 };
-use moorline_core::{Generation, InstanceId};
+use moorline_core::{Generation, InstanceId, SessionId};
 use serde_json::{Value, json};
 
 use crate::support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
@@ -95,6 +95,26 @@ async fn a_first_connection_costs_four_writes_a_flap_one_and_a_hang_up_four() {
     let status = &api.get(CAMERAS, "t-acme", "yard").unwrap()["status"];
     assert_eq!(status["away"]["cause"], "tunnel_down");
     assert!(status["relay"].is_null());
+}
+
+/// The tunnel is lost, and its grace ends.
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_costs_five_writes() {
+    let (api, replica, generation, instance, archiver) = connected().await;
+    announced(&api, &replica).await;
+    api.forget_requests();
+    replica.mon.down(SessionId(1));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    hangs_up(&replica, generation, instance).await;
+    api.until("the relay's end", |api| pods(api, "relay").is_empty())
+        .await;
+    replica.said_drained(&archiver);
+    api.until("the end of the session", |api| {
+        session(api, "acme", "yard")["mon"].is_null()
+    })
+    .await;
+    assert!(api.list(PODS).is_empty());
+    assert_eq!(api.writes().len(), 5, "{:#?}", api.writes());
 }
 
 /// `kubectl apply` makes a Camera without our finalizer. One that were deleted then would be gone at once, and nobody would sign for what its archiver

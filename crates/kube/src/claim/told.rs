@@ -32,19 +32,26 @@ impl KubeClaims {
             return;
         };
         let writer = &self.0.writer;
-        let here = &writer.owned().replica().name;
+        let owned = writer.owned();
+        let here = &owned.replica().name;
         let session = before.session();
         let there = session.and_then(|session| session.mon.as_deref());
-        let there = there.filter(|there| *there != here.as_str());
         let (reason, message) = match (connected.status.as_str(), there) {
             _ if connected.reason == ready::LOST => (
                 "Back",
                 format!("the tunnel is back, at {here}: its pods go on"),
             ),
-            ("True", Some(there)) => (
+            ("True", Some(there)) if there != here.as_str() => (
                 "Moved",
                 format!(
                     "the camera called {here} while {there} had its tunnel: its pods go on. That is so when {there} ends or is cut off; if it comes again and again, look at both (kubectl describe pod) and at the load balancer"
+                ),
+            ),
+            // A predecessor's: this process never had it.
+            ("True", Some(_)) if owned.get(camera).is_none() => (
+                "Moved",
+                format!(
+                    "{here}, which had its tunnel, ended and was begun anew, and the camera called it again: its pods go on. Why it ended: kubectl logs --previous {here}"
                 ),
             ),
             _ => return,

@@ -207,7 +207,9 @@ pub(super) fn advised(trouble: &Trouble) -> Trouble {
         "Forbidden" => {
             "look at the tenant, moorline tenant show TENANT --cluster, at the rights of mon's account and at the admission policies"
         }
-        "Invalid" => "put right what the CameraClass says of it",
+        "Invalid" => {
+            "put right what this names: the CameraClass, or admissionPolicies of the chart"
+        }
         "Missing" => {
             "look at the tenant's namespace: moorline tenant show TENANT --cluster says what keeps it from being made"
         }

@@ -13,7 +13,7 @@ use moorline_core::CameraId;
 use moorline_core::port::CameraDirectory as _;
 use moorline_kube::{Gone, Heard, Leases, PodCache, Pulse};
 use serde_json::json;
-use support::{CAMERAS, Mon, camera, server};
+use support::{CAMERAS, Mon, camera, server, within};
 
 const PODS: &str = "/api/v1/pods";
 
@@ -65,6 +65,36 @@ async fn what_was_made_during_an_outage_is_known_seconds_after_its_end() {
     };
     let known = tokio::time::timeout(Duration::from_secs(10), knows).await;
     assert!(known.is_ok(), "the camera or its pod is still unknown");
+}
+
+/// etcd was compacted while a watch stood still: a new list says what came meanwhile, and what went.
+#[tokio::test(start_paused = true)]
+async fn what_was_compacted_away_is_listed_anew() {
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    let mon = Mon::new(&api, &clock, 0).await;
+    let [yard, gate, hall] =
+        ["yard", "gate", "hall"].map(|name| format!("acme/{name}").parse::<CameraId>().unwrap());
+    let until = async |there: &[&CameraId]| {
+        let mut seen = mon.directory.version();
+        loop {
+            let all = mon.directory.snapshot();
+            let known = [&yard, &gate, &hall].into_iter();
+            let known: Vec<_> = known.filter(|id| all.get(id).is_some()).collect();
+            if known == there {
+                return;
+            }
+            seen = mon.directory.changed(seen).await;
+        }
+    };
+    within("the first list", until(&[&yard])).await;
+    api.put(CAMERAS, camera("acme", "gate"));
+    api.remove(CAMERAS, "t-acme", "yard");
+    api.compact();
+    within("another list", until(&[&gate])).await;
+    // And from there the watch goes on.
+    api.put(CAMERAS, camera("acme", "hall"));
+    within("what came after it", until(&[&gate, &hall])).await;
 }
 
 /// Who scrapes a role sees half a minute later that the API server is away, and since when; and that it is back.

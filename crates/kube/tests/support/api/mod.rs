@@ -56,6 +56,8 @@ struct State {
     cuts: u64,
     /// The quota controller has not heard of Cameras.
     cameras_unknown: bool,
+    /// What changed before this version is forgotten: a watch that has not seen it yet begins anew.
+    compacted: u64,
 }
 
 /// API path up to the plural, namespace, name.
@@ -117,6 +119,14 @@ impl Api {
         self.with(|state| {
             state.cuts += u64::from(cut);
             state.cut = cut;
+        });
+    }
+
+    /// Forgets what changed so far, as etcd does: whoever watches and has not seen it is told so.
+    pub(crate) fn compact(&self) {
+        self.with(|state| {
+            state.compacted = state.version;
+            state.history.clear();
         });
     }
 

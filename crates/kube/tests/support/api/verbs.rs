@@ -20,6 +20,9 @@ struct Target {
     subresource: Option<String>,
 }
 
+/// What a watch has seen that says nothing more.
+const OVER: u64 = u64::MAX;
+
 impl Api {
     pub(super) async fn answer(self, request: Request<Body>) -> Answer {
         let (head, body) = request.into_parts();
@@ -112,6 +115,16 @@ impl Api {
                     changed.borrow_and_update();
                     if this.with(|state| state.cuts) != cuts {
                         return std::future::pending().await;
+                    }
+                    if seen == OVER {
+                        return None;
+                    }
+                    if seen < this.with(|state| state.compacted) {
+                        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410,
+                            "message": "The resourceVersion for the provided watch is too old."});
+                        let event = json!({"type": "ERROR", "object": status});
+                        let line = Bytes::from(format!("{event}\n"));
+                        return Some((Ok(http_body::Frame::data(line)), (OVER, changed)));
                     }
                     let next = {
                         let state = this.state.lock().unwrap();

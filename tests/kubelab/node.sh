@@ -5,6 +5,7 @@
 #   freeze, thaw    the whole machine stands still: kubelet, containerd, every container
 #   unplug, plug    the network cable; containers run on
 #   kubelet-kill, kubelet-start, kubelet-freeze, kubelet-thaw
+#   containerd-kill, containerd-start, containerd-freeze, containerd-thaw; containers run on under their shims
 #   heal            undoes all of the above
 #   import          reads an image (OCI or Docker tar) from standard input
 #   exec CMD...     runs CMD in the node
@@ -46,11 +47,15 @@ start_kubelet() {
     node_daemon kubelet kubelet --config=/opt/kubelet.yaml --kubeconfig=/mnt/"$N".kubeconfig --root-dir=/var/lib/kubelet \
         --cert-dir=/var/lib/kubelet/pki --hostname-override="$N" --node-ip="$ADDRESS"
 }
-# nsenter stops with its child, so a signal goes to both, or the kubelet would stay for ever.
-signal_kubelet() {
+start_containerd() {
+    node_daemon containerd containerd -c /opt/containerd.toml
+    until_true 20 "containerd of $N answers" containers version
+}
+# nsenter stops with its child, so a signal goes to both, or the daemon would stay for ever.
+signal_daemon() { # NAME SIGNAL
     local outer
-    outer=$(alive "$N-kubelet") || die "no kubelet runs on $N"
-    kill "-$1" "$outer" "$(pgrep -P "$outer" -o)" 2>/dev/null || true
+    outer=$(alive "$N-$1") || die "no $1 runs on $N"
+    kill "-$2" "$outer" "$(pgrep -P "$outer" -o)" 2>/dev/null || true
 }
 freezer() { # FROZEN or THAWED
     if cgroup_v2; then
@@ -103,8 +108,7 @@ up() {
     local image
     first_process >/dev/null || boot
     if ! alive "$N-containerd" >/dev/null; then
-        node_daemon containerd containerd -c /opt/containerd.toml
-        until_true 20 "containerd of $N answers" containers version
+        start_containerd
         for image in "$MOORLINE_LAB"/img/*.tar; do import "/srv/img/${image##*/}"; done
     fi
     start_kubelet
@@ -130,18 +134,21 @@ freeze) freezer FROZEN ;;
 thaw) freezer THAWED ;;
 unplug) ip link set "$N" down ;;
 plug) ip link set "$N" up ;;
-kubelet-kill)
-    signal_kubelet KILL
-    kill_daemon "$N-kubelet"
+kubelet-kill | containerd-kill)
+    signal_daemon "${verb%-kill}" KILL
+    kill_daemon "$N-${verb%-kill}"
     ;;
+kubelet-freeze | containerd-freeze) signal_daemon "${verb%-freeze}" STOP ;;
+kubelet-thaw | containerd-thaw) signal_daemon "${verb%-thaw}" CONT ;;
 kubelet-start) start_kubelet ;;
-kubelet-freeze) signal_kubelet STOP ;;
-kubelet-thaw) signal_kubelet CONT ;;
+containerd-start) start_containerd ;;
 heal)
     if first_process >/dev/null; then
         freezer THAWED
         ip link set "$N" up
-        ! alive "$N-kubelet" >/dev/null || signal_kubelet CONT
+        for name in kubelet containerd; do
+            ! alive "$N-$name" >/dev/null || signal_daemon "$name" CONT
+        done
     fi
     up
     ;;

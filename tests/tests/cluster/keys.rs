@@ -1,11 +1,12 @@
 //! Ticket key and authority are renewed by `moorline keys rotate` under a camera that records: as the guide says, each step as soon as the last is seen
-//! to have arrived.
+//! to have arrived. The SSH host keys are exchanged, and the cameras that are there stay.
 
 use moorline_testkit::{
     child::{Signal, run},
-    cluster::SOON,
+    cluster::{SOON, condition},
     eventually, temp_dir,
 };
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::{Inside, Moorline, assert_in_order, now_us};
@@ -198,4 +199,52 @@ async fn the_authority_is_renewed_and_recording_goes_on() {
         [relay.uid.clone(), archiver.uid.clone()],
         "no pod was touched"
     );
+}
+
+/// Replicas show the new ones once the kubelet has mounted them, and are not begun anew for it: who is there stays, who calls has to know them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a Secret that is exchanged takes its time to get into a pod"]
+async fn the_ssh_host_keys_are_exchanged_and_who_is_there_stays() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("host-keys").await;
+    let replicas = moorline.pair().await;
+    let yard = tenant.camera("yard", 283).await;
+    let _call = yard.call(&moorline, &replicas[0]);
+    tenant.until_recorded(&yard).await;
+    tenant.until_stored(&yard).await;
+
+    let (new, old_again) = moorline.exchange_host_keys().await;
+    let old = moorline.pin(new);
+    for (replica, (name, number)) in replicas.iter().zip([("gate", 284), ("shop", 285)]) {
+        let camera = tenant.camera(name, number).await;
+        let _call = camera.keeps_calling(&moorline, replica.ssh());
+        let connected =
+            |camera: &Value| (condition(camera, "Connected") == Some("True")).then_some(());
+        let object = format!("camera/{name}");
+        let what = "a camera that knows the new keys";
+        let seen = tenant.space.until(&object, what, SOON * 4, connected);
+        seen.await.unwrap();
+    }
+    moorline.pin(old);
+    let hall = tenant.camera("hall", 286).await;
+    for replica in &replicas {
+        let mut call = hall.call(&moorline, replica);
+        let ended = call.child.wait(SOON).await.unwrap();
+        assert!(!ended.success(), "it takes a server that it does not know");
+    }
+    assert_eq!(moorline.pair().await, replicas, "nobody was replaced");
+    let archive = tenant.goes_on(&yard, now_us(), &[]).await;
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    assert_in_order(&pictures, yard.number);
+
+    old_again.now();
+    moorline.until_ready().await;
+    // Its first session: it has not got in before.
+    for (generation, replica) in (1..).zip(moorline.pair().await) {
+        let _call = hall.call(&moorline, &replica);
+        tenant.until_held(&hall, generation, &replica.name).await;
+        tenant.until_recorded(&hall).await;
+    }
 }

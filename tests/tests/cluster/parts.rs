@@ -1,6 +1,8 @@
 //! Parts through which no stream of a camera goes die or stand still: signers, who makes tenants and sweeps, scheduler, controllers, names, a kubelet.
 //! What they do waits and is done afterwards; nothing that is recorded hears of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use moorline_testkit::{
     cluster::{Loss, Outage, Part, SOON, condition},
     eventually,
@@ -110,7 +112,7 @@ async fn scheduler_controllers_and_names_that_are_away_cost_nothing_that_was_rec
     let mut away = Vec::new();
     for (part, outage) in [
         (Part::Scheduler, Outage::Freeze),
-        // One that stands still finds each node silent when it goes on.
+        // What follows when one stood still has a test of its own.
         (Part::ControllerManager, Outage::Kill),
         (Part::CoreDns, Outage::Kill),
     ] {
@@ -166,6 +168,57 @@ async fn kubelets_that_die_touch_no_container() {
     }
     whole(&moorline, &tenant, &yard).await;
     assert_eq!(tenant.pair(&yard).await, pods, "no container was touched");
+    moorline.until_ready().await;
+}
+
+/// When it goes on it has heard of no node for longer than it believes one, and the nodes say at once that they are there: nothing is moved.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: it stands still for longer than it takes to give a node up"]
+async fn controllers_that_stood_still_give_no_node_up_when_they_go_on() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("controllers").await;
+    let [first, second] = moorline.pair().await;
+    let (yard, gate) = (
+        tenant.camera("yard", 354).await,
+        tenant.camera("gate", 355).await,
+    );
+    let _calls = (yard.call(&moorline, &first), gate.call(&moorline, &second));
+    for camera in [&yard, &gate] {
+        tenant.until_recorded(camera).await;
+        tenant.until_stored(camera).await;
+    }
+    let pods = [tenant.pair(&yard).await, tenant.pair(&gate).await];
+    let lab = moorline.cluster().lab().unwrap();
+    let still = lab
+        .lose(Part::ControllerManager, Outage::Freeze)
+        .await
+        .unwrap();
+    // A minute: the grace of a node and the tolerations of its pods, and more.
+    yard.filmed(1_200).await;
+    let back = now_us();
+    still.heal().await.unwrap();
+    // As long again: a node that was given up would have lost its pods by then.
+    let called_lost = AtomicBool::new(false);
+    eventually("another minute", SOON * 2, || async {
+        let words = ["get", "nodes", "-o", "json"];
+        let nodes = moorline.cluster().json(&words).await.unwrap();
+        let all = nodes["items"].as_array().unwrap();
+        let lost = all
+            .iter()
+            .any(|node| condition(node, "Ready") != Some("True"));
+        called_lost.fetch_or(lost, Ordering::Relaxed);
+        (now_us() > back + 60_000_000).then_some(())
+    })
+    .await;
+    println!("a node was called lost for a while: {called_lost:?}");
+    for camera in [&yard, &gate] {
+        whole(&moorline, &tenant, camera).await;
+    }
+    let now = [tenant.pair(&yard).await, tenant.pair(&gate).await];
+    assert_eq!(now, pods, "no pod was touched");
+    assert_eq!(moorline.pair().await, [first, second]);
     moorline.until_ready().await;
 }
 

@@ -33,6 +33,10 @@ pub enum Loss {
     KubeletFreeze,
     /// Only the kubelet dies; containers run on.
     KubeletKill,
+    /// Only containerd stands still; containers run on under their shims.
+    ContainerdFreeze,
+    /// Only containerd dies; containers run on under their shims.
+    ContainerdKill,
 }
 
 /// A part of the control plane.
@@ -194,6 +198,8 @@ impl Node<'_> {
             Loss::Crash => ("crash", "up"),
             Loss::KubeletFreeze => ("kubelet-freeze", "kubelet-thaw"),
             Loss::KubeletKill => ("kubelet-kill", "kubelet-start"),
+            Loss::ContainerdFreeze => ("containerd-freeze", "containerd-thaw"),
+            Loss::ContainerdKill => ("containerd-kill", "containerd-start"),
         };
         let number = self.number.to_string();
         let fault = Fault::new(&self.script(), &[heal, &number]);

@@ -1,6 +1,6 @@
 //! The installation that all tests of a run share: the charts by the real helm, the keys by `moorline keys init`.
 
-use std::{net::IpAddr, net::SocketAddr, time::Duration};
+use std::{net::IpAddr, net::SocketAddr, path::Path, sync::Mutex, time::Duration};
 
 use moorline_testkit::{
     child::run,
@@ -10,7 +10,7 @@ use moorline_testkit::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Bucket, bucket, door};
+use super::{Bucket, bucket, door, nodes::Undo};
 use moorline_testkit::s3::S3Server;
 
 /// The installation's namespace.
@@ -30,7 +30,7 @@ pub(crate) struct Moorline {
     /// Where it records to, empty at the start of each test.
     pub(crate) bucket: Bucket,
     /// The host keys that cameras pin.
-    host_keys: Vec<String>,
+    host_keys: Mutex<Vec<String>>,
 }
 
 /// A pod of a part of the installation.
@@ -91,7 +91,7 @@ impl Moorline {
         }
         let lines = found["data"]["host_keys"].as_str().unwrap();
         let moorline = Self {
-            host_keys: lines.lines().map(str::to_owned).collect(),
+            host_keys: Mutex::new(lines.lines().map(str::to_owned).collect()),
             cluster,
             system,
             bucket,
@@ -118,8 +118,41 @@ impl Moorline {
 
     /// Lines of a camera's `known_hosts` for the server at this address.
     pub(crate) fn known_hosts(&self, host: IpAddr) -> String {
-        let lines = self.host_keys.iter().map(|key| format!("{host} {key}\n"));
-        lines.collect()
+        let keys = self.host_keys.lock().unwrap();
+        keys.iter().map(|key| format!("{host} {key}\n")).collect()
+    }
+
+    /// From now on cameras that call pin these host keys; gives those that they have pinned so far.
+    pub(crate) fn pin(&self, host_keys: Vec<String>) -> Vec<String> {
+        std::mem::replace(&mut self.host_keys.lock().unwrap(), host_keys)
+    }
+
+    /// Gives the installation other SSH host keys, as an operator does, until the returned value is dropped: then it has its own again, at once, in new
+    /// pods. Gives the lines that cameras pin too.
+    pub(crate) async fn exchange_host_keys(&self) -> (Vec<String>, Undo) {
+        let secret = self.system.get(&["secret/moorline-host-keys"]).await;
+        let usual = json!({"data": secret.unwrap()["data"]}).to_string();
+        let (name, system) = ("moorline-host-keys", self.system.name());
+        let patch = ["-n", system, "patch", "secret", name, "--type=merge", "-p"];
+        let mut back = patch.to_vec();
+        back.push(&usual);
+        let mon = "statefulset/moorline-mon";
+        let anew = self.later(&["-n", system, "rollout", "restart", mon]);
+        let undo = self.later(&back).then(anew);
+        let place = temp_dir().unwrap();
+        let file = place.path().join("secrets.yaml");
+        let made = make_keys(&file).await;
+        let text = std::fs::read_to_string(&file).unwrap();
+        // One document a Secret, each of them JSON.
+        let mut secrets = text
+            .split("\n---\n")
+            .map(|document| serde_json::from_str::<Value>(document).unwrap());
+        let ours = secrets.find(|secret| secret["metadata"]["name"] == name);
+        let now = json!({"stringData": ours.unwrap()["stringData"]}).to_string();
+        let mut words = patch.to_vec();
+        words.push(&now);
+        self.cluster.kubectl(&words).await.unwrap();
+        (host_keys_of(&made), undo)
     }
 
     /// Waits until all parts are as the chart wants them.
@@ -273,11 +306,7 @@ async fn install(cluster: &Cluster, system: &Namespace) {
         .unwrap();
     let place = temp_dir().unwrap();
     let secrets = place.path().join("secrets.yaml");
-    let mut keys = Command::new(moorline_tests::moorline());
-    keys.args(["--output", "json", "keys", "init", "--namespace", SYSTEM])
-        .args(["--release", RELEASE, "--out"])
-        .arg(&secrets);
-    let made: Value = serde_json::from_slice(&checked("moorline keys init", keys).await).unwrap();
+    let made = make_keys(&secrets).await;
     let secrets = secrets.display().to_string();
     cluster.kubectl(&["apply", "-f", &secrets]).await.unwrap();
     let file = place.path().join("values.json");
@@ -296,12 +325,7 @@ async fn install(cluster: &Cluster, system: &Namespace) {
     // Front doors are there while a test has a database for them.
     let none = ["scale", door::DEPLOYMENT, "--replicas=0"];
     system.kubectl(&none).await.unwrap();
-    let lines: Vec<&str> = made["host_keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|line| line.as_str().unwrap())
-        .collect();
+    let lines = host_keys_of(&made);
     system
         .apply(&json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MARK},
@@ -309,6 +333,22 @@ async fn install(cluster: &Cluster, system: &Namespace) {
         }))
         .await
         .unwrap();
+}
+
+/// Makes the Secrets of an installation, into a file; gives what was printed.
+async fn make_keys(file: &Path) -> Value {
+    let mut keys = Command::new(moorline_tests::moorline());
+    keys.args(["--output", "json", "keys", "init", "--namespace", SYSTEM])
+        .args(["--release", RELEASE, "--out"])
+        .arg(file);
+    serde_json::from_slice(&checked("moorline keys init", keys).await).unwrap()
+}
+
+/// What cameras pin, of what `moorline keys init` printed.
+fn host_keys_of(made: &Value) -> Vec<String> {
+    let lines = made["host_keys"].as_array().unwrap().iter();
+    let lines = lines.map(|line| line.as_str().unwrap().to_owned());
+    lines.collect()
 }
 
 /// The Secret with a key of a test's own bucket.

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+use moorline_testkit::temp_dir;
+use serde_json::json;
+
 use super::{Moorline, Pod, Replica};
 
 /// Where the API server listens.
@@ -19,7 +22,7 @@ impl Moorline {
         self.signal(node, pod, "STOP").await;
         let script = at_process(pod, &kill("CONT"));
         let heal = self.cluster().lab().unwrap().node(number(node));
-        Undo(Some(heal.blocking(&["sh", "-c", &script])))
+        Undo(vec![heal.blocking(&["sh", "-c", &script])])
     }
 
     /// The same of all pods of a part.
@@ -74,12 +77,35 @@ impl Moorline {
         undo
     }
 
+    /// Asks the API server to evict a pod of a part, as `kubectl drain` does.
+    ///
+    /// # Errors
+    /// Its refusal: a budget of disruptions does not let the pod go.
+    pub(crate) async fn evict(&self, part: &Replica) -> Result<(), String> {
+        let place = temp_dir().unwrap();
+        let file = place.path().join("eviction.json");
+        let space = self.system.name();
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": part.name, "namespace": space},
+        });
+        std::fs::write(&file, eviction.to_string()).unwrap();
+        let path = format!("/api/v1/namespaces/{space}/pods/{}/eviction", part.name);
+        let file = file.display().to_string();
+        let words = ["create", "--raw", &path, "-f", &file];
+        let answer = self.cluster().try_kubectl(&words).await.unwrap();
+        match answer.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&answer.stderr).into_owned()),
+        }
+    }
+
     /// A pod on its node reaches everything but the API server until the returned value is dropped.
     pub(crate) async fn cut_off(&self, replica: &Replica) -> Undo {
         let node = self.cluster().lab().unwrap().node(number(&replica.node));
-        let undo = Undo(Some(
+        let undo = Undo(vec![
             node.blocking(&["nft", "delete", "table", "inet", "cut"]),
-        ));
+        ]);
         let rules = format!(
             "nft -f - <<END
 table inet cut {{
@@ -100,7 +126,7 @@ END",
         let mut command = self.cluster().command().into_std();
         command.arg("--request-timeout=20s").args(words);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        Undo(Some(command))
+        Undo(vec![command])
     }
 
     /// No front doors: they are there while a test has a database for them.
@@ -145,9 +171,15 @@ fn number(node: &str) -> u8 {
 }
 
 /// What was taken away comes back when this is dropped.
-pub(crate) struct Undo(Option<Command>);
+pub(crate) struct Undo(Vec<Command>);
 
 impl Undo {
+    /// This first, then that.
+    pub(super) fn then(mut self, mut later: Self) -> Self {
+        self.0.append(&mut later.0);
+        self
+    }
+
     /// Gives it back.
     pub(crate) fn now(self) {
         drop(self);
@@ -156,7 +188,7 @@ impl Undo {
 
 impl Drop for Undo {
     fn drop(&mut self) {
-        if let Some(mut undo) = self.0.take() {
+        for undo in &mut self.0 {
             let _ = undo.status();
         }
     }

@@ -131,7 +131,9 @@ impl Moorline {
     /// pods. Gives the lines that cameras pin too.
     pub(crate) async fn exchange_host_keys(&self) -> (Vec<String>, Undo) {
         let secret = self.system.get(&["secret/moorline-host-keys"]).await;
-        let usual = json!({"data": secret.unwrap()["data"]}).to_string();
+        let files = secret.unwrap()["data"].clone();
+        assert!(files.is_object(), "no host keys: {files}");
+        let usual = json!({"data": files}).to_string();
         let (name, system) = ("moorline-host-keys", self.system.name());
         let patch = ["-n", system, "patch", "secret", name, "--type=merge", "-p"];
         let mut back = patch.to_vec();

@@ -129,6 +129,38 @@ fn the_init_scripts_follow_buildroot_s_rules() {
 }
 
 #[test]
+fn the_external_tree_has_the_form_that_buildroot_asks_for() {
+    // More of check-package: what it says of any file, and how wide a help may be.
+    let parts = ["package", "configs", "board", "Config.in", "external.mk"];
+    let mut files = vec![firmware("sh/S60moorline-sh")];
+    for part in parts.map(firmware) {
+        if part.is_dir() {
+            files.extend(tree(&part).into_iter().map(|(path, _)| path));
+        } else {
+            files.push(part);
+        }
+    }
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        assert!(text.is_ascii(), "{name}: not ASCII");
+        assert!(text.ends_with('\n'), "{name}: no end of the last line");
+        assert!(
+            !text.contains("\n\n\n") && !text.ends_with("\n\n"),
+            "{name}: empty lines"
+        );
+        for line in text.lines() {
+            assert_eq!(line, line.trim_end(), "{name}: ends in blanks");
+            assert!(!line.starts_with(' '), "{name}: {line:?}");
+            if path.ends_with("Config.in") {
+                let width = line.replace('\t', "        ").len();
+                assert!(width <= 72, "{name}: wider than 72: {line}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_gateway_s_service_files_start_and_stop_it_as_it_is_meant() {
     // procd's functions, as far as the script calls them; each says what it was told.
     let script = r#"

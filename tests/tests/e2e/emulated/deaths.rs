@@ -2,8 +2,10 @@
 
 use moorline_testkit::child::Signal;
 use moorline_testkit::emu::Camera;
+use moorline_testkit::eventually;
+use serde_json::Value;
 
-use super::{causes, generation, recorded, server, until, until_recording, wall, wall_with};
+use super::{LATER, causes, generation, recorded, server, until, until_recording, wall, wall_with};
 use crate::support::{listening, quick};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +28,23 @@ async fn a_camera_whose_network_dies_is_lost_and_is_back_within_its_grace() {
     until_recording(&server, &camera, "roof").await;
     // It was lost, and its workloads waited for it: it did not hang up.
     assert!(!causes(&view).contains(&"hung_up".to_owned()), "{view:#}");
+    // What is missing between what was recorded before and after has its cause.
+    let missing = eventually("recordings on both sides of a gap", LATER, async || {
+        let rows = server.segments("roof").await;
+        let is = |row: &Value, kind: &str| row["kind"] == kind;
+        let first = rows.iter().position(|row| is(row, "recorded"))?;
+        let last = rows.iter().rposition(|row| is(row, "recorded"))?;
+        let gaps = rows[first..last].iter().filter(|row| is(row, "gap"));
+        let causes: Vec<String> = gaps.map(|gap| gap["cause"].to_string()).collect();
+        (!causes.is_empty()).then_some(causes)
+    })
+    .await;
+    // Before it was known to be lost nothing came either.
+    let lost = ["\"camera_silent\"", "\"tunnel_down\""];
+    assert!(
+        missing.iter().all(|cause| lost.contains(&cause.as_str())),
+        "{missing:?}"
+    );
 }
 
 /// What the kernel says of its watchdog: an `active` one reboots the camera when nobody feeds it.

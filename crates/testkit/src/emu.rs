@@ -29,12 +29,17 @@ use tokio::{
     sync::Mutex,
 };
 
-use crate::{Error, child, child::Child, patience, temp_dir};
+use crate::{Error, child, child::Child, dns::Dns, patience, temp_dir};
 
+mod names;
 mod standstill;
 
 /// As the camera sees the loopback of this machine.
 pub const HOST: &str = "10.0.2.2";
+/// Its own address.
+pub const CAMERA: &str = "10.0.2.15";
+/// Where it can ask for names, if [`Wall::names`] serves some.
+pub const RESOLVER: &str = "10.0.2.3";
 
 /// Starts QEMU; the same for who starts a camera by hand.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../firmware/emu/camera");
@@ -53,6 +58,7 @@ pub struct Wall {
     board: PathBuf,
     place: TempDir,
     boot: String,
+    resolv_conf: Option<PathBuf>,
 }
 
 impl Wall {
@@ -74,7 +80,19 @@ impl Wall {
             board: board.into(),
             place,
             boot: boot.join(" "),
+            resolv_conf: None,
         })
+    }
+
+    /// Names as a test makes them up, from the next power on: the camera asks at [`RESOLVER`], which stands in no file of it yet.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without root, or where a container forbids it.
+    pub async fn names(&mut self) -> Result<Dns, Error> {
+        let resolv_conf = self.place.path().join("resolv.conf");
+        let dns = names::serve(&resolv_conf).await?;
+        self.resolv_conf = Some(resolv_conf);
+        Ok(dns)
     }
 
     /// What it boots from: the kernel, and below `tree` the files of its system.
@@ -160,7 +178,10 @@ impl Wall {
         let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).map_err(failed)?;
         let monitor = self.place.path().join("monitor");
-        let mut command = Command::new(SCRIPT);
+        let mut command = match &self.resolv_conf {
+            Some(file) => names::seeing(file, SCRIPT),
+            None => Command::new(SCRIPT),
+        };
         command
             .arg(&self.board)
             .arg(self.place.path().join("flash"))

@@ -1,9 +1,10 @@
 //! Servers that send a camera elsewhere, bring it a new agent, or are not what they say.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use moorline_testkit::emu::Camera;
-use moorline_testkit::temp_dir;
+use moorline_testkit::emu::{CAMERA, Camera, HOST, RESOLVER};
+use moorline_testkit::{or_skip, temp_dir};
 use serde_json::Value;
 
 use super::{generation, recorded, says, server, until, until_recording, wall};
@@ -73,6 +74,58 @@ async fn a_name_that_leads_to_another_server_is_not_believed() {
     assert_eq!(strangers, Value::Array(Vec::new()), "it was shown a key");
     impostor.stop().await;
     let home = Moorline::on(place, &ports).await;
+    until_recording(&home, &camera, "roof").await;
+}
+
+/// The camera's resolver is poisoned: the name leads to its own address, where another server is reached at that port.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_resolver_leads_to_another_server_which_is_shown_no_key() {
+    const NAME: &str = "cctv.example.com";
+    let (_source, streamer) = listening(quick(7));
+    let Some(mut wall) = wall(streamer) else {
+        return;
+    };
+    let Some(dns) = or_skip(wall.names().await) else {
+        return;
+    };
+    let leads_to = |address: &str| {
+        let address: Ipv4Addr = address.parse().unwrap();
+        dns.set(NAME, &[&[address]]);
+    };
+    leads_to(HOST);
+    let (home, other) = (server("").await, server("").await);
+    let card = super::card(&home, "roof").await;
+    let text = std::fs::read_to_string(&card).unwrap();
+    let host = format!("host {HOST}\n");
+    assert!(text.contains(&host), "{text}");
+    let text = text.replace(&host, &format!("host {NAME}\n"));
+    std::fs::write(&card, text).unwrap();
+    wall.put(&card, "enroll").await.unwrap();
+    let camera = wall.power_on().await.unwrap();
+    let asks = format!("echo nameserver {RESOLVER} >/etc/resolv.conf");
+    camera.order(&asks).await.unwrap();
+    until_recording(&home, &camera, "roof").await;
+
+    let port = home.address("ssh").port();
+    let passes_on = format!(
+        "nc -ll -p {port} -e nc {HOST} {} >/dev/null 2>&1 & until netstat -ltn | grep -q ':{port} '; do sleep 1; done",
+        other.address("ssh").port()
+    );
+    camera.order(&passes_on).await.unwrap();
+    let before = generation(&home.camera("roof").await);
+    let mark = camera.machine().mark();
+    leads_to(CAMERA);
+    camera.order("killall dbclient").await.unwrap();
+    says(&camera, mark, "session with the endpoint ended: hostkey").await;
+    let strangers = other.cli(&["camera", "pending"]).await;
+    assert_eq!(strangers, Value::Array(Vec::new()), "it was shown a key");
+
+    // Healed: the next call finds home.
+    leads_to(HOST);
+    until(&home, &camera, "roof", "its return", |view| {
+        view["status"]["link"]["state"] == "up" && generation(view) > before
+    })
+    .await;
     until_recording(&home, &camera, "roof").await;
 }
 

@@ -16,7 +16,6 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource as _};
 use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
-use moorline_core::network::listed;
 use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, ImportError};
 use moorline_core::{CameraId, PublicKey, check};
 
@@ -302,15 +301,8 @@ fn keep_references(
     );
 }
 
-/// A camera of a cluster is not sent elsewhere, and calls from anywhere.
+/// A camera of a cluster is not sent elsewhere.
 fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
-    if !camera.allow_from.is_empty() {
-        return Err(CameraAdminError::Invalid {
-            field: "allow_from",
-            value: listed(&camera.allow_from),
-            expected: "not on a cluster: its load balancer may hide where a camera calls from; moorline serve knows it",
-        });
-    }
     match camera.streampoint.take() {
         Some(streampoint) => Err(CameraAdminError::Invalid {
             field: "streampoint",

@@ -2,6 +2,7 @@
 
 use moorline_core::camera::{Access, Camera, CameraKey, Enabled, Login, Record, RecordBy, Source};
 use moorline_core::id::ForwardName;
+use moorline_core::network::Network;
 use moorline_core::port::CameraAdminError;
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp, check};
@@ -73,6 +74,10 @@ pub(crate) fn of_spec(camera: &resource::Camera) -> Result<Camera, FieldError> {
         name.parse::<ForwardName>()
             .map_err(|error| FieldError::new("spec.forwards", name, error))
     });
+    let networks = spec.allow_from.iter().map(|text| {
+        text.parse::<Network>()
+            .map_err(|error| FieldError::new("spec.allowFrom", text, error))
+    });
     let keys = spec.keys.iter().map(|line| key(line, created));
     let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
     // Where the owner left no room it is not let in, and the camera is served by the others.
@@ -120,7 +125,7 @@ pub(crate) fn of_spec(camera: &resource::Camera) -> Result<Camera, FieldError> {
         },
         // A camera of a cluster stays in it.
         streampoint: None,
-        allow_from: Vec::new(),
+        allow_from: networks.collect::<Result<_, _>>()?,
         id,
     };
     match check::camera(&record, is_timezone) {
@@ -147,6 +152,7 @@ fn path_of(field: &str) -> String {
         Some((source, _)) => format!("spec.sources.{source}.login"),
         None if field == "comment" => "spec.keys".into(),
         None if field == "record_by" => "spec.recordBy".into(),
+        None if field == "allow_from" => "spec.allowFrom".into(),
         None => format!("spec.{field}"),
     }
 }
@@ -235,6 +241,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
         keys: camera.keys.iter().map(key_line).collect(),
         enrolment: None,
         forwards: forwards.iter().map(ToString::to_string).collect(),
+        allow_from: camera.allow_from.iter().map(ToString::to_string).collect(),
         sources: Sources {
             main: source_spec(name, "main", &camera.main),
             sub: camera.sub.as_ref().map(|sub| source_spec(name, "sub", sub)),
@@ -316,6 +323,7 @@ mod tests {
             spec.enabled = false;
             spec.retention = "keep".into();
             spec.forwards = vec!["http".into()];
+            spec.allow_from = vec!["192.0.2.0/24".into(), "2001:db8::7".into()];
             spec.record_by = Some("auto".into());
         }))
         .unwrap();
@@ -334,7 +342,7 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named_as_the_resource_calls_it() {
         type Change = fn(&mut CameraSpec);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 11] = [
             ("spec.keys", |spec| spec.keys = vec!["ssh-dss AAAA".into()]),
             ("spec.retention", |spec| spec.retention = "0d".into()),
             ("spec.retention", |spec| spec.retention = "030d".into()),
@@ -342,6 +350,12 @@ mod tests {
                 spec.timezone = "Europe/Nowhere".into()
             }),
             ("spec.forwards", |spec| spec.forwards = vec!["RTSP".into()]),
+            ("spec.allowFrom", |spec| {
+                spec.allow_from = vec!["192.0.2.7/24".into()];
+            }),
+            ("spec.allowFrom", |spec| {
+                spec.allow_from = vec!["192.0.2.7".into(); 17];
+            }),
             ("spec.sources.main.path", |spec| {
                 spec.sources.main.path = Some("a b".into());
             }),

@@ -30,8 +30,7 @@ async fn a_field_of_a_newer_release_ends_no_session() {
     let (api, clock) = server();
     api.put(CAMERAS, camera("acme", "yard"));
     let mon = Mon::new(&api, &clock, 0).await;
-    let newer =
-        json!({"spec": {"allowFrom": ["203.0.113.0/24"], "sources": {"main": {"rotation": 90}}}});
+    let newer = json!({"spec": {"quietHours": ["22-06"], "sources": {"main": {"rotation": 90}}}});
     api.patch(CAMERAS, "t-acme", "yard", &newer);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(enabled(&mon), Some(Enabled::Yes));

@@ -13,6 +13,7 @@ const PASSWORD: &str = "the password lies in the Secret <camera>-rtsp of the sam
 const SUB: &str = "record is sub, and the camera has no sub source";
 const AUTO: &str = "recordBy auto goes with record main";
 const STOLEN: &str = "a stolen camera is not enabled: set enabled to false too";
+const NETWORKS: &str = "allowFrom lists networks such as 192.0.2.0/24 or 2001:db8::/32, without bits beyond the prefix, or addresses";
 const SESSION: &str = "a camera's generation never falls, and its session is never removed";
 const SPENT: &str =
     "a token is spent once: enrolledKey changes with another token of spec.enrolment only";
@@ -106,7 +107,8 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
     };
     let cluster = moorline.cluster();
     let known = [
-        NAME, PASSWORD, SUB, AUTO, STOLEN, SESSION, SPENT, TENANT, STORAGE, SEGMENT, SPOOL,
+        NAME, PASSWORD, SUB, AUTO, STOLEN, NETWORKS, SESSION, SPENT, TENANT, STORAGE, SEGMENT,
+        SPOOL,
     ];
     assert_eq!(
         messages(&moorline).await,
@@ -165,6 +167,25 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
             STOLEN,
             camera("yard", json!({"stolen": true, "enabled": false})),
             camera("yard", json!({"stolen": true})),
+        ),
+        (
+            NETWORKS,
+            camera(
+                "yard",
+                json!({"allowFrom": ["192.0.2.0/24", "2001:db8::/32", "192.0.2.7", "2001:db8::7"]}),
+            ),
+            camera("yard", json!({"allowFrom": ["192.0.2.7/24"]})),
+        ),
+        (
+            NETWORKS,
+            camera("yard", json!({"allowFrom": ["0.0.0.0/0"]})),
+            camera("yard", json!({"allowFrom": ["192.0.2.0/24", "home"]})),
+        ),
+        // As many as `camera set` takes.
+        (
+            "spec.allowFrom",
+            camera("yard", json!({"allowFrom": vec!["192.0.2.7"; 16]})),
+            camera("yard", json!({"allowFrom": vec!["192.0.2.7"; 17]})),
         ),
         (
             TENANT,

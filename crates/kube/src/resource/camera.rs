@@ -41,6 +41,7 @@ pub(crate) const GREATEST_GENERATION: u64 = 9_999_999_999;
     validation = Rule::new("self.record != 'sub' || has(self.sources.sub)").message("record is sub, and the camera has no sub source"),
     validation = Rule::new("!has(self.recordBy) || self.recordBy != 'auto' || self.record == 'main'").message("recordBy auto goes with record main"),
     validation = Rule::new("!self.stolen || !self.enabled").message("a stolen camera is not enabled: set enabled to false too"),
+    validation = Rule::new("!has(self.allowFrom) || self.allowFrom.all(one, isIP(one) || (isCIDR(one) && cidr(one) == cidr(one).masked()))").message("allowFrom lists networks such as 192.0.2.0/24 or 2001:db8::/32, without bits beyond the prefix, or addresses"),
 )]
 pub struct CameraSpec {
     /// Whether it may connect.
@@ -76,6 +77,10 @@ pub struct CameraSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
     pub forwards: Vec<String>,
+    /// Networks from which alone its tunnels are taken, such as 192.0.2.0/24, or single addresses; none: from anywhere. Counts from its next login on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 43)))]
+    pub allow_from: Vec<String>,
     /// Its streams.
     #[serde(default)]
     pub sources: Sources,

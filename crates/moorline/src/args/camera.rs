@@ -192,7 +192,9 @@ pub struct CameraFields {
     /// Names of the second and further forwards that it asks for, such as http, or none.
     #[arg(long, value_name = "NAME|none")]
     pub forward: Vec<String>,
-    /// Take its tunnel from these networks alone, such as 192.0.2.0/24, or from any; counts from its next login on. Not on a cluster.
+    /// Take its tunnel from these networks alone, such as 192.0.2.0/24, or from any; counts from its next login on.
+    ///
+    /// On a cluster where its load balancer shows from where a camera calls: kubectl get cam -o wide has the address as PEER.
     #[arg(long, value_name = "CIDR,…|any", value_delimiter = ',')]
     pub allow_from: Vec<String>,
 }

@@ -61,7 +61,9 @@ pub async fn run(client: &Client, command: Camera, format: Output) -> anyhow::Re
             let camera: CameraView = client
                 .json(Method::PATCH, &camera_path(&set.camera)?, Some(&change))
                 .await?;
-            output::print(format, &camera, || changed(&camera, &set.fields))
+            output::print(format, &camera, || {
+                changed(&camera, &set.fields, client.typed())
+            })
         }
         Camera::Disable { camera, stolen } => {
             let enabled = if stolen {
@@ -119,17 +121,6 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         bail!(Hinted::new(
             format!("camera {what} is for moorline serve, not on a cluster yet"),
             hint
-        ));
-    }
-    let networks = match &command {
-        Camera::Add(add) => add.fields.allow_from.as_slice(),
-        Camera::Set(set) => set.fields.allow_from.as_slice(),
-        _ => &[],
-    };
-    if !networks.is_empty() {
-        bail!(Hinted::new(
-            "--allow-from is not on a cluster: its load balancer may hide where a camera calls from",
-            "leave it out; at the load balancer networks can be listed for all cameras together"
         ));
     }
     let about = name_of(&mut command).cloned();
@@ -231,8 +222,8 @@ fn name_of(command: &mut Camera) -> Option<&mut String> {
 }
 
 /// Says where older recordings are found when another stream is recorded from now on.
-/// And from when on its networks count.
-fn changed(camera: &CameraView, fields: &CameraFields) -> String {
+/// And from when on its networks count. `options` are those of the cluster.
+fn changed(camera: &CameraView, fields: &CameraFields, options: &str) -> String {
     let mut text = format!("camera {} changed", camera.id);
     let typed = camera.id.trim_start_matches("home/");
     let before = match fields.record {
@@ -247,7 +238,7 @@ fn changed(camera: &CameraView, fields: &CameraFields) -> String {
     }
     if !camera.allow_from.is_empty() && !fields.allow_from.is_empty() {
         text.push_str(&format!(
-            "\nThis counts from its next login on; a tunnel that is up stays: moorline camera hang-up {typed} ends it now"
+            "\nThis counts from its next login on; a tunnel that is up stays: moorline camera hang-up {typed}{options} ends it now"
         ));
     }
     text

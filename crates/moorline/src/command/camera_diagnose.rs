@@ -8,6 +8,7 @@ use moorline_base::clock::{Clock as _, SystemClock, sleep};
 #[cfg(feature = "kube")]
 use moorline_base::error::report;
 use moorline_control::DiagStep;
+use moorline_core::camera::Refusal;
 use moorline_web::api::{CameraView, StrangerView};
 use serde::Serialize;
 
@@ -175,7 +176,9 @@ fn refused(camera: &CameraView, stranger: &StrangerView) -> Option<Link> {
         .iter()
         .any(|key| key.fingerprint == stranger.fingerprint);
     let by_name = stranger.names.iter().chain([&stranger.name]).any(is_it);
-    let cure = if by_key {
+    let cure = if stranger.reason == Refusal::ELSEWHERE {
+        "its networks do not list that address: moorline camera set --allow-from changes them"
+    } else if by_key {
         "its key is known: look at the name that it uses"
     } else {
         "is it this camera? moorline camera key add takes the key"
@@ -281,18 +284,28 @@ mod tests {
             server(&camera)[0].text,
             "absent since 2026-11-20 22:00:00 CET"
         );
-        for (name, fingerprint, cure) in [
-            ("home/yard", "SHA256:new", "camera key add"),
-            ("yard", "SHA256:new", "camera key add"),
-            ("root", "SHA256:own", "the name that it uses"),
+        for (name, fingerprint, reason, cure) in [
+            ("home/yard", "SHA256:new", "unknown_key", "camera key add"),
+            ("yard", "SHA256:new", "unknown_key", "camera key add"),
+            (
+                "root",
+                "SHA256:own",
+                "unknown_name",
+                "the name that it uses",
+            ),
+            ("yard", "SHA256:own", "other_network", "--allow-from"),
         ] {
-            let link = refused(&camera, &stranger(name, fingerprint)).expect(name);
+            let called = StrangerView {
+                reason: reason.to_owned(),
+                ..stranger(name, fingerprint)
+            };
+            let link = refused(&camera, &called).expect(name);
             assert!(
                 !link.ok
                     && link
                         .text
                         .starts_with("refused at 2026-11-20 22:05:00 CET, 7 times, from")
-                    && link.text.contains("unknown key")
+                    && link.text.contains(reason)
                     && link.text.contains(cure),
                 "{}",
                 link.text

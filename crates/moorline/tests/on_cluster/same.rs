@@ -94,6 +94,14 @@ fn typed() -> Vec<Vec<&'static str>> {
         &["camera", "set", "nobody", "--title", "x"],
         &["camera", "set", "gate", "--record", "main"],
         &["camera", "set", "gate", "--record", "auto"],
+        &[
+            "camera",
+            "set",
+            "gate",
+            "--allow-from",
+            "192.0.2.0/24,2001:db8::/32",
+        ],
+        &["camera", "set", "gate", "--allow-from", "192.0.2.7/24"],
         &["camera", "show", "gate"],
         &[
             "camera",

@@ -18,7 +18,6 @@ const TYPED: &[&[&str]] = &[
         KEY,
     ],
     &["camera", "refer", "yard", "--here"],
-    &["camera", "set", "yard", "--allow-from", "192.0.2.0/24"],
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,10 +27,7 @@ async fn what_a_cluster_does_not_do_is_refused_with_what_is_done_instead() {
         let all = [*words, &["--cluster"][..]].concat();
         let err = run(place.path(), &all).await.refused();
         let (told, hint) = err.split_once("hint: ").unwrap_or_default();
-        let named = match words[1] {
-            "set" => "--allow-from ".to_owned(),
-            name => format!("camera {name} "),
-        };
+        let named = format!("camera {} ", words[1]);
         let says = told.contains(&named) && told.contains("on a cluster");
         assert!(says, "{words:?}: {err}");
         assert!(!hint.trim().is_empty(), "{words:?}: {err}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use moorline_core::camera::{Access, Camera, Enabled, Login, Record, Source};
+use moorline_core::network::Network;
 use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, CameraDirectory};
 use moorline_core::segment::Retention;
 use moorline_core::{Masked, Timestamp};
@@ -109,6 +110,13 @@ pub(crate) async fn fields_change_together_or_not_at_all(
     } else {
         Access::Tunnel { forwards }
     };
+    // A camera in the local network does not call.
+    let networks = ["192.0.2.0/24", "2001:db8::7"];
+    let fenced = (!keeps.lan).then(|| {
+        networks
+            .map(|text| text.parse::<Network>().unwrap())
+            .to_vec()
+    });
     let change = CameraChange {
         title: Some("Gate".into()),
         site: Some(Some("Farm".into())),
@@ -124,7 +132,7 @@ pub(crate) async fn fields_change_together_or_not_at_all(
         retention: Some(Retention::Days(7)),
         enabled: Some(Enabled::Disabled),
         streampoint: None,
-        allow_from: None,
+        allow_from: fenced.clone(),
         decided_on: None,
     };
     let now = admin.set(&id("fields"), change).await.unwrap();
@@ -134,6 +142,7 @@ pub(crate) async fn fields_change_together_or_not_at_all(
         ("Gate", Record::Sub, Retention::Days(7))
     );
     assert_eq!(now.access, access);
+    assert_eq!(now.allow_from, fenced.unwrap_or_default());
     assert_eq!(
         keeps.of(&now).keys,
         keeps.of(&camera("fields", &[11])).keys,

@@ -202,7 +202,7 @@ pub enum Keys {
     /// Renew them without a gap, in steps: authority and certificates of the inside, ticket key, and if asked for the SSH host keys.
     ///
     /// Each run makes the next step in the file of the Secrets and says what to type then. What is under way comes to its end before anything
-    /// else begins. Host keys are one step, and cameras that pin the old ones have to be told.
+    /// else begins. Host keys are two steps: cameras with an agent are told of the next ones by the first, and the second puts them into force.
     Rotate(crate::cluster::keys::KeysRotate),
 }
 

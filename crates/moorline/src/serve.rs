@@ -281,8 +281,10 @@ impl Server {
                 cameras: home.parts.registry.cameras(),
                 statuses: Arc::clone(&engine.monitor) as _,
                 clock: Arc::clone(&home.parts.clock),
-                data: home.data.clone(),
-                present: home.keys.public().cloned().collect(),
+                keys: pins::Own {
+                    data: home.data.clone(),
+                    present: home.keys.public().cloned().collect(),
+                },
                 place: (!home.host_guessed).then(|| (home.host.clone(), ssh_port)),
             },
         );

@@ -64,6 +64,15 @@ impl Site {
         let now = self.operations.retention();
         now.unwrap_or(self.place.retention)
     }
+
+    /// The host keys that come next: as the process sees them now, else as it was told at the start.
+    pub fn next_host_keys(&self) -> Vec<String> {
+        let now = self.operations.next_host_keys();
+        if now.is_empty() {
+            return self.place.next_host_keys.clone();
+        }
+        now
+    }
 }
 
 /// Names and ports as the outside sees them.
@@ -79,6 +88,8 @@ pub struct Place {
     pub ports: Ports,
     /// Lines for a camera's `known_hosts`.
     pub known_hosts: Vec<String>,
+    /// As [`Operations::next_host_keys`], where they are told at the start.
+    pub next_host_keys: Vec<String>,
     /// `directory …` or `s3 …`, without secrets.
     pub store: String,
     /// The program's version.

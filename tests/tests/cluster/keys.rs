@@ -6,7 +6,7 @@ use moorline_testkit::{
     cluster::{SOON, condition},
     eventually, temp_dir,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::{Inside, Moorline, assert_in_order, now_us};
@@ -94,6 +94,76 @@ async fn the_ticket_key_is_renewed_and_recording_goes_on() {
     })
     .await;
     tenant.until_goes_on(&yard, another).await;
+}
+
+/// Gives two Secrets of the installation these files, and the others nothing.
+async fn hand_over(moorline: &Moorline, files: [(&str, Value); 2]) {
+    for (name, files) in files {
+        let patch = json!({"stringData": files}).to_string();
+        let words = ["patch", "secret", name, "--type=merge", "-p", &*patch];
+        moorline.system.kubectl(&words).await.unwrap();
+    }
+}
+
+/// S25. The second step is not made here: the cameras of all tests pin the host keys in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_and_files_of_enrolment_are_told_of_the_next_host_keys() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("next-keys").await;
+    let [first, _] = moorline.pair().await;
+    let yard = tenant.camera("yard", 285).await;
+    let mut call = yard.call_with_agent(&moorline, &first);
+    call.child.wait_for_line("MOORLINE/1", SOON).await.unwrap();
+    call.child.write(b"STATUS agent=0.1.0\n").await.unwrap();
+
+    let place = temp_dir().unwrap();
+    let (file, stick) = (
+        place.path().join("secrets.json"),
+        place.path().join("stick"),
+    );
+    let secrets = moorline.system.get(&["secrets"]).await.unwrap();
+    std::fs::write(&file, secrets.to_string()).unwrap();
+    let mut rotate = Command::new(moorline_tests::moorline());
+    rotate.args(["--output", "json", "keys", "rotate", "--only", "host-keys"]);
+    // The lab may have some of an earlier run, whose private halves are gone.
+    rotate.args(["--anew", "--next"]).arg(&stick);
+    rotate.arg("--secrets").arg(&file);
+    let output = run("moorline keys rotate", rotate, SOON).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let rotated: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = rotated["host_keys"][0].as_str().unwrap();
+    let key = key.split(' ').nth(1).unwrap();
+    let written = std::fs::read_to_string(&file).unwrap();
+    let written: Vec<Value> = written
+        .split("\n---\n")
+        .map(|text| serde_json::from_str(text).unwrap())
+        .collect();
+    let of = |name: &str| {
+        let mut all = written.iter();
+        let found = all.find(|secret| secret["metadata"]["name"] == name);
+        found.unwrap()["stringData"].clone()
+    };
+    let [private, public] = ["moorline-host-keys", "moorline-known-hosts"];
+    hand_over(&moorline, [(private, of(private)), (public, of(public))]).await;
+
+    let line = call.child.wait_for_line("CONFIG endpoint.15", SOON * 4);
+    let line = line.await.unwrap();
+    let pinned = line.rsplit(' ').next().unwrap();
+    assert_eq!(pinned.split(',').nth(1), Some(key), "{line}");
+    eventually("what the tenant is told", SOON * 4, || async {
+        let told = tenant.space.get(&["configmap", "moorline"]).await.unwrap();
+        let told = told["data"]["next_host_keys"].as_str()?;
+        told.lines().any(|line| line == key).then_some(())
+    })
+    .await;
+    // Nobody has their private halves when this test is over.
+    let none = [
+        (private, json!({"ssh_host_next.pub": ""})),
+        (public, json!({"next": ""})),
+    ];
+    hand_over(&moorline, none).await;
 }
 
 /// Where somebody reads whom to trust, or what to show: node and pod, and the file there.

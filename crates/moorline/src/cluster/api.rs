@@ -45,6 +45,8 @@ pub mod told {
     pub const HTTPS_PORT: &str = "https_port";
     /// Lines for a camera's known_hosts.
     pub const KNOWN_HOSTS: &str = "known_hosts";
+    /// The host keys that come next, as base64, one a line.
+    pub const NEXT_HOST_KEYS: &str = "next_host_keys";
 }
 
 /// Retention of a new camera, as the resource has it.
@@ -218,6 +220,11 @@ pub(super) fn place(says: &BTreeMap<String, String>) -> Place {
         told.filter(|port| *port != 0).unwrap_or(usual)
     };
     let host = |key: &str| says.get(key).filter(|host| !host.is_empty());
+    let lines = |key: &str| {
+        says.get(key)
+            .map(|text| text.lines().map(str::to_owned).collect())
+            .unwrap_or_default()
+    };
     let cameras = host(told::PUBLIC_HOST).map_or("", String::as_str);
     let viewers = host(told::VIEWER_HOST).map_or(cameras, String::as_str);
     Place {
@@ -229,10 +236,8 @@ pub(super) fn place(says: &BTreeMap<String, String>) -> Place {
             rtsp: port(told::RTSP_PORT, 8554),
             https: port(told::HTTPS_PORT, 443),
         },
-        known_hosts: says
-            .get(told::KNOWN_HOSTS)
-            .map(|text| text.lines().map(str::to_owned).collect())
-            .unwrap_or_default(),
+        known_hosts: lines(told::KNOWN_HOSTS),
+        next_host_keys: lines(told::NEXT_HOST_KEYS),
         store: "s3".to_owned(),
         version: env!("CARGO_PKG_VERSION"),
         retention: Retention::Days(KEEP_DAYS),
@@ -245,11 +250,11 @@ pub(super) fn place(says: &BTreeMap<String, String>) -> Place {
 /// The host keys cannot be read.
 pub fn tell(settings: &crate::settings::Settings) -> anyhow::Result<BTreeMap<String, String>> {
     let server = &settings.server;
-    let lines = super::keys::known_hosts(
-        std::path::Path::new(&settings.cluster.known_hosts),
-        &server.public_host,
-    )
-    .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
+    let mounted = std::path::Path::new(&settings.cluster.known_hosts);
+    let lines = super::keys::known_hosts(mounted, &server.public_host)
+        .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
+    let next =
+        super::keys::next_host_keys(mounted).context("cluster.known_hosts cannot be used")?;
     let port = |public: u16, listened: &str| match public {
         0 => listened
             .parse::<std::net::SocketAddr>()
@@ -273,6 +278,7 @@ pub fn tell(settings: &crate::settings::Settings) -> anyhow::Result<BTreeMap<Str
                 port(server.public_https_port, &server.listen_https).to_string(),
             ),
             (told::KNOWN_HOSTS, lines.join("\n")),
+            (told::NEXT_HOST_KEYS, next.join("\n")),
         ]
         .map(|(key, value)| (key.to_owned(), value)),
     ))
@@ -293,6 +299,7 @@ mod tests {
             ),
         ]);
         let told = place(&says);
+        assert!(told.next_host_keys.is_empty(), "before there were some");
         assert_eq!((told.ports.ssh, told.ports.rtsp), (22, 8554));
         assert_eq!(told.known_hosts.len(), 2);
         assert_eq!(told.public_host, "cctv.example.com");

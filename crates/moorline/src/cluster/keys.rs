@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use moorline_base::error::Hinted;
 use moorline_base::files::{Access, write_atomic};
-use moorline_tunnel::keyfile::HostKeys;
+use moorline_core::PublicKey;
+use moorline_tunnel::keyfile::{HostKeys, next};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use authority::{Authority, SERVERS};
+pub(super) use rotate::ARRIVED;
 pub use rotate::{KeysRotate, rotate};
 
 /// `moorline keys init`
@@ -30,6 +32,10 @@ pub struct KeysInit {
     /// Name of the release: the names of its Services begin with it.
     #[arg(long, default_value = "moorline")]
     pub release: String,
+    /// Make the next SSH host keys too, of which cameras are told from the first day: their private halves into this directory, which is made. Keep
+    /// it offline.
+    #[arg(long, value_name = "DIR")]
+    pub next: Option<PathBuf>,
 }
 
 impl KeysInit {
@@ -48,6 +54,9 @@ pub struct Made {
     pub secrets: Vec<String>,
     /// Lines for a camera's known_hosts, without its host.
     pub host_keys: Vec<String>,
+    /// The directory with the private halves of the next host keys, where they were made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<PathBuf>,
 }
 
 impl std::fmt::Display for Made {
@@ -59,6 +68,13 @@ impl std::fmt::Display for Made {
             self.secrets.join(", ")
         )?;
         writeln!(f, "apply it: kubectl apply -f {}", self.file.display())?;
+        if let Some(next) = &self.next {
+            let next = next.display();
+            writeln!(
+                f,
+                "{next} holds the next SSH host keys: keep it offline, and a copy of it; whoever has it can be this installation"
+            )?;
+        }
         write!(
             f,
             "keep a copy where the cluster cannot lose it: cameras trust these host keys"
@@ -86,7 +102,14 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
     let one = |name: &str, text: String| -> Map<String, Value> {
         Map::from_iter([(name.to_owned(), Value::from(text))])
     };
-    let mut secrets = vec![opaque("host-keys", host_key_files(&host_keys)?)];
+    let mut private = host_key_files(&host_keys)?;
+    let mut public = one(KNOWN_HOSTS, known_hosts_file(&host_keys));
+    if let Some(directory) = &args.next {
+        let keys = made_next(directory)?;
+        private.extend([(next::PUBLIC.to_owned(), next::public_text(&keys).into())]);
+        public.extend([(NEXT.to_owned(), next::public_text(&keys).into())]);
+    }
+    let mut secrets = vec![opaque("host-keys", private)];
     let authority = Authority::make()?;
     for server in SERVERS {
         let trusted = &authority.certificate;
@@ -102,10 +125,7 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
             ("tls.key".to_owned(), authority.key().into()),
         ]),
     ));
-    secrets.push(opaque(
-        "known-hosts",
-        one(KNOWN_HOSTS, known_hosts_file(&host_keys)),
-    ));
+    secrets.push(opaque("known-hosts", public));
     let (ticket_key, public) = moorline_gateway::generate_key()?;
     secrets.push(opaque("ticket-key", one("key.pem", ticket_key)));
     secrets.push(opaque("tickets", one("public", format!("{public}\n"))));
@@ -126,11 +146,20 @@ pub fn init(args: &KeysInit) -> anyhow::Result<Made> {
         file: args.out.clone(),
         secrets: file::names(&secrets),
         host_keys: host_keys.public().map(ToString::to_string).collect(),
+        next: args.next.clone(),
     })
+}
+
+/// Makes the next host keys in a directory.
+fn made_next(directory: &Path) -> Result<Vec<PublicKey>, Hinted> {
+    next::make(directory)
+        .map_err(|error| Hinted::new(error.to_string(), error.hint().unwrap_or_default()))
 }
 
 /// The file with the public host keys, one a line without a host.
 const KNOWN_HOSTS: &str = "keys";
+/// The file beside it with those that come next.
+const NEXT: &str = "next";
 
 /// The lines for a camera's known_hosts, of a mounted directory that `keys init` made.
 ///
@@ -141,7 +170,7 @@ pub(super) fn known_hosts(directory: &Path, host: &str) -> anyhow::Result<Vec<St
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let line = |key: &str| -> anyhow::Result<String> {
-        let key: moorline_core::PublicKey = key
+        let key: PublicKey = key
             .parse()
             .with_context(|| format!("{}: {key:?}", path.display()))?;
         Ok(format!("{host} {key}"))
@@ -150,6 +179,28 @@ pub(super) fn known_hosts(directory: &Path, host: &str) -> anyhow::Result<Vec<St
         .filter(|line| !line.trim().is_empty())
         .map(line)
         .collect()
+}
+
+/// The host keys that come next, as base64, of the same directory; none where none were made.
+///
+/// # Errors
+/// The file cannot be read, or holds a line that is no key.
+pub(super) fn next_host_keys(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let path = directory.join(NEXT);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    let encoded = |line: &str| -> anyhow::Result<String> {
+        let key: PublicKey = line
+            .parse()
+            .with_context(|| format!("{}: {line:?}", path.display()))?;
+        Ok(crate::serve::pins::base64(&key))
+    };
+    text.lines().map(encoded).collect()
 }
 
 /// The host keys as files of the directory that `mon` reads.

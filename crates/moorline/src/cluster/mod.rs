@@ -16,6 +16,7 @@ pub mod frontdoor;
 pub mod keys;
 pub mod mon;
 mod own_alarms;
+mod pins;
 mod reach;
 mod replica;
 mod role;

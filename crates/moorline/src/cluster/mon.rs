@@ -27,12 +27,15 @@ use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Tunnel, TunnelConfig};
 
 use super::own_alarms::OwnAlarms;
+use super::pins::Mounted;
 use super::replica::{Replica as Commands, forget_added};
 use super::role::{LISTED, Role, address, service};
 use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve;
 use crate::serve::enrolment::Audited;
+use crate::serve::pins::Pins;
+use crate::serve::place::public_port;
 
 /// How often the mounted host keys are looked at.
 const LOOK: Duration = Duration::from_secs(30);
@@ -65,6 +68,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let keys = HostKeys::load_mounted(Path::new(&cluster.host_keys))
         .hint(|| "moorline keys init makes the Secret that is mounted at cluster.host_keys")?;
     let ssh = net::listen(address("server.listen_ssh", &settings.server.listen_ssh)?)?;
+    let ssh_port = public_port(settings.server.public_ssh_port, ssh.local_addr()?);
     let inside = net::listen(address("cluster.listen_gateway", &cluster.listen_gateway)?)?;
 
     let copy = global.data.join("cameras.json");
@@ -224,6 +228,17 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
             public_host: settings.server.public_host.clone(),
         },
     );
+    let pins = Pins {
+        cameras: Arc::new(role.directory.clone()),
+        statuses: Arc::clone(&monitor) as Arc<dyn Statuses>,
+        clock: Arc::clone(&clock),
+        keys: Mounted::new(PathBuf::from(&cluster.host_keys), Arc::clone(&clock)),
+        place: Some((settings.server.public_host.clone(), ssh_port))
+            .filter(|(host, _)| !host.is_empty()),
+    };
+    let stop = role.doors.token();
+    role.doors
+        .spawn("next host keys", async move { pins.run(stop).await });
     let showing = tunnel.clone();
     let budget = cluster.stop.get().saturating_sub(AFTER_TUNNELS);
     let (stop, ending) = (role.work.token(), tunnel);

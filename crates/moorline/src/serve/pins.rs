@@ -16,7 +16,7 @@ use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::{CameraDirectory, Statuses};
 use moorline_core::status::{CameraStatus, LinkStatus};
 use moorline_core::{CameraId, Generation, PublicKey};
-use moorline_tunnel::keyfile::next;
+use moorline_tunnel::keyfile::{HostKeyError, next};
 
 /// A rotation is a matter of days; cameras call again within a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,45 +37,76 @@ pub fn base64(key: &PublicKey) -> String {
         .to_owned()
 }
 
-/// Tells agents.
-#[derive(Clone)]
-pub struct Pins {
-    pub cameras: Arc<dyn CameraDirectory>,
-    pub statuses: Arc<dyn Statuses>,
-    pub clock: SharedClock,
+/// The host keys that cameras are to pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToPin {
+    /// Those in force.
+    pub present: Vec<PublicKey>,
+    /// Those that come next; empty where there are none.
+    pub next: Vec<PublicKey>,
+}
+
+/// Where they are looked up.
+pub trait HostKeySource: Send {
+    /// What agents are told now. `None`: nothing, they have it from their enrolment.
+    ///
+    /// # Errors
+    /// [`HostKeyError`]; agents keep what they were told before.
+    fn look(&mut self) -> Result<Option<ToPin>, HostKeyError>;
+}
+
+/// A server's own.
+#[derive(Debug, Clone)]
+pub struct Own {
     /// The data directory.
     pub data: PathBuf,
     /// The keys in force.
     pub present: Vec<PublicKey>,
+}
+
+impl HostKeySource for Own {
+    fn look(&mut self) -> Result<Option<ToPin>, HostKeyError> {
+        let next = next::next(&self.data)?;
+        let is_told = !next.is_empty() || next::was_rotated(&self.data);
+        let present = self.present.clone();
+        Ok(is_told.then_some(ToPin { present, next }))
+    }
+}
+
+/// Tells agents.
+#[derive(Clone)]
+pub struct Pins<K> {
+    pub cameras: Arc<dyn CameraDirectory>,
+    pub statuses: Arc<dyn Statuses>,
+    pub clock: SharedClock,
+    pub keys: K,
     /// Host and port as cameras reach them; `None`: nobody said, and a guess is not told to cameras.
     pub place: Option<(String, u16)>,
 }
 
 /// What a camera was told, and in which session.
-type Told = HashMap<CameraId, (Option<Generation>, Vec<PublicKey>)>;
+type Told = HashMap<CameraId, (Option<Generation>, ToPin)>;
 
-impl Pins {
+impl<K: HostKeySource> Pins<K> {
     /// Tells agents, until `stop` is cancelled.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut told = Told::new();
         while !sleep(&*self.clock, LOOK_EVERY, &stop).await.is_cancelled() {
             self.look(&mut told);
         }
     }
 
-    fn look(&self, told: &mut Told) {
-        let next = match next::next(&self.data) {
-            Ok(next) => next,
+    fn look(&mut self, told: &mut Told) {
+        let keys = match self.keys.look() {
+            Ok(Some(keys)) => keys,
+            Ok(None) => return,
             Err(error) => {
                 tracing::warn!(%error, "cameras are not told of the next host keys");
                 return;
             }
         };
-        if next.is_empty() && !next::was_rotated(&self.data) {
-            return;
-        }
         let Some((host, port)) = &self.place else {
-            if told.is_empty() && !next.is_empty() {
+            if told.is_empty() && !keys.next.is_empty() {
                 tracing::warn!(
                     "cameras are not told of the next host keys: set server.public_host"
                 );
@@ -88,19 +119,22 @@ impl Pins {
             let Some(status) = self.statuses.get(&camera.id) else {
                 continue;
             };
-            let session = (generation(&status), next.clone());
+            let session = (generation(&status), keys.clone());
             if !speaks(&status) || told.get(&camera.id) == Some(&session) {
                 continue;
             }
             let algorithm = negotiated(&status);
-            let all = self.present.iter().chain(&next);
-            let keys = all.filter(|key| key.algorithm() == algorithm);
-            let keys: Vec<String> = keys.map(base64).collect();
-            let keys = keys.join(",");
-            let line = format!("CONFIG endpoint.{PLACE} {} {host} {port} {keys}", camera.id);
+            let all = keys.present.iter().chain(&keys.next);
+            let pinned = all.filter(|key| key.algorithm() == algorithm);
+            let pinned: Vec<String> = pinned.map(base64).collect();
+            let pinned = pinned.join(",");
+            let line = format!(
+                "CONFIG endpoint.{PLACE} {} {host} {port} {pinned}",
+                camera.id
+            );
             match self.statuses.tell_agent(&camera.id, &line) {
                 Ok(()) => {
-                    tracing::info!(camera = %camera.id, next = next.len(), "the camera is told of this server's host keys");
+                    tracing::info!(camera = %camera.id, next = keys.next.len(), "the camera is told of this server's host keys");
                     told.insert(camera.id.clone(), session);
                 }
                 Err(error) => {

@@ -42,6 +42,8 @@ pub fn place(
     let server = &settings.server;
     Place {
         known_hosts: keys.known_hosts_dropbear(&host),
+        // They may be made while the server runs.
+        next_host_keys: Vec::new(),
         hosts: Vec::new(),
         ports: Ports {
             ssh: public_port(server.public_ssh_port, listened.ssh),

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::daily::{Look, Tell};
 use super::engine::{Engine, stop_budget};
 use super::parts::Parts;
-use super::pins::Pins;
+use super::pins::{Own, Pins};
 use super::{CLOSE_DOORS, door_config, sources, tls, uplinks};
 use crate::agents::rollout::Rollout;
 use crate::agents::shelf::Shelf;
@@ -162,7 +162,7 @@ impl<'a> Tasks<'a> {
     }
 
     /// What is told to cameras' agents and learnt from them.
-    pub(super) fn look_after_cameras(&self, engine: &Engine, shelf: Arc<Shelf>, pins: Pins) {
+    pub(super) fn look_after_cameras(&self, engine: &Engine, shelf: Arc<Shelf>, pins: Pins<Own>) {
         let (registry, clock) = (&self.parts.registry, &self.parts.clock);
         let filling = sources::Sources {
             cameras: registry.cameras(),

@@ -1,7 +1,8 @@
 //! The host keys that a server will have next: made ahead, pinned by cameras ahead, and kept where no thief of the server finds them (rule S25).
 //!
 //! The private ones lie in a directory of the operator's choice, offline; of the data directory they leave only the public halves, in
-//! [`PUBLIC`]. Rotating puts them into force, and so does recovering a server whose keys were lost or stolen: it is the same step.
+//! [`PUBLIC`]. Rotating puts them into force, and so does recovering a server whose keys were lost or stolen: it is the same step. Of a cluster the data
+//! directory is a mounted Secret, and both steps are `moorline keys rotate`'s.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -29,7 +30,7 @@ fn written(path: &Path, content: &str, access: Access) -> Result<(), HostKeyErro
     })
 }
 
-/// The public halves of the next keys, ed25519 first; empty where none were made.
+/// The public halves of the next keys, ed25519 first; empty where none were made, or those that were are in force.
 ///
 /// # Errors
 /// The file cannot be read, or holds something else.
@@ -40,6 +41,9 @@ pub fn next(data: &Path) -> Result<Vec<PublicKey>, HostKeyError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(HostKeyError::Next { path, source }),
     };
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
     let wrong = || HostKeyError::Next {
         path: path.clone(),
         source: io::Error::new(io::ErrorKind::InvalidData, "these are no two public keys"),
@@ -64,11 +68,31 @@ pub fn was_rotated(data: &Path) -> bool {
         .any(|(_, name)| data.join(format!("{name}{OLD}")).exists())
 }
 
+/// The text of the file with these public halves.
+#[must_use]
+pub fn public_text(keys: &[PublicKey]) -> String {
+    let line = |key: &PublicKey| {
+        let encoded = STANDARD.encode(key.blob());
+        format!("{} {encoded}\n", key.algorithm().as_str())
+    };
+    keys.iter().map(line).collect()
+}
+
 /// Makes the next keys: the private ones into `out`, which is made (0700) and must not hold any, the public halves into the data directory.
 ///
 /// # Errors
 /// [`HostKeyError`]; what was written into `out` before stays there and is nobody's key.
 pub fn prepare(data: &Path, out: &Path) -> Result<Vec<PublicKey>, HostKeyError> {
+    let public = make(out)?;
+    written(&data.join(PUBLIC), &public_text(&public), Access::Private)?;
+    Ok(public)
+}
+
+/// Makes the next keys in `out`, which is made (0700) and must not hold any. Gives the public halves.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn make(out: &Path) -> Result<Vec<PublicKey>, HostKeyError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(out);
     made.map_err(|source| HostKeyError::Write {
         path: out.into(),
@@ -81,19 +105,7 @@ pub fn prepare(data: &Path, out: &Path) -> Result<Vec<PublicKey>, HostKeyError> 
     for (name, text) in keys.to_files()? {
         written(&out.join(name), text.expose(), Access::Private)?;
     }
-    let public: Vec<PublicKey> = keys.public().cloned().collect();
-    let lines: String = public
-        .iter()
-        .map(|key| {
-            format!(
-                "{} {}\n",
-                key.algorithm().as_str(),
-                STANDARD.encode(key.blob())
-            )
-        })
-        .collect();
-    written(&data.join(PUBLIC), &lines, Access::Private)?;
-    Ok(public)
+    Ok(keys.public().cloned().collect())
 }
 
 /// Puts the keys in `from` into force. Those that were in force stay beside them as `….old`. The server must not run; it reads them at its next

@@ -22,7 +22,7 @@ pub(super) async fn server(State(site): State<Site>, _access: Access) -> Json<Se
         viewer_host: site.place.viewer_host.clone(),
         ports: site.place.ports,
         known_hosts: site.place.known_hosts.clone(),
-        next_host_keys: site.operations.next_host_keys(),
+        next_host_keys: site.next_host_keys(),
         disk: site.operations.disk(),
         store: site.place.store.clone(),
     })

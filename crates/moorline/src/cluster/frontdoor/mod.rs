@@ -212,6 +212,8 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let known_hosts =
         super::keys::known_hosts(Path::new(&cluster.known_hosts), &server.public_host)
             .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
+    let next_host_keys = super::keys::next_host_keys(Path::new(&cluster.known_hosts))
+        .context("cluster.known_hosts cannot be used")?;
     let place = Place {
         public_host: in_url(&server.public_host),
         viewer_host: in_url(&viewers),
@@ -222,6 +224,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
             https: public_port(server.public_https_port, https.local_addr()?),
         },
         known_hosts,
+        next_host_keys,
         store: format!("bucket {}", settings.s3.bucket),
         version: env!("CARGO_PKG_VERSION"),
         retention: match settings.archive.keep_days {

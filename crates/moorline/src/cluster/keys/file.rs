@@ -111,6 +111,25 @@ impl Secrets {
         Ok(text.ok_or_else(|| self.missing(&format!("{file} of the Secret"), name))?)
     }
 
+    /// The same, where an older file does not have it.
+    pub(super) fn get_if_there(&self, name: &str, file: &str) -> Option<&str> {
+        self.find(name).ok()?["stringData"][file].as_str()
+    }
+
+    /// A file that a Secret has had none of is there and empty, also in what takes the changes back: to apply a Secret that leaves a file out does not
+    /// take the file away.
+    pub(super) fn begin(&mut self, name: &str, file: &str) -> anyhow::Result<()> {
+        if self.get_if_there(name, file).is_some() {
+            return Ok(());
+        }
+        let (whole, missing) = (self.whole(name), self.missing("Secret", name));
+        let found = self.all.iter_mut().find(|secret| is(secret, &whole));
+        let secret = found.ok_or(missing)?;
+        secret["stringData"][file] = "".into();
+        self.before = text(&self.all)?;
+        Ok(())
+    }
+
     /// The release whose they are.
     pub(super) fn release(&self) -> &str {
         &self.release

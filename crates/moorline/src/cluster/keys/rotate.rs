@@ -11,8 +11,8 @@
 //! of two neighbouring rows gets on with the other: that is why a step has to have arrived everywhere before the next is made. Which step is next is
 //! read from the Secrets themselves, so that it does not matter who made the last one, or where.
 //!
-//! SSH host keys have no such middle: a camera pins one of a kind. They change in one step, and not unless they are asked for. **Not renewed** is
-//! the key of the people's secrets, which the database was begun with.
+//! SSH host keys are renewed in steps of their own (`host_keys`), and not unless they are asked for. **Not renewed** is the key of the people's secrets,
+//! which the database was begun with.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,18 +23,18 @@ use moorline_base::Clock as _;
 use moorline_base::clock::SystemClock;
 use moorline_base::error::Hinted;
 use moorline_core::Timestamp;
-use moorline_tunnel::keyfile::HostKeys;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::authority::{Authority, SERVERS};
 use super::file::Secrets;
-use super::{KNOWN_HOSTS, host_key_files, known_hosts_file};
 use crate::moments;
+
+mod host_keys;
 
 /// How long a step is given to arrive. A kubelet looks at a pod's Secrets every minute and a half at most; the authority goes on from there to
 /// `moorline tenants`, a ConfigMap of each tenant, and another kubelet: four minutes. Tickets that were signed before are good for one more.
-const ARRIVED: Duration = Duration::from_secs(600);
+pub(in crate::cluster) const ARRIVED: Duration = Duration::from_secs(600);
 const SECRETS: &str = "moorline-secrets.yaml";
 const RELEASE: &str = "moorline";
 
@@ -53,6 +53,12 @@ pub struct KeysRotate {
     /// Make the next step although the last one is younger than ten minutes.
     #[arg(long)]
     pub now: bool,
+    /// With --only host-keys: the directory of their private halves, which the first step makes and the second reads. Keep it offline.
+    #[arg(long, value_name = "DIR")]
+    pub next: Option<PathBuf>,
+    /// Make other next SSH host keys: those of which cameras were told are lost.
+    #[arg(long, requires = "next")]
+    pub anew: bool,
 }
 
 /// What is renewed.
@@ -63,7 +69,7 @@ pub enum What {
     Authority,
     /// The key that the signer signs tickets to relays with.
     Tickets,
-    /// The SSH host keys: cameras that pin the old ones have to be told.
+    /// The SSH host keys: cameras are told of the next ones ahead.
     HostKeys,
 }
 
@@ -119,10 +125,13 @@ pub struct Rotated {
     pub before: PathBuf,
     /// The steps.
     pub steps: Vec<Step>,
-    /// Lines for a camera's known_hosts, without its host, where they have changed.
+    /// Lines for a camera's known_hosts, without its host: those that come next after the first step of the host keys, those in force after the second.
     pub host_keys: Vec<String>,
     /// When the next step may be made; nothing: this was the last.
     pub next: Option<Timestamp>,
+    /// What is to be said of the host keys.
+    #[serde(skip)]
+    of_host_keys: String,
     /// What makes the next step.
     #[serde(skip)]
     again: String,
@@ -141,11 +150,7 @@ impl std::fmt::Display for Rotated {
         }
         let (file, before) = (self.file.display(), self.before.display());
         if !self.host_keys.is_empty() {
-            writeln!(
-                f,
-                "\nFrom the moment that it is applied a camera that pins the old ones does not get in. Cameras with our agent can be given these beside \
-                 the old ones before, all others have to be told at that moment:"
-            )?;
+            writeln!(f, "\n{}", self.of_host_keys)?;
             for key in &self.host_keys {
                 writeln!(f, "  {key}")?;
             }
@@ -171,6 +176,7 @@ pub fn rotate(args: &KeysRotate) -> anyhow::Result<Rotated> {
 }
 
 fn step(args: &KeysRotate, now: Timestamp) -> anyhow::Result<Rotated> {
+    host_keys::directory(args)?;
     let mut secrets = Secrets::read(&args.secrets, &args.release)?;
     let asked = match args.only {
         Some(what) => vec![what],
@@ -178,29 +184,27 @@ fn step(args: &KeysRotate, now: Timestamp) -> anyhow::Result<Rotated> {
     };
     let mut stages = Vec::new();
     for what in asked {
-        stages.push((what, stage(&secrets, what)?));
+        let stage = match stage(&secrets, what)? {
+            Stage::Announced if args.anew => Stage::InForce,
+            stage => stage,
+        };
+        stages.push((what, stage));
     }
     if stages.iter().any(|(_, stage)| *stage != Stage::InForce) {
         stages.retain(|(_, stage)| *stage != Stage::InForce);
         arrived(&secrets, &stages, args, now)?;
     }
-    let (mut steps, mut host_keys) = (Vec::new(), Vec::new());
+    let mut steps = Vec::new();
+    let (mut host_keys, mut of_host_keys) = (Vec::new(), String::new());
     for (what, stage) in stages {
         let (step, of, then) = match what {
             What::Authority => authority(&mut secrets, stage, now)?,
             What::Tickets => tickets(&mut secrets, stage, now)?,
             What::HostKeys => {
-                let keys = HostKeys::generate()?;
-                host_keys = keys.public().map(ToString::to_string).collect();
-                secrets.set("host-keys", host_key_files(&keys)?, now)?;
-                let public = known_hosts_file(&keys);
-                let public = (KNOWN_HOSTS.to_owned(), Value::from(public));
-                secrets.set("known-hosts", [public], now)?;
-                (
-                    1,
-                    1,
-                    "mon shows new SSH host keys, and camera add prints them",
-                )
+                let directory = host_keys::directory(args)?;
+                let made = host_keys::step(&mut secrets, stage, directory, now)?;
+                (host_keys, of_host_keys) = (made.keys, made.words);
+                made.done
             }
         };
         steps.push(Step {
@@ -217,6 +221,7 @@ fn step(args: &KeysRotate, now: Timestamp) -> anyhow::Result<Rotated> {
         before,
         steps,
         host_keys,
+        of_host_keys,
         next: more.then(|| now + ARRIVED),
         again: again(args),
     })
@@ -227,6 +232,9 @@ fn again(args: &KeysRotate) -> String {
     let mut text = "moorline keys rotate".to_owned();
     if let Some(what) = args.only {
         text.push_str(&format!(" --only {}", what.name()));
+    }
+    if let Some(next) = &args.next {
+        text.push_str(&format!(" --next {}", next.display()));
     }
     if args.secrets.as_os_str() != SECRETS {
         text.push_str(&format!(" --secrets {}", args.secrets.display()));
@@ -276,10 +284,7 @@ fn stage(secrets: &Secrets, what: What) -> anyhow::Result<Stage> {
             blocks(secrets.get("ticket-key", "key.pem")?).len(),
             secrets.get("tickets", "public")?.lines().count(),
         ),
-        What::HostKeys => {
-            secrets.get("known-hosts", KNOWN_HOSTS)?;
-            return Ok(Stage::InForce);
-        }
+        What::HostKeys => return host_keys::stage(secrets),
     };
     match (held, accepted) {
         (1, 1) => Ok(Stage::InForce),

@@ -150,6 +150,7 @@ fn place(address: SocketAddr) -> Place {
             https: address.port(),
         },
         known_hosts: Vec::new(),
+        next_host_keys: Vec::new(),
         store: "directory".to_owned(),
         version: "0.0.0",
         retention: Retention::Days(14),

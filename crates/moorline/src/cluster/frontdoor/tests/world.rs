@@ -454,6 +454,7 @@ fn place() -> Place {
             https: 443,
         },
         known_hosts: Vec::new(),
+        next_host_keys: Vec::new(),
         store: "bucket".to_owned(),
         version: "0",
         retention: Retention::Days(14),

@@ -1,6 +1,7 @@
 //! A rotation by its steps: parts of a cluster that are a step apart get on with each other, parts that are three apart do not.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use moorline_core::port::{PodUid, ReaderRole};
@@ -8,6 +9,7 @@ use moorline_core::{Generation, SourceName};
 use moorline_gateway::{
     LIFETIME, ServerTls, Ticket, TicketCheck, TicketPublic, TicketSigner, TlsFiles,
 };
+use moorline_tunnel::keyfile::{HostKeys, next};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
@@ -16,7 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::json;
 
 use super::*;
-use crate::cluster::keys::{KeysInit, init};
+use crate::cluster::keys::{KNOWN_HOSTS, KeysInit, NEXT, init};
 
 const BEGUN: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -26,13 +28,22 @@ struct Desk(tempfile::TempDir);
 impl Desk {
     fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
-        let args = KeysInit {
-            namespace: "moorline-system".to_owned(),
-            out: desk.file(),
-            release: RELEASE.to_owned(),
-        };
-        init(&args).unwrap();
+        init(&desk.init()).unwrap();
         desk
+    }
+
+    fn init(&self) -> KeysInit {
+        KeysInit {
+            namespace: "moorline-system".to_owned(),
+            out: self.file(),
+            release: RELEASE.to_owned(),
+            next: None,
+        }
+    }
+
+    /// Where the next host keys lie.
+    fn stick(&self) -> PathBuf {
+        self.0.path().join("stick")
     }
 
     fn file(&self) -> PathBuf {
@@ -45,6 +56,8 @@ impl Desk {
             only,
             release: RELEASE.to_owned(),
             now: false,
+            next: (only == Some(What::HostKeys)).then(|| self.stick()),
+            anew: false,
         }
     }
 
@@ -240,39 +253,131 @@ fn what_is_under_way_ends_before_anything_else_begins() {
     assert_eq!(done.steps.len(), 2, "both begin");
 }
 
-#[test]
-fn host_keys_change_if_they_are_asked_for_and_are_told() {
-    let desk = Desk::new();
-    let before = desk.secrets();
-    let done = step(&desk.args(Some(What::HostKeys)), BEGUN).unwrap();
-    let after = desk.secrets();
-    for (name, file) in [
-        ("host-keys", "ssh_host_ed25519_key"),
-        ("host-keys", "ssh_host_ecdsa_key"),
-    ] {
-        assert_ne!(
-            before.get(name, file).unwrap(),
-            after.get(name, file).unwrap()
-        );
-    }
-    let public: Vec<_> = after
-        .get("known-hosts", KNOWN_HOSTS)
-        .unwrap()
-        .lines()
-        .collect();
-    assert_eq!(public, done.host_keys);
-    let told = done.to_string();
-    assert!(told.contains(&format!("  {}\n", public[0])), "{told}");
-    assert_eq!(done.next, None);
-    // As `mon` reads them.
+/// Host keys as `mon` reads them.
+fn mounted(secrets: &Secrets) -> Vec<String> {
     let place = tempfile::tempdir().unwrap();
     for file in HostKeys::files(place.path()) {
         let name = file.file_name().unwrap().to_str().unwrap();
-        std::fs::write(&file, after.get("host-keys", name).unwrap()).unwrap();
+        std::fs::write(&file, secrets.get("host-keys", name).unwrap()).unwrap();
     }
     let read = HostKeys::load_mounted(place.path()).unwrap();
-    let read: Vec<String> = read.public().map(ToString::to_string).collect();
-    assert_eq!(read, done.host_keys);
+    read.public().map(ToString::to_string).collect()
+}
+
+/// What cameras are told ahead, as `mon` reads it and as the files of `camera enroll` have it.
+fn told_ahead(secrets: &Secrets) -> Vec<String> {
+    let text = secrets.get("host-keys", next::PUBLIC).unwrap();
+    assert_eq!(text, secrets.get("known-hosts", NEXT).unwrap());
+    text.lines().map(str::to_owned).collect()
+}
+
+/// S25: who has the file between the steps has no key that comes next.
+#[test]
+fn host_keys_are_told_ahead_and_used_when_they_are_asked_for() {
+    let desk = Desk::new();
+    let old = mounted(&desk.secrets());
+    let done = step(&desk.args(Some(What::HostKeys)), BEGUN).unwrap();
+    let between = desk.secrets();
+    assert_eq!(mounted(&between), old, "the old ones are shown");
+    assert_eq!(told_ahead(&between), done.host_keys);
+    assert_ne!(done.host_keys, old);
+    assert_eq!(desk.text().matches("BEGIN OPENSSH PRIVATE KEY").count(), 2);
+    let told = done.to_string();
+    assert!(
+        told.contains("host-keys, step 1 of 2: cameras with an agent are told"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("  {}\n", done.host_keys[0])),
+        "{told}"
+    );
+    let taken_back = std::fs::read_to_string(&done.before).unwrap();
+    let empty = [next::PUBLIC, NEXT].map(|file| format!("\"{file}\": \"\""));
+    for file in empty {
+        assert!(
+            taken_back.contains(&file),
+            "applied, it takes the file away: {file}"
+        );
+    }
+    let stick = desk.stick();
+    assert!(told.contains(&format!("--next {}", stick.display())));
+    for file in HostKeys::files(&stick) {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+
+    // All else is renewed meanwhile.
+    step(&desk.args(None), BEGUN + ARRIVED).unwrap();
+    let used = step(&desk.args(Some(What::HostKeys)), BEGUN + ARRIVED).unwrap();
+    let after = desk.secrets();
+    assert_eq!(mounted(&after), done.host_keys);
+    assert_eq!(used.host_keys, done.host_keys);
+    let public = after.get("known-hosts", KNOWN_HOSTS).unwrap().lines();
+    assert!(public.eq(&done.host_keys), "as camera add prints them");
+    assert!(told_ahead(&after).is_empty());
+    assert_eq!(used.next, None);
+}
+
+#[test]
+fn other_keys_than_those_that_cameras_were_told_of_are_not_used() {
+    let desk = Desk::new();
+    step(&desk.args(Some(What::HostKeys)), BEGUN).unwrap();
+    let (before, elsewhere) = (desk.text(), desk.0.path().join("elsewhere"));
+    let later = BEGUN + ARRIVED;
+    let of = |next: &Path| KeysRotate {
+        next: Some(next.to_owned()),
+        ..desk.args(Some(What::HostKeys))
+    };
+    let told = |args: &KeysRotate| {
+        let error = step(args, later).unwrap_err();
+        moorline_base::error::report(error.as_ref())
+    };
+    let lost = told(&of(&elsewhere));
+    assert!(lost.contains("hint: --next names the directory"), "{lost}");
+    next::make(&elsewhere).unwrap();
+    let foreign = told(&of(&elsewhere));
+    assert!(
+        foreign.contains("are not those that cameras were told of"),
+        "{foreign}"
+    );
+    let without = KeysRotate {
+        next: None,
+        ..desk.args(Some(What::HostKeys))
+    };
+    assert!(told(&without).contains("hint: --next DIR"));
+    let beside = KeysRotate {
+        only: None,
+        ..of(&elsewhere)
+    };
+    assert!(told(&beside).contains("hint: add --only host-keys"));
+    assert_eq!(desk.text(), before, "nothing was changed");
+
+    // They are lost: others are told.
+    let anew = KeysRotate {
+        anew: true,
+        ..of(&desk.0.path().join("another"))
+    };
+    let done = step(&anew, later).unwrap();
+    assert_eq!(done.steps[0].step, 1);
+    assert_eq!(told_ahead(&desk.secrets()), done.host_keys);
+}
+
+#[test]
+fn the_first_keys_may_come_with_the_next_ones() {
+    let desk = Desk::new();
+    std::fs::remove_file(desk.file()).unwrap();
+    let stick = desk.stick();
+    let args = KeysInit {
+        next: Some(stick.clone()),
+        ..desk.init()
+    };
+    let made = init(&args).unwrap().to_string();
+    assert!(made.contains(&format!("{} holds the next SSH host keys", stick.display())));
+    let coming = told_ahead(&desk.secrets());
+    assert_eq!(coming.len(), 2);
+    let done = step(&desk.args(Some(What::HostKeys)), BEGUN).unwrap();
+    assert_eq!(done.steps[0].step, 2, "at once, after a theft");
+    assert_eq!(mounted(&desk.secrets()), coming);
 }
 
 /// An object that no `keys init` made.
@@ -360,7 +465,7 @@ fn the_secrets_in_force_are_written_where_nobody_else_reads_them() {
     let told = moorline_base::error::report(refused.as_ref());
     let line = "(umask 077 && kubectl -n moorline-system get secret --output json > FILE)";
     assert!(told.contains(line), "{told}");
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let guide = std::fs::read_to_string(root.join("docs/guide/kubernetes.md")).unwrap();
     let line = line.replace("FILE", "secrets.json");
     assert!(guide.lines().any(|typed| typed == line), "{line}");

@@ -301,18 +301,6 @@ fn keep_references(
     );
 }
 
-/// A camera of a cluster is not sent elsewhere.
-fn stays_here(camera: &mut Camera) -> Result<(), CameraAdminError> {
-    match camera.streampoint.take() {
-        Some(streampoint) => Err(CameraAdminError::Invalid {
-            field: "streampoint",
-            value: streampoint.to_string(),
-            expected: "a camera of a cluster streams to its cluster; moorline camera move sends it to another server for good",
-        }),
-        None => Ok(()),
-    }
-}
-
 #[async_trait]
 impl CameraAdmin for KubeAdmin {
     async fn add(&self, mut camera: Camera) -> Result<(), CameraAdminError> {
@@ -338,7 +326,6 @@ impl CameraAdmin for KubeAdmin {
             if before.record_by == RecordBy::Uplink && camera.record_by == RecordBy::Auto {
                 (camera.record, camera.record_by) = (before.record, before.record_by);
             }
-            stays_here(camera)?;
             // A camera is always switched off, even one with a field that is refused now.
             let switched = Camera {
                 enabled: camera.enabled,

@@ -5,12 +5,14 @@ use moorline_core::id::ForwardName;
 use moorline_core::network::Network;
 use moorline_core::port::CameraAdminError;
 use moorline_core::segment::Retention;
+use moorline_core::streampoint::Streampoint;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp, check};
 
 use crate::in_force::in_force;
 use crate::names;
 use crate::resource::{
     self, CameraSpec, EnrolledKey, LoginSpec, OnDelete, PasswordReference, SourceSpec, Sources,
+    StreampointSpec,
 };
 
 /// A field that is not what it should be.
@@ -123,8 +125,7 @@ pub(crate) fn of_spec(camera: &resource::Camera) -> Result<Camera, FieldError> {
                 return Err(FieldError::new("spec.recordBy", other, "use owner or auto"));
             }
         },
-        // A camera of a cluster stays in it.
-        streampoint: None,
+        streampoint: spec.streampoint.as_ref().map(streampoint).transpose()?,
         allow_from: networks.collect::<Result<_, _>>()?,
         id,
     };
@@ -147,6 +148,7 @@ pub(crate) fn is_timezone(name: &str) -> bool {
 /// Where the resource keeps a field of the record.
 fn path_of(field: &str) -> String {
     match field.split_once('.') {
+        Some(("streampoint", part)) => format!("spec.streampoint.{part}"),
         Some((source, "path")) => format!("spec.sources.{source}.path"),
         Some((source, "user")) => format!("spec.sources.{source}.login.user"),
         Some((source, _)) => format!("spec.sources.{source}.login"),
@@ -186,6 +188,20 @@ pub(crate) fn key(line: &str, added: Timestamp) -> Result<CameraKey, FieldError>
         key,
         added,
         comment: comment.trim().to_owned(),
+    })
+}
+
+fn streampoint(spec: &StreampointSpec) -> Result<Streampoint, FieldError> {
+    let keys = spec.keys.iter().map(|line| {
+        line.parse::<PublicKey>()
+            .map_err(|error| FieldError::new("spec.streampoint.keys", line, error))
+    });
+    Ok(Streampoint {
+        user: spec.user.clone(),
+        host: spec.host.clone(),
+        port: spec.port,
+        keys: keys.collect::<Result<_, _>>()?,
+        ttl: spec.ttl,
     })
 }
 
@@ -242,6 +258,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
         enrolment: None,
         forwards: forwards.iter().map(ToString::to_string).collect(),
         allow_from: camera.allow_from.iter().map(ToString::to_string).collect(),
+        streampoint: camera.streampoint.as_ref().map(streampoint_spec),
         sources: Sources {
             main: source_spec(name, "main", &camera.main),
             sub: camera.sub.as_ref().map(|sub| source_spec(name, "sub", sub)),
@@ -260,6 +277,16 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
 
 pub(crate) fn key_line(key: &CameraKey) -> String {
     format!("{} {}", key.key, key.comment).trim_end().to_owned()
+}
+
+fn streampoint_spec(streampoint: &Streampoint) -> StreampointSpec {
+    StreampointSpec {
+        user: streampoint.user.clone(),
+        host: streampoint.host.clone(),
+        port: streampoint.port,
+        keys: streampoint.keys.iter().map(ToString::to_string).collect(),
+        ttl: streampoint.ttl,
+    }
 }
 
 fn source_spec(camera: &str, name: &str, source: &Source) -> SourceSpec {
@@ -295,6 +322,16 @@ mod tests {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
 
+    fn elsewhere() -> StreampointSpec {
+        StreampointSpec {
+            user: "acme/yard".into(),
+            host: "b.example.com".into(),
+            port: 2222,
+            keys: vec![KEY.into()],
+            ttl: Some(3_600),
+        }
+    }
+
     fn camera(change: impl FnOnce(&mut CameraSpec)) -> resource::Camera {
         let mut spec: CameraSpec = serde_json::from_str("{}").unwrap();
         change(&mut spec);
@@ -325,6 +362,7 @@ mod tests {
             spec.forwards = vec!["http".into()];
             spec.allow_from = vec!["192.0.2.0/24".into(), "2001:db8::7".into()];
             spec.record_by = Some("auto".into());
+            spec.streampoint = Some(elsewhere());
         }))
         .unwrap();
         record.main.login = Some(Login {
@@ -342,7 +380,7 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named_as_the_resource_calls_it() {
         type Change = fn(&mut CameraSpec);
-        let cases: [(&str, Change); 11] = [
+        let cases: [(&str, Change); 14] = [
             ("spec.keys", |spec| spec.keys = vec!["ssh-dss AAAA".into()]),
             ("spec.retention", |spec| spec.retention = "0d".into()),
             ("spec.retention", |spec| spec.retention = "030d".into()),
@@ -355,6 +393,27 @@ mod tests {
             }),
             ("spec.allowFrom", |spec| {
                 spec.allow_from = vec!["192.0.2.7".into(); 17];
+            }),
+            ("spec.streampoint.user", |spec| {
+                let user = "-oProxyCommand".into();
+                spec.streampoint = Some(StreampointSpec {
+                    user,
+                    ..elsewhere()
+                });
+            }),
+            ("spec.streampoint.keys", |spec| {
+                let keys = vec!["ssh-dss AAAA".into()];
+                spec.streampoint = Some(StreampointSpec {
+                    keys,
+                    ..elsewhere()
+                });
+            }),
+            ("spec.streampoint.keys", |spec| {
+                let keys = vec![KEY.into(), KEY.into()];
+                spec.streampoint = Some(StreampointSpec {
+                    keys,
+                    ..elsewhere()
+                });
             }),
             ("spec.sources.main.path", |spec| {
                 spec.sources.main.path = Some("a b".into());

@@ -491,6 +491,17 @@ async fn a_camera_is_erased_by_its_people_and_let_go_under_lowered_bounds() {
             "mayErase",
         );
         assert_eq!(patch("frontdoor", title).await, Ok(()));
+        let refer = r#"{"spec":{"streampoint":{"user":"acme/yard","host":"b.example.com","port":2222,"keys":["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT"]}}}"#;
+        refused(
+            "the page leads a stream away",
+            patch("frontdoor", refer).await,
+            "another server",
+        );
+        let words = ["patch", "camera", "yard", "--type=merge", "-p", refer];
+        tenant.space.kubectl(&words).await.unwrap();
+        assert_eq!(patch("frontdoor", title).await, Ok(()));
+        let here = r#"{"spec":{"streampoint":null}}"#;
+        assert_eq!(patch("frontdoor", here).await, Ok(()));
     }
     // The bounds are lowered below what the camera has: its finalizers can still be written, another retention cannot.
     let lower = [

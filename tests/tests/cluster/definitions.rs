@@ -128,6 +128,7 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
         let spec = json!({"image": "moorline", "archiver": archiver});
         object("CameraClass", "tried", spec)
     };
+    let streampoint = |host: &str| json!({"user": "acme/yard", "host": host, "port": 2222, "keys": ["ssh-ed25519 AAAA"]});
     let sources = |main: Value, sub: Value| json!({"sources": {"main": main, "sub": sub}});
     for (message, good, bad) in [
         (
@@ -180,6 +181,14 @@ async fn each_rule_of_a_resource_lets_through_what_is_right_and_tells_what_is_wr
             NETWORKS,
             camera("yard", json!({"allowFrom": ["0.0.0.0/0"]})),
             camera("yard", json!({"allowFrom": ["192.0.2.0/24", "home"]})),
+        ),
+        (
+            "spec.streampoint.host",
+            camera("yard", json!({"streampoint": streampoint("b.example.com")})),
+            camera(
+                "yard",
+                json!({"streampoint": streampoint("-oProxyCommand=x")}),
+            ),
         ),
         // As many as `camera set` takes.
         (

@@ -234,6 +234,46 @@ async fn an_agent_is_told_and_asked_by_the_replica_that_holds_its_camera() {
     call.child.wait_for_line("REBOOT", SOON).await.unwrap();
 }
 
+/// Whichever replica a camera calls tells its agent where its stream goes, until it is taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_is_sent_to_another_server_and_taken_back() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("refer").await;
+    let [first, second] = moorline.pair().await;
+    let yard = tenant.camera("yard", 276).await;
+    let name = format!("{}/yard", tenant.name);
+    let mut call = with_agent(&moorline, &yard, &first, &name).await;
+    tenant.until_recorded(&yard).await;
+    // The third word of a known_hosts line.
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+    let refer = ["camera", "refer", &name, "--cluster"];
+    let to = [&refer[..], &["--to", "other.example.com", "--key", key]].concat();
+    moorline.cli(&to).await;
+    call.child.wait(SOON).await.unwrap();
+    let seen = tenant.until_gone(&yard).await;
+    assert_eq!(seen["status"]["away"]["cause"], "operator", "{seen:#}");
+    tenant.until_without_pods(&yard).await;
+
+    let mut call = yard.call_with_agent(&moorline, &second);
+    let hello = call.child.wait_for_line("MOORLINE/1", SOON).await.unwrap();
+    assert!(hello.contains("MOORLINE/1 endpoint "), "{hello}");
+    let line = call.child.wait_for_line("REFER ", SOON).await.unwrap();
+    let there = format!("REFER {name} other.example.com 2222 {key}");
+    assert!(line.contains(&there), "{line}");
+    // It reports there meanwhile, and hears of another server at once.
+    let another = [&refer[..], &["--to", "third.example.com", "--key", key]].concat();
+    moorline.cli(&another).await;
+    let line = call.child.wait_for_line("third.example.com", SOON).await;
+    line.unwrap();
+
+    moorline.cli(&[&refer[..], &["--here"]].concat()).await;
+    call.child.wait(SOON).await.unwrap();
+    let _call = yard.call(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+}
+
 /// P11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_cameras_is_added_whole_or_not_at_all() {

@@ -9,7 +9,7 @@ use moorline_core::camera::Camera;
 use moorline_core::port::CameraAdminError;
 use moorline_core::{CameraId, check};
 
-use super::{KubeAdmin, UNCOUNTED, refused, stays_here};
+use super::{KubeAdmin, UNCOUNTED, refused};
 use crate::call::{CALL, Fault, call};
 use crate::convert::{is_timezone, to_spec};
 use crate::resource::{self, ARCHIVE_FINALIZER};
@@ -44,7 +44,6 @@ impl KubeAdmin {
     pub(crate) fn prepare(&self, camera: &mut Camera) -> Result<(), CameraAdminError> {
         let mut seen = BTreeSet::new();
         camera.keys.retain(|key| seen.insert(key.key.clone()));
-        stays_here(camera)?;
         if self.directory.cache().records().get(&camera.id).is_some() {
             return Err(CameraAdminError::Exists(camera.id.clone()));
         }

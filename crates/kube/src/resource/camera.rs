@@ -81,6 +81,9 @@ pub struct CameraSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 43)))]
     pub allow_from: Vec<String>,
+    /// Another server that takes its stream, while its agent goes on reporting here. Without one it streams here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streampoint: Option<StreampointSpec>,
     /// Its streams.
     #[serde(default)]
     pub sources: Sources,
@@ -131,6 +134,31 @@ pub struct EnrolmentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]
     pub comment: Option<String>,
+}
+
+/// Another server for a camera's stream, as its agent is told by REFER of MOORLINE/1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreampointSpec {
+    /// What the camera is called there: tenant/camera.
+    #[schemars(length(min = 1, max = 127), regex(pattern = r"^[a-z0-9/][a-z0-9/-]*$"))]
+    pub user: String,
+    /// Its host name or address, without brackets.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[A-Za-z0-9.:][A-Za-z0-9.:-]*$")
+    )]
+    pub host: String,
+    /// Its SSH port.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: u16,
+    /// Its host keys, each as algorithm and base64: one, or two different ones.
+    #[schemars(length(min = 1, max = 2), inner(length(min = 1, max = 512)))]
+    pub keys: Vec<String>,
+    /// How long it may be used while this installation is away, in seconds; without it as long as the greatest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 604_800))]
+    pub ttl: Option<u32>,
 }
 
 /// A camera's streams.

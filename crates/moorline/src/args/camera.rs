@@ -61,8 +61,6 @@ pub enum Camera {
     /// Send a camera's stream to another server, while its agent goes on reporting here (REFER); --here takes it back.
     ///
     /// The camera's key must be known there. For good, and without this server, use `camera move`.
-    ///
-    /// Not on a cluster.
     Refer(CameraRefer),
     /// Let a connected camera's agent make another key and call with it; revoke the old one when it has.
     ///

@@ -117,12 +117,6 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         at,
         mut command,
     } = command;
-    if let Some((what, hint)) = only_serve(&command) {
-        bail!(Hinted::new(
-            format!("camera {what} is for moorline serve, not on a cluster yet"),
-            hint
-        ));
-    }
     let about = name_of(&mut command).cloned();
     let api = ClusterApi::open(&on, &at, about.as_deref()).await?;
     if let Some(name) = name_of(&mut command) {
@@ -176,18 +170,6 @@ pub async fn on_cluster(command: args::CameraCommand, format: Output) -> anyhow:
         *key = camera_add::pending(&client, key).await?;
     }
     run(&client, command, format).await
-}
-
-/// What a cluster does not do, and what is done there instead.
-#[cfg(feature = "kube")]
-fn only_serve(command: &Camera) -> Option<(&'static str, &'static str)> {
-    match command {
-        Camera::Refer(_) => Some((
-            "refer",
-            "camera move sends the camera to another server for good, stream and reports",
-        )),
-        _ => None,
-    }
 }
 
 /// The camera that a command is about.

@@ -18,6 +18,7 @@ use crate::output;
 pub async fn run(client: &Client, asked: &CameraRefer, format: Output) -> anyhow::Result<()> {
     let id: CameraId = asked.camera.parse()?;
     let typed = id.typed();
+    let options = client.typed();
     let path = format!("{}/streampoint", camera_path(&asked.camera)?);
     let Some(to) = &asked.to else {
         let view: CameraView = client.json(Method::DELETE, &path, None::<&()>).await?;
@@ -44,7 +45,7 @@ pub async fn run(client: &Client, asked: &CameraRefer, format: Output) -> anyhow
     output::print(format, &view, || {
         format!(
             "camera {typed} streams to {host}:{port} as soon as it calls, and reports here\n\
-             hint: camera show {typed} tells how that stands; moorline camera refer {typed} --here takes it back"
+             hint: camera show {typed}{options} tells how that stands; moorline camera refer {typed} --here{options} takes it back"
         )
     })
 }

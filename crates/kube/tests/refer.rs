@@ -1,0 +1,83 @@
+//! A camera of a cluster whose stream another server takes: it stands in the Camera, so each replica tells its agent so.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may look at the real clock"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use moorline_core::CameraId;
+use moorline_core::port::{CameraAdmin as _, CameraAdminError, CameraChange, CameraDirectory as _};
+use moorline_core::streampoint::Streampoint;
+use serde_json::json;
+use support::{CAMERAS, Mon, camera, server};
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+
+fn yard() -> CameraId {
+    "acme/yard".parse().unwrap()
+}
+
+fn refer(streampoint: Option<Streampoint>) -> CameraChange {
+    CameraChange {
+        streampoint: Some(streampoint),
+        ..CameraChange::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_replica_knows_where_a_cameras_stream_goes() {
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    let (one, other) = (
+        Mon::new(&api, &clock, 0).await,
+        Mon::new(&api, &clock, 1).await,
+    );
+    let known = |mon: &Mon| {
+        let cameras = mon.directory.snapshot();
+        cameras.get(&yard()).unwrap().streampoint.clone()
+    };
+    assert_eq!(known(&other), None);
+    let there = Streampoint {
+        user: "acme/yard".into(),
+        host: "b.example.com".into(),
+        port: 2222,
+        keys: vec![KEY.parse().unwrap()],
+        ttl: Some(3_600),
+    };
+    let change = refer(Some(there.clone()));
+    one.admin.set(&yard(), change).await.unwrap();
+    assert_eq!(known(&one), Some(there.clone()), "at once");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(known(&other), Some(there.clone()));
+    let spec = || api.get(CAMERAS, "t-acme", "yard").unwrap()["spec"].clone();
+    let written = json!({
+        "user": "acme/yard", "host": "b.example.com", "port": 2222, "keys": [KEY], "ttl": 3600,
+    });
+    assert_eq!(spec()["streampoint"], written);
+
+    // What becomes an argument of dbclient on the camera is judged here (S7), and a slip changes nothing.
+    let wrong = Streampoint {
+        host: "-oProxyCommand=x".into(),
+        ..there.clone()
+    };
+    let refused = one
+        .admin
+        .set(&yard(), refer(Some(wrong)))
+        .await
+        .unwrap_err();
+    let field = match refused {
+        CameraAdminError::Invalid { field, .. } => field,
+        other => panic!("{other}"),
+    };
+    assert_eq!(field, "streampoint.host");
+    assert_eq!(known(&one), Some(there));
+
+    one.admin.set(&yard(), refer(None)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(known(&other), None);
+    assert!(spec().get("streampoint").is_none(), "{}", spec());
+}

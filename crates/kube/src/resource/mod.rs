@@ -17,7 +17,7 @@ pub(crate) use camera::GREATEST_GENERATION;
 pub use camera::{
     Away, Camera, CameraSpec, CameraStatus, EnrolledKey, EnrolmentSpec, Found, FoundSource,
     LoginSpec, PasswordReference, RelayStatus, ReusedToken, Session, SourceSpec, Sources,
-    UplinkStatus,
+    StreampointSpec, UplinkStatus,
 };
 pub use class::{ArchiverSpec, CameraClass, CameraClassSpec, RelaySpec};
 pub use conditions::{ConditionKind, set_condition};

@@ -220,7 +220,7 @@ pub(super) fn place(says: &BTreeMap<String, String>) -> Place {
         told.filter(|port| *port != 0).unwrap_or(usual)
     };
     let host = |key: &str| says.get(key).filter(|host| !host.is_empty());
-    let lines = |key: &str| {
+    let lines = |key: &str| -> Vec<String> {
         says.get(key)
             .map(|text| text.lines().map(str::to_owned).collect())
             .unwrap_or_default()

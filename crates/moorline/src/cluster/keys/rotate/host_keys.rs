@@ -34,7 +34,7 @@ pub(super) struct Made {
 /// The directory of the next keys, which goes with the host keys and with nothing else.
 pub(super) fn directory(args: &KeysRotate) -> anyhow::Result<&Path> {
     match (args.only, &args.next) {
-        (Some(What::HostKeys), Some(next)) => Ok(next),
+        (Some(What::HostKeys), Some(next)) => Ok(next.as_path()),
         (Some(What::HostKeys), None) => bail!(Hinted::new(
             "the next host keys have no place: --next is not given",
             "--next DIR names the directory of their private halves, which the first step makes and the second reads: such as one on a stick"

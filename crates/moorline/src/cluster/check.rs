@@ -39,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const SENDS: Duration = Duration::from_secs(10);
 /// How long its recordings are kept.
 const KEEP: Retention = Retention::Days(1);
+/// What to do when a step does not come about. The camera is gone by then, its conditions are in the error.
+const LATE: &str = "docs/guide/kubernetes.md says what to do about each reason; without one, kubectl logs of the pods of mon and of the signer say what they refused";
 
 /// `moorline cluster-check`
 #[derive(Debug, Clone, clap::Args)]
@@ -257,9 +259,10 @@ impl Check {
             };
             if self.clock.monotonic() >= end {
                 let late = format!("not within {:?}: {what}; {}", self.patience, self.trouble());
+                let late = Hinted::new(late, LATE);
                 return Err(match failed {
                     Some(error) => error.context(late),
-                    None => anyhow::anyhow!(late),
+                    None => late.into(),
                 });
             }
             self.pause(LOOK).await;

@@ -63,6 +63,9 @@ async fn of_two_replicas_that_are_called_at_once_one_has_the_camera() {
         let session = &seen["status"]["session"];
         assert_eq!(session["mon"], holder.name.as_str(), "{session:#}");
         assert!(session["generation"].as_u64() <= Some(2), "{session:#}");
+        // The earlier one came first and was taken over from, or it gave way before it was served.
+        let told = ["Moved", "NewerConnection"];
+        tenant.until_event_of(&camera, &told).await;
         tenant.goes_on(&camera, now_us(), &["tunnel_down"]).await;
         tenant.pair(&camera).await;
     }

@@ -163,11 +163,17 @@ impl Tenant<'_> {
 
     /// Waits for an Event of the camera with this reason.
     pub(crate) async fn until_event(&self, camera: &Camera, reason: &str) -> Value {
+        self.until_event_of(camera, &[reason]).await
+    }
+
+    /// Waits for an Event of the camera with one of these reasons.
+    pub(crate) async fn until_event_of(&self, camera: &Camera, reasons: &[&str]) -> Value {
         moorline_testkit::eventually("the Event", SOON, || async {
             let list = self.space.get(&["events.events.k8s.io"]).await.unwrap();
             let items = list["items"].as_array()?;
             let ours = |event: &&Value| {
-                event["regarding"]["name"] == camera.name.as_str() && event["reason"] == reason
+                let reason = event["reason"].as_str().unwrap_or_default();
+                event["regarding"]["name"] == camera.name.as_str() && reasons.contains(&reason)
             };
             items.iter().find(ours).cloned()
         })

@@ -27,7 +27,8 @@ async fn child_that_is_killed() {
         return;
     };
     let store = FakeStore::new(Mood::Away);
-    let (archive, _, mut running) = common::recording_with(Path::new(&spool), &store, long()).await;
+    let (_archive, _, mut running) =
+        common::recording_with(Path::new(&spool), &store, long()).await;
     loop {
         running.reports.changed().await.unwrap();
         let synced = running
@@ -421,7 +422,7 @@ async fn torn_spool(spool: &Path) -> std::path::PathBuf {
         segment: Duration::from_secs(60),
         ..common::settings()
     };
-    let (archive, _, mut running) = common::recording_with(other.path(), &store, settings).await;
+    let (_archive, _, mut running) = common::recording_with(other.path(), &store, settings).await;
     running
         .until("ten fragments", |report| report.spool_bytes > 120_000)
         .await;

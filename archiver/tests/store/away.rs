@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use moorline_archiver::Settings;
 use moorline_core::CameraId;
 use moorline_core::segment::{ObjectKey, SegmentKey};
-use moorline_core::status::ArchiveState;
+use moorline_core::status::{ArchiveReport, ArchiveState};
 
 use crate::BUDGET;
 use crate::common::camera::{FakeCamera, Film, OneCamera};
-use crate::common::{self, FakeStore, Mood};
+use crate::common::{self, FakeStore, Mood, Running};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_hangs_does_not_hold_up_a_drain_and_the_next_start_uploads_the_rest() {
@@ -206,19 +206,21 @@ async fn a_spool_file_that_cannot_be_read_holds_up_no_other() {
     archive.shutdown(Duration::ZERO).await;
 }
 
+/// Waits until it says that of the store.
+async fn tells(running: &mut Running, words: &str) {
+    let said = |report: &ArchiveReport| {
+        let error = report.store_error.as_deref();
+        error.is_some_and(|error| error.contains(words))
+    };
+    running.until("told", said).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_the_store_garbles_is_never_durable() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::WrongDigest);
     let (archive, _, mut running) = common::recording(spool.path(), &store).await;
-    running
-        .until("told", |report| {
-            report
-                .store_error
-                .as_deref()
-                .is_some_and(|error| error.contains("other bytes"))
-        })
-        .await;
+    tells(&mut running, "other bytes").await;
     store.mood.send_replace(Mood::Takes);
     common::eventually("later ones are stored", || store.segments().len() >= 3).await;
     let first = store
@@ -243,14 +245,7 @@ async fn an_adapter_that_panics_does_not_end_the_uploads() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Panics);
     let (archive, _, mut running) = common::recording(spool.path(), &store).await;
-    running
-        .until("told", |report| {
-            report
-                .store_error
-                .as_deref()
-                .is_some_and(|error| error.contains("panicked"))
-        })
-        .await;
+    tells(&mut running, "panicked").await;
     store.mood.send_replace(Mood::Takes);
     let last = running.drain(BUDGET).await.unwrap();
     assert_eq!((last.spool_bytes, last.store_error), (0, None));

@@ -1,16 +1,17 @@
 //! A spool at its bound and a disk that is full: what is given up is said, and a state has a way out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_archiver::{Settings, WhenFull};
+use moorline_archiver::{Archive, Settings, WhenFull};
 use moorline_core::Cause;
 use moorline_core::segment::ObjectKey;
-use moorline_core::status::ArchiveState;
+use moorline_core::status::{ArchiveReport, ArchiveState};
 
 use crate::BUDGET;
 use crate::common::camera::{FakeCamera, Film, OneCamera};
-use crate::common::{self, FakeStore, Mood};
+use crate::common::{self, FakeStore, Mood, Running};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_spool_gives_up_the_oldest_and_says_so() {
@@ -123,19 +124,24 @@ async fn a_full_spool_that_cannot_be_emptied_gives_up_nothing() {
     archive.shutdown(BUDGET).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
-    let spool = tempfile::tempdir().unwrap();
-    let store = FakeStore::new(Mood::Away);
+/// A recorder whose spool is full, and nothing in it may be given up; and what it reports of that.
+async fn filled(spool: &Path, store: &Arc<FakeStore>) -> (Archive, Running, ArchiveReport) {
     let settings = Settings {
         spool_bytes: 300_000,
         when_full: WhenFull::StopNew,
         ..common::settings()
     };
-    let (archive, _, mut running) = common::recording_with(spool.path(), &store, settings).await;
-    let full = running
-        .until("full", |report| report.state == ArchiveState::DiskFull)
-        .await;
+    let (archive, _, mut running) = common::recording_with(spool, store, settings).await;
+    let full = running.until("full", |report| report.state == ArchiveState::DiskFull);
+    let full = full.await;
+    (archive, running, full)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Away);
+    let (_archive, mut running, full) = filled(spool.path(), &store).await;
     assert_eq!(full.silent_since, full.synced_until);
     let kept = common::files(&spool.path().join(".sealed"), ".mp4").len();
     common::eventually("a while passes", || {
@@ -163,16 +169,8 @@ async fn where_nothing_may_be_given_up_recording_stops_and_comes_back() {
 async fn a_bound_that_is_raised_lets_recording_go_on_without_a_restart() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Away);
-    let settings = Settings {
-        spool_bytes: 300_000,
-        when_full: WhenFull::StopNew,
-        ..common::settings()
-    };
-    let min_free = settings.min_free_bytes;
-    let (archive, _, mut running) = common::recording_with(spool.path(), &store, settings).await;
-    running
-        .until("full", |report| report.state == ArchiveState::DiskFull)
-        .await;
+    let (archive, mut running, _) = filled(spool.path(), &store).await;
+    let min_free = common::settings().min_free_bytes;
     archive.set_bounds(30_000_000, min_free);
     running
         .until("recording again", |report| {
@@ -256,7 +254,7 @@ impl TinyDisk {
             .then_some(Self(directory))
     }
 
-    fn path(&self) -> &std::path::Path {
+    fn path(&self) -> &Path {
         self.0.path()
     }
 }

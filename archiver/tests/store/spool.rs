@@ -1,16 +1,20 @@
 //! What lies in the spool: removed by another hand, not sealed yet when everything is to end, erased.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_archiver::Settings;
+use moorline_archiver::{Archive, Settings};
 use moorline_core::segment::ObjectKey;
 use moorline_core::status::{ArchiveReport, ArchiveState};
 use moorline_core::{Cause, Timestamp};
 
 use crate::BUDGET;
 use crate::common::camera::{FakeCamera, Film, OneCamera};
-use crate::common::{self, FakeStore, Mood};
+use crate::common::{self, FakeStore, Mood, Running};
+
+/// What a recorder reports.
+type Reports = tokio::sync::watch::Receiver<Option<ArchiveReport>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_hand_removed_from_the_spool_is_a_gap_before_anything_behind_it_is_durable() {
@@ -70,29 +74,43 @@ async fn an_open_segment_that_another_hand_removed_is_a_gap_and_holds_nothing_up
     archive.shutdown(BUDGET).await;
 }
 
+/// All that was sealed is stored, and the folder for more is gone: what is recorded on cannot be sealed until it is there again. That folder, and up to
+/// when all is synced.
+async fn unsealable(
+    spool: &Path,
+    store: &Arc<FakeStore>,
+) -> (Archive, Running, PathBuf, Option<Timestamp>) {
+    let (archive, _, mut running) = common::recording(spool, store).await;
+    let sealed = spool.join(".sealed");
+    common::eventually("all that was sealed is stored", || {
+        !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
+    })
+    .await;
+    let recording = running.until("it records on", |report| report.spool_bytes > 0);
+    let synced = recording.await.synced_until;
+    (archive, running, sealed, synced)
+}
+
+/// Waits until it says that it drains.
+async fn drains(mut reports: Reports) -> Reports {
+    let draining = |report: &Option<ArchiveReport>| {
+        report
+            .as_ref()
+            .is_some_and(|report| report.state == ArchiveState::Draining)
+    };
+    reports.wait_for(draining).await.unwrap();
+    reports
+}
+
 /// In a cluster, what has drained loses its disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_waits_for_a_segment_that_cannot_be_sealed_yet() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
-    let sealed = spool.path().join(".sealed");
-    common::eventually("all that was sealed is stored", || {
-        !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
-    })
-    .await;
-    let mut reports = running.reports.clone();
-    let synced = running
-        .until("it records on", |report| report.spool_bytes > 0)
-        .await
-        .synced_until;
+    let (archive, running, sealed, synced) = unsealable(spool.path(), &store).await;
+    let reports = running.reports.clone();
     let mended = async {
-        let draining = |report: &Option<ArchiveReport>| {
-            report
-                .as_ref()
-                .is_some_and(|report| report.state == ArchiveState::Draining)
-        };
-        reports.wait_for(draining).await.unwrap();
+        drains(reports).await;
         std::fs::create_dir(&sealed).unwrap();
     };
     let (last, ()) = tokio::join!(running.drain(BUDGET), mended);
@@ -115,14 +133,9 @@ async fn a_drain_goes_on_reporting_while_the_store_does_not_answer() {
     running
         .until("it records", |report| report.spool_bytes > 0)
         .await;
-    let mut reports = running.reports.clone();
+    let reports = running.reports.clone();
     let heard = async {
-        let draining = |report: &Option<ArchiveReport>| {
-            report
-                .as_ref()
-                .is_some_and(|report| report.state == ArchiveState::Draining)
-        };
-        reports.wait_for(draining).await.unwrap();
+        let mut reports = drains(reports).await;
         // More than the sealing of the last segment changes.
         for _ in 0..20 {
             reports.changed().await.expect("it reports on");
@@ -139,24 +152,12 @@ async fn a_drain_goes_on_reporting_while_the_store_does_not_answer() {
 async fn a_shutdown_waits_for_a_segment_that_cannot_be_sealed_yet() {
     let spool = tempfile::tempdir().unwrap();
     let store = FakeStore::new(Mood::Takes);
-    let (archive, _, mut running) = common::recording(spool.path(), &store).await;
-    let sealed = spool.path().join(".sealed");
-    common::eventually("all that was sealed is stored", || {
-        !store.segments().is_empty() && std::fs::remove_dir(&sealed).is_ok()
-    })
-    .await;
-    let synced = running
-        .until("it records on", |report| report.spool_bytes > 0)
-        .await
-        .synced_until;
+    let (archive, running, sealed, synced) = unsealable(spool.path(), &store).await;
     running.cancel.cancel();
     running.task.await.unwrap().unwrap();
     let mended = async { std::fs::create_dir(&sealed).unwrap() };
     tokio::join!(archive.shutdown(BUDGET), mended);
-    assert_eq!(
-        common::files(spool.path(), ".part"),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(common::files(spool.path(), ".part"), Vec::<PathBuf>::new());
     assert!(archive.waiting().is_empty());
     let end = store.keys().iter().map(|key| key.range().to).max();
     assert_all_stored(end, synced);
@@ -184,7 +185,7 @@ async fn what_waits_of_a_camera_can_be_erased() {
     assert_eq!(other.bytes, 0, "another camera's stay");
     let erased = archive.erase(&common::camera().id).await.unwrap();
     assert!(erased.bytes > 0);
-    assert_eq!(common::files(&sealed, ""), Vec::<std::path::PathBuf>::new());
+    assert_eq!(common::files(&sealed, ""), Vec::<PathBuf>::new());
     assert!(archive.waiting().is_empty());
     archive.shutdown(BUDGET).await;
 }

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::Error;
+
 /// How long one poll waits before the next. Short, since most conditions come true within a few of them.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -77,6 +79,29 @@ where
             Ok(value) => value,
             Err(_) => panic!("{caller}: not told: {what}; told: {:#?}", *noted.borrow()),
         }
+    }
+}
+
+/// What was noted, once it is `count` in all.
+///
+/// # Errors
+/// [`Error::Timeout`] after `deadline` (stretched by [`patience`]), with what was noted; it names the one that did not come by `what`.
+pub(crate) async fn counted<T: Clone + Debug>(
+    notes: &watch::Sender<Vec<T>>,
+    what: &str,
+    count: usize,
+    deadline: Duration,
+) -> Result<Vec<T>, Error> {
+    let deadline = patience(deadline);
+    let mut noted = notes.subscribe();
+    let waited = tokio::time::timeout(deadline, noted.wait_for(|seen| seen.len() >= count)).await;
+    match waited {
+        Ok(Ok(seen)) => Ok(seen.clone()),
+        _ => Err(Error::Timeout {
+            what: format!("{what} number {count}"),
+            patience: deadline,
+            detail: format!("{:#?}", notes.borrow().clone()),
+        }),
     }
 }
 

@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    Error, patience,
+    Error,
+    eventually::counted,
     serving::{Task, loopback, serve},
 };
 
@@ -153,18 +154,7 @@ impl Receiver {
     /// # Errors
     /// [`Error::Timeout`], with what came.
     pub async fn wait_for(&self, count: usize, deadline: Duration) -> Result<Vec<Received>, Error> {
-        let deadline = patience(deadline);
-        let mut requests = self.state.requests.subscribe();
-        let waited =
-            tokio::time::timeout(deadline, requests.wait_for(|seen| seen.len() >= count)).await;
-        match waited {
-            Ok(Ok(seen)) => Ok(seen.clone()),
-            _ => Err(Error::Timeout {
-                what: format!("request number {count}"),
-                patience: deadline,
-                detail: format!("{:#?}", self.requests()),
-            }),
-        }
+        counted(&self.state.requests, "request", count, deadline).await
     }
 }
 

@@ -19,7 +19,8 @@ use tokio::{
 };
 
 use crate::{
-    Error, patience,
+    Error,
+    eventually::counted,
     serving::{Task, loopback, serve},
 };
 
@@ -94,18 +95,7 @@ impl SmtpSink {
     /// # Errors
     /// [`Error::Timeout`], with what came.
     pub async fn wait_for(&self, count: usize, deadline: Duration) -> Result<Vec<Mail>, Error> {
-        let deadline = patience(deadline);
-        let mut mails = self.state.mails.subscribe();
-        let waited =
-            tokio::time::timeout(deadline, mails.wait_for(|seen| seen.len() >= count)).await;
-        match waited {
-            Ok(Ok(seen)) => Ok(seen.clone()),
-            _ => Err(Error::Timeout {
-                what: format!("mail number {count}"),
-                patience: deadline,
-                detail: format!("{:#?}", self.mails()),
-            }),
-        }
+        counted(&self.state.mails, "mail", count, deadline).await
     }
 }
 

@@ -75,6 +75,12 @@ impl World {
             .await
     }
 
+    /// The API server will say of this token that it is of acme's relays, for the gateway, in that pod.
+    fn relay_token(&self, name: &str, pod: &Value) {
+        let account = "t-acme:moorline-relay";
+        token(&self.api, name, "moorline-gateway", account, pod);
+    }
+
     fn reviews(&self) -> usize {
         reviews(&self.api)
     }
@@ -86,13 +92,7 @@ async fn a_relays_token_names_its_camera_and_is_asked_about_once() {
     let relay = world
         .api
         .put(PODS, pod("r", "t-acme", "relay", &world.owner));
-    token(
-        &world.api,
-        "good",
-        "moorline-gateway",
-        "t-acme:moorline-relay",
-        &relay,
-    );
+    world.relay_token("good", &relay);
     let uid = PodUid(relay["metadata"]["uid"].as_str().unwrap().to_owned());
     let expected = Caller::Workload {
         camera: "acme/yard".parse().unwrap(),
@@ -177,13 +177,7 @@ async fn what_is_not_the_cameras_own_pod_is_refused_with_its_reason() {
     let orphan = world
         .api
         .put(PODS, pod("o", "t-acme", "relay", &json!("another-uid")));
-    token(
-        &world.api,
-        "relay",
-        "moorline-gateway",
-        "t-acme:moorline-relay",
-        &relay,
-    );
+    world.relay_token("relay", &relay);
     token(
         &world.api,
         "as-archiver",
@@ -205,13 +199,7 @@ async fn what_is_not_the_cameras_own_pod_is_refused_with_its_reason() {
         "t-evil:moorline-relay",
         &stolen,
     );
-    token(
-        &world.api,
-        "orphan",
-        "moorline-gateway",
-        "t-acme:moorline-relay",
-        &orphan,
-    );
+    world.relay_token("orphan", &orphan);
     token(
         &world.api,
         "elsewhere",
@@ -250,20 +238,8 @@ async fn while_the_api_server_is_away_known_tokens_hold_and_strangers_wait_at_mo
     let relay = world
         .api
         .put(PODS, pod("r", "t-acme", "relay", &world.owner));
-    token(
-        &world.api,
-        "known",
-        "moorline-gateway",
-        "t-acme:moorline-relay",
-        &relay,
-    );
-    token(
-        &world.api,
-        "new",
-        "moorline-gateway",
-        "t-acme:moorline-relay",
-        &relay,
-    );
+    world.relay_token("known", &relay);
+    world.relay_token("new", &relay);
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.ask("known", Audience::Gateway).await.unwrap();
     world.api.away(true);

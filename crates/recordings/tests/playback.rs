@@ -231,14 +231,7 @@ async fn the_newer_generation_is_shown_where_two_overlap() {
 #[tokio::test]
 async fn a_damaged_segment_is_told_and_passed() {
     let world = ten_minutes(60);
-    let keys: Vec<String> = world
-        .store
-        .objects
-        .lock()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect();
+    let keys = world.store.segments();
     let spoil = |index: usize, spoil: &dyn Fn(&mut Vec<u8>)| {
         let mut objects = world.store.objects.lock().unwrap();
         let object = objects.get_mut(&keys[index]).unwrap();
@@ -393,14 +386,7 @@ async fn a_segment_that_is_too_large_for_one_read_moves_while_it_is_read() {
 #[tokio::test]
 async fn what_vanished_in_the_middle_is_told_and_passed() {
     let world = ten_minutes(50_000);
-    let keys: Vec<String> = world
-        .store
-        .objects
-        .lock()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect();
+    let keys = world.store.segments();
     let mut playback = world.archive.play(&camera(), None, at(TEN)).await.unwrap();
     playback.next().await.unwrap();
     // Retention, or a person, removed two: the one that is played, and the one after it.

@@ -274,6 +274,25 @@ pub struct CameraStatus {
 }
 
 impl CameraStatus {
+    /// A camera of which nothing is known beyond its link.
+    #[must_use]
+    pub fn new(camera: CameraId, link: LinkStatus, link_since: Timestamp) -> Self {
+        Self {
+            camera,
+            link,
+            link_since,
+            relays: Vec::new(),
+            archive: None,
+            durable_until: None,
+            recorded_until: None,
+            gaps: Vec::new(),
+            said: Vec::new(),
+            client: None,
+            notices: Vec::new(),
+            troubles: Vec::new(),
+        }
+    }
+
     /// The stretch without media that goes on now.
     pub fn open_gap(&self) -> Option<OpenGap> {
         self.gaps

@@ -93,18 +93,8 @@ impl Agent {
 impl Statuses for Agent {
     fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
         (*camera == yard()).then(|| CameraStatus {
-            camera: yard(),
-            link: LinkStatus::Absent,
-            link_since: Timestamp::default(),
-            relays: Vec::new(),
-            archive: None,
-            durable_until: None,
-            recorded_until: None,
-            gaps: Vec::new(),
             said: self.said.borrow().1.clone(),
-            client: None,
-            notices: Vec::new(),
-            troubles: Vec::new(),
+            ..CameraStatus::new(yard(), LinkStatus::Absent, Timestamp::default())
         })
     }
 

@@ -85,18 +85,14 @@ impl Remembered {
         let now = Timestamp::from_millis(parts.clock.wall_ms());
         let statuses = memories.into_iter().map(|(camera, memory)| {
             let status = CameraStatus {
-                camera: camera.clone(),
-                link: LinkStatus::Absent,
-                link_since: memory.alive_until.unwrap_or(now),
-                relays: Vec::new(),
-                archive: None,
                 durable_until: memory.durable_until,
                 recorded_until: memory.recorded_until,
                 gaps: memory.gaps,
-                said: Vec::new(),
-                client: None,
-                notices: Vec::new(),
-                troubles: Vec::new(),
+                ..CameraStatus::new(
+                    camera.clone(),
+                    LinkStatus::Absent,
+                    memory.alive_until.unwrap_or(now),
+                )
             };
             (camera, status)
         });

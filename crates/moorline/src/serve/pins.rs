@@ -176,18 +176,12 @@ mod tests {
     #[test]
     fn an_old_dbclient_is_told_the_key_that_it_can_read() {
         let status = |version: &str| CameraStatus {
-            camera: "yard".parse().unwrap(),
-            link: LinkStatus::Absent,
-            link_since: moorline_core::Timestamp::default(),
-            relays: Vec::new(),
-            archive: None,
-            durable_until: None,
-            recorded_until: None,
-            gaps: Vec::new(),
             said: vec![("dbclient".to_owned(), version.to_owned())],
-            client: None,
-            notices: Vec::new(),
-            troubles: Vec::new(),
+            ..CameraStatus::new(
+                "yard".parse().unwrap(),
+                LinkStatus::Absent,
+                moorline_core::Timestamp::default(),
+            )
         };
         for (version, expected) in [
             ("2019.78", KeyAlgorithm::EcdsaP256),

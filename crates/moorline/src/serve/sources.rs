@@ -195,18 +195,8 @@ mod tests {
         fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
             let stream = self.0.lock().unwrap().clone();
             Some(CameraStatus {
-                camera: camera.clone(),
-                link: LinkStatus::Absent,
-                link_since: Timestamp::default(),
-                relays: Vec::new(),
-                archive: None,
-                durable_until: None,
-                recorded_until: None,
-                gaps: Vec::new(),
                 said: vec![("source.main".to_owned(), stream)],
-                client: None,
-                notices: Vec::new(),
-                troubles: Vec::new(),
+                ..CameraStatus::new(camera.clone(), LinkStatus::Absent, Timestamp::default())
             })
         }
 

@@ -136,18 +136,9 @@ mod tests {
             (gap, to.map(at))
         });
         CameraStatus {
-            camera: "yard".parse().unwrap(),
-            link: LinkStatus::Absent,
-            link_since: at(0),
-            relays: Vec::new(),
-            archive: None,
             durable_until: Some(at(durable)),
-            recorded_until: None,
             gaps: gaps.collect(),
-            said: Vec::new(),
-            client: None,
-            notices: Vec::new(),
-            troubles: Vec::new(),
+            ..CameraStatus::new("yard".parse().unwrap(), LinkStatus::Absent, at(0))
         }
     }
 

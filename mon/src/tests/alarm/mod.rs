@@ -46,18 +46,9 @@ fn simulated(name: &str, site: Option<&str>, stagger: u64) -> Simulated {
         ..record(name)
     });
     let status = CameraStatus {
-        camera: camera.id.clone(),
-        link: LinkStatus::Absent,
-        link_since: START,
-        relays: Vec::new(),
-        archive: None,
         durable_until: Some(START),
         recorded_until: Some(START),
-        gaps: Vec::new(),
-        said: Vec::new(),
-        client: None,
-        notices: Vec::new(),
-        troubles: Vec::new(),
+        ..CameraStatus::new(camera.id.clone(), LinkStatus::Absent, START)
     };
     Simulated {
         entry: Entry {

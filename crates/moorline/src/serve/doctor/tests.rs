@@ -56,21 +56,12 @@ fn status(id: &CameraId, cause: Option<Cause>) -> CameraStatus {
     };
     let refused = cause == Some(Cause::RtspError);
     CameraStatus {
-        camera: id.clone(),
-        link: LinkStatus::Absent,
-        link_since: since,
         relays: refused.then_some(report).into_iter().collect(),
-        archive: None,
-        durable_until: None,
-        recorded_until: None,
         gaps: cause
             .map(|cause| (OpenGap { since, cause }, None))
             .into_iter()
             .collect(),
-        said: Vec::new(),
-        client: None,
-        notices: Vec::new(),
-        troubles: Vec::new(),
+        ..CameraStatus::new(id.clone(), LinkStatus::Absent, since)
     }
 }
 

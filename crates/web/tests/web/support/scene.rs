@@ -56,13 +56,6 @@ pub(crate) async fn house() -> House {
 /// A camera that is up, plays and is recorded.
 pub(crate) fn live_status(camera: &str) -> CameraStatus {
     CameraStatus {
-        camera: id(camera),
-        link: LinkStatus::Up {
-            generation: Generation(7),
-            session: SessionId(3),
-            peer: Some("203.0.113.9:40122".parse().unwrap()),
-        },
-        link_since: ago(3 * 3600 + 700),
         relays: vec![RelayReport {
             source: SourceName::Main,
             state: RelayState::Playing,
@@ -87,11 +80,17 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
         }),
         durable_until: Some(ago(22)),
         recorded_until: Some(ago(22)),
-        gaps: Vec::new(),
         said: vec![("temp".to_owned(), "41".to_owned())],
         client: Some("SSH-2.0-dropbear_2022.83".to_owned()),
-        notices: Vec::new(),
-        troubles: Vec::new(),
+        ..CameraStatus::new(
+            id(camera),
+            LinkStatus::Up {
+                generation: Generation(7),
+                session: SessionId(3),
+                peer: Some("203.0.113.9:40122".parse().unwrap()),
+            },
+            ago(3 * 3600 + 700),
+        )
     }
 }
 

@@ -102,24 +102,15 @@ impl Signs for Cameras {
 impl Statuses for Cameras {
     fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
         self.snapshot().get(camera)?;
-        Some(CameraStatus {
-            camera: camera.clone(),
-            link: LinkStatus::Up {
+        Some(CameraStatus::new(
+            camera.clone(),
+            LinkStatus::Up {
                 generation: Generation(1),
                 session: SessionId(0),
                 peer: None,
             },
-            link_since: Timestamp::default(),
-            relays: Vec::new(),
-            archive: None,
-            durable_until: None,
-            recorded_until: None,
-            gaps: Vec::new(),
-            said: Vec::new(),
-            client: None,
-            notices: Vec::new(),
-            troubles: Vec::new(),
-        })
+            Timestamp::default(),
+        ))
     }
 
     fn list(&self, tenant: &TenantId) -> Vec<CameraStatus> {

@@ -42,6 +42,7 @@ make_certificates() {
     kubeconfig scheduler /CN=system:kube-scheduler
     kubeconfig proxy /CN=system:kube-proxy
     kubeconfig coredns /CN=coredns
+    kubeconfig policies /CN=policies
     for ((i = 1; i <= LAB_NODES; i++)); do kubeconfig "n$i" "/O=system:nodes/CN=system:node:n$i"; done
 }
 

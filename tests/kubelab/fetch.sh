@@ -1,11 +1,12 @@
 #!/bin/bash
 # fetch.sh [tests]: everything that the lab runs, into MOORLINE_LAB; nothing is installed on the system. Does only what is missing, so that it
-# can be broken off and called again. `tests` leaves out kwok, which no test of the fast tier needs.
+# can be broken off and called again. `tests` leaves out kwok and kube-router, which no test of the fast tier needs.
 # Debian's packages are verified by apt's signatures, Go modules by Go's checksum database.
 . "$(dirname "$0")/lab.sh"
 KUBERNETES=v1.36.4
 COREDNS=v1.14.7
 KWOK=v0.8.0
+KUBE_ROUTER=v2.1.0
 HELM=v4.2.4
 # The Kubernetes of this version asks for it.
 GO=1.26
@@ -49,14 +50,14 @@ packages() { # NAME SUITE PACKAGE...: downloaded through an apt root of our own 
 
 packages cluster sid etcd-server containerd containernetworking-plugins kubectl
 packages node bookworm runc iptables nftables busybox-static libxtables12 libip4tc2 libip6tc2 libnftnl11 libnftables1 libmnl0 \
-    libnfnetlink0 libnetfilter-conntrack3 libjansson4 libedit2 libgmp10
+    libnfnetlink0 libnetfilter-conntrack3 libjansson4 libedit2 libgmp10 ipset libipset13
 
-# The unpacked nft and iptables want their own libraries: wrappers, with the paths of a node.
-if ! have tools 1; then
+# The unpacked nft, ipset and iptables want their own libraries: wrappers, with the paths of a node.
+if ! have tools 2; then
     libraries=usr/lib/$(gcc -print-multiarch)
-    for tool in nft iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
+    for tool in nft ipset iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
         program="usr/sbin/xtables-nft-multi $tool"
-        [ $tool != nft ] || program=usr/sbin/nft
+        case $tool in nft | ipset) program=usr/sbin/$tool ;; esac
         cat >"tools/$tool" <<END
 #!/bin/sh
 export LD_LIBRARY_PATH=/srv/root/$libraries XTABLES_LIBDIR=/srv/root/$libraries/xtables
@@ -64,7 +65,7 @@ exec /srv/root/$program "\$@"
 END
         chmod +x "tools/$tool"
     done
-    got tools 1
+    got tools 2
 fi
 
 # --- Images for pods, from an unpacked tree: an OCI layout in a tar, with the annotation from which containerd takes the name.
@@ -164,7 +165,10 @@ program() { # PACKAGE VERSION
 for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do kubernetes "$name"; done
 program github.com/coredns/coredns "$COREDNS"
 program helm.sh/helm/v4/cmd/helm "$HELM"
-if [ "${1:-}" != tests ]; then program sigs.k8s.io/kwok/cmd/kwok "$KWOK"; fi
+if [ "${1:-}" != tests ]; then
+    program sigs.k8s.io/kwok/cmd/kwok "$KWOK"
+    program github.com/cloudnativelabs/kube-router/v2/cmd/kube-router "$KUBE_ROUTER"
+fi
 if [ "${1:-}" != tests ] && ! have kwok-stages "$KWOK"; then
     use_go
     rm -rf kwok

@@ -6,6 +6,7 @@
 #   unplug, plug    the network cable; containers run on
 #   kubelet-kill, kubelet-start, kubelet-freeze, kubelet-thaw
 #   containerd-kill, containerd-start, containerd-freeze, containerd-thaw; containers run on under their shims
+#   enforce, ignore network policies, by kube-router's firewall; a node that boots ignores them
 #   heal            undoes all of the above
 #   import          reads an image (OCI or Docker tar) from standard input
 #   exec CMD...     runs CMD in the node
@@ -56,6 +57,26 @@ signal_daemon() { # NAME SIGNAL
     local outer
     outer=$(alive "$N-$1") || die "no $1 runs on $N"
     kill "-$2" "$outer" "$(pgrep -P "$outer" -o)" 2>/dev/null || true
+}
+enforcing() { [[ $(in_node env "PATH=$NODE_PATH" iptables -S KUBE-ROUTER-FORWARD) == *"comply to network policies"* ]]; }
+enforce() {
+    node_daemon policies kube-router --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false \
+        --kubeconfig=/mnt/policies.kubeconfig --hostname-override="$N" --service-cluster-ip-range="$SERVICES.0/20" --health-port=0
+    until_true 30 "$N enforces network policies" enforcing
+}
+ignore() {
+    local outer
+    [ -e "$RUN/$N-policies.pid" ] || return 0
+    # By its own end, or a program that it started could write rules after they were taken away. nsenter stops with its child.
+    if outer=$(alive "$N-policies"); then
+        kill -TERM "$(pgrep -P "$outer" -o)" 2>/dev/null || true
+        until_true 20 "the end of $N-policies" dead "$N-policies"
+    fi
+    # What it would take away itself is nothing (--cleanup-config knows no tables), or too much.
+    # shellcheck disable=SC2016 # for the shell in the node
+    in_node env "PATH=$NODE_PATH" bash -o pipefail -c \
+        'iptables-save -t filter | grep -v -e KUBE-ROUTER- -e KUBE-POD-FW- -e KUBE-NWPLCY- | iptables-restore -T filter && ipset destroy'
+    rm "$RUN/$N-policies.pid"
 }
 freezer() { # FROZEN or THAWED
     if cgroup_v2; then
@@ -121,7 +142,7 @@ crash() {
         freezer THAWED # a frozen process dies only when it runs again
         kill -KILL "$first"
     fi
-    for name in "$N" "$N-containerd" "$N-kubelet" "$N-proxy"; do kill_daemon "$name"; done
+    for name in "$N" "$N-containerd" "$N-kubelet" "$N-proxy" "$N-policies"; do kill_daemon "$name"; done
     until_true 10 "processes of $N are gone" no_process
     ip link del "$N" 2>/dev/null || true
     until_true 10 "groups of $N are gone" cgroup_remove "$CGROUP"
@@ -142,6 +163,8 @@ kubelet-freeze | containerd-freeze) signal_daemon "${verb%-freeze}" STOP ;;
 kubelet-thaw | containerd-thaw) signal_daemon "${verb%-thaw}" CONT ;;
 kubelet-start) start_kubelet ;;
 containerd-start) start_containerd ;;
+enforce) enforce ;;
+ignore) ignore ;;
 heal)
     if first_process >/dev/null; then
         freezer THAWED
@@ -149,6 +172,7 @@ heal)
         for name in kubelet containerd; do
             ! alive "$N-$name" >/dev/null || signal_daemon "$name" CONT
         done
+        ignore
     fi
     up
     ;;

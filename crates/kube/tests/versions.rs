@@ -41,7 +41,7 @@ async fn a_field_of_a_newer_release_ends_no_session() {
 async fn cameras_of_a_tenant_that_cannot_be_read_are_not_served() {
     let (api, clock) = server();
     api.put(CAMERAS, camera("acme", "yard"));
-    let tenant = |cameras: serde_json::Value| {
+    let tenant = |cameras: Value| {
         json!({"apiVersion": "moorline.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": "acme"},
             "spec": {"suspended": true, "cameras": cameras}})
     };

@@ -108,8 +108,16 @@ impl FaultProxy {
     /// # Errors
     /// When no socket can be had.
     pub async fn start_on(address: std::net::Ipv4Addr, server: SocketAddr) -> Result<Self, Error> {
+        Self::start_at(SocketAddr::from((address, 0)), server).await
+    }
+
+    /// The same on a port that is given: where whoever calls is let through to no other one.
+    ///
+    /// # Errors
+    /// When the port is somebody's, or no socket can be had.
+    pub async fn start_at(address: SocketAddr, server: SocketAddr) -> Result<Self, Error> {
         let failed = |source| Error::io("start the fault proxy", source);
-        let reservation = reserve(SocketAddr::from((address, 0))).map_err(failed)?;
+        let reservation = reserve(address).map_err(failed)?;
         let address = reservation.local_addr().map_err(failed)?;
         let listener = listen(address).map_err(failed)?;
         let orders = watch::Sender::new(Order {

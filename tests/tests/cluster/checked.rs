@@ -34,9 +34,13 @@ impl Drop for Made {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulated_camera_of_a_pod_goes_the_whole_way_to_the_bucket() {
-    let Some(moorline) = Moorline::anywhere().await else {
-        return;
-    };
+    if let Some(moorline) = Moorline::anywhere().await {
+        goes_the_whole_way(&moorline).await;
+    }
+}
+
+/// The test of the release, of a tenant.
+pub(crate) async fn goes_the_whole_way(moorline: &Moorline) {
     let cluster = moorline.cluster();
     let tenant = moorline.tenant("checked").await;
     let helm = Helm::new(cluster);

@@ -34,6 +34,7 @@ mod node_loss;
 mod outages;
 mod parts;
 mod people;
+mod policies;
 mod refused;
 mod replicas;
 mod restricted;

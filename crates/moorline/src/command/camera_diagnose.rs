@@ -8,7 +8,7 @@ use moorline_base::clock::{Clock as _, SystemClock, sleep};
 #[cfg(feature = "kube")]
 use moorline_base::error::report;
 use moorline_control::DiagStep;
-use moorline_core::camera::Refusal;
+use moorline_core::camera::RefusalReason;
 use moorline_web::api::{CameraView, StrangerView};
 use serde::Serialize;
 
@@ -176,7 +176,7 @@ fn refused(camera: &CameraView, stranger: &StrangerView) -> Option<Link> {
         .iter()
         .any(|key| key.fingerprint == stranger.fingerprint);
     let by_name = stranger.names.iter().chain([&stranger.name]).any(is_it);
-    let cure = if stranger.reason == Refusal::ELSEWHERE {
+    let cure = if stranger.reason == RefusalReason::Elsewhere.as_str() {
         "its networks do not list that address: moorline camera set --allow-from changes them"
     } else if by_key {
         "its key is known: look at the name that it uses"

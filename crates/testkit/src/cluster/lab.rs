@@ -126,6 +126,18 @@ impl Lab {
         Ok(fault)
     }
 
+    /// The nodes enforce network policies (kube-router) until the returned value is given back. What changes in the cluster they follow a moment later,
+    /// which is for the test to await; what was connected before stays so.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with what the script said.
+    pub async fn enforce_policies(&self) -> Result<Fault, Error> {
+        let script = self.scripts.join("policies.sh");
+        let fault = Fault::new(&script, &["off"]);
+        run(&script, &["on"]).await?;
+        Ok(fault)
+    }
+
     /// Puts another version of Moorline's image on both nodes: the same program under another name and digest. Gives the name.
     ///
     /// # Errors
@@ -145,7 +157,7 @@ impl Lab {
         Ok(name)
     }
 
-    /// Undoes whatever a former test left: parts answer, nodes run and are Ready.
+    /// Undoes whatever a former test left: parts answer, nodes run, enforce no network policies and are Ready.
     pub(super) async fn heal(&self, cluster: &Cluster) -> Result<(), Error> {
         let script = self.scripts.join("part.sh");
         for name in [

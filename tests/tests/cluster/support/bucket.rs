@@ -60,6 +60,16 @@ impl Bucket {
         Self { server, before }
     }
 
+    /// The Service leads to it at the Service's own port, as long as the returned value lives. A network policy judges by the port of the server behind
+    /// a Service, and archivers are let out to the one that the installation was told. It is nobody else's: a lab has addresses of its own.
+    pub(crate) async fn at_its_port(&self, cluster: &Cluster) -> FaultProxy {
+        let at = SocketAddr::from((cluster.lab().unwrap().host(), PORT));
+        let proxy = FaultProxy::start_at(at, self.server.address());
+        let proxy = proxy.await.unwrap();
+        serve_as(cluster, "bucket", PORT, at).await;
+        proxy
+    }
+
     /// Where pods reach it, whatever the installation was told.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.before.address())

@@ -41,7 +41,8 @@ pub(crate) struct FrontDoor<'a> {
     /// Through the port of a node, as from outside: players.
     pub(crate) node_rtsp: SocketAddr,
     running: Running<'a>,
-    _reach: Reachable,
+    /// Where front doors reach the database.
+    pub(crate) people: Reachable,
     /// Where the people are.
     pub(crate) postgres: Postgres,
 }
@@ -116,7 +117,7 @@ impl Moorline {
             https: of(443).await,
             node_rtsp: SocketAddr::new(host.parse().unwrap(), u16::try_from(port).unwrap()),
             running,
-            _reach: reach,
+            people: reach,
             postgres,
         }
     }

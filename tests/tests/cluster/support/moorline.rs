@@ -238,6 +238,17 @@ pub(crate) fn lab_values(cluster: &Cluster) -> Value {
             json!({"endpoint": named.endpoint, "region": named.region, "bucket": named.bucket})
         }
     };
+    // Where names, the database and tenants' buckets are, for policies and the parts.
+    let (outside, policies) = match cluster.lab() {
+        Ok(lab) => {
+            let host = json!([{"ipBlock": {"cidr": format!("{}/32", lab.host())}}]);
+            let names = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
+            let policies =
+                json!({"dns": [{"to": host, "ports": names}], "postgres": [{"to": host}]});
+            (format!("{}/32", lab.host()), policies)
+        }
+        Err(_) => ("10.0.0.0/8".to_owned(), json!({})),
+    };
     json!({
         "publicHost": "moorline.test",
         "image": {"name": name, "tag": tag, "pullPolicy": cluster.pull_policy()},
@@ -245,7 +256,8 @@ pub(crate) fn lab_values(cluster: &Cluster) -> Value {
         "store": store,
         "sweeper": {"secret": "moorline-store-delete"},
         // Buckets of tenants' own are the test's too.
-        "tenants": {"ownStores": {"private": ["10.0.0.0/8"], "http": true}},
+        "tenants": {"ownStores": {"private": [outside], "http": true}},
+        "networkPolicies": policies,
         "frontdoor": {"enabled": true, "service": {"type": "NodePort"}},
         "people": {"postgres": {"tls": "off"}},
         "cameras": {

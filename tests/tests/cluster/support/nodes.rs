@@ -1,6 +1,9 @@
 //! What is done to nodes and to the processes of pods on them, beyond what the lab itself does: signals, memory, the way to the API server.
 
-use std::process::{Command, Stdio};
+use std::{
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
 
 use moorline_testkit::temp_dir;
 use serde_json::json;
@@ -64,6 +67,27 @@ impl Moorline {
         assert_eq!(said.trim(), "taken", "{pod:?}");
     }
 
+    /// To which of these a pod comes by TCP: from its own network, whatever its image holds.
+    pub(crate) async fn comes_to(&self, node: &str, pod: &str, goals: &[SocketAddr]) -> Vec<bool> {
+        // At once, since where nobody answers it takes seconds. The pause process is there too.
+        let tries = goals.iter().map(|goal| {
+            let (host, port) = (goal.ip(), goal.port());
+            format!("(timeout 3 bash -c '</dev/tcp/{host}/{port}' && echo {goal}) 2>/dev/null &\n")
+        });
+        let script = format!(
+            "process=$(grep -ls {pod} /proc/[0-9]*/cgroup | head -1 | cut -d/ -f3)
+             nsenter --target $process --net sh -s <<END
+{}wait
+END",
+            tries.collect::<String>()
+        );
+        let node = self.cluster().lab().unwrap().node(number(node));
+        let said = node.exec(&["sh", "-c", &script]).await.unwrap();
+        let reached: Vec<&str> = said.lines().collect();
+        let is_reached = |goal: &SocketAddr| reached.contains(&&*goal.to_string());
+        goals.iter().map(is_reached).collect()
+    }
+
     async fn at_process(&self, node: &str, pod: &str, command: &str) -> String {
         let lab = self.cluster().lab().unwrap();
         let words = ["sh", "-c", &at_process(pod, command)];
@@ -122,7 +146,7 @@ END",
     }
 
     /// A command of the administrator's, for the end of a test or of a part of it.
-    pub(super) fn later(&self, words: &[&str]) -> Undo {
+    pub(crate) fn later(&self, words: &[&str]) -> Undo {
         let mut command = self.cluster().command().into_std();
         command.arg("--request-timeout=20s").args(words);
         command.stdin(Stdio::null()).stdout(Stdio::null());

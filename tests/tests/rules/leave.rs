@@ -1,5 +1,5 @@
 //! Where the installation's own pods may go, by its network policies: to what each is made for, and nowhere else. The cluster lab's network enforces
-//! none of it, so what is rendered is judged here.
+//! them in the long tier alone, so what is rendered is judged here.
 
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,5 @@
-//! Who reaches which port of the installation's own pods, by its network policies. The cluster lab's network enforces none: a wrong label would show
-//! on somebody's cluster first. The policies of tenants' namespaces name these parts and ports too; what they say is a test of `crates/kube`. Where these
+//! Who reaches which port of the installation's own pods, by its network policies. The cluster lab's network enforces none unless it is told to, in
+//! the long tier: a wrong label would show late. The policies of tenants' namespaces name these parts and ports too; what they say is a test of `crates/kube`. Where these
 //! pods may go themselves is [`leave`](crate::leave)'s.
 
 use std::fs;

@@ -12,6 +12,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource as _};
 use moorline_base::SharedClock;
 use moorline_base::rate::Limiter;
+use moorline_base::untrusted::harmless_text;
 use moorline_core::CameraId;
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,8 @@ use crate::resource::Camera;
 const CALLS: usize = 8;
 /// Events that wait for one.
 const WAITING: usize = 512;
+/// The API server refuses a longer note, in bytes.
+const NOTE: usize = 1_024;
 
 /// The type of an Event.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +129,7 @@ impl Events {
             },
             action: Some("LookAfter".into()),
             event_time: Some(MicroTime(time)),
-            note: Some(message.chars().take(1_000).collect()),
+            note: Some(note(message)),
             reason: Some(reason.into()),
             regarding: Some(camera.object_ref(&())),
             reporting_controller: Some("moorline.dev/mon".into()),
@@ -134,5 +137,31 @@ impl Events {
             type_: Some(format!("{grade:?}")),
             ..Event::default()
         }
+    }
+}
+
+/// Words of cameras, pods and stores may be in it (rule S33): nothing that a terminal obeys, and cut before it would be refused.
+fn note(message: &str) -> String {
+    let mut note = harmless_text(message);
+    while note.len() > NOTE {
+        note.pop();
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S33.
+    #[test]
+    fn a_note_is_short_enough_and_has_nothing_that_a_terminal_obeys() {
+        assert_eq!(
+            note("all\u{1b}[2J\u{202e} gone"),
+            "all\\u{1b}[2J\\u{202e} gone"
+        );
+        let long = note(&"ü".repeat(1_000));
+        assert_eq!(long, "ü".repeat(512));
+        assert_eq!(note(&"\u{7}".repeat(1_000)).len(), NOTE);
     }
 }

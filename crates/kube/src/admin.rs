@@ -18,6 +18,7 @@ use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::camera::{Camera, CameraKey, RecordBy, Source};
 use moorline_core::port::{CameraAdmin, CameraAdminError, CameraChange, ImportError};
 use moorline_core::{CameraId, PublicKey, check};
+use tokio_util::task::TaskTracker;
 
 use crate::call::{CALL, Connection, Fault, call};
 use crate::convert::{FieldError, enrolled, is_timezone, of_spec, to_record, to_spec};
@@ -51,6 +52,8 @@ pub struct KubeAdmin {
     class: String,
     /// Of the lists of cameras that are being made.
     broken: CancellationToken,
+    /// What makes them, and takes back what was broken off.
+    making: TaskTracker,
 }
 
 impl KubeAdmin {
@@ -62,6 +65,7 @@ impl KubeAdmin {
             clock,
             class: class.into(),
             broken: CancellationToken::new(),
+            making: TaskTracker::new(),
         }
     }
 
@@ -69,6 +73,13 @@ impl KubeAdmin {
     /// told then, also of what stays.
     pub fn break_off(&self) {
         self.broken.cancel();
+    }
+
+    /// Breaks off, and waits until all that was made is taken back. For a process that stops: what it leaves nobody else takes back.
+    pub async fn wind_up(&self) {
+        self.break_off();
+        self.making.close();
+        self.making.wait().await;
     }
 
     pub(crate) fn directory(&self) -> &KubeDirectory {

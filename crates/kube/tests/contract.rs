@@ -25,7 +25,7 @@ use moorline_core::port::{
 use moorline_core::{CameraId, Generation, Masked, SessionId, TenantId};
 use moorline_kube::{KubeAdmin, KubeEnrolment};
 use serde_json::json;
-use support::{CAMERAS, Mon, server};
+use support::{CAMERAS, Mon, server, within};
 
 /// No LAN, and what a resource does not say is not kept.
 const KEEPS: cameras::Keeps = cameras::Keeps {
@@ -290,6 +290,28 @@ async fn an_import_that_is_broken_off_leaves_no_camera() {
         none_stands(&api).await;
         assert!(api.list(CAMERAS).len() < 50, "the others were not made");
     }
+}
+
+/// P11. A front door that is replaced has seconds.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stops_takes_an_import_back_before_it_ends() {
+    use moorline_core::port::CameraAdmin as _;
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let many = 1..=50;
+    let list: Vec<_> = many
+        .map(|nth| contract::camera(&format!("acme/cam-{nth}"), &[nth]))
+        .collect();
+    let admin = mon.admin.clone();
+    let importing = tokio::spawn(async move { admin.import(list, false).await });
+    api.until("the first cameras", |api| api.list(CAMERAS).len() > 2)
+        .await;
+    within("the end", mon.admin.wind_up()).await;
+    let all = api.list(CAMERAS);
+    let stands = |camera: &serde_json::Value| camera["metadata"]["deletionTimestamp"].is_null();
+    assert!(!all.iter().any(stands), "{all:?}");
+    assert!(importing.await.unwrap().is_err());
+    within("the end of nothing", mon.admin.wind_up()).await;
 }
 
 /// Nobody would have the token by which they are enrolled.

@@ -45,7 +45,7 @@ impl KubeAdmin {
     {
         let broken = self.broken.child_token();
         let _caller = broken.clone().drop_guard();
-        let making = tokio::spawn(making(self.clone(), broken));
+        let making = self.making.spawn(making(self.clone(), broken));
         making
             .await
             .map_err(|error| PortError::new(OPERATION, error))

@@ -204,6 +204,12 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let (directory, cache) = (role.directory.clone(), role.directory.cache().clone());
     let (admin, tokens): (Arc<dyn CameraAdmin>, Arc<dyn EnrollTokens>) = if cluster.camera_changes {
         let admin = KubeAdmin::new(directory.clone(), Arc::clone(&clock), DEFAULT_CLASS);
+        // Else a list that is under way would be left as far as it has come, and nobody told.
+        let (making, stop) = (admin.clone(), role.work.token());
+        role.work.spawn("lists of cameras", async move {
+            stop.cancelled().await;
+            making.wind_up().await;
+        });
         (Arc::new(admin.clone()), Arc::new(admin))
     } else {
         (Arc::new(Unchanged::BY_THE_PAGE), Arc::new(Absent))

@@ -21,7 +21,9 @@ use moorline_core::{CameraId, PublicKey, check};
 use tokio_util::task::TaskTracker;
 
 use crate::call::{CALL, Connection, Fault, call};
-use crate::convert::{FieldError, enrolled, is_timezone, of_spec, to_record, to_spec};
+use crate::convert::{
+    FieldError, enrolled, is_same_server, is_timezone, of_spec, to_record, to_spec,
+};
 use crate::directory::KubeDirectory;
 use crate::in_force::written;
 use crate::names;
@@ -279,7 +281,7 @@ fn password(source: &Source) -> Option<&str> {
 }
 
 /// What a record does not say stays: a login whose password it does not know keeps the key under which that lies, the main one's for a new sub stream,
-/// what becomes of the recordings, and the token.
+/// what becomes of the recordings, the token, and what a newer release knows.
 fn keep_references(
     before: &resource::CameraSpec,
     after: &mut resource::CameraSpec,
@@ -299,6 +301,13 @@ fn keep_references(
     };
     after.on_delete = before.on_delete;
     after.enrolment = before.enrolment.clone();
+    after.newer = before.newer.clone();
+    // As its owner wrote it: who may not send a stream elsewhere changes the rest all the same, and a policy compares the text.
+    if let (Some(before), Some(after)) = (&before.streampoint, &mut after.streampoint)
+        && is_same_server(before, after)
+    {
+        *after = before.clone();
+    }
     keep(
         Some(&before.sources.main),
         Some(&mut after.sources.main),

@@ -205,6 +205,11 @@ fn streampoint(spec: &StreampointSpec) -> Result<Streampoint, FieldError> {
     })
 }
 
+/// Whether both name the same server: a key may have a note behind it.
+pub(crate) fn is_same_server(one: &StreampointSpec, other: &StreampointSpec) -> bool {
+    matches!((streampoint(one), streampoint(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 fn source(source: &SourceSpec) -> Source {
     Source {
         path: source.path.clone(),
@@ -272,6 +277,7 @@ pub fn to_spec(camera: &Camera, class: &str) -> Result<CameraSpec, CameraAdminEr
         record_by: (camera.record_by == RecordBy::Auto).then(|| "auto".to_owned()),
         retention: retention_text(camera.retention),
         on_delete: OnDelete::default(),
+        newer: resource::Newer::new(),
     })
 }
 

@@ -81,3 +81,34 @@ async fn every_replica_knows_where_a_cameras_stream_goes() {
     assert_eq!(known(&other), None);
     assert!(spec().get("streampoint").is_none(), "{}", spec());
 }
+
+/// A policy lets the front door send no stream elsewhere: it compares what is written, and must not refuse a new title for it.
+#[tokio::test(start_paused = true)]
+async fn a_change_of_something_else_leaves_the_other_server_as_it_is_written() {
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    let mon = Mon::new(&api, &clock, 0).await;
+    let there = json!({
+        "user": "acme/yard", "host": "b.example.com", "port": 2222, "keys": [format!("{KEY} of b")],
+    });
+    let written = json!({"spec": {"streampoint": there}});
+    api.patch(CAMERAS, "t-acme", "yard", &written);
+    let titled = |title: &str| CameraChange {
+        title: Some(title.to_owned()),
+        ..CameraChange::default()
+    };
+    mon.admin.set(&yard(), titled("Yard")).await.unwrap();
+    let spec = || api.get(CAMERAS, "t-acme", "yard").unwrap()["spec"].clone();
+    assert_eq!(spec()["title"], "Yard");
+    assert_eq!(spec()["streampoint"], there);
+    let other = Streampoint {
+        user: "acme/yard".into(),
+        host: "c.example.com".into(),
+        port: 22,
+        keys: vec![KEY.parse().unwrap()],
+        ttl: None,
+    };
+    mon.admin.set(&yard(), refer(Some(other))).await.unwrap();
+    assert_eq!(spec()["streampoint"]["host"], "c.example.com");
+    assert_eq!(spec()["streampoint"]["keys"], json!([KEY]));
+}

@@ -113,3 +113,22 @@ async fn every_write_of_a_status_keeps_what_a_newer_release_wrote() {
     .await;
     assert_eq!(newer(&api), before, "the end of a session");
 }
+
+/// S4: a change of something else, by a command of this release, must not open what the owner of a camera has closed by a field of a newer one.
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_camera_keeps_what_a_newer_release_knows_of_it() {
+    use moorline_core::port::{CameraAdmin as _, CameraChange};
+    let (api, clock) = server();
+    api.put(CAMERAS, camera("acme", "yard"));
+    let mon = Mon::new(&api, &clock, 0).await;
+    let newer = json!({"spec": {"quietHours": ["22-06"]}});
+    api.patch(CAMERAS, "t-acme", "yard", &newer);
+    let titled = CameraChange {
+        title: Some("Yard, behind".into()),
+        ..CameraChange::default()
+    };
+    mon.admin.set(&yard(), titled).await.unwrap();
+    let spec = api.get(CAMERAS, "t-acme", "yard").unwrap()["spec"].clone();
+    assert_eq!(spec["title"], "Yard, behind");
+    assert_eq!(spec["quietHours"], json!(["22-06"]));
+}

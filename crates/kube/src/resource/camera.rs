@@ -104,6 +104,10 @@ pub struct CameraSpec {
     #[serde(default)]
     #[schemars(schema_with = "super::on_delete_schema")]
     pub on_delete: OnDelete,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
 }
 
 /// A token by which whoever holds it becomes the camera, with a key of its own, once.

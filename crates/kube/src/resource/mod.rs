@@ -25,8 +25,9 @@ pub use definitions::definitions;
 use tenant::on_delete_schema;
 pub use tenant::{OnDelete, Tenant, TenantSpec, TenantStatus, TenantStore};
 
-/// The fields of a status that this release does not know. Whoever writes a status replaces it whole, and passes them on: definitions stay after a step
-/// back, and with them what a newer release wrote and a rule may keep from being removed.
+/// The fields of a status, or of a Camera's spec, that this release does not know. Whoever writes one replaces it whole, and passes them on: definitions
+/// stay after a step back, and with them what a newer release wrote and a rule may keep from being removed, or what an owner wrote, such as whom a
+/// camera is kept from.
 pub type Newer = std::collections::BTreeMap<String, serde_json::Value>;
 
 /// The API group.

@@ -65,13 +65,16 @@ impl Site {
         now.unwrap_or(self.place.retention)
     }
 
-    /// The host keys that come next: as the process sees them now, else as it was told at the start.
+    /// The host keys as lines for a camera's `known_hosts`: as the process sees them now, else as it was told at the start.
+    pub fn known_hosts(&self) -> Vec<String> {
+        let now = self.operations.known_hosts();
+        now.unwrap_or_else(|| self.place.known_hosts.clone())
+    }
+
+    /// The host keys that come next, likewise.
     pub fn next_host_keys(&self) -> Vec<String> {
         let now = self.operations.next_host_keys();
-        if now.is_empty() {
-            return self.place.next_host_keys.clone();
-        }
-        now
+        now.unwrap_or_else(|| self.place.next_host_keys.clone())
     }
 }
 
@@ -86,9 +89,9 @@ pub struct Place {
     pub hosts: Vec<String>,
     /// Ports as the outside sees them.
     pub ports: Ports,
-    /// Lines for a camera's `known_hosts`.
+    /// Lines for a camera's `known_hosts`, as they were at the start.
     pub known_hosts: Vec<String>,
-    /// As [`Operations::next_host_keys`], where they are told at the start.
+    /// As [`Operations::next_host_keys`], likewise.
     pub next_host_keys: Vec<String>,
     /// `directory …` or `s3 …`, without secrets.
     pub store: String,
@@ -119,9 +122,15 @@ pub trait Operations: Send + Sync {
         None
     }
 
-    /// The public halves of the host keys that this server will have next, as base64 of their blobs; empty where none were made.
-    fn next_host_keys(&self) -> Vec<String> {
-        Vec::new()
+    /// Lines for a camera's `known_hosts`, where they may change while the process runs; else they stay [`Place::known_hosts`].
+    fn known_hosts(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The public halves of the host keys that this server will have next, as base64 of their blobs, empty where none were made; likewise, else they
+    /// stay [`Place::next_host_keys`].
+    fn next_host_keys(&self) -> Option<Vec<String>> {
+        None
     }
 
     /// What a camera's media was expired before, by retention.

@@ -129,12 +129,12 @@ impl Operations for Operator {
         Some(site::retention(&self.settings.get()))
     }
 
-    fn next_host_keys(&self) -> Vec<String> {
+    fn next_host_keys(&self) -> Option<Vec<String>> {
         match next::next(&self.data) {
-            Ok(keys) => keys.iter().map(super::pins::base64).collect(),
+            Ok(keys) => Some(keys.iter().map(super::pins::base64).collect()),
             Err(error) => {
                 tracing::warn!(%error, "the next host keys are told to nobody");
-                Vec::new()
+                None
             }
         }
     }

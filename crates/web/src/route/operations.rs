@@ -21,7 +21,7 @@ pub(super) async fn server(State(site): State<Site>, _access: Access) -> Json<Se
         public_host_guessed: site.operations.host_guessed(),
         viewer_host: site.place.viewer_host.clone(),
         ports: site.place.ports,
-        known_hosts: site.place.known_hosts.clone(),
+        known_hosts: site.known_hosts(),
         next_host_keys: site.next_host_keys(),
         disk: site.operations.disk(),
         store: site.place.store.clone(),

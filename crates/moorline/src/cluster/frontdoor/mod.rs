@@ -52,7 +52,7 @@ use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve::place::{in_url, public_port, viewer_host};
 use crate::serve::{self, tls};
-use operations::{FrontOperator, NoSpool};
+use operations::{FrontOperator, HostKeyFiles, NoSpool};
 use people::{Kept as KeptPeople, People};
 use present::{Present, Since};
 use readings::{Readings, Sign, Signs};
@@ -74,6 +74,7 @@ struct Inside {
     store: Arc<dyn SegmentStore>,
     classes: Classes,
     place: Place,
+    host_keys: HostKeyFiles,
     log: Option<LogHandle>,
     metrics: ProxyMetrics,
     streams_per_user: usize,
@@ -132,6 +133,7 @@ impl Inside {
             classes: self.classes,
             people: self.people.kept.database(),
             log: self.log,
+            host_keys: self.host_keys,
         };
         let relays = relays::Shared {
             hub: hub.clone(),
@@ -215,10 +217,15 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         (Arc::new(Unchanged::BY_THE_PAGE), Arc::new(Absent))
     };
     let ssh = address("server.listen_ssh", &server.listen_ssh)?;
-    let known_hosts =
-        super::keys::known_hosts(Path::new(&cluster.known_hosts), &server.public_host)
-            .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
-    let next_host_keys = super::keys::next_host_keys(Path::new(&cluster.known_hosts))
+    let host_keys = HostKeyFiles {
+        directory: (&cluster.known_hosts).into(),
+        host: server.public_host.clone(),
+    };
+    let known_hosts = host_keys
+        .known_hosts()
+        .context("cluster.known_hosts cannot be used: moorline keys init makes the Secret")?;
+    let next_host_keys = host_keys
+        .next()
         .context("cluster.known_hosts cannot be used")?;
     let place = Place {
         public_host: in_url(&server.public_host),
@@ -251,6 +258,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         store: Arc::new(recordings(stores)),
         classes: classes(cache),
         place,
+        host_keys,
         log: Some(role.log.clone()),
         metrics: ProxyMetrics::register(&mut role.metrics.registry),
         streams_per_user,

@@ -1,5 +1,6 @@
 //! What the operator's routes do in a front door: it reads, and says of everything else where it is done.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use moorline_base::SharedClock;
+use moorline_base::error::report;
 use moorline_base::logging::LogHandle;
 use moorline_core::camera::Camera;
 use moorline_core::port::{CameraDirectory, OpenSegment, OpenSegments, SegmentStore, StoreError};
@@ -19,6 +21,7 @@ use moorline_web::Operations;
 use moorline_web::api::{AlertResult, DiskView, DoctorFinding, VerifyView};
 use moorline_web::problem::Problem;
 
+use crate::cluster::keys;
 use crate::serve::operations::{add, depth};
 
 /// Memory that is so far behind the database is worth a word.
@@ -32,6 +35,38 @@ pub(super) struct FrontOperator {
     pub(super) classes: super::Classes,
     pub(super) people: Option<Arc<PeopleRegistry>>,
     pub(super) log: Option<LogHandle>,
+    pub(super) host_keys: HostKeyFiles,
+}
+
+/// The mounted public host keys, and the name that cameras know.
+#[derive(Debug, Clone)]
+pub(super) struct HostKeyFiles {
+    pub(super) directory: PathBuf,
+    pub(super) host: String,
+}
+
+impl HostKeyFiles {
+    /// Lines for a camera's known_hosts.
+    pub(super) fn known_hosts(&self) -> anyhow::Result<Vec<String>> {
+        keys::known_hosts(&self.directory, &self.host)
+    }
+
+    /// Those that come next, as base64.
+    pub(super) fn next(&self) -> anyhow::Result<Vec<String>> {
+        keys::next_host_keys(&self.directory)
+    }
+}
+
+/// What the files say now. Where they cannot be read, what they said at the start is told on.
+fn still(read: anyhow::Result<Vec<String>>) -> Option<Vec<String>> {
+    match read {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            let error = report(error.as_ref());
+            tracing::warn!(error, "host keys are told as they were at the start");
+            None
+        }
+    }
 }
 
 fn elsewhere(title: &'static str, hint: &'static str) -> Problem {
@@ -46,6 +81,14 @@ impl Operations for FrontOperator {
 
     fn shared(&self) -> bool {
         true
+    }
+
+    fn known_hosts(&self) -> Option<Vec<String>> {
+        still(self.host_keys.known_hosts())
+    }
+
+    fn next_host_keys(&self) -> Option<Vec<String>> {
+        still(self.host_keys.next())
     }
 
     fn expired_before(&self, camera: &Camera) -> Timestamp {

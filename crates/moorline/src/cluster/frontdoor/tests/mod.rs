@@ -368,6 +368,40 @@ async fn nothing_is_read_of_a_camera_that_nobody_watches() {
     .await;
 }
 
+/// S25: after a theft nobody is told the stolen key any more, without a restart.
+#[tokio::test]
+async fn the_page_tells_the_host_keys_that_are_mounted_now() {
+    let world = World::new().await;
+    let anna = world.sign_in("anna").await;
+    let mounted = world.path("known-hosts");
+    std::fs::create_dir_all(&mounted).unwrap();
+    let key = |letter: &str| {
+        let blob = format!("AAAAC3NzaC1lZDI1NTE5AAAAI{}", letter.repeat(43));
+        (format!("ssh-ed25519 {blob}\n"), blob)
+    };
+    let ((old, old_blob), (new, new_blob)) = (key("A"), key("E"));
+    let told = async || {
+        let (status, told) = world.ask("GET", "/server", Some(&anna), "").await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+        told
+    };
+    std::fs::write(mounted.join("keys"), &old).unwrap();
+    std::fs::write(mounted.join("next"), &new).unwrap();
+    let before = told().await;
+    let line = format!("localhost ssh-ed25519 {old_blob}");
+    assert!(
+        before.contains(&line) && before.contains(&format!("[\"{new_blob}\"]")),
+        "{before}"
+    );
+    std::fs::write(mounted.join("keys"), &new).unwrap();
+    std::fs::write(mounted.join("next"), "").unwrap();
+    let after = told().await;
+    assert!(
+        after.contains(&new_blob) && !after.contains(&old_blob) && !after.contains("next"),
+        "{after}"
+    );
+}
+
 /// What an installation's cameras cost a front door where nobody watches. Prints memory and processor time.
 #[tokio::test]
 #[ignore = "long: measures for 20 s"]

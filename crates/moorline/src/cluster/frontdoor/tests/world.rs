@@ -38,6 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tower::ServiceExt as _;
 
+use super::super::operations::HostKeyFiles;
 use super::super::people::{Kept, People};
 use super::super::{Inside, Opened};
 use super::SOON;
@@ -153,6 +154,10 @@ impl World {
             store: Arc::new(TenantReads::new(Arc::new(find))),
             classes: Arc::new(|_| vec![Retention::Days(14)]),
             place: place(),
+            host_keys: HostKeyFiles {
+                directory: path("known-hosts"),
+                host: "localhost".to_owned(),
+            },
             log: None,
             metrics: ProxyMetrics::register(&mut metrics),
             streams_per_user: 8,
@@ -188,7 +193,7 @@ impl World {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

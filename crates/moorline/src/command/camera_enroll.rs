@@ -104,13 +104,10 @@ pub async fn enroll(
     if let Err(error) = write_atomic(&file, text.as_bytes(), Access::Private) {
         let revoke = format!("{}/{}", path(id.tenant()), made.view.id);
         client.act(Method::DELETE, &revoke, None::<&()>).await?;
-        let stays = match client.is_cluster() {
-            true => ", and what it was for stays: moorline camera rm, or camera enroll --again",
-            false => "",
-        };
         bail!(
-            "cannot write {}: {error}; the token is revoked{stays}",
-            file.display()
+            "cannot write {}: {error}; the token is revoked{}",
+            file.display(),
+            stays(client)
         );
     }
     let link = link(&server, &made.view, &id);
@@ -158,9 +155,20 @@ async fn make(
     if is_broken_off {
         let revoke = format!("{at}/{}", made.view.id);
         client.act(Method::DELETE, &revoke, None::<&()>).await?;
-        bail!("broken off: the token is revoked, and no file was written");
+        bail!(
+            "broken off: no file was written, and the token is revoked{}",
+            stays(client)
+        );
     }
     Ok(made)
+}
+
+/// What a token leaves behind that is revoked because nobody has it.
+fn stays(client: &Client) -> &'static str {
+    match client.is_cluster() {
+        true => ", and what it was for stays: moorline camera rm, or camera enroll --again",
+        false => "",
+    }
 }
 
 /// What stands in the file: for good, on a card that may go far. A guess does not.

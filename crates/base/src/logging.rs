@@ -1,11 +1,26 @@
 //! Logging: text on a terminal, JSON elsewhere, the level changeable at run time.
 //!
-//! Owns: the subscriber and the handle that changes its filter. Does not own: installing it; only the binary calls [`init`]. Foreign text
-//! is wrapped in [`crate::Untrusted`] by whoever logs it (S33).
+//! Owns: the subscriber, the handle that changes its filter, and the way to standard error. Does not own: installing it; only the binaries call
+//! [`init`] and [`init_server`]. Foreign text is wrapped in [`crate::Untrusted`] by whoever logs it (S33).
+//!
+//! | who | how | since |
+//! |---|---|---|
+//! | a command, [`init`] | whoever logs writes, and waits until it is written | it is soon over, and its words stand among those on standard output |
+//! | a server, [`init_server`] | a thread writes (`queue`); what nobody reads for too long is lost and counted | a pipe that nobody reads must not stop what records |
 
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write as _};
+use std::os::fd::AsFd as _;
+use std::panic;
+use std::sync::{LazyLock, OnceLock};
+use std::thread;
+use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::Subscriber;
 use tracing::span::Record;
 use tracing_subscriber::field::RecordFields;
@@ -14,6 +29,18 @@ use tracing_subscriber::fmt::{FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::{EnvFilter, Registry};
+
+use crate::untrusted::harmless_text;
+use queue::Queue;
+
+/// A process that ends gives whoever reads its log so long.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A thread that panics, so long: it may be the one that records.
+const PANIC: Duration = Duration::from_millis(100);
+
+/// Of a server.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+static LINES_LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Always in force, after the operator's own directives: russh logs each packet that it cannot decrypt at a level that a stranger would
 /// fill the disk with.
@@ -48,6 +75,9 @@ pub enum LogError {
     /// The subscriber is gone.
     #[error("logging has ended")]
     Ended,
+    /// There is no descriptor or no thread to be had.
+    #[error("the log cannot be written")]
+    Unwritable(#[source] io::Error),
 }
 
 impl LogError {
@@ -58,7 +88,7 @@ impl LogError {
             LogError::Filter { .. } => Some(
                 "write a level (error, warn, info, debug, trace), or for example \"info,moorline_tunnel=debug\"",
             ),
-            LogError::Installed | LogError::Ended => None,
+            LogError::Installed | LogError::Ended | LogError::Unwritable(_) => None,
         }
     }
 }
@@ -197,7 +227,7 @@ fn replaced(known: &str, added: &str) -> Option<String> {
     single.then(|| format!("{}{added}{rest}", known.get(..begin).unwrap_or_default()))
 }
 
-/// Installs the process's logging, to standard error. Only the binary calls it, once.
+/// Installs the logging of a command, straight to standard error. Only the binary calls it, once.
 ///
 /// # Errors
 /// [`LogError`]: a wrong filter, or a second call.
@@ -206,6 +236,82 @@ pub fn init(filter: &str, format: Format) -> Result<LogHandle, LogError> {
     let (subscriber, handle) = subscriber(filter, format, terminal, io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
     Ok(handle)
+}
+
+/// Installs the logging of a server, to standard error: whoever logs, or panics, does not wait for whoever reads. Only the binary calls it, once, and
+/// [`finish`] at its end.
+///
+/// # Errors
+/// [`LogError`]: a wrong filter, a second call, or a machine that has nothing left.
+pub fn init_server(filter: &str, format: Format) -> Result<LogHandle, LogError> {
+    let terminal = io::stderr().is_terminal();
+    check(filter)?;
+    // A descriptor of its own: the library's has a lock, which a write that stands still would keep from everybody.
+    let out = io::stderr().as_fd().try_clone_to_owned();
+    let out = File::from(out.map_err(LogError::Unwritable)?);
+    let note = move |lost, stood| note(format, terminal, lost, stood);
+    let queue = Queue::start(out, lines_lost(), note).map_err(LogError::Unwritable)?;
+    let lines = queue.clone();
+    let (subscriber, handle) = subscriber(filter, format, terminal, move || lines.clone())?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
+    let _ = QUEUE.set(queue);
+    tell_panics();
+    Ok(handle)
+}
+
+/// Says something on standard error beside the log: of a server behind what it has logged, and without waiting. What could harm a terminal is escaped.
+pub fn say(text: &str) {
+    let line = format!("{}\n", harmless_text(text));
+    match QUEUE.get() {
+        Some(queue) => queue.push(line.as_bytes()),
+        None => {
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+}
+
+/// Waits until what a server has logged and said is written, for a second at most: the last that its process does.
+pub fn finish() {
+    written_within(LAST_WORDS);
+}
+
+fn written_within(patience: Duration) {
+    if let Some(queue) = QUEUE.get() {
+        queue.is_written_within(patience);
+    }
+}
+
+/// Lines of this process's log that are lost; 0 in a command.
+pub(crate) fn lines_lost() -> Counter {
+    LINES_LOST.clone()
+}
+
+/// What a panic says goes the way of the log: the library would write it itself, and wait with it.
+fn tell_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let trace = Backtrace::capture();
+        let mut told = format!("thread '{}' {panic}", thread.name().unwrap_or("unnamed"));
+        if trace.status() == BacktraceStatus::Captured {
+            told.push_str(&format!("\n{trace}"));
+        }
+        say(&told);
+        // What follows may end the process without a word.
+        written_within(PANIC);
+    }));
+}
+
+/// The line that stands where lines are missing. It looks like its neighbours, and no filter keeps it out.
+fn note(format: Format, terminal: bool, lost: u64, stood: Duration) -> Vec<u8> {
+    let line = Queue::default();
+    let writer = line.clone();
+    if let Ok((subscriber, _)) = subscriber("warn", format, terminal, move || writer.clone()) {
+        tracing::subscriber::with_default(subscriber, || {
+            let stood = stood.as_secs();
+            tracing::warn!("{lost} lines of the log were lost: nobody read it for {stood} s");
+        });
+    }
+    line.taken()
 }
 
 #[cfg(test)]
@@ -302,6 +408,22 @@ mod tests {
         });
         assert!(!text.contains("not yet"), "{text}");
         assert!(text.contains("now") && text.contains("still"), "{text}");
+    }
+
+    #[test]
+    fn the_note_of_lost_lines_looks_like_its_neighbours() {
+        let stood = Duration::from_millis(75_200);
+        let json = note(Format::Auto, false, 12, stood);
+        let line: serde_json::Value = serde_json::from_slice(&json).expect("one JSON line");
+        assert_eq!(
+            line["message"],
+            "12 lines of the log were lost: nobody read it for 75 s"
+        );
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(json.last(), Some(&b'\n'));
+        let text = String::from_utf8(note(Format::Auto, true, 12, stood)).expect("UTF-8");
+        assert!(text.contains("WARN") && text.contains("\u{1b}["), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
     }
 
     #[test]

@@ -41,7 +41,7 @@ struct Shown {
 /// The server does not start, a camera cannot be simulated, or standard output takes nothing.
 pub async fn run(global: &Global, demo: Demo) -> anyhow::Result<()> {
     let leave_after = demo.leave_after.as_deref().map(duration).transpose()?;
-    let log = logging::init("warn", Format::Auto)?;
+    let log = logging::init_server("warn", Format::Auto)?;
     let mut signals = Signals::install()?;
     let temporary = if demo.keep {
         None

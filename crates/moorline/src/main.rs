@@ -50,21 +50,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     moorline_base::secret::leave_no_core();
     let cli = Cli::try_parse().unwrap_or_else(|error| args::as_typed(error).exit());
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
-    };
-    let result = runtime.block_on(run(cli));
-    // What still runs was told to stop; blocking reads of a terminal would never return.
-    runtime.shutdown_background();
-    match result {
+    let code = match ran(cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => failed(&error),
-    }
+    };
+    logging::finish();
+    code
+}
+
+fn ran(cli: Cli) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(run(cli));
+    // What still runs was told to stop; blocking reads of a terminal would never return.
+    runtime.shutdown_background();
+    result
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
@@ -242,7 +244,7 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
 
 fn server_log(global: &Global) -> anyhow::Result<LogHandle> {
     let settings = settings::load(&global.data, global.config.as_deref())?;
-    Ok(logging::init(&settings.server.log, Format::Auto)?)
+    Ok(logging::init_server(&settings.server.log, Format::Auto)?)
 }
 
 /// Says that the server is ready and runs it. Where that cannot be said nobody learns where it listens: it ends, as orderly as by a signal, since

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moorline_base::Untrusted;
+use moorline_base::logging;
 use moorline_base::untrusted::{harmless_text, shows_itself};
 use serde::Serialize;
 
@@ -78,7 +79,7 @@ pub fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Says something to the person at the terminal, beside the result.
 pub fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", harmless_text(text));
+    logging::say(text);
 }
 
 /// The columns for which tables are made. Programs have `--output json`.

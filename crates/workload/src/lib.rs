@@ -16,12 +16,11 @@ pub mod args;
 mod pod;
 mod proxy;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use moorline_base::untrusted::harmless_text;
+use moorline_base::logging;
 use tokio::runtime::Builder;
 
 use args::{Cli, Command};
@@ -36,24 +35,26 @@ const IDLE: Duration = Duration::from_secs(3);
 pub fn main() -> ExitCode {
     moorline_base::secret::leave_no_core();
     let cli = Cli::parse();
+    let code = match ran(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    };
+    logging::finish();
+    code
+}
+
+fn ran(cli: Cli) -> anyhow::Result<()> {
     // One thread carries one camera (its media are some Mbit/s, its readers a few front doors) and each more would have a stack and memory of its own;
-    // what blocks has threads that come and go.
+    // what blocks has threads that come and go, and one writes the log, so that nobody who does not read it holds this one up.
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)
         .thread_keep_alive(IDLE)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
-    };
+        .build()?;
     let result = runtime.block_on(run(cli.command));
     // What still runs was told to stop; a read of a disk that hangs would never return.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
-    }
+    result
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
@@ -66,6 +67,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
 /// Tells why on standard error, which is the pod's log.
 fn failed(error: &anyhow::Error) -> ExitCode {
     let told = moorline_base::error::report(error.as_ref());
-    let _ = writeln!(std::io::stderr().lock(), "error: {}", harmless_text(&told));
+    logging::say(&format!("error: {told}"));
     ExitCode::FAILURE
 }

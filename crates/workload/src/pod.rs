@@ -38,7 +38,7 @@ pub(crate) struct Pod {
 impl Pod {
     /// Reads the files, begins to log. `budget` is what the workload gets after SIGTERM.
     pub(crate) fn new(args: &PodArgs, budget: Duration) -> anyhow::Result<Self> {
-        logging::init(&args.log, Format::Json)?;
+        logging::init_server(&args.log, Format::Json)?;
         let signals = Signals::install()?;
         let clock = SystemClock::shared();
         let trust = Trust::load(args.authority.clone(), Arc::clone(&clock))

@@ -53,7 +53,7 @@ impl Role {
         budget: impl FnOnce(&Settings) -> Duration,
     ) -> anyhow::Result<Self> {
         let settings = settings::load(&global.data, global.config.as_deref())?;
-        let log = logging::init(&settings.server.log, Format::Json)?;
+        let log = logging::init_server(&settings.server.log, Format::Json)?;
         let signals = Signals::install()?;
         let clock = SystemClock::shared();
         let client = connect::in_cluster().hint(|| "this role runs as a pod of the chart")?;

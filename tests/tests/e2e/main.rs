@@ -62,4 +62,5 @@ mod support;
 mod takeover;
 mod tiers;
 mod told;
+mod unread_log;
 mod uplink;

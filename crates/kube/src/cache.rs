@@ -25,6 +25,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::state::is_newer;
 use self::state::{Changed, State, records};
 
 /// A Camera as it was seen last.

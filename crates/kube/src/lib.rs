@@ -42,12 +42,14 @@ mod owned;
 mod places;
 mod pods;
 mod pulse;
+mod releases;
 pub mod resource;
 mod sources;
 mod status;
 mod statuses;
 mod tenant;
 mod tokens;
+mod upgrades;
 mod uplinks;
 #[cfg(any(test, feature = "witness"))]
 mod usage;
@@ -79,6 +81,7 @@ pub use pods::{
     GATEWAY_AUDIENCE, PodCache, PodSettings, PodView, Pods, RELAY_PORT, SIGNER_AUDIENCE, Trouble,
 };
 pub use pulse::{Heard, Pulse};
+pub use releases::{Going, KubeReleases, ReleaseName, Rollouts, StoredRelease};
 pub use sources::KubeSources;
 pub use status::{Note, StatusWriter};
 pub use statuses::KubeStatuses;
@@ -86,6 +89,7 @@ pub use tenant::{
     CLASSES, KubeTenants, MAX_RETENTION_DAYS, TenantAdminError, TenantChange, TenantSettings,
     Tenants, ready as tenant_ready,
 };
+pub use upgrades::{HeldCamera, KubeUpgrades, UpgradeState, upgrades_in};
 pub use uplinks::KubeUplinks;
 #[cfg(any(test, feature = "witness"))]
 pub use usage::memory_of;

@@ -32,6 +32,14 @@ pub fn account(role: Role) -> String {
 /// The ConfigMap of a tenant's namespace that tells pods and people how the installation is reached.
 pub const CONFIG: &str = "moorline";
 
+/// The ConfigMap of the installation's namespace that says how far each release of the agent is rolled out.
+pub const AGENT_ROLLOUT: &str = "moorline-agent-rollout";
+
+/// The ConfigMap with a release of the agent. Targets have characters that no name of an object has.
+pub fn agent_release(target: &str, version: &str) -> String {
+    format!("moorline-agent-{version}-{}", digest([target]))
+}
+
 /// The Secret with a camera's own passwords.
 pub fn password_secret(camera: &str) -> String {
     format!("{camera}-rtsp")

@@ -118,7 +118,7 @@ impl State {
 }
 
 /// Resource versions of one kind grow; where they are no numbers, the later word counts.
-fn is_newer(new: Option<&str>, known: Option<&str>) -> bool {
+pub(crate) fn is_newer(new: Option<&str>, known: Option<&str>) -> bool {
     let number = |text: Option<&str>| text?.parse::<u64>().ok();
     match (number(new), number(known)) {
         (Some(new), Some(known)) => new > known,

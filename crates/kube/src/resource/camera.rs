@@ -238,6 +238,9 @@ pub struct CameraStatus {
     /// That the sub stream is recorded, since the uplink cannot carry the main one; absent while it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uplink: Option<UplinkStatus>,
+    /// The release of the agent that it was offered last, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<AgentUpgrade>,
     /// Who spent the token of spec.enrolment. The key counts as one of spec.keys while that token stands there and is not revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled_key: Option<EnrolledKey>,
@@ -389,6 +392,26 @@ pub struct UplinkStatus {
     /// Since when the sub stream is recorded.
     #[schemars(schema_with = "instant_schema")]
     pub since: Timestamp,
+    /// Fields of a newer release.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub newer: Newer,
+}
+
+/// A release of the on-camera agent that a camera was offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentUpgrade {
+    /// The target triple that it was built for.
+    #[schemars(length(min = 1, max = 64))]
+    pub target: String,
+    /// Its version.
+    #[schemars(length(min = 5, max = 17))]
+    pub version: String,
+    /// What became of it: offered, updated, rolledBack or refused.
+    // No enum: a word of a newer release must not make the Camera unreadable.
+    #[schemars(length(min = 1, max = 20))]
+    pub state: String,
     /// Fields of a newer release.
     #[serde(flatten)]
     #[schemars(skip)]

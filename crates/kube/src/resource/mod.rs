@@ -15,9 +15,9 @@ mod tenant;
 
 pub(crate) use camera::GREATEST_GENERATION;
 pub use camera::{
-    Away, Camera, CameraSpec, CameraStatus, EnrolledKey, EnrolmentSpec, Found, FoundSource,
-    LoginSpec, PasswordReference, RelayStatus, ReusedToken, Session, SourceSpec, Sources,
-    StreampointSpec, UplinkStatus,
+    AgentUpgrade, Away, Camera, CameraSpec, CameraStatus, EnrolledKey, EnrolmentSpec, Found,
+    FoundSource, LoginSpec, PasswordReference, RelayStatus, ReusedToken, Session, SourceSpec,
+    Sources, StreampointSpec, UplinkStatus,
 };
 pub use class::{ArchiverSpec, CameraClass, CameraClassSpec, RelaySpec};
 pub use conditions::{ConditionKind, set_condition};
@@ -76,6 +76,7 @@ mod tests {
             "relay": {"uid": "uid-1", "spki": hash, "newer": {"of": 3}},
             "found": {"main": {"path": "/ch0", "codec": "h264", "newer": 4}, "newer": 5},
             "uplink": {"since": since, "newer": 6},
+            "upgrade": {"target": "mipsel", "version": "0.2.0", "state": "offered", "newer": 9},
             "enrolledKey": {
                 "key": "ssh-ed25519 AAAA", "tokenHash": hash, "since": since, "newer": 7,
                 "reused": {"at": since, "from": "192.0.2.1", "key": "SHA256:a", "times": 2, "newer": 8},

@@ -16,7 +16,7 @@ mod people;
 mod reach_in;
 mod segments;
 
-pub use agents::{AgentRelease, CameraEnroll, CameraMove, CameraRefer};
+pub use agents::{AgentRelease, AgentReleaseCommand, CameraEnroll, CameraMove, CameraRefer};
 #[cfg(all(feature = "bench", feature = "kube"))]
 pub use bench::ClusterBench;
 #[cfg(feature = "bench")]
@@ -127,8 +127,7 @@ pub enum Command {
     #[cfg(feature = "kube")]
     Tenant(crate::cluster::tenant_args::TenantCommand),
     /// New agents for cameras: sign them, bring them to the server, roll them out in stages.
-    #[command(subcommand)]
-    AgentRelease(AgentRelease),
+    AgentRelease(AgentReleaseCommand),
     /// Add, list and change the people who watch.
     User(UserCommand),
     /// List, fetch, export and verify recordings.

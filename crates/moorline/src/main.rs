@@ -173,17 +173,36 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
                 )
             })?;
         }
-        Command::AgentRelease(AgentRelease::Keygen { file }) => {
-            agents::sign::keygen(&file, format)?;
-        }
-        Command::AgentRelease(AgentRelease::Sign { file, key, out }) => {
-            agents::sign::sign(&file, &key, out, format)?;
-        }
+        Command::AgentRelease(command) => return agent_release(command, &global).await,
         Command::Log(log) => {
             let client = Client::running(&global.data).await?;
             operate::log(&client, log.filter, format).await?;
         }
         other => return by_api(other, &global).await,
+    }
+    Ok(true)
+}
+
+/// Keys and signing need nobody; everything else is asked of a cluster or a server.
+async fn agent_release(asked: args::AgentReleaseCommand, global: &Global) -> anyhow::Result<bool> {
+    let format = global.output;
+    match asked.command {
+        AgentRelease::Keygen { file } => agents::sign::keygen(&file, format)?,
+        AgentRelease::Sign { file, key, out } => agents::sign::sign(&file, &key, out, format)?,
+        #[cfg(feature = "kube")]
+        command if asked.which.is_chosen() => {
+            let _ = logging::init("warn", Format::Auto);
+            let api = cluster::api::ClusterApi::of_installation(&asked.which, &asked.at).await?;
+            let client = Client::Cluster(Box::new(api));
+            command::agent_release::run(&client, command, format).await?;
+        }
+        command => {
+            let _ = logging::init("warn", Format::Auto);
+            let client = Client::connect(&global.data, global.config.as_deref()).await?;
+            let result = command::agent_release::run(&client, command, format).await;
+            client.close().await;
+            result?;
+        }
     }
     Ok(true)
 }
@@ -221,9 +240,6 @@ async fn by_api(command: Command, global: &Global) -> anyhow::Result<bool> {
     };
     let result = match command {
         Command::Camera(command) => command::camera::run(&client, command.command, format).await,
-        Command::AgentRelease(command) => command::agent_release::run(&client, command, format)
-            .await
-            .map(|()| true),
         Command::User(command) => command::user::run(&client, command.command, format)
             .await
             .map(|()| true),

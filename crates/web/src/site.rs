@@ -178,15 +178,15 @@ pub trait Operations: Send + Sync {
     /// The releases of the on-camera agent that are here.
     ///
     /// # Errors
-    /// This installation keeps none: a cluster.
-    fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
+    /// They are kept elsewhere: by a cluster itself.
+    async fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
         Err(no_releases())
     }
 
     /// Takes a release file. The same one again changes nothing.
     ///
     /// # Errors
-    /// It is none, or this installation keeps none.
+    /// It is none, or they are kept elsewhere.
     async fn add_agent_release(&self, _file: Vec<u8>) -> Result<AgentReleaseView, Problem> {
         Err(no_releases())
     }
@@ -194,7 +194,7 @@ pub trait Operations: Send + Sync {
     /// Sets how far a release goes.
     ///
     /// # Errors
-    /// There is no such release or stage, or this installation keeps none.
+    /// There is no such release or stage, or they are kept elsewhere.
     async fn roll_out(
         &self,
         _target: &str,
@@ -206,7 +206,8 @@ pub trait Operations: Send + Sync {
 }
 
 fn no_releases() -> Problem {
-    let title = "a cluster does not bring new agents onto cameras yet";
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "one_server_only", title)
-        .hint("bring them by hand: moorline-agent upgrade FILE SHA512 on the camera")
+    let title =
+        "a cluster itself keeps the releases of agents, and no part of it is asked for them";
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "elsewhere", title)
+        .hint("moorline agent-release … --cluster speaks with the API server")
 }

@@ -12,6 +12,8 @@ const POWERS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("cameras", "patch"),
             ("cameras/status", "update"),
+            // The one that says how far releases of the agent are.
+            ("configmaps", "update"),
             ("leases", "create update"),
             ("tokenreviews", "create"),
         ],

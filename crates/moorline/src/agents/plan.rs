@@ -19,7 +19,22 @@ const AT_ONCE: usize = 8;
 /// Offers to one camera in one run of the server: one that loses its session each time is left alone.
 const TRIES: u32 = 5;
 /// So many cameras that refuse a release stop it: it is signed by another key, or built for something else.
-const REFUSALS: usize = 3;
+pub const REFUSALS: usize = 3;
+
+/// Why a release stops that a camera took back.
+pub fn took_back(camera: &CameraId) -> String {
+    format!("camera {camera} took it back")
+}
+
+/// Why a release stops that cameras refuse.
+pub fn refused_by_many(field: &str) -> String {
+    format!("{REFUSALS} cameras refuse it, the last one for {field}")
+}
+
+/// Whether that refusal says something of the release: a full flash does not.
+pub fn counts(field: &str) -> bool {
+    field != "bytes"
+}
 
 /// How far a release goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -132,6 +147,16 @@ pub struct Tries {
     counted: usize,
 }
 
+#[cfg(feature = "kube")]
+impl Tries {
+    /// The offer that was decided on was not made.
+    pub fn not_offered(&mut self, camera: &CameraId) {
+        if let Some(offers) = self.offers.get_mut(camera) {
+            *offers = offers.saturating_sub(1);
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
@@ -160,7 +185,7 @@ pub fn next(
             if !had_place {
                 tracing::warn!(camera = %camera.camera, %version, "a camera that was not offered this release says that it took it back: it gets none, and the others go on");
             } else if progress.stage != Stage::Off && progress.stopped.is_none() {
-                progress.stopped = Some(format!("camera {} took it back", camera.camera));
+                progress.stopped = Some(took_back(&camera.camera));
                 decision.rolled_back = Some(camera.camera.clone());
             }
         }
@@ -175,34 +200,16 @@ pub fn next(
         if camera.offered == Some(version) && tries.refused.insert(camera.camera.clone()) {
             decision.changed |= progress.begun.remove(&camera.camera);
             tracing::warn!(camera = %camera.camera, %version, field, "the camera's agent refuses the release");
-            // A full flash says nothing of the release.
-            tries.counted += usize::from(field != "bytes");
+            tries.counted += usize::from(counts(field));
             if tries.counted >= REFUSALS {
                 tries.counted = 0;
-                let why = format!("{REFUSALS} cameras refuse it, the last one for {field}");
-                progress.stopped = Some(why);
+                progress.stopped = Some(refused_by_many(field));
                 decision.changed = true;
                 return decision;
             }
         }
     }
-    let waits = |camera: &&&Seen| {
-        camera.agent < version
-            && camera.offered != Some(version)
-            && !progress.failed.contains(&camera.camera)
-            && !tries.refused.contains(&camera.camera)
-            && tries
-                .offers
-                .get(&camera.camera)
-                .is_none_or(|offers| *offers < TRIES)
-    };
-    let mut waiting: Vec<&&Seen> = ours.iter().filter(waits).collect();
-    // Those that have a place first; then in an order that is another one for each release, so that it is not always the same camera.
-    waiting.sort_by_key(|camera| {
-        let begun = progress.begun.contains(&camera.camera);
-        (!begun, lot(version, &camera.camera))
-    });
-    let waiting: Vec<CameraId> = waiting.iter().map(|camera| camera.camera.clone()).collect();
+    let waiting = waiting((target, version), progress, tries, seen);
     let under_way = ours
         .iter()
         .filter(|camera| camera.offered == Some(version) && camera.agent < version)
@@ -222,7 +229,35 @@ pub fn next(
     decision
 }
 
-fn lot(version: Version, camera: &CameraId) -> [u8; 32] {
+/// The cameras that wait for a release. Those that have a place first; then in an order that is another one for each release, so that it is not always the
+/// same camera.
+pub fn waiting(
+    (target, version): (&str, Version),
+    progress: &Progress,
+    tries: &Tries,
+    seen: &[Seen],
+) -> Vec<CameraId> {
+    let waits = |camera: &&Seen| {
+        camera.target == target
+            && camera.agent < version
+            && camera.offered != Some(version)
+            && !progress.failed.contains(&camera.camera)
+            && !tries.refused.contains(&camera.camera)
+            && tries
+                .offers
+                .get(&camera.camera)
+                .is_none_or(|offers| *offers < TRIES)
+    };
+    let mut waiting: Vec<&Seen> = seen.iter().filter(waits).collect();
+    waiting.sort_by_key(|camera| {
+        let begun = progress.begun.contains(&camera.camera);
+        (!begun, lot(version, &camera.camera))
+    });
+    let cameras = waiting.into_iter().map(|camera| camera.camera.clone());
+    cameras.collect()
+}
+
+pub(super) fn lot(version: Version, camera: &CameraId) -> [u8; 32] {
     Sha256::digest(format!("{version} {camera}")).into()
 }
 

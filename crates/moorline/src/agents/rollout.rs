@@ -68,7 +68,7 @@ impl Rollout {
                 }
             }
             if let Some(camera) = decision.rolled_back {
-                self.tell(camera, name.1, stop);
+                tell(&self.notifier, &self.clock, camera, name.1, stop);
             }
             for camera in decision.offer {
                 if let Err(error) = self.upgrades.offer(&camera, &held.release) {
@@ -77,31 +77,37 @@ impl Rollout {
             }
         }
     }
+}
 
-    /// In a task of its own: a channel is tried for minutes.
-    fn tell(&self, camera: CameraId, version: Version, stop: &CancellationToken) {
-        tracing::error!(%camera, %version, "a camera took the new agent back: its roll-out stops");
-        let alarm = Alarm {
-            tenant: camera.tenant().clone(),
-            at: Timestamp::from_millis(self.clock.wall_ms()),
-            kind: AlarmKind::AgentRolledBack {
-                camera,
-                version: version.to_string(),
-            },
-        };
-        let (notifier, stop) = (Arc::clone(&self.notifier), stop.clone());
-        let telling = async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                results = notifier.tell(&alarm) => {
-                    for error in results.into_iter().filter_map(Result::err) {
-                        tracing::warn!(channel = error.channel, why = error.why, "the roll-back was not told");
-                    }
+/// Tells a roll-back, in a task of its own: a channel is tried for minutes.
+pub fn tell(
+    notifier: &Arc<dyn Notifier>,
+    clock: &SharedClock,
+    camera: CameraId,
+    version: Version,
+    stop: &CancellationToken,
+) {
+    tracing::error!(%camera, %version, "a camera took the new agent back: its roll-out stops");
+    let alarm = Alarm {
+        tenant: camera.tenant().clone(),
+        at: Timestamp::from_millis(clock.wall_ms()),
+        kind: AlarmKind::AgentRolledBack {
+            camera,
+            version: version.to_string(),
+        },
+    };
+    let (notifier, stop) = (Arc::clone(notifier), stop.clone());
+    let telling = async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            results = notifier.tell(&alarm) => {
+                for error in results.into_iter().filter_map(Result::err) {
+                    tracing::warn!(channel = error.channel, why = error.why, "the roll-back was not told");
                 }
             }
-        };
-        tokio::spawn(telling.in_current_span());
-    }
+        }
+    };
+    tokio::spawn(telling.in_current_span());
 }
 
 /// What an agent says of itself, if one is connected; foreign words, each checked by its grammar.

@@ -15,7 +15,20 @@ use super::plan::{Progress, Stage};
 use super::release;
 
 /// All are held in memory, so that a camera's session never waits for a disk.
-const MOST: usize = 16;
+pub const MOST: usize = 16;
+
+/// Why a release is not taken whose name another one has.
+pub fn another(target: &str, version: &str) -> Hinted {
+    Hinted::new(
+        format!("another agent {version} for {target} is here"),
+        "give the new one a version of its own: cameras tell releases apart by it",
+    )
+}
+
+/// Why none is taken any more.
+pub fn full(remove: impl Into<String>) -> Hinted {
+    Hinted::new(format!("{MOST} releases are here already"), remove)
+}
 
 /// What names a release.
 pub type Name = (String, Version);
@@ -91,16 +104,12 @@ impl Shelf {
         if let Some(known) = held.get(&name) {
             ensure!(
                 *known.release == release,
-                Hinted::new(
-                    format!("another agent {version} for {} is here", release.target),
-                    "give the new one a version of its own: cameras tell releases apart by it"
-                )
+                another(&release.target, &release.version)
             );
             return Ok(name);
         }
         if held.len() >= MOST {
-            bail!(Hinted::new(
-                format!("{MOST} releases are here already"),
+            bail!(full(
                 "remove old ones from agent-releases in the data directory while no server runs"
             ));
         }

@@ -7,6 +7,22 @@ use clap::{Args, Subcommand};
 use super::Record;
 
 /// `moorline agent-release`
+#[derive(Debug, Args)]
+pub struct AgentReleaseCommand {
+    /// Which cluster, if any.
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub which: crate::cluster::choice::Which,
+    /// Which installation in it.
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub at: crate::cluster::choice::Installation,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AgentRelease,
+}
+
+/// What to do with releases of the agent.
 #[derive(Debug, Subcommand)]
 pub enum AgentRelease {
     /// Make a key that signs releases, and print the line that cameras need in /etc/moorline/release-keys.
@@ -26,14 +42,14 @@ pub enum AgentRelease {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Bring a signed release to the server. No camera gets it yet.
+    /// Bring a signed release to the server or the cluster. No camera gets it yet.
     Add {
         /// The release.
         file: PathBuf,
     },
-    /// Releases on the server, and how far each is.
+    /// Releases that are there, and how far each is.
     List,
-    /// Let cameras have a release: one of them, a share, all. A camera that takes it back stops it; this goes on.
+    /// Let cameras have a release: one of them, a share, all. A camera that takes it back stops it; this goes on. On a cluster a share is drawn by lot.
     RollOut {
         /// The version.
         version: String,

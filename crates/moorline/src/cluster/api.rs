@@ -1,7 +1,7 @@
 //! The API's routes over the cameras of a cluster, in the process of the command itself: so that texts, JSON and errors are made by the same
 //! code as against `moorline serve`. The caller's own rights are those of its kubeconfig; the API server checks them at each call.
 //!
-//! **Owns** which adapter stands behind which port of the routes: cameras, their changes, their tokens and what resources tell of them. What the replicas of `moorline
+//! **Owns** which adapter stands behind which port of the routes: cameras, their changes, their tokens, releases of agents and what resources tell of them. What the replicas of `moorline
 //! mon` alone know is asked of them ([`super::entered`]). Everything else of a server is [`Absent`].
 
 use std::collections::BTreeMap;
@@ -13,20 +13,22 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response};
+use moorline_base::SharedClock;
 use moorline_base::clock::SystemClock;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_core::port::{CameraDirectory as _, Stranger, Strangers};
 use moorline_core::segment::Retention;
 use moorline_core::{CameraId, PublicKey, TenantId};
 use moorline_kube::resource::DEFAULT_CLASS;
-use moorline_kube::{Known, KubeAdmin, KubeDirectory, KubeStatuses, LoadError};
+use moorline_kube::{Known, KubeAdmin, KubeDirectory, KubeReleases, KubeStatuses, LoadError};
 use moorline_web::api::Ports;
 use moorline_web::serve::local_router;
-use moorline_web::{Place, Site};
+use moorline_web::{Operations, Place, Site};
 use tower::ServiceExt as _;
 
 use super::choice::{Installation, OnCluster, Which};
 use super::entered::Entered;
+use super::releases::Releases;
 use super::strangers;
 use crate::absent::Absent;
 use crate::serve::place::{in_url, viewer_host};
@@ -97,6 +99,42 @@ impl ClusterApi {
             Some(tenant) => read_place(&directory, &tenant).await?,
             None => place(&BTreeMap::new()),
         };
+        Ok(Self::over(
+            (&on.which, at),
+            (directory, clock),
+            named,
+            place,
+            Arc::new(Absent),
+        ))
+    }
+
+    /// Connects, and reads all cameras: for what is about the installation and no tenant.
+    ///
+    /// # Errors
+    /// As [`ClusterApi::open`].
+    pub async fn of_installation(which: &Which, at: &Installation) -> anyhow::Result<Self> {
+        let chosen = which.connect().await?;
+        let clock = SystemClock::shared();
+        let directory = KubeDirectory::new(chosen.client.clone(), Arc::clone(&clock));
+        directory.load(None).await.map_err(hinted)?;
+        let releases = KubeReleases::new(chosen.client, &*at.namespace, Arc::clone(&clock));
+        let operations = Releases::new(releases, directory.cache().clone());
+        Ok(Self::over(
+            (which, at),
+            (directory, clock),
+            None,
+            place(&BTreeMap::new()),
+            Arc::new(operations),
+        ))
+    }
+
+    fn over(
+        (which, at): (&Which, &Installation),
+        (directory, clock): (KubeDirectory, SharedClock),
+        tenant: Option<TenantId>,
+        place: Place,
+        operations: Arc<dyn Operations>,
+    ) -> Self {
         let admin = KubeAdmin::new(directory.clone(), Arc::clone(&clock), DEFAULT_CLASS);
         let site = Site {
             cameras: Arc::new(directory.clone()),
@@ -111,19 +149,19 @@ impl ClusterApi {
             recordings: Arc::new(Absent),
             store: Arc::new(Absent),
             strangers: Arc::new(AtReplicas),
-            operations: Arc::new(Absent),
+            operations,
             clock,
             place: Arc::new(place),
         };
-        Ok(Self {
+        Self {
             router: local_router(moorline_web::router(site)),
             directory,
-            which: on.which.clone(),
+            which: which.clone(),
             at: at.clone(),
             admin,
-            typed: on.which.typed(),
-            tenant: named,
-        })
+            typed: which.typed(),
+            tenant,
+        }
     }
 
     /// Answers a request: by the routes, but for what the replicas alone know.

@@ -15,13 +15,14 @@ use anyhow::Context as _;
 use moorline_base::error::{Hinted, WithHint as _};
 use moorline_base::{CancellationToken, Clock, net};
 use moorline_core::CameraId;
-use moorline_core::port::{Landings, Sessions, Statuses, WorkloadEvents};
+use moorline_core::port::{AgentUpgrades, Landings, Notifier, Sessions, Statuses, WorkloadEvents};
 use moorline_gateway::{
     Gateway, GatewayConfig, GatewayMetrics, GatewayParts, Links, TicketPublics,
 };
 use moorline_kube::{
     Gone, Janitor, KubeClaims, KubeEnrolment, KubeHangUps, KubeHolders, KubeMemories, KubePlaces,
-    KubeSources, KubeUplinks, Leases, Owned, PodSettings, Pods, Replica, StatusWriter,
+    KubeReleases, KubeSources, KubeUpgrades, KubeUplinks, Leases, Owned, PodSettings, Pods,
+    Replica, StatusWriter,
 };
 use moorline_tunnel::keyfile::HostKeys;
 use moorline_tunnel::{Tunnel, TunnelConfig};
@@ -30,6 +31,7 @@ use super::own_alarms::OwnAlarms;
 use super::pins::Mounted;
 use super::replica::{Replica as Commands, forget_added};
 use super::role::{LISTED, Role, address, service};
+use super::rollout::ClusterRollout;
 use crate::absent::Absent;
 use crate::args::Global;
 use crate::serve;
@@ -158,6 +160,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     );
     let hang_ups = KubeHangUps::new(cache, owned.clone());
     let sources = KubeSources::new(writer.clone());
+    let upgrades = KubeUpgrades::new(writer.clone());
     let uplinks = KubeUplinks::new(pods.clone(), serve::uplinks::rule(&settings.uplink));
     let holders = KubeHolders::new(&role.directory, owned, gone);
     let identities = role.identities();
@@ -192,6 +195,19 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let mon = moorline_tunnel::Monitor {
         events: Arc::new(claims.events(Arc::clone(&monitor) as _)),
         lines: Arc::clone(&monitor) as _,
+    };
+    let releases = KubeReleases::new(
+        role.client.clone(),
+        cluster.namespace.clone(),
+        Arc::clone(&clock),
+    );
+    let rollout = ClusterRollout {
+        releases: releases.clone(),
+        upgrades,
+        statuses: Arc::clone(&monitor) as Arc<dyn Statuses>,
+        offers: Arc::clone(&monitor) as Arc<dyn AgentUpgrades>,
+        notifier: Arc::clone(&notifier) as Arc<dyn Notifier>,
+        clock: Arc::clone(&clock),
     };
     let (accepting, stop) = (tunnel.clone(), role.work.token());
     role.work
@@ -279,6 +295,13 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     );
     role.doors
         .spawn_vital("uplinks", async move { uplinks.run(hearing, stop).await });
+    let (freshness, stop) = (role.directory.freshness().clone(), role.doors.token());
+    role.doors.spawn_vital("watch of the roll-out", async move {
+        releases.run(&freshness, stop).await;
+    });
+    let stop = role.doors.token();
+    role.doors
+        .spawn_vital("roll-out", async move { rollout.run(stop).await });
     let janitor = Janitor::new(pods, leases.clone());
     let stop = role.doors.token();
     role.doors

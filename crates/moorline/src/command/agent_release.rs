@@ -44,8 +44,11 @@ async fn add(client: &Client, file: &Path, format: Output) -> anyhow::Result<()>
     let made: AgentReleaseView = client.json(Method::POST, PATH, Some(&request)).await?;
     output::print(format, &made, || {
         format!(
-            "agent {} for {} is here; no camera has it yet\nhint: moorline agent-release roll-out {} --to one",
-            made.version, made.target, made.version
+            "agent {} for {} is here; no camera has it yet\nhint: moorline agent-release roll-out {} --to one{}",
+            made.version,
+            made.target,
+            made.version,
+            client.typed()
         )
     })
 }
@@ -72,8 +75,10 @@ async fn roll_out(
             share => format!("{share} of the cameras get"),
         };
         format!(
-            "{whom} agent {} for {}, each as it is connected\nhint: moorline agent-release list tells how far it is",
-            now.version, now.target
+            "{whom} agent {} for {}, each as it is connected\nhint: moorline agent-release list{} tells how far it is",
+            now.version,
+            now.target,
+            client.typed()
         )
     })
 }

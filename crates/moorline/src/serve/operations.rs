@@ -260,7 +260,7 @@ impl Operations for Operator {
         set_log(self.log.as_ref(), filter)
     }
 
-    fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
+    async fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
         let all = self.shelf.all();
         Ok(all
             .iter()
@@ -273,10 +273,7 @@ impl Operations for Operator {
         let name = tokio::task::spawn_blocking(move || shelf.add(&file)).await;
         let name = name
             .map_err(|error| Problem::internal(&error))?
-            .map_err(|error| {
-                let title = moorline_base::error::report(error.as_ref());
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "release", title).field("release")
-            })?;
+            .map_err(|error| no_release(&error))?;
         self.one_release(&name)
     }
 
@@ -335,6 +332,12 @@ impl Operator {
             failed: names(&progress.failed),
         }
     }
+}
+
+/// Why a release of the agent is not taken.
+pub(crate) fn no_release(error: &anyhow::Error) -> Problem {
+    let title = moorline_base::error::report(error.as_ref());
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "release", title).field("release")
 }
 
 /// Changes what is logged; without a handle no server runs.

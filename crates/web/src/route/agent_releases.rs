@@ -22,7 +22,7 @@ pub(super) async fn list(
     access: Access,
 ) -> Result<Json<Vec<AgentReleaseView>>, Problem> {
     access.local()?;
-    site.operations.agent_releases().map(Json)
+    site.operations.agent_releases().await.map(Json)
 }
 
 /// `POST /agent-releases`

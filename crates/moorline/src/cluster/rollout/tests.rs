@@ -1,0 +1,461 @@
+//! Replicas on an API server in memory, and agents that say what a test has them say.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use moorline_base::clock::TokioClock;
+use moorline_core::alarm::{Alarm, AlarmKind};
+use moorline_core::lifecycle::EndReason;
+use moorline_core::port::{
+    CameraDirectory as _, Claims as _, NotifyError, Sessions, TellError, TunnelEnd, TunnelEvents,
+    TunnelUp,
+};
+use moorline_core::status::{CameraStatus, LinkStatus};
+use moorline_core::{Generation, SessionId, TenantId, Timestamp};
+use moorline_kube::{
+    KubeClaims, KubeDirectory, Owned, Replica as Name, StatusWriter, StoredRelease,
+};
+use serde_json::{Value, json};
+
+use super::super::testing::api::{Api, Fault as Fails};
+use super::super::testing::{CAMERAS, camera};
+use super::*;
+
+const NAMESPACE: &str = "moorline-system";
+const CONFIGMAPS: &str = "/api/v1/configmaps";
+const OLD: &str = "0.1.0";
+const NEW: &str = "0.2.0";
+/// Looks are a second apart, after a fault five.
+const A_WHILE: Duration = Duration::from_secs(20);
+
+/// Agents of one replica, and who was told of roll-backs.
+#[derive(Default)]
+struct Agents {
+    said: Mutex<BTreeMap<CameraId, BTreeMap<&'static str, String>>>,
+    offered: Mutex<Vec<CameraId>>,
+    told: Mutex<Vec<CameraId>>,
+}
+
+impl Agents {
+    fn says(&self, camera: &CameraId, key: &'static str, value: &str) {
+        let mut all = self.said.lock().unwrap();
+        let said = all.get_mut(camera).expect("it is connected");
+        said.insert(key, value.to_owned());
+    }
+
+    fn offered(&self) -> Vec<CameraId> {
+        self.offered.lock().unwrap().clone()
+    }
+
+    fn told(&self) -> Vec<CameraId> {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Statuses for Agents {
+    fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
+        let all = self.said.lock().unwrap();
+        let said = all.get(camera)?.iter();
+        Some(CameraStatus {
+            camera: camera.clone(),
+            link: LinkStatus::Absent,
+            link_since: Timestamp::default(),
+            relays: Vec::new(),
+            archive: None,
+            durable_until: None,
+            recorded_until: None,
+            gaps: Vec::new(),
+            said: said
+                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                .collect(),
+            client: None,
+            notices: Vec::new(),
+            troubles: Vec::new(),
+        })
+    }
+
+    fn list(&self, _: &TenantId) -> Vec<CameraStatus> {
+        Vec::new()
+    }
+
+    async fn changed(&self, _: u64) -> u64 {
+        std::future::pending().await
+    }
+
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn hang_up(&self, _: &CameraId) {}
+}
+
+impl AgentUpgrades for Agents {
+    fn offer(&self, camera: &CameraId, release: &Arc<AgentRelease>) -> Result<(), TellError> {
+        self.says(camera, "offered", &release.version);
+        self.offered.lock().unwrap().push(camera.clone());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Notifier for Agents {
+    async fn tell(&self, alarm: &Alarm) -> Vec<Result<&'static str, NotifyError>> {
+        if let AlarmKind::AgentRolledBack { camera, .. } = &alarm.kind {
+            self.told.lock().unwrap().push(camera.clone());
+        }
+        Vec::new()
+    }
+
+    fn reaches_anybody(&self) -> bool {
+        true
+    }
+}
+
+/// The tunnel and the monitor, when nobody looks.
+struct Nobody;
+
+impl Sessions for Nobody {
+    fn serve(&self, _: SessionId, _: Generation) {}
+
+    fn end(&self, _: SessionId, _: EndReason) {}
+}
+
+impl TunnelEvents for Nobody {
+    fn up(&self, _: TunnelUp) -> bool {
+        true
+    }
+
+    fn stolen(&self, _: &CameraId, _: std::net::SocketAddr, _: &str) {}
+
+    fn ended(&self, _: SessionId, _: TunnelEnd) {}
+}
+
+struct Replica {
+    agents: Arc<Agents>,
+    directory: KubeDirectory,
+    claims: KubeClaims,
+    stop: CancellationToken,
+}
+
+impl Replica {
+    async fn new(api: &Api, clock: &SharedClock, number: u8) -> Self {
+        let stop = CancellationToken::new();
+        let directory = KubeDirectory::new(api.client(), Arc::clone(clock));
+        let owned = Owned::new(Name {
+            name: format!("moorline-mon-{number}"),
+            gateway: ([10, 0, 0, number + 1], 8443).into(),
+        });
+        let writer = StatusWriter::new(
+            api.client(),
+            directory.cache().clone(),
+            owned,
+            Arc::clone(clock),
+            stop.clone(),
+        );
+        let agents = Arc::new(Agents::default());
+        let releases = KubeReleases::new(api.client(), NAMESPACE, Arc::clone(clock));
+        let rollout = ClusterRollout {
+            releases: releases.clone(),
+            upgrades: KubeUpgrades::new(writer.clone()),
+            statuses: agents.clone(),
+            offers: agents.clone(),
+            notifier: agents.clone(),
+            clock: Arc::clone(clock),
+        };
+        let (watching, cancel) = (directory.clone(), stop.clone());
+        tokio::spawn(async move { watching.run(cancel).await });
+        let (freshness, cancel) = (directory.freshness().clone(), stop.clone());
+        tokio::spawn(async move { releases.run(&freshness, cancel).await });
+        let cancel = stop.clone();
+        tokio::spawn(async move { rollout.run(cancel).await });
+        directory.listed().await;
+        Self {
+            claims: KubeClaims::new(writer, Arc::new(Nobody), stop.clone()),
+            agents,
+            directory,
+            stop,
+        }
+    }
+
+    /// A camera calls, with the agent of before.
+    async fn connects(&self, camera: &CameraId, session: u64) {
+        let record = self.directory.snapshot().get(camera).cloned().unwrap();
+        let session = SessionId(session);
+        let taken = self.claims.events(Arc::new(Nobody)).up(TunnelUp {
+            session,
+            key: None,
+            camera: record,
+            peer: Some(([203, 0, 113, 9], 40_000).into()),
+            client: String::new(),
+        });
+        assert!(taken);
+        self.claims.claim(camera, session).await.unwrap();
+        let said = [("target", "mipsel"), ("agent", OLD)];
+        let said = said.map(|(key, value)| (key, value.to_owned()));
+        let mut all = self.agents.said.lock().unwrap();
+        all.insert(camera.clone(), BTreeMap::from(said));
+    }
+
+    /// It is lost here.
+    fn loses(&self, camera: &CameraId) {
+        self.agents.said.lock().unwrap().remove(camera);
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct World {
+    api: Api,
+    releases: KubeReleases,
+    replicas: [Replica; 2],
+    cameras: Vec<CameraId>,
+}
+
+impl World {
+    /// Two replicas, at which so many cameras are connected in turn, and a release that rests.
+    async fn new(cameras: usize) -> Self {
+        let clock: SharedClock = Arc::new(TokioClock::starting_at(1_795_000_000_000));
+        let wall = Arc::clone(&clock);
+        let api = Api::new(move || wall.wall_ms());
+        let cameras: Vec<CameraId> = (0..cameras)
+            .map(|number| format!("acme/camera-{number}").parse().unwrap())
+            .collect();
+        for one in &cameras {
+            api.put(
+                CAMERAS,
+                camera("acme", one.name(), json!(["moorline.dev/archive"])),
+            );
+        }
+        let replicas = [
+            Replica::new(&api, &clock, 0).await,
+            Replica::new(&api, &clock, 1).await,
+        ];
+        for (number, camera) in cameras.iter().enumerate() {
+            replicas[number % 2].connects(camera, number as u64).await;
+        }
+        let releases = KubeReleases::new(api.client(), NAMESPACE, clock);
+        let program = format!("x moorline-agent-stamp {NEW} mipsel\n");
+        let offer = release::unsigned(program.as_bytes()).unwrap();
+        let stored = StoredRelease {
+            name: name(),
+            bytes: program.len() as u64,
+        };
+        let file = release::write(&offer, program.as_bytes());
+        assert!(releases.keep(&stored, file).await.unwrap());
+        releases.begin().await.unwrap();
+        let world = Self {
+            api,
+            releases,
+            replicas,
+            cameras,
+        };
+        world.roll_out("off").await;
+        world
+    }
+
+    /// As the command does.
+    async fn roll_out(&self, stage: &str) {
+        let set = self.releases.change(|all| {
+            let going = all.entry(name()).or_default();
+            going.stage = stage.to_owned();
+            going.stopped = None;
+            going.refused.clear();
+            true
+        });
+        set.await.unwrap();
+        a_while().await;
+    }
+
+    async fn going(&self) -> Going {
+        self.releases.load().await.unwrap();
+        self.releases.all()[&name()].clone()
+    }
+
+    /// The replica at which a camera is connected.
+    fn at(&self, camera: &CameraId) -> &Replica {
+        let here = |replica: &&Replica| replica.agents.get(camera).is_some();
+        self.replicas.iter().find(here).unwrap()
+    }
+
+    fn says(&self, camera: &CameraId, key: &'static str, value: &str) {
+        self.at(camera).agents.says(camera, key, value);
+    }
+
+    /// The camera calls the other replica, with the agent of before.
+    async fn moves(&self, camera: &CameraId, session: u64) {
+        let from = usize::from(self.replicas[1].agents.get(camera).is_some());
+        self.replicas[from].loses(camera);
+        self.replicas[1 - from].connects(camera, session).await;
+    }
+
+    fn offered(&self) -> Vec<CameraId> {
+        let all = self.replicas.iter();
+        all.flat_map(|replica| replica.agents.offered()).collect()
+    }
+
+    fn told(&self) -> Vec<CameraId> {
+        let all = self.replicas.iter();
+        all.flat_map(|replica| replica.agents.told()).collect()
+    }
+
+    /// What stands in a camera's status.
+    fn state(&self, camera: &CameraId) -> Value {
+        let object = self.api.get(CAMERAS, "t-acme", camera.name()).unwrap();
+        object["status"]["upgrade"]["state"].clone()
+    }
+}
+
+fn name() -> ReleaseName {
+    ReleaseName {
+        target: "mipsel".into(),
+        version: NEW.into(),
+    }
+}
+
+async fn a_while() {
+    tokio::time::sleep(A_WHILE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_is_one_camera_of_all_replicas_and_all_are_each_offered_it_once() {
+    let world = World::new(6).await;
+    assert_eq!(world.offered(), [], "it rests");
+    world.roll_out("one").await;
+    let first = world.offered();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(world.going().await.first.as_ref(), Some(&first[0]));
+    assert_eq!(world.state(&first[0]), "offered");
+    // Its trial: it is away, and nobody gets its place.
+    world.at(&first[0]).loses(&first[0]);
+    a_while().await;
+    assert_eq!(world.offered(), first);
+
+    world.roll_out("all").await;
+    let mut offered = world.offered();
+    offered.sort();
+    assert_eq!(offered, world.cameras);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_costs_two_writes_in_a_cameras_life_and_a_connection_none() {
+    let world = World::new(2).await;
+    world.api.forget_requests();
+    world.roll_out("all").await;
+    for camera in &world.cameras {
+        world.says(camera, "agent", NEW);
+    }
+    a_while().await;
+    let of_cameras = |world: &World| {
+        let writes = world.api.writes().into_iter();
+        writes.filter(|write| write.contains("/cameras/")).count()
+    };
+    assert_eq!(of_cameras(&world), 4, "{:#?}", world.api.writes());
+    for camera in &world.cameras {
+        assert_eq!(world.state(camera), "updated");
+    }
+
+    world.api.forget_requests();
+    let yard = &world.cameras[0];
+    world.moves(yard, 10).await;
+    world.says(yard, "agent", NEW);
+    a_while().await;
+    assert_eq!(
+        world.api.writes().len(),
+        1,
+        "the claim: {:#?}",
+        world.api.writes()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_that_the_other_replica_hears_stops_it_for_all_and_is_told_once() {
+    let world = World::new(4).await;
+    world.roll_out("one").await;
+    let first = world.offered().remove(0);
+    world.moves(&first, 10).await;
+    world.says(&first, "rolled-back", NEW);
+    a_while().await;
+    let stopped = world.going().await.stopped;
+    assert_eq!(stopped, Some(format!("camera {first} took it back")));
+    assert_eq!(world.told(), [first.clone()]);
+    assert_eq!(world.state(&first), "rolledBack");
+    assert_eq!(world.offered().len(), 1);
+
+    // The operator goes on: it is left alone, and what it says goes on to stop nothing.
+    world.roll_out("all").await;
+    let offered = world.offered();
+    assert_eq!(offered.iter().filter(|camera| **camera == first).count(), 1);
+    assert_eq!(offered.len(), 4, "{offered:?}");
+    assert_eq!((world.going().await.stopped, world.told().len()), (None, 1));
+}
+
+/// A stop that is not written yet is no reason to forget what the camera said.
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_that_is_heard_in_an_outage_stops_it_afterwards() {
+    let world = World::new(2).await;
+    world.roll_out("one").await;
+    let first = world.offered().remove(0);
+    let busy = Fails::Refused(503, "ServiceUnavailable", "no room".to_owned());
+    let path = "/configmaps/moorline-agent-rollout";
+    world.api.trap(http::Method::PUT, path, 3, busy);
+    world.says(&first, "rolled-back", NEW);
+    a_while().await;
+    assert_eq!(world.told(), [first.clone()]);
+    assert!(world.going().await.stopped.is_some());
+    assert_eq!(world.state(&first), "rolledBack");
+}
+
+/// As in `serve`: it was tried by hand, or somebody who holds one key says so.
+#[tokio::test(start_paused = true)]
+async fn what_a_camera_says_that_was_offered_nothing_stops_nobodys_release() {
+    let world = World::new(4).await;
+    let liar = world.cameras[2].clone();
+    world.says(&liar, "rolled-back", NEW);
+    world.roll_out("one").await;
+    world.roll_out("all").await;
+    let offered = world.offered();
+    assert_eq!(offered.len(), 3, "{offered:?}");
+    assert!(!offered.contains(&liar));
+    assert_eq!(
+        (world.going().await.stopped, world.told()),
+        (None, Vec::new())
+    );
+    assert_eq!(world.state(&liar), Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_pass_the_place_on_and_three_of_them_stop_it_whoever_hears_them() {
+    let world = World::new(8).await;
+    world.roll_out("one").await;
+    for turn in 1..=3 {
+        let offered = world.offered();
+        assert_eq!(offered.len(), turn, "{offered:?}");
+        let camera = offered
+            .iter()
+            .find(|camera| world.state(camera) == "offered");
+        world.says(camera.unwrap(), "bad", "UPGRADE.signature");
+        a_while().await;
+    }
+    let going = world.going().await;
+    assert!(going.stopped.unwrap().contains("signature"));
+    assert_eq!(going.refused.len(), 3);
+    assert_eq!(world.offered().len(), 3);
+    assert_eq!(world.told(), [], "no roll-back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_was_removed_is_offered_to_nobody() {
+    let world = World::new(2).await;
+    let objects = world.api.list(CONFIGMAPS);
+    let release = objects.iter().find(|object| object["immutable"] == true);
+    let release = release.unwrap()["metadata"]["name"].as_str().unwrap();
+    world.api.remove(CONFIGMAPS, NAMESPACE, release);
+    world.roll_out("all").await;
+    assert_eq!(world.offered(), []);
+    assert_eq!(world.state(&world.cameras[0]), Value::Null);
+}

@@ -277,20 +277,17 @@ impl KubeReleases {
         ))
     }
 
-    /// The releases that are here, without their bytes.
+    /// The releases that are here, without their bytes, in no order.
     ///
     /// # Errors
     /// [`Fault`].
     pub async fn stored(&self) -> Result<Vec<StoredRelease>, Fault> {
         let (api, parameters) = (self.api(), ListParams::default().labels(LABEL));
         let listed = call(&*self.0.clock, CALL, api.list_metadata(&parameters)).await?;
-        let mut stored: Vec<StoredRelease> = listed
-            .items
-            .iter()
+        let stored = listed.items.iter();
+        Ok(stored
             .filter_map(|object| described(&object.metadata))
-            .collect();
-        stored.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(stored)
+            .collect())
     }
 
     /// Keeps a release's file, whose program has so many bytes. The same one again changes nothing; `false`: another one has its name.

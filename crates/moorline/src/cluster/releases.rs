@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use moorline_base::error::Hinted;
+use moorline_control::Version;
 use moorline_core::camera::Camera;
 use moorline_core::segment::Tier;
 use moorline_core::{CameraId, TimeRange, Timestamp};
@@ -155,7 +156,10 @@ impl Operations for Releases {
     }
 
     async fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
-        let stored = self.stored().await?;
+        let mut stored = self.stored().await?;
+        stored.sort_by_key(|StoredRelease { name, .. }| {
+            (name.target.clone(), Version::new(&name.version))
+        });
         self.load().await?;
         Ok(stored.iter().map(|release| self.view(release)).collect())
     }

@@ -14,6 +14,7 @@ mod cluster;
 mod enroll;
 mod erase;
 mod people;
+mod releases;
 mod same;
 mod serve_alone;
 mod tenants;

@@ -153,7 +153,7 @@ fn typed() -> Vec<Vec<&'static str>> {
 }
 
 /// Without what differs by nature: instants and ages, keys, the machine's disk, how a cluster is chosen.
-fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
+pub(crate) fn alike(ended: &Ended) -> (Option<i32>, Vec<String>) {
     let lines = ended.out.lines().chain(ended.err.lines());
     let lines = lines.filter(|line| {
         let by_time = ["added ", "link ", "trouble ", "durable until", "stream "];

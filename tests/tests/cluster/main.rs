@@ -13,6 +13,7 @@
 )]
 
 mod accounts;
+mod agent_release;
 mod api_away;
 mod attacks;
 mod chart;

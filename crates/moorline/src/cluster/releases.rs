@@ -181,11 +181,18 @@ impl Operations for Releases {
             version: release.version,
         };
         let stored = self.stored().await?;
-        if stored.len() >= MOST && !stored.iter().any(|known| known.name == name) {
-            return Err(refused(full(format!(
-                "remove old ones: kubectl -n {} get configmaps -l moorline.dev/agent-release",
-                self.kube.namespace()
-            ))));
+        if !stored.iter().any(|known| known.name == name) {
+            if stored.len() >= MOST {
+                return Err(refused(full(format!(
+                    "remove old ones: kubectl -n {} get configmaps -l moorline.dev/agent-release",
+                    self.kube.namespace()
+                ))));
+            }
+            // How far one of this name was that somebody removed: a new one rests.
+            match self.kube.change(|all| all.remove(&name).is_some()).await {
+                Ok(_) | Err(Fault::Missing) => {}
+                Err(fault) => return Err(self.failed(&fault)),
+            }
         }
         let kept = StoredRelease {
             bytes: release.file.len() as u64,

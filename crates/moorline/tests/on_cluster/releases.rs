@@ -70,6 +70,15 @@ async fn releases_are_kept_and_let_go_by_the_words_of_serve() {
     server.end(Duration::from_secs(60)).await.unwrap();
 }
 
+/// The name of the object that has a release.
+fn kept_of(cluster: &Cluster, version: &str) -> String {
+    let all = cluster.api.list(CONFIGMAPS);
+    let mut all = all.iter().map(|object| &object["metadata"]);
+    let is_it = |metadata: &&Value| metadata["annotations"]["moorline.dev/version"] == version;
+    let found = all.find(is_it).unwrap();
+    found["name"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_never_changes_and_how_far_it_is_stands_beside_it() {
     let cluster = Cluster::new("").await;
@@ -139,6 +148,14 @@ async fn a_release_never_changes_and_how_far_it_is_stands_beside_it() {
     roll_out("0.10.0", "one").await;
     assert_eq!(going("0.2.0")["stage"], "off");
     assert_eq!(going("0.10.0"), json!({"stage": "one"}));
+
+    // One that was removed and is brought again rests.
+    let release = kept_of(&cluster, "0.10.0");
+    cluster.api.remove(CONFIGMAPS, SYSTEM, &release);
+    cluster.run(&["agent-release", "add", "later"]).await.well();
+    let listed = cluster.run(&list).await.json();
+    assert_eq!(listed[1]["version"], "0.10.0", "{listed:#}");
+    assert_eq!(listed[1]["roll_out"], "off", "{listed:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

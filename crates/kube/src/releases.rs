@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -38,6 +39,8 @@ const BYTES: &str = "moorline.dev/bytes";
 const FILE: &str = "release";
 /// What rests.
 const OFF: &str = "off";
+/// A release's bytes travel to wherever somebody types.
+const CARRY: Duration = Duration::from_secs(30);
 /// A change that others overtake is tried so often.
 const CONFLICTS: usize = 4;
 
@@ -309,7 +312,7 @@ impl KubeReleases {
             ..ConfigMap::default()
         };
         let (api, parameters) = (self.api(), PostParams::default());
-        match call(&*self.0.clock, CALL, api.create(&parameters, &object)).await {
+        match call(&*self.0.clock, CARRY, api.create(&parameters, &object)).await {
             Ok(_) => Ok(true),
             Err(Fault::Exists | Fault::Unknown(_)) => Ok(self.fetch(name).await? == file),
             Err(fault) => Err(fault),
@@ -325,7 +328,7 @@ impl KubeReleases {
             self.api(),
             names::agent_release(&name.target, &name.version),
         );
-        let mut found = call(&*self.0.clock, CALL, api.get(&object)).await?;
+        let mut found = call(&*self.0.clock, CARRY, api.get(&object)).await?;
         let file = found.binary_data.as_mut().and_then(|all| all.remove(FILE));
         file.map(|file| file.0).ok_or_else(|| {
             Fault::Invalid(format!("the ConfigMap {object} has no binaryData {FILE}"))

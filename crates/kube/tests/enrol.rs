@@ -222,7 +222,9 @@ async fn a_batch_is_made_whole_or_not_at_all() {
         },
         ..info.token
     };
-    // Somebody else makes it at this moment: nobody here has heard of it.
+    // Somebody else makes it at this moment: nobody here has heard of it, nor will by the watches that are open.
+    api.cut_off(true);
+    api.cut_off(false);
     api.put(CAMERAS, support::camera("acme", "shop-3"));
     let refused = mon.admin.issue(batch).await.unwrap_err();
     assert!(

@@ -101,11 +101,11 @@ async fn every_write_of_a_status_keeps_what_a_newer_release_wrote() {
     let instance = replica.start(generation);
     announced(&api, &replica).await;
     assert_eq!(newer(&api), before, "the relay's key");
+    let (_, archiver) = both(&api).await;
     let claims = &replica.mon.claims;
     claims.release(&yard(), generation).await.unwrap();
     replica.drain(instance);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (_, archiver) = both(&api).await;
     replica.said_drained(&archiver);
     api.until("the end", |api| {
         condition(api, "acme", "yard", "Connected") == Some(("False".into(), "Absent".into()))

@@ -21,9 +21,10 @@ pub use agents::{AgentRelease, AgentReleaseCommand, CameraEnroll, CameraMove, Ca
 pub use bench::ClusterBench;
 #[cfg(feature = "bench")]
 pub use bench::{Bench, BenchOptions, RelayPart, SshPart};
+#[cfg(feature = "kube")]
+pub use camera::CameraName;
 pub use camera::{
-    Camera, CameraAdd, CameraCommand, CameraFields, CameraImport, CameraKey, CameraName, KeyKind,
-    Record,
+    Camera, CameraAdd, CameraCommand, CameraFields, CameraImport, CameraKey, KeyKind, Record,
 };
 pub use config_role::ConfigRole;
 pub use file::{NewFile, Target};

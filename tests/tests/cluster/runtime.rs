@@ -19,7 +19,8 @@ async fn whole(moorline: &Moorline, tenant: &Tenant<'_>, camera: &Camera) {
 /// Waits until the condition Ready of a node is this word.
 async fn until_node(moorline: &Moorline, node: &str, word: &str) {
     let is = |node: &Value| (condition(node, "Ready") == Some(word)).then_some(());
-    let seen = moorline.cluster().until(&["node", node], word, SOON, is);
+    let object = ["node", node];
+    let seen = moorline.cluster().until(&object, word, SOON, is);
     seen.await.unwrap();
 }
 

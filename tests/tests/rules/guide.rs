@@ -61,7 +61,7 @@ fn every_condition_that_the_guide_explains_is_one_that_is_said() {
 }
 
 /// Words of Kubernetes' own, and of what is well again.
-const NO_TROUBLE: [&str; 24] = [
+const NO_TROUBLE: [&str; 26] = [
     "AlreadyExists",
     "ClusterRole",
     "ConfigMap",
@@ -83,9 +83,11 @@ const NO_TROUBLE: [&str; 24] = [
     "PodScheduled",
     "ResourceQuota",
     "RoleBinding",
+    "RunContainerError",
     "RuntimeDefault",
     "ServiceAccount",
     "SessionEvents",
+    "StartError",
 ];
 
 /// Whoever reads a reason finds what to do.

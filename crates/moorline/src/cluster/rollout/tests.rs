@@ -382,7 +382,7 @@ async fn a_roll_back_that_the_other_replica_hears_stops_it_for_all_and_is_told_o
     a_while().await;
     let stopped = world.going().await.stopped;
     assert_eq!(stopped, Some(format!("camera {first} took it back")));
-    assert_eq!(world.told(), [first.clone()]);
+    assert_eq!(world.told(), std::slice::from_ref(&first));
     assert_eq!(world.state(&first), "rolledBack");
     assert_eq!(world.offered().len(), 1);
 
@@ -405,7 +405,7 @@ async fn a_roll_back_that_is_heard_in_an_outage_stops_it_afterwards() {
     world.api.trap(http::Method::PUT, path, 3, busy);
     world.says(&first, "rolled-back", NEW);
     a_while().await;
-    assert_eq!(world.told(), [first.clone()]);
+    assert_eq!(world.told(), std::slice::from_ref(&first));
     assert!(world.going().await.stopped.is_some());
     assert_eq!(world.state(&first), "rolledBack");
 }

@@ -3,11 +3,12 @@
 //! They come after all others: with the feature cargo puts another `moorline` where that one lies which the others start. What follows builds its own
 //! again.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
+    process::target_directory,
     report::{Report, Verdict},
     runner::{self, Case, Conditions},
     suite::{self, Built, Program},
@@ -48,6 +49,28 @@ pub(crate) fn run(conditions: &Conditions, report: &mut Report) -> Result<()> {
     cases.retain(is_the_benchs);
     runner::run(&cases, conditions, report);
     Ok(())
+}
+
+/// Builds a `moorline` that has the bench, for the tests of an installation, and puts it aside: what follows builds its own again.
+pub(crate) fn binary() -> Result<PathBuf> {
+    let mut built = Built::new()?;
+    built.add(&[
+        "build",
+        "--workspace",
+        "--bin",
+        "moorline",
+        "--features",
+        "moorline/bench",
+    ])?;
+    let binary = built.binary.context("cargo built no moorline")?;
+    let place = target_directory()?.join("bench");
+    std::fs::create_dir_all(&place)?;
+    let aside = place.join("moorline");
+    // A new file: the old one may run.
+    let new = place.join("moorline.new");
+    std::fs::copy(binary, &new)?;
+    std::fs::rename(new, &aside)?;
+    Ok(aside)
 }
 
 /// `crates/moorline (bench)`: the same programs have run without the feature.

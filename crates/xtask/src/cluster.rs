@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    TestOptions,
+    TestOptions, bench,
     image::{self, Made},
     lab::{self, Lab},
     oci,
@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 const LONG: Duration = Duration::from_secs(1800);
 /// The tests that upgrade an installation.
 const UPGRADES: &str = "rollout::";
+
+/// The tests of `moorline bench cluster`.
+const BENCH: &str = "benched::";
 
 /// Runs the cluster tests that `options` select.
 pub(crate) fn run(options: &TestOptions, report: &mut Report) -> Result<()> {
@@ -102,6 +105,8 @@ fn on_the_lab(cases: &[Case], options: &TestOptions, report: &mut Report) -> Res
     println!("    {:.0} s", start.elapsed().as_secs_f64());
     println!("==> image");
     let start = Instant::now();
+    let bench = options.long && cases.iter().any(|case| case.test.starts_with(BENCH));
+    let bench = bench.then(bench::binary).transpose()?;
     let images = image(options).and_then(|image| Ok((next(&image, cases)?, image)));
     let (next, image) = match images {
         Ok(images) => images,
@@ -140,6 +145,8 @@ fn on_the_lab(cases: &[Case], options: &TestOptions, report: &mut Report) -> Res
         ("MOORLINE_CLUSTER_LAB", lab::scripts().into()),
         ("MOORLINE_BIN", image.binary.into()),
     ]);
+    let bench = bench.map(|bench| ("MOORLINE_BENCH_BIN", bench.into()));
+    conditions.environment.extend(bench);
     if let Some((name, file)) = next {
         conditions.environment.extend([
             ("MOORLINE_CLUSTER_NEXT_IMAGE", name.into()),

@@ -16,6 +16,7 @@ mod accounts;
 mod agent_release;
 mod api_away;
 mod attacks;
+mod benched;
 mod chart;
 mod checked;
 mod connect;

@@ -93,7 +93,6 @@ async fn spins_nothing(which: Which) {
     let line = ended.await.unwrap();
     assert!(line.ends_with("ended: hostkey"), "{line}: {}", agent.tail());
     let cpu = cpu_of_ended_children(agent.pid().unwrap());
-    println!("{line}: {cpu} s of CPU");
     assert!(cpu < 2.0, "dbclient took {cpu} s of CPU: {}", agent.tail());
     assert_eq!(server.all(), [], "an unknown key was talked to");
 }

@@ -50,11 +50,11 @@ async fn a_name_that_leads_to_another_server_is_not_believed() {
     let home = server("").await;
     let camera = wall.power_on().await.unwrap();
     // Names are looked up in this file before any server of names is asked.
-    let hosts = format!("echo '{} {NAME}' >/etc/hosts", moorline_testkit::emu::HOST);
+    let hosts = format!("echo '{HOST} {NAME}' >/etc/hosts");
     camera.order(&hosts).await.unwrap();
     let card = super::card(&home, "roof").await;
     let card = std::fs::read_to_string(card).unwrap();
-    let host = format!("host {}\n", moorline_testkit::emu::HOST);
+    let host = format!("host {HOST}\n");
     assert!(card.contains(&host), "{card}");
     let card = card.replace(&host, &format!("host {NAME}\n"));
     for line in card.lines().filter(|line| !line.starts_with('#')) {

@@ -197,6 +197,8 @@ async fn a_silent_camera_is_lost_and_drained() {
     let yard = tenant.camera("yard", 91).await;
     let call = yard.call(&moorline, &first);
     tenant.until_recorded(&yard).await;
+    // Told to record is not recorded: its first picture may not be there yet.
+    tenant.until_stored(&yard).await;
     call.child.signal(Signal::STOP);
     let gone = moorline_testkit::eventually("its pods' end", SOON * 3, || async {
         tenant.pods(&yard).await.is_empty().then_some(())

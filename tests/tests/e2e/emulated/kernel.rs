@@ -24,7 +24,7 @@ async fn without_any_system_call_newer_than_3_10_it_enrols_is_recorded_and_keeps
     let key = view["keys"][0]["key"].clone();
 
     // The walk asks the kernel for ways and plays pictures; by a program of its own, and by the agent that runs.
-    let check = "linux-3.10 moorline-agent check --report";
+    let check = "linux-3.10 /usr/bin/moorline-agent check --report";
     let checked = camera.order(check).await.unwrap();
     assert!(!checked.contains("FAIL"), "{checked}");
     let links = server.diagnose("roof").await;

@@ -1,8 +1,10 @@
 //! What happened to a camera, as Events of its Camera: in words, and with what to do about it.
 //!
 //! Nobody waits for an Event, and what happens to all cameras at once is no storm of writes: one a minute per camera and reason, a few calls at a time
-//! behind a short queue. One that finds no room is not told: the condition says the same.
+//! behind a short queue. A tenant has no more places in it than are left, so that its storm leaves room for the others. One that finds no room is not told: the
+//! condition says the same.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +15,7 @@ use kube::{Api, Client, Resource as _};
 use moorline_base::SharedClock;
 use moorline_base::rate::Limiter;
 use moorline_base::untrusted::harmless_text;
-use moorline_core::CameraId;
-use tokio::sync::Semaphore;
+use moorline_core::{CameraId, TenantId};
 
 use crate::call::{CALL, Connection, Room, call, chain};
 use crate::names;
@@ -51,7 +52,7 @@ struct Inner {
     replica: String,
     told: Mutex<Limiter<(CameraId, &'static str)>>,
     room: Room,
-    waiting: Arc<Semaphore>,
+    seats: Arc<Seats>,
     /// Two of one camera in one millisecond have two names.
     count: AtomicU64,
 }
@@ -65,7 +66,7 @@ impl Events {
             // kubespawner#913: 35k events in a namespace.
             told: Mutex::new(Limiter::new(1, 1.0 / 60.0, 10_000)),
             room: Room::of(CALLS),
-            waiting: Arc::new(Semaphore::new(WAITING)),
+            seats: Arc::default(),
             count: AtomicU64::new(0),
         }))
     }
@@ -79,7 +80,7 @@ impl Events {
         message: &str,
         grade: Grade,
     ) {
-        let Ok(seat) = Arc::clone(&self.0.waiting).try_acquire_owned() else {
+        let Some(seat) = self.0.seats.take(id.tenant()) else {
             return;
         };
         let now = self.0.clock.monotonic();
@@ -140,6 +141,46 @@ impl Events {
     }
 }
 
+/// How many Events of each tenant wait or are under way.
+#[derive(Debug, Default)]
+struct Seats(Mutex<BTreeMap<TenantId, usize>>);
+
+/// Given back where it is dropped.
+#[derive(Debug)]
+struct Seat {
+    seats: Arc<Seats>,
+    tenant: TenantId,
+}
+
+impl Seats {
+    /// One more for this tenant, if it has fewer than are left.
+    fn take(self: &Arc<Self>, tenant: &TenantId) -> Option<Seat> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = WAITING.saturating_sub(taken.values().sum());
+        let own = taken.get(tenant).copied().unwrap_or_default();
+        if own >= left {
+            return None;
+        }
+        taken.insert(tenant.clone(), own + 1);
+        Some(Seat {
+            seats: Arc::clone(self),
+            tenant: tenant.clone(),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.tenant) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.tenant);
+            }
+        }
+    }
+}
+
 /// Words of cameras, pods and stores may be in it (rule S33): nothing that a terminal obeys, and cut before it would be refused.
 fn note(message: &str) -> String {
     let mut note = harmless_text(message);
@@ -152,6 +193,21 @@ fn note(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storm_of_one_tenant_leaves_seats_to_the_others() {
+        let seats = Arc::new(Seats::default());
+        let (acme, other): (TenantId, TenantId) =
+            ("acme".parse().unwrap(), "other".parse().unwrap());
+        let mut storm: Vec<Seat> = std::iter::from_fn(|| seats.take(&acme)).collect();
+        assert_eq!(storm.len(), WAITING / 2);
+        let theirs: Vec<Seat> = std::iter::from_fn(|| seats.take(&other)).collect();
+        assert_eq!(theirs.len(), WAITING / 4);
+        assert!(seats.take(&acme).is_none(), "no more than before");
+        storm.clear();
+        drop(theirs);
+        assert!(seats.0.lock().unwrap().is_empty(), "none is kept");
+    }
 
     /// S33.
     #[test]

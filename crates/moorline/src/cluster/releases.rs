@@ -231,6 +231,9 @@ impl Operations for Releases {
             one.stage = stage.to_string();
             one.stopped = None;
             one.refused.clear();
+            // Nobody waits for the trial of a camera that was removed.
+            let is_there = |first: &CameraId| self.cameras.camera(first).is_some();
+            one.first = one.first.take().filter(is_there);
             // Of one target one release goes at a time.
             let others = all.iter_mut().filter(|(other, _)| {
                 stage != Stage::Off && other.target == name.target && **other != name

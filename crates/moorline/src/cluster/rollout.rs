@@ -48,6 +48,10 @@ struct Local {
     left_alone: BTreeSet<CameraId>,
     /// Its bytes, while a camera here waits for them.
     file: Option<Arc<AgentRelease>>,
+    /// The status of a camera here could not be written, since others write it all the time.
+    busy: Option<Fault>,
+    /// Why it waits, as it was logged: that lasts, where the release was removed.
+    told: Option<Fault>,
 }
 
 /// A camera of this replica, and what its agent says.
@@ -94,11 +98,16 @@ impl ClusterRollout {
                 .filter(|(_, seen)| seen.target == name.target)
                 .collect();
             let local = local.entry(name.clone()).or_default();
-            if let Err(fault) = self.one(name, local, &ours, stop).await {
-                let (target, version) = (&name.target, &name.version);
-                tracing::warn!(%target, %version, %fault, "the roll-out of a release waits");
+            let looked = self.one(name, local, &ours, stop).await;
+            let fault = looked.err().or(local.busy.take());
+            if let Some(fault) = &fault {
+                if local.told.as_ref() != Some(fault) {
+                    let (target, version) = (&name.target, &name.version);
+                    tracing::warn!(%target, %version, %fault, "the roll-out of a release waits");
+                }
                 well = false;
             }
+            local.told = fault;
         }
         well
     }
@@ -168,6 +177,11 @@ impl ClusterRollout {
             match self.offer(name, camera, ours, &file).await {
                 Ok(()) => {}
                 Err(fault) if is_elsewhere(&fault) => local.tries.not_offered(camera),
+                // Whoever changes a Camera without an end keeps its own from the release, and no other.
+                Err(fault @ Fault::Busy(_)) => {
+                    local.tries.not_offered(camera);
+                    local.busy = Some(fault);
+                }
                 Err(fault) => {
                     let rest = decision.offer.iter().skip(place);
                     rest.for_each(|camera| local.tries.not_offered(camera));
@@ -223,6 +237,11 @@ impl ClusterRollout {
             Ok(()) => Ok(true),
             // Whoever holds it by now hears the same.
             Err(fault) if is_elsewhere(&fault) => Ok(true),
+            // As with an offer. What it says for all is written already.
+            Err(fault @ Fault::Busy(_)) => {
+                local.busy = Some(fault);
+                Ok(false)
+            }
             Err(fault) => Err(fault),
         }
     }
@@ -306,7 +325,14 @@ impl ClusterRollout {
     }
 
     async fn fetch(&self, name: &ReleaseName) -> Result<Arc<AgentRelease>, Fault> {
-        let file = self.releases.fetch(name).await?;
+        let file = self.releases.fetch(name).await;
+        let file = file.map_err(|fault| match fault {
+            Fault::Missing => Fault::Invalid(
+                "its ConfigMap was removed: moorline agent-release add brings it back, to rest"
+                    .to_owned(),
+            ),
+            fault => fault,
+        })?;
         let release = release::read(&file)
             .map_err(|error| Fault::Invalid(format!("the release is damaged: {error:#}")))?;
         if release.target != name.target || release.version != name.version {

@@ -145,6 +145,14 @@ async fn a_release_never_changes_and_how_far_it_is_stands_beside_it() {
         going("0.2.0"),
         json!({"stage": "all", "first": "acme/yard"})
     );
+    // Of a first camera that was removed nothing more is to be heard: another one has its place.
+    let gone = json!({"stage": "one", "first": "acme/gone"});
+    let data = json!({"data": {"0.2.0-mipsel": gone.to_string()}});
+    cluster
+        .api
+        .patch(CONFIGMAPS, SYSTEM, "moorline-agent-rollout", &data);
+    roll_out("0.2.0", "one").await;
+    assert_eq!(going("0.2.0"), json!({"stage": "one"}));
     roll_out("0.10.0", "one").await;
     assert_eq!(going("0.2.0")["stage"], "off");
     assert_eq!(going("0.10.0"), json!({"stage": "one"}));

@@ -410,6 +410,34 @@ async fn a_roll_back_that_is_heard_in_an_outage_stops_it_afterwards() {
     assert_eq!(world.state(&first), "rolledBack");
 }
 
+/// Its owner changes it without an end, say: whoever writes its status is always late.
+#[tokio::test(start_paused = true)]
+async fn a_camera_whose_status_is_never_written_holds_up_no_other() {
+    let world = World::new(6).await;
+    let late = Fails::Refused(409, "Conflict", "the object has been modified".to_owned());
+    let (lost, heard) = (&world.cameras[0], &world.cameras[1]);
+    let path = |camera: &CameraId| format!("/cameras/{}/status", camera.name());
+    let put = http::Method::PUT;
+    world
+        .api
+        .trap(put.clone(), &path(lost), usize::MAX, late.clone());
+    world.roll_out("all").await;
+    let mut offered = world.offered();
+    offered.sort();
+    assert_eq!(offered, world.cameras[1..]);
+
+    // Nor one of which it cannot be kept that it was updated: another one of its replica, whose transfer was cut, is offered it anew.
+    world.api.trap(put, &path(heard), usize::MAX, late);
+    world.says(heard, "agent", NEW);
+    let (cut, replica) = (&world.cameras[3], &world.replicas[1]);
+    replica.connects(cut, 10).await;
+    a_while().await;
+    let offered = replica.agents.offered();
+    let times = offered.iter().filter(|camera| *camera == cut).count();
+    assert_eq!(times, 2, "{offered:?}");
+    assert_eq!(world.state(heard), "offered");
+}
+
 /// As in `serve`: it was tried by hand, or somebody who holds one key says so.
 #[tokio::test(start_paused = true)]
 async fn what_a_camera_says_that_was_offered_nothing_stops_nobodys_release() {

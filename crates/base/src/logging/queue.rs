@@ -26,6 +26,8 @@ use crate::clock::{Clock as _, SystemClock};
 const ROOM: usize = 128 << 10;
 /// What is kept of a buffer that has grown: there are two processes for each camera of a cluster, and they say little.
 const KEPT: usize = 4 << 10;
+/// Where the reader's room is full and writing does not wait for it, it is tried so often.
+const AGAIN: Duration = Duration::from_millis(20);
 /// The thread's stack. It is touched where it is used: by some KiB, and where the note is made by some more.
 const STACK: usize = 256 << 10;
 
@@ -155,11 +157,30 @@ impl Queue {
     /// Each line by one write, so that it stays whole beside what a child process writes into the same pipe.
     fn write_lines(&self, out: &mut impl Write, lines: &[u8]) {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            if out.write_all(line).is_err() {
+            if write_line(out, line).is_err() {
                 self.0.lost.inc();
             }
         }
     }
+}
+
+/// Writes all of it. Whoever holds the other descriptors of the same pipe or terminal can have made it one that does not wait (a shell, a supervisor): then
+/// the thread waits, as it would at any other.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread has nothing else to do, and ends with its process"
+)]
+fn write_line(out: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
+    while !line.is_empty() {
+        match out.write(line) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => line = line.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AGAIN),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// As the subscriber writes: an event at a time.
@@ -178,6 +199,7 @@ impl Write for Queue {
 mod tests {
     use super::*;
     use std::io::{BufRead as _, BufReader, PipeReader, pipe};
+    use std::os::unix::net::UnixStream;
 
     /// Nothing takes so long, unless the machine is drowning.
     const SOON: Duration = Duration::from_secs(60);
@@ -285,6 +307,23 @@ mod tests {
         let mut log = Log::new();
         log.push(ROOM + 1);
         assert_eq!(log.read(), 0);
+    }
+
+    /// A shell or a supervisor holds the other end's descriptors, and can make it so.
+    #[test]
+    fn a_log_whose_writes_do_not_wait_loses_nothing_and_tears_no_line() {
+        let (reader, writer) = UnixStream::pair().expect("a pair");
+        writer.set_nonblocking(true).expect("set");
+        let lost = Counter::default();
+        let queue = Queue::start(writer, lost.clone(), |_, _| Vec::new()).expect("a thread");
+        // More than a socket takes at once.
+        let letters = 1 << 20;
+        queue.push(format!("{}\n", "x".repeat(letters)).as_bytes());
+        let mut line = String::new();
+        BufReader::new(reader)
+            .read_line(&mut line)
+            .expect("readable");
+        assert_eq!((line.len(), lost.get()), (letters + 1, 0));
     }
 
     /// P8.

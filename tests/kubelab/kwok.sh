@@ -6,6 +6,8 @@ need_inside
 case ${1:-} in
 up)
     [[ ${2:-} =~ ^[0-9]+$ && ${3:-open} = open ]] || die "usage: kwok.sh up NODES [open]"
+    # Without ephemeral storage no node has room for a spool.
+    room='{cpu: "32", memory: 256Gi, ephemeral-storage: 1Ti, pods: "110"}'
     taints='[{key: kwok.x-k8s.io/node, value: fake, effect: NoSchedule}]'
     if [ "${3:-}" = open ]; then
         taints='[]'
@@ -25,7 +27,7 @@ apiVersion: v1
 kind: Node
 metadata: {name: fake-$i, annotations: {kwok.x-k8s.io/node: fake}, labels: {type: kwok, kubernetes.io/hostname: fake-$i}}
 spec: {taints: $taints}
-status: {allocatable: {cpu: "32", memory: 256Gi, pods: "110"}, capacity: {cpu: "32", memory: 256Gi, pods: "110"}}
+status: {allocatable: $room, capacity: $room}
 END
     done | kubectl create -f - >/dev/null
     all_ready() { [ "$(kubectl get nodes -l type=kwok --no-headers | grep -cw Ready)" = "$1" ]; }

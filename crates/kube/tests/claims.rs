@@ -12,17 +12,13 @@ use std::time::Duration;
 use http::Method;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{ClaimError, Claims as _, Holder, Holders as _};
-use moorline_core::{CameraId, Generation, SessionId};
+use moorline_core::{Generation, SessionId};
 use moorline_kube::{Gone, Leases};
 use proptest::prelude::*;
 use serde_json::json;
 use support::{
-    Api, CAMERAS, Fault, Mon, camera, condition, events, server, session, until_told, within,
+    Api, CAMERAS, Fault, Mon, camera, condition, events, server, session, until_told, within, yard,
 };
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
 
 /// A tunnel of that camera comes up on a replica.
 fn up(mon: &Mon, number: u64) -> SessionId {

@@ -17,7 +17,7 @@ use moorline_core::{SessionId, Timestamp};
 use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 use support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
-use support::{Api, CAMERAS, Fault, camera, condition, until_told};
+use support::{Api, CAMERAS, Fault, KEY, camera, condition, until_told};
 
 /// Each condition of the yard, in the order in which they follow from each other.
 fn conditions(api: &Api) -> Vec<(&'static str, String, String)> {
@@ -323,8 +323,6 @@ async fn an_image_that_is_missing_is_told_and_the_pod_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn the_younger_of_two_cameras_with_one_key_is_told_so_until_it_has_its_own() {
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
     let (api, clock) = cluster();
     let replica = Replica::new(&api, &clock, 0).await;
     let name = replica.mon.owned.replica().name.clone();

@@ -317,29 +317,13 @@ async fn a_process_that_stops_takes_an_import_back_before_it_ends() {
 /// Nobody would have the token by which they are enrolled.
 #[tokio::test(start_paused = true)]
 async fn a_batch_whose_caller_goes_away_leaves_no_camera() {
-    use moorline_core::Timestamp;
-    use moorline_core::camera::{Record, RecordBy};
-    use moorline_core::port::{CameraLike, TokenMakes};
-    use moorline_core::segment::Retention;
+    use moorline_core::port::TokenMakes;
     let (api, clock) = server();
     let mon = Mon::new(&api, &clock, 0).await;
-    let new = NewToken {
-        tenant: "acme".parse().unwrap(),
-        makes: TokenMakes::Batch {
-            prefix: "shop".into(),
-            count: 50,
-        },
-        like: CameraLike {
-            title: None,
-            site: None,
-            timezone: "UTC".into(),
-            record: Record::Main,
-            record_by: RecordBy::Auto,
-            retention: Retention::Days(7),
-        },
-        expires: Timestamp::from_millis(support::START + 3_600_000),
-        comment: String::new(),
-    };
+    let new = support::new_token(TokenMakes::Batch {
+        prefix: "shop".into(),
+        count: 50,
+    });
     let admin = mon.admin.clone();
     let issuing = tokio::spawn(async move { admin.issue(new).await.map(drop) });
     api.until("the first cameras", |api| api.list(CAMERAS).len() > 2)

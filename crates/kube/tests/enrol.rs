@@ -10,22 +10,16 @@ use std::time::Duration;
 
 use http::Method;
 use moorline_base::SharedClock;
-use moorline_core::camera::{Record, RecordBy};
 use moorline_core::port::{
-    CameraAdmin as _, CameraChange, CameraDirectory as _, CameraLike, Claims as _, EnrollAsked,
-    EnrollError, EnrollTokens as _, Enrolment as _, NewToken, TokenInfo, TokenMakes,
+    CameraAdmin as _, CameraChange, CameraDirectory as _, Claims as _, EnrollAsked, EnrollError,
+    EnrollTokens as _, Enrolment as _, NewToken, TokenInfo, TokenMakes,
 };
-use moorline_core::segment::Retention;
 use moorline_core::{CameraId, Masked, PublicKey, Timestamp};
 use moorline_kube::KubeEnrolment;
 use serde_json::{Value, json};
-use support::{Api, CAMERAS, Fault, Mon, START, server};
+use support::{Api, CAMERAS, Fault, Mon, START, server, yard};
 
 const STATUS: &str = "PUT /apis/moorline.dev/v1alpha1/namespaces/t-acme/cameras/yard/status";
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
 
 fn key(seed: u8) -> PublicKey {
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
@@ -45,20 +39,7 @@ fn asks(token: &str, seed: u8) -> EnrollAsked {
 
 /// A token for the yard that is good for an hour.
 async fn issued(mon: &Mon) -> (String, TokenInfo) {
-    let new = NewToken {
-        tenant: "acme".parse().unwrap(),
-        makes: TokenMakes::Camera(yard()),
-        like: CameraLike {
-            title: None,
-            site: None,
-            timezone: "UTC".into(),
-            record: Record::Main,
-            record_by: RecordBy::Auto,
-            retention: Retention::Days(7),
-        },
-        expires: Timestamp::from_millis(START + 3_600_000),
-        comment: String::new(),
-    };
+    let new = support::new_token(TokenMakes::Camera(yard()));
     let (token, info) = mon.admin.issue(new).await.unwrap();
     (token.reveal().clone(), info)
 }

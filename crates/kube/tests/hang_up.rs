@@ -15,12 +15,8 @@ use moorline_core::{CameraId, Generation};
 use moorline_kube::resource::ConditionKind;
 use moorline_kube::{KubeHangUps, Note};
 use serde_json::json;
-use support::{CAMERAS, Fault, Mon, camera, server, within};
+use support::{CAMERAS, Fault, Mon, camera, server, within, yard};
 use tokio::sync::watch;
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
 
 /// What a replica is told to hang up.
 #[derive(Default)]

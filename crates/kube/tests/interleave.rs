@@ -28,7 +28,7 @@ use moorline_kube::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::monitor::{Mailbox, Monitor};
-use support::{Api, CAMERAS, Fault, Mon, camera, server, session, within};
+use support::{Api, CAMERAS, Fault, Mon, camera, server, session, within, yard};
 
 const PODS: &str = "/api/v1/pods";
 const CLASSES: &str = "/apis/moorline.dev/v1alpha1/cameraclasses";
@@ -38,10 +38,6 @@ const LOOKS: u32 = 60;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the monitor of this test waits for a tunnel that was lost.
 const GRACE: Duration = Duration::from_secs(10);
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
 
 /// The gateway's part: which pods an order reaches.
 #[derive(Default)]

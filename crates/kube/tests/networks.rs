@@ -9,18 +9,11 @@ mod support;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use moorline_core::PublicKey;
 use moorline_core::camera::Refusal;
 use moorline_core::port::{CameraAdmin as _, CameraChange, CameraDirectory as _};
-use moorline_core::{CameraId, PublicKey};
 use serde_json::json;
-use support::{CAMERAS, Mon, camera, server};
-
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
+use support::{CAMERAS, KEY, Mon, camera, server, yard};
 
 /// What a replica makes of a call from that address with the camera's key.
 fn call(mon: &Mon, from: &str) -> Result<(), Refusal> {

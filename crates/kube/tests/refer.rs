@@ -8,18 +8,10 @@ mod support;
 
 use std::time::Duration;
 
-use moorline_core::CameraId;
 use moorline_core::port::{CameraAdmin as _, CameraAdminError, CameraChange, CameraDirectory as _};
 use moorline_core::streampoint::Streampoint;
 use serde_json::json;
-use support::{CAMERAS, Mon, camera, server};
-
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
+use support::{CAMERAS, KEY, Mon, camera, server, yard};
 
 fn refer(streampoint: Option<Streampoint>) -> CameraChange {
     CameraChange {

@@ -8,18 +8,13 @@ mod support;
 
 use std::time::Duration;
 
-use moorline_core::CameraId;
 use moorline_core::camera::Enabled;
 use moorline_core::port::{CameraDirectory as _, Claims as _};
 use serde_json::{Value, json};
 use support::workloads::{Replica, announced, both, cluster};
-use support::{Api, CAMERAS, Mon, camera, condition, server, session};
+use support::{Api, CAMERAS, Mon, camera, condition, server, session, yard};
 
 const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
-
-fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
 
 fn enabled(mon: &Mon) -> Option<Enabled> {
     Some(mon.directory.snapshot().get(&yard())?.enabled)

@@ -14,9 +14,14 @@ use std::time::Duration;
 
 use moorline_base::clock::TokioClock;
 use moorline_base::{CancellationToken, SharedClock};
+use moorline_core::camera::{Record, RecordBy};
 use moorline_core::lifecycle::EndReason;
-use moorline_core::port::{CameraDirectory as _, Sessions, TunnelEnd, TunnelEvents, TunnelUp};
-use moorline_core::{CameraId, SessionId};
+use moorline_core::port::{
+    CameraDirectory as _, CameraLike, NewToken, Sessions, TokenMakes, TunnelEnd, TunnelEvents,
+    TunnelUp,
+};
+use moorline_core::segment::Retention;
+use moorline_core::{CameraId, SessionId, Timestamp};
 use moorline_kube::{
     FrontDoorAccount, Gone, KubeAdmin, KubeClaims, KubeDirectory, KubeHolders, KubeIdentities,
     Owned, PodCache, Replica, StatusWriter,
@@ -29,6 +34,33 @@ pub(crate) use api::{Api, Fault};
 pub(crate) const CAMERAS: &str = "/apis/moorline.dev/v1alpha1/cameras";
 /// The start of all tests: 2026-11-20.
 pub(crate) const START: i64 = 1_795_000_000_000;
+
+/// A public key.
+pub(crate) const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
+
+/// The camera of most tests.
+pub(crate) fn yard() -> CameraId {
+    "acme/yard".parse().unwrap()
+}
+
+/// What a token of the yard's tenant is asked for, that is good for an hour.
+pub(crate) fn new_token(makes: TokenMakes) -> NewToken {
+    NewToken {
+        tenant: "acme".parse().unwrap(),
+        makes,
+        like: CameraLike {
+            title: None,
+            site: None,
+            timezone: "UTC".into(),
+            record: Record::Main,
+            record_by: RecordBy::Auto,
+            retention: Retention::Days(7),
+        },
+        expires: Timestamp::from_millis(START + 3_600_000),
+        comment: String::new(),
+    }
+}
 
 /// An API server whose clock is tokio's.
 pub(crate) fn server() -> (Api, SharedClock) {

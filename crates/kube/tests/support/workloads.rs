@@ -21,10 +21,7 @@ pub(crate) const PODS: &str = "/api/v1/pods";
 /// Where CameraClasses lie.
 pub(crate) const CLASSES: &str = "/apis/moorline.dev/v1alpha1/cameraclasses";
 
-/// The camera of most tests.
-pub(crate) fn yard() -> CameraId {
-    "acme/yard".parse().unwrap()
-}
+pub(crate) use super::yard;
 
 /// An instance, and the pods that serve it.
 pub(crate) type Assigned = (InstanceId, Vec<(Role, PodUid)>);

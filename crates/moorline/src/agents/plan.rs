@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use moorline_control::Version;
 use moorline_core::CameraId;
+use moorline_web::problem::Problem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -95,6 +96,12 @@ impl fmt::Display for Stage {
 }
 
 impl Stage {
+    /// How far a request asks a release to go: its field `to`.
+    pub fn asked(to: &str) -> Result<Self, Problem> {
+        to.parse::<Self>()
+            .map_err(|expected| Problem::invalid("to", to, expected))
+    }
+
     fn places(self, cameras: usize) -> usize {
         match self {
             Self::Off => 0,

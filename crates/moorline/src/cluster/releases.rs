@@ -211,9 +211,7 @@ impl Operations for Releases {
         version: &str,
         to: &str,
     ) -> Result<AgentReleaseView, Problem> {
-        let stage: Stage = to
-            .parse()
-            .map_err(|expected: String| Problem::invalid("to", to, expected))?;
+        let stage = Stage::asked(to)?;
         let name = ReleaseName {
             target: target.to_owned(),
             version: version.to_owned(),

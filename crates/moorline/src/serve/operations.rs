@@ -283,9 +283,7 @@ impl Operations for Operator {
         version: &str,
         to: &str,
     ) -> Result<AgentReleaseView, Problem> {
-        let stage: Stage = to
-            .parse()
-            .map_err(|expected: String| Problem::invalid("to", to, expected))?;
+        let stage = Stage::asked(to)?;
         let unknown = || Problem::unknown("release of the agent");
         let version = moorline_control::Version::new(version).ok_or_else(unknown)?;
         let name = (target.to_owned(), version);

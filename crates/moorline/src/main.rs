@@ -29,6 +29,8 @@ mod offline;
 mod output;
 mod serve;
 mod settings;
+#[cfg(test)]
+mod spoken;
 
 use std::process::ExitCode;
 

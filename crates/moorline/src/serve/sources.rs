@@ -143,16 +143,13 @@ fn fill(camera: &Camera, before: Option<&Said>, said: &Said) -> Option<CameraCha
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
     use moorline_base::SimulatedClock;
+    use moorline_core::Timestamp;
     use moorline_core::segment::Retention;
-    use moorline_core::status::LinkStatus;
-    use moorline_core::{TenantId, Timestamp};
     use moorline_registry::Registry;
 
     use super::*;
+    use crate::spoken::Spoken;
 
     fn camera(main: Option<&str>, sub: Option<&str>) -> Camera {
         let source = |path: &str| Source {
@@ -186,35 +183,6 @@ mod tests {
         (changed.main.path, changed.sub.and_then(|sub| sub.path))
     }
 
-    /// A camera that says this of its main stream.
-    #[derive(Default)]
-    struct Says(Mutex<String>);
-
-    #[async_trait]
-    impl Statuses for Says {
-        fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
-            let stream = self.0.lock().unwrap().clone();
-            Some(CameraStatus {
-                said: vec![("source.main".to_owned(), stream)],
-                ..CameraStatus::new(camera.clone(), LinkStatus::Absent, Timestamp::default())
-            })
-        }
-
-        fn list(&self, _: &TenantId) -> Vec<CameraStatus> {
-            Vec::new()
-        }
-
-        async fn changed(&self, _: u64) -> u64 {
-            std::future::pending().await
-        }
-
-        fn version(&self) -> u64 {
-            0
-        }
-
-        fn hang_up(&self, _: &CameraId) {}
-    }
-
     /// S5.
     #[tokio::test]
     async fn a_camera_that_says_another_path_all_the_time_changes_its_record_seldom() {
@@ -225,7 +193,7 @@ mod tests {
         let registry = Registry::open(&file, &key, clock.clone()).await.unwrap();
         let cameras = registry.cameras();
         cameras.add(camera(None, None)).await.unwrap();
-        let says = Arc::new(Says::default());
+        let says = Arc::new(Spoken::default());
         let sources = Sources {
             cameras: registry.cameras(),
             admin: registry.cameras(),
@@ -240,7 +208,9 @@ mod tests {
             yard.main.path.clone().unwrap_or_default()
         };
         for second in 0..60 {
-            *says.0.lock().unwrap() = format!("/ch{second} h264 - - -");
+            let said = [("source.main", format!("/ch{second} h264 - - -"))];
+            let yard = "yard".parse().unwrap();
+            says.0.lock().unwrap().insert(yard, said.into());
             sources.look(&mut seen, &mut changes).await;
             clock.advance(Duration::from_secs(1));
         }

@@ -10,8 +10,7 @@ use moorline_core::port::{
     CameraDirectory as _, Claims as _, NotifyError, Sessions, TellError, TunnelEnd, TunnelEvents,
     TunnelUp,
 };
-use moorline_core::status::{CameraStatus, LinkStatus};
-use moorline_core::{Generation, SessionId, TenantId, Timestamp};
+use moorline_core::{Generation, SessionId};
 use moorline_kube::{
     KubeClaims, KubeDirectory, Owned, Replica as Name, StatusWriter, StoredRelease,
 };
@@ -20,6 +19,7 @@ use serde_json::{Value, json};
 use super::super::testing::api::{Api, Fault as Fails};
 use super::super::testing::{CAMERAS, camera};
 use super::*;
+use crate::spoken::Spoken;
 
 const NAMESPACE: &str = "moorline-system";
 const CONFIGMAPS: &str = "/api/v1/configmaps";
@@ -31,14 +31,14 @@ const A_WHILE: Duration = Duration::from_secs(20);
 /// Agents of one replica, and who was told of roll-backs.
 #[derive(Default)]
 struct Agents {
-    said: Mutex<BTreeMap<CameraId, BTreeMap<&'static str, String>>>,
+    cameras: Arc<Spoken>,
     offered: Mutex<Vec<CameraId>>,
     told: Mutex<Vec<CameraId>>,
 }
 
 impl Agents {
     fn says(&self, camera: &CameraId, key: &'static str, value: &str) {
-        let mut all = self.said.lock().unwrap();
+        let mut all = self.cameras.0.lock().unwrap();
         let said = all.get_mut(camera).expect("it is connected");
         said.insert(key, value.to_owned());
     }
@@ -50,44 +50,6 @@ impl Agents {
     fn told(&self) -> Vec<CameraId> {
         self.told.lock().unwrap().clone()
     }
-}
-
-#[async_trait]
-impl Statuses for Agents {
-    fn get(&self, camera: &CameraId) -> Option<CameraStatus> {
-        let all = self.said.lock().unwrap();
-        let said = all.get(camera)?.iter();
-        Some(CameraStatus {
-            camera: camera.clone(),
-            link: LinkStatus::Absent,
-            link_since: Timestamp::default(),
-            relays: Vec::new(),
-            archive: None,
-            durable_until: None,
-            recorded_until: None,
-            gaps: Vec::new(),
-            said: said
-                .map(|(key, value)| ((*key).to_owned(), value.clone()))
-                .collect(),
-            client: None,
-            notices: Vec::new(),
-            troubles: Vec::new(),
-        })
-    }
-
-    fn list(&self, _: &TenantId) -> Vec<CameraStatus> {
-        Vec::new()
-    }
-
-    async fn changed(&self, _: u64) -> u64 {
-        std::future::pending().await
-    }
-
-    fn version(&self) -> u64 {
-        0
-    }
-
-    fn hang_up(&self, _: &CameraId) {}
 }
 
 impl AgentUpgrades for Agents {
@@ -158,7 +120,7 @@ impl Replica {
         let rollout = ClusterRollout {
             releases: releases.clone(),
             upgrades: KubeUpgrades::new(writer.clone()),
-            statuses: agents.clone(),
+            statuses: agents.cameras.clone(),
             offers: agents.clone(),
             notifier: agents.clone(),
             clock: Arc::clone(clock),
@@ -193,13 +155,13 @@ impl Replica {
         self.claims.claim(camera, session).await.unwrap();
         let said = [("target", "mipsel"), ("agent", OLD)];
         let said = said.map(|(key, value)| (key, value.to_owned()));
-        let mut all = self.agents.said.lock().unwrap();
+        let mut all = self.agents.cameras.0.lock().unwrap();
         all.insert(camera.clone(), BTreeMap::from(said));
     }
 
     /// It is lost here.
     fn loses(&self, camera: &CameraId) {
-        self.agents.said.lock().unwrap().remove(camera);
+        self.agents.cameras.0.lock().unwrap().remove(camera);
     }
 }
 
@@ -278,7 +240,7 @@ impl World {
 
     /// The replica at which a camera is connected.
     fn at(&self, camera: &CameraId) -> &Replica {
-        let here = |replica: &&Replica| replica.agents.get(camera).is_some();
+        let here = |replica: &&Replica| replica.agents.cameras.get(camera).is_some();
         self.replicas.iter().find(here).unwrap()
     }
 
@@ -288,7 +250,7 @@ impl World {
 
     /// The camera calls the other replica, with the agent of before.
     async fn moves(&self, camera: &CameraId, session: u64) {
-        let from = usize::from(self.replicas[1].agents.get(camera).is_some());
+        let from = usize::from(self.replicas[1].agents.cameras.get(camera).is_some());
         self.replicas[from].loses(camera);
         self.replicas[1 - from].connects(camera, session).await;
     }

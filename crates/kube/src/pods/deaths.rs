@@ -111,14 +111,7 @@ impl Pods {
         let news = slot.with(|state| state.deaths.news(pods));
         for Trouble { reason, message } in news {
             tracing::warn!(camera = %slot.camera, reason, message, "a pod was not let live");
-            let events = self.writer().events();
-            events.tell(
-                &slot.camera,
-                &known.object,
-                reason,
-                &message,
-                Grade::Warning,
-            );
+            self.tell(slot, known, reason, &message, Grade::Warning);
         }
     }
 
@@ -143,14 +136,7 @@ impl Pods {
                 "{name} has not said within {patience} that all is uploaded, and is deleted with what its spool still has: look at the store and at the tenant's StoreReady; drainPatience of the CameraClass says how long is waited"
             );
             tracing::warn!(camera = %slot.camera, message, "an archiver is given up");
-            let events = self.writer().events();
-            events.tell(
-                &slot.camera,
-                &known.object,
-                "DrainOverdue",
-                &message,
-                Grade::Warning,
-            );
+            self.tell(slot, known, "DrainOverdue", &message, Grade::Warning);
         }
     }
 }

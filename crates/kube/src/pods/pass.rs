@@ -195,9 +195,8 @@ impl Pods {
         if let Some(waits) = stuck.clone().find(|pod| decided.outdated && !is_used(pod))
             && let Some(trouble) = &waits.trouble
         {
-            let (events, words) = (self.writer().events(), advised(trouble));
-            let (reason, message) = (words.reason, &words.message);
-            events.tell(&slot.camera, &known.object, reason, message, Grade::Warning);
+            let Trouble { reason, message } = advised(trouble);
+            self.tell(slot, &known, reason, &message, Grade::Warning);
         }
         let stuck = stuck.find(|pod| !decided.outdated || is_used(pod));
         let trouble = fault.or(stuck.and_then(|pod| pod.trouble.clone()));

@@ -103,6 +103,19 @@ impl Pods {
         events.tell(id, camera, reason, message, Grade::of(well));
     }
 
+    /// Tells the owner what happened to a camera's pods.
+    pub(super) fn tell(
+        &self,
+        slot: &Slot,
+        known: &Known,
+        reason: &'static str,
+        message: &str,
+        grade: Grade,
+    ) {
+        let events = self.writer().events();
+        events.tell(&slot.camera, &known.object, reason, message, grade);
+    }
+
     /// Writes what the pods say of themselves, where it differs from what is written, and tells it. Returns when to look again.
     pub(super) fn health(
         &self,
@@ -145,8 +158,7 @@ impl Pods {
                 true => format!("{} holds again", kind.as_str()),
                 false => format!("{}: {}", kind.as_str(), word.message),
             };
-            let (events, grade) = (self.writer().events(), Grade::of(word.holds));
-            events.tell(&slot.camera, &known.object, reason, &message, grade);
+            self.tell(slot, &known, reason, &message, Grade::of(word.holds));
         }
         look
     }
@@ -192,8 +204,7 @@ impl Pods {
                 true => "WorkloadsReady holds again",
                 false => message,
             };
-            let (events, grade) = (self.writer().events(), Grade::of(ready));
-            events.tell(&slot.camera, &known.object, reason, told, grade);
+            self.tell(slot, &known, reason, told, Grade::of(ready));
         }
     }
 }

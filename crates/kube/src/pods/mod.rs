@@ -10,6 +10,8 @@
 //! `kill` does not delete an archiver that has not said `drained`: its spool is what the monitor's budget must not cost. That is bounded by the
 //! class's `drainPatience` instead.
 
+mod assign;
+mod carry_out;
 mod deaths;
 mod finish;
 mod health;

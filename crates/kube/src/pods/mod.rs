@@ -11,6 +11,7 @@
 //! class's `drainPatience` instead.
 
 mod assign;
+mod cache;
 mod carry_out;
 mod deaths;
 mod finish;
@@ -36,9 +37,10 @@ use moorline_core::port::{
 use moorline_core::{CameraId, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
+pub use cache::PodCache;
 pub(crate) use finish::{add_finalizer, is_kept, remove_finalizer};
 pub use template::{GATEWAY_AUDIENCE, PodSettings, RELAY_PORT, SIGNER_AUDIENCE};
-pub use view::{PodCache, PodView, Trouble};
+pub use view::{PodView, Trouble};
 
 use crate::memories::KubeMemories;
 use crate::status::StatusWriter;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     powers::documents,
-    support::{Helm, Moorline, Tenant, lab_values, merge},
+    support::{Helm, Moorline, Tenant, lab_values, merge, refused},
 };
 
 /// The release of which the policy is. It is rendered and never installed.
@@ -117,14 +117,6 @@ impl Asker {
         let words = ["-n", of.space.name(), "delete", object];
         self.said(of.space.cluster(), &words).await
     }
-}
-
-#[track_caller]
-fn refused(what: &str, answer: Result<(), String>, why: &str) {
-    let Err(said) = answer else {
-        panic!("{what} was let through");
-    };
-    assert!(said.contains(why), "{what}: {said}");
 }
 
 fn on_delete(what: &str) -> Value {

@@ -49,6 +49,7 @@ mod source;
 mod support;
 mod tenants;
 mod verbs;
+mod workloads;
 mod writes;
 mod written;
 

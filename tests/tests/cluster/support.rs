@@ -2,10 +2,12 @@
 //!
 //! - [`Moorline`]: the charts, installed by helm; the first test of a run does it, the others find it. [`Helm`]: the program itself;
 //! - [`Tenant`]: one test's own, with a namespace; when the test fails it shows what an operator would see;
+//! - [`kubectl_as`]: an account of the installation, as if it had been taken over;
 //! - [`Camera`], [`Call`]: a simulated source behind the real `dbclient`;
 //! - `Moorline::front_door`, [`Person`], [`ffmpeg`]: people who watch, and what they watch with;
 //! - [`Bucket`], [`Archive`]: what was recorded, down to the stamps of its pictures.
 
+mod account;
 mod archive;
 mod bucket;
 mod camera;
@@ -28,6 +30,7 @@ mod stamps;
 use moorline_testkit::cluster::SOON;
 use serde_json::Value;
 
+pub(crate) use account::{kubectl_as, refused};
 pub(crate) use archive::{Archive, longest_silence};
 pub(crate) use bucket::Bucket;
 pub(crate) use camera::{Call, Camera};
@@ -36,7 +39,7 @@ pub(crate) use helm::Helm;
 pub(crate) use http::Person;
 pub(crate) use inside::{Inside, Way};
 pub(crate) use moorline::{
-    GRACE, Moorline, Replica, established, lab_values, store_key, store_key_of,
+    GRACE, Moorline, Replica, SYSTEM, established, lab_values, store_key, store_key_of,
 };
 pub(crate) use player::ffmpeg;
 pub(crate) use stamps::{assert_in_order, exported};

@@ -14,7 +14,7 @@ use super::{Bucket, bucket, door, nodes::Undo};
 use moorline_testkit::s3::S3Server;
 
 /// The installation's namespace.
-const SYSTEM: &str = "moorline-system";
+pub(crate) const SYSTEM: &str = "moorline-system";
 /// Its release.
 const RELEASE: &str = "moorline";
 /// Says that the installation was made, and which host keys cameras pin. The label of the namespace that these tests made.

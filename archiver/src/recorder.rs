@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(2);
 /// Without a picture for so long, the camera is silent.
 const SILENT: Duration = Duration::from_secs(5);
+/// When the relay has not opened for so long, that is told: the pictures that come meanwhile are not the camera's to explain.
+const SHUT_OUT: Duration = Duration::from_secs(5);
 /// Without a picture for so long, the segment is sealed. Not before: a tunnel that stalls gives everything when it goes on, and a new
 /// segment would have to leave out what comes before the next key frame.
 const SEALED: Duration = Duration::from_secs(30);
@@ -66,6 +68,8 @@ pub(crate) struct Recorder {
     synced: Option<Timestamp>,
     silent_since: Option<Timestamp>,
     audio_note: Option<String>,
+    /// Since when the relay is to be opened, and has not been.
+    opening: Option<Instant>,
     told: Option<(ArchiveReport, Instant)>,
 }
 
@@ -92,6 +96,7 @@ impl Recorder {
             synced: None,
             silent_since: Some(now),
             audio_note: None,
+            opening: None,
             told: None,
         }
     }
@@ -133,6 +138,13 @@ impl Recorder {
         self.stop.is_none() && !self.parts.cancel.is_cancelled()
     }
 
+    /// Whether the relay has not been open for a while, over all tries.
+    fn is_shut_out(&self) -> bool {
+        let now = self.clock.monotonic();
+        self.opening
+            .is_some_and(|since| now.saturating_duration_since(since) >= SHUT_OUT)
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.wall_ms())
     }
@@ -145,11 +157,15 @@ impl Recorder {
             self.parts.spec.camera.id.clone(),
         );
         let (source, clock) = (self.parts.source, Arc::clone(&self.clock));
-        let connecting = async move {
-            let relay = relays.open(&camera, source, ReaderRole::Archiver).await?;
-            play(relay, &clock).await
+        self.opening.get_or_insert(clock.monotonic());
+        let opening = async move { relays.open(&camera, source, ReaderRole::Archiver).await };
+        let relay = match self.during(opening).await {
+            Some(Ok(relay)) => relay,
+            Some(Err(error)) => return (Err(error.into()), false),
+            None => return (Ok(Ended::Stopped), false),
         };
-        let playing = match self.during(connecting).await {
+        self.opening = None;
+        let playing = match self.during(play(relay, &clock)).await {
             Some(Ok(playing)) => playing,
             Some(Err(error)) => return (Err(error), false),
             None => return (Ok(Ended::Stopped), false),
@@ -471,6 +487,7 @@ impl Recorder {
             audio_note: self.audio_note.clone(),
             store_error: spool.store_error(),
             waits: sealed.map_or(Waits::Nothing, |end| Waits::Store { end }),
+            shut_out: self.is_shut_out(),
         };
         let now = self.clock.monotonic();
         let every = spool.settings.report_every;

@@ -4,7 +4,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::camera::{FakeCamera, Film, OneCamera};
@@ -98,6 +98,77 @@ async fn the_way_to_the_relay_tells_of_a_newer_tunnel_before_the_order_does() {
     common::eventually("two more", || store.segments().len() >= stored + 2).await;
     running.drain(BUDGET).await.unwrap();
     assert_eq!(generations(&store), [9]);
+    archive.shutdown(BUDGET).await;
+}
+
+/// A relay to which there is no way for a while, as when no signer answers.
+struct Gate {
+    relay: OneCamera,
+    shut: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Relays for Gate {
+    async fn open(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        role: ReaderRole,
+    ) -> Result<ByteStream, RelayError> {
+        if self.shut.load(Ordering::Relaxed) {
+            return Err(RelayError::Away);
+        }
+        self.relay.open(camera, source, role).await
+    }
+
+    async fn live(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        login: &str,
+    ) -> Result<Box<dyn LiveFeed>, RelayError> {
+        self.relay.live(camera, source, login).await
+    }
+
+    fn poster(&self, camera: &CameraId, source: SourceName) -> Option<Poster> {
+        self.relay.poster(camera, source)
+    }
+}
+
+/// The monitor, which sees a relay that plays, would take it for pictures without a key frame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archiver_says_that_its_relay_does_not_open_and_the_gap_is_not_the_cameras() {
+    let spool = tempfile::tempdir().unwrap();
+    let store = FakeStore::new(Mood::Takes);
+    let archive = common::open(spool.path(), &store, common::settings()).await;
+    let camera = FakeCamera::new(Film::default());
+    let relays = Arc::new(Gate {
+        relay: OneCamera(Arc::clone(&camera)),
+        shut: AtomicBool::new(false),
+    });
+    let way = Arc::clone(&relays) as Arc<dyn Relays>;
+    let mut running = common::start(&archive, way, common::spec());
+    let records = |report: &ArchiveReport| report.state == ArchiveState::Recording;
+    let open = running.until("recording", records).await;
+    assert!(!open.shut_out);
+    common::eventually("a segment is stored", || !store.segments().is_empty()).await;
+    relays.shut.store(true, Ordering::Relaxed);
+    camera.boundary();
+    let shut = running.until("shut out", |report| report.shut_out).await;
+    assert_eq!(shut.state, ArchiveState::Waiting);
+    // From when the monitor has heard of it on: what was before it does not explain.
+    let gap = common::gap(common::now(), Cause::Restart);
+    running.cause(Some(gap)).await;
+    relays.shut.store(false, Ordering::Relaxed);
+    let open = running.until("recording again", records).await;
+    assert!(!open.shut_out);
+    running.cause(None).await;
+    common::eventually("a gap is stored", || !store.losses().is_empty()).await;
+    running.drain(BUDGET).await.unwrap();
+    let gaps = store.losses();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].cause, Cause::Restart);
+    assert!(gaps[0].duration >= Duration::from_secs(4), "{gaps:?}");
     archive.shutdown(BUDGET).await;
 }
 

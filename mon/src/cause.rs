@@ -12,7 +12,7 @@ use moorline_core::status::{ArchiveState, RelayState};
 pub(crate) const CONNECTING: Duration = Duration::from_secs(5);
 /// A relay calls a stream silent so long after its last media.
 pub(crate) const SILENT: Duration = Duration::from_secs(5);
-/// The relay plays and the archiver has had no media for so long: it waits for a key frame.
+/// The relay plays and the archiver has had no media for so long: it waits for a key frame, or cannot reach its relay.
 pub(crate) const NO_KEY_FRAME: Duration = Duration::from_secs(10);
 
 /// The link, as far as causes go.
@@ -47,6 +47,8 @@ pub(crate) struct Seen {
     pub(crate) relay: Option<(RelayState, Duration)>,
     /// What the archiver says, and for how long it has had no media.
     pub(crate) archive: Option<(ArchiveState, Option<Duration>)>,
+    /// The archiver says that its relay is not open to it.
+    pub(crate) shut_out: bool,
     /// The cause that holds now.
     pub(crate) before: Option<Cause>,
 }
@@ -101,7 +103,12 @@ fn playing(seen: &Seen, long: Duration) -> Option<Cause> {
         // Not yet: the archiver has just been started, or reads the relay's first pictures.
         None => Some(seen.before.unwrap_or(Cause::Restart)),
         Some((ArchiveState::Waiting, Some(silent))) if silent.min(long) >= NO_KEY_FRAME => {
-            Some(Cause::NoIdr)
+            // Of pictures that it does not get it cannot say that they have no key frame.
+            Some(if seen.shut_out {
+                Cause::Restart
+            } else {
+                Cause::NoIdr
+            })
         }
         Some((ArchiveState::Waiting, _)) => seen.before,
         Some((ArchiveState::Recording | ArchiveState::Draining, _)) => None,
@@ -123,6 +130,7 @@ mod tests {
             rebound: false,
             relay: Some((RelayState::Playing, Duration::from_secs(60))),
             archive: Some((ArchiveState::Recording, None)),
+            shut_out: false,
             before: Some(Cause::TunnelDown),
         }
     }
@@ -292,5 +300,28 @@ mod tests {
         assert_eq!(archive(Some((ArchiveState::Waiting, None))), None);
         let waiting = Some((ArchiveState::Waiting, Some(NO_KEY_FRAME)));
         assert_eq!(archive(waiting), Some(Cause::NoIdr));
+    }
+
+    #[test]
+    fn an_archiver_whose_relay_is_not_open_to_it_misses_no_key_frame() {
+        let shut_out = |before, seconds| {
+            decide(&Seen {
+                relay: Some((RelayState::Playing, Duration::from_secs(seconds))),
+                archive: Some((ArchiveState::Waiting, Some(Duration::from_secs(60)))),
+                shut_out: true,
+                before,
+                ..recording()
+            })
+        };
+        let down = Some(Cause::TunnelDown);
+        assert_eq!(shut_out(down, 2), down, "it has time to open it");
+        assert_eq!(shut_out(down, 10), Some(Cause::Restart));
+        assert_eq!(shut_out(None, 10), Some(Cause::Restart));
+        let away = Seen {
+            link: LinkSeen::Down,
+            shut_out: true,
+            ..recording()
+        };
+        assert_eq!(decide(&away), down, "a camera that is away is away");
     }
 }

@@ -30,7 +30,7 @@ crate::words! {
         Overrun = "overrun",
         /// Media, but no key frame to begin at.
         NoIdr = "no_idr",
-        /// The archiver was restarted.
+        /// The archiver was restarted, or could not open its relay: neither the camera's doing nor the network's on its way.
         Restart = "restart",
         /// The spool's bound was reached.
         SpoolFull = "spool_full",

@@ -215,6 +215,10 @@ pub struct ArchiveReport {
     /// Whether anything that the store could take waits for it.
     #[serde(default)]
     pub waits: Waits,
+    /// Its relay has not been open to it for some seconds. What is missing then is missing between the two, whatever the camera sends. An archiver of
+    /// an earlier version does not say.
+    #[serde(default)]
+    pub shut_out: bool,
 }
 
 /// Whether anything that the store could take waits for it. What is being written is not durable either, and a camera that sends one key frame

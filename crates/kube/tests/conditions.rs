@@ -193,6 +193,7 @@ async fn a_store_that_refuses_and_a_dead_relay_are_conditions_and_events_that_sa
                 audio_note: None,
                 store_error: why.map(str::to_owned),
                 waits: Default::default(),
+                shut_out: false,
             };
             let report = LinkEvent::Report(WorkloadReport::Archive(report));
             said(Role::Archiver, &archiver, report);

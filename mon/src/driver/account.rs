@@ -116,6 +116,7 @@ impl Driver {
                 let silent = report.silent_since.map(|since| now.since(since));
                 (report.state, silent)
             }),
+            shut_out: archive.is_some_and(|report| report.shut_out),
             before: self.ledger.open_gap().map(|gap| gap.cause),
         };
         let cause = decide(&seen);

@@ -517,6 +517,7 @@ impl World {
             audio_note: None,
             store_error: None,
             waits: Default::default(),
+            shut_out: false,
         };
         let report = WorkloadEvent::Report(WorkloadReport::Archive(report));
         self.say(camera, instance, report).await;

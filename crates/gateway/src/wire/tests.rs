@@ -122,7 +122,7 @@ proptest! {
         };
         let archive = ArchiveReport {
             state: ArchiveState::Draining, synced_until: None, durable_until: Some(Timestamp::from_millis(9)), silent_since: None,
-            spool_bytes: bits, audio_note, store_error: None, waits: moorline_core::status::Waits::Store { end: Timestamp::from_millis(11) },
+            spool_bytes: bits, audio_note, store_error: None, waits: moorline_core::status::Waits::Store { end: Timestamp::from_millis(11) }, shut_out: true,
         };
         let to_pod = [
             ToPod::Rebind { generation: Generation(generation) },

@@ -64,6 +64,7 @@ fn report(spool_bytes: u64) -> WorkloadReport {
         audio_note: None,
         store_error: None,
         waits: Default::default(),
+        shut_out: false,
     })
 }
 

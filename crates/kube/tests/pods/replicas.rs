@@ -236,6 +236,7 @@ fn says_durable(replica: &Replica, archiver: &Value, until: Timestamp) {
         audio_note: None,
         store_error: None,
         waits: Waits::Unknown,
+        shut_out: false,
     };
     let report = LinkEvent::Report(WorkloadReport::Archive(report));
     replica.pods.said(&yard(), Role::Archiver, &uid, report);

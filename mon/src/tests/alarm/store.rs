@@ -36,6 +36,7 @@ fn a_store_that_takes_nothing_is_told_as_such_with_its_words_and_the_cameras_zon
         audio_note: None,
         store_error: Some("503 SlowDown".repeat(100)),
         waits: Default::default(),
+        shut_out: false,
     });
     let entry = Arc::new(yard.entry);
     let mut alarms = Alarms::new(Settings::default());
@@ -65,6 +66,7 @@ fn writing(mut entry: Entry, waits: Waits, synced: u64) -> Arc<Entry> {
         audio_note: None,
         store_error: None,
         waits,
+        shut_out: false,
     });
     Arc::new(entry)
 }

@@ -120,6 +120,7 @@ impl World {
                     audio_note: None,
                     store_error: None,
                     waits: Default::default(),
+                    shut_out: false,
                 };
                 change(&mut report);
                 let now = self.instant();
@@ -214,6 +215,7 @@ fn a_spool_that_has_become_full_is_worth_a_look() {
             audio_note: None,
             store_error: None,
             waits: Default::default(),
+            shut_out: false,
         };
         waiting(&mut report, bytes);
         let report = WorkloadReport::Archive(report);

@@ -77,6 +77,7 @@ pub(crate) fn live_status(camera: &str) -> CameraStatus {
             audio_note: None,
             store_error: None,
             waits: Default::default(),
+            shut_out: false,
         }),
         durable_until: Some(ago(22)),
         recorded_until: Some(ago(22)),

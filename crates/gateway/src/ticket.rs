@@ -11,6 +11,7 @@
 //! (`relay`). Two keys are valid at once, by their ids: the new public key goes to every gateway before the signer signs with it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -181,13 +182,15 @@ impl Ticket {
     }
 }
 
-/// What a relay checks tickets with: the keys that came with its last answer of the gateway, and what it has seen.
+/// What a relay checks tickets with: the keys that came with its last answer of the gateway, and what it has seen. Also the tunnel that such answers named.
 #[derive(Debug)]
 pub struct TicketCheck {
     camera: CameraId,
     pod: PodUid,
     keys: Mutex<Vec<TicketPublic>>,
     used: Mutex<BTreeSet<(Timestamp, [u8; 16])>>,
+    /// 0: none yet.
+    through: AtomicU64,
 }
 
 impl TicketCheck {
@@ -198,6 +201,7 @@ impl TicketCheck {
             pod,
             keys: Mutex::default(),
             used: Mutex::default(),
+            through: AtomicU64::new(0),
         }
     }
 
@@ -209,6 +213,17 @@ impl TicketCheck {
     /// From now on tickets of these keys count, and of no others.
     pub fn set_keys(&self, keys: Vec<TicketPublic>) {
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// The relay reads its camera through this tunnel from now on. An older one than was told is no news.
+    pub fn set_through(&self, generation: Generation) {
+        self.through.fetch_max(generation.0, Ordering::Relaxed);
+    }
+
+    /// The newest tunnel through which the relay has read its camera, if it has.
+    pub fn through(&self) -> Option<Generation> {
+        let through = self.through.load(Ordering::Relaxed);
+        (through > 0).then_some(Generation(through))
     }
 
     /// Takes a ticket: once.

@@ -25,7 +25,7 @@ pub struct GatewayLandings {
     dialer: Dialer,
     /// This relay's own key, told with each request (rule S22).
     key: Option<KeyPin>,
-    /// Gets the ticket keys that come with each answer.
+    /// Gets the ticket keys that come with each answer, and the tunnel.
     tickets: Option<Arc<TicketCheck>>,
     backoff: Mutex<Backoff>,
 }
@@ -96,7 +96,11 @@ impl Landings for GatewayLandings {
                 match (reply.status, reply.generation) {
                     (200, Some(generation)) if Generation(generation) >= least => {
                         self.backoff(Backoff::reset);
-                        return Ok((Box::new(stream), Generation(generation)));
+                        let generation = Generation(generation);
+                        if let Some(tickets) = &self.tickets {
+                            tickets.set_through(generation);
+                        }
+                        return Ok((Box::new(stream), generation));
                     }
                     (502, _) => {
                         self.backoff(Backoff::reset);

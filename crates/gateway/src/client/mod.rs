@@ -102,6 +102,8 @@ pub(crate) struct Reply {
     pub(crate) reason: String,
     pub(crate) generation: Option<u64>,
     pub(crate) ticket_keys: Option<String>,
+    /// How an archiver comes again.
+    again: Option<Masked<String>>,
     location: Option<SocketAddr>,
     length: Option<usize>,
 }
@@ -134,6 +136,9 @@ impl Reply {
                 .collect(),
             generation: number("Moorline-Generation")?,
             ticket_keys: head.header("Moorline-Ticket-Keys")?.map(str::to_owned),
+            again: head
+                .header("Moorline-Again")?
+                .map(|way| Masked::new(way.to_owned())),
             location,
             length: number("Content-Length")?.and_then(|length| usize::try_from(length).ok()),
         })

@@ -2,15 +2,21 @@
 //!
 //! ```text
 //! POST /v1/ticket ─▶ address, key, ticket ─▶ TLS, pinned ─▶ CONNECT tenant/camera ─▶ RTSP, or frames
-//!        ▲                                       │
-//!        └──────── any miss: a new ticket ───────┘     for 10 s
+//!        ▲                                       │               │
+//!        └──────── any miss: a new ticket ───────┘     for 10 s  │ an archiver's way to come again
+//!        ▲                                                       ▼
+//!        └─────────────── a miss ─────────────── TLS, pinned ─▶ CONNECT, Again
 //! ```
+//! An archiver is told by its relay how to come again (a `Way`), and tries that first: the end of a reading, such as a change of the tunnel, does not wait for
+//! a signer then, which may be away.
+//!
 //! A relay that was restarted, replaced or moved is found with the next ticket; nothing is looked up in DNS or the API, and no relay is shown a token.
 //!
 //! Live pictures come as the relay's own fragments: its ring has the last key frame, so a browser starts at once, and the front door needs neither
 //! ring nor muxer.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +26,7 @@ use moorline_base::clock::timeout;
 use moorline_core::port::{
     ByteStream, KeyPin, LiveFeed, LiveItem, Poster, ReaderRole, RelayError, Relays,
 };
-use moorline_core::{CameraId, Generation, SourceName};
+use moorline_core::{CameraId, Generation, Masked, SourceName};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -39,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(250);
 /// For TCP and TLS to a relay.
 const DIAL: Duration = Duration::from_secs(3);
+/// The same where a ticket is to be had if it does not come.
+const DIAL_AGAIN: Duration = Duration::from_secs(1);
 /// For a relay to open what is wanted: it waits for its camera.
 const OPEN: Duration = Duration::from_secs(15);
 /// Items of a feed that wait for a browser: the relay's ring keeps the others.
@@ -57,10 +65,26 @@ struct Posters {
     fetching: HashSet<PosterKey>,
 }
 
+/// Where a relay is, and by which key it is known.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    address: SocketAddr,
+    key: KeyPin,
+}
+
+/// How an archiver comes again to the relay that it has read: with what that told it, which is good once.
+#[derive(Debug, Clone)]
+struct Way {
+    place: Place,
+    shown: Masked<String>,
+}
+
 #[derive(Clone)]
 struct Inner {
     signer: Dialer,
     posters: Arc<Mutex<Posters>>,
+    /// An archiver's own: one for each source that it reads.
+    ways: Arc<Mutex<HashMap<(CameraId, SourceName), Way>>>,
     /// Of the camera whose archiver this is.
     newest: Arc<Mutex<Option<(CameraId, Generation)>>>,
 }
@@ -98,6 +122,7 @@ impl TicketRelays {
         Self(Inner {
             signer,
             posters: Arc::default(),
+            ways: Arc::default(),
             newest: Arc::default(),
         })
     }
@@ -120,6 +145,10 @@ impl TicketRelays {
 impl Inner {
     fn posters<T>(&self, change: impl FnOnce(&mut Posters) -> T) -> T {
         change(&mut self.posters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn ways(&self) -> MutexGuard<'_, HashMap<(CameraId, SourceName), Way>> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn newest(&self) -> MutexGuard<'_, Option<(CameraId, Generation)>> {
@@ -159,7 +188,6 @@ impl Inner {
         login: Option<&str>,
         want: &str,
     ) -> Result<(ClientStream, Generation), Miss> {
-        let clock = self.signer.clock();
         let body = TicketBody {
             camera: camera.clone(),
             source,
@@ -172,22 +200,50 @@ impl Inner {
         }
         let unreadable = || Miss::Again("the signer's answer cannot be read".to_owned());
         let ticket: TicketReply = serde_json::from_slice(&body).map_err(|_| unreadable())?;
-        let pin: KeyPin = ticket.key.parse().map_err(|_| unreadable())?;
-        let config = pinned(pin).map_err(|error| Miss::Again(error.to_string()))?;
+        let place = Place {
+            address: ticket.address,
+            key: ticket.key.parse().map_err(|_| unreadable())?,
+        };
+        let stream = self.dial(place, DIAL).await?;
+        let shown = format!("Ticket {}", ticket.ticket);
+        let (stream, reply) = self.ask(stream, camera, &shown, want).await?;
+        let mut newest = ticket.generation;
+        // Of a relay that a viewer reads nothing is kept.
+        if login.is_none() {
+            let told = self.came(camera, source, place, reply);
+            newest = newest.max(told.unwrap_or_default());
+        }
+        Ok((stream, newest))
+    }
+
+    async fn dial(&self, place: Place, patience: Duration) -> Result<ClientStream, Miss> {
+        let config = pinned(place.key).map_err(|error| Miss::Again(error.to_string()))?;
         let dialled = async {
-            let stream = TcpStream::connect(ticket.address).await?;
+            let stream = TcpStream::connect(place.address).await?;
             stream.set_nodelay(true)?;
             // Its key is verified, not its name.
-            let name = ServerName::IpAddress(ticket.address.ip().into());
+            let name = ServerName::IpAddress(place.address.ip().into());
             TlsConnector::from(config).connect(name, stream).await
         };
-        let stream = timeout(&**clock, DIAL, dialled)
+        let stream = timeout(&**self.signer.clock(), patience, dialled)
             .await
             .map_err(DialError::from)?;
-        let mut stream = BufReader::with_capacity(2 * 1024, stream.map_err(DialError::from)?);
+        let stream = stream.map_err(DialError::from)?;
+        Ok(BufReader::with_capacity(2 * 1024, stream))
+    }
+
+    /// Asks a relay for a stream, and shows it this.
+    async fn ask(
+        &self,
+        mut stream: ClientStream,
+        camera: &CameraId,
+        shown: &str,
+        want: &str,
+    ) -> Result<(ClientStream, Reply), Miss> {
+        let clock = self.signer.clock();
         let text = format!(
-            "CONNECT {camera} HTTP/1.1\r\nHost: relay\r\nAuthorization: Ticket {}\r\nMoorline-Want: {want}\r\n\r\n",
-            Value(&ticket.ticket)
+            "CONNECT {camera} HTTP/1.1\r\nHost: relay\r\nAuthorization: {}\r\nMoorline-Want: {want}\r\n\r\n",
+            Value(shown)
         );
         let asked = async {
             stream.write_all(text.as_bytes()).await?;
@@ -199,7 +255,7 @@ impl Inner {
             .await
             .map_err(DialError::from)??;
         match reply.status {
-            200 => Ok((stream, ticket.generation)),
+            200 => Ok((stream, reply)),
             415 => {
                 let mut codec = String::new();
                 let mut rest = (&mut stream).take(200);
@@ -219,6 +275,46 @@ impl Inner {
                 // A relay that ends, another's ticket, a reused address: the next ticket tells.
                 _ => Miss::Again(format!("{} {}", reply.status, reply.reason)),
             }),
+        }
+    }
+
+    /// A relay was opened for its archiver: keeps how to come again. Returns the tunnel that it reads through, if it says so.
+    fn came(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+        place: Place,
+        reply: Reply,
+    ) -> Option<Generation> {
+        if let Some(shown) = reply.again {
+            let way = Way { place, shown };
+            self.ways().insert((camera.clone(), source), way);
+        }
+        reply.generation.map(Generation)
+    }
+
+    /// Comes again without a signer, where the relay has told how.
+    async fn again(
+        &self,
+        camera: &CameraId,
+        source: SourceName,
+    ) -> Option<(ClientStream, Option<Generation>)> {
+        let key = (camera.clone(), source);
+        let way = self.ways().get(&key).cloned()?;
+        let came = async {
+            // Until it is shown it stays good.
+            let stream = self.dial(way.place, DIAL_AGAIN).await?;
+            self.ways().remove(&key);
+            let shown = format!("Again {}", way.shown.reveal());
+            self.ask(stream, camera, &shown, "rtsp").await
+        };
+        match came.await {
+            Ok((stream, reply)) => Some((stream, self.came(camera, source, way.place, reply))),
+            Err(Miss::Again(reason)) => {
+                tracing::debug!(%camera, reason, "not to be had again without a ticket");
+                None
+            }
+            Err(Miss::Final(_)) => None,
         }
     }
 
@@ -252,14 +348,20 @@ impl Relays for TicketRelays {
         source: SourceName,
         role: ReaderRole,
     ) -> Result<ByteStream, RelayError> {
-        let login = match &role {
-            ReaderRole::Archiver => None,
-            ReaderRole::Viewer { login } => Some(login.as_str()),
-        };
-        let (stream, generation) = self.0.reach(camera, source, login, "rtsp").await?;
-        if role == ReaderRole::Archiver {
-            *self.0.newest() = Some((camera.clone(), generation));
+        if let ReaderRole::Viewer { login } = &role {
+            let (stream, _) = self.0.reach(camera, source, Some(login), "rtsp").await?;
+            return Ok(Box::new(stream));
         }
+        let (stream, told) = match self.0.again(camera, source).await {
+            Some(came) => came,
+            None => {
+                let (stream, told) = self.0.reach(camera, source, None, "rtsp").await?;
+                (stream, Some(told))
+            }
+        };
+        // Whoever tells may have heard less than who told before.
+        let newest = self.generation(camera).max(told);
+        *self.0.newest() = newest.map(|newest| (camera.clone(), newest));
         Ok(Box::new(stream))
     }
 

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! accept ─▶ TLS (the relay's own key) ─▶ CONNECT tenant/camera, Ticket … ─▶ 200 ─┬─ RTSP without authentication
-//!                                                                               ├─ pictures for a browser, in frames
+//!                                           (an archiver's next: Again …)        ├─ pictures for a browser, in frames
 //!                                                                               └─ the last key frame
 //! ```
-//! **Owns** the listener's connections and the single use of tickets. **Does not own** the relay: what is opened is its port [`Relays`]. Any camera but
-//! the pod's own is 404: a reused address shows nobody another camera (P2). No other path exists, and no token is taken here.
+//! **Owns** the listener's connections, the single use of tickets, and the ways on which archivers come again. **Does not own** the relay: what is opened
+//! is its port [`Relays`]. Any camera but the pod's own is 404: a reused address shows nobody another camera (P2). No other path exists, and no token is
+//! taken here.
 //!
 //! How it ends: [`TicketDoor::run`] stops accepting when its token is cancelled, ends streams, and returns within 5 s (P8).
 
+mod again;
 pub(crate) mod frame;
 mod key;
 
@@ -21,8 +23,8 @@ use std::time::Duration;
 use moorline_base::clock::timeout;
 use moorline_base::crowd::Crowd;
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::Timestamp;
 use moorline_core::port::{LiveFeed, Poster, ReaderRole, RelayError, Relays};
+use moorline_core::{Generation, Masked, SourceName, Timestamp};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -30,7 +32,8 @@ use crate::head::Head;
 use crate::metrics::{Reason, TicketMetrics};
 use crate::server::{bearer, camera_of};
 use crate::serving::{self, Answer, STRANGER, Tls, WRITE};
-use crate::ticket::{Ticket, TicketCheck};
+use crate::ticket::TicketCheck;
+use again::Ways;
 use frame::Frame;
 pub use key::RelayKey;
 
@@ -47,6 +50,7 @@ struct Shared {
     clock: SharedClock,
     key: RelayKey,
     check: Arc<TicketCheck>,
+    ways: Ways,
     relays: Arc<dyn Relays>,
     strangers: Crowd,
     metrics: TicketMetrics,
@@ -76,6 +80,7 @@ impl TicketDoor {
     ) -> Self {
         Self(Arc::new(Shared {
             strangers: Crowd::of_nodes(STRANGERS, metrics.evicted.clone()),
+            ways: Ways::new(Arc::clone(&clock)),
             clock,
             key,
             check,
@@ -100,6 +105,13 @@ enum Want {
     Poster,
 }
 
+/// Who was let in, and to what.
+struct Admitted {
+    source: SourceName,
+    role: ReaderRole,
+    want: Want,
+}
+
 async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
@@ -121,12 +133,12 @@ async fn connection(
         }
     };
     let refused = match introduced {
-        Ok((stream, ticket, want)) => {
+        Ok((stream, admitted)) => {
             shared.metrics.streams.inc();
             let refused = tokio::select! {
                 biased;
                 () = cancel.cancelled() => None,
-                refused = serve(&shared, stream, ticket, want) => refused,
+                refused = serve(&shared, stream, admitted) => refused,
             };
             shared.metrics.streams.dec();
             refused
@@ -150,15 +162,15 @@ async fn connection(
 async fn introduce(
     shared: &Shared,
     stream: TcpStream,
-) -> Result<(Tls, Ticket, Want), (Option<Tls>, Answer)> {
+) -> Result<(Tls, Admitted), (Option<Tls>, Answer)> {
     let (stream, head) = serving::greet(shared.key.server(), stream).await?;
     match understand(shared, &head) {
-        Ok((ticket, want)) => Ok((stream, ticket, want)),
+        Ok(admitted) => Ok((stream, admitted)),
         Err(answer) => Err((Some(stream), answer)),
     }
 }
 
-fn understand(shared: &Shared, head: &[u8]) -> Result<(Ticket, Want), Answer> {
+fn understand(shared: &Shared, head: &[u8]) -> Result<Admitted, Answer> {
     let malformed = |_| Answer::refusal(400, "head_malformed");
     let head = Head::parse(head).map_err(malformed)?;
     let [method, target, version] = head.first;
@@ -174,31 +186,39 @@ fn understand(shared: &Shared, head: &[u8]) -> Result<(Ticket, Want), Answer> {
         Some("poster") => Want::Poster,
         Some(_) => return Err(Answer::refusal(400, "want")),
     };
-    let text = bearer(&head, "Ticket").map_err(|no| Answer::refusal(no.status, no.reason))?;
+    let (source, role) = prove(shared, &head)?;
+    if want != Want::Rtsp && role == ReaderRole::Archiver {
+        return Err(Answer::refusal(403, "role"));
+    }
+    Ok(Admitted { source, role, want })
+}
+
+/// What the caller may read: it has a ticket, or comes again.
+fn prove(shared: &Shared, head: &Head<'_>) -> Result<(SourceName, ReaderRole), Answer> {
+    if let Ok(way) = bearer(head, "Again") {
+        let source = shared.ways.take(way.reveal());
+        let source = source.ok_or_else(|| Answer::refusal(401, "again"))?;
+        return Ok((source, ReaderRole::Archiver));
+    }
+    let text = bearer(head, "Ticket").map_err(|no| Answer::refusal(no.status, no.reason))?;
     let now = Timestamp::from_millis(shared.clock.wall_ms());
     let ticket = shared.check.take(text.reveal(), now);
     let ticket = ticket.map_err(|error| Answer::refusal(401, error.reason()))?;
-    if want != Want::Rtsp && ticket.role == ReaderRole::Archiver {
-        return Err(Answer::refusal(403, "role"));
-    }
-    Ok((ticket, want))
+    Ok((ticket.source, ticket.role))
 }
 
 type Refused = Option<(Option<Tls>, Answer)>;
 
-async fn serve(shared: &Shared, mut stream: Tls, ticket: Ticket, want: Want) -> Refused {
+async fn serve(shared: &Shared, mut stream: Tls, admitted: Admitted) -> Refused {
     let clock = &*shared.clock;
-    let Ticket {
-        camera,
-        source,
-        role,
-        ..
-    } = ticket;
+    let Admitted { source, role, want } = admitted;
+    let camera = shared.check.camera();
+    let is_archiver = role == ReaderRole::Archiver;
     let opening = async {
         match want {
             Want::Rtsp => shared
                 .relays
-                .open(&camera, source, role)
+                .open(camera, source, role)
                 .await
                 .map(Opened::Rtsp),
             Want::Live => {
@@ -208,11 +228,11 @@ async fn serve(shared: &Shared, mut stream: Tls, ticket: Ticket, want: Want) -> 
                 };
                 shared
                     .relays
-                    .live(&camera, source, login)
+                    .live(camera, source, login)
                     .await
                     .map(Opened::Live)
             }
-            Want::Poster => Ok(Opened::Poster(shared.relays.poster(&camera, source))),
+            Want::Poster => Ok(Opened::Poster(shared.relays.poster(camera, source))),
         }
     };
     let opened = tokio::select! {
@@ -226,8 +246,10 @@ async fn serve(shared: &Shared, mut stream: Tls, ticket: Ticket, want: Want) -> 
         Ok(opened) => opened,
         Err(error) => return Some((Some(stream), frame::refusal(&error))),
     };
+    let (way, _reading) = is_archiver.then(|| shared.ways.tell(source)).unzip();
+    let head = granted(way.as_ref(), shared.check.through());
     let written = async {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        stream.write_all(head.as_bytes()).await?;
         stream.flush().await
     };
     if !matches!(timeout(clock, WRITE, written).await, Ok(Ok(()))) {
@@ -245,6 +267,19 @@ async fn serve(shared: &Shared, mut stream: Tls, ticket: Ticket, want: Want) -> 
         }
     }
     None
+}
+
+/// The head before the stream. Viewers come again with a new ticket, and hear of no tunnel.
+fn granted(way: Option<&Masked<String>>, through: Option<Generation>) -> String {
+    let mut head = "HTTP/1.1 200 OK\r\n".to_owned();
+    if let Some(way) = way {
+        head.push_str(&format!("Moorline-Again: {}\r\n", way.reveal()));
+        if let Some(through) = through {
+            head.push_str(&format!("Moorline-Generation: {through}\r\n"));
+        }
+    }
+    head.push_str("\r\n");
+    head
 }
 
 enum Opened {

@@ -79,6 +79,7 @@ async fn a_relay_reads_its_camera_and_learns_generation_and_ticket_keys() {
     );
     let (mut stream, generation) = connect(&landings, 3).await.unwrap();
     assert_eq!(generation, Generation(7));
+    assert_eq!(check.through(), Some(Generation(7)));
     let (_, mut there) = soon("a landing", replica.opened.recv()).await.unwrap();
     stream.write_all(b"OPTIONS").await.unwrap();
     stream.flush().await.unwrap();

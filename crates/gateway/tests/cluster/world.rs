@@ -61,13 +61,18 @@ impl Replica {
 
     /// The value of a line of the metrics, 0 without it.
     pub(crate) fn counted(&self, line: &str) -> u64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
-        let found = text
-            .lines()
-            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
-        found.unwrap_or(0)
+        counted(&self.metrics, line)
     }
+}
+
+/// The value of a line of these metrics, 0 without it.
+pub(crate) fn counted(metrics: &prometheus_client::registry::Registry, line: &str) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, metrics).unwrap();
+    let found = text
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+    found.unwrap_or(0)
 }
 
 impl Drop for World {

@@ -49,7 +49,7 @@ mod wire;
 
 pub use client::{
     ControlLink, ControlSettings, Dialer, Endpoint, GatewayLandings, RelayLandings, SignedSink,
-    StoreTrust, TicketRelays, Unreached,
+    StoreTrust, TicketRelays, Unreached, mounted_password,
 };
 pub use metrics::{GatewayMetrics, SignerMetrics, TicketMetrics};
 pub use relay::{RelayKey, TicketDoor};

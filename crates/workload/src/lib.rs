@@ -13,6 +13,7 @@
 
 mod archive;
 pub mod args;
+mod camera;
 mod pod;
 mod proxy;
 

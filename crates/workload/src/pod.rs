@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use moorline_base::clock::SystemClock;
 use moorline_base::logging::{self, Format};
 use moorline_base::metrics::Metrics;
 use moorline_base::shutdown::{Drain, Phase, Signals, Stop};
 use moorline_base::{CancellationToken, SharedClock, admin, net};
-use moorline_core::port::{CameraDirectory, WorkloadControl, WorkloadOrder, WorkloadReport};
-use moorline_core::{Camera, CameraSet, Generation};
+use moorline_core::Generation;
+use moorline_core::port::{WorkloadControl, WorkloadOrder, WorkloadReport};
 use moorline_gateway::{ControlLink, ControlSettings, Dialer, Endpoint, ServiceAddress, Trust};
 
 use crate::args::PodArgs;
@@ -182,30 +181,4 @@ impl WorkloadControl for UntilStopped {
 /// After a drain was heard the pod waits to be deleted: a container that exits would be started again.
 pub(crate) async fn rest(stop: &CancellationToken) {
     stop.cancelled().await;
-}
-
-/// The directory of a pod: its one camera, as the holder described it.
-#[derive(Debug)]
-pub(crate) struct OneCamera(ArcSwap<CameraSet>);
-
-impl OneCamera {
-    pub(crate) fn new(camera: &Camera) -> Self {
-        Self(ArcSwap::from_pointee(CameraSet::new([camera.clone()])))
-    }
-}
-
-#[async_trait]
-impl CameraDirectory for OneCamera {
-    fn snapshot(&self) -> Arc<CameraSet> {
-        self.0.load_full()
-    }
-
-    /// A changed camera gets another pod.
-    async fn changed(&self, _seen: u64) -> u64 {
-        std::future::pending().await
-    }
-
-    fn version(&self) -> u64 {
-        1
-    }
 }

@@ -15,7 +15,8 @@ use moorline_gateway::{
 use moorline_proxy::{Candidates, Hub, ProxyMetrics, RelayConfig, relay_workload};
 
 use crate::args::ProxyArgs;
-use crate::pod::{OneCamera, Pod, rest, until_stopped};
+use crate::camera::OneCamera;
+use crate::pod::{Pod, rest, until_stopped};
 
 /// What readers and the camera get to say goodbye, with room.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -32,10 +33,11 @@ pub(crate) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         args.pod.camera.clone(),
         PodUid(args.pod_uid.clone()),
     ));
+    let passwords = args.passwords.exists().then(|| args.passwords.clone());
     let settings = ControlSettings {
         key: Some(key.pin()),
         tickets: Some(Arc::clone(&check)),
-        passwords: args.passwords.exists().then(|| args.passwords.clone()),
+        passwords: passwords.clone(),
     };
     let link = pod.link(&args.pod, settings);
     let landings = Arc::new(GatewayLandings::new(
@@ -57,6 +59,13 @@ pub(crate) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
             ..RelayConfig::default()
         };
         let directory = Arc::new(OneCamera::new(&spec.camera));
+        if let Some(passwords) = passwords {
+            let (camera, clock, closing) =
+                (Arc::clone(&directory), Arc::clone(&clock), doors.token());
+            doors.spawn("passwords", async move {
+                camera.follow(&passwords, &*clock, &closing).await;
+            });
+        }
         let hub = Hub::new(Arc::clone(&clock), directory, config, proxy_metrics);
         let relays: Arc<dyn Relays> = Arc::new(hub.clone());
         let door = TicketDoor::new(clock, key, check, relays, ticket_metrics);

@@ -18,14 +18,14 @@ use moorline_base::backoff::{Backoff, Jitter};
 use moorline_base::clock::{sleep, timeout};
 use moorline_core::port::{KeyPin, WorkloadControl, WorkloadOrder, WorkloadReport, WorkloadSpec};
 use moorline_core::status::OpenGap;
-use moorline_core::{CameraId, Generation, Masked, SourceName, Timestamp};
+use moorline_core::{CameraId, Generation, SourceName, Timestamp};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::sync::{Notify, watch};
 
 use super::landings::learn;
+use super::password::mounted_password;
 use super::{ClientStream, Dialer};
 use crate::head::Value;
-use crate::reread;
 use crate::ticket::TicketCheck;
 use crate::wire::{BEAT, DEAD, LONGEST_TO_POD, Lines, PROTOCOL, Spec, ToHolder, ToPod, line};
 
@@ -332,14 +332,11 @@ fn hear_spec(shared: &Shared, spec: Spec) -> Result<(), &'static str> {
     }
     let passwords = |source: SourceName| {
         let directory = shared.settings.passwords.as_deref()?;
-        let text = reread::read(&directory.join(source.as_str())).map(|bytes| {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            Masked::new(text.trim_end_matches(['\r', '\n']).to_owned())
-        });
-        text.inspect_err(
-            |error| tracing::warn!(%error, %source, "the camera's password cannot be read"),
-        )
-        .ok()
+        mounted_password(directory, source)
+            .inspect_err(
+                |error| tracing::warn!(%error, %source, "the camera's password cannot be read"),
+            )
+            .ok()
     };
     shared.orders(|orders| {
         orders.generation = orders.generation.max(spec.generation());

@@ -6,6 +6,7 @@
 mod control;
 mod door;
 mod landings;
+mod password;
 mod put;
 mod relays;
 mod sink;
@@ -31,6 +32,7 @@ use crate::tls::Trust;
 pub use control::{ControlLink, ControlSettings};
 pub use door::RelayLandings;
 pub use landings::GatewayLandings;
+pub use password::mounted_password;
 pub use put::StoreTrust;
 pub use relays::TicketRelays;
 pub use sink::SignedSink;

@@ -142,24 +142,45 @@ impl KubeAdmin {
                 token.revoked = true;
             }
             besides(&mut spec);
-            let owner = object.controller_owner_ref(&());
-            self.write_passwords(&kept, owner).await?;
             object.spec = spec;
-            let (api, parameters) = (self.api(id), PostParams::default());
-            let replaced = api.replace(id.name(), &parameters, &object);
-            match call(&*self.clock, CALL, replaced).await {
-                Ok(object) => {
-                    self.directory.cache().saw_camera(object);
-                    return Ok(record);
+            // The relay takes a password as soon as it is written: what would be refused is refused before (promise P11).
+            if has_password(&kept) {
+                if self.replace(id, &object, true).await?.is_none() {
+                    continue;
                 }
-                Err(Fault::Conflict) => {}
-                Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
-                Err(fault) => return Err(refused(fault)),
+                let owner = object.controller_owner_ref(&());
+                self.write_passwords(&kept, owner).await?;
+            }
+            if let Some(object) = self.replace(id, &object, false).await? {
+                self.directory.cache().saw_camera(object);
+                return Ok(record);
             }
         }
         Err(refused(Fault::Busy(
             "others change this camera all the time".into(),
         )))
+    }
+
+    /// Replaces a Camera with what was made of the one that was read; `None`: another change came between. `dry_run`: it is only asked whether the API
+    /// server would take it.
+    async fn replace(
+        &self,
+        id: &CameraId,
+        object: &resource::Camera,
+        dry_run: bool,
+    ) -> Result<Option<resource::Camera>, CameraAdminError> {
+        let api = self.api(id);
+        let parameters = PostParams {
+            dry_run,
+            ..PostParams::default()
+        };
+        let replaced = api.replace(id.name(), &parameters, object);
+        match call(&*self.clock, CALL, replaced).await {
+            Ok(object) => Ok(Some(object)),
+            Err(Fault::Conflict) => Ok(None),
+            Err(Fault::Missing) => Err(CameraAdminError::Unknown(id.clone())),
+            Err(fault) => Err(refused(fault)),
+        }
     }
 
     /// Whether the directory shows this record as `seen`: without keys that belong to an older camera, disabled while its tenant is suspended.
@@ -280,6 +301,14 @@ fn password(source: &Source) -> Option<&str> {
     Some(login.password.reveal().as_str()).filter(|password| !password.is_empty())
 }
 
+/// Whether the record has one to be written.
+fn has_password(camera: &Camera) -> bool {
+    let mut sources = [Some(&camera.main), camera.sub.as_ref()]
+        .into_iter()
+        .flatten();
+    sources.any(|source| password(source).is_some())
+}
+
 /// What a record does not say stays: a login whose password it does not know keeps the key under which that lies, the main one's for a new sub stream,
 /// what becomes of the recordings, the token, and what a newer release knows.
 fn keep_references(
@@ -384,21 +413,9 @@ impl CameraAdmin for KubeAdmin {
             if !finalizers.iter().any(|name| name == RECORDINGS_FINALIZER) {
                 finalizers.push(RECORDINGS_FINALIZER.into());
             }
-            let (api, parameters) = (self.api(id), PostParams::default());
-            match call(
-                &*self.clock,
-                CALL,
-                api.replace(id.name(), &parameters, &object),
-            )
-            .await
-            {
-                Ok(object) => {
-                    self.directory.cache().saw_camera(object);
-                    return Ok(true);
-                }
-                Err(Fault::Conflict) => {}
-                Err(Fault::Missing) => return Err(CameraAdminError::Unknown(id.clone())),
-                Err(fault) => return Err(refused(fault)),
+            if let Some(object) = self.replace(id, &object, false).await? {
+                self.directory.cache().saw_camera(object);
+                return Ok(true);
             }
         }
         Err(refused(Fault::Busy(

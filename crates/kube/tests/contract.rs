@@ -182,6 +182,41 @@ async fn a_password_lies_in_the_cameras_secret_and_nowhere_else() {
     );
 }
 
+/// P11: a relay takes the password that its Secret has.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_refused_leaves_the_password_as_it_was() {
+    use moorline_core::port::{CameraAdmin as _, CameraChange};
+    let (api, clock) = server();
+    let mon = Mon::new(&api, &clock, 0).await;
+    let yard = cameras::full("acme/yard");
+    mon.admin.add(yard.clone()).await.unwrap();
+    let written = || {
+        let secret = api.get("/api/v1/secrets", "t-acme", "yard-rtsp").unwrap();
+        secret["data"]["main"].clone()
+    };
+    let before = written();
+    let mut main = yard.main.clone();
+    main.login.as_mut().unwrap().password = Masked::new("another".into());
+    let set = || {
+        let change = CameraChange {
+            main: Some(main.clone()),
+            title: Some("Gate".to_owned()),
+            ..CameraChange::default()
+        };
+        mon.admin.set(&yard.id, change)
+    };
+    let policy = "cameras.moorline.dev is forbidden: policy denied request: not in this tenant";
+    let denied = support::Fault::Refused(403, "Forbidden", policy.to_owned());
+    api.trap(http::Method::PUT, "/cameras/yard", 1, denied);
+    let refused = set().await.unwrap_err().to_string();
+    assert_eq!(refused, "not in this tenant");
+    assert_eq!(written(), before);
+    set().await.unwrap();
+    assert_eq!(written(), "YW5vdGhlcg==");
+    let camera = api.get(CAMERAS, "t-acme", "yard").unwrap();
+    assert_eq!(camera["spec"]["title"], "Gate");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_camera_in_the_local_network_is_refused_with_its_reason() {
     use moorline_core::camera::Access;

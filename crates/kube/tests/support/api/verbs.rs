@@ -65,7 +65,7 @@ impl Api {
             Method::GET if watching => self.watch(target, &query),
             Method::GET => self.read(&target, &query),
             Method::POST => self.create(&target, object(), query.contains_key("dryRun")),
-            Method::PUT => self.replace(&target, object()),
+            Method::PUT => self.replace(&target, object(), query.contains_key("dryRun")),
             Method::PATCH => {
                 let kind = head
                     .headers
@@ -199,7 +199,7 @@ impl Api {
         })
     }
 
-    fn replace(&self, target: &Target, mut object: Value) -> Answer {
+    fn replace(&self, target: &Target, mut object: Value, dry_run: bool) -> Answer {
         let key = key_at(target);
         self.with(|state| {
             let Some(present) = state.objects.get(&key).cloned() else {
@@ -223,6 +223,9 @@ impl Api {
             let moved = object["spec"] != present["spec"];
             let generation = present["metadata"]["generation"].as_u64().unwrap_or(1);
             object["metadata"]["generation"] = (generation + u64::from(moved)).into();
+            if dry_run {
+                return ok(&object);
+            }
             ok(&state.settle(&key, object))
         })
     }

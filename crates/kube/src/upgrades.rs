@@ -119,9 +119,9 @@ impl KubeUpgrades {
             });
         put.await?;
         let known = self.writer.cache().camera(&held.camera);
-        let status = known
-            .as_ref()
-            .and_then(|known| known.object.status.as_ref());
+        // Removed since then.
+        let known = known.ok_or(Fault::Missing)?;
+        let status = known.object.status.as_ref();
         let kept = status.and_then(|status| status.upgrade.as_ref());
         if kept.and_then(|kept| kept.of(name)).is_none() {
             return Err(Fault::Invalid(

@@ -1,6 +1,8 @@
 //! Releases of the agent, as whoever types `moorline agent-release … --cluster` may change them: by their own rights to the ConfigMaps of the installation's
 //! namespace. How far each is on cameras stands in the status of the Cameras.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -10,7 +12,8 @@ use moorline_core::camera::Camera;
 use moorline_core::segment::Tier;
 use moorline_core::{CameraId, TimeRange, Timestamp};
 use moorline_kube::{
-    Cache, Fault, Going, KubeReleases, ReleaseName, StoredRelease, UpgradeState, upgrades_in,
+    Cache, Fault, Going, KubeReleases, ReleaseName, Rollouts, StoredRelease, UpgradeState,
+    upgrades_in,
 };
 use moorline_web::Operations;
 use moorline_web::api::{AgentReleaseView, AlertResult, DiskView, DoctorFinding, VerifyView};
@@ -65,6 +68,13 @@ impl Releases {
         stored.map_err(|fault| self.failed(&fault))
     }
 
+    /// The releases that are here, and how far each was before that was asked: what goes since then, another operator has brought and let go meanwhile.
+    async fn known(&self) -> Result<(Vec<StoredRelease>, Arc<Rollouts>), Problem> {
+        self.load().await?;
+        let before = self.kube.all();
+        Ok((self.stored().await?, before))
+    }
+
     async fn one(&self, name: &ReleaseName) -> Result<AgentReleaseView, Problem> {
         let stored = self.stored().await?;
         let found = stored.iter().find(|release| release.name == *name);
@@ -103,6 +113,15 @@ impl Releases {
             failed: names(&|state| state == UpgradeState::RolledBack),
         }
     }
+}
+
+fn has(stored: &[StoredRelease], name: &ReleaseName) -> bool {
+    stored.iter().any(|release| release.name == *name)
+}
+
+/// Whoever removed a release removed its ConfigMap alone. Only what went before the releases were listed can be one of those.
+fn forget_removed(all: &mut Rollouts, before: &Rollouts, stored: &[StoredRelease]) {
+    all.retain(|name, _| has(stored, name) || !before.contains_key(name));
 }
 
 fn unknown() -> Problem {
@@ -180,8 +199,8 @@ impl Operations for Releases {
             target: release.target,
             version: release.version,
         };
-        let stored = self.stored().await?;
-        if !stored.iter().any(|known| known.name == name) {
+        let (stored, before) = self.known().await?;
+        if !has(&stored, &name) {
             if stored.len() >= MOST {
                 return Err(refused(full(format!(
                     "remove old ones: kubectl -n {} get configmaps -l moorline.dev/agent-release",
@@ -189,7 +208,12 @@ impl Operations for Releases {
                 ))));
             }
             // How far one of this name was that somebody removed: a new one rests.
-            match self.kube.change(|all| all.remove(&name).is_some()).await {
+            let forgotten = self.kube.change(|all| {
+                let count = all.len();
+                forget_removed(all, &before, &stored);
+                all.len() < count
+            });
+            match forgotten.await {
                 Ok(_) | Err(Fault::Missing) => {}
                 Err(fault) => return Err(self.failed(&fault)),
             }
@@ -216,15 +240,14 @@ impl Operations for Releases {
             target: target.to_owned(),
             version: version.to_owned(),
         };
-        let stored = self.stored().await?;
-        if !stored.iter().any(|release| release.name == name) {
+        let (stored, before) = self.known().await?;
+        if !has(&stored, &name) {
             return Err(unknown());
         }
         let begun = self.kube.begin().await;
         begun.map_err(|fault| self.failed(&fault))?;
         let set = self.kube.change(|all| {
-            // Whoever removed a release removed its ConfigMap alone.
-            all.retain(|known, _| stored.iter().any(|release| release.name == *known));
+            forget_removed(all, &before, &stored);
             let one = all.entry(name.clone()).or_default();
             one.stage = stage.to_string();
             one.stopped = None;
@@ -241,5 +264,31 @@ impl Operations for Releases {
         });
         set.await.map_err(|fault| self.failed(&fault))?;
         self.one(&name).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_that_another_operator_lets_go_meanwhile_is_not_taken_for_a_removed_one() {
+        let name = |version: &str| ReleaseName {
+            target: "mipsel".to_owned(),
+            version: version.to_owned(),
+        };
+        let going = |versions: &[&str]| -> Rollouts {
+            let all = versions.iter();
+            all.map(|version| (name(version), Going::default()))
+                .collect()
+        };
+        let stored = [StoredRelease {
+            name: name("0.2.0"),
+            bytes: 1,
+        }];
+        let before = going(&["0.1.0", "0.2.0"]);
+        let mut all = going(&["0.1.0", "0.2.0", "0.3.0"]);
+        forget_removed(&mut all, &before, &stored);
+        assert_eq!(all, going(&["0.2.0", "0.3.0"]), "0.1.0 was removed");
     }
 }

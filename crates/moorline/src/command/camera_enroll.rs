@@ -102,13 +102,8 @@ pub async fn enroll(
         .chain(server.next_host_keys.iter().map(String::as_str));
     let text = file_text(&host, &ports, keys, &made);
     if let Err(error) = write_atomic(&file, text.as_bytes(), Access::Private) {
-        let revoke = format!("{}/{}", path(id.tenant()), made.view.id);
-        client.act(Method::DELETE, &revoke, None::<&()>).await?;
-        bail!(
-            "cannot write {}: {error}; the token is revoked{}",
-            file.display(),
-            stays(client)
-        );
+        let taken = taken_back(client, &id, &made).await;
+        bail!("cannot write {}: {error}; {taken}", file.display());
     }
     let link = link(&server, &made.view, &id);
     if let Some(svg) = &asked.svg {
@@ -128,7 +123,9 @@ pub async fn enroll(
         link,
         token: made.view,
     };
-    output::print(format, &written, || told(&written, client.typed()))
+    output::print(format, &written, || {
+        told(&written, &options(client, id.tenant()))
+    })
 }
 
 /// Makes the token. On a cluster a batch is some calls for each of its cameras, so that it may be broken off: none of it stays then. A token that came all
@@ -153,21 +150,36 @@ async fn make(
         made => made?,
     };
     if is_broken_off {
-        let revoke = format!("{at}/{}", made.view.id);
-        client.act(Method::DELETE, &revoke, None::<&()>).await?;
-        bail!(
-            "broken off: no file was written, and the token is revoked{}",
-            stays(client)
-        );
+        let taken = taken_back(client, id, &made).await;
+        bail!("broken off: no file was written, and {taken}");
     }
     Ok(made)
 }
 
-/// What a token leaves behind that is revoked because nobody has it.
-fn stays(client: &Client) -> &'static str {
+/// Takes a token back that nobody has, and tells what became of it and of what it was for.
+async fn taken_back(client: &Client, id: &CameraId, made: &EnrolmentMade) -> String {
+    let number = made.view.id;
+    let revoke = format!("{}/{number}", path(id.tenant()));
+    let what = match client.act(Method::DELETE, &revoke, None::<&()>).await {
+        Ok(()) => "the token is revoked".to_owned(),
+        Err(error) => format!(
+            "the token is not revoked ({error:#}), which moorline camera unenroll {number}{} does",
+            options(client, id.tenant())
+        ),
+    };
     match client.is_cluster() {
-        true => ", and what it was for stays: moorline camera rm, or camera enroll --again",
-        false => "",
+        true => format!(
+            "{what}, and what it was for stays: moorline camera rm, or camera enroll --again"
+        ),
+        false => what,
+    }
+}
+
+/// What is typed behind a command about the tokens of a tenant: on a cluster their numbers are the tenant's.
+fn options(client: &Client, tenant: &TenantId) -> String {
+    match client.is_cluster() {
+        true => format!(" --tenant {tenant}{}", client.typed()),
+        false => client.typed().to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::Fault;
 use crate::cluster::{CAMERAS, Cluster};
 
 const PINS: &str = "cctv.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHtSwcjEgyQ6LUwxeGVQbPqjkYhPKxMkqzhJvU8cDhqT";
@@ -61,7 +62,7 @@ async fn a_file_is_written_for_a_camera_that_waits_for_its_device() {
     let id = listed[0]["id"].to_string();
     assert!(
         told.contains(&format!(
-            "moorline camera unenroll {id} --kubeconfig kubeconfig takes it back"
+            "moorline camera unenroll {id} --tenant acme --kubeconfig kubeconfig takes it back"
         )),
         "{told}"
     );
@@ -102,6 +103,28 @@ async fn a_file_is_written_for_a_camera_that_waits_for_its_device() {
     let unknown = ["camera", "unenroll", "1", "--tenant", "acme"];
     let refused = cluster.run(&unknown).await.refused();
     assert!(refused.contains("enrolment token"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_be_written_is_told_also_where_its_token_is_not_taken_back() {
+    let cluster = Cluster::new(PINS).await;
+    cluster.run(&["tenant", "add", "acme"]).await.well();
+    let message = "cameras is forbidden: User \"somebody\" cannot update resource";
+    let refused = Fault::Refused(403, "Forbidden", message.to_owned());
+    cluster
+        .api
+        .trap(http::Method::PUT, "/cameras/yard", 1, refused);
+    let enroll = ["camera", "enroll", "acme/yard", "--file", "nowhere/enroll"];
+    let told = cluster.run(&enroll).await.refused();
+    assert!(told.contains("cannot write nowhere/enroll"), "{told}");
+    assert!(told.contains("cannot update resource"), "{told}");
+    let (_, typed) = told.split_once("moorline camera unenroll ").unwrap();
+    let (id, _) = typed
+        .split_once(" --tenant acme --kubeconfig kubeconfig does")
+        .unwrap();
+    let unenroll = ["camera", "unenroll", id, "--tenant", "acme"];
+    cluster.run(&unenroll).await.well();
+    assert_eq!(yard(&cluster)["spec"]["enrolment"]["revoked"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

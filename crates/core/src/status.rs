@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::Notice;
 use crate::camera::{Access, Camera};
 use crate::cause::Cause;
-use crate::id::{CameraId, Generation, SessionId, SourceName};
+use crate::id::{CameraId, Generation, SessionId, SourceName, TenantId};
 use crate::time::Timestamp;
 
 /// The link of a camera.
@@ -152,7 +152,10 @@ impl RtspFault {
                 "the camera's RTSP server closes the connection: restart it, or lower its bitrate"
             }
         };
-        text.replace("CAMERA", &camera.id.typed())
+        // `serve` has that one tenant; any other is a cluster's.
+        let is_home = camera.id.tenant().as_str() == TenantId::HOME;
+        let on = if is_home { "" } else { " --cluster" };
+        text.replace("CAMERA", &format!("{}{on}", camera.id.typed()))
     }
 }
 
@@ -303,5 +306,27 @@ impl CameraStatus {
             .last()
             .filter(|(_, end)| end.is_none())
             .map(|(gap, _)| *gap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Retention;
+
+    #[test]
+    fn what_to_type_about_a_fault_can_be_typed_where_the_camera_is() {
+        for (id, typed) in [
+            ("home/yard", "moorline camera set yard --path"),
+            (
+                "acme/yard",
+                "moorline camera set acme/yard --cluster --path",
+            ),
+        ] {
+            let id = id.parse().unwrap();
+            let camera = Camera::new(id, Timestamp::default(), Retention::Days(14));
+            let hint = RtspFault::NotFound.hint(&camera);
+            assert!(hint.contains(typed), "{hint}");
+        }
     }
 }

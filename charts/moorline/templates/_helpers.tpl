@@ -95,6 +95,14 @@ livenessProbe: {httpGet: {path: /healthz, port: admin}, periodSeconds: 10, timeo
 {{- /* A rollout when the settings change. */ -}}
 {{- define "moorline.checksum" -}}checksum/config: {{ include "moorline.settings" . | sha256sum }}{{- end }}
 
+{{- /* Of the parts that speak to stores: also when the authority of these changes. */ -}}
+{{- define "moorline.storeChecksum" -}}
+{{ include "moorline.checksum" . }}
+{{- with .Values.store.authority }}
+checksum/store-authority: {{ sha256sum . }}
+{{- end }}
+{{- end }}
+
 {{- define "moorline.account" -}}system:serviceaccount:{{ .root.Release.Namespace }}:{{ .root.Release.Name }}-{{ .part }}{{- end }}
 
 {{- /* A ValidatingAdmissionPolicy up to its spec, and its binding, which denies. */ -}}

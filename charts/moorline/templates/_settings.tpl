@@ -36,6 +36,9 @@ endpoint = {{ .Values.store.endpoint | quote }}
 region = {{ .Values.store.region | quote }}
 bucket = {{ .Values.store.bucket | quote }}
 path_style = {{ .Values.store.pathStyle }}
+{{- if .Values.store.authority }}
+authority = "/etc/moorline/config/store-ca.crt"
+{{- end }}
 
 [alert]
 after = {{ .Values.alert.after | quote }}

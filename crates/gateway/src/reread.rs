@@ -2,7 +2,8 @@
 //! process that had to be restarted for it would drop every tunnel.
 //!
 //! Owns: the comparison by content (a mount exchanges symbolic links, so times and inodes tell nothing), at most once a second. Does not own: what
-//! the files mean. A file that has become unreadable or wrong leaves the last good value in force, with a warning once per content.
+//! the files mean. A file that has become unreadable or wrong leaves the last good value in force, with a warning once per content. One that need not be
+//! there is empty where it is not.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(content)
 }
 
+type Contents = fn(&[PathBuf]) -> Result<Vec<Vec<u8>>, FileError>;
 type Build<T> = Box<dyn Fn(&[PathBuf], &[Vec<u8>]) -> Result<T, FileError> + Send + Sync>;
 
 struct State<T> {
@@ -63,6 +65,7 @@ struct State<T> {
 pub(crate) struct Reread<T> {
     clock: SharedClock,
     paths: Vec<PathBuf>,
+    contents: Contents,
     build: Build<T>,
     state: Mutex<State<T>>,
 }
@@ -82,16 +85,35 @@ impl<T> Reread<T> {
         paths: Vec<PathBuf>,
         build: impl Fn(&[PathBuf], &[Vec<u8>]) -> Result<T, FileError> + Send + Sync + 'static,
     ) -> Result<Self, FileError> {
-        let contents = contents(&paths)?;
+        Self::with(clock, paths, contents, Box::new(build))
+    }
+
+    /// The same of files that need not be there.
+    pub(crate) fn optional(
+        clock: SharedClock,
+        paths: Vec<PathBuf>,
+        build: impl Fn(&[PathBuf], &[Vec<u8>]) -> Result<T, FileError> + Send + Sync + 'static,
+    ) -> Result<Self, FileError> {
+        Self::with(clock, paths, contents_if_there, Box::new(build))
+    }
+
+    fn with(
+        clock: SharedClock,
+        paths: Vec<PathBuf>,
+        contents: Contents,
+        build: Build<T>,
+    ) -> Result<Self, FileError> {
+        let read = contents(&paths)?;
         let state = State {
             looked: clock.monotonic(),
-            value: Arc::new(build(&paths, &contents)?),
-            contents,
+            value: Arc::new(build(&paths, &read)?),
+            contents: read,
         };
         Ok(Self {
             clock,
             paths,
-            build: Box::new(build),
+            contents,
+            build,
             state: Mutex::new(state),
         })
     }
@@ -104,7 +126,7 @@ impl<T> Reread<T> {
             return Arc::clone(&state.value);
         }
         state.looked = now;
-        match contents(&self.paths) {
+        match (self.contents)(&self.paths) {
             Ok(contents) if contents != state.contents => {
                 match (self.build)(&self.paths, &contents) {
                     Ok(value) => {
@@ -127,6 +149,14 @@ impl<T> Reread<T> {
 
 fn contents(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, FileError> {
     paths.iter().map(|path| read(path)).collect()
+}
+
+fn contents_if_there(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, FileError> {
+    let read = |path: &PathBuf| match path.exists() {
+        true => read(path),
+        false => Ok(Vec::new()),
+    };
+    paths.iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -161,5 +191,23 @@ mod tests {
         assert_eq!(*reread.get(), 3, "missing");
         let missing = Reread::new(Arc::new(clock), vec![path.clone()], |_, _| Ok(()));
         assert!(missing.unwrap_err().to_string().contains("number"));
+    }
+
+    #[test]
+    fn a_file_that_need_not_be_there_is_empty_before_it_comes_and_after_it_went() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text");
+        let clock = SimulatedClock::new(0);
+        let text = |_: &[PathBuf], contents: &[Vec<u8>]| {
+            Ok(String::from_utf8_lossy(&contents[0]).into_owned())
+        };
+        let reread = Reread::optional(Arc::new(clock.clone()), vec![path.clone()], text).unwrap();
+        assert_eq!(*reread.get(), "");
+        std::fs::write(&path, "here").unwrap();
+        clock.advance(FRESH);
+        assert_eq!(*reread.get(), "here");
+        std::fs::remove_file(&path).unwrap();
+        clock.advance(FRESH);
+        assert_eq!(*reread.get(), "");
     }
 }

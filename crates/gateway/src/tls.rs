@@ -107,7 +107,7 @@ fn both(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Both, FileError> {
     })
 }
 
-fn roots(path: &std::path::Path, pem: &[u8]) -> Result<RootCertStore, FileError> {
+pub(crate) fn roots(path: &std::path::Path, pem: &[u8]) -> Result<RootCertStore, FileError> {
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|cause| FileError::new(path, cause))?;

@@ -142,6 +142,8 @@ config_section! {
         pub path_style: bool = true,
         /// Whether each object is looked up again before it leaves the spool.
         pub verify: S3Verify = S3Verify::Head,
+        /// PEM file with the authority of the store's certificate, beside the public ones. Empty: those alone. In a cluster tenants' own buckets may have it, too.
+        pub authority: String = String::new(),
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
     let signer = pod
         .dialer(&args.signer, &args.signer_token)
         .context("--signer cannot be used")?;
-    let trust = StoreTrust::load(args.store_authority.as_deref())
+    let trust = StoreTrust::load(args.store_authority.clone(), Arc::clone(&pod.clock))
         .context("--store-authority cannot be used")?;
     let sink = Arc::new(SignedSink::new(signer.clone(), trust));
     let relays = Arc::new(TicketRelays::new(signer));

@@ -122,9 +122,13 @@ pub struct ArchiveArgs {
     /// How long an upload may take once the pod is told to end; below the pod's grace.
     #[arg(long, value_name = "DURATION", default_value = "580s")]
     pub goodbye: HumanDuration,
-    /// File with further authorities (PEM) for the store.
-    #[arg(long, value_name = "FILE", env = "MOORLINE_WORKLOAD__STORE_AUTHORITY")]
-    pub store_authority: Option<PathBuf>,
+    /// File with the authority (PEM) of a store that has one of its own; it need not be there, and is read again when it changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/moorline/store-ca.crt"
+    )]
+    pub store_authority: PathBuf,
 }
 
 #[cfg(test)]

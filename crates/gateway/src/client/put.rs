@@ -1,6 +1,6 @@
 //! One signed PUT: the request that the signer signed, header by header, with the spool's file as its body.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use hyper::body::Frame;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use moorline_base::Untrusted;
+use moorline_base::{SharedClock, Untrusted};
 use moorline_core::port::{SealedFile, StoreError};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
@@ -22,9 +21,9 @@ use tokio_rustls::TlsConnector;
 use tokio_util::io::ReaderStream;
 use url::Url;
 
-use crate::reread::{self, FileError};
+use crate::reread::{FileError, Reread};
 use crate::signer::protocol::PresignReply;
-use crate::tls::provider;
+use crate::tls::{provider, roots};
 
 const CHUNK: usize = 64 * 1024;
 /// For TCP and TLS to the store.
@@ -32,9 +31,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Of an error's body, for its code.
 const ERROR_BODY: usize = 16 * 1024;
 
-/// Whom a pod believes to be its store. Clones are the same.
+/// Whom a pod believes to be its store, read again when the file changes. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct StoreTrust(Arc<Believed>);
+pub struct StoreTrust(Arc<Reread<Believed>>);
 
 #[derive(Debug)]
 struct Believed {
@@ -45,34 +44,37 @@ struct Believed {
 }
 
 impl StoreTrust {
-    /// The system's authorities, which are read when the first store speaks TLS, and those of a file (PEM) for a store with its own.
+    /// The system's authorities, which are read when the first store speaks TLS, and those of a file (PEM) for a store with its own. The file need not be
+    /// there.
     ///
     /// # Errors
-    /// [`FileError`]: the file cannot be read or holds no certificate.
-    pub fn load(extra: Option<&Path>) -> Result<Self, FileError> {
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = extra {
-            let pem = reread::read(path)?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let added = certificate.map(|certificate| roots.add(certificate));
-                match added {
-                    Ok(Ok(())) => {}
-                    Ok(Err(cause)) => return Err(FileError::new(path, cause)),
-                    Err(cause) => return Err(FileError::new(path, cause)),
-                }
-            }
-        }
-        Ok(Self(Arc::new(Believed {
-            extra: roots,
-            client: OnceLock::new(),
-        })))
+    /// [`FileError`]: the file cannot be read, or holds something else.
+    pub fn load(extra: PathBuf, clock: SharedClock) -> Result<Self, FileError> {
+        let build = |paths: &[PathBuf], contents: &[Vec<u8>]| {
+            let extra = match (paths, contents) {
+                ([path], [pem]) if !pem.is_empty() => roots(path, pem)?,
+                _ => RootCertStore::empty(),
+            };
+            Ok::<_, FileError>(Believed {
+                extra,
+                client: OnceLock::new(),
+            })
+        };
+        let read = Reread::optional(clock, vec![extra], build)?;
+        Ok(Self(Arc::new(read)))
     }
 
     fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        if let Some(client) = self.0.client.get() {
+        self.0.get().client()
+    }
+}
+
+impl Believed {
+    fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(client) = self.client.get() {
             return Ok(Arc::clone(client));
         }
-        let mut roots = self.0.extra.clone();
+        let mut roots = self.extra.clone();
         let native = rustls_native_certs::load_native_certs();
         for error in &native.errors {
             tracing::debug!(%error, "an authority of the system cannot be read");
@@ -82,7 +84,7 @@ impl StoreTrust {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Arc::clone(self.0.client.get_or_init(|| Arc::new(config))))
+        Ok(Arc::clone(self.client.get_or_init(|| Arc::new(config))))
     }
 }
 
@@ -218,7 +220,9 @@ fn judge(status: StatusCode, body: &Bytes, key: &str) -> Result<(), StoreError> 
 
 #[cfg(test)]
 mod tests {
+    use moorline_base::clock::{SimulatedClock, SystemClock};
     use tokio::io::AsyncWriteExt as _;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
 
@@ -249,10 +253,55 @@ mod tests {
             headers: Vec::new(),
             expires_in_ms: 60_000,
         };
-        let trust = StoreTrust::load(None).unwrap();
+        let trust = StoreTrust::load(directory.path().join("ca.crt"), SystemClock::shared());
+        let trust = trust.unwrap();
         for _ in 0..20 {
             put(&trust, &signed, &file).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_store_with_an_authority_of_its_own_is_believed_once_the_file_has_it() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let own = params.self_signed(&key).unwrap();
+        let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.der().clone()], private)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = moorline_base::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let url = format!(
+            "https://localhost:{}",
+            listener.local_addr().unwrap().port()
+        );
+        let url = Url::parse(&url).unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A caller that does not believe it goes.
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store-ca.crt");
+        let clock = SimulatedClock::new(0);
+        let trust = StoreTrust::load(path.clone(), Arc::new(clock.clone())).unwrap();
+        let port = url.port().unwrap();
+        let believed = async || {
+            clock.advance(Duration::from_secs(1));
+            connect(&trust, &url, "localhost", port).await.map(|_| ())
+        };
+        let told = believed().await.unwrap_err().to_string();
+        assert!(told.contains("TLS with the store"), "{told}");
+        std::fs::write(&path, own.pem()).unwrap();
+        believed().await.unwrap();
+        std::fs::write(&path, "no certificate").unwrap();
+        believed().await.unwrap();
+        let told = StoreTrust::load(path, Arc::new(clock.clone())).unwrap_err();
+        assert!(told.to_string().contains("store-ca.crt"), "{told}");
     }
 
     #[test]

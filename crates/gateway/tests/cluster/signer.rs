@@ -242,7 +242,8 @@ fn sink(world: &World, signing: &Signing) -> SignedSink {
         "archiver-1",
     );
     let dialer = world.dialer_to(SIGNER, "archiver", signing.address);
-    SignedSink::new(dialer, StoreTrust::load(None).unwrap())
+    let trust = StoreTrust::load(world.path("no-store-ca.crt"), world.shared_clock()).unwrap();
+    SignedSink::new(dialer, trust)
 }
 
 fn seal(world: &World, key: &ObjectKey, content: &[u8]) -> SealedFile {

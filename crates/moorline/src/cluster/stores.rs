@@ -375,6 +375,7 @@ impl Stores {
             path_style: None,
             digest: moorline_store::s3::Digest::Md5,
             verify: moorline_store::s3::Verify::Head,
+            authority: self.0.installation.authority().map(str::to_owned),
         };
         let store = S3Store::of_tenant(config, &self.0.outside, Arc::clone(&self.0.clock));
         let store = store.map_err(|error| ("StoreRefused", format!("spec.store.{error}")))?;

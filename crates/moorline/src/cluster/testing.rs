@@ -44,6 +44,7 @@ pub(super) fn bucket(server: &S3Server, clock: &SharedClock) -> S3Store {
         path_style: Some(true),
         digest: moorline_store::s3::Digest::Md5,
         verify: moorline_store::s3::Verify::Head,
+        authority: None,
     };
     S3Store::new(config, Arc::clone(clock)).unwrap()
 }

@@ -19,6 +19,10 @@ use moorline_recordings::{Archive as Reader, Kept};
 use moorline_registry::{Registry, UsedBook};
 use moorline_store::verify::Digests;
 use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
+#[cfg(feature = "s3")]
+use rustls::RootCertStore;
+#[cfg(feature = "s3")]
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::classes;
 use super::daily::Daily;
@@ -301,6 +305,34 @@ pub fn s3_key(s3: &crate::settings::S3) -> anyhow::Result<(String, moorline_base
     Ok((read("access-key")?, secret))
 }
 
+/// The authority (PEM) of a store with one of its own.
+///
+/// # Errors
+/// The file cannot be read, or holds no certificate that an authority can have.
+#[cfg(feature = "s3")]
+pub fn s3_authority(s3: &crate::settings::S3) -> anyhow::Result<Option<String>> {
+    if s3.authority.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |cause: String| {
+        Hinted::new(
+            format!("s3.authority = {:?}: {cause}", s3.authority),
+            "a PEM file with the certificate of the authority that the store's is signed by",
+        )
+    };
+    let pem = std::fs::read_to_string(&s3.authority).map_err(|error| wrong(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| wrong(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("it holds no certificate".to_owned()).into());
+    }
+    Ok(Some(pem))
+}
+
 /// The bucket of the settings.
 ///
 /// # Errors
@@ -326,6 +358,7 @@ pub fn s3_store(
         path_style: Some(s3.path_style),
         digest: Digest::Md5,
         verify,
+        authority: s3_authority(s3)?,
     };
     let store = moorline_store::S3Store::new(config, Arc::clone(clock));
     Ok(store.map_err(|error| {

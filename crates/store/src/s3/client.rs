@@ -18,7 +18,7 @@ use super::bounded::Bounded;
 use super::config::S3Config;
 use super::error::{invalid_range, stored, unavailable};
 use super::listing;
-use super::outside::guarded;
+use super::outside::connections;
 
 /// Pages of folders, of 1,000 each: more than one level of keys ever has.
 const MOST_PAGES: usize = 100;
@@ -66,7 +66,7 @@ fn settings(config: &S3Config, outside: Option<&Outside>) -> Builder {
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
         .interceptor(Bounded);
     settings.set_endpoint_url(config.endpoint.clone());
-    settings.set_http_client(outside.map(|outside| guarded(outside.clone())));
+    settings.set_http_client(connections(config.authority.as_deref(), outside));
     settings
 }
 

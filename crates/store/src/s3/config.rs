@@ -50,6 +50,9 @@ pub struct S3Config {
     /// What acknowledges a put.
     #[serde(default)]
     pub verify: Verify,
+    /// PEM of an authority that the store's certificate may be of, beside the public ones. The caller has parsed it: the SDK panics at what it cannot.
+    #[serde(default)]
+    pub authority: Option<String>,
 }
 
 fn default_region() -> String {

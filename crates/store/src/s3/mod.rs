@@ -122,6 +122,11 @@ impl S3Store {
         &self.config.bucket
     }
 
+    /// The authority (PEM) that is believed beside the public ones.
+    pub fn authority(&self) -> Option<&str> {
+        self.config.authority.as_deref()
+    }
+
     /// What the probe found, once it has run.
     pub fn profile(&self) -> Option<&EndpointProfile> {
         self.profile.get()

@@ -80,6 +80,7 @@ pub(crate) fn s3_config(endpoint: String) -> S3Config {
         path_style: None,
         digest: Default::default(),
         verify: Default::default(),
+        authority: None,
     }
 }
 

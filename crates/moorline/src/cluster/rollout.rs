@@ -48,10 +48,24 @@ struct Local {
     left_alone: BTreeSet<CameraId>,
     /// Its bytes, while a camera here waits for them.
     file: Option<Arc<AgentRelease>>,
-    /// The status of a camera here could not be written, since others write it all the time.
-    busy: Option<Fault>,
+    /// Cameras here whose status could not be written, and why, as it was logged.
+    unwritten: BTreeMap<CameraId, Fault>,
+    /// None of them in this look.
+    all_written: bool,
     /// Why it waits, as it was logged: that lasts, where the release was removed.
     told: Option<Fault>,
+}
+
+impl Local {
+    /// Whoever changes a Camera without an end, or a policy that refuses it, keeps its own from the release, and no other.
+    fn not_written(&mut self, name: &ReleaseName, camera: &CameraId, fault: Fault) {
+        self.all_written = false;
+        if self.unwritten.get(camera) != Some(&fault) {
+            let (target, version) = (&name.target, &name.version);
+            tracing::warn!(%camera, %target, %version, %fault, "a release waits for this camera, whose status cannot be written");
+            self.unwritten.insert(camera.clone(), fault);
+        }
+    }
 }
 
 /// A camera of this replica, and what its agent says.
@@ -98,15 +112,17 @@ impl ClusterRollout {
                 .filter(|(_, seen)| seen.target == name.target)
                 .collect();
             let local = local.entry(name.clone()).or_default();
-            let looked = self.one(name, local, &ours, stop).await;
-            let fault = looked.err().or(local.busy.take());
-            if let Some(fault) = &fault {
-                if local.told.as_ref() != Some(fault) {
-                    let (target, version) = (&name.target, &name.version);
-                    tracing::warn!(%target, %version, %fault, "the roll-out of a release waits");
-                }
-                well = false;
+            let is_here = |camera: &CameraId| ours.iter().any(|(held, _)| held.camera == *camera);
+            local.unwritten.retain(|camera, _| is_here(camera));
+            local.all_written = true;
+            let fault = self.one(name, local, &ours, stop).await.err();
+            if let Some(fault) = &fault
+                && local.told.as_ref() != Some(fault)
+            {
+                let (target, version) = (&name.target, &name.version);
+                tracing::warn!(%target, %version, %fault, "the roll-out of a release waits");
             }
+            well &= fault.is_none() && local.all_written;
             local.told = fault;
         }
         well
@@ -164,9 +180,15 @@ impl ClusterRollout {
             progress.begun.contains(camera)
                 || share::is_in(stage, version, camera, going.first.as_ref())
         });
-        if plan::waiting(about, &progress, &local.tries, &seen).is_empty() {
+        let waiting = plan::waiting(about, &progress, &local.tries, &seen);
+        if waiting.is_empty() {
             local.file = None;
             return Ok(());
+        }
+        // A few whose status cannot be written would be all that are tried, and come behind all others.
+        let is_unwritten = |camera: &CameraId| local.unwritten.contains_key(camera);
+        if !waiting.iter().all(is_unwritten) {
+            seen.retain(|seen| !is_unwritten(&seen.camera));
         }
         let file = match &local.file {
             Some(file) => Arc::clone(file),
@@ -175,12 +197,13 @@ impl ClusterRollout {
         let decision = plan::next(about, &mut progress, &mut local.tries, &seen);
         for (place, camera) in decision.offer.iter().enumerate() {
             match self.offer(name, camera, ours, &file).await {
-                Ok(()) => {}
+                Ok(()) => {
+                    local.unwritten.remove(camera);
+                }
                 Err(fault) if is_elsewhere(&fault) => local.tries.not_offered(camera),
-                // Whoever changes a Camera without an end keeps its own from the release, and no other.
-                Err(fault @ Fault::Busy(_)) => {
+                Err(fault) if is_its_own(&fault) => {
                     local.tries.not_offered(camera);
-                    local.busy = Some(fault);
+                    local.not_written(name, camera, fault);
                 }
                 Err(fault) => {
                     let rest = decision.offer.iter().skip(place);
@@ -234,12 +257,15 @@ impl ClusterRollout {
             return Ok(false);
         };
         match self.upgrades.write(held, name, became).await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                local.unwritten.remove(&held.camera);
+                Ok(true)
+            }
             // Whoever holds it by now hears the same.
             Err(fault) if is_elsewhere(&fault) => Ok(true),
             // As with an offer. What it says for all is written already.
-            Err(fault @ Fault::Busy(_)) => {
-                local.busy = Some(fault);
+            Err(fault) if is_its_own(&fault) => {
+                local.not_written(name, &held.camera, fault);
                 Ok(false)
             }
             Err(fault) => Err(fault),
@@ -350,6 +376,11 @@ fn state(held: &HeldCamera, name: &ReleaseName) -> Option<UpgradeState> {
 /// Another replica holds the camera by now, or it was removed.
 fn is_elsewhere(fault: &Fault) -> bool {
     matches!(fault, Fault::Conflict | Fault::Missing)
+}
+
+/// A fault of one object, and not of the way to all of them.
+fn is_its_own(fault: &Fault) -> bool {
+    !matches!(fault, Fault::Unknown(_))
 }
 
 #[cfg(test)]

@@ -400,6 +400,50 @@ async fn a_camera_whose_status_is_never_written_holds_up_no_other() {
     assert_eq!(world.state(heard), "offered");
 }
 
+/// A policy of the cluster's owner, say, or an object of which a newer definition does not approve.
+#[tokio::test(start_paused = true)]
+async fn a_camera_whose_status_is_refused_holds_up_no_other_whichever_comes_first() {
+    let refusals = [(403, "Forbidden"), (422, "Invalid")];
+    for ((code, reason), number) in refusals
+        .into_iter()
+        .flat_map(|one| [0, 2, 4].map(|n| (one, n)))
+    {
+        let world = World::new(6).await;
+        let refused = world.cameras[number].clone();
+        let path = format!("/cameras/{}/status", refused.name());
+        let refusal = Fails::Refused(code, reason, format!("policy denies {refused}"));
+        world
+            .api
+            .trap(http::Method::PUT, &path, usize::MAX, refusal);
+        world.roll_out("all").await;
+        let mut offered = world.offered();
+        offered.sort();
+        let mut others = world.cameras.clone();
+        others.remove(number);
+        assert_eq!(offered, others, "{reason}: {refused}");
+    }
+}
+
+/// More of them than are tried at a time.
+#[tokio::test(start_paused = true)]
+async fn many_cameras_whose_status_is_refused_hold_up_no_other() {
+    let world = World::new(24).await;
+    let here = world.cameras.iter().step_by(2);
+    let (last, refused) = (&world.cameras[22], here.take(11));
+    for camera in refused {
+        let path = format!("/cameras/{}/status", camera.name());
+        let refusal = Fails::Refused(403, "Forbidden", format!("policy denies {camera}"));
+        world
+            .api
+            .trap(http::Method::PUT, &path, usize::MAX, refusal);
+    }
+    world.roll_out("all").await;
+    assert_eq!(
+        world.replicas[0].agents.offered(),
+        std::slice::from_ref(last)
+    );
+}
+
 /// As in `serve`: it was tried by hand, or somebody who holds one key says so.
 #[tokio::test(start_paused = true)]
 async fn what_a_camera_says_that_was_offered_nothing_stops_nobodys_release() {

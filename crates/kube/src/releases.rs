@@ -137,6 +137,8 @@ struct Seen {
 impl KubeReleases {
     /// A file of more bytes finds no room in a ConfigMap, which has 1 MiB for all that it holds.
     pub const LARGEST: usize = 1_000_000;
+    /// The labels of the ConfigMap with an installation's settings, by the chart.
+    pub const SETTINGS: &str = "app.kubernetes.io/name=moorline,app.kubernetes.io/component=config";
 
     /// Those of the installation in this namespace.
     pub fn new(client: Client, namespace: impl Into<String>, clock: SharedClock) -> Self {
@@ -280,6 +282,17 @@ impl KubeReleases {
         ))
     }
 
+    /// Whether the namespace is that of an installation: its settings are there.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn is_installed(&self) -> Result<bool, Fault> {
+        let parameters = ListParams::default().labels(Self::SETTINGS).limit(1);
+        let api = self.api();
+        let listed = call(&*self.0.clock, CALL, api.list_metadata(&parameters)).await?;
+        Ok(!listed.items.is_empty())
+    }
+
     /// The releases that are here, without their bytes, in no order.
     ///
     /// # Errors
@@ -421,6 +434,15 @@ mod tests {
             object,
             names::agent_release("x86-64-unknown-linux-musl", "0.10.0")
         );
+    }
+
+    #[test]
+    fn an_installation_is_known_by_what_the_chart_makes() {
+        let settings = include_str!("../../../charts/moorline/templates/config.yaml");
+        assert!(settings.contains(r#""component" "config""#), "{settings}");
+        let labels = include_str!("../../../charts/moorline/templates/_helpers.tpl");
+        assert!(labels.contains("app.kubernetes.io/name: moorline\n"));
+        assert!(KubeReleases::SETTINGS.ends_with("component=config"));
     }
 
     #[test]

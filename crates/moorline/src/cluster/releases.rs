@@ -63,6 +63,22 @@ impl Releases {
         Problem::new(status, kind, fault.to_string()).hint(hint)
     }
 
+    /// In another namespace everything could be made, and nobody would read it.
+    async fn is_installed(&self) -> Result<(), Problem> {
+        let installed = self.kube.is_installed().await;
+        match installed.map_err(|fault| self.failed(&fault))? {
+            true => Ok(()),
+            false => Err(Problem::invalid(
+                "--namespace",
+                self.kube.namespace(),
+                format!(
+                    "no installation of Moorline is there: kubectl get configmaps --all-namespaces -l {} shows where one is",
+                    KubeReleases::SETTINGS
+                ),
+            )),
+        }
+    }
+
     async fn stored(&self) -> Result<Vec<StoredRelease>, Problem> {
         let stored = self.kube.stored().await;
         stored.map_err(|fault| self.failed(&fault))
@@ -70,6 +86,7 @@ impl Releases {
 
     /// The releases that are here, and how far each was before that was asked: what goes since then, another operator has brought and let go meanwhile.
     async fn known(&self) -> Result<(Vec<StoredRelease>, Arc<Rollouts>), Problem> {
+        self.is_installed().await?;
         self.load().await?;
         let before = self.kube.all();
         Ok((self.stored().await?, before))
@@ -175,6 +192,7 @@ impl Operations for Releases {
     }
 
     async fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
+        self.is_installed().await?;
         let mut stored = self.stored().await?;
         stored.sort_by_key(|StoredRelease { name, .. }| {
             (name.target.clone(), Version::new(&name.version))

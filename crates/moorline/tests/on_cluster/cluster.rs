@@ -20,6 +20,7 @@ use crate::api::Api;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_moorline");
 pub(crate) const CAMERAS: &str = "/apis/moorline.dev/v1alpha1/cameras";
+pub(crate) const CONFIGMAPS: &str = "/api/v1/configmaps";
 pub(crate) const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
 
 /// A cluster whose tenants are reconciled.
@@ -151,6 +152,13 @@ impl Cluster {
             ],
         });
         std::fs::write(cluster.kubeconfig(), kubeconfig.to_string()).unwrap();
+        // As the chart makes it.
+        let labels = serde_json::json!({"app.kubernetes.io/name": "moorline", "app.kubernetes.io/component": "config"});
+        let settings = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "moorline-config", "namespace": "moorline-system", "labels": labels}, "data": {"moorline.toml": ""},
+        });
+        cluster.api.put(CONFIGMAPS, settings);
         let (api, cancel) = (cluster.api.clone(), cluster.stop.clone());
         tokio::spawn(async move {
             loop {

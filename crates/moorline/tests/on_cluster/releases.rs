@@ -6,10 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::Fault;
-use crate::cluster::{CAMERAS, Cluster, run, serve};
+use crate::cluster::{CAMERAS, CONFIGMAPS, Cluster, run, serve};
 use crate::same::alike;
 
-const CONFIGMAPS: &str = "/api/v1/configmaps";
 const SYSTEM: &str = "moorline-system";
 
 /// Signs a program that says that it is of this version, and is so large.
@@ -164,6 +163,29 @@ async fn a_release_never_changes_and_how_far_it_is_stands_beside_it() {
     let listed = cluster.run(&list).await.json();
     assert_eq!(listed[1]["version"], "0.10.0", "{listed:#}");
     assert_eq!(listed[1]["roll_out"], "off", "{listed:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_without_an_installation_gets_no_release_that_nobody_would_read() {
+    let cluster = Cluster::new("").await;
+    let place = cluster.directory.path();
+    release(place, "first", "0.2.0", 0).await;
+    cluster.run(&["agent-release", "add", "first"]).await.well();
+    let before = cluster.api.list(CONFIGMAPS);
+    for words in [
+        &["add", "first"][..],
+        &["roll-out", "0.2.0", "--to", "all"],
+        &["list"],
+    ] {
+        let words = [&["agent-release"][..], words, &["--namespace", "elsewhere"]].concat();
+        let err = cluster.run(&words).await.refused();
+        assert!(err.contains("--namespace = \"elsewhere\""), "{err}");
+        assert!(
+            err.contains("no installation of Moorline is there"),
+            "{err}"
+        );
+    }
+    assert_eq!(cluster.api.list(CONFIGMAPS), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -251,10 +251,11 @@ impl KubeReleases {
     /// whether it was written.
     ///
     /// # Errors
-    /// [`Fault::Missing`]: nothing was ever rolled out. [`Fault::Busy`]: others change it all the time.
+    /// [`Fault::Missing`]: nothing was ever rolled out. [`Fault::Busy`]: others change it all the time. Otherwise the last fault.
     pub async fn change(&self, change: impl Fn(&mut Rollouts) -> bool) -> Result<bool, Fault> {
         let (api, clock) = (self.api(), &*self.0.clock);
         let mut unsure = false;
+        let mut last = Fault::Conflict;
         for _ in 0..CONFLICTS {
             let mut object = call(clock, CALL, api.get(names::AGENT_ROLLOUT)).await?;
             let before = read(&object);
@@ -272,14 +273,17 @@ impl KubeReleases {
                     self.saw(&object);
                     return Ok(true);
                 }
-                Err(Fault::Conflict) => {}
-                Err(Fault::Unknown(_)) => unsure = true,
+                Err(Fault::Conflict) => last = Fault::Conflict,
+                Err(silence @ Fault::Unknown(_)) => (unsure, last) = (true, silence),
                 Err(fault) => return Err(fault),
             }
         }
-        Err(Fault::Busy(
-            "others change how far releases of the agent are all the time".into(),
-        ))
+        Err(match last {
+            Fault::Conflict => {
+                Fault::Busy("others change how far releases of the agent are all the time".into())
+            }
+            silence => silence,
+        })
     }
 
     /// Whether the namespace is that of an installation: its settings are there.

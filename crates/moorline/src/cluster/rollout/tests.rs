@@ -372,6 +372,25 @@ async fn a_roll_back_that_is_heard_in_an_outage_stops_it_afterwards() {
     assert_eq!(world.state(&first), "rolledBack");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_change_without_an_answer_is_told_from_one_that_others_overtake() {
+    let world = World::new(1).await;
+    let path = "/configmaps/moorline-agent-rollout";
+    let late = Fails::Refused(409, "Conflict", "the object has been modified".to_owned());
+    for (fault, told) in [
+        (Fails::Swallowed, "does not answer"),
+        (late, "all the time"),
+    ] {
+        world.api.trap(http::Method::PUT, path, 4, fault);
+        let changed = world.releases.change(|all| {
+            all.entry(name()).or_default().stage = "all".to_owned();
+            true
+        });
+        let fault = changed.await.unwrap_err().to_string();
+        assert!(fault.contains(told), "{fault}");
+    }
+}
+
 /// Its owner changes it without an end, say: whoever writes its status is always late.
 #[tokio::test(start_paused = true)]
 async fn a_camera_whose_status_is_never_written_holds_up_no_other() {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use moorline_base::clock::SharedClock;
+use moorline_base::clock::{SharedClock, timeout};
 use moorline_core::port::PortError;
 use sqlx::Row;
 use sqlx::migrate::Migration;
@@ -27,6 +28,9 @@ use crate::sqlite_people::SqlitePeople;
 use crate::used_classes::UsedBook;
 use crate::users::UserBook;
 
+/// What waits gets so long at the end: four queues of 5 s each. A disk that hangs would hold up the stop for ever (P8).
+const CLOSE: Duration = Duration::from_secs(20);
+
 /// The open registry. Its parts are handed out as the ports; they go on reading from memory after [`Registry::close`], and their writes
 /// fail then. Dropped without `close`, nothing that was answered is lost.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub struct Registry {
     enroll: Arc<EnrollBook>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    clock: SharedClock,
 }
 
 impl Registry {
@@ -130,6 +135,7 @@ impl Registry {
             enroll,
             stop,
             tasks,
+            clock,
         })
     }
 
@@ -192,19 +198,22 @@ impl Registry {
         &self.database
     }
 
-    /// Finishes what waits (claims, memories, audit, sessions), writes the log into the one file and closes it. Bounded by what waits: at
-    /// most 5 s for each queue.
+    /// Finishes what waits (claims, memories, audit, sessions), writes the log into the one file and closes it, within 20 s.
     ///
     /// # Errors
-    /// [`PortError`] when the last write failed; nothing that was answered is lost, the next start reads the log.
+    /// [`PortError`] when the last write failed or was not done in time; nothing that was answered is lost, the next start reads the log.
     pub async fn close(&self) -> Result<(), PortError> {
+        const OPERATION: &str = "close the camera registry";
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
-        self.database
-            .close()
-            .await
-            .map_err(failed("close the camera registry"))
+        let closed = async {
+            self.tasks.wait().await;
+            self.database.close().await
+        };
+        match timeout(&*self.clock, CLOSE, closed).await {
+            Ok(closed) => closed.map_err(failed(OPERATION)),
+            Err(late) => Err(PortError::new(OPERATION, late)),
+        }
     }
 }
 
@@ -212,5 +221,36 @@ impl Drop for Registry {
     /// The fallback for a caller that did not close: the tasks end by themselves.
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moorline_base::SimulatedClock;
+
+    use super::*;
+
+    /// P8.
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_no_stop_for_ever() {
+        let place = tempfile::tempdir().unwrap();
+        let [file, key] = ["registry.sqlite", "registry.key"].map(|name| place.path().join(name));
+        let clock = SimulatedClock::new(0);
+        let registry = Registry::open(&file, &key, Arc::new(clock.clone()));
+        let registry = registry.await.unwrap();
+        registry.tasks.spawn(std::future::pending::<()>());
+        let closing = async {
+            let closed = registry.close().await;
+            closed.unwrap_err().to_string()
+        };
+        let passing = async {
+            // Once it waits.
+            while !registry.tasks.is_closed() {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(CLOSE);
+        };
+        let (told, ()) = tokio::join!(closing, passing);
+        assert!(told.contains("close the camera registry"), "{told}");
     }
 }

@@ -138,6 +138,15 @@ impl CameraId {
             self.to_string()
         }
     }
+
+    /// The same in a command: `serve` has the embedded default's tenant alone, any other is a cluster's.
+    pub fn in_command(&self) -> String {
+        if self.tenant.as_str() == TenantId::HOME {
+            self.typed()
+        } else {
+            format!("{self} --cluster")
+        }
+    }
 }
 
 impl FromStr for CameraId {
@@ -314,6 +323,13 @@ mod tests {
             &"x".repeat(64),
         ] {
             assert!(bad.parse::<Label>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_about_a_camera_goes_where_the_camera_is() {
+        for (id, command) in [("home/yard", "yard"), ("acme/yard", "acme/yard --cluster")] {
+            assert_eq!(id.parse::<CameraId>().unwrap().in_command(), command);
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::Notice;
 use crate::camera::{Access, Camera};
 use crate::cause::Cause;
-use crate::id::{CameraId, Generation, SessionId, SourceName, TenantId};
+use crate::id::{CameraId, Generation, SessionId, SourceName};
 use crate::time::Timestamp;
 
 /// The link of a camera.
@@ -70,7 +70,7 @@ impl RelayState {
             (Self::Refused { fault }, _) => Some(fault.hint(camera)),
             (Self::NoLanding, Access::Lan { host, port }) => Some(format!(
                 "nothing answers at {host}:{port}: check the camera's power and network, or set its address, moorline camera set {} --rtsp rtsp://HOST:PORT/PATH",
-                camera.id.typed()
+                camera.id.in_command()
             )),
             _ => None,
         }
@@ -152,10 +152,7 @@ impl RtspFault {
                 "the camera's RTSP server closes the connection: restart it, or lower its bitrate"
             }
         };
-        // `serve` has that one tenant; any other is a cluster's.
-        let is_home = camera.id.tenant().as_str() == TenantId::HOME;
-        let on = if is_home { "" } else { " --cluster" };
-        text.replace("CAMERA", &format!("{}{on}", camera.id.typed()))
+        text.replace("CAMERA", &camera.id.in_command())
     }
 }
 

@@ -221,6 +221,6 @@ fn no_tenant(camera: &Camera) -> CameraAdminError {
     CameraAdminError::Invalid {
         field: "tenant",
         value: camera.id.tenant().to_string(),
-        expected: "there is no such tenant: an operator makes it with `moorline tenant add`",
+        expected: "there is no such tenant: an operator makes it with `moorline tenant add --cluster`",
     }
 }

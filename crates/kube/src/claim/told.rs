@@ -66,9 +66,10 @@ impl KubeClaims {
         let session = found.session();
         let there = session.and_then(|session| session.mon.as_deref());
         let message = format!(
-            "of two connections at once the one from {} gave way to the newer one, at {}. If it comes again, two devices have one key: give each its own, moorline camera key add",
+            "of two connections at once the one from {} gave way to the newer one, at {}. If it comes again, two devices have one key: give each its own, moorline camera key add {}",
             peer.unwrap_or("an unknown address"),
             there.unwrap_or("another replica"),
+            camera.in_command(),
         );
         let events = self.0.writer.events();
         events.tell(

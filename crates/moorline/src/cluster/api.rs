@@ -224,7 +224,7 @@ async fn read_place(directory: &KubeDirectory, tenant: &TenantId) -> anyhow::Res
         Ok(says) => Ok(place(&says)),
         Err(LoadError::NoTenant(tenant)) => Err(Hinted::new(
             format!("tenant {tenant} has no namespace yet"),
-            format!("moorline tenant show {tenant} says why"),
+            format!("moorline tenant show {tenant} --cluster says why"),
         )
         .into()),
         Err(error) => Err(hinted(error)),

@@ -241,15 +241,15 @@ fn is_up(site: &Site, id: &CameraId) -> bool {
 
 /// No agent speaks on the camera, perhaps for want of a tunnel.
 pub(super) fn no_agent(site: &Site, id: &CameraId) -> Problem {
-    let (title, typed) = (TellError::Away, id.typed());
+    let (title, command) = (TellError::Away, id.in_command());
     let (title, hint) = match is_up(site, id) {
         true => (
             title.to_string(),
-            format!("moorline camera show {typed} tells whether an agent speaks on it"),
+            format!("moorline camera show {command} tells whether an agent speaks on it"),
         ),
         false => (
             format!("{title}: it has no tunnel now"),
-            format!("moorline camera show {typed} tells since when, and what to do"),
+            format!("moorline camera show {command} tells since when, and what to do"),
         ),
     };
     Problem::new(StatusCode::CONFLICT, "agent_away", title).hint(hint)

@@ -61,7 +61,7 @@ pub(super) async fn reach_in(
     if !asks_for_a_stream(request.headers()) {
         let title = "a camera's own page comes over a stream";
         let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "no_stream", title);
-        return Err(problem.hint(format!("moorline camera web {} opens it", id.typed())));
+        return Err(problem.hint(format!("moorline camera web {} opens it", id.in_command())));
     }
     let upgrade = hyper::upgrade::on(request);
     let seat = house.reach_ins.sit(&access)?;
@@ -93,7 +93,7 @@ fn asks_for_a_stream(headers: &HeaderMap) -> bool {
 /// # Errors
 /// Why it does not, with the cure.
 fn may_be_reached(camera: &Camera) -> Result<(), Problem> {
-    let typed = camera.id.typed();
+    let (typed, command) = (camera.id.typed(), camera.id.in_command());
     let refused = |kind: &str, title: String, hint: String| {
         Err(Problem::new(StatusCode::CONFLICT, kind, title).hint(hint))
     };
@@ -101,7 +101,7 @@ fn may_be_reached(camera: &Camera) -> Result<(), Problem> {
         return refused(
             "disabled",
             format!("camera {typed} is disabled"),
-            format!("moorline camera enable {typed} lets it in again"),
+            format!("moorline camera enable {command} lets it in again"),
         );
     }
     match &camera.access {
@@ -113,7 +113,7 @@ fn may_be_reached(camera: &Camera) -> Result<(), Problem> {
         camera::Access::Tunnel { .. } if camera.streampoint.is_some() => refused(
             "elsewhere",
             format!("camera {typed} has its tunnel to another server"),
-            format!("moorline camera refer {typed} --here takes it back"),
+            format!("moorline camera refer {command} --here takes it back"),
         ),
         camera::Access::Tunnel { forwards }
             if forwards.iter().any(|forward| forward.as_str() == FORWARD) =>
@@ -124,18 +124,18 @@ fn may_be_reached(camera: &Camera) -> Result<(), Problem> {
             "no_forward",
             format!("camera {typed} is granted no forward {FORWARD}"),
             format!(
-                "moorline camera set {typed} --forward {FORWARD} here, and {}",
-                on_the_camera(&typed)
+                "moorline camera set {command} --forward {FORWARD} here, and {}",
+                on_the_camera(&command)
             ),
         ),
     }
 }
 
 /// The camera's half, which no server can do (rule S7).
-fn on_the_camera(typed: &str) -> String {
+fn on_the_camera(command: &str) -> String {
     format!(
         "on the camera {FORWARD} 80 in local.conf and a restart of its agent (a plain dbclient: a second -R, such as -R 0:127.0.0.1:80); \
-         then moorline camera hang-up {typed}, since it counts from its next call on"
+         then moorline camera hang-up {command}, since it counts from its next call on"
     )
 }
 
@@ -164,7 +164,8 @@ async fn open(site: &Site, id: &CameraId) -> Result<ByteStream, Problem> {
                 format!("camera {typed} is away"),
             )
             .hint(format!(
-                "moorline camera show {typed} tells since when, and what to do"
+                "moorline camera show {} tells since when, and what to do",
+                id.in_command()
             )),
             LandingError::RefusedByCamera => Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -177,7 +178,7 @@ async fn open(site: &Site, id: &CameraId) -> Result<ByteStream, Problem> {
                 "no_forward",
                 format!("camera {typed} has not asked for a forward {FORWARD}"),
             )
-            .hint(on_the_camera(&typed)),
+            .hint(on_the_camera(&id.in_command())),
         })
 }
 

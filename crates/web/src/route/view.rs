@@ -119,7 +119,7 @@ fn called_from_elsewhere(site: &Site, camera: &Camera) -> Option<String> {
     Some(format!(
         "a call with its key from {from} was refused at {}: it may call from {allowed} alone; moorline camera set {} --allow-from {allowed},{from} lets it in from there",
         refused.last,
-        camera.id.typed()
+        camera.id.in_command()
     ))
 }
 

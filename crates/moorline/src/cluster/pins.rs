@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use moorline_base::SharedClock;
-use moorline_tunnel::keyfile::{HostKeyError, HostKeys, next};
+use moorline_tunnel::keyfile::{HostKeyError, HostKeys, at_this_moment, next};
 
 use super::keys::ARRIVED;
 use crate::serve::pins::{HostKeySource, ToPin};
@@ -32,10 +32,12 @@ impl Mounted {
 
 impl HostKeySource for Mounted {
     fn look(&mut self) -> Result<Option<ToPin>, HostKeyError> {
-        let next = next::next(&self.directory)?;
+        // The present keys and the next ones of one moment: of two, cameras might be told the next ones alone.
+        let directory = at_this_moment(&self.directory);
+        let next = next::next(&directory)?;
         if next.is_empty() {
             // Never made, and so not told of either.
-            if !self.directory.join(next::PUBLIC).exists() {
+            if !directory.join(next::PUBLIC).exists() {
                 self.settled = None;
                 return Ok(None);
             }
@@ -47,7 +49,7 @@ impl HostKeySource for Mounted {
         } else {
             self.settled = None;
         }
-        let present = HostKeys::load_mounted(&self.directory)?;
+        let present = HostKeys::load_mounted(&directory)?;
         let present = present.public().cloned().collect();
         Ok(Some(ToPin { present, next }))
     }
@@ -73,6 +75,30 @@ mod tests {
 
     fn public(keys: &HostKeys) -> Vec<PublicKey> {
         keys.public().cloned().collect()
+    }
+
+    /// S25. The name of the next ones still leads to the moment before, and those of the keys to the one after.
+    #[test]
+    fn keys_are_told_of_one_moment_while_the_mount_is_exchanged() {
+        let (mounted, stick) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| mounted.path().join(name);
+        let coming = next::make(stick.path()).unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, at(name)).unwrap();
+        std::fs::create_dir(at("..before")).unwrap();
+        let text = next::public_text(&coming);
+        std::fs::write(at("..before").join(next::PUBLIC), text).unwrap();
+        link(&Path::new("..before").join(next::PUBLIC), next::PUBLIC);
+        std::fs::create_dir(at("..after")).unwrap();
+        let in_force = HostKeys::load_mounted(stick.path()).unwrap();
+        mount(&at("..after"), &in_force);
+        std::fs::write(at("..after").join(next::PUBLIC), "").unwrap();
+        for (name, _) in in_force.to_files().unwrap() {
+            link(&Path::new("..after").join(name), name);
+        }
+        link(Path::new("..after"), "..data");
+        let clock = Arc::new(SimulatedClock::new(0));
+        let mut source = Mounted::new(mounted.path().into(), clock);
+        assert_eq!(source.look().unwrap(), None, "none come next any more");
     }
 
     /// S25.

@@ -142,11 +142,13 @@ impl HostKeys {
         Ok(keys)
     }
 
-    /// Reads the keys of a mounted Secret. Its files are the group's to read, and missing ones are not made: each replica would have others.
+    /// Reads the keys of a mounted Secret, all of one moment. Its files are the group's to read, and missing ones are not made: each replica would have
+    /// others.
     ///
     /// # Errors
     /// [`HostKeyError`], which names the file.
     pub fn load_mounted(directory: &Path) -> Result<Self, HostKeyError> {
+        let directory = at_this_moment(directory);
         let mut keys = Vec::with_capacity(FILES.len());
         for (algorithm, name) in FILES {
             let path = directory.join(name);
@@ -206,6 +208,14 @@ impl HostKeys {
     pub(crate) fn ssh(&self) -> Vec<russh::keys::PrivateKey> {
         self.keys.iter().map(PrivateKey::ssh).collect()
     }
+}
+
+/// Where the files of a mounted Secret lie as they are now. A kubelet puts all files of a Secret into a new directory and turns the link `..data` to it: who
+/// reads two of them by their names may have one of before and one of after. Once it has turned, the old directory goes, and who still reads in it
+/// is told of a missing file. A directory that is no mount is itself.
+#[must_use]
+pub fn at_this_moment(mount: &Path) -> PathBuf {
+    std::fs::canonicalize(mount.join("..data")).unwrap_or_else(|_| mount.into())
 }
 
 fn line(host: &str, key: &PublicKey) -> String {
@@ -303,6 +313,27 @@ mod tests {
         }
         let read = HostKeys::load_mounted(directory.path()).unwrap();
         assert!(read.public().eq(keys.public()));
+    }
+
+    /// Each name leads to another moment, as for who reads one before and one after the link was turned.
+    #[test]
+    fn keys_of_a_mount_that_is_exchanged_are_a_pair() {
+        let mount = tempfile::tempdir().unwrap();
+        let at = |name: &str| mount.path().join(name);
+        let [_, after] = ["..before", "..after"].map(|moment| {
+            let keys = HostKeys::generate().unwrap();
+            std::fs::create_dir(at(moment)).unwrap();
+            for (name, text) in keys.to_files().unwrap() {
+                std::fs::write(at(moment).join(name), text.expose()).unwrap();
+            }
+            keys
+        });
+        for ((_, name), moment) in FILES.into_iter().zip(["..before", "..after"]) {
+            std::os::unix::fs::symlink(Path::new(moment).join(name), at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("..after", at("..data")).unwrap();
+        let read = HostKeys::load_mounted(mount.path()).unwrap();
+        assert!(read.public().eq(after.public()));
     }
 
     #[test]

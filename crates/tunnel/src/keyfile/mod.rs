@@ -9,7 +9,7 @@ pub mod next;
 mod openssh;
 
 pub use dropbear::public_key_of_dropbear;
-pub use host::{HostKeyError, HostKeys};
+pub use host::{HostKeyError, HostKeys, at_this_moment};
 
 use moorline_base::Secret;
 use moorline_core::PublicKey;

@@ -1,10 +1,15 @@
 //! `moorline camera …` does on a cluster what it does at `moorline serve`, also where a replica alone can: a tunnel is hung up, a stranger is added by its
-//! fingerprint, an agent is spoken to, a list of cameras is added.
+//! fingerprint, an agent is spoken to, a list of cameras is added. A password that is set reaches the relay that runs.
 
 use std::process::Output;
 use std::time::Duration;
 
-use moorline_testkit::{child::run, cluster::SOON, eventually, temp_dir};
+use moorline_simcam::{Login, SourceConfig, video::Shape};
+use moorline_testkit::{
+    child::run,
+    cluster::{SOON, condition},
+    eventually, temp_dir,
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -20,6 +25,9 @@ const THIRD: &str =
 
 /// A call that was not refused by then is up.
 const A_MOMENT: Duration = Duration::from_secs(10);
+
+/// Until a condition has told what its pods say, or a kubelet has exchanged a mounted Secret and the relay has connected again.
+const TOLD: Duration = Duration::from_secs(180);
 
 /// Types a command that may be refused.
 async fn tried(moorline: &Moorline, words: &[&str]) -> Output {
@@ -232,6 +240,65 @@ async fn an_agent_is_told_and_asked_by_the_replica_that_holds_its_camera() {
         .cli(&["camera", "reboot", &name, "--cluster"])
         .await;
     call.child.wait_for_line("REBOOT", SOON).await.unwrap();
+}
+
+/// mon sees no password (S23), so no pod is begun anew for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_runs_takes_another_password_of_its_camera() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("password").await;
+    let [first, _] = moorline.pair().await;
+    let shape = Shape {
+        width: 320,
+        height: 176,
+        fps: 20,
+        gop: 10,
+        bitrate: 300_000,
+        ..Shape::default()
+    };
+    let films = SourceConfig {
+        login: Some(Login {
+            user: "admin".to_owned(),
+            password: "right".to_owned(),
+            basic: false,
+        }),
+        ..SourceConfig::generated(277, shape)
+    };
+    let spec = json!({"sources": {"main": {"path": "/main"}}});
+    let yard = tenant.camera_filming("yard", spec, films).await;
+    let name = format!("{}/yard", tenant.name);
+    let place = temp_dir().unwrap();
+    let set = async |password: &str| {
+        let file = place.path().join(password);
+        std::fs::write(&file, password).unwrap();
+        let file = file.display().to_string();
+        let words = ["camera", "set", &name, "--login", "admin", "--cluster"];
+        let words = [&words[..], &["--password-file", &file]].concat();
+        moorline.cli(&words).await;
+    };
+    set("wrong").await;
+    let _call = yard.call(&moorline, &first);
+    let refuses = |camera: &Value| {
+        let all = camera["status"]["conditions"].as_array()?;
+        let told = all.iter().find(|one| one["reason"] == "CameraRefuses")?;
+        Some(told["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let object = "camera/yard";
+    let told = tenant.space.until(object, "refused", TOLD, refuses).await;
+    let told = told.unwrap();
+    assert!(told.contains("does not take the login"), "{told}");
+    assert!(told.contains("camera set "), "{told}");
+    let [relay, _] = tenant.pair(&yard).await;
+
+    set("right").await;
+    let ready = |camera: &Value| (condition(camera, "Ready") == Some("True")).then_some(());
+    let recorded = tenant.space.until(object, "recorded", TOLD, ready).await;
+    recorded.unwrap();
+    tenant.until_stored(&yard).await;
+    let [now, _] = tenant.pair(&yard).await;
+    assert_eq!((now.uid, now.restarts), (relay.uid, relay.restarts));
 }
 
 /// Whichever replica a camera calls tells its agent where its stream goes, until it is taken back.

@@ -379,6 +379,52 @@ async fn what_only_cameras_pods_are_made_of_restarts_no_part() {
     assert_ne!(of(before, &["CameraClass"]), of(after, &["CameraClass"]));
 }
 
+/// Tenants' archivers have it by the ConfigMap of their namespace, which `moorline tenants` writes anew from the mounted file.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_authority_of_the_store_restarts_the_parts_that_speak_to_it_alone() {
+    let Some(moorline) = Moorline::anywhere().await else {
+        return;
+    };
+    let helm = Helm::new(moorline.cluster());
+    let mut rendered = Vec::new();
+    for authority in ["Zmlyc3Q=", "c2Vjb25k"] {
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{authority}\n-----END CERTIFICATE-----\n");
+        let mut values = everything(moorline.cluster());
+        merge(&mut values, json!({"store": {"authority": pem}}));
+        let file = helm.values("authority", &values);
+        let words = ["template", TRIAL, "charts/moorline", "--values", &file];
+        let all = documents(&helm.run(&words).await);
+        let config = all.iter().find(|object| {
+            object["kind"] == "ConfigMap" && object["metadata"]["name"] == "trial-config"
+        });
+        let data = &config.unwrap()["data"];
+        assert_eq!(data["store-ca.crt"], pem.as_str());
+        let settings = data["moorline.toml"].as_str().unwrap();
+        let named = "authority = \"/etc/moorline/config/store-ca.crt\"";
+        assert!(settings.contains(named), "{settings}");
+        rendered.push(all);
+    }
+    let templates = |all: &[Value]| -> Vec<(String, Value)> {
+        let parts = all
+            .iter()
+            .filter(|object| object["spec"]["template"].is_object());
+        let named = parts.map(|part| {
+            let name = part["metadata"]["name"].as_str().unwrap();
+            (name.to_owned(), part["spec"]["template"].clone())
+        });
+        named.collect()
+    };
+    let [first, second] = [0, 1].map(|number| templates(&rendered[number]));
+    let changed = first
+        .iter()
+        .zip(&second)
+        .filter(|(one, other)| one != other);
+    let changed: BTreeSet<&str> = changed.map(|((name, _), _)| name.as_str()).collect();
+    let expected = ["signer", "frontdoor", "sweeper"].map(|part| format!("{TRIAL}-{part}"));
+    let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+    assert_eq!(changed, expected);
+}
+
 /// Where the parts may go is what the values say. What the chart's own defaults let through is a rule of the repository.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_part_goes_out_to_what_the_values_name() {

@@ -64,7 +64,7 @@ impl Releases {
     }
 
     /// In another namespace everything could be made, and nobody would read it.
-    async fn is_installed(&self) -> Result<(), Problem> {
+    async fn must_be_installed(&self) -> Result<(), Problem> {
         let installed = self.kube.is_installed().await;
         match installed.map_err(|fault| self.failed(&fault))? {
             true => Ok(()),
@@ -86,7 +86,7 @@ impl Releases {
 
     /// The releases that are here, and how far each was before that was asked: what goes since then, another operator has brought and let go meanwhile.
     async fn known(&self) -> Result<(Vec<StoredRelease>, Arc<Rollouts>), Problem> {
-        self.is_installed().await?;
+        self.must_be_installed().await?;
         self.load().await?;
         let before = self.kube.all();
         Ok((self.stored().await?, before))
@@ -192,7 +192,7 @@ impl Operations for Releases {
     }
 
     async fn agent_releases(&self) -> Result<Vec<AgentReleaseView>, Problem> {
-        self.is_installed().await?;
+        self.must_be_installed().await?;
         let mut stored = self.stored().await?;
         stored.sort_by_key(|StoredRelease { name, .. }| {
             (name.target.clone(), Version::new(&name.version))

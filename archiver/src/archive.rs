@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
 use crate::account::Account;
+use crate::metrics::ArchiveMetrics;
 use crate::recorder::{Parts, Recorder};
 use crate::settings::Settings;
 use crate::spool::{Erasing, Lane, OpenError, Spool};
@@ -85,8 +86,23 @@ impl Archive {
         clock: SharedClock,
         settings: Settings,
     ) -> Result<Self, OpenError> {
+        Self::open_counted(spool, sink, clock, settings, ArchiveMetrics::default()).await
+    }
+
+    /// The same with counters that were registered before: recovery may take minutes on a slow disk, and who serves metrics meanwhile needs them.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub async fn open_counted(
+        spool: PathBuf,
+        sink: Arc<dyn SegmentSink>,
+        clock: SharedClock,
+        settings: Settings,
+        metrics: ArchiveMetrics,
+    ) -> Result<Self, OpenError> {
         let path = spool.clone();
-        let opening = tokio::task::spawn_blocking(move || Spool::open(&spool, settings, clock));
+        let open = move || Spool::open(&spool, settings, clock, metrics);
+        let opening = tokio::task::spawn_blocking(open);
         let spool = opening.await.map_err(|error| OpenError::Io {
             path,
             source: io::Error::other(error),

@@ -44,5 +44,6 @@ mod take;
 mod uploader;
 
 pub use archive::{Archive, Erased};
+pub use metrics::ArchiveMetrics;
 pub use settings::{Settings, WhenFull};
 pub use spool::OpenError;

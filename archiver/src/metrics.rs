@@ -11,9 +11,9 @@ use crate::uploader::Reason;
 
 type Label = [(&'static str, &'static str); 1];
 
-/// Counters; clones are the same.
+/// The counters `moorline_archive_*`; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Metrics {
+pub struct ArchiveMetrics {
     fragments: Counter,
     recorded_bytes: Counter,
     segments: Counter,
@@ -28,8 +28,9 @@ pub(crate) struct Metrics {
     pub(crate) spool_objects: Gauge,
 }
 
-impl Metrics {
-    pub(crate) fn register(&self, registry: &mut Registry) {
+impl ArchiveMetrics {
+    /// Registers them all.
+    pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "archive_fragments_synced",
             "Fragments that are on disk for certain",
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn every_counter_is_there_from_the_start() {
         let mut registry = Registry::with_prefix("moorline");
-        Metrics::default().register(&mut registry);
+        ArchiveMetrics::default().register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [

@@ -44,6 +44,8 @@ struct Done {
     bytes: u64,
     fresh: bool,
     result: Result<(), Failed>,
+    /// The store does not have it, nor does the spool.
+    gone: bool,
 }
 
 /// Why an upload failed.
@@ -117,14 +119,23 @@ impl Uploader {
     }
 
     async fn upload(&self, id: ItemId, item: Item, fresh: bool) -> Done {
-        let bytes = item.bytes;
+        let (bytes, path) = (item.bytes, item.path.clone());
         let result = self.put(id, item).await;
+        let missing = matches!(result, Err(Failed::Store(StoreError::Missing(_))));
         Done {
             id,
             bytes,
             fresh,
             result,
+            gone: missing && self.is_gone(path).await,
         }
+    }
+
+    /// Whether the spool's file is not there for certain: a disk that does not answer says neither.
+    async fn is_gone(&self, path: PathBuf) -> bool {
+        let look = move || matches!(path.try_exists(), Ok(false));
+        let looked = timeout(&*self.spool.clock, DEADLINE, self.spool.disk.read(look)).await;
+        matches!(looked, Ok(Ok(true)))
     }
 
     async fn put(&self, id: ItemId, item: Item) -> Result<(), Failed> {
@@ -179,15 +190,9 @@ impl Uploader {
         };
         let reason = Reason::from(&error);
         spool.metrics.upload_failed(reason);
-        let item = spool.stock(|stock| {
-            let item = stock.item(done.id)?;
-            Some((item.path.clone(), item.key.place().camera.clone()))
-        });
-        let (path, camera) = item.unzip();
+        let camera = spool.stock(|stock| Some(stock.item(done.id)?.key.place().camera.clone()));
         let camera = camera.map(tracing::field::display);
-        if matches!(error, Failed::Store(StoreError::Missing(_)))
-            && path.is_some_and(|path| !path.exists())
-        {
+        if done.gone {
             tracing::error!(
                 camera,
                 reason = reason.as_str(),

@@ -28,7 +28,7 @@ use moorline_core::{CameraId, TimeRange, Timestamp};
 use tokio::sync::watch;
 
 use crate::disk::Disk;
-use crate::metrics::Metrics;
+use crate::metrics::ArchiveMetrics;
 use crate::settings::Settings;
 
 pub(crate) use recovery::Found;
@@ -61,7 +61,7 @@ pub(crate) struct Spool {
     pub(crate) settings: Settings,
     pub(crate) clock: SharedClock,
     pub(crate) disk: Disk,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: ArchiveMetrics,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
 }
@@ -131,6 +131,7 @@ impl Spool {
         path: &Path,
         settings: Settings,
         clock: SharedClock,
+        metrics: ArchiveMetrics,
     ) -> Result<Arc<Self>, OpenError> {
         let failed = |source| OpenError::Io {
             path: path.into(),
@@ -159,7 +160,7 @@ impl Spool {
             settings,
             clock,
             disk: Disk::new(),
-            metrics: Metrics::default(),
+            metrics,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
         }))

@@ -25,6 +25,8 @@ pub(crate) struct Pod {
     pub(crate) metrics: Metrics,
     /// To the tunnel gateway.
     pub(crate) gateway: Dialer,
+    /// What `/readyz` tells; a part that needs time to begin has a check of its own.
+    pub(crate) readiness: admin::Readiness,
     trust: Arc<Trust>,
     signals: Signals,
     drain: Drain,
@@ -52,6 +54,7 @@ impl Pod {
             clock,
             metrics: Metrics::default(),
             gateway,
+            readiness: admin::Readiness::new(),
             trust,
             signals,
             drain,
@@ -75,7 +78,8 @@ impl Pod {
         ControlLink::start(gateway, args.camera.clone(), settings, self.doors.token())
     }
 
-    /// Serves metrics and health, and runs until the cluster ends the pod or the workload fails: then the kubelet starts the container again.
+    /// Serves metrics and health, and runs until the cluster ends the pod or the workload fails: then the kubelet starts the container again. Whatever may
+    /// take long belongs into `work`: before this nobody is told that the pod is alive.
     pub(crate) async fn run(
         self,
         args: &PodArgs,
@@ -84,13 +88,13 @@ impl Pod {
         let Self {
             clock,
             metrics,
+            readiness,
             mut signals,
             drain,
             work: phase,
             doors,
             ..
         } = self;
-        let readiness = admin::Readiness::new();
         let ready = readiness.check("running");
         let listener = net::listen(args.listen_admin)?;
         let router = admin::router(metrics.finish(), readiness);

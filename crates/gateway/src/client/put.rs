@@ -64,16 +64,20 @@ impl StoreTrust {
         Ok(Self(Arc::new(read)))
     }
 
-    fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        self.0.get().client()
+    /// Reads the system's authorities the first time: beside the pod's one thread, which must not wait for its disk.
+    async fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let believed = self.0.get();
+        if let Some(client) = believed.client.get() {
+            return Ok(Arc::clone(client));
+        }
+        let made = tokio::task::spawn_blocking(move || believed.made()).await;
+        made.map_err(|cause| rustls::Error::General(cause.to_string()))?
     }
 }
 
 impl Believed {
-    fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        if let Some(client) = self.client.get() {
-            return Ok(Arc::clone(client));
-        }
+    /// Blocks.
+    fn made(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut roots = self.extra.clone();
         let native = rustls_native_certs::load_native_certs();
         for error in &native.errors {
@@ -176,7 +180,7 @@ async fn connect(
     }
     let name = ServerName::try_from(bare.to_owned());
     let name = name.map_err(|_| StoreError::Refused("the store's host is no name".to_owned()))?;
-    let client = trust.client();
+    let client = trust.client().await;
     let client = client.map_err(|cause| unavailable("TLS with the store", cause))?;
     let stream = TlsConnector::from(client).connect(name, stream).await;
     let stream = stream.map_err(|cause| unavailable("TLS with the store", cause))?;

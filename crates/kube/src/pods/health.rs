@@ -278,7 +278,7 @@ impl Health {
             Some(true) => {
                 return Verdict::Mute(
                     "ArchiverSilent",
-                    "the archiver pod says nothing, so that nobody knows whether it records: look at its log and at its node; kubectl delete pod loses nothing that it can still upload".into(),
+                    "the archiver pod says nothing, so that nobody knows whether it records: look at its log and at its node (one that is not ready may still recover what its spool holds); kubectl delete pod loses nothing that it can still upload".into(),
                 );
             }
             Some(false) => return Verdict::Open,

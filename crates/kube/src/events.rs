@@ -1,6 +1,6 @@
-//! What happened to a camera, as Events of its Camera: in words, and with what to do about it.
+//! What happened to a camera or a tenant, as Events of its resource: in words, and with what to do about it.
 //!
-//! Nobody waits for an Event, and what happens to all cameras at once is no storm of writes: one a minute per camera and reason, a few calls at a time
+//! Nobody waits for an Event, and what happens to all cameras at once is no storm of writes: one a minute per object and reason, a few calls at a time
 //! behind a short queue. A tenant has no more places in it than are left, so that its storm leaves room for the others. One that finds no room is not told: the
 //! condition says the same.
 
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
@@ -19,7 +20,7 @@ use moorline_core::{CameraId, TenantId};
 
 use crate::call::{CALL, Connection, Room, call, chain};
 use crate::names;
-use crate::resource::Camera;
+use crate::resource::{Camera, Tenant};
 
 /// Calls under way.
 const CALLS: usize = 8;
@@ -27,6 +28,8 @@ const CALLS: usize = 8;
 const WAITING: usize = 512;
 /// The API server refuses a longer note, in bytes.
 const NOTE: usize = 1_024;
+/// Where the API server takes Events of what lies in no namespace.
+const OF_THE_CLUSTER: &str = "default";
 
 /// The type of an Event.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +44,15 @@ impl Grade {
     }
 }
 
+/// Of what an Event is.
+struct Subject {
+    name: String,
+    namespace: String,
+    /// In whose share it is told.
+    tenant: TenantId,
+    regarding: ObjectReference,
+}
+
 /// Events of this replica. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Events(Arc<Inner>);
@@ -49,8 +61,11 @@ pub(crate) struct Events(Arc<Inner>);
 struct Inner {
     client: Connection,
     clock: SharedClock,
+    /// Which part tells, `moorline.dev/mon`.
+    part: &'static str,
     replica: String,
-    told: Mutex<Limiter<(CameraId, &'static str)>>,
+    /// By namespace, name and reason.
+    told: Mutex<Limiter<[String; 3]>>,
     room: Room,
     seats: Arc<Seats>,
     /// Two of one camera in one millisecond have two names.
@@ -58,10 +73,16 @@ struct Inner {
 }
 
 impl Events {
-    pub(crate) fn new(client: Client, clock: SharedClock, replica: String) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        clock: SharedClock,
+        part: &'static str,
+        replica: String,
+    ) -> Self {
         Self(Arc::new(Inner {
             client: Connection(client),
             clock,
+            part,
             replica,
             // kubespawner#913: 35k events in a namespace.
             told: Mutex::new(Limiter::new(1, 1.0 / 60.0, 10_000)),
@@ -71,7 +92,7 @@ impl Events {
         }))
     }
 
-    /// Tells it, by a task of its own. Never blocks.
+    /// Tells it of a camera, by a task of its own. Never blocks.
     pub(crate) fn tell(
         &self,
         id: &CameraId,
@@ -80,19 +101,47 @@ impl Events {
         message: &str,
         grade: Grade,
     ) {
-        let Some(seat) = self.0.seats.take(id.tenant()) else {
+        let subject = Subject {
+            name: id.name().to_string(),
+            namespace: names::namespace(id.tenant()),
+            tenant: id.tenant().clone(),
+            regarding: camera.object_ref(&()),
+        };
+        self.send(subject, reason, message, grade);
+    }
+
+    /// The same of a tenant.
+    pub(crate) fn tell_of_tenant(
+        &self,
+        id: &TenantId,
+        tenant: &Tenant,
+        reason: &str,
+        message: &str,
+        grade: Grade,
+    ) {
+        let subject = Subject {
+            name: id.to_string(),
+            namespace: OF_THE_CLUSTER.to_owned(),
+            tenant: id.clone(),
+            regarding: tenant.object_ref(&()),
+        };
+        self.send(subject, reason, message, grade);
+    }
+
+    fn send(&self, subject: Subject, reason: &str, message: &str, grade: Grade) {
+        let Some(seat) = self.0.seats.take(&subject.tenant) else {
             return;
         };
         let now = self.0.clock.monotonic();
         let may = {
             let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.try_take((id.clone(), reason), now).is_ok()
+            let key = [&*subject.namespace, &*subject.name, reason].map(str::to_owned);
+            told.try_take(key, now).is_ok()
         };
         if !may {
             return;
         }
-        let namespace = names::namespace(id.tenant());
-        let event = self.event(id, camera, reason, message, grade);
+        let event = self.event(subject, reason, message, grade);
         let this = self.clone();
         tokio::spawn(async move {
             let _seat = seat;
@@ -100,40 +149,32 @@ impl Events {
             let Ok(_place) = this.0.room.place(clock).await else {
                 return;
             };
-            let api: Api<Event> = Api::namespaced(client, &namespace);
+            let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+            let api: Api<Event> = Api::namespaced(client, namespace);
             let parameters = PostParams::default();
             if let Err(fault) = call(clock, CALL, api.create(&parameters, &event)).await {
+                let reason = event.reason.as_deref();
                 tracing::debug!(namespace, reason, fault = %chain(&fault), "an event was not told");
             }
         });
     }
 
-    fn event(
-        &self,
-        id: &CameraId,
-        camera: &Camera,
-        reason: &str,
-        message: &str,
-        grade: Grade,
-    ) -> Event {
+    fn event(&self, subject: Subject, reason: &str, message: &str, grade: Grade) -> Event {
         let time = jiff::Timestamp::from_millisecond(self.0.clock.wall_ms()).unwrap_or_default();
         let count = self.0.count.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{:x}.{count:x}", subject.name, time.as_nanosecond());
         Event {
             metadata: ObjectMeta {
-                name: Some(format!(
-                    "{}.{:x}.{count:x}",
-                    id.name(),
-                    time.as_nanosecond()
-                )),
-                namespace: Some(names::namespace(id.tenant())),
+                name: Some(name),
+                namespace: Some(subject.namespace),
                 ..ObjectMeta::default()
             },
             action: Some("LookAfter".into()),
             event_time: Some(MicroTime(time)),
             note: Some(note(message)),
             reason: Some(reason.into()),
-            regarding: Some(camera.object_ref(&())),
-            reporting_controller: Some("moorline.dev/mon".into()),
+            regarding: Some(subject.regarding),
+            reporting_controller: Some(self.0.part.into()),
             reporting_instance: Some(self.0.replica.clone()),
             type_: Some(format!("{grade:?}")),
             ..Event::default()

@@ -133,7 +133,12 @@ impl StatusWriter {
     ) -> Self {
         let replica = owned.replica().name.clone();
         Self(Arc::new(Inner {
-            events: Events::new(client.clone(), Arc::clone(&clock), replica),
+            events: Events::new(
+                client.clone(),
+                Arc::clone(&clock),
+                "moorline.dev/mon",
+                replica,
+            ),
             client: Connection(client),
             cache,
             owned,

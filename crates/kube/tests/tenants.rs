@@ -12,7 +12,7 @@ use moorline_core::camera::Enabled;
 use moorline_core::port::CameraDirectory as _;
 use moorline_kube::{TenantSettings, Tenants};
 use serde_json::{Value, json};
-use support::{Api, CAMERAS, Mon, camera, server};
+use support::{Api, CAMERAS, Mon, camera, events, server, until_told};
 
 const TENANTS: &str = "/apis/moorline.dev/v1alpha1/tenants";
 
@@ -271,4 +271,57 @@ async fn a_store_that_must_not_be_reached_is_told_with_what_would_be_right() {
     api.patch(TENANTS, "", "acme", &better);
     api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_with_a_tenant_and_is_well_again_is_an_event_that_says_what_to_do() {
+    let (api, _mon) = world().await;
+    api.put(TENANTS, acme(false, "keep"));
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    let all = |api: &Api| api.list("/apis/events.k8s.io/v1/events");
+    assert_eq!(all(&api), [Value::Null; 0], "a beginning is no trouble");
+    let endpoint = |generation: u64, endpoint: &str| json!({"metadata": {"generation": generation}, "spec": {"store": {"endpoint": endpoint}}});
+    api.patch(TENANTS, "", "acme", &endpoint(2, "https://169.254.169.254"));
+    until_told(&api, "StoreRefused", "Warning", "spec.store.endpoint").await;
+    api.patch(TENANTS, "", "acme", &endpoint(3, "https://s3.example.com"));
+    until_told(&api, "Ready", "Normal", "Ready holds again").await;
+    // Another part wrote it.
+    let mut status = api.get(TENANTS, "", "acme").unwrap()["status"].clone();
+    let own = json!({
+        "type": "StoreReady", "status": "False", "reason": "SecretMissing", "message": "kubectl create secret",
+        "lastTransitionTime": "2026-11-20T00:00:00Z",
+    });
+    status["conditions"].as_array_mut().unwrap().push(own);
+    api.patch(TENANTS, "", "acme", &json!({"status": status}));
+    until_told(&api, "SecretMissing", "Warning", "kubectl create secret").await;
+    for event in all(&api) {
+        assert_eq!(event["regarding"]["kind"], "Tenant", "{event}");
+        assert_eq!(event["regarding"]["name"], "acme", "{event}");
+        assert_eq!(event["metadata"]["namespace"], "default", "{event}");
+        assert_eq!(event["reportingController"], "moorline.dev/tenants");
+    }
+    assert_eq!(events(&api, "SecretMissing").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_cannot_be_made_is_told_once_and_with_what_to_do() {
+    let (api, _mon) = world().await;
+    let refused = support::Fault::Refused(403, "Forbidden", "no namespaces here".into());
+    api.trap(
+        http::Method::PATCH,
+        "/namespaces/t-acme",
+        usize::MAX,
+        refused,
+    );
+    api.put(TENANTS, acme(false, "keep"));
+    until_told(
+        &api,
+        "Forbidden",
+        "Warning",
+        "the account of moorline tenants",
+    )
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(events(&api, "Forbidden").len(), 1, "nothing has changed");
 }

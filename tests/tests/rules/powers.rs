@@ -58,6 +58,8 @@ const POWERS: &[(&str, &[(&str, &str)])] = &[
             ("cameras", "delete"),
             ("clusterroles", "bind"),
             ("configmaps", "create patch"),
+            // Of Tenants, in the namespace default.
+            ("events", "create"),
             ("limitranges", "create patch"),
             ("namespaces", "create delete patch"),
             ("networkpolicies", "create patch"),

@@ -11,6 +11,7 @@
 
 mod admin;
 mod objects;
+mod told;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -32,13 +33,17 @@ pub use objects::{CLASSES, MAX_RETENTION_DAYS, TenantSettings};
 
 use crate::call::{CALL, Connection, Fault, call};
 use crate::directory::KubeDirectory;
+use crate::events::Events;
 use crate::resource::{
     Camera, ConditionKind, OnDelete, RECORDINGS_FINALIZER, Tenant, TenantStatus, set_condition,
 };
 use objects::{Made, objects};
+use told::{Told, advised};
 
 /// The field manager of all that is applied here.
 const MANAGER: &str = "moorline-tenants";
+/// Who tells Events.
+const PART: &str = "moorline.dev/tenants";
 /// Between two passes over all tenants, whether they changed or not: 2,000 tenants are some 24,000 calls.
 const EVERY: Duration = Duration::from_secs(600);
 /// Between two looks at a tenant that is being removed, or that failed.
@@ -49,6 +54,11 @@ const SHORTLY: Duration = Duration::from_millis(500);
 const PAGE: u32 = 500;
 /// The reason while it has not.
 const QUOTA_PENDING: &str = "QuotaPending";
+/// And while it does not count Cameras.
+const QUOTA_UNKNOWN: &str = "QuotaUnknown";
+/// The reasons while a tenant that is removed waits.
+const WAITS_FOR_CAMERAS: &str = "Draining";
+const ERASING: &str = "Erasing";
 /// The reason while a tenant is to be erased and nothing can.
 const NO_SWEEPER: &str = "NoSweeper";
 /// Letters and digits of a storage id; 36^12 of them, so that two are never the same.
@@ -114,6 +124,9 @@ impl Tenants {
         let mut settled: HashMap<String, Option<i64>> = HashMap::new();
         let mut full = self.clock.monotonic() + EVERY;
         let mut told = self.settings.subscribe();
+        let client = self.client.0.clone();
+        let events = Events::new(client, self.clock.clone(), PART, MANAGER.to_owned());
+        let mut news = Told::new(events);
         loop {
             changes.borrow_and_update();
             if told.has_changed().unwrap_or(false) {
@@ -125,7 +138,10 @@ impl Tenants {
                 full = self.clock.monotonic() + EVERY;
             }
             let mut wait = EVERY;
-            for tenant in self.directory.cache().tenants() {
+            let tenants = self.directory.cache().tenants();
+            news.keep(tenants.iter().map(|tenant| &**tenant));
+            for tenant in tenants {
+                news.look(&tenant);
                 let (name, version) = (tenant.name_any(), tenant.metadata.generation);
                 let leaving = tenant.metadata.deletion_timestamp.is_some();
                 if !leaving && settled.get(&name) == Some(&version) {
@@ -264,7 +280,7 @@ impl Tenants {
             Ok(Done::Wrong(reason, message) | Done::Waits(reason, message)) => {
                 (false, *reason, message.clone())
             }
-            Err(fault) => (false, fault.reason(), fault.to_string()),
+            Err(fault) => (false, fault.reason(), advised(fault)),
         };
         let now = jiff::Timestamp::from_millisecond(self.clock.wall_ms()).unwrap_or_default();
         let kind = ConditionKind::Ready.as_str();
@@ -314,7 +330,7 @@ impl Tenants {
             self.apply(made).await?;
         }
         let message = "the quota controller does not count Cameras yet: it looks for new resources every 30 s";
-        Ok(Done::Waits("QuotaUnknown", message.into()))
+        Ok(Done::Waits(QUOTA_UNKNOWN, message.into()))
     }
 
     async fn apply(&self, made: &Made) -> Result<(), Fault> {
@@ -373,14 +389,14 @@ impl Tenants {
         }
         if !left.is_empty() {
             return Ok(Done::Waits(
-                "Draining",
+                WAITS_FOR_CAMERAS,
                 format!("{} cameras still drain", left.len()),
             ));
         }
         let erased = tenant.status.as_ref().is_some_and(|status| status.erased);
         if tenant.spec.on_delete == OnDelete::Erase && !erased {
             return Ok(match self.settings.borrow().sweeper {
-                true => Done::Waits("Erasing", "the sweeper erases its recordings".into()),
+                true => Done::Waits(ERASING, "the sweeper erases its recordings".into()),
                 false => Done::Waits(NO_SWEEPER, nobody_erases(name)),
             });
         }

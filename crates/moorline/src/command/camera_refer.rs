@@ -45,7 +45,7 @@ pub async fn run(client: &Client, asked: &CameraRefer, format: Output) -> anyhow
     output::print(format, &view, || {
         format!(
             "camera {typed} streams to {host}:{port} as soon as it calls, and reports here\n\
-             hint: camera show {typed}{options} tells how that stands; moorline camera refer {typed} --here{options} takes it back"
+             hint: camera show {typed}{options} tells where it goes and what is known of it, the other server whether it came; moorline camera refer {typed} --here{options} takes it back"
         )
     })
 }

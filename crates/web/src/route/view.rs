@@ -154,7 +154,8 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
     if let Some(there) = &camera.streampoint {
         let stands = status.said.iter().find(|(key, _)| key == "elsewhere");
         let stands = stands.map_or_else(
-            || "its agent has not said how that stands".to_owned(),
+            // On a cluster what an agent says of it is written nowhere.
+            || "how that stands is not known here: that server says whether it came".to_owned(),
             |(_, said)| format!("its agent says: {said}"),
         );
         notes.push(format!(

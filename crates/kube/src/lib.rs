@@ -81,7 +81,7 @@ pub use pods::{
     GATEWAY_AUDIENCE, PodCache, PodSettings, PodView, Pods, RELAY_PORT, SIGNER_AUDIENCE, Trouble,
 };
 pub use pulse::{Heard, Pulse};
-pub use releases::{Going, KubeReleases, ReleaseName, Rollouts, StoredRelease};
+pub use releases::{Going, KubeReleases, ReleaseName, Rollouts, StoppedPart, StoredRelease};
 pub use sources::KubeSources;
 pub use status::{Note, StatusWriter};
 pub use statuses::KubeStatuses;

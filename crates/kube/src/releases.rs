@@ -18,7 +18,7 @@ use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use moorline_base::{CancellationToken, SharedClock};
-use moorline_core::CameraId;
+use moorline_core::{CameraId, TenantId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -77,12 +77,24 @@ pub struct Going {
     /// The camera that has it before the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<CameraId>,
-    /// Those that refused it since it was let go, as far as they count towards a stop.
+    /// Those that refused it since it was let go, as far as they count towards a stop, which takes so many that this stays short.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<CameraId>,
+    /// The one tenant whose cameras get no more of it, since of these alone is heard that it is no good. A second one stops it for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<StoppedPart>,
     /// Why it has stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+}
+
+/// Where a release has stopped, while it goes on elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedPart {
+    /// For whose cameras.
+    pub tenant: TenantId,
+    /// Why.
+    pub why: String,
 }
 
 impl Default for Going {
@@ -91,6 +103,7 @@ impl Default for Going {
             stage: OFF.to_owned(),
             first: None,
             refused: BTreeSet::new(),
+            part: None,
             stopped: None,
         }
     }
@@ -100,6 +113,49 @@ impl Going {
     /// Whether cameras get it.
     pub fn goes(&self) -> bool {
         self.stage != OFF && self.stopped.is_none()
+    }
+
+    /// Whether cameras of this tenant do.
+    pub fn goes_to(&self, tenant: &TenantId) -> bool {
+        self.goes() && self.part.as_ref().is_none_or(|part| part.tenant != *tenant)
+    }
+
+    /// A camera of this tenant took it back: its tenant's part stops, or all of it when another tenant's has stopped before. Whoever holds one tenant's
+    /// cameras, and has them say what they like, keeps no other tenant's from a release.
+    pub fn stop_for(&mut self, tenant: &TenantId, why: String) {
+        match &self.part {
+            Some(part) if part.tenant == *tenant => {}
+            Some(_) => self.stopped = Some(why),
+            None => {
+                self.refused.retain(|camera| camera.tenant() != tenant);
+                self.part = Some(StoppedPart {
+                    tenant: tenant.clone(),
+                    why,
+                });
+            }
+        }
+    }
+
+    /// A camera refused it for something that counts. `most` of one tenant stop that tenant's part, of several all of it.
+    pub fn refused_by(&mut self, camera: &CameraId, most: usize, why: String) {
+        self.refused.insert(camera.clone());
+        if self.refused.len() < most {
+            return;
+        }
+        let tenant = camera.tenant();
+        if self.refused.iter().all(|camera| camera.tenant() == tenant) {
+            self.stop_for(tenant, why);
+        } else {
+            self.stopped = Some(why);
+        }
+    }
+
+    /// It is let go, or put to rest, anew: whoever does so has thought of what was said before.
+    pub fn begin(&mut self, stage: String) {
+        self.stage = stage;
+        self.part = None;
+        self.stopped = None;
+        self.refused.clear();
     }
 }
 
@@ -463,5 +519,50 @@ mod tests {
         write(&mut object, &before, &after).unwrap();
         assert_eq!(read(&object), after);
         assert_eq!(object.data.unwrap()[newer], "of a newer release");
+    }
+
+    fn going() -> Going {
+        let mut going = Going::default();
+        going.begin("all".to_owned());
+        going
+    }
+
+    fn camera(tenant: &str, number: usize) -> CameraId {
+        format!("{tenant}/camera-{number}").parse().unwrap()
+    }
+
+    #[test]
+    fn one_tenants_word_stops_its_own_part_and_a_second_ones_stops_all() {
+        let (acme, other): (TenantId, TenantId) =
+            ("acme".parse().unwrap(), "other".parse().unwrap());
+        let mut going = going();
+        going.stop_for(&acme, "one".to_owned());
+        assert!(going.goes() && going.goes_to(&other));
+        assert!(!going.goes_to(&acme));
+        let text = serde_json::to_string(&going).unwrap();
+        assert_eq!(serde_json::from_str::<Going>(&text).unwrap(), going);
+        going.stop_for(&other, "another".to_owned());
+        assert_eq!(going.stopped.as_deref(), Some("another"));
+        assert!(!going.goes_to(&other));
+        going.begin("all".to_owned());
+        assert!(going.goes_to(&acme), "the operator goes on");
+    }
+
+    #[test]
+    fn refusals_of_one_tenant_stop_its_own_part_and_of_several_all() {
+        let mut alone = going();
+        (0..3).for_each(|number| alone.refused_by(&camera("acme", number), 3, "key".to_owned()));
+        assert!(alone.goes() && alone.part.is_some());
+        // What it said counts no more: another one's stand for themselves.
+        (0..2).for_each(|number| alone.refused_by(&camera("other", number), 3, "key".to_owned()));
+        assert!(alone.goes());
+        alone.refused_by(&camera("third", 0), 3, "key".to_owned());
+        assert!(!alone.goes());
+        let mut several = going();
+        for tenant in ["acme", "other", "third"] {
+            assert!(several.goes());
+            several.refused_by(&camera(tenant, 0), 3, "key".to_owned());
+        }
+        assert!(!several.goes() && several.part.is_none());
     }
 }

@@ -98,10 +98,11 @@ impl Message {
                 Self { subject, text }
             }
             AlarmKind::AgentRolledBack { camera, version } => {
-                let subject = format!("A new agent failed on {camera}");
+                let (subject, tenant) =
+                    (format!("A new agent failed on {camera}"), camera.tenant());
                 let text = format!(
                     "{subject}\n\nCamera {camera} tried agent {version}, which did not connect; it has its old agent again and is recorded.\n\
-                     No further camera gets {version}.\n\n\
+                     No further camera of {tenant} gets {version}.\n\n\
                      what to do: look at what it logged (the server's log, \"taken back\"); then sign a better release, or go on with\n\
                      moorline agent-release roll-out {version} --to one\n"
                 );

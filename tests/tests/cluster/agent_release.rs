@@ -122,7 +122,12 @@ async fn a_release_goes_onto_one_camera_of_all_replicas_and_a_roll_back_stops_it
         list["stopped"].as_str().map(str::to_owned)
     })
     .await;
-    assert_eq!(stopped, format!("camera {} took it back", name(other)));
+    let told = format!(
+        "for tenant {} alone: camera {} took it back",
+        tenant.name,
+        name(other)
+    );
+    assert_eq!(stopped, told);
     eventually("who failed", SOON, || async {
         let list = listed(&moorline).await;
         (list["failed"] == json!([name(other)])).then_some(())

@@ -106,12 +106,17 @@ impl Releases {
     }
 
     fn view(&self, release: &StoredRelease) -> AgentReleaseView {
-        let Going { stage, stopped, .. } = self
-            .kube
-            .all()
-            .get(&release.name)
-            .cloned()
-            .unwrap_or_default();
+        let going = self.kube.all().get(&release.name).cloned();
+        let Going {
+            stage,
+            part,
+            stopped,
+            ..
+        } = going.unwrap_or_default();
+        let stopped = stopped.or_else(|| {
+            let part = part?;
+            Some(format!("for tenant {} alone: {}", part.tenant, part.why))
+        });
         let upgrades = upgrades_in(&self.cameras);
         let names = |wanted: &dyn Fn(UpgradeState) -> bool| -> Vec<String> {
             let of = upgrades
@@ -267,9 +272,7 @@ impl Operations for Releases {
         let set = self.kube.change(|all| {
             forget_removed(all, &before, &stored);
             let one = all.entry(name.clone()).or_default();
-            one.stage = stage.to_string();
-            one.stopped = None;
-            one.refused.clear();
+            one.begin(stage.to_string());
             // Nobody waits for the trial of a camera that was removed.
             let is_there = |first: &CameraId| self.cameras.camera(first).is_some();
             one.first = one.first.take().filter(is_there);

@@ -150,6 +150,10 @@ impl ClusterRollout {
             local.file = None;
             return Ok(());
         }
+        let ours = ours.iter().copied();
+        let ours: Vec<&Camera> = ours
+            .filter(|(held, _)| going.goes_to(held.camera.tenant()))
+            .collect();
         let about = (name.target.as_str(), version);
         let mut seen: Vec<Seen> = ours.iter().map(|(_, seen)| seen.clone()).collect();
         let mut progress = Progress {
@@ -157,7 +161,7 @@ impl ClusterRollout {
             ..Progress::default()
         };
         // At no stage the plan only notes who says that it failed and had no place.
-        for (held, _) in ours {
+        for (held, _) in &ours {
             match state(held, name) {
                 Some(state) if state.has_place() => progress.begun.insert(held.camera.clone()),
                 Some(UpgradeState::RolledBack) => progress.failed.insert(held.camera.clone()),
@@ -196,7 +200,7 @@ impl ClusterRollout {
         };
         let decision = plan::next(about, &mut progress, &mut local.tries, &seen);
         for (place, camera) in decision.offer.iter().enumerate() {
-            match self.offer(name, camera, ours, &file).await {
+            match self.offer(name, camera, &ours, &file).await {
                 Ok(()) => {
                     local.unwritten.remove(camera);
                 }
@@ -272,11 +276,11 @@ impl ClusterRollout {
         }
     }
 
-    /// Stops a release for all; `false`: it rests, or has stopped before.
+    /// Stops a release for the camera's tenant, or for all; `false`: it rests, or has stopped there before.
     async fn stop(&self, name: &ReleaseName, camera: &CameraId) -> Result<bool, Fault> {
         let stopped = self.releases.change(|all| match all.get_mut(name) {
-            Some(going) if going.goes() => {
-                going.stopped = Some(plan::took_back(camera));
+            Some(going) if going.goes_to(camera.tenant()) => {
+                going.stop_for(camera.tenant(), plan::took_back(camera));
                 true
             }
             _ => false,
@@ -300,11 +304,9 @@ impl ClusterRollout {
             if going.first.as_ref() == Some(camera) {
                 going.first = None;
             }
-            if going.goes() && plan::counts(field) {
-                going.refused.insert(camera.clone());
-                if going.refused.len() >= plan::REFUSALS {
-                    going.stopped = Some(plan::refused_by_many(field));
-                }
+            if going.goes_to(camera.tenant()) && plan::counts(field) {
+                let why = plan::refused_by_many(field);
+                going.refused_by(camera, plan::REFUSALS, why);
             }
             *going != before
         });

@@ -179,18 +179,21 @@ struct World {
 }
 
 impl World {
-    /// Two replicas, at which so many cameras are connected in turn, and a release that rests.
+    /// With so many cameras of one tenant.
     async fn new(cameras: usize) -> Self {
+        Self::with(cameras_of("acme", cameras)).await
+    }
+
+    /// Two replicas, at which these cameras are connected in turn, and a release that rests.
+    async fn with(cameras: Vec<CameraId>) -> Self {
         let clock: SharedClock = Arc::new(TokioClock::starting_at(1_795_000_000_000));
         let wall = Arc::clone(&clock);
         let api = Api::new(move || wall.wall_ms());
-        let cameras: Vec<CameraId> = (0..cameras)
-            .map(|number| format!("acme/camera-{number}").parse().unwrap())
-            .collect();
         for one in &cameras {
+            let tenant = one.tenant().as_str();
             api.put(
                 CAMERAS,
-                camera("acme", one.name(), json!(["moorline.dev/archive"])),
+                camera(tenant, one.name(), json!(["moorline.dev/archive"])),
             );
         }
         let replicas = [
@@ -224,9 +227,7 @@ impl World {
     async fn roll_out(&self, stage: &str) {
         let set = self.releases.change(|all| {
             let going = all.entry(name()).or_default();
-            going.stage = stage.to_owned();
-            going.stopped = None;
-            going.refused.clear();
+            going.begin(stage.to_owned());
             true
         });
         set.await.unwrap();
@@ -267,9 +268,16 @@ impl World {
 
     /// What stands in a camera's status.
     fn state(&self, camera: &CameraId) -> Value {
-        let object = self.api.get(CAMERAS, "t-acme", camera.name()).unwrap();
+        let namespace = format!("t-{}", camera.tenant());
+        let object = self.api.get(CAMERAS, &namespace, camera.name()).unwrap();
         object["status"]["upgrade"]["state"].clone()
     }
+}
+
+fn cameras_of(tenant: &str, count: usize) -> Vec<CameraId> {
+    (0..count)
+        .map(|number| format!("{tenant}/camera-{number}").parse().unwrap())
+        .collect()
 }
 
 fn name() -> ReleaseName {
@@ -335,15 +343,16 @@ async fn a_release_costs_two_writes_in_a_cameras_life_and_a_connection_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roll_back_that_the_other_replica_hears_stops_it_for_all_and_is_told_once() {
+async fn a_roll_back_that_the_other_replica_hears_stops_it_for_the_tenant_and_is_told_once() {
     let world = World::new(4).await;
     world.roll_out("one").await;
     let first = world.offered().remove(0);
     world.moves(&first, 10).await;
     world.says(&first, "rolled-back", NEW);
     a_while().await;
-    let stopped = world.going().await.stopped;
-    assert_eq!(stopped, Some(format!("camera {first} took it back")));
+    let part = world.going().await.part.unwrap();
+    assert_eq!(part.tenant.as_str(), "acme");
+    assert_eq!(part.why, format!("camera {first} took it back"));
     assert_eq!(world.told(), std::slice::from_ref(&first));
     assert_eq!(world.state(&first), "rolledBack");
     assert_eq!(world.offered().len(), 1);
@@ -353,7 +362,7 @@ async fn a_roll_back_that_the_other_replica_hears_stops_it_for_all_and_is_told_o
     let offered = world.offered();
     assert_eq!(offered.iter().filter(|camera| **camera == first).count(), 1);
     assert_eq!(offered.len(), 4, "{offered:?}");
-    assert_eq!((world.going().await.stopped, world.told().len()), (None, 1));
+    assert_eq!((world.going().await.part, world.told().len()), (None, 1));
 }
 
 /// A stop that is not written yet is no reason to forget what the camera said.
@@ -368,7 +377,7 @@ async fn a_roll_back_that_is_heard_in_an_outage_stops_it_afterwards() {
     world.says(&first, "rolled-back", NEW);
     a_while().await;
     assert_eq!(world.told(), std::slice::from_ref(&first));
-    assert!(world.going().await.stopped.is_some());
+    assert!(world.going().await.part.is_some());
     assert_eq!(world.state(&first), "rolledBack");
 }
 
@@ -474,10 +483,8 @@ async fn what_a_camera_says_that_was_offered_nothing_stops_nobodys_release() {
     let offered = world.offered();
     assert_eq!(offered.len(), 3, "{offered:?}");
     assert!(!offered.contains(&liar));
-    assert_eq!(
-        (world.going().await.stopped, world.told()),
-        (None, Vec::new())
-    );
+    let Going { part, stopped, .. } = world.going().await;
+    assert_eq!((part, stopped, world.told()), (None, None, Vec::new()));
     assert_eq!(world.state(&liar), Value::Null);
 }
 
@@ -495,8 +502,7 @@ async fn refusals_pass_the_place_on_and_three_of_them_stop_it_whoever_hears_them
         a_while().await;
     }
     let going = world.going().await;
-    assert!(going.stopped.unwrap().contains("signature"));
-    assert_eq!(going.refused.len(), 3);
+    assert!(going.part.unwrap().why.contains("signature"));
     assert_eq!(world.offered().len(), 3);
     assert_eq!(world.told(), [], "no roll-back");
 }
@@ -511,4 +517,35 @@ async fn a_release_that_was_removed_is_offered_to_nobody() {
     world.roll_out("all").await;
     assert_eq!(world.offered(), []);
     assert_eq!(world.state(&world.cameras[0]), Value::Null);
+}
+
+/// Tenants do not trust each other: whoever has the key of a camera can have it say what they like, and an update may be one that others need.
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_of_one_tenant_stops_no_other_tenants_update_until_another_one_says_so_too() {
+    let (theirs, others) = (cameras_of("acme", 4), cameras_of("other", 4));
+    let world = World::with([theirs.clone(), others.clone()].concat()).await;
+    // All are away but one of each tenant.
+    let rest = theirs[1..].iter().chain(&others[1..]);
+    rest.for_each(|camera| world.at(camera).loses(camera));
+    world.roll_out("all").await;
+    let (liar, honest) = (&theirs[0], &others[0]);
+    assert_eq!(world.offered().len(), 2);
+    world.says(liar, "rolled-back", NEW);
+    a_while().await;
+    world.replicas[0].connects(&theirs[1], 21).await;
+    world.replicas[1].connects(&others[1], 22).await;
+    a_while().await;
+    assert_eq!(world.state(&theirs[1]), Value::Null, "its own part rests");
+    assert_eq!(world.state(&others[1]), "offered", "the other's goes on");
+    assert_eq!(world.going().await.stopped, None);
+    assert_eq!(world.told(), std::slice::from_ref(liar));
+
+    world.says(honest, "rolled-back", NEW);
+    a_while().await;
+    world.replicas[0].connects(&others[2], 23).await;
+    a_while().await;
+    let stopped = world.going().await.stopped;
+    assert_eq!(stopped, Some(format!("camera {honest} took it back")));
+    assert_eq!(world.state(&others[2]), Value::Null);
+    assert_eq!(world.told(), [liar.clone(), honest.clone()]);
 }

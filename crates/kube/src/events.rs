@@ -102,7 +102,7 @@ impl Events {
         grade: Grade,
     ) {
         let subject = Subject {
-            name: id.name().to_string(),
+            name: id.name().to_owned(),
             namespace: names::namespace(id.tenant()),
             tenant: id.tenant().clone(),
             regarding: camera.object_ref(&()),

@@ -245,7 +245,8 @@ impl StatusWriter {
     /// Changes the status of a camera that this replica holds under `generation`, until it is written. No write if nothing changes.
     ///
     /// # Errors
-    /// [`Fault::Conflict`]: it is held by somebody else by now. [`Fault::Busy`]: others' writes took all room. Otherwise the last fault.
+    /// [`Fault::Conflict`]: it is held by somebody else by now. [`Fault::Busy`]: others write it all the time, or other writes took all room. Otherwise
+    /// the last fault.
     pub(crate) async fn put_own(
         &self,
         id: &CameraId,
@@ -256,6 +257,7 @@ impl StatusWriter {
         let lane = self.lane(id);
         let _turn = lane.turn.lock().await;
         let mut known = self.0.cache.camera(id).ok_or(Fault::Missing)?;
+        let mut last = Fault::Conflict;
         for _ in 0..CONFLICTS {
             let own = known.session().is_some_and(|session| {
                 session.mon.as_deref() == Some(&self.0.owned.replica().name)
@@ -269,13 +271,15 @@ impl StatusWriter {
             }
             match self.put(&known, CALL, &change).await {
                 Ok(()) => return Ok(()),
-                Err(Fault::Conflict | Fault::Unknown(_)) => known = self.read(id, CALL).await?,
+                Err(fault @ (Fault::Conflict | Fault::Unknown(_))) => last = fault,
                 Err(fault) => return Err(fault),
             }
+            known = self.read(id, CALL).await?;
         }
-        Err(Fault::Busy(
-            "others write this camera's status all the time".into(),
-        ))
+        Err(match last {
+            Fault::Conflict => Fault::Busy("others write this camera's status all the time".into()),
+            silence => silence,
+        })
     }
 
     /// Says something of a camera that this replica holds under `generation`. Never blocks.

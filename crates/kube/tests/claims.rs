@@ -13,7 +13,7 @@ use http::Method;
 use moorline_core::lifecycle::EndReason;
 use moorline_core::port::{ClaimError, Claims as _, Holder, Holders as _};
 use moorline_core::{Generation, SessionId};
-use moorline_kube::{Gone, Leases};
+use moorline_kube::{Gone, KubeUpgrades, Leases, ReleaseName, UpgradeState};
 use proptest::prelude::*;
 use serde_json::json;
 use support::{
@@ -422,6 +422,30 @@ async fn a_claim_whose_session_ended_before_its_turn_takes_nothing() {
     }
     assert_eq!(right.holders.holder(&yard()), Holder::Here(served));
     assert!(right.ended.all().is_empty(), "{:?}", right.ended.all());
+}
+
+/// Whoever reads it looks for others who write, or at the API server.
+#[tokio::test(start_paused = true)]
+async fn a_status_without_an_answer_is_told_from_one_that_others_overtake() {
+    let late = Fault::Refused(409, "Conflict", "the object has been modified".to_owned());
+    for (fault, told) in [
+        (Fault::Swallowed, "does not answer"),
+        (late, "all the time"),
+    ] {
+        let (api, left, _right) = two_replicas().await;
+        let session = up(&left, 1);
+        left.claims.claim(&yard(), session).await.unwrap();
+        let upgrades = KubeUpgrades::new(left.writer.clone());
+        let held = upgrades.held();
+        let name = ReleaseName {
+            target: "mipsel-unknown-linux-musl".to_owned(),
+            version: "0.2.0".to_owned(),
+        };
+        api.trap(Method::PUT, "yard/status", usize::MAX, fault);
+        let written = upgrades.write(&held[0], &name, UpgradeState::Offered);
+        let said = written.await.unwrap_err().to_string();
+        assert!(said.contains(told), "{said}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

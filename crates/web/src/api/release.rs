@@ -21,7 +21,7 @@ pub struct AgentReleaseView {
     pub bytes: u64,
     /// How far it goes: `off`, `one`, `1%` to `99%`, `all`.
     pub roll_out: String,
-    /// Why it has stopped.
+    /// Why it has stopped: for all cameras, or, in a cluster, for those of one tenant alone, which it then names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
     /// The cameras that were offered it.

@@ -1,11 +1,11 @@
 //! What tests run against: real peers, a network that fails on order, and small servers that remember what they were told.
 //!
 //! **Owns**: finding peers and saying which version was met ([`peer`]), processes that cannot outlive their test ([`child`]), the fault
-//! proxies ([`fault`], [`s3fault`]), an S3 server (`s3`, with the feature `s3`), a webhook receiver ([`http`]), a mail sink ([`smtp`]), a
-//! camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other Debian releases ([`dropbear`]), Garage
-//! ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces ([`netns`]), names that a test makes up ([`dns`]),
-//! an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated camera ([`emu`]), an address that refuses
-//! ([`refusing`]), and how long the machine itself kept a test waiting ([`Starved`]).
+//! proxies ([`fault`], [`s3fault`]), an S3 server and the authority of its certificate (`s3`, `authority`, with the feature `s3`), a webhook
+//! receiver ([`http`]), a mail sink ([`smtp`]), a camera-like GStreamer server ([`gst`]), live555's tools ([`live555`]), dropbears of other
+//! Debian releases ([`dropbear`]), Garage ([`garage`]), PostgreSQL ([`postgres`]), a browser ([`chromium`]), network namespaces
+//! ([`netns`]), names that a test makes up ([`dns`]), an old kernel ([`old_kernel`]), a Kubernetes cluster ([`cluster`]), the emulated
+//! camera ([`emu`]), an address that refuses ([`refusing`]), and how long the machine itself kept a test waiting ([`Starved`]).
 //!
 //! **Does not own**: anything of the product. It imports no other package of the workspace, so that every package may use it in its
 //! tests. Simulated cameras live in `moorline-simcam`, simulated time in `moorline-base`.
@@ -18,6 +18,8 @@
     reason = "the bans keep the product's time and sockets injectable; this package is what tests inject"
 )]
 
+#[cfg(feature = "s3")]
+pub mod authority;
 pub mod child;
 pub mod chromium;
 pub mod cluster;

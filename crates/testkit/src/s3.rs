@@ -1,10 +1,11 @@
 //! An S3 server inside the test's process: s3s-fs over a temporary directory.
 //!
-//! It verifies signatures, digests and conditions; it has no lifecycle rules, versions, locks or fsync. Keys come and go while it runs.
+//! It verifies signatures, digests and conditions; it has no lifecycle rules, versions, locks or fsync. Keys come and go while it runs. It speaks
+//! plain HTTP, or TLS with a certificate of the tests' own [`authority`].
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,12 +16,14 @@ use s3s::{
     S3Result,
     auth::{S3Auth, SecretKey},
     s3_error,
-    service::S3ServiceBuilder,
+    service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Error,
+    Error, authority,
     serving::{Task, listen_on, serve},
     temp_dir,
 };
@@ -32,6 +35,7 @@ pub const VERSION: &str = "0.14.1";
 #[derive(Debug)]
 pub struct S3Server {
     address: SocketAddr,
+    scheme: &'static str,
     directory: tempfile::TempDir,
     keys: Keys,
     _serving: Task,
@@ -74,14 +78,27 @@ impl S3Server {
     /// # Errors
     /// When no directory or socket can be had.
     pub async fn start() -> Result<Self, Error> {
-        Self::start_on(std::net::Ipv4Addr::LOCALHOST.into()).await
+        Self::start_on(Ipv4Addr::LOCALHOST.into()).await
     }
 
     /// The same on a free port of another address: of a network namespace without a way out.
     ///
     /// # Errors
     /// When no directory or socket can be had.
-    pub async fn start_on(address: std::net::IpAddr) -> Result<Self, Error> {
+    pub async fn start_on(address: IpAddr) -> Result<Self, Error> {
+        Self::begin(address, None).await
+    }
+
+    /// The same on 127.0.0.1 over TLS. `name` is by what it is reached, a DNS name or an address: its certificate of the [`authority`] names that alone.
+    ///
+    /// # Errors
+    /// When no directory, socket or certificate can be had.
+    pub async fn start_tls(name: &str) -> Result<Self, Error> {
+        let tls = authority::server(name)?;
+        Self::begin(Ipv4Addr::LOCALHOST.into(), Some(tls)).await
+    }
+
+    async fn begin(address: IpAddr, tls: Option<TlsAcceptor>) -> Result<Self, Error> {
         let directory = temp_dir()?;
         std::fs::create_dir(directory.path().join(Self::BUCKET))
             .map_err(|source| Error::io("make the bucket", source))?;
@@ -94,17 +111,25 @@ impl S3Server {
         builder.set_auth(keys.clone());
         let service = builder.build();
         let (listener, address) = listen_on(address).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let serving = serve(listener, move |stream| {
-            let service = service.clone();
+            let (service, tls) = (service.clone(), tls.clone());
             async move {
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                match tls {
+                    None => answer(stream, service).await,
+                    // Who does not believe it goes.
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, service).await;
+                        }
+                    }
+                }
             }
         });
         crate::peer::announce("s3s-fs", VERSION);
         let server = Self {
             address,
+            scheme,
             directory,
             keys,
             _serving: serving,
@@ -137,10 +162,10 @@ impl S3Server {
         self.address
     }
 
-    /// `http://address:port`, for path-style requests.
+    /// `http://address:port` or `https://address:port`, for path-style requests.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// The file in which the server keeps this object: to look at it, to spoil it, to lose it.
@@ -163,6 +188,12 @@ impl S3Server {
             .ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))? ^= 1;
         std::fs::write(&file, bytes).map_err(failed)
     }
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, service: S3Service) {
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ use std::time::Duration;
 use common::*;
 use hyper::Method;
 use moorline_base::{Clock as _, SimulatedClock, SystemClock};
+use moorline_core::outside::Outside;
 use moorline_core::port::{SegmentSink as _, SegmentStore as _, StoreError};
 use moorline_core::segment::Retention;
 use moorline_store::S3Store;
 use moorline_store::s3::{Digest, Problem, Verify};
+use moorline_testkit::authority;
 use moorline_testkit::refusing::Refusing;
 use moorline_testkit::s3::S3Server;
 use moorline_testkit::s3fault::{S3Fault, S3FaultProxy};
@@ -213,6 +215,52 @@ async fn the_probe_sees_what_an_honest_store_does_and_leaves_nothing() {
     assert!(profile.etag_is_md5);
     assert_eq!(store.profile(), Some(&profile));
     assert_eq!(store.list("", "").await.unwrap(), Default::default());
+}
+
+#[tokio::test]
+async fn a_store_of_an_unknown_authority_is_told_with_what_to_do() {
+    let server = S3Server::start_tls("127.0.0.1").await.unwrap();
+    let store = s3(server.endpoint());
+    let told = store.list("v1/", "").await.unwrap_err();
+    assert!(matches!(told, StoreError::Unavailable(_)), "{told:?}");
+    let told = told.to_string();
+    assert!(told.contains("s3.authority"), "{told}");
+}
+
+#[tokio::test]
+async fn a_store_of_an_authority_of_its_own_is_believed_where_that_is_named() {
+    let server = S3Server::start_tls("127.0.0.1").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::at(folder.path());
+    let config = || moorline_store::S3Config {
+        authority: Some(authority::pem().unwrap()),
+        ..s3_config(server.endpoint())
+    };
+    let outside = Outside::new(&["127.0.0.1/32".to_owned()], false).unwrap();
+    let clock = SystemClock::shared;
+    for store in [
+        S3Store::new(config(), clock()).unwrap(),
+        S3Store::of_tenant(config(), &outside, clock()).unwrap(),
+    ] {
+        assert_eq!(store.probe().await.unwrap().problems(), []);
+        let key = segment("r030", "2026/11/20/211005.250", 1, 0, "full");
+        store.put(&spool.seal(&key, &media(9_000))).await.unwrap();
+        let stored = store.get(&key.to_string(), 0..9_000).await.unwrap();
+        assert_eq!(stored, media(9_000));
+    }
+}
+
+/// Naming the authority would mend nothing.
+#[tokio::test]
+async fn a_store_under_another_name_than_its_certificates_is_not_believed() {
+    let server = S3Server::start_tls("s3.example.com").await.unwrap();
+    let config = moorline_store::S3Config {
+        authority: Some(authority::pem().unwrap()),
+        ..s3_config(server.endpoint())
+    };
+    let store = S3Store::new(config, SystemClock::shared()).unwrap();
+    let told = store.list("v1/", "").await.unwrap_err().to_string();
+    assert!(!told.contains("s3.authority"), "{told}");
 }
 
 #[tokio::test]

@@ -19,10 +19,6 @@ use moorline_recordings::{Archive as Reader, Kept};
 use moorline_registry::{Registry, UsedBook};
 use moorline_store::verify::Digests;
 use moorline_store::{DirectoryStore, SweepPolicy, SweepState, Sweeper};
-#[cfg(feature = "s3")]
-use rustls::RootCertStore;
-#[cfg(feature = "s3")]
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::classes;
 use super::daily::Daily;
@@ -321,15 +317,7 @@ pub fn s3_authority(s3: &crate::settings::S3) -> anyhow::Result<Option<String>> 
         )
     };
     let pem = std::fs::read_to_string(&s3.authority).map_err(|error| wrong(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        let added = roots.add(certificate);
-        added.map_err(|error| wrong(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong("it holds no certificate".to_owned()).into());
-    }
+    moorline_store::s3::check_authority(&pem).map_err(wrong)?;
     Ok(Some(pem))
 }
 

@@ -3,6 +3,8 @@
 use moorline_base::Secret;
 use serde::Deserialize;
 
+use super::authority::check_authority;
+
 /// Which digest a put carries. Exactly one: stores refuse two of different kinds (R2), and some refuse one kind (B2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,7 +52,7 @@ pub struct S3Config {
     /// What acknowledges a put.
     #[serde(default)]
     pub verify: Verify,
-    /// PEM of an authority that the store's certificate may be of, beside the public ones. The caller has parsed it: the SDK panics at what it cannot.
+    /// PEM of authorities that the store's certificate may be of, beside the public ones: see [`check_authority`].
     #[serde(default)]
     pub authority: Option<String>,
 }
@@ -125,6 +127,15 @@ impl S3Config {
                 "give the key's secret, or the file that it stands in",
             );
         }
+        if let Some(pem) = &self.authority
+            && check_authority(pem).is_err()
+        {
+            return wrong(
+                "authority",
+                pem.lines().next().unwrap_or_default(),
+                "give the certificate of the authority that the store's is signed by, as PEM",
+            );
+        }
         Ok(())
     }
 }
@@ -160,5 +171,24 @@ mod tests {
         config.bucket = "a/b".to_owned();
         assert_eq!(config.check().unwrap_err().field, "bucket");
         assert!(toml::from_str::<S3Config>(&format!("{GOOD}buckett = 'x'")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_authority_is_refused_before_the_sdk_meets_it() {
+        let mut config: S3Config = toml::from_str(GOOD).unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (pem, shown) in [
+            ("", ""),
+            ("no certificate", "no certificate"),
+            (broken, "-----BEGIN CERTIFICATE-----"),
+        ] {
+            config.authority = Some(pem.to_owned());
+            let told = config.check().unwrap_err().to_string();
+            let right =
+                "give the certificate of the authority that the store's is signed by, as PEM";
+            assert_eq!(told, format!("authority = {shown:?}: {right}"));
+        }
+        config.authority = Some(moorline_testkit::authority::pem().unwrap());
+        assert_eq!(config.check(), Ok(()));
     }
 }

@@ -5,6 +5,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use moorline_base::Untrusted;
 use moorline_core::port::StoreError;
 
+use super::authority;
+
 /// The error of an operation on `key`.
 pub(super) fn stored<E>(key: &str, error: &SdkError<E, HttpResponse>) -> StoreError
 where
@@ -24,6 +26,7 @@ where
             "the answer cannot be read",
         ),
         SdkError::ConstructionFailure(_) => StoreError::Refused(told(key, error)),
+        _ if authority::is_unknown(error) => StoreError::Unavailable(authority::UNKNOWN.to_owned()),
         _ => StoreError::Unavailable(told(key, error)),
     }
 }

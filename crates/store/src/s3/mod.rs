@@ -6,6 +6,7 @@
 //! aws-sdk-s3's defaults send a checksum trailer that Garage answers with 400 and others answer with other errors; so checksums are
 //! sent and checked only where an operation requires them, and a put carries exactly one digest that we computed ourselves.
 
+mod authority;
 mod bounded;
 mod client;
 mod config;
@@ -30,6 +31,7 @@ use moorline_core::port::{Page, SealedFile, SegmentSink, SegmentStore, StoreErro
 use moorline_core::segment::{GapKey, Retention, Tier};
 use moorline_core::{CameraId, Timestamp};
 
+pub use authority::check_authority;
 pub use config::{Digest, InvalidS3Config, S3Config, Verify};
 pub use presign::{EXPIRES, FindStore, TenantPuts, TenantStore};
 pub use probe::{EndpointProfile, Problem};

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use moorline_base::{SharedClock, Untrusted};
 use moorline_core::port::{SealedFile, StoreError};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -183,8 +183,26 @@ async fn connect(
     let client = trust.client().await;
     let client = client.map_err(|cause| unavailable("TLS with the store", cause))?;
     let stream = TlsConnector::from(client).connect(name, stream).await;
-    let stream = stream.map_err(|cause| unavailable("TLS with the store", cause))?;
+    let stream = stream.map_err(|cause| match is_of_unknown_authority(&cause) {
+        true => unavailable("TLS with the store", UNKNOWN),
+        false => unavailable("TLS with the store", cause),
+    })?;
     Ok(Box::new(stream))
+}
+
+/// What the operator is told then: by the camera's condition Archiving.
+const UNKNOWN: &str = "its certificate is of an authority that is not known here: if that is one of your own, name its certificate with store.authority of the chart";
+
+fn is_of_unknown_authority(cause: &std::io::Error) -> bool {
+    let of_tls = cause
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        of_tls,
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer
+        ))
+    )
 }
 
 /// What a store's answer means: codes go before the status, since stores agree on codes more than on numbers.
@@ -300,6 +318,7 @@ mod tests {
         };
         let told = believed().await.unwrap_err().to_string();
         assert!(told.contains("TLS with the store"), "{told}");
+        assert!(told.contains("store.authority"), "{told}");
         std::fs::write(&path, own.pem()).unwrap();
         believed().await.unwrap();
         std::fs::write(&path, "no certificate").unwrap();

@@ -14,7 +14,7 @@ fn bucket(garage: &Garage, secret: &str) -> String {
 }
 
 /// Waits until nothing of the camera is in the spool any more that was recorded before this call.
-async fn all_stored(server: &Server) -> Vec<Value> {
+pub(crate) async fn all_stored(server: &Server) -> Vec<Value> {
     let to = crate::faults_rig::rfc3339_now();
     eventually("the spool is not stored", SOON, || async {
         let list = ["segments", "list", "yard", "--from", "1h", "--to", &to];

@@ -57,6 +57,7 @@ mod secret_files;
 mod shared_camera;
 mod starting;
 mod steady_players;
+mod store_authority;
 mod strangers;
 mod support;
 mod takeover;

@@ -162,6 +162,12 @@ impl S3Server {
         self.address
     }
 
+    /// `http`, or `https` where it speaks TLS.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     /// `http://address:port` or `https://address:port`, for path-style requests.
     #[must_use]
     pub fn endpoint(&self) -> String {

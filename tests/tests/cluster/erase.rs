@@ -1,11 +1,8 @@
 //! Recordings where their owner wants them, and gone when their owner wants that.
 
-use moorline_testkit::{
-    cluster::{SOON, condition},
-    eventually,
-};
+use moorline_testkit::{cluster::SOON, eventually};
 
-use crate::support::{Archive, Bucket, Moorline, assert_in_order, now_us, store_key};
+use crate::support::{Archive, Bucket, Moorline, assert_in_order, now_us};
 
 /// The keys are in one namespace for each purpose; nobody is restarted.
 #[tokio::test(flavor = "multi_thread")]
@@ -14,35 +11,8 @@ async fn a_tenant_records_to_a_bucket_of_its_own() {
         return;
     };
     let own = Bucket::apart(moorline.cluster().lab().unwrap()).await;
-    let tenant = moorline.tenant("own-bucket").await;
-    for namespace in [
-        "moorline-store-put",
-        "moorline-store-get",
-        "moorline-store-delete",
-    ] {
-        let key = store_key(&tenant.name, namespace);
-        moorline.cluster().apply(&key).await.unwrap();
-    }
-    moorline
-        .cli(&[
-            "tenant",
-            "set",
-            &tenant.name,
-            "--bucket",
-            Bucket::NAME,
-            "--endpoint",
-            &own.url(),
-            "--region",
-            Bucket::REGION,
-        ])
-        .await;
-    for kind in ["StoreReady", "StoreSweepable"] {
-        let is_true =
-            |tenant: &serde_json::Value| (condition(tenant, kind) == Some("True")).then_some(());
-        let object = ["tenant", &*tenant.name];
-        let cluster = moorline.cluster();
-        cluster.until(&object, kind, SOON, is_true).await.unwrap();
-    }
+    let tenant = moorline.tenant_with_own("own-bucket", &own).await;
+    tenant.until_true("StoreSweepable").await;
     let [first, _] = moorline.pair().await;
     let yard = tenant.camera("yard", 221).await;
     let _call = yard.call(&moorline, &first);

@@ -46,6 +46,7 @@ mod rotated;
 mod runtime;
 mod scale;
 mod source;
+mod store_authority;
 mod support;
 mod tenants;
 mod verbs;

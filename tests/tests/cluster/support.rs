@@ -16,6 +16,7 @@ mod helm;
 mod inside;
 mod moorline;
 mod nodes;
+mod own_bucket;
 mod tenant;
 
 #[path = "../e2e/faults_http.rs"]
@@ -39,7 +40,7 @@ pub(crate) use helm::Helm;
 pub(crate) use http::Person;
 pub(crate) use inside::{Inside, Way};
 pub(crate) use moorline::{
-    GRACE, Moorline, Replica, SYSTEM, established, lab_values, store_key, store_key_of,
+    GRACE, Moorline, Replica, SYSTEM, established, lab_values, store_key_of,
 };
 pub(crate) use player::ffmpeg;
 pub(crate) use stamps::{assert_in_order, exported};

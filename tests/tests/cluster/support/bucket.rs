@@ -53,10 +53,18 @@ impl Bucket {
 
     /// An empty bucket that no Service leads to.
     pub(crate) async fn apart(lab: &Lab) -> Self {
-        let server = S3Server::start().await.unwrap();
-        let before = FaultProxy::start_on(lab.host(), server.address())
-            .await
-            .unwrap();
+        Self::reached(S3Server::start().await.unwrap(), lab).await
+    }
+
+    /// The same over TLS, with a certificate of the authority that the installation was told.
+    pub(crate) async fn with_tls(lab: &Lab) -> Self {
+        let name = lab.host().to_string();
+        Self::reached(S3Server::start_tls(&name).await.unwrap(), lab).await
+    }
+
+    async fn reached(server: S3Server, lab: &Lab) -> Self {
+        let before = FaultProxy::start_on(lab.host(), server.address());
+        let before = before.await.unwrap();
         Self { server, before }
     }
 
@@ -72,7 +80,7 @@ impl Bucket {
 
     /// Where pods reach it, whatever the installation was told.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.before.address())
+        format!("{}://{}", self.server.scheme(), self.before.address())
     }
 
     /// Takes the store away: connections are refused, those that are up break.

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, net::SocketAddr, path::Path, sync::Mutex, time::Duration};
 
 use moorline_testkit::{
+    authority,
     child::run,
     cluster::{Cluster, Namespace, SOON, Store},
     or_skip, skip, temp_dir,
@@ -231,6 +232,8 @@ pub(crate) fn lab_values(cluster: &Cluster) -> Value {
     let store = match cluster.lab() {
         Ok(_) => json!({
             "endpoint": bucket::endpoint(), "region": S3Server::REGION, "bucket": S3Server::BUCKET,
+            // Of tenants' own, where a test has one with TLS.
+            "authority": authority::pem().unwrap(),
         }),
         // Without one no test comes so far.
         Err(_) => {
@@ -366,7 +369,7 @@ fn host_keys_of(made: &Value) -> Vec<String> {
 }
 
 /// The Secret with a key of a test's own bucket.
-pub(crate) fn store_key(name: &str, namespace: &str) -> Value {
+fn store_key(name: &str, namespace: &str) -> Value {
     store_key_of(name, namespace, Bucket::KEYS)
 }
 

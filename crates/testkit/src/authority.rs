@@ -31,7 +31,8 @@ pub fn pem() -> Result<String, Error> {
 pub(crate) fn server(name: &str) -> Result<TlsAcceptor, Error> {
     let key = KeyPair::generate().map_err(failed)?;
     let params = CertificateParams::new(vec![name.to_owned()]).map_err(failed)?;
-    let certificate = params.signed_by(&key, &authority()?).map_err(failed)?;
+    let authority = authority()?;
+    let certificate = params.signed_by(&key, &authority).map_err(failed)?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)

@@ -274,6 +274,23 @@ fn the_external_tree_is_kconfig_and_selects_dropbear_s_client() {
     assert!(described.starts_with("name: MOORLINE\n"), "{described}");
 }
 
+/// Without a word the agent prints its usage and ends, so init would start it for ever. The emulated camera's line is one that boots.
+#[test]
+fn the_line_of_inittab_that_the_guide_gives_is_the_one_of_the_emulated_camera() {
+    let guide = firmware("../docs/guide/camera-buildroot.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let quoted = guide.split('`').skip(1).step_by(2);
+    let given: Vec<&str> = quoted
+        .filter(|code| code.starts_with("::respawn:"))
+        .collect();
+    let booted = std::fs::read_to_string(firmware("emu/rootfs/etc/inittab")).unwrap();
+    let booted: Vec<&str> = booted
+        .lines()
+        .filter(|line| line.contains("moorline-agent"))
+        .collect();
+    assert_eq!(given, booted);
+}
+
 /// What of Buildroot's make our package calls; then its own commands, in the order in which Buildroot runs them.
 const BUILDROOT: &str = r#"
 qstrip = $(strip $(subst ",,$(1)))

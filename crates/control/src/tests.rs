@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod reference;
+
 const ED25519: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
 fn ecdsa() -> String {

@@ -15,9 +15,11 @@ mod server;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use moorline_base::SystemClock;
 use moorline_control::{AgentLine, base64_of};
+use moorline_core::SessionId;
 use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::ControlWriter as _;
 use moorline_simcam::video::Shape;
@@ -253,12 +255,49 @@ async fn conforms(program: Vec<String>) {
     drop(program);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn moorline_agent_conforms() {
-    if std::env::var("MOORLINE_CONFORMANCE").is_ok() {
-        return;
-    }
-    // Its files, of what the run gives every program.
+/// No hello within 20 s, no PING for 45 s; some seconds more on a machine that has other work.
+const LEFT: Duration = Duration::from_secs(75);
+
+/// Waits until the camera has left a session of a server that fell silent, and calls again.
+async fn is_left(server: &Server, session: SessionId, clause: &str) {
+    let begin = Instant::now();
+    eventually(clause, LEFT, async || {
+        let ended = |seen: &Seen| matches!(seen, Seen::Ended(id, _) if *id == session);
+        server.all().iter().any(ended).then_some(())
+    })
+    .await;
+    println!("{clause}: after {:.1?}", begin.elapsed());
+    server.opened(1).await;
+}
+
+/// A server that is there and says nothing is left: dbclient waits for it for ever, since its keepalives are answered.
+async fn leaves_who_says_nothing(program: Vec<String>) {
+    let (mut early, mut late) = (Subject::new(program.clone()), Subject::new(program));
+    // The first line is no hello, and so nothing that counts.
+    let without_hello = Server::start_saying("PING 1", vec![yard(early.key.public())]);
+    let pins = without_hello.known_hosts("127.0.0.1");
+    let _first = early.start(without_hello.address, &pins);
+    let without_ping = Server::start("both", vec![yard(late.key.public())]);
+    let pins = without_ping.known_hosts("127.0.0.1");
+    let _second = late.start(without_ping.address, &pins);
+    let (unheard, unasked) = tokio::join!(without_hello.opened(0), without_ping.opened(0));
+    tokio::join!(
+        is_left(
+            &without_hello,
+            unheard,
+            "hello: a server without one is left"
+        ),
+        is_left(&without_ping, unasked, "PING: a server without one is left"),
+    );
+    assert_eq!(
+        lines(&without_hello),
+        [""; 0],
+        "hello: something was said before it"
+    );
+}
+
+/// Our agent with its files, of what the run gives every program.
+fn our_agent() -> Vec<String> {
     let script = format!(
         "mkdir -p \"$MOORLINE_RUN/etc\" && cp \"$MOORLINE_KEY\" \"$MOORLINE_RUN/etc/id\" && \
          keys=$(cut -d' ' -f3 \"$MOORLINE_PINS\" | paste -sd,) && \
@@ -267,12 +306,34 @@ async fn moorline_agent_conforms() {
          exec {} run --dir \"$MOORLINE_RUN/etc\" --run \"$MOORLINE_RUN/run\" --card \"$MOORLINE_RUN/card\"",
         env!("CARGO_BIN_EXE_moorline-agent")
     );
-    conforms(["sh", "-c", &script].map(str::to_owned).to_vec()).await;
+    ["sh", "-c", &script].map(str::to_owned).to_vec()
 }
 
 fn shell_client() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../firmware/sh/moorline-sh");
     file.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moorline_agent_conforms() {
+    if std::env::var("MOORLINE_CONFORMANCE").is_ok() {
+        return;
+    }
+    conforms(our_agent()).await;
+}
+
+/// That the agent's table does so is a test of every run.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: 45 s without a PING"]
+async fn moorline_agent_leaves_who_says_nothing() {
+    leaves_who_says_nothing(our_agent()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: 45 s without a PING"]
+async fn moorline_sh_leaves_who_says_nothing() {
+    peer::BUSYBOX.find().unwrap();
+    leaves_who_says_nothing(vec!["busybox".to_owned(), "sh".to_owned(), shell_client()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,6 +357,8 @@ async fn moorline_sh_conforms_under_busybox() {
 async fn anyone_s_program_conforms() {
     // Only when somebody asks; the three above are what runs otherwise.
     if let Ok(program) = std::env::var("MOORLINE_CONFORMANCE") {
-        conforms(program.split_whitespace().map(str::to_owned).collect()).await;
+        let words: Vec<String> = program.split_whitespace().map(str::to_owned).collect();
+        conforms(words.clone()).await;
+        leaves_who_says_nothing(words).await;
     }
 }

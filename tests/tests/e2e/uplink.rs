@@ -5,6 +5,7 @@ use tokio::sync::Mutex;
 
 use moorline_testkit::eventually;
 
+use crate::agent_release::said;
 use crate::support::{Dbclient, Moorline, SOON, Setup, listening};
 use crate::tiers::two_streams;
 
@@ -120,17 +121,24 @@ async fn what_the_owner_chose_stays_whatever_is_dropped() {
     let (moorline, agent, _source) = start(&["--record", "main"]).await;
     let before = moorline.camera("yard").await;
     assert!(records(&before, "main", "owner"));
-    for _ in 0..5 {
+    // Longer than the rule looks back, and every report is read.
+    let recorded = async || {
+        let rows = moorline.segments("yard").await;
+        let full = |row: &&Value| row["tier"] == "full" && row["held"] == "store";
+        rows.iter().filter(full).count()
+    };
+    let enough = recorded().await + 2;
+    eventually("two more segments of two seconds", SOON, async || {
         agent.reports(100, 50).await;
+        let told = agent.client.lock().await.1.to_string();
         moorline
             .until("yard", "that the report is read", |view| {
-                view["status"]["said"]
-                    .to_string()
-                    .contains("pictures-dropped")
+                said(view, "pictures") == Some(told.as_str())
             })
             .await;
-    }
-    stored(&moorline, "full").await;
+        (recorded().await >= enough).then_some(())
+    })
+    .await;
     assert!(records(&moorline.camera("yard").await, "main", "owner"));
     // Left to the server again, the same uplink leads to the sub-stream.
     moorline

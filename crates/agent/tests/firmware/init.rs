@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use moorline_testkit::child::Signal;
 use moorline_testkit::tempfile::TempDir;
 use moorline_testkit::{eventually, peer, temp_dir};
+use rustix::process::{Pid, kill_process};
 
 use crate::{AGENT, firmware, text, write};
 
@@ -47,7 +49,6 @@ impl Camera {
         let script = script
             .replace("/usr/bin/", &here("usr-bin/"))
             .replace("/var/run/", &here("var-run/"))
-            .replace("/run/moorline/", &here("run/"))
             .replace("/etc/default/", &here("default/"))
             .replacen("#!/bin/sh", &format!("#!{}", here("bin/sh")), 1);
         write(&camera.path("S60moorline-agent"), &script, 0o755);
@@ -116,4 +117,24 @@ async fn it_starts_one_agent_restarts_it_and_ends_it() {
     assert!(!runs(second));
     assert!(!camera.path("var-run/moorline-agent.pid").exists());
     assert!(!camera.init("stop").status.success(), "nothing runs");
+}
+
+/// It hears no word, and would keep the directory and the relay's port from the next one. Killed with its supervisor, nobody starts it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_agent_is_killed_and_the_next_one_has_its_place() {
+    let camera = Camera::new();
+    assert!(camera.init("start").status.success());
+    let stuck = camera.agent(None).await;
+    let pid = Pid::from_raw(stuck.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let restarted = camera.init("restart");
+    assert!(restarted.status.success(), "{}", text(&restarted));
+    eventually("the stuck one is gone", SOON, async || {
+        (!runs(stuck)).then_some(())
+    })
+    .await;
+    let next = camera.agent(Some(stuck)).await;
+    let stopped = camera.init("stop");
+    assert!(stopped.status.success(), "{}", text(&stopped));
+    assert!(!runs(next));
 }

@@ -168,7 +168,7 @@ async fn from_an_empty_flash_to_recorded_pictures_by_the_file_on_its_card() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copied_card_makes_no_second_camera() {
-    let moorline = Moorline::start().await;
+    let mut moorline = Moorline::start().await;
     let (_source, streamer) = listening(quick(7));
     let (first, second) = (Camera::new(streamer), Camera::new(streamer));
     let card = first.path("card/enroll");
@@ -184,6 +184,9 @@ async fn a_copied_card_makes_no_second_camera() {
         .wait_for_line("session with the endpoint ended", SOON)
         .await
         .unwrap();
+    let told = "an enrolment token was used by a second key";
+    let line = moorline.child().wait_for_line(told, SOON).await;
+    line.unwrap_or_else(|error| panic!("the token was not shown: {error}"));
     let view = moorline.camera("roof").await;
     assert_eq!(view["keys"].as_array().unwrap().len(), 1, "{view}");
     assert!(!second.path("etc/agent.conf").exists());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{recorded, says, server, wall};
+use super::{LATER, recorded, says, server, wall};
 use crate::support::{Moorline, listening, quick};
 
 /// A key that no server has.
@@ -51,6 +51,12 @@ async fn a_server_with_another_key_is_never_talked_to() {
         .unwrap();
 }
 
+/// The token came to it: a call that fails before makes no camera either.
+async fn logs(server: &mut Moorline, what: &str) {
+    let line = server.child().wait_for_line(what, LATER).await;
+    line.unwrap_or_else(|error| panic!("{error}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_was_used_or_is_wrong_makes_no_camera() {
     let (_source, streamer) = listening(quick(7));
@@ -58,13 +64,14 @@ async fn a_card_that_was_used_or_is_wrong_makes_no_camera() {
     else {
         return;
     };
-    let server = server("").await;
+    let mut server = server("").await;
     let _first = recorded(&server, &first, "roof").await;
     // What the card held, kept by somebody.
     let used = server.place().join("card-roof");
     second.put(&used, "enroll").await.unwrap();
     let camera = second.power_on().await.unwrap();
     says(&camera, 0, "session with the endpoint ended").await;
+    logs(&mut server, "an enrolment token was used by a second key").await;
     camera
         .order("! test -e /etc/moorline/agent.conf")
         .await
@@ -79,6 +86,7 @@ async fn a_card_that_was_used_or_is_wrong_makes_no_camera() {
     third.put(&guessed, "enroll").await.unwrap();
     let camera = third.power_on().await.unwrap();
     says(&camera, 0, "session with the endpoint ended").await;
+    logs(&mut server, "enrolment refused").await;
     camera
         .order("! test -e /etc/moorline/agent.conf")
         .await

@@ -192,6 +192,37 @@ async fn a_copied_card_makes_no_second_camera() {
     assert!(!second.path("etc/agent.conf").exists());
 }
 
+/// S3: whoever can put a card into a camera cannot take it, and its owner hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_in_a_camera_that_is_enrolled_is_told_and_ignored() {
+    let (here, there) = (Moorline::start().await, Moorline::start().await);
+    let (_source, streamer) = listening(quick(7));
+    let camera = Camera::new(streamer);
+    let card = camera.path("card/enroll");
+    let file = card.to_str().unwrap();
+    here.cli(&["camera", "enroll", "roof", "--file", file])
+        .await;
+    let _agent = camera.power_on();
+    here.until_recording("roof").await;
+    assert!(!card.exists());
+    let told = |view: &serde_json::Value| view["notes"].to_string().contains("found a file enroll");
+    assert!(!told(&here.camera("roof").await));
+
+    there
+        .cli(&["camera", "enroll", "mine", "--file", file])
+        .await;
+    here.until("roof", "that a card was put in", told).await;
+    assert!(card.exists(), "its token was used");
+    let spent = there.cli(&["camera", "enrolments"]).await;
+    assert_eq!(spent[0]["left"], 1, "{spent}");
+    let kept = std::fs::read_to_string(camera.path("etc/agent.conf")).unwrap();
+    assert!(kept.starts_with("ENROLLED home/roof\n"), "{kept}");
+
+    std::fs::remove_file(&card).unwrap();
+    here.until("roof", "that it is gone", |view| !told(view))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_used_up_hides_no_fresh_one() {
     let moorline = Moorline::start().await;

@@ -163,6 +163,10 @@ fn notes(camera: &Camera, status: Option<&CameraStatus>) -> Vec<String> {
             there.host, there.port
         ));
     }
+    let is_seen = |(key, value): &(String, String)| key == "enroll" && value == "1";
+    if status.said.iter().any(is_seen) {
+        notes.push("its agent found a file enroll and ignores it, since the camera is enrolled: did somebody else put a card in? moorline-agent reset on the camera lets it enrol anew".to_owned());
+    }
     for relay in &status.relays {
         let why = match relay.state {
             RelayState::Refused { fault } => fault.as_str(),

@@ -363,6 +363,32 @@ fn a_thingino_without_prudynt_is_installed_all_the_same_and_tells_that_it_is_not
 }
 
 #[test]
+fn thingino_s_streamer_is_tuned_by_its_own_tool_and_put_back() {
+    let Some(camera) = Camera::new(Ssh::OpenSsh) else {
+        return;
+    };
+    write(&camera.file("etc/thingino.json"), "{}", 0o644);
+    std::fs::remove_file(camera.file("etc/majestic.yaml")).unwrap();
+    let live = camera.file("etc/prudynt.json");
+    write(&live, "{}\n", 0o644);
+    camera.program("jct", "[ \"$2\" = set ] && echo \"$3 $4\" >>\"$1\"");
+    let tuned = camera.install(&["--tune"]);
+    assert!(tuned.status.success(), "{}", text(&tuned));
+    assert_eq!(
+        std::fs::read_to_string(&live).unwrap(),
+        "{}\nstream0.gop 40\nstream0.mode CBR\nstream0.bitrate 1500\naudio.input_format PCMA\n"
+    );
+    let undone = camera.install(&["--undo"]);
+    assert!(undone.status.success(), "{}", text(&undone));
+    assert!(
+        text(&undone).contains("restart prudynt for it"),
+        "{}",
+        text(&undone)
+    );
+    assert_eq!(std::fs::read_to_string(&live).unwrap(), "{}\n");
+}
+
+#[test]
 fn thingino_s_backup_keeps_whose_camera_it_is_and_no_agent() {
     let Some(camera) = Camera::new(Ssh::OpenSsh) else {
         return;

@@ -1,12 +1,14 @@
 //! Real `ssh` (Debian's `openssh-client`) as the camera, and everything that a camera may not do.
 
+use moorline_core::key::KeyAlgorithm;
 use moorline_core::port::TunnelEnd;
 use moorline_testkit::child::Signal;
 use moorline_testkit::refusing::Refusing;
+use moorline_tunnel::keyfile::PrivateKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Rig, SOON, Seen, assert_echo, config, echo_server};
+use crate::support::{Rig, SOON, Seen, assert_echo, camera, config, echo_server};
 
 const STRICT: [&str; 2] = ["-o", "ExitOnForwardFailure=yes"];
 
@@ -126,6 +128,28 @@ async fn compression_is_never_negotiated_and_only_our_algorithms_are() {
         let mut client = rig.ssh(&key, "yard", &cipher, &["x"]);
         assert!(!client.wait(SOON).await.unwrap().success(), "{refused}");
     }
+}
+
+/// Dropbear of 2016.74 to 2019.78, of which no package is to be had any more, has nothing else in common with us.
+#[tokio::test]
+async fn what_dropbear_knew_in_2016_is_enough_for_a_tunnel() {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let rig = Rig::new(config(), vec![camera("yard", &[key.public()])]).await;
+    let rtsp = echo_server("rtsp").await;
+    let target = format!("0:127.0.0.1:{}", rtsp.port());
+    let known = [
+        "KexAlgorithms=curve25519-sha256@libssh.org",
+        "HostKeyAlgorithms=ecdsa-sha2-nistp256",
+        "PubkeyAcceptedAlgorithms=ecdsa-sha2-nistp256",
+        "Ciphers=aes128-ctr",
+        "MACs=hmac-sha2-256",
+    ];
+    let old = known.into_iter().flat_map(|known| ["-o", known]);
+    let options: Vec<&str> = old.chain(["-N", "-R", target.as_str()]).collect();
+    let _client = rig.ssh(&key, "yard", &options, &[]);
+    rig.up(0).await;
+    let (mut stream, _) = rig.connect("yard").await.unwrap();
+    assert_echo(&mut stream, "rtsp").await;
 }
 
 #[tokio::test]

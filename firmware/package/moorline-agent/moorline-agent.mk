@@ -19,6 +19,8 @@ endif
 
 define MOORLINE_AGENT_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0755 $(MOORLINE_AGENT_BINARY) $(TARGET_DIR)/usr/bin/moorline-agent
+	BR2_CONFIG=$(BR2_CONFIG) \
+		$(BR2_EXTERNAL_MOORLINE_PATH)/board/moorline/post-build.sh $(TARGET_DIR)
 	$(INSTALL) -d -m 0700 $(TARGET_DIR)/etc/moorline
 endef
 

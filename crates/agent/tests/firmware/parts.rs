@@ -313,10 +313,18 @@ fn buildroot_s_package_puts_the_agent_and_its_init_script_into_an_image() {
     let home = temp_dir().unwrap();
     let (makefile, target) = (home.path().join("Makefile"), home.path().join("target"));
     write(&makefile, BUILDROOT, 0o644);
+    let config = home.path().join("config");
+    let at_most = |size: &str| {
+        let line = format!("BR2_PACKAGE_MOORLINE_AGENT_MAX_KB={size}\n");
+        write(&config, &line, 0o644);
+    };
+    // This one is of a build for tests.
+    at_most("1000000");
     let image = |settings: &[&str]| {
         let mut make = Command::new("make");
         make.arg("--no-print-directory").arg("-f").arg(&makefile);
         make.arg(format!("TARGET_DIR={}", target.display()));
+        make.arg(format!("BR2_CONFIG={}", config.display()));
         let tree = firmware("").canonicalize().unwrap();
         make.arg(format!("BR2_EXTERNAL_MOORLINE_PATH={}", tree.display()));
         // Not those of a make that runs these tests.
@@ -340,6 +348,16 @@ fn buildroot_s_package_puts_the_agent_and_its_init_script_into_an_image() {
     assert!(std::fs::read(&agent).unwrap() == std::fs::read(AGENT).unwrap());
     assert_eq!(mode(&target.join("etc/moorline")), 0o700);
     assert_eq!(mode(&target.join("etc/init.d/S60moorline-agent")), 0o755);
+
+    // In whoever's image: the script after the build is only our board's.
+    at_most("1");
+    let refused = image(&[&binary, "BR_BUILDING=y"]);
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused).contains("more than 1 KiB"),
+        "{}",
+        text(&refused)
+    );
 
     // Whoever has not said where it lies is told so when they build, and not while they choose.
     let none = "BR2_PACKAGE_MOORLINE_AGENT_BINARY=\"\"";

@@ -216,6 +216,34 @@ async fn what_the_console_is_told_is_kept_where_init_scripts_throw_it_away() {
     assert_eq!(code, Some(0), "{text}");
 }
 
+/// P10: it is pasted where everybody reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_to_paste_tells_neither_login_nor_token() {
+    let mut camera = Camera::new();
+    let server = Server::start("both", vec![yard(camera.key.public())]);
+    camera.calls(server.address, &server.pins());
+    camera.local("login owner:hunter2");
+    // A wrong line is told by its key.
+    camera.local("login hunter3");
+    std::fs::create_dir(camera.path("card")).unwrap();
+    let card = "host 127.0.0.1\ntoken abcdefghijklmnopqrstuvwxyz\n";
+    camera.write("card/enroll", card.as_bytes());
+    let _agent = camera.start_daemon();
+    server.up(0).await;
+    server.line("SOURCE main ").await;
+    camera.file_says("run/log", "login").await;
+    let (_, text) = camera.run(&["check", "--report"]).await;
+    for begins in ["source main /main ", "log "] {
+        let told = text.lines().any(|line| line.starts_with(begins));
+        assert!(told, "no {begins:?}: {text}");
+    }
+    for secret in ["hunter", "abcdefghijklmnopqrstuvwxyz"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    let (code, text) = camera.run(&["stop"]).await;
+    assert_eq!(code, Some(0), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_was_cut_by_the_power_is_made_again_while_nobody_knows_it() {
     let mut camera = Camera::new();

@@ -98,6 +98,29 @@ const ATTEMPTS: &[Attempt] = &[
         why: "moorline-workloads",
     },
     Attempt {
+        what: "a container beside",
+        role: "archiver",
+        change: |pod| {
+            let mut beside = pod["spec"]["containers"][0].clone();
+            beside["name"] = "beside".into();
+            let containers = pod["spec"]["containers"].as_array_mut();
+            containers.unwrap().push(beside);
+        },
+        why: "the policy knows",
+    },
+    Attempt {
+        what: "a token for the API server",
+        role: "relay",
+        change: |pod| pod["spec"]["automountServiceAccountToken"] = true.into(),
+        why: "without its own token",
+    },
+    Attempt {
+        what: "a role of its own",
+        role: "relay",
+        change: |pod| pod["metadata"]["labels"]["moorline.dev/role"] = "operator".into(),
+        why: "has a role",
+    },
+    Attempt {
         what: "a camera's password in an archiver",
         role: "archiver",
         change: |pod| {
@@ -125,6 +148,23 @@ const ATTEMPTS: &[Attempt] = &[
         why: "the environment",
     },
     Attempt {
+        what: "a whole Secret by the environment",
+        role: "relay",
+        change: |pod| {
+            let all = json!([{"secretRef": {"name": "gate-rtsp"}}]);
+            pod["spec"]["containers"][0]["envFrom"] = all;
+        },
+        why: "proxy --camera",
+    },
+    Attempt {
+        what: "a relay's token sent to a server of its choice",
+        role: "relay",
+        change: |pod| {
+            pod["spec"]["containers"][0]["env"][0]["value"] = "evil.example.com:8443".into();
+        },
+        why: "the environment",
+    },
+    Attempt {
         what: "the signer's token sent to mon",
         role: "archiver",
         change: |pod| {
@@ -144,6 +184,21 @@ const ATTEMPTS: &[Attempt] = &[
             pod["spec"]["volumes"].as_array_mut().unwrap().push(token);
         },
         why: "its role's tokens",
+    },
+    Attempt {
+        what: "a volume that outlives it",
+        role: "archiver",
+        change: |pod| {
+            let claim = json!({"name": "x", "persistentVolumeClaim": {"claimName": "x"}});
+            pod["spec"]["volumes"].as_array_mut().unwrap().push(claim);
+        },
+        why: "mounts scratch, spool",
+    },
+    Attempt {
+        what: "another ConfigMap in the place of what the installation says",
+        role: "archiver",
+        change: |pod| pod["spec"]["volumes"][1]["configMap"]["name"] = "kube-root-ca.crt".into(),
+        why: "the ConfigMap moorline",
     },
     Attempt {
         what: "the archiver's account for a relay",
@@ -221,6 +276,25 @@ const ATTEMPTS: &[Attempt] = &[
         what: "a pod of nobody's",
         role: "relay",
         change: |pod| pod["metadata"]["ownerReferences"] = json!([]),
+        why: "belongs to the one Camera",
+    },
+    Attempt {
+        what: "a pod of another Camera than it says",
+        role: "archiver",
+        change: |pod| pod["metadata"]["ownerReferences"][0]["name"] = "gate".into(),
+        why: "belongs to the one Camera",
+    },
+    Attempt {
+        what: "an owner beside its Camera",
+        role: "relay",
+        change: |pod| {
+            let other =
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "moorline", "uid": "x"});
+            pod["metadata"]["ownerReferences"]
+                .as_array_mut()
+                .unwrap()
+                .push(other);
+        },
         why: "belongs to the one Camera",
     },
 ];

@@ -345,7 +345,7 @@ async fn ticket(
     (text("ticket"), text("address").parse().unwrap())
 }
 
-/// S22: a ticket opens the relay of its camera, once, and no other tenant's.
+/// S19, S22: a ticket opens the relay of its camera, once, and no other tenant's; for another's it gets none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_opens_its_own_relay_once_and_no_other() {
     let Some(moorline) = Moorline::installed().await else {
@@ -366,6 +366,17 @@ async fn a_ticket_opens_its_own_relay_once_and_no_other() {
     let foreign = format!("{}/gate", other.name);
     let [_, archiver] = tenant.pair(&yard).await;
     let (good, here) = ticket(&moorline, &tenant, &archiver, &own).await;
+    // Of a relay that runs and is not its own it gets none (S19).
+    let token = tenant.token_for(&archiver, Inside::Signer).await;
+    let wanted = json!({"camera": foreign, "source": "main"});
+    let (head, body) = post("ticket", &token, &wanted);
+    let answer = moorline.ask(Inside::Signer, &head, &body).await;
+    assert_eq!(
+        (answer.status, &*answer.reason),
+        (403, "camera"),
+        "{}",
+        answer.text
+    );
     let [_, archiver] = other.pair(&gate).await;
     let (_, there) = ticket(&moorline, &other, &archiver, &foreign).await;
     assert_ne!(here, there);
@@ -467,7 +478,12 @@ async fn the_signer_signs_an_archivers_own_keys_alone() {
     // A text that is no key of ours is none of a camera's.
     let (head, body) = post("presign", &good, &put(&format!("{day}../../x.mp4"), 100));
     let answer = moorline.ask(Inside::Signer, &head, &body).await;
-    assert!([400, 403].contains(&answer.status), "{}", answer.text);
+    assert_eq!(
+        (answer.status, &*answer.reason),
+        (400, "body"),
+        "{}",
+        answer.text
+    );
     let (head, body) = post("presign", &good, &put(&fresh, 100));
     let answer = moorline.ask(Inside::Signer, &head, &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -497,9 +513,10 @@ async fn the_signer_signs_an_archivers_own_keys_alone() {
     ] {
         let (head, body) = post("ticket", token, &body);
         let answer = moorline.ask(Inside::Signer, &head, &body).await;
-        assert!(
-            [400, 403, 404].contains(&answer.status),
-            "{what} ({reason}): {}",
+        assert_eq!(
+            (answer.status, &*answer.reason),
+            (403, reason),
+            "{what}: {}",
             answer.text
         );
     }

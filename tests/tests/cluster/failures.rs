@@ -205,6 +205,44 @@ async fn a_relay_without_memory_comes_back_and_its_owner_is_told_when_it_is_no_a
     assert_eq!((relay_now.uid, archiver_now), (relay.uid, archiver));
 }
 
+/// What it has recorded is in its volume alone when the kernel ends it, and in the bucket once the store is back (P3).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archiver_without_memory_finds_its_spool_again_and_its_owner_is_told() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("archiver-memory").await;
+    let [first, _] = moorline.pair().await;
+    let yard = tenant.camera("yard", 222).await;
+    let _call = yard.call(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+    tenant.until_stored(&yard).await;
+    moorline.bucket.away().await;
+    yard.filmed(160).await;
+    let [relay, archiver] = tenant.pair(&yard).await;
+    let exhausted = now_us();
+    moorline.exhaust(&archiver, 63).await;
+    tenant.until_restarted(&yard, &archiver).await;
+    let event = tenant.until_event(&yard, "ArchiverRestarted").await;
+    let note = event["note"].as_str().unwrap_or_default();
+    for part in ["OOMKilled", "raise archiver.memory"] {
+        assert!(note.contains(part), "{part}: {event:#}");
+    }
+    let back = now_us();
+    moorline.bucket.back().await;
+    let known = ["restart", "crash_recovered"];
+    let archive = tenant.goes_on(&yard, back, &known).await;
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    let before = pictures.iter().rfind(|stamp| stamp.sent_us < exhausted);
+    // Fragments are synced as they end, two a second.
+    assert!(
+        before.unwrap().sent_us + 2_000_000 > exhausted,
+        "{archive:#?}"
+    );
+    let [relay_now, archiver_now] = tenant.pair(&yard).await;
+    assert_eq!((relay_now, archiver_now.uid), (relay, archiver.uid));
+}
+
 /// `kubectl drain`, as before a node's upgrade: everything leaves it by eviction.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_node_is_left_with_everything_stored() {

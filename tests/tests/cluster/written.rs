@@ -20,6 +20,37 @@ use crate::support::{Archive, Bucket, Moorline, established, lab_values, people,
 
 /// For one command: `helm test` records a segment first.
 const COMMAND: Duration = Duration::from_secs(180);
+/// Its sections. Each has its place below, with the commands of its blocks and of its sentences.
+const SECTIONS: [&str; 12] = [
+    "What you need",
+    "Install",
+    "A tenant",
+    "A camera",
+    "Watch it come",
+    "When a condition says something",
+    "When an alarm fires",
+    "People who watch",
+    "A bucket of the tenant's own",
+    "Renew the keys",
+    "Upgrade",
+    "Remove",
+];
+/// What a sentence only names, or leaves to the reader to complete: other tests type these, with what takes their place.
+const NAMED: [&str; 10] = [
+    "kubectl create secret",
+    "kubectl delete crd",
+    "kubectl exec",
+    "moorline agent-release … --cluster",
+    "moorline camera add acme/shed --pending SHA256:… --cluster",
+    "moorline keys rotate --only host-keys --next DIR",
+    "moorline tenant list",
+    "moorline tenants",
+    "moorline user",
+    "moorline user passwd",
+];
+/// Of a camera in a list.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
 /// The guide's names, which nobody has.
 const HOST: &str = "cctv.example.com";
 const VIEWERS: &str = "watch.example.com";
@@ -107,14 +138,14 @@ fn commands(guide: &str, heading: &str) -> Vec<String> {
     found.flatten().collect()
 }
 
-/// The commands that the sentences of a section say in full; of others only the name stands there.
+/// The commands that the sentences of a section say in full.
 fn mentioned(guide: &str, heading: &str) -> Vec<String> {
     let prose: String = section(guide, heading).split("```").step_by(2).collect();
     let quoted = prose.split('`').skip(1).step_by(2);
-    let whole = quoted.filter(|code| code.starts_with("kubectl -n "));
-    let whole: Vec<String> = whole.map(str::to_owned).collect();
-    assert_ne!(whole, Vec::<String>::new(), "{heading}: none was found");
-    whole
+    let programs = ["kubectl ", "helm ", "moorline "];
+    let commands = quoted.filter(|code| programs.iter().any(|one| code.starts_with(one)));
+    let whole = commands.filter(|code| !NAMED.contains(code));
+    whole.map(str::to_owned).collect()
 }
 
 /// The blocks of another kind.
@@ -129,6 +160,13 @@ fn looked(line: &str) -> String {
     match line.ends_with(" -w") {
         true => format!("timeout 3 {line} || test $? = 124"),
         false => line.to_owned(),
+    }
+}
+
+/// Types what the sentences of a section say.
+async fn says(desk: &Desk, guide: &str, heading: &str) {
+    for line in mentioned(guide, heading) {
+        desk.types(&line).await;
     }
 }
 
@@ -147,6 +185,9 @@ async fn each_command_of_the_guide_does_what_it_says() {
     };
     let page = moorline_tests::repository().join("docs/guide/kubernetes.md");
     let guide = std::fs::read_to_string(page).unwrap();
+    let headings = guide.split("\n## ").skip(1);
+    let headings: Vec<&str> = headings.filter_map(|part| part.lines().next()).collect();
+    assert_eq!(headings, SECTIONS);
     let cluster = moorline.cluster();
     let mut desk = Desk::new(cluster);
     let remove = commands(&guide, "Remove");
@@ -170,10 +211,11 @@ async fn each_command_of_the_guide_does_what_it_says() {
     for line in commands(&guide, "Install") {
         desk.types(&line).await;
     }
-    let of_tenants = commands(&guide, "A tenant");
-    for line in of_tenants.iter().chain(&mentioned(&guide, "A tenant")) {
-        desk.types(line).await;
+    says(&desk, &guide, "Install").await;
+    for line in commands(&guide, "A tenant") {
+        desk.types(&line).await;
     }
+    says(&desk, &guide, "A tenant").await;
     desk.types("moorline tenant show acme --kubeconfig \"$KUBECONFIG\"")
         .await;
     let storage = cluster.json(&["get", "tenant", "acme", "-o", "json"]).await;
@@ -206,6 +248,7 @@ async fn each_command_of_the_guide_does_what_it_says() {
             desk.types(line.trim()).await;
         }
     }
+    says(&desk, &guide, "A camera").await;
     for (at, camera) in texts(&guide, "A camera").iter().enumerate() {
         let name = format!("camera-{at}.yaml");
         std::fs::write(desk.file(&name), camera).unwrap();
@@ -227,10 +270,10 @@ async fn each_command_of_the_guide_does_what_it_says() {
     for line in commands(&guide, "When a condition says something") {
         desk.types(&line).await;
     }
+    says(&desk, &guide, "When a condition says something").await;
+    says(&desk, &guide, "When an alarm fires").await;
     archived(&moorline.bucket, &storage).await;
-    for line in mentioned(&guide, "Watch it come") {
-        desk.types(&line).await;
-    }
+    says(&desk, &guide, "Watch it come").await;
 
     let mut values = std::fs::read_to_string(desk.file("values.yaml")).unwrap();
     values.push_str(&texts(&guide, "People who watch").join("\n"));
@@ -240,25 +283,30 @@ async fn each_command_of_the_guide_does_what_it_says() {
         printed = desk.types(&line).await;
     }
     assert!(printed.contains("stream password"), "{printed}");
+    says(&desk, &guide, "People who watch").await;
     notes(&desk).await;
     for line in commands(&guide, "A bucket of the tenant's own") {
         desk.types(&line).await;
     }
     archived(&own, &storage).await;
+    says(&desk, &guide, "A bucket of the tenant's own").await;
     for line in commands(&guide, "Renew the keys") {
         desk.types(&line).await;
     }
     let in_force = std::fs::metadata(desk.file("secrets.json")).unwrap();
     let mode = in_force.permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "S36: it holds private keys");
+    says(&desk, &guide, "Renew the keys").await;
     for line in commands(&guide, "Upgrade") {
         desk.types(&line).await;
     }
+    says(&desk, &guide, "Upgrade").await;
 
     for line in &tenants {
         desk.types(line).await;
     }
     until_no_tenant(cluster).await;
+    says(&desk, &guide, "Remove").await;
     let folder = format!("/{storage}/");
     let keys = own.keys();
     let left: Vec<_> = keys.iter().filter(|key| key.contains(&folder)).collect();
@@ -331,6 +379,7 @@ async fn prepare(desk: &mut Desk, moorline: &Moorline, own: &Bucket, guide: &str
             "postgres://moorline:PASSWORD@db.example.com:5432/moorline",
             people(),
         ),
+        ("--class NAME", "--class standard".to_owned()),
         ("--bucket acme-video --endpoint https://s3.example.com", {
             format!("--bucket {} --endpoint {}", Bucket::NAME, own.url())
         }),
@@ -348,6 +397,8 @@ async fn prepare(desk: &mut Desk, moorline: &Moorline, own: &Bucket, guide: &str
     ours["frontdoor"] = serde_json::json!({"service": {"type": "NodePort"}});
     std::fs::write(desk.file("lab.json"), ours.to_string()).unwrap();
     std::fs::write(desk.file("password.txt"), "not-asked-for\n").unwrap();
+    let list = format!("name,key\nbarn,{KEY}\n");
+    std::fs::write(desk.file("cameras.csv"), list).unwrap();
     let certificate = format!(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={VIEWERS} \
          -addext subjectAltName=DNS:{VIEWERS} -keyout privkey.pem -out fullchain.pem 2>/dev/null"

@@ -1,6 +1,6 @@
 //! What changes under live cameras: the image and the settings of their pods, a spool that is full, parts of the system that die.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
 use moorline_testkit::{cluster::SOON, or_skip};
@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::support::{
     Camera, Moorline, Pod, Tenant, assert_in_order, longest_silence, merge, now_us,
 };
+
+/// What going over to pods that stand by may cost, with room for a busy machine: a second or two is the design's.
+const CUT: Duration = Duration::from_secs(10);
 
 /// A class of one test's, with the settings that the others have and some of its own. It goes with this value.
 struct Class<'a> {
@@ -127,8 +130,7 @@ async fn an_upgrade_rolls_through_live_cameras_and_costs_each_one_cut() {
             camera.name,
             archive.causes()
         );
-        // The new relay's container starts while the old one is gone: seconds on this machine, and never a segment's length.
-        assert!(missing < SOON / 2, "{missing:?}: {archive:#?}");
+        assert!(missing < CUT, "{missing:?}: {archive:#?}");
     }
 }
 

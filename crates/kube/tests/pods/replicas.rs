@@ -143,6 +143,51 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
     );
 }
 
+/// As in a rollout: what does not come back waits for its grace, and not for a term of the Lease as well.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_stops_gives_its_leases_back_and_the_next_janitor_begins_at_once() {
+    let (api, clock) = cluster();
+    let left = Replica::new(&api, &clock, 0).await;
+    let right = Replica::new(&api, &clock, 1).await;
+    let (first, second) = (leases(&api, &clock, &left), leases(&api, &clock, &right));
+    let stops = moorline_base::CancellationToken::new();
+    let (task, cancel) = (first.clone(), stops.clone());
+    let ending = tokio::spawn(async move { task.run(cancel).await });
+    within("the first to lead", first.leads().wait_for(|leads| *leads))
+        .await
+        .unwrap();
+    let (task, cancel) = (second.clone(), right.mon.stop.clone());
+    tokio::spawn(async move { task.run(cancel).await });
+    let janitor = Janitor::new(right.pods.clone(), second.clone());
+    let cancel = right.mon.stop.clone();
+    tokio::spawn(async move { janitor.run(cancel).await });
+    let generation = left.claim(1).await;
+    left.start(generation);
+    both(&api).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let leads = *second.leads().borrow();
+    assert!(!leads, "the first one does");
+
+    stops.cancel();
+    within("the end of the first", ending).await.unwrap();
+    left.mon.stop.cancel();
+    let begun = tokio::time::Instant::now();
+    within(
+        "the second to lead",
+        second.leads().wait_for(|leads| *leads),
+    )
+    .await
+    .unwrap();
+    assert!(begun.elapsed() <= Duration::from_secs(5));
+    api.until("the taking over", |api| {
+        session(api, "acme", "yard")["mon"] == "moorline-mon-1"
+    })
+    .await;
+    let waited = begun.elapsed().as_secs();
+    assert!((29..45).contains(&waited), "the grace alone: {waited} s");
+    assert_eq!(session(&api, "acme", "yard")["generation"], generation.0);
+}
+
 /// A camera whose pods are the left replica's, that came back at the right one and was lost before it was served there.
 async fn lost_before_it_was_served() -> (Api, Replica, Replica, InstanceId) {
     let (api, clock) = cluster();

@@ -49,6 +49,21 @@ mod tests {
         }
     }
 
+    /// The second row is that of `-o wide`.
+    #[test]
+    fn a_list_of_cameras_shows_who_holds_each_and_whether_it_records() {
+        let camera = Camera::crd();
+        let columns = camera.spec.versions[0].additional_printer_columns.iter();
+        let columns: Vec<_> = columns.flatten().collect();
+        let of = |wide: bool| -> Vec<&str> {
+            let columns = columns.iter();
+            let shown = columns.filter(|column| (column.priority.unwrap_or(0) > 0) == wide);
+            shown.map(|column| column.name.as_str()).collect()
+        };
+        assert_eq!(of(false), ["READY", "MON", "ARCHIVING", "SINCE", "AGE"]);
+        assert_eq!(of(true), ["GENERATION", "ADDRESS", "PEER"]);
+    }
+
     #[test]
     fn a_camera_is_found_by_its_holder_and_its_generation_is_fenced() {
         let camera = Camera::crd();

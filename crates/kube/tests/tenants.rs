@@ -119,6 +119,28 @@ async fn a_tenant_gets_its_namespace_and_keeps_its_storage_id() {
     assert_eq!(storage_id(&api), before);
 }
 
+/// By a slip, or by whoever has more rights there than they should.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_takes_from_a_tenants_namespace_is_made_again_within_ten_minutes() {
+    const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
+    const QUOTAS: &str = "/api/v1/resourcequotas";
+    let (api, _mon) = world().await;
+    api.put(TENANTS, acme(false, "keep"));
+    api.until("the tenant", |api| ready(api) == Some(json!("Ready")))
+        .await;
+    let found = |api: &Api| {
+        let policy = api.get(POLICIES, "t-acme", "moorline-deny")?;
+        let quota = api.get(QUOTAS, "t-acme", "moorline")?;
+        Some([policy["spec"].clone(), quota["spec"].clone()])
+    };
+    let before = found(&api).unwrap();
+    api.remove(POLICIES, "t-acme", "moorline-deny");
+    let more = json!({"spec": {"hard": {"pods": "5000"}}});
+    api.patch(QUOTAS, "t-acme", "moorline", &more);
+    tokio::time::sleep(std::time::Duration::from_secs(610)).await;
+    assert_eq!(found(&api), Some(before));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_quota_that_nobody_counts_is_made_again_until_somebody_does() {
     let (api, _mon) = world().await;

@@ -155,6 +155,13 @@ async fn a_spool_that_is_full_gives_up_the_oldest_and_keeps_its_pod() {
     let event = tenant.until_event(&yard, "SpoolFull").await;
     let note = event["note"].as_str().unwrap_or_default();
     assert!(note.contains("raise archiver.spool"), "{event:#}");
+    let archiving = |camera: &Value| {
+        let all = camera["status"]["conditions"].as_array()?;
+        let found = all.iter().find(|one| one["type"] == "Archiving")?;
+        Some([found["status"].clone(), found["reason"].clone()])
+    };
+    let told = |camera: &Value| (archiving(camera)? == ["False", "SpoolFull"]).then_some(());
+    tenant.until(&yard, "the condition", told).await;
     let back = now_us();
     moorline.bucket.back().await;
     let archive = tenant.goes_on(&yard, back, &["spool_full"]).await;
@@ -167,6 +174,13 @@ async fn a_spool_that_is_full_gives_up_the_oldest_and_keeps_its_pod() {
     pictures.retain(|stamp| stamp.sent_us + 10_000_000 > back);
     assert_in_order(&pictures, yard.number);
     assert_eq!(tenant.pair(&yard).await, pods, "no pod was evicted");
+    // By itself; of one condition there is at most one word a minute.
+    let well = |camera: &Value| (archiving(camera)?[0] == "True").then_some(());
+    let object = "camera/yard";
+    let well = tenant
+        .space
+        .until(object, "it archives again", SOON * 2, well);
+    well.await.unwrap();
 }
 
 /// `kill -9` of every part that is not a camera's own, one kind after the other.

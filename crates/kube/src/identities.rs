@@ -3,6 +3,9 @@
 //! The API server says that a token is good and of which pod (TokenReview with the receiver's audience); what that pod is comes from the
 //! watch: uid → label of one role → that role's account → the Camera that controls it. Answers are kept by the token's digest, never by the
 //! token (P10), until it expires, the watch shows the pod gone, or the grace of its deletion is over: the zombie on a lost node.
+//!
+//! While the API server gives no answer, the cluster's keys tell of a token that is not known yet ([`Issuer`]): a camera that calls another replica in
+//! an outage is read there. What the pod is comes from the watch then too, and one that the watch has not seen waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +17,14 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInf
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use moorline_base::SharedClock;
+use moorline_base::{CancellationToken, SharedClock};
 use moorline_core::port::{Audience, Caller, Identities, IdentityError, PodUid};
 use moorline_core::{Masked, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::Cache;
 use crate::call::{CALL, Connection, Fault, Room, call};
+use crate::issuer::{Issuer, POD_NAME, POD_UID};
 use crate::names;
 use crate::pods::{GATEWAY_AUDIENCE, PodCache, PodView, SIGNER_AUDIENCE};
 
@@ -33,6 +37,9 @@ const KEPT: usize = 20_000;
 
 /// Reviews under way: a replica that begins is asked by the pods of all its cameras.
 const REVIEWS: usize = 32;
+
+/// So long after it gave no answer the API server is not asked again where its keys tell: a black hole costs each question all its time.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Clocks of nodes differ by so much at most: a pod may ask for so long after its deletion was to be over, in seconds.
 const LEEWAY: i64 = 10;
@@ -62,6 +69,9 @@ struct Inner {
     clock: SharedClock,
     answers: Mutex<Answers>,
     room: Room,
+    issuer: Issuer,
+    /// When the API server gave no answer last.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl KubeIdentities {
@@ -81,7 +91,29 @@ impl KubeIdentities {
             clock,
             answers: Mutex::default(),
             room: Room::of(REVIEWS),
+            issuer: Issuer::default(),
+            silent: Mutex::default(),
         }))
+    }
+
+    /// Keeps the keys of the cluster's tokens up to date until `cancel`: for outages.
+    pub async fn follow_issuer(&self, cancel: CancellationToken) {
+        let inner = &self.0;
+        inner
+            .issuer
+            .follow(&inner.client.0, &*inner.clock, &cancel)
+            .await;
+    }
+
+    fn fell_silent(&self) {
+        let now = self.0.clock.monotonic();
+        *self.0.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    fn is_silent(&self) -> bool {
+        let now = self.0.clock.monotonic();
+        let silent = *self.0.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|since| now.saturating_duration_since(since) < SILENCE)
     }
 
     fn answers<T>(&self, change: impl FnOnce(&mut Answers) -> T) -> T {
@@ -112,10 +144,7 @@ impl KubeIdentities {
     }
 
     async fn review(&self, token: &str, audience: Audience) -> Result<UserInfo, IdentityError> {
-        let name = match audience {
-            Audience::Gateway => GATEWAY_AUDIENCE,
-            Audience::Signer => SIGNER_AUDIENCE,
-        };
+        let name = name_of(audience);
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![name.into()]),
@@ -128,7 +157,12 @@ impl KubeIdentities {
         let asked = call(&*self.0.clock, CALL, api.create(&parameters, &review)).await;
         let status = match asked {
             Ok(answer) => answer.status.unwrap_or_default(),
-            Err(fault) => return Err(IdentityError::Unavailable(fault.to_string())),
+            Err(fault) => {
+                if matches!(fault, Fault::Unknown(_)) {
+                    self.fell_silent();
+                }
+                return Err(IdentityError::Unavailable(fault.to_string()));
+            }
         };
         if status.authenticated != Some(true) {
             return Err(IdentityError::Refused("token"));
@@ -140,12 +174,13 @@ impl KubeIdentities {
         status.user.ok_or(IdentityError::Refused("token"))
     }
 
-    async fn of(&self, user: &UserInfo) -> Result<Caller, IdentityError> {
+    /// Whose pod it is. `asks`: whether one that the watch has not seen is asked for.
+    async fn of(&self, user: &UserInfo, asks: bool) -> Result<Caller, IdentityError> {
         let extra = |name: &str| -> Option<&str> {
             let values = user.extra.as_ref()?.get(name)?;
             values.first().map(String::as_str)
         };
-        let pod = extra("authentication.kubernetes.io/pod-uid").map(|uid| PodUid(uid.to_owned()));
+        let pod = extra(POD_UID).map(|uid| PodUid(uid.to_owned()));
         let pod = pod.ok_or(IdentityError::Forbidden("pod"))?;
         let account = user.username.as_deref().unwrap_or_default();
         let front_door = &self.0.front_door;
@@ -159,10 +194,13 @@ impl KubeIdentities {
         }
         let view = match self.0.pods.get(&pod) {
             Some(view) => view,
-            None => {
-                let name = extra("authentication.kubernetes.io/pod-name")
-                    .ok_or(IdentityError::Forbidden("pod"))?;
+            None if asks => {
+                let name = extra(POD_NAME).ok_or(IdentityError::Forbidden("pod"))?;
                 self.fetch(account, name, &pod).await?
+            }
+            None => {
+                let why = "the watch has not seen that pod".to_owned();
+                return Err(IdentityError::Unavailable(why));
             }
         };
         if self.has_ended(&view) {
@@ -189,6 +227,56 @@ impl KubeIdentities {
             role: view.role,
             pod,
         })
+    }
+
+    /// Who it is by the API server's word.
+    async fn asked(&self, token: &str, audience: Audience) -> Result<Caller, IdentityError> {
+        let judged = async {
+            let unavailable = |fault: Fault| IdentityError::Unavailable(fault.to_string());
+            let place = self.0.room.place(&*self.0.clock).await;
+            let _place = place.map_err(unavailable)?;
+            let user = self.review(token, audience).await?;
+            self.of(&user, true).await
+        };
+        match moorline_base::clock::timeout(&*self.0.clock, CALL, judged).await {
+            Ok(caller) => caller,
+            Err(late) => {
+                self.fell_silent();
+                Err(IdentityError::Unavailable(late.to_string()))
+            }
+        }
+    }
+
+    /// Who shows a token that is not known yet, and whether the API server says so.
+    async fn judged(
+        &self,
+        token: &str,
+        audience: Audience,
+    ) -> (Result<Caller, IdentityError>, bool) {
+        if self.is_silent()
+            && let Some(answer) = self.signed(token, audience).await
+        {
+            return (answer, false);
+        }
+        let asked = self.asked(token, audience).await;
+        if matches!(asked, Err(IdentityError::Unavailable(_)))
+            && self.is_silent()
+            && let Some(answer) = self.signed(token, audience).await
+        {
+            return (answer, false);
+        }
+        (asked, true)
+    }
+
+    /// Who it is by the cluster's keys. `None`: they do not tell.
+    async fn signed(
+        &self,
+        token: &str,
+        audience: Audience,
+    ) -> Option<Result<Caller, IdentityError>> {
+        let now = self.0.clock.wall_ms();
+        let user = self.0.issuer.user(token, name_of(audience), now)?;
+        Some(self.of(&user, false).await)
     }
 
     /// A pod that is newer than the watch: one GET.
@@ -255,21 +343,12 @@ impl Identities for KubeIdentities {
             return Ok(caller);
         }
         self.answers(|answers| answers.remove(&key));
-        let judged = async {
-            let unavailable = |fault: Fault| IdentityError::Unavailable(fault.to_string());
-            let place = self.0.room.place(&*self.0.clock).await;
-            let _place = place.map_err(unavailable)?;
-            let user = self.review(token, audience).await?;
-            self.of(&user).await
-        };
-        let caller = match moorline_base::clock::timeout(&*self.0.clock, CALL, judged).await {
-            Ok(caller) => caller?,
-            Err(late) => return Err(IdentityError::Unavailable(late.to_string())),
-        };
+        let (answer, is_asked) = self.judged(token, audience).await;
+        let caller = answer?;
         let good_for = match caller {
-            Caller::Workload { .. } => self.good_for(token),
-            // Its pods are not watched: the API server is asked again whether this one is still there.
-            Caller::FrontDoor { .. } => self.good_for(token).min(SHORT),
+            Caller::Workload { .. } if is_asked => self.good_for(token),
+            // The API server is asked soon: it has not been, or has to say again that this pod is there, since the front door's are not watched.
+            Caller::Workload { .. } | Caller::FrontDoor { .. } => self.good_for(token).min(SHORT),
         };
         self.keep(key, now + good_for, &caller);
         Ok(caller)
@@ -294,6 +373,13 @@ impl Identities for KubeIdentities {
     fn created(&self, pod: &PodUid) -> Option<Timestamp> {
         let view = self.0.pods.get(pod)?;
         Some(Timestamp::from_millis(view.created.saturating_mul(1_000)))
+    }
+}
+
+fn name_of(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Gateway => GATEWAY_AUDIENCE,
+        Audience::Signer => SIGNER_AUDIENCE,
     }
 }
 

@@ -33,6 +33,7 @@ mod hang_ups;
 mod holders;
 mod identities;
 mod in_force;
+mod issuer;
 mod janitor;
 mod lease;
 mod load;

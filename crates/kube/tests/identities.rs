@@ -8,7 +8,10 @@ mod support;
 
 use std::time::Duration;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moorline_core::Masked;
 use moorline_core::lifecycle::Role;
 use moorline_core::port::{Audience, Caller, Identities as _, IdentityError, PodUid};
@@ -277,15 +280,100 @@ async fn the_front_doors_account_is_the_front_door_in_its_own_namespace_only() {
     assert!(world.ask("false-door", Audience::Signer).await.is_err());
 }
 
+/// The key by which the cluster signs tokens, and tells so from now on.
+fn issuer(api: &Api) -> EcdsaKeyPair {
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    // Uncompressed: a byte, and two numbers of 32.
+    let point: &[u8] = key.public_key().as_ref();
+    let [x, y] = [&point[1..33], &point[33..]].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let told = json!({"kid": "k-1", "kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y});
+    api.put("/openid/v1/jwks", json!({"keys": [told]}));
+    let issuer = json!({"issuer": "https://cluster.local"});
+    api.put("/.well-known/openid-configuration", issuer);
+    key
+}
+
+/// A token of acme's relays for the gateway, as it is signed.
+fn signed(key: &EcdsaKeyPair, pod: &Value) -> String {
+    let now = support::START / 1_000;
+    let metadata = &pod["metadata"];
+    let claims = json!({
+        "iss": "https://cluster.local", "aud": ["moorline-gateway"], "sub": "system:serviceaccount:t-acme:moorline-relay",
+        "iat": now, "nbf": now, "exp": now + 3_600,
+        "kubernetes.io": {
+            "namespace": "t-acme", "pod": {"name": metadata["name"], "uid": metadata["uid"]},
+            "serviceaccount": {"name": "moorline-relay", "uid": "s-1"},
+        },
+    });
+    let head = json!({"alg": "ES256", "kid": "k-1"});
+    let [head, claims] = [head, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let text = format!("{head}.{claims}");
+    let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A camera that calls another replica meanwhile is read there: its relay's token is new to that one.
+#[tokio::test(start_paused = true)]
+async fn while_the_api_server_is_away_its_keys_tell_of_pods_that_the_watch_has_seen() {
+    let world = world().await;
+    let relay = world
+        .api
+        .put(PODS, pod("r", "t-acme", "relay", &world.owner));
+    let key = issuer(&world.api);
+    let (following, stop) = (world.identities.clone(), world.mon.stop.clone());
+    tokio::spawn(async move { following.follow_issuer(stop).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let good = signed(&key, &relay);
+    let unseen = json!({"metadata": {"name": "x", "uid": "x"}});
+    let unseen = signed(&key, &unseen);
+    let strange = issuer(&server().0);
+    let strange = signed(&strange, &relay);
+    assert_eq!(
+        world.ask(&good, Audience::Gateway).await,
+        Err(IdentityError::Refused("token")),
+        "while it is there its word counts alone"
+    );
+
+    world.api.away(true);
+    let expected = Caller::Workload {
+        camera: "acme/yard".parse().unwrap(),
+        role: Role::Relay,
+        pod: PodUid(relay["metadata"]["uid"].as_str().unwrap().to_owned()),
+    };
+    let begun = tokio::time::Instant::now();
+    assert_eq!(world.ask(&good, Audience::Gateway).await, Ok(expected));
+    assert!(begun.elapsed() <= Duration::from_secs(5));
+    let begun = tokio::time::Instant::now();
+    for (what, token, audience) in [
+        (
+            "a pod that the watch has not seen",
+            &unseen,
+            Audience::Gateway,
+        ),
+        ("another key", &strange, Audience::Gateway),
+        ("another receiver", &good, Audience::Signer),
+    ] {
+        let answer = world.ask(token, audience).await;
+        let is_nobody = matches!(answer, Err(IdentityError::Unavailable(_)));
+        assert!(is_nobody, "{what}: {answer:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(11));
+
+    // Its word counts again within a minute, be it another one.
+    world.api.away(false);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(
+        world.ask(&good, Audience::Gateway).await,
+        Err(IdentityError::Refused("token"))
+    );
+}
+
 /// Its pods are not watched, so its token is not believed for the hour that it is good for.
 #[tokio::test(start_paused = true)]
 async fn the_front_doors_token_is_asked_about_again_every_minute() {
     let world = world().await;
     let claims = json!({"exp": support::START / 1_000 + 3_600}).to_string();
-    let long = format!(
-        "h.{}.s",
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims)
-    );
+    let long = format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims));
     let pod = json!({"metadata": {"name": "f", "uid": "f-1"}});
     let account = "moorline-system:moorline-frontdoor";
     token(&world.api, &long, "moorline-signer", account, &pod);

@@ -62,8 +62,7 @@ async fn four_minutes_without_the_api_server_cost_no_picture_of_a_tunnel_that_st
     }
     let door = moorline.front_door().await;
     let anna = door.user(&tenant, "anna").await;
-    // Who comes meanwhile is shown what a front door reads already: to read a camera that it does not, it would need a ticket, and nobody can tell
-    // whose token it shows.
+    // Who comes meanwhile is shown what a front door reads already.
     let doors = moorline.parts("frontdoor").await;
     let url = anna.url("rtsp", SocketAddr::new(doors[0].ip, 8554), "yard");
     let player = ffmpeg(&["-rtsp_transport", "tcp"], &url);
@@ -88,7 +87,7 @@ async fn four_minutes_without_the_api_server_cost_no_picture_of_a_tunnel_that_st
     let often = gate.source.counters().plays;
     let _gate = gate.call(&moorline, &first);
     read_again(&gate, often).await;
-    // At the other one its key is known, and nobody can tell whose token its relay shows (docs/design/cluster.md, what is not built).
+    // At the other one its key is known, and the cluster's own keys tell whose token its relay shows.
     let mut at_other = shop.call(&moorline, &second);
     // A kubelet begins a container anew by itself, and the token in the pod is the one that is known.
     let [relay, _] = &pods[1];
@@ -96,11 +95,7 @@ async fn four_minutes_without_the_api_server_cost_no_picture_of_a_tunnel_that_st
     moorline.signal(&relay.node, &relay.uid, "KILL").await;
     read_again(&gate, often).await;
     let answer = gateway.ask(&head, "").await;
-    assert_eq!(
-        (answer.status, &*answer.reason),
-        (503, "cluster"),
-        "{answer:?}"
-    );
+    assert!([200, 307].contains(&answer.status), "{answer:?}");
     assert!(plays(&url).await, "a viewer who comes meanwhile");
     Person::sign_in(door.https, &anna.name, &anna.password).await;
     let end = since + u64::try_from(MINUTES.as_micros()).unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use moorline_simcam::video::Stamp;
 use moorline_testkit::{
     child::Signal,
     cluster::{Loss, Outage, Part, SOON, condition},
@@ -153,8 +154,7 @@ async fn api_server_away(part: Part, outage: Outage, pictures: u64, purpose: &st
     let pods = [tenant.pair(&yard).await, tenant.pair(&gate).await];
     let lab = moorline.cluster().lab().unwrap();
     let away = lab.lose(part, outage).await.unwrap();
-    // One of them redials. At the other replica it would be served too, but nobody could tell there whose token its relay shows
-    // (docs/design/cluster.md, what is not built).
+    // One of them redials.
     call.child.signal(Signal::KILL);
     call.child.wait(SOON).await.unwrap();
     let _again = gate.call(&moorline, &first);
@@ -184,6 +184,44 @@ async fn api_server_away(part: Part, outage: Outage, pictures: u64, purpose: &st
         }
         assert_eq!(tenant.pair(camera).await, pods);
     }
+    moorline.until_ready().await;
+}
+
+/// S19: that replica has not been told of its relay's token, and goes by the cluster's keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_calls_another_replica_while_the_api_server_is_away_is_read_there() {
+    let Some(moorline) = Moorline::installed().await else {
+        return;
+    };
+    let tenant = moorline.tenant("api-moves").await;
+    let [first, second] = moorline.pair().await;
+    let yard = tenant.camera("yard", 133).await;
+    let mut call = yard.call(&moorline, &first);
+    tenant.until_recorded(&yard).await;
+    tenant.until_stored(&yard).await;
+    let lab = moorline.cluster().lab().unwrap();
+    let away = lab.lose(Part::ApiServer, Outage::Kill).await.unwrap();
+    call.child.signal(Signal::KILL);
+    call.child.wait(SOON).await.unwrap();
+    let plays = yard.source.counters().plays;
+    let _again = yard.call(&moorline, &second);
+    eventually("its relay reads it again", SOON, || async {
+        (yard.source.counters().plays > plays).then_some(())
+    })
+    .await;
+    let read = now_us();
+    yard.filmed(60).await;
+    let back = now_us();
+    away.heal().await.unwrap();
+    tenant.until_held(&yard, 2, &second.name).await;
+    tenant.until_event(&yard, "ApiServerAway").await;
+    let archive = tenant.until_goes_on(&yard, back).await;
+    // What was filmed before the server was back has waited in the spool. The replica that had the camera could not hear where it is, and may have
+    // drained its pods after its grace.
+    let pictures = archive.pictures(&moorline.bucket, yard.number).await;
+    let meanwhile = |stamp: &&Stamp| stamp.sent_us > read && stamp.sent_us < back;
+    let there = pictures.iter().filter(meanwhile).count();
+    assert!(there > 20, "{there}: {archive:#?}");
     moorline.until_ready().await;
 }
 

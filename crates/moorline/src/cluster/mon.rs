@@ -164,6 +164,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     let uplinks = KubeUplinks::new(pods.clone(), serve::uplinks::rule(&settings.uplink));
     let holders = KubeHolders::new(&role.directory, owned, gone);
     let identities = role.identities();
+    let (following, stop) = (identities.clone(), role.doors.token());
+    role.doors.spawn_vital("keys of tokens", async move {
+        following.follow_issuer(stop).await
+    });
     let tickets = TicketPublics::load((&cluster.ticket_publics).into(), Arc::clone(&clock))
         .context("cluster.ticket_publics cannot be used: moorline keys init makes it")?;
     let mut gateway_config = GatewayConfig::new(service("cluster.gateway", &cluster.gateway)?.name);

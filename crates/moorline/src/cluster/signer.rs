@@ -45,6 +45,10 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     }
     let cache = role.directory.cache().clone();
     let identities = role.identities();
+    let (following, stop) = (identities.clone(), role.doors.token());
+    role.doors.spawn_vital("keys of tokens", async move {
+        following.follow_issuer(stop).await
+    });
     let places = KubePlaces::of_signer(cache.clone(), role.pods.clone());
     // Each tenant's recordings lie under its storage id (rule S26).
     let find = Arc::new(move |tenant: &moorline_core::TenantId| stores.find(tenant));

@@ -443,6 +443,7 @@ pub async fn metrics_reference() -> anyhow::Result<String> {
     {
         let registry = &mut metrics.registry;
         crate::cluster::api_server::register(moorline_kube::Pulse::default(), registry);
+        crate::cluster::frontdoor::behind::register(None, registry);
         let _ = moorline_gateway::GatewayMetrics::register(registry);
         let _ = moorline_gateway::SignerMetrics::register(registry);
         let _ = moorline_gateway::TicketMetrics::register(registry);

@@ -291,6 +291,25 @@ async fn an_outage_is_survived_from_memory() {
     registry.close().await.unwrap();
 }
 
+/// Everything is served from memory meanwhile: this alone tells an operator.
+#[tokio::test]
+async fn memory_falls_behind_through_an_outage_and_has_caught_up_after_it() {
+    let mut place = Place::new().await;
+    let (registry, books) = place.books().await;
+    assert_eq!(registry.behind(), Duration::ZERO);
+    place.server.stop().await;
+    books.clock.advance(Duration::from_secs(90));
+    assert!(registry.behind() >= Duration::from_secs(90));
+    place.server.resume().await.unwrap();
+    eventually("it is followed again", SOON, async || {
+        // The task sleeps by this clock.
+        books.clock.advance(Duration::from_secs(1));
+        (registry.behind() < Duration::from_secs(10)).then_some(())
+    })
+    .await;
+    registry.close().await.unwrap();
+}
+
 /// The password in the URL is renewed: the old one is refused from some moment on, and nobody is restarted.
 #[tokio::test]
 async fn a_password_that_was_renewed_is_used_once_it_works() {

@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use moorline_simcam::video::Stamp;
 use moorline_testkit::{cluster::SOON, eventually, postgres::Postgres};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{
     Login, Moorline, Person, Replica, assert_in_order, ffmpeg, now_us, people_as, plays,
@@ -41,6 +45,19 @@ async fn is_known(browser: &Person, door: &Replica) -> bool {
     let mut there = Person::new(https(door));
     there.cookie.clone_from(&browser.cookie);
     there.ask("GET", "/cameras", None).await.status == 200
+}
+
+/// For how many seconds a front door has not heard of the database, as Prometheus reads it.
+async fn behind(door: &Replica) -> u64 {
+    let mut stream = TcpStream::connect((door.ip, 9464)).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: door\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let mut lines = text.lines();
+    let seconds = lines.find_map(|line| line.strip_prefix("moorline_people_behind_seconds "));
+    let seconds = seconds.and_then(|seconds| seconds.trim().parse().ok());
+    seconds.unwrap_or_else(|| panic!("no such metric: {text}"))
 }
 
 /// Waits until so many front doors are ready.
@@ -168,6 +185,12 @@ async fn people_go_on_while_their_database_is_dead_or_stands_still() {
         assert_eq!(problem["type"], "people_unavailable", "{problem:#}");
         let seen = player.wait_for("pictures meanwhile", |seen| after(seen, since) >= 60);
         assert_in_order(&seen.await, yard.number);
+        for replica in &doors {
+            eventually("the operator is told", SOON, || async {
+                (behind(replica).await >= 3).then_some(())
+            })
+            .await;
+        }
         if stands_still {
             door.postgres.thaw();
         } else {
@@ -178,6 +201,12 @@ async fn people_go_on_while_their_database_is_dead_or_stands_still() {
             (status < 300).then_some(())
         })
         .await;
+        for replica in &doors {
+            eventually("what is told is over", SOON, || async {
+                (behind(replica).await < 3).then_some(())
+            })
+            .await;
+        }
     }
     assert_eq!(pair(&moorline).await, doors, "nobody was replaced");
     let archive = tenant.goes_on(&yard, now_us(), &[]).await;

@@ -11,6 +11,7 @@
 //! - It holds no key that may put or delete, no ticket key, and reads no pods (S18).
 //! - Viewers stay while relays, `mon`, the signer, the API server or PostgreSQL are restarted. Its own end costs them their connections.
 
+pub mod behind;
 mod certificate;
 mod operations;
 mod people;
@@ -192,6 +193,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         return role.leave().await;
     };
     let people = people?;
+    behind::register(people.kept.database(), &mut role.metrics.registry);
     let Some(listed) = role.listed(false, LISTED).await else {
         people.kept.close().await;
         return role.leave().await;

@@ -106,6 +106,41 @@ async fn beyond_a_hundred_pods_that_wait_none_is_made_until_there_is_room_again(
     assert_eq!(pods_of(&api, "t-acme"), 102);
 }
 
+/// S5: a node that refuses what the scheduler gives it ends a pod at once, and no kubelet paces that.
+#[tokio::test(start_paused = true)]
+async fn s5_pods_that_end_as_soon_as_they_are_made_are_made_at_a_pace_until_they_live() {
+    let (api, clock) = cluster();
+    let yard = id("acme/yard");
+    let replica = Replica::new(&api, &clock, 0).await;
+    starts(&replica, &yard, 1).await;
+    let over = json!({"status": {"phase": "Failed", "reason": "OutOfcpu"}});
+    let mut told = false;
+    // Ten minutes.
+    for _ in 0..3_000 {
+        for pod in api.list(PODS) {
+            if pod["status"]["phase"] != "Failed" {
+                let name = pod["metadata"]["name"].as_str().unwrap();
+                api.patch(PODS, "t-acme", name, &over);
+            }
+        }
+        let says = condition(&api, "acme", "yard", "WorkloadsReady");
+        told |= says == Some(("False".into(), "TooManyStarts".into()));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let made = tries(&api, "t-acme");
+    // Twelve times at once and 120 times later, a pod or a pair.
+    assert!((60..=264).contains(&made), "{made}");
+    assert!(told, "nobody is told");
+    until_told(&api, "TooManyStarts", "Warning", "look at what ends them").await;
+
+    api.until("pods that live", |api| {
+        let all = api.list(PODS);
+        all.len() == 2 && all.iter().all(|pod| pod["status"]["phase"] != "Failed")
+    })
+    .await;
+    until_says(&api, &yard, "True", "Running").await;
+}
+
 /// What a class says of a camera that records is an error of the operator's: it costs no picture.
 #[tokio::test(start_paused = true)]
 async fn a_class_that_is_gone_or_not_the_tenants_is_told_and_touches_no_pod() {

@@ -1,5 +1,6 @@
 //! What a plan has to be written: pods are deleted and made. What is refused says how long the namespace is left alone, and why.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -57,6 +58,7 @@ impl Pods {
         let creates = decided.creates();
         if creates {
             self.may_create(&namespace)?;
+            self.turn(&slot.camera)?;
             if !is_kept(&known.object) {
                 let kept = add_finalizer(self.writer(), &slot.camera, known).await;
                 kept.map_err(|fault| (self.0.teller.failed(&namespace), told(&fault)))?;
@@ -86,6 +88,13 @@ impl Pods {
                 Err((self.0.teller.failed(&namespace), trouble))
             }
         }
+    }
+
+    /// Takes the camera's turn to have pods made (rule S5).
+    fn turn(&self, camera: &CameraId) -> Result<(), (Duration, Trouble)> {
+        let now = self.clock().monotonic();
+        let mut pace = self.0.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.turn(camera, now)
     }
 
     pub(super) fn may_create(&self, namespace: &str) -> Result<(), (Duration, Trouble)> {

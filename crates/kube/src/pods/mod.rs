@@ -16,6 +16,7 @@ mod carry_out;
 mod deaths;
 mod finish;
 mod health;
+mod pace;
 mod pass;
 mod plan;
 mod slot;
@@ -44,6 +45,7 @@ pub use view::{PodView, Trouble};
 
 use crate::memories::KubeMemories;
 use crate::status::StatusWriter;
+use pace::Pace;
 use slot::State;
 use tell::Teller;
 
@@ -70,6 +72,7 @@ struct Inner {
     /// Instances that the monitor still has of cameras that another replica holds: a camera that comes back here finds them again. Each ends with
     /// the monitor's order to drain.
     parked: Mutex<HashMap<CameraId, WorkloadSpec>>,
+    pace: Mutex<Pace>,
     writes: Semaphore,
     replacing: Arc<Semaphore>,
     stop: CancellationToken,
@@ -116,6 +119,7 @@ impl Pods {
             settings,
             slots: Mutex::default(),
             parked: Mutex::default(),
+            pace: Mutex::default(),
             writes: Semaphore::new(WRITES),
             replacing: Arc::new(Semaphore::new(REPLACING)),
             stop,

@@ -239,6 +239,9 @@ pub(super) fn advised(trouble: &Trouble) -> Trouble {
         "Crashing" => "look at the pod's log: kubectl logs --previous",
         "OutOfMemory" => "raise the memory of the CameraClass",
         "TooManyPending" => "look at what those wait for first",
+        "TooManyStarts" => {
+            "look at what ends them, kubectl get pods,events in its namespace, and at who changes the Camera or its class"
+        }
         "Busy" | "Unreachable" => {
             "look at the control plane if it stays so: it is tried again by itself"
         }
@@ -278,6 +281,7 @@ mod tests {
             "ClassMissing",
             "ClassNotAllowed",
             "TooManyPending",
+            "TooManyStarts",
         ];
         for reason in of_calls.chain(of_pods) {
             let message = "what the cluster says".to_owned();

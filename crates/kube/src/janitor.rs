@@ -351,22 +351,24 @@ impl Janitor {
     ) -> Result<(), Fault> {
         const REASON: [&str; 2] = ["KeysOfItsOwn", "KeyOfOlderCamera"];
         let writer = self.pods.writer();
-        let note = Note::condition(
-            ConditionKind::DuplicateKey,
-            are,
-            REASON[usize::from(are)],
-            message,
-        );
+        let reason = REASON[usize::from(are)];
+        let note = Note::condition(ConditionKind::DuplicateKey, are, reason, message);
         if mine && let Some(own) = writer.owned().get(id) {
             writer.note(id, own.generation, note);
-            return Ok(());
+        } else {
+            let now = writer.now();
+            let lane = writer.lane(id);
+            let _turn = lane.turn.lock().await;
+            let put = writer.put(known, CALL, |status| note.apply(status, now));
+            put.await?;
         }
-        let now = writer.now();
-        let lane = writer.lane(id);
-        let _turn = lane.turn.lock().await;
-        writer
-            .put(known, CALL, |status| note.apply(status, now))
-            .await
+        let told = match are {
+            true => message,
+            false => "no key of it belongs to an older camera any more",
+        };
+        let events = writer.events();
+        events.tell(id, &known.object, reason, told, Grade::of(!are));
+        Ok(())
     }
 
     /// Somebody was told that a camera which nobody holds stands still: the replica that it comes back to tells that it goes on.

@@ -364,6 +364,8 @@ async fn the_younger_of_two_cameras_with_one_key_is_told_so_until_it_has_its_own
         message.contains("belongs to the older camera acme/gate") && message.contains("SHA256:"),
         "{message}"
     );
+    let advice = "give this camera a key of its own";
+    until_told(&api, "KeyOfOlderCamera", "Warning", advice).await;
     assert_eq!(said(&api, "gate"), None);
     let writes = api.writes().len();
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -378,4 +380,5 @@ async fn the_younger_of_two_cameras_with_one_key_is_told_so_until_it_has_its_own
         said(api, "hall") == Some(("False".into(), "KeysOfItsOwn".into()))
     })
     .await;
+    until_told(&api, "KeysOfItsOwn", "Normal", "any more").await;
 }

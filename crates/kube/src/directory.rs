@@ -60,12 +60,13 @@ pub struct KubeDirectory {
 impl KubeDirectory {
     /// A directory that knows nothing until [`KubeDirectory::run`] is running.
     pub fn new(client: Client, clock: SharedClock) -> Self {
+        let freshness = Freshness::new(clock.monotonic());
         Self {
             client: Connection(client),
             cache: Cache::default(),
             clock,
             listed: Arc::new([false, false, false].map(watch::Sender::new)),
-            freshness: Freshness::default(),
+            freshness,
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Two signs: a call that a replica makes anyway every 5 s (the renewal of its Lease) was answered a moment ago, and the watch of cameras has not
 //! broken since that call began. A black hole shows by the first, a server that is killed at once by the second.
+//!
+//! And whether what happened in an outage is known by now: claims that waited are written when it is over, and watches begin anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,18 +12,25 @@ use tokio::sync::watch;
 
 /// Without an answer for so long, the API server counts as away: two renewals and a half.
 const STALE: Duration = Duration::from_secs(12);
+/// So long after the end of an outage every replica has written what it claimed meanwhile, and heard what others did: each notices the end within
+/// some 5 s, and both take seconds.
+const SETTLED: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Signs {
+    /// Since when somebody waits for an answer.
+    begun: Instant,
     answered: Option<Instant>,
     broke: Option<Instant>,
+    /// When the last outage was over.
+    over: Option<Instant>,
 }
 
 /// What is known of the API server. Clones are the same.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Freshness(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     signs: Mutex<Signs>,
     /// Counts outages that are over.
@@ -29,6 +38,20 @@ struct Inner {
 }
 
 impl Freshness {
+    /// Of a process that begins now.
+    pub(crate) fn new(now: Instant) -> Self {
+        let signs = Signs {
+            begun: now,
+            answered: None,
+            broke: None,
+            over: None,
+        };
+        Self(Arc::new(Inner {
+            signs: Mutex::new(signs),
+            back: watch::Sender::default(),
+        }))
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut Signs) -> T) -> T {
         change(&mut self.0.signs.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -38,7 +61,11 @@ impl Freshness {
         let outage = self.with(|signs| {
             let before = signs.answered;
             signs.answered = before.max(Some(begun));
-            before.is_some_and(|before| begun.saturating_duration_since(before) >= STALE)
+            let silence = begun.saturating_duration_since(before.unwrap_or(signs.begun));
+            if silence >= STALE {
+                signs.over = Some(begun);
+            }
+            silence >= STALE && before.is_some()
         });
         if outage {
             self.0.back.send_modify(|count| *count += 1);
@@ -53,6 +80,17 @@ impl Freshness {
     /// Changes when the API server answers again after an outage: connections from before are dead perhaps, which shows late.
     pub(crate) fn back(&self) -> watch::Receiver<u64> {
         self.0.back.subscribe()
+    }
+
+    /// How long it takes at least until what happened in an outage is known here. Zero in ordinary times.
+    pub(crate) fn unsettled(&self, now: Instant) -> Duration {
+        if !self.is_current(now) {
+            return SETTLED;
+        }
+        let over = self.with(|signs| signs.over);
+        over.map_or(Duration::ZERO, |over| {
+            SETTLED.saturating_sub(now.saturating_duration_since(over))
+        })
     }
 
     /// Whether the watch is to be believed at this moment.
@@ -72,8 +110,9 @@ mod tests {
 
     #[test]
     fn a_watch_is_believed_while_the_api_server_answers() {
-        let (freshness, second) = (Freshness::default(), Duration::from_secs(1));
+        let second = Duration::from_secs(1);
         let start = Instant::now() + second;
+        let freshness = Freshness::new(start);
         assert!(!freshness.is_current(start), "nothing was answered yet");
         freshness.answered(start);
         assert!(freshness.is_current(start + second * 11));
@@ -87,8 +126,9 @@ mod tests {
 
     #[test]
     fn the_end_of_an_outage_is_told_once() {
-        let (freshness, second) = (Freshness::default(), Duration::from_secs(1));
-        let (start, mut back) = (Instant::now(), freshness.back());
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let freshness = Freshness::new(start);
+        let mut back = freshness.back();
         for seconds in [0, 5, 10, 15] {
             freshness.answered(start + second * seconds);
         }
@@ -98,5 +138,32 @@ mod tests {
         back.mark_unchanged();
         freshness.answered(start + second * 32);
         assert!(!back.has_changed().unwrap());
+    }
+
+    #[test]
+    fn what_happened_in_an_outage_is_known_a_while_after_its_end() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let freshness = Freshness::new(start);
+        freshness.answered(start + second);
+        let unsettled = |seconds: u32| freshness.unsettled(start + second * seconds);
+        assert_eq!(unsettled(2), Duration::ZERO, "there was none");
+        assert_eq!(unsettled(100), SETTLED, "it goes on");
+        freshness.answered(start + second * 200);
+        assert_eq!(unsettled(201), SETTLED - second);
+        for seconds in (205..=230).step_by(5) {
+            freshness.answered(start + second * seconds);
+        }
+        assert_eq!(unsettled(229), second);
+        assert_eq!(unsettled(230), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_process_that_began_in_an_outage_knows_as_late_what_happened_in_it() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let freshness = Freshness::new(start);
+        let back = freshness.back();
+        freshness.answered(start + second * 60);
+        assert_eq!(freshness.unsettled(start + second * 61), SETTLED - second);
+        assert!(!back.has_changed().unwrap(), "nothing is older than it");
     }
 }

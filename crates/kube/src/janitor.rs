@@ -5,6 +5,7 @@
 //! given back before it was used     → its pods, an earlier holder's, have their Grace here, and are drained
 //! holder gone, or a predecessor     → Grace, in memory: nothing is written, a camera that comes back claims on
 //! Grace over, or nobody's with pods → take over by compare-and-swap under the same generation: a claim meanwhile wins; then drain
+//! an outage of the API server       → no Grace is over before every replica has written, and heard, who claimed what in it
 //! deleted, nothing left             → take the finalizer away
 //! made without our finalizer        → add it        a field is wrong, a key is an older camera's, an alarm was told → say so
 //! ```
@@ -261,7 +262,13 @@ impl Janitor {
         };
         known
             .filter(may_return)
-            .is_none_or(|known| now.saturating_duration_since(since) >= self.grace(&known))
+            .is_none_or(|known| self.is_over(since, self.grace(&known), now))
+    }
+
+    /// Whether a grace is over. Not in an outage of the API server, and a while after it: another replica may have the camera.
+    fn is_over(&self, since: Instant, grace: Duration, now: Instant) -> bool {
+        let waited = now.saturating_duration_since(since) >= grace;
+        waited && self.leases.freshness().unsettled(now).is_zero()
     }
 
     /// The camera has not come back: says so before any pod is told to drain, so that whoever claims it from then on does not use them.
@@ -287,7 +294,8 @@ impl Janitor {
         if since.0 != generation {
             *since = (generation, now);
         }
-        !held || known.is_leaving() || now.saturating_duration_since(since.1) >= grace
+        let since = since.1;
+        !held || known.is_leaving() || self.is_over(since, grace, now)
     }
 
     /// Takes an orphan's draining over, under its own generation.

@@ -316,6 +316,22 @@ impl Driver {
         self.schedule(self.shared.settings.grace, over);
     }
 
+    /// The grace of that loss is over. It goes on where the camera may be at another process and this one cannot know it: what it would drain is read
+    /// from there.
+    pub(super) fn grace_over(&mut self, generation: Generation) {
+        let hold = self.ports.claims.hold();
+        if hold.is_zero() || self.table.link() != (Link::Grace { generation }) {
+            self.step(Event::GraceOver { generation });
+            return;
+        }
+        if self.held.replace(generation) != Some(generation) {
+            tracing::warn!(
+                "the grace is over, and another process may have the camera: workloads wait until it is known whether one has"
+            );
+        }
+        self.schedule(hold, Timer::Grace(generation));
+    }
+
     /// The tunnel of that generation was ended on purpose.
     pub(super) fn hung_up(&mut self, generation: Generation, by: By) {
         if self.present() == Some(generation) {

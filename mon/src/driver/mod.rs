@@ -100,6 +100,8 @@ pub(crate) struct Driver {
     hung_up: Option<By>,
     /// The operator hangs up on this generation, whose claim may not be back yet.
     ordered: Option<Generation>,
+    /// The loss whose grace goes on because the camera may be elsewhere: told once.
+    held: Option<Generation>,
     /// There was a tunnel since the process started, here or at another process.
     seen: bool,
     link_before: Link,
@@ -155,6 +157,7 @@ impl Driver {
             releases: JoinSet::new(),
             hung_up: carried.and_then(|gap| By::of(gap.cause)),
             ordered: None,
+            held: None,
             seen: false,
             link_before: Link::Absent,
             link_since: carried.map_or(wall, |gap| gap.since),
@@ -371,7 +374,7 @@ impl Driver {
                 Timer::Grace(_) if self.claiming.is_under_way() => {
                     self.schedule(GRACE_AGAIN, timer);
                 }
-                Timer::Grace(generation) => self.step(Event::GraceOver { generation }),
+                Timer::Grace(generation) => self.grace_over(generation),
                 Timer::Overdue(instance) => self.step(Event::Overdue { instance }),
                 Timer::Restart(instance, role) => self.step(Event::RestartDue { instance, role }),
                 Timer::ClaimLan => self.claim_lan(),

@@ -122,6 +122,8 @@ pub(crate) struct Fakes {
     arrived: Notify,
     /// What another process has left of its camera, as the next claim reads it.
     pub(crate) left: Mutex<Option<Memory>>,
+    /// So long another process may have a lost camera, and nobody here knows.
+    pub(crate) hold: Mutex<Duration>,
 }
 
 impl Fakes {
@@ -195,6 +197,10 @@ impl Claims for Fakes {
 
     fn left(&self, _: &CameraId, _: Generation) -> Option<Memory> {
         self.left.lock().unwrap().take()
+    }
+
+    fn hold(&self) -> Duration {
+        *self.hold.lock().unwrap()
     }
 }
 
@@ -413,6 +419,7 @@ impl World {
             news: Mutex::default(),
             arrived: Notify::new(),
             left: Mutex::default(),
+            hold: Mutex::default(),
         });
         let mut registry = Registry::with_prefix("moorline");
         let clock = Arc::new(TokioClock::starting_at(start.as_millis()));

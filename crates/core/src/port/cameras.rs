@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -280,6 +281,13 @@ pub trait Claims: Send + Sync {
     /// still be under way. `None` where there is no other process. In memory, never blocks.
     fn left(&self, _camera: &CameraId, _generation: Generation) -> Option<Memory> {
         None
+    }
+
+    /// How much longer what was started for a lost camera waits for it although its grace is over: another process may have been given the camera,
+    /// and this one could not hear of it. To be asked again then, not before. Zero where there is no other process, and in ordinary times. In memory,
+    /// never blocks.
+    fn hold(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

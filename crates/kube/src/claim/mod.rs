@@ -26,6 +26,7 @@ pub use book::SessionEvents;
 
 use crate::cache::Known;
 use crate::call::Fault;
+use crate::freshness::Freshness;
 use crate::memories::remembered;
 use crate::owned::Own;
 use crate::resource::ready::{DRAINING, LOST, find};
@@ -57,6 +58,7 @@ struct Inner {
     book: Book,
     buckets: Mutex<Buckets>,
     sessions: Arc<dyn Sessions>,
+    freshness: Freshness,
     stop: CancellationToken,
 }
 
@@ -81,8 +83,14 @@ enum Outcome {
 }
 
 impl KubeClaims {
-    /// Claims of this replica. `sessions` is told when one is superseded; what is under way when `stop` is cancelled ends.
-    pub fn new(writer: StatusWriter, sessions: Arc<dyn Sessions>, stop: CancellationToken) -> Self {
+    /// Claims of this replica. `sessions` is told when one is superseded, `freshness` is the directory's; what is under way when `stop` is cancelled
+    /// ends.
+    pub fn new(
+        writer: StatusWriter,
+        sessions: Arc<dyn Sessions>,
+        freshness: Freshness,
+        stop: CancellationToken,
+    ) -> Self {
         let now = writer.clock().monotonic();
         Self(Arc::new(Inner {
             book: Book::default(),
@@ -92,6 +100,7 @@ impl KubeClaims {
             }),
             writer,
             sessions,
+            freshness,
             stop,
         }))
     }
@@ -400,6 +409,11 @@ impl Claims for KubeClaims {
     fn left(&self, camera: &CameraId, generation: Generation) -> Option<Memory> {
         let own = self.0.writer.owned().get(camera)?;
         own.left.filter(|_| own.generation == generation)
+    }
+
+    fn hold(&self) -> Duration {
+        let now = self.0.writer.clock().monotonic();
+        self.0.freshness.unsettled(now)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The server may come back with a rival's claim. Then the later connection keeps it: an older rival's generation is at least ours, so ours is
 //! spent, the session ends and the camera redials; a later one's too. Either way no two sessions are served under one generation for long,
-//! and the gateway asks its peers meanwhile.
+//! and the gateway asks its peers meanwhile. The replica that lost the camera lets its pods wait until this must have been written: so all that
+//! wait are tried as soon as the outage is over.
 
 use moorline_base::Backoff;
 use moorline_core::lifecycle::EndReason;
@@ -28,15 +29,22 @@ impl KubeClaims {
     pub(super) fn write_later(&self, camera: CameraId, own: Own) {
         let this = self.clone();
         tokio::spawn(async move {
-            let mut backoff = Backoff::standard();
+            let (mut backoff, mut back) = (Backoff::standard(), this.0.freshness.back());
             loop {
                 let delay = backoff.next_delay();
                 let clock = this.0.writer.clock();
-                let slept = moorline_base::clock::sleep(&**clock, delay, &this.0.stop).await;
+                tokio::select! {
+                    slept = moorline_base::clock::sleep(&**clock, delay, &this.0.stop) => {
+                        if slept.is_cancelled() {
+                            return;
+                        }
+                    }
+                    Ok(()) = back.changed() => backoff.reset(),
+                }
                 let owned = this.0.writer.owned();
                 let held = owned.get(&camera);
                 let held = held.filter(|now| now.generation == own.generation && now.provisional);
-                let Some(held) = held.filter(|_| !slept.is_cancelled()) else {
+                let Some(held) = held else {
                     return;
                 };
                 match this.try_now(&camera, &held).await {

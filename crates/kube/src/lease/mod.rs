@@ -78,6 +78,11 @@ impl Leases {
         &self.0.gone
     }
 
+    /// Whether what the watches say is fresh, by its renewals.
+    pub(crate) fn freshness(&self) -> &Freshness {
+        &self.0.freshness
+    }
+
     fn api(&self) -> Api<Lease> {
         Api::namespaced(self.0.client.0.clone(), &self.0.namespace)
     }

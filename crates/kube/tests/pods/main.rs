@@ -4,6 +4,7 @@
     reason = "tests may look at the real clock"
 )]
 
+mod held;
 mod lifecycle;
 mod replacing;
 mod replicas;

@@ -10,10 +10,11 @@ use moorline_core::port::{
 };
 use moorline_core::status::{ArchiveReport, ArchiveState, OpenGap, Waits};
 use moorline_core::{Cause, Generation, SessionId, Timestamp};
-use moorline_kube::{Janitor, Leases};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{PODS, Replica, announced, both, cluster, pods, yard};
+use crate::support::workloads::{
+    PODS, Replica, announced, both, cluster, leases, pods, renews, tidies, yard,
+};
 use crate::support::{Api, CAMERAS, START, condition, session, until_told, within};
 
 #[tokio::test(start_paused = true)]
@@ -50,17 +51,6 @@ async fn a_camera_that_comes_back_to_another_replica_keeps_its_pods() {
     assert_eq!(assigned.1.len(), 2, "the found pods serve the new holder");
 }
 
-fn leases(api: &Api, clock: &moorline_base::SharedClock, replica: &Replica) -> Leases {
-    Leases::new(
-        api.client(),
-        "moorline-system",
-        replica.mon.owned.replica().name.clone(),
-        moorline_kube::Gone::default(),
-        replica.mon.directory.freshness().clone(),
-        clock.clone(),
-    )
-}
-
 /// A namespace that was restored without its Leases, with fewer replicas than before.
 #[tokio::test(start_paused = true)]
 async fn a_camera_of_a_replica_that_never_had_a_lease_is_looked_after() {
@@ -71,11 +61,8 @@ async fn a_camera_of_a_replica_that_never_had_a_lease_is_looked_after() {
     api.patch(CAMERAS, "t-acme", "yard", &deleted);
     let replica = Replica::new(&api, &clock, 0).await;
     let leases = leases(&api, &clock, &replica);
-    let (task, cancel) = (leases.clone(), replica.mon.stop.clone());
-    tokio::spawn(async move { task.run(cancel).await });
-    let janitor = Janitor::new(replica.pods.clone(), leases);
-    let cancel = replica.mon.stop.clone();
-    tokio::spawn(async move { janitor.run(cancel).await });
+    renews(&replica, &leases);
+    tidies(&replica, leases);
     api.until("the camera's end", |api| {
         api.get(CAMERAS, "t-acme", "yard").is_none()
     })
@@ -94,11 +81,8 @@ async fn the_cameras_of_a_replica_that_died_are_drained_by_the_janitor_after_the
     within("the first to lead", first.leads().wait_for(|leads| *leads))
         .await
         .unwrap();
-    let (task, cancel) = (second.clone(), right.mon.stop.clone());
-    tokio::spawn(async move { task.run(cancel).await });
-    let janitor = Janitor::new(right.pods.clone(), second.clone());
-    let cancel = right.mon.stop.clone();
-    tokio::spawn(async move { janitor.run(cancel).await });
+    renews(&right, &second);
+    tidies(&right, second.clone());
     let generation = left.claim(1).await;
     left.start(generation);
     let (_, archiver) = both(&api).await;
@@ -156,11 +140,8 @@ async fn a_replica_that_stops_gives_its_leases_back_and_the_next_janitor_begins_
     within("the first to lead", first.leads().wait_for(|leads| *leads))
         .await
         .unwrap();
-    let (task, cancel) = (second.clone(), right.mon.stop.clone());
-    tokio::spawn(async move { task.run(cancel).await });
-    let janitor = Janitor::new(right.pods.clone(), second.clone());
-    let cancel = right.mon.stop.clone();
-    tokio::spawn(async move { janitor.run(cancel).await });
+    renews(&right, &second);
+    tidies(&right, second.clone());
     let generation = left.claim(1).await;
     left.start(generation);
     both(&api).await;
@@ -193,9 +174,10 @@ async fn lost_before_it_was_served() -> (Api, Replica, Replica, InstanceId) {
     let (api, clock) = cluster();
     let left = Replica::new(&api, &clock, 0).await;
     let right = Replica::new(&api, &clock, 1).await;
-    let janitor = Janitor::new(right.pods.clone(), leases(&api, &clock, &right));
-    let cancel = right.mon.stop.clone();
-    tokio::spawn(async move { janitor.run(cancel).await });
+    renews(&left, &leases(&api, &clock, &left));
+    let own = leases(&api, &clock, &right);
+    renews(&right, &own);
+    tidies(&right, own);
     let first = left.claim(1).await;
     let instance = left.start(first);
     announced(&api, &left).await;
@@ -376,11 +358,8 @@ async fn replicas_hear_what_the_last_holder_of_a_camera_knew_and_what_was_told()
     assert_eq!(heard, [(yard(), knew.clone())]);
 
     let leases = leases(&api, &clock, &right);
-    let (task, cancel) = (leases.clone(), right.mon.stop.clone());
-    tokio::spawn(async move { task.run(cancel).await });
-    let janitor = Janitor::new(right.pods.clone(), leases);
-    let cancel = right.mon.stop.clone();
-    tokio::spawn(async move { janitor.run(cancel).await });
+    renews(&right, &leases);
+    tidies(&right, leases);
     let told = Memory {
         alarmed_since: knew.durable_until,
         ..knew

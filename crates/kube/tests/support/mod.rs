@@ -116,7 +116,8 @@ impl Mon {
         );
         let ended = Arc::new(Ended::default());
         let sessions: Arc<dyn Sessions> = ended.clone();
-        let claims = KubeClaims::new(writer.clone(), sessions, stop.clone());
+        let freshness = directory.freshness().clone();
+        let claims = KubeClaims::new(writer.clone(), sessions, freshness, stop.clone());
         let holders = KubeHolders::new(&directory, owned.clone(), Gone::default());
         let mon = Self {
             admin: KubeAdmin::new(directory.clone(), Arc::clone(clock), "standard"),

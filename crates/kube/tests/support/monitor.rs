@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use moorline_core::camera::Camera;
 use moorline_core::id::InstanceId;
-use moorline_core::lifecycle::{Action, Event, Lifecycle};
+use moorline_core::lifecycle::{Action, Event, Lifecycle, Link};
 use moorline_core::port::{
     Claims as _, Sessions as _, TunnelEnd, TunnelEvents, TunnelUp, WorkloadEvent, WorkloadEvents,
     WorkloadOrder, WorkloadSpec, Workloads as _,
@@ -31,6 +31,8 @@ enum Mail {
     Ended(SessionId),
     Claimed(SessionId, Option<Generation>),
     Table(Event),
+    /// It hung up.
+    HungUp,
     /// The camera was removed: what comes now is a new one's.
     Removed,
 }
@@ -139,6 +141,11 @@ impl Monitor {
         }
     }
 
+    /// The camera hangs up, or somebody on it.
+    pub(crate) fn hang_up(&self) {
+        self.mailbox.put(Mail::HungUp);
+    }
+
     /// The camera is gone.
     pub(crate) fn removed(&self) {
         self.mailbox.put(Mail::Removed);
@@ -230,7 +237,20 @@ impl Driver {
                     }
                 }
             }
+            Mail::Table(over @ Event::GraceOver { .. }) => {
+                let hold = self.claims.hold();
+                match hold.is_zero() {
+                    true => self.step(over),
+                    false => self.mailbox.later(hold, Mail::Table(over)),
+                }
+            }
             Mail::Table(event) => self.step(event),
+            Mail::HungUp => {
+                if let Link::Up { generation, .. } | Link::Grace { generation } = self.table.link()
+                {
+                    self.step(Event::HungUp { generation });
+                }
+            }
             Mail::Removed => {
                 let unclaimed = [self.waiting.take(), self.claiming];
                 let unclaimed = unclaimed.into_iter().flatten();

@@ -11,7 +11,7 @@ use moorline_core::port::{
     Workloads as _,
 };
 use moorline_core::{CameraId, Generation};
-use moorline_kube::{KubeMemories, KubePlaces, PodCache, PodSettings, Pods};
+use moorline_kube::{Janitor, KubeMemories, KubePlaces, Leases, PodCache, PodSettings, Pods};
 use serde_json::{Value, json};
 
 use super::{Api, CAMERAS, Mon, camera, server, within};
@@ -162,6 +162,33 @@ impl Replica {
         self.pods
             .said(&yard(), Role::Archiver, &uid, LinkEvent::Drained);
     }
+}
+
+/// The Leases of that replica.
+pub(crate) fn leases(api: &Api, clock: &moorline_base::SharedClock, replica: &Replica) -> Leases {
+    Leases::new(
+        api.client(),
+        "moorline-system",
+        replica.mon.owned.replica().name.clone(),
+        moorline_kube::Gone::default(),
+        replica.mon.directory.freshness().clone(),
+        clock.clone(),
+    )
+}
+
+/// They are renewed from now on, as long as the replica is there.
+pub(crate) fn renews(replica: &Replica, leases: &Leases) {
+    let (task, cancel) = (leases.clone(), replica.mon.stop.clone());
+    tokio::spawn(async move { task.run(cancel).await });
+}
+
+/// Its janitor looks after what it has to.
+pub(crate) fn tidies(replica: &Replica, leases: Leases) {
+    let (janitor, cancel) = (
+        Janitor::new(replica.pods.clone(), leases),
+        replica.mon.stop.clone(),
+    );
+    tokio::spawn(async move { janitor.run(cancel).await });
 }
 
 /// A cluster with the camera of [`yard`] and its class.

@@ -143,7 +143,12 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
         role.directory.freshness().clone(),
         Arc::clone(&clock),
     );
-    let claims = KubeClaims::new(writer.clone(), Arc::clone(&sessions), role.doors.token());
+    let claims = KubeClaims::new(
+        writer.clone(),
+        Arc::clone(&sessions),
+        role.directory.freshness().clone(),
+        role.doors.token(),
+    );
     let memories = KubeMemories::new(role.directory.clone());
     let links = Links::new(Arc::clone(&clock));
     let pods = Pods::new(

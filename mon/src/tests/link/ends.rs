@@ -1,6 +1,7 @@
 //! How a tunnel ends, and what becomes of its workloads: loss and grace, hang-up, silence, a crash, a stop.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use moorline_core::lifecycle::{EndReason, Role};
 use moorline_core::port::*;
@@ -24,6 +25,51 @@ async fn a_lost_tunnel_keeps_its_workloads_for_the_grace() {
     let mut done = world.fakes.take();
     done.sort_by_key(|done| format!("{done:?}"));
     assert_eq!(done, [Done::Drain(I1), Done::Release(G1)]);
+}
+
+/// A camera that is lost and whose grace is over, while another process may have it and nobody here knows.
+async fn lost_and_held() -> World {
+    let world = running().await;
+    *world.fakes.hold.lock().unwrap() = Duration::from_secs(20);
+    world.ended(1, TunnelEnd::Lost).await;
+    world.pass(600).await;
+    assert_eq!(world.fakes.take(), [], "another process may read by them");
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_goes_on_until_it_is_known_whether_another_process_has_the_camera() {
+    let world = lost_and_held().await;
+    assert!(matches!(
+        world.status("yard").link,
+        LinkStatus::Grace { .. }
+    ));
+    *world.fakes.hold.lock().unwrap() = Duration::ZERO;
+    world.pass(21).await;
+    let mut done = world.fakes.take();
+    done.sort_by_key(|done| format!("{done:?}"));
+    assert_eq!(done, [Done::Drain(I1), Done::Release(G1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_comes_back_while_its_grace_goes_on_finds_its_workloads() {
+    let world = lost_and_held().await;
+    world.up(2, "yard").await;
+    assert_eq!(
+        world.fakes.take(),
+        [Done::Serve(S2, G2), Done::Rebind(I1, G2)]
+    );
+    *world.fakes.hold.lock().unwrap() = Duration::ZERO;
+    world.pass(60).await;
+    assert_eq!(world.fakes.take(), [], "it is here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_up_ends_a_grace_that_goes_on() {
+    let world = lost_and_held().await;
+    world.monitor.hang_up(&"yard".parse().unwrap());
+    world.settle().await;
+    assert!(world.fakes.take().contains(&Done::Drain(I1)));
 }
 
 /// A camera that is lost, and 20 s later once more before its claim has come to this end; 28 s after that.

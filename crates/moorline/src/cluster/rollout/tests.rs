@@ -133,7 +133,12 @@ impl Replica {
         tokio::spawn(async move { rollout.run(cancel).await });
         directory.listed().await;
         Self {
-            claims: KubeClaims::new(writer, Arc::new(Nobody), stop.clone()),
+            claims: KubeClaims::new(
+                writer,
+                Arc::new(Nobody),
+                directory.freshness().clone(),
+                stop.clone(),
+            ),
             agents,
             directory,
             stop,

@@ -38,12 +38,14 @@ const LATEST: Duration = Duration::from_secs(5);
 const LIVED: Duration = Duration::from_secs(120);
 /// The copy on disk is written at most this often.
 const COPY_EVERY: Duration = Duration::from_secs(30);
+/// Objects that come at once in a list: each is many times as large in memory before what is kept of it is taken out.
+const PAGE: u32 = 100;
 
 /// The copy on disk: cameras, and the tenants by which they are served or not.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    cameras: Vec<Camera>,
-    tenants: Vec<Tenant>,
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept<C, T> {
+    cameras: Vec<C>,
+    tenants: Vec<T>,
 }
 
 /// All cameras of the cluster, in memory.
@@ -186,7 +188,8 @@ impl KubeDirectory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(failed(&error)),
         };
-        let copy: Kept = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        let copy: Kept<Camera, Tenant> =
+            serde_json::from_slice(&text).map_err(|error| failed(&error))?;
         let count = copy.cameras.len();
         self.cache.read_copy(copy.tenants, copy.cameras);
         Ok(count)
@@ -218,19 +221,13 @@ impl KubeDirectory {
     }
 
     async fn write_copy(&self, path: &std::path::Path) -> std::io::Result<()> {
-        let known = self.cache.cameras().into_iter();
-        let copy = Kept {
-            cameras: known
-                .map(|(_, known)| Camera::clone(&known.object))
-                .collect(),
-            tenants: self
-                .cache
-                .tenants()
-                .iter()
-                .map(|tenant| Tenant::clone(tenant))
-                .collect(),
+        let text = {
+            let (cameras, tenants) = (self.cache.cameras(), self.cache.tenants());
+            serde_json::to_vec(&Kept {
+                cameras: cameras.iter().map(|(_, known)| &*known.object).collect(),
+                tenants: tenants.iter().map(|tenant| &**tenant).collect(),
+            })?
         };
-        let text = serde_json::to_vec(&copy)?;
         let path = path.to_owned();
         let written =
             tokio::task::spawn_blocking(move || write_atomic(&path, &text, Access::Private));
@@ -283,11 +280,26 @@ pub(crate) async fn feed<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
+    feed_as(client, config, listed, anew, |object| object, tell).await;
+}
+
+/// As [`feed`], of objects of which only a part is kept, in a list too: there are thousands of them, and a pod is some 50 KB in memory.
+pub(crate) async fn feed_as<K, T>(
+    client: Client,
+    config: watcher::Config,
+    listed: &watch::Sender<bool>,
+    anew: watch::Receiver<u64>,
+    keep: impl Fn(K) -> T,
+    tell: impl FnMut(Change<T>),
+) where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
     guarded(
         Api::<DeserializeGuard<K>>::all(client),
         config,
         listed,
         anew,
+        keep,
         tell,
     )
     .await;
@@ -314,21 +326,29 @@ pub(crate) async fn feed_in<K>(
         config,
         listed,
         anew,
+        |object| object,
         tell,
     )
     .await;
 }
 
-async fn guarded<K>(
+async fn guarded<K, T>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     listed: &watch::Sender<bool>,
     mut anew: watch::Receiver<u64>,
-    mut tell: impl FnMut(Change<K>),
+    keep: impl Fn(K) -> T,
+    mut tell: impl FnMut(Change<T>),
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let config = config.timeout(60).any_semantic().page_size(500);
+    // Not whatever version the API server has at hand: it has no pages of that (a limit is ignored), and a thousand cameras would come at once.
+    let config = config.timeout(60).page_size(PAGE);
+    let keep = |mut object: K| {
+        // Who wrote what is half of an object, and nobody here asks.
+        object.meta_mut().managed_fields = None;
+        keep(object)
+    };
     let begin = || {
         let pauses = ResetTimerBackoff::new(Pauses::default(), LIVED);
         watcher(api.clone(), config.clone()).backoff(pauses).boxed()
@@ -359,7 +379,7 @@ async fn guarded<K>(
                 unreadable.clear();
             }
             Event::InitApply(object) => match readable(object) {
-                Ok(object) => list.push(object),
+                Ok(object) => list.push(keep(object)),
                 Err(metadata) => unreadable.push(metadata),
             },
             Event::InitDone => {
@@ -369,7 +389,7 @@ async fn guarded<K>(
                 listed.send_replace(true);
             }
             Event::Apply(object) => match readable(object) {
-                Ok(object) => tell(Change::Now(Box::new(object))),
+                Ok(object) => tell(Change::Now(Box::new(keep(object)))),
                 Err(metadata) => tell(Change::Unreadable(metadata)),
             },
             Event::Delete(object) => match object.0 {

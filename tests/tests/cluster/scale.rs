@@ -123,6 +123,14 @@ async fn tell_memory(moorline: &Moorline, when: &str) {
     }
 }
 
+/// How often the container of a replica was begun anew.
+async fn restarts(moorline: &Moorline, name: &str) -> u64 {
+    let object = format!("pod/{name}");
+    let pod = moorline.system.get(&[&object]).await.unwrap();
+    let status = &pod["status"]["containerStatuses"][0];
+    status["restartCount"].as_u64().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: two thousand cameras"]
 async fn two_thousand_cameras_come_up_and_outlive_a_replica() {
@@ -195,6 +203,10 @@ async fn two_thousand_cameras_come_up_and_outlive_a_replica() {
         start.elapsed().as_secs_f64()
     );
     let connected = writes(&moorline);
+    for replica in moorline.pair().await {
+        let restarts = restarts(&moorline, &replica.name).await;
+        assert_eq!(restarts, 0, "{} was begun anew: of memory?", replica.name);
+    }
     tell_writes("from cold", &before, &connected);
     tell_memory(&moorline, "with all cameras").await;
     let mut uids = Vec::new();
@@ -235,6 +247,9 @@ async fn two_thousand_cameras_come_up_and_outlive_a_replica() {
     );
     tell_writes("loss of a replica", &connected, &writes(&moorline));
     moorline.until_ready().await;
+    let begun = [&first, &second].map(|replica| restarts(&moorline, &replica.name));
+    let [killed, other] = begun;
+    assert_eq!((killed.await, other.await), (1, 0), "nobody else ended");
     tell_memory(&moorline, "after the loss").await;
     for (fleet, uids) in fleets.iter().zip(uids) {
         assert_eq!(fleet.running().await, uids, "a lost replica touches no pod");

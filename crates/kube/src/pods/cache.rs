@@ -12,7 +12,7 @@ use moorline_core::port::PodUid;
 use tokio::sync::watch;
 
 use super::view::PodView;
-use crate::directory::{Change, feed};
+use crate::directory::{Change, feed_as};
 use crate::freshness::Freshness;
 use crate::resource::{MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL};
 use crate::wake::Wakes;
@@ -143,22 +143,22 @@ impl PodCache {
     pub async fn run(&self, client: Client, freshness: &Freshness, cancel: CancellationToken) {
         let ours = watcher::Config::default()
             .labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY},{ROLE_LABEL}"));
-        let watching =
-            feed::<Pod>(
-                client,
-                ours,
-                &self.0.listed,
-                freshness.back(),
-                |change| match change {
-                    Change::All(pods) => {
-                        let views = pods.iter().filter_map(versioned).collect();
-                        self.change(|all| all.replace(views));
-                    }
-                    Change::Now(pod) => self.saw(&pod),
-                    Change::Gone(metadata) => self.gone(&PodUid(metadata.uid.unwrap_or_default())),
-                    Change::Unreadable(_) | Change::Broke => {}
-                },
-            );
+        let watching = feed_as(
+            client,
+            ours,
+            &self.0.listed,
+            freshness.back(),
+            |pod: Pod| versioned(&pod),
+            |change| match change {
+                Change::All(views) => {
+                    let views = views.into_iter().flatten().collect();
+                    self.change(|all| all.replace(views));
+                }
+                Change::Now(seen) => self.seen(*seen),
+                Change::Gone(metadata) => self.gone(&PodUid(metadata.uid.unwrap_or_default())),
+                Change::Unreadable(_) | Change::Broke => {}
+            },
+        );
         tokio::select! {
             () = cancel.cancelled() => {}
             () = watching => {}
@@ -181,7 +181,11 @@ impl PodCache {
 
     /// A version of a pod was seen. An older one than the known is ignored.
     pub(crate) fn saw(&self, pod: &Pod) {
-        if let Some((view, version)) = versioned(pod) {
+        self.seen(versioned(pod));
+    }
+
+    fn seen(&self, pod: Option<(Arc<PodView>, Option<u64>)>) {
+        if let Some((view, version)) = pod {
             self.change(|all| all.saw(view, version));
         }
     }

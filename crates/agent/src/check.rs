@@ -2,12 +2,13 @@
 //!
 //! A link that cannot be looked at behind a broken one is told as broken too, with what it waits for: the first `fail` is the one to mend.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::SocketAddr;
 
 use moorline_control::{DiagStep, Reason};
 
 use crate::client::reachable;
 use crate::local::Login;
+use crate::names;
 use crate::streamer::{answers, pictures};
 use crate::system;
 use crate::uplink::Uplink;
@@ -90,24 +91,12 @@ fn server(chain: &Chain, say: Say<'_>) {
             return;
         }
     };
-    let address = (host.as_str(), *port)
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut all| all.next());
-    match address {
+    match names::addresses(host).first() {
         Some(address) => {
-            say(DiagStep::Dns, true, format!("{host} is {}", address.ip()));
-            // Connecting a datagram socket sends nothing: it only asks the kernel for a way.
-            let any = match address {
-                SocketAddr::V4(_) => IpAddr::from([0; 4]),
-                SocketAddr::V6(_) => IpAddr::from([0; 16]),
-            };
-            let way = UdpSocket::bind(SocketAddr::new(any, 0)).and_then(|socket| {
-                socket.connect(address)?;
-                socket.local_addr()
-            });
-            match way {
-                Ok(from) => say(DiagStep::Route, true, format!("from {}", from.ip())),
+            say(DiagStep::Dns, true, format!("{host} is {address}"));
+            let address = SocketAddr::new(*address, *port);
+            match names::way_to(address) {
+                Ok(from) => say(DiagStep::Route, true, format!("from {from}")),
                 Err(error) => say(
                     DiagStep::Route,
                     false,

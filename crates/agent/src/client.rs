@@ -7,7 +7,7 @@
 //! Where a name has several addresses, one that does not answer does not hide the others: a network with a broken IPv6 is common.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use crate::address::is_private;
 use crate::files;
 use crate::machine::{Dial, Event, Forwards};
 use crate::mailbox::{Empty, Receiver, Sender, mailbox};
+use crate::names;
 use crate::reason;
 use crate::relay::{spawn, spawn_and_wait};
 use crate::run::Input;
@@ -232,15 +233,11 @@ fn wait_for_a_word(
 
 /// The addresses that may be dialled, the one whose turn it is first.
 fn resolve(dial: &Dial) -> Vec<IpAddr> {
-    let host = dial.endpoint.host.as_str();
-    let Ok(found) = (host, dial.endpoint.port).to_socket_addrs() else {
-        return Vec::new();
-    };
     // Each checked address is the one that is dialled: a second answer of the resolver changes nothing (S7).
     let may = |address: &IpAddr| dial.private || !is_private(*address);
     let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in found.map(|address| address.ip()).filter(may) {
-        if !addresses.contains(&address) {
+    for address in names::addresses(dial.endpoint.host.as_str()) {
+        if may(&address) && !addresses.contains(&address) {
             addresses.push(address);
         }
     }

@@ -214,14 +214,17 @@ fn give_way(places: &Places, arguments: &[String]) {
         if let Err(why) = Store::new(places).start() {
             console(
                 Level::Error,
-                format_args!("{}: {why}: this one runs again", installed.display()),
+                format_args!("{}: {why}: this one runs again", files::shown(&installed)),
             );
             return;
         }
         let error = Command::new(&installed).args(arguments).exec();
         console(
             Level::Error,
-            format_args!("{}: {error}: this one runs instead", installed.display()),
+            format_args!(
+                "{}: {error}: this one runs instead",
+                files::shown(&installed)
+            ),
         );
     }
 }
@@ -328,7 +331,7 @@ fn tell(places: &Places, word: &str) -> Result<(), String> {
         .write(true)
         .open(places.fifo());
     let told = fifo.and_then(|mut fifo| fifo.write_all(format!("{word}\n").as_bytes()));
-    told.map_err(|error| format!("{}: {error}", places.fifo().display()))
+    told.map_err(|error| format!("{}: {error}", files::shown(&places.fifo())))
 }
 
 /// The local reset: whoever can write the agent's directory may do it, and nobody else.

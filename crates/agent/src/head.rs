@@ -75,10 +75,9 @@ pub fn parameter(value: &str, name: &str) -> Option<String> {
     let mut rest = value;
     loop {
         let (before, after) = rest.split_once('=')?;
-        let key = before
-            .rsplit([' ', ',', ';', '\t'])
-            .next()
-            .unwrap_or(before);
+        let parted = before.bytes().rposition(|byte| b" ,;\t".contains(&byte));
+        let key = parted.and_then(|at| before.get(at + 1..));
+        let key = key.unwrap_or(before);
         let (text, next) = match after.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
             None => match after.find([',', ';']) {

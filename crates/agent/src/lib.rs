@@ -49,6 +49,7 @@ pub mod machine;
 mod mailbox;
 pub mod md5;
 pub mod moment;
+mod names;
 pub mod probe;
 pub mod reason;
 pub mod relay;

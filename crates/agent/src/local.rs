@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use moorline_control::{Host, Id, Model, ServerLine, UrlPath};
 
 use crate::endpoint::Endpoint;
-use crate::words::{Wrong, need, number, read};
+use crate::words::{Wrong, need, number, read, split_last};
 
 /// What the owner says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Local {
                 Endpoint::gather(&mut self.endpoints, &target);
             }
             "source" => {
-                let parts = value.rsplit_once(':');
+                let parts = split_last(value, b':');
                 let parts = parts.and_then(|(host, at)| Some((Host::new(host)?, port(at)?)));
                 self.source = Some(need(key, parts, "host:port")?);
             }

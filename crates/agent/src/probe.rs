@@ -1,10 +1,11 @@
 //! Finding the streamer: the owner's words first, then the presets of camera firmware, on the ports of the list.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use moorline_control::{Host, PRESETS, Source, SourceName, UrlPath};
 
 use crate::local::{Local, Login};
+use crate::names;
 use crate::settings::Settings;
 use crate::streamer::{describe, source};
 
@@ -102,9 +103,11 @@ impl Search {
     /// Where to look, of which a name is looked up: that may take seconds.
     fn addresses(&self) -> Vec<SocketAddr> {
         match &self.name {
-            Some((host, port)) => (host.as_str(), *port)
-                .to_socket_addrs()
-                .map_or_else(|_| Vec::new(), |found| found.take(1).collect()),
+            Some((host, port)) => {
+                let found = names::addresses(host.as_str());
+                let first = found.first();
+                first.map_or_else(Vec::new, |address| vec![SocketAddr::new(*address, *port)])
+            }
             None => self.addresses.clone(),
         }
     }

@@ -92,7 +92,7 @@ pub(crate) fn alone(places: &Places) -> Result<Option<File>, String> {
             Err(TryLockError::WouldBlock) => {
                 let pid =
                     pid(places).map_or_else(|| "-".to_owned(), |pid| u64::from(pid).to_string());
-                let directory = places.directory.display();
+                let directory = files::shown(&places.directory);
                 return Err(format!("another agent runs on {directory}: pid {pid}"));
             }
         }

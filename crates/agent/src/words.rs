@@ -61,6 +61,12 @@ pub(crate) fn place_of(text: &str, part: &str) -> Option<usize> {
     windows.position(|window| window == part.as_bytes())
 }
 
+/// What stands before and behind the last such byte, an ASCII one. Byte by byte: std's search from behind is 1 KB of flash.
+pub(crate) fn split_last(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 /// A path without the passwords that some cameras have in it: for what is shown to others (P10).
 pub(crate) fn masked(path: &str) -> String {
     const NAMES: &[&str] = &["password=", "passwd=", "pass=", "pwd="];

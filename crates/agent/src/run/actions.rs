@@ -250,7 +250,7 @@ impl Driver {
             {
                 self.note(
                     Level::Warn,
-                    format_args!("{}: {error}: remove it yourself", path.display()),
+                    format_args!("{}: {error}: remove it yourself", files::shown(&path)),
                 );
             }
         }

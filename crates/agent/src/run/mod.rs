@@ -130,7 +130,8 @@ pub fn run(places: Places) -> Result<Ended, String> {
     if let Some(key) = driver.reset {
         // Now: until it ended it might have written its settings again.
         let forgotten = driver.places.forget(key);
-        forgotten.map_err(|error| format!("{}: {error}", driver.places.directory.display()))?;
+        forgotten
+            .map_err(|error| format!("{}: {error}", files::shown(&driver.places.directory)))?;
         return Ok(Ended::Replaced);
     }
     if driver.replaced {

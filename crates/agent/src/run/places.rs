@@ -242,7 +242,7 @@ impl Places {
                 Ok(enroll) => all.push(enroll),
                 Err(lines) => {
                     for line in lines {
-                        wrong.push(format!("{}: {line}", path.display()));
+                        wrong.push(format!("{}: {line}", files::shown(&path)));
                     }
                 }
             }

@@ -34,13 +34,13 @@ impl Read {
     pub(super) fn of(places: &Places) -> Result<Self, String> {
         let (local, wrong) = places
             .local()
-            .map_err(|error| told(&places.local_file().display(), &error))?;
+            .map_err(|error| told(&files::shown(&places.local_file()), &error))?;
         for wrong in wrong {
             console(Level::Warn, format_args!("local.conf: {wrong}"));
         }
         let settings = places
             .settings(&local)
-            .map_err(|error| told(&places.settings_file().display(), &error))?;
+            .map_err(|error| told(&files::shown(&places.settings_file()), &error))?;
         Ok(Read { local, settings })
     }
 }
@@ -53,7 +53,8 @@ fn told(what: &dyn fmt::Display, error: &std::io::Error) -> String {
 impl Driver {
     pub(super) fn new(places: Places, read: Read, inputs: Sender<Input>) -> Result<Self, String> {
         for directory in [&places.directory, &places.run] {
-            files::make_directory(directory).map_err(|error| told(&directory.display(), &error))?;
+            files::make_directory(directory)
+                .map_err(|error| told(&files::shown(directory), &error))?;
         }
         let Read { local, settings } = read;
         // The agent that tries this one holds the port.
@@ -111,7 +112,7 @@ impl Driver {
                 Level::Warn,
                 format_args!(
                     "{}: {error}: a stop is not said to the server",
-                    places.fifo().display()
+                    files::shown(&places.fifo())
                 ),
             );
         }

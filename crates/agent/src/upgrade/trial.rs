@@ -13,7 +13,7 @@ use super::Event;
 use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::relay::spawn;
 use crate::run::{Input, Places};
-use crate::words::number;
+use crate::words::{number, split_last};
 use crate::{files, system};
 
 /// What the child says.
@@ -115,7 +115,7 @@ fn members_of(group: u32) -> Vec<String> {
 
 /// `pid (name) state parent group …`: the name may hold anything.
 fn group_in(stat: &str) -> Option<u32> {
-    let (_, rest) = stat.rsplit_once(')')?;
+    let (_, rest) = split_last(stat, b')')?;
     number(rest.split_ascii_whitespace().nth(2)?)
 }
 

@@ -25,8 +25,14 @@ pub(crate) struct Target {
     pub(crate) limit: usize,
 }
 
-/// gcc's default, 64 KiB, leaves a hole of half of it in the file. Cameras have pages of 4 KiB; so has every MIPS kernel of Debian.
-const SMALL_PAGES: &[&str] = &["-Wl,-z,max-page-size=4096"];
+/// gcc's default, 64 KiB, leaves a hole of half of it in the file. Cameras have pages of 4 KiB; so has every MIPS kernel of Debian. And what is written
+/// to need not begin with a page of the file: the kernel maps the last page of the code twice. (What GNU's ld would protect after the start is protected by
+/// the loader of a program that moves, which this one has not.)
+const SMALL_PAGES: &[&str] = &[
+    "-Wl,-z,max-page-size=4096",
+    "-Wl,-z,common-page-size=64",
+    "-Wl,-z,norelro",
+];
 
 /// MIPS alone: without these even code that never moves finds each function and each variable through a table, and sets its register up in each
 /// function.

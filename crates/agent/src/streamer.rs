@@ -12,6 +12,7 @@ use crate::login::{Challenge, authorized};
 use crate::moment::Moments;
 use crate::relay::{Cutter, Piece};
 use crate::sdp::{Media, media};
+use crate::words::without_slash;
 
 /// The streamer is on this camera.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -173,7 +174,7 @@ pub fn pictures(
     let track = match video.control.as_str() {
         "" | "*" => url.clone(),
         absolute if absolute.starts_with("rtsp://") => absolute.to_owned(),
-        relative => format!("{}/{relative}", base.trim_end_matches('/')),
+        relative => format!("{}/{relative}", without_slash(&base)),
     };
     let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
     let answer = caller.ask("SETUP", &track, transport)?;

@@ -210,8 +210,9 @@ pub fn model() -> Option<Model> {
     };
     let name = tree.or_else(cpu)?;
     let clean: String = name
-        .trim_matches('\0')
         .bytes()
+        // A text of the device tree ends with it.
+        .filter(|byte| *byte != 0)
         .take(64)
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte),
@@ -227,10 +228,8 @@ pub fn dbclient_version() -> Option<Model> {
     let mut dbclient = Command::new("dbclient");
     dbclient.arg("-V");
     let all = said(dbclient)?;
-    let word = all
-        .split_ascii_whitespace()
-        .find(|word| word.starts_with('v'))?;
-    Model::new(word.trim_start_matches('v'))
+    let mut words = all.split_ascii_whitespace();
+    Model::new(words.find_map(|word| word.strip_prefix("v"))?)
 }
 
 /// A number that nobody else has.

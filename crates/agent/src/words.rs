@@ -67,6 +67,15 @@ pub(crate) fn split_last(text: &str, byte: u8) -> Option<(&str, &str)> {
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
+/// A URL without any `/` at its end.
+pub(crate) fn without_slash(url: &str) -> &str {
+    let mut url = url;
+    while let Some(shorter) = url.strip_suffix("/") {
+        url = shorter;
+    }
+    url
+}
+
 /// A path without the passwords that some cameras have in it: for what is shown to others (P10).
 pub(crate) fn masked(path: &str) -> String {
     const NAMES: &[&str] = &["password=", "passwd=", "pass=", "pwd="];

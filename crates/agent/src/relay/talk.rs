@@ -13,7 +13,7 @@ use crate::head::{Head, parameter, split};
 use crate::local::Login;
 use crate::login::{Challenge, authorized};
 use crate::sdp::{Media, media};
-use crate::words::{number, place_of};
+use crate::words::{number, place_of, without_slash};
 
 /// Where bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,8 +140,8 @@ impl Talk {
             return;
         };
         let by_control = self.media.iter().find(|media| {
-            let control = media.control.trim_end_matches('/');
-            !control.is_empty() && url.trim_end_matches('/').ends_with(control)
+            let control = without_slash(&media.control);
+            !control.is_empty() && without_slash(url).ends_with(control)
         });
         let media = by_control.or_else(|| self.media.get(self.channels.len()));
         let what = match media {

@@ -61,16 +61,23 @@ const UNWINDER: &str = "int _dl_find_object(void *address, void *found)
 }
 ";
 
-/// What std mentions, and musl does with more code than an agent of one user needs: naming a thread brings all of `printf` with it (14 KB), changing
-/// the user a way to stop all threads. std names each thread from itself, and its `Command` changes users only when it is told to, which the
+/// What std mentions, and musl does with more code than an agent of one user needs: naming a thread brings all of `printf` with it (14 KB), the size of
+/// a page all that a system can be asked for, changing the user a way to stop all threads. std names each thread from itself, and its `Command` changes users only when it is told to, which the
 /// agent never does: it would get an error. Without the C library's headers, which nothing else here needs.
 const SMALLER: &str = "int prctl(int, ...);
 int *__errno_location(void);
+unsigned long getauxval(unsigned long);
 
 int pthread_setname_np(void *thread, const char *name)
 {
 	/* PR_SET_NAME */
 	return prctl(15, name, 0ul, 0ul, 0ul) ? *__errno_location() : 0;
+}
+
+/* std asks for the size of a page (30: _SC_PAGESIZE) alone; 6: AT_PAGESZ */
+long sysconf(int name)
+{
+	return name == 30 ? (long)getauxval(6) : -1;
 }
 
 static int never(void)

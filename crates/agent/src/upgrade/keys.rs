@@ -21,7 +21,7 @@ impl Keys {
     #[must_use]
     pub fn parse(text: &str) -> (Self, usize) {
         let (mut keys, mut wrong) = (Vec::new(), 0);
-        for line in text.lines().map(str::trim) {
+        for line in text.lines().map(str::trim_ascii) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }

@@ -80,7 +80,11 @@ pub(crate) fn source(package: &str) -> Result<PathBuf> {
     let archive = fs::read_dir(apt.debs())?
         .flatten()
         .map(|entry| entry.path())
-        .find(|path| path.to_string_lossy().contains(".orig.tar."))
+        .find(|path| {
+            let name = path.to_string_lossy();
+            // Beside it lies its signature.
+            name.contains(".orig.tar.") && !name.ends_with(".asc")
+        })
         .with_context(|| format!("Debian's {package} has no source"))?;
     let unpacking = place.join("unpacking");
     fs::create_dir_all(&unpacking)?;

@@ -1,7 +1,7 @@
 //! The C library of cameras, built from Debian's source of musl.
 //!
 //! Debian's own `libc.a` is made for programs that move, and for speed: of the agent for MIPS it was 84 KB. Built for its size and for a fixed
-//! address, and without its resolver, it is 43 KB. No stack protector, which Debian's has: the agent asks for names itself, so that no stranger's bytes
+//! address, and without its resolver, it is 41 KB. No stack protector, which Debian's has: the agent asks for names itself, so that no stranger's bytes
 //! are parsed here. Debian has no big-endian MIPS any more; a source serves all alike.
 
 use std::{

@@ -12,6 +12,7 @@ use crate::names;
 use crate::streamer::{answers, pictures};
 use crate::system;
 use crate::uplink::Uplink;
+use crate::words::masked;
 
 /// How the session with the endpoint stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +236,8 @@ fn streamer(chain: &Chain, say: Say<'_>) {
         return;
     }
     say(DiagStep::Rtsp, true, format!("{address} answers"));
+    // Some cameras have their password in it, and this is sent to the server and pasted into issues (P10).
+    let shown = masked(path);
     match (
         &chain.main,
         pictures(address, path, chain.login.as_ref(), ENOUGH),
@@ -242,7 +245,7 @@ fn streamer(chain: &Chain, say: Say<'_>) {
         (_, Ok(packets @ 1..)) => say(
             DiagStep::Pictures,
             true,
-            format!("{packets} packets of {path}"),
+            format!("{packets} packets of {shown}"),
         ),
         (None, _) => {
             let what = "no known path is answered: write main and login into local.conf";
@@ -251,9 +254,9 @@ fn streamer(chain: &Chain, say: Say<'_>) {
         (_, Ok(0)) => say(
             DiagStep::Pictures,
             false,
-            format!("{path} plays, and nothing comes: is the sensor up?"),
+            format!("{shown} plays, and nothing comes: is the sensor up?"),
         ),
-        (_, Err(error)) => say(DiagStep::Pictures, false, format!("{path}: {error}")),
+        (_, Err(error)) => say(DiagStep::Pictures, false, format!("{shown}: {error}")),
     }
 }
 
@@ -486,6 +489,10 @@ mod tests {
                 "/ch0 plays, and nothing comes: is the sensor up?",
             ),
             (Some("/ch1"), "/ch1: no video is described"),
+            (
+                Some("/ch1?user=a&password=hunter2"),
+                "/ch1?user=a&password=***: no video is described",
+            ),
             (
                 None,
                 "no known path is answered: write main and login into local.conf",

@@ -15,7 +15,7 @@ mod server;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moorline_base::SystemClock;
 use moorline_control::{AgentLine, base64_of};
@@ -260,13 +260,11 @@ const LEFT: Duration = Duration::from_secs(75);
 
 /// Waits until the camera has left a session of a server that fell silent, and calls again.
 async fn is_left(server: &Server, session: SessionId, clause: &str) {
-    let begin = Instant::now();
     eventually(clause, LEFT, async || {
         let ended = |seen: &Seen| matches!(seen, Seen::Ended(id, _) if *id == session);
         server.all().iter().any(ended).then_some(())
     })
     .await;
-    println!("{clause}: after {:.1?}", begin.elapsed());
     server.opened(1).await;
 }
 
